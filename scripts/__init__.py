@@ -1,0 +1,1 @@
+"""What surrounds the tap: environments, the demo, and the pipeline it runs."""

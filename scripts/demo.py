@@ -1,0 +1,171 @@
+"""From the simulated API through Meltano to Postgres, three runs, held to the truth.
+
+Everything it leaves behind is below `.cache/demo`, Meltano's logs among it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+
+from scripts.project import CACHE, CommandFailedError, Project
+from scripts.warehouse import Comparison, Postgres
+from scripts.world import KEYS, World
+
+FOLDER = CACHE / "demo"
+SCHEMA = "email_metrics"
+SEED, SIZE = 7, 30
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the pipeline.
+
+    Attributes:
+        at: the world's time at which it ran, UTC seconds.
+        seconds: how long it took.
+        records: records emitted, by stream.
+        requests: requests served meanwhile, by stream; "" for all else.
+    """
+
+    at: float
+    seconds: float
+    records: dict[str, int]
+    requests: dict[str, int]
+
+
+def main() -> None:
+    """Run the demo; exit 1 if Postgres does not hold the truth."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    with (
+        Postgres(FOLDER / "postgres") as postgres,
+        World(FOLDER, seed=SEED, size=SIZE) as world,
+    ):
+        say(f"Simulator at {world.url} with {SIZE} messages; Postgres in {FOLDER}")
+        try:
+            runs = pipeline(world, postgres)
+        except CommandFailedError as problem:
+            sys.exit(str(problem))
+        found = {
+            stream: Comparison.of(
+                postgres.rows(SCHEMA, stream),
+                world.truth(stream, [run.at for run in runs]),
+                key,
+            )
+            for stream, key in KEYS.items()
+        }
+    report(found, runs)
+    if any(comparison.differences for comparison in found.values()):
+        sys.exit("Postgres does not hold the truth.")
+    say("Postgres holds the truth: every key, every column.")
+
+
+def pipeline(world: World, postgres: Postgres) -> list[Run]:
+    """Run the pipeline, let the world move on, and run it twice more."""
+    project = Project(
+        FOLDER / "project",
+        {
+            **world.settings,
+            "TAP_EMAIL_METRICS_ENCOMPASS_REVISIT": "always",
+            "TAP_EMAIL_METRICS_ENCOMPASS_REQUESTS_PER_SECOND": "50",
+            "TARGET_POSTGRES_SQLALCHEMY_URL": postgres.sqlalchemy_url,
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": SCHEMA,
+        },
+    ).create()
+    runs = [sync(world, project, "first")]
+    move_on(world)
+    runs.append(sync(world, project, "second"))
+    runs.append(sync(world, project, "third"))
+    return runs
+
+
+def sync(world: World, project: Project, name: str) -> Run:
+    """Run tap and target once."""
+    world.forget_requests()
+    at, started = world.now(), time.monotonic()
+    done = project.meltano("run", "tap-email-metrics", "target-postgres")
+    seconds = time.monotonic() - started
+    project.folder.joinpath(f"{name}.log").write_text(done.log)
+    streams = done.run_summary()["streams"]
+    run = Run(
+        at,
+        seconds,
+        {stream: said["records"] for stream, said in streams.items()},
+        requests_by_stream(world.served()),
+    )
+    say(
+        f"Run {name}: {sum(run.records.values())} records, "
+        f"{sum(run.requests.values())} requests, {seconds:.0f} s"
+    )
+    return run
+
+
+def requests_by_stream(served: dict[str, int]) -> dict[str, int]:
+    """Return the requests under the stream whose path they have, others under ""."""
+    counts: dict[str, int] = {}
+    for path, count in served.items():
+        stream = f"encompass_{path.rpartition('/')[2]}"
+        owner = stream if stream in KEYS else ""
+        counts[owner] = counts.get(owner, 0) + count
+    return counts
+
+
+def move_on(world: World) -> None:
+    """Let five days pass: late opens, a new message, corrections, the archive."""
+    messages = world.truth("encompass_messages", [world.now()])
+    sent = [row for row in messages if row["sent_at"] and row["sent_count"]]
+    sent.sort(key=lambda row: row["actual_send_timestamp"])
+    recent, older = sent[-1], sent[len(sent) // 2]
+    world.advance(5)
+    now = world.now()
+    [new, *_] = world.change(
+        {"do": "add_message", "sent": now - 3600, "subjectLine": "Hello again 👋"},
+        # An open of 40 hours ago that reaches the API only now.
+        {
+            "do": "add_row",
+            "kind": "opens",
+            "message_id": older["id"],
+            "timestamp": int(now - 40 * 3600) * 1000,
+        },
+        {
+            "do": "correct",
+            "kind": "messages",
+            "row_id": recent["id"],
+            "sentCount": recent["sent_count"] + 17,
+        },
+    )
+    kinds = ("recipients", "delivers", "opens", "clicks", "links")
+    world.change(
+        *({"do": "add_row", "kind": kind, "message_id": new} for kind in kinds)
+    )
+    say("Five days pass: late opens, a new message, corrected counts, archived actions")
+
+
+def report(found: dict[str, Comparison], runs: list[Run]) -> None:
+    """Print a table with a line a stream, and the first few differences."""
+    header = f"{'':22}{'rows in':>10}{'rows in':>10}{'records of run':>24}"
+    say(f"\n{header}{'requests of run':>24}")
+    numbers = "".join(f"{number:>8}" for number in range(1, len(runs) + 1))
+    say(f"{'stream':22}{'Postgres':>10}{'truth':>10}{numbers}{numbers}")
+    for stream, rows in found.items():
+        records = "".join(f"{run.records.get(stream, 0):>8}" for run in runs)
+        asked = "".join(f"{run.requests.get(stream, 0):>8}" for run in runs)
+        say(f"{stream:22}{rows.held:>10}{rows.expected:>10}{records}{asked}")
+    others = "".join(f"{run.requests.get('', 0):>8}" for run in runs)
+    say(f"{'(tokens)':22}{'':>20}{'':>24}{others}\n")
+    for stream, rows in found.items():
+        for difference in rows.differences:
+            say(f"{stream}: {difference}")
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

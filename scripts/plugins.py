@@ -1,0 +1,29 @@
+"""Install one plugin of `meltano.yml` with Meltano itself, versions pinned."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from scripts.project import PLUGINS, CommandFailedError, Project
+
+
+def main() -> None:
+    """Install the plugin that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("plugin")
+    parser.add_argument("--constraints", type=Path, required=True)
+    chosen = parser.parse_args()
+    project = Project(
+        PLUGINS, {"UV_CONSTRAINT": str(chosen.constraints.resolve())}
+    ).define()
+    kind = "extractor" if chosen.plugin.startswith("tap-") else "loader"
+    try:
+        project.meltano("install", "--force", kind, chosen.plugin)
+    except CommandFailedError as problem:
+        sys.exit(str(problem))
+
+
+if __name__ == "__main__":
+    main()

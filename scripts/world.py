@@ -1,0 +1,107 @@
+"""The simulator as a process of its own, moved on through its control interface."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+import requests
+
+from scripts.project import ROOT, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+#: The streams and their keys, as a warehouse has to hold them.
+KEYS = {
+    "encompass_messages": ("account", "id"),
+    "encompass_recipients": ("account", "message_id", "id"),
+    "encompass_opens": ("account", "message_id", "id"),
+    "encompass_clicks": ("account", "message_id", "id"),
+    "encompass_bounces": ("account", "message_id", "id"),
+    "encompass_delivers": ("account", "message_id", "id"),
+    "encompass_links": ("account", "message_id", "id"),
+}
+TIMEOUT = 120
+
+
+class World:
+    """A running simulator; it ends with the block.
+
+    Attributes:
+        url: where it listens.
+        config: file with the settings that the tap needs to read it.
+    """
+
+    def __init__(self, folder: Path, *, seed: int, size: int) -> None:
+        self.config = folder / "tap.json"
+        command = [sys.executable, "-m", "simulator", "--days-behind", "20"]
+        command += ["--port", "0", "--seed", str(seed), "--size", str(size)]
+        command += ["--config-out", str(self.config)]
+        self._process = subprocess.Popen(  # noqa: S603 - our own simulator
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+        if self._process.stdout is None:
+            raise RuntimeError("The simulator has no output.")
+        self.url: str = self._process.stdout.readline().decode().strip()
+        self._session = requests.Session()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._session.close()
+        self._process.terminate()
+        self._process.communicate(timeout=30)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The tap's settings for this world, as environment variables of Meltano."""
+        return read_settings(self.config)
+
+    def now(self) -> float:
+        """Return the world's time in UTC seconds."""
+        return float(self._ask("GET", "clock").json()["now"])
+
+    def advance(self, days: float) -> None:
+        """Let this many days pass."""
+        self._ask("POST", "clock", {"advance_days": days})
+
+    def change(self, *steps: dict[str, Any]) -> list[Any]:
+        """Make changes; return the ids of what was added, null for the others."""
+        ids: list[Any] = self._ask("POST", "script", list(steps)).json()
+        return ids
+
+    def truth(self, stream: str, at: Iterable[float]) -> list[dict[str, Any]]:
+        """Return what readings at these instants must have yielded."""
+        instants = ",".join(map(repr, at))
+        answer = self._ask("GET", f"truth/{stream}?at={instants}")
+        return [json.loads(line) for line in answer.iter_lines()]
+
+    def forget_requests(self) -> None:
+        """Start to count requests anew."""
+        self._ask("DELETE", "requests")
+
+    def served(self) -> dict[str, int]:
+        """Return how many requests were served, by path template."""
+        counts: dict[str, int] = {}
+        for entry in self._ask("GET", "requests").json()["counts"]:
+            path = entry["path"]
+            counts[path] = counts.get(path, 0) + entry["count"]
+        return counts
+
+    def _ask(self, method: str, path: str, body: object = None) -> requests.Response:
+        answer = self._session.request(
+            method, f"{self.url}/_sim/{path}", json=body, timeout=TIMEOUT
+        )
+        answer.raise_for_status()
+        return answer

@@ -1,0 +1,86 @@
+"""Command line: serve a generated world until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.clock import DAY
+from simulator.control import HELP
+from simulator.generate import FUTURE_DAYS
+from simulator.server import serve
+from simulator.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m simulator",
+        description="Serve the simulated APIs; the first line printed is the URL.",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="0 (default): a free one")
+    add("--seed", type=int, default=1, help="of the generated world (default 1)")
+    add("--size", type=int, default=40, help="messages at the start (default 40)")
+    add(
+        "--days-behind",
+        type=float,
+        default=20.0,
+        help="how far before the present the world's clock starts (default 20);"
+        " it moves only when told",
+    )
+    add(
+        "--config-out",
+        type=Path,
+        metavar="FILE",
+        help="write a configuration for the tap here once the port listens",
+    )
+    return parser
+
+
+def _write_config(path: Path, world: World, url: str) -> None:
+    """Write the tap's settings for this server; the file appears whole."""
+    account = world.encompass
+    config = {
+        "encompass": {
+            "site_url": url,
+            "client_id": account.client_id,
+            "client_secret": account.client_secret,
+            "api_url": url,
+        }
+    }
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; return 0."""
+    options = _parser().parse_args(argv)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    start = float(int(time.time() - options.days_behind * DAY))
+    ahead = max(FUTURE_DAYS, options.days_behind)
+    world = World.generate(options.seed, options.size, start, days_ahead=ahead)
+    with serve(world, options.port) as server:
+        if options.config_out:
+            _write_config(options.config_out, world, server.url)
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        stop.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The world behind a `requests.Session`, without sockets."""
+
+from __future__ import annotations
+
+import io
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
+
+from simulator.messages import Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.world import World
+
+
+class SimulatorAdapter(HTTPAdapter):
+    """Answers in process; waits pass on the world's clock.
+
+    `latency` is the seconds that every request takes there.
+    """
+
+    def __init__(self, world: World, *, latency: float = 0.0) -> None:
+        super().__init__()
+        self._world = world
+        self._latency = latency
+
+    def send(  # noqa: PLR0913, PLR0917 -- the signature of requests
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: ARG002, FBT001, FBT002
+        timeout: float | tuple[float, float] | tuple[float, None] | None = None,
+        verify: bool | str = True,  # noqa: ARG002, FBT001, FBT002
+        cert: object = None,  # noqa: ARG002
+        proxies: Mapping[str, str] | None = None,  # noqa: ARG002
+    ) -> requests.Response:
+        """Return the world's response, or raise what the network would."""
+        reply = self._world.answer(_parse(request))
+        self._wait(request, reply, timeout)
+        if reply.cut:
+            text = "Remote end closed connection without response"
+            raise requests.ConnectionError(text, request=request)
+        return self.build_response(request, _respond(request, reply))
+
+    def _wait(
+        self,
+        request: requests.PreparedRequest,
+        reply: Reply,
+        timeout: float | tuple[float | None, float | None] | None,
+    ) -> None:
+        delay = reply.delay + self._latency
+        limit = timeout[1] if isinstance(timeout, tuple) else timeout
+        if limit is not None and delay > limit:
+            self._world.clock.sleep(limit)
+            raise requests.ReadTimeout("Read timed out.", request=request)
+        if delay:
+            self._world.clock.sleep(delay)
+
+
+def _parse(request: requests.PreparedRequest) -> Request:
+    body = request.body or b""
+    if isinstance(body, str):
+        body = body.encode()
+    parts = urlsplit(request.url or "")
+    target = f"{parts.path}?{parts.query}"
+    return Request.parse(request.method or "GET", target, request.headers, bytes(body))
+
+
+def _respond(request: requests.PreparedRequest, reply: Reply) -> HTTPResponse:
+    body = reply.body[: len(reply.body) // 2] if reply.half else reply.body
+    return HTTPResponse(
+        body=io.BytesIO(body),
+        headers={**reply.headers, "Content-Length": str(len(reply.body))},
+        status=reply.status,
+        reason=HTTPStatus(reply.status).phrase,
+        version=11,
+        preload_content=False,
+        request_method=request.method,
+    )

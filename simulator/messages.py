@@ -1,0 +1,76 @@
+"""What passes between a face and its carriers: requests and replies, no sockets."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ID = re.compile(r"(?<=/)\d+(?=/|$)")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: header names in lower case, query decoded, last value wins."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @classmethod
+    def parse(
+        cls, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Request:
+        """Return the request for a URL or a request target."""
+        parts = urlsplit(target)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        lower = {name.lower(): value for name, value in headers.items()}
+        return cls(method, parts.path or "/", query, lower, body)
+
+    @property
+    def identity(self) -> str:
+        """Method, path and sorted query: what faults are decided by."""
+        return f"{self.method} {self.path}?{urlencode(sorted(self.query.items()))}"
+
+    @property
+    def template(self) -> str:
+        """The path with its numbers replaced, as `/v2/messages/{id}/opens`."""
+        return _ID.sub("{id}", self.path)
+
+
+@dataclass
+class Reply:
+    """One answer, and what the carrier is to do with it."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    """Seconds to wait before answering."""
+    cut: bool = False
+    """Close the connection without an answer."""
+    half: bool = False
+    """Announce the whole body, send the first half and close."""
+
+
+def encode(value: object) -> bytes:
+    """Return compact ASCII JSON; a lone surrogate becomes its escape."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def json_reply(status: int, value: object) -> Reply:
+    """Return a reply whose body is `value` as JSON."""
+    return Reply(status, encode(value), {"Content-Type": "application/json"})
+
+
+def message_reply(status: int, message: str | None = None) -> Reply:
+    """Return a gateway's `{"message": …}`, by default the status's phrase."""
+    return json_reply(status, {"message": message or HTTPStatus(status).phrase})

@@ -1,0 +1,198 @@
+"""What a complete reading of the world must yield, worked out apart from the tap.
+
+Rows are shaped as the tap promises: snake_case columns, epoch milliseconds beside
+UTC companions, whatever fits no column in `additional_fields`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from bisect import bisect_left
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from simulator.rows import Row
+    from simulator.world import World
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST = 2**63 - 1
+_INTEGER = re.compile(r"-?[0-9]{1,40}")
+_BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    """The vendor's."""
+    convert: Callable[[object], int | str | None]
+    companion: str | None = None
+    """The column that holds the instant in UTC."""
+
+    @cached_property
+    def column(self) -> str:
+        return re.sub("[A-Z]", lambda match: f"_{match[0].lower()}", self.name)
+
+
+def _integer(value: object) -> int | None:
+    whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
+    digits = isinstance(value, str) and _INTEGER.fullmatch(value)
+    if type(value) is not int and not whole and not digits:
+        return None
+    number = int(value)  # type: ignore[call-overload]
+    return number if -_LARGEST - 1 <= number <= _LARGEST else None
+
+
+def _string(value: object) -> str | None:
+    if isinstance(value, str):
+        return _BAD_CHARACTER.sub("\ufffd", value)
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return None
+
+
+def _ints(*names: str) -> tuple[_Column, ...]:
+    return tuple(_Column(name, _integer) for name in names)
+
+
+def _strings(*names: str) -> tuple[_Column, ...]:
+    return tuple(_Column(name, _string) for name in names)
+
+
+def _instant(name: str, companion: str) -> _Column:
+    return _Column(name, _integer, companion)
+
+
+_ADDED = _instant("dateAdded", "added_at")
+_ACTION = (
+    *_ints("id", "recipientId"),
+    _instant("timestamp", "occurred_at"),
+    _ADDED,
+)
+_COLUMNS = {
+    "encompass_messages": (
+        *_ints("id", "subCommunityId"),
+        *_strings("emailName", "fromName", "fromAddress"),
+        *_strings("subjectLine", "preHeader", "categoryName"),
+        *_ints("sentCount"),
+        _instant("scheduledDateTimestamp", "scheduled_at"),
+        _instant("actualSendTimestamp", "sent_at"),
+        _ADDED,
+    ),
+    "encompass_recipients": (
+        *_ints("id", "memberId"),
+        *_strings("emailAddress", "firstName", "lastName"),
+        *_strings("classYear", "constituentId"),
+        _ADDED,
+        _instant("lastUpdated", "updated_at"),
+    ),
+    "encompass_opens": (*_ACTION, *_strings("ipAddress", "userAgent")),
+    "encompass_clicks": (
+        *_ACTION,
+        *_ints("linkId"),
+        *_strings("ipAddress", "userAgent"),
+    ),
+    "encompass_bounces": (*_ACTION, *_strings("type", "reason")),
+    "encompass_delivers": _ACTION,
+    "encompass_links": (*_ints("id"), *_strings("name", "url")),
+}
+STREAMS = tuple(_COLUMNS)
+
+
+def truth(
+    world: World,
+    stream: str,
+    at: Iterable[float] | None = None,
+    account: str | None = None,
+) -> list[dict[str, object]]:
+    """Return every row the API shows at any of the instants, sorted by key.
+
+    Instants are UTC seconds (default: now). A row's values are as of the latest of
+    them at which it is shown. KeyError for an unknown stream.
+    """
+    columns = _COLUMNS[stream]
+    kind = stream.removeprefix("encompass_")
+    with world.lock:
+        instants = sorted([world.clock.now()] if at is None else at)
+        name = world.encompass.client_id if account is None else account
+        found = sorted(_shown(world, kind, instants), key=_key)
+        return [
+            {"account": name} | _owner(kind, message_id) | _shape(columns, text)
+            for message_id, _, text in found
+        ]
+
+
+def _key(found: tuple[int, int, bytes]) -> tuple[int, int]:
+    return found[:2]
+
+
+def _owner(kind: str, message_id: int) -> dict[str, object]:
+    return {} if kind == "messages" else {"message_id": message_id}
+
+
+def _shown(
+    world: World, kind: str, instants: Sequence[float]
+) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (message id, row id, JSON) of each row shown at one of the instants."""
+    for message_id, row, start, end in _spans(world, kind):
+        latest = bisect_left(instants, end) - 1
+        if latest >= 0 and instants[latest] >= start:
+            yield message_id, row.row_id, row.text(instants[latest])
+
+
+def _spans(world: World, kind: str) -> Iterator[tuple[int, Row, float, float]]:
+    """Yield (message id, row, shown from, shown until), UTC seconds."""
+    account = world.encompass
+    if kind == "messages":
+        for row in account.all_messages():
+            yield 0, row, row.visible_from, account.shown_until(kind, row)
+        return
+    for message_id, message, row in account.children(kind):
+        start = max(row.visible_from, message.visible_from)
+        end = min(
+            account.shown_until(kind, row), account.shown_until("messages", message)
+        )
+        yield message_id, row, start, end
+
+
+def _shape(columns: tuple[_Column, ...], text: bytes) -> dict[str, object]:
+    """Return a vendor's row as the columns of a stream."""
+    rest = json.loads(text)
+    shaped: dict[str, object] = {}
+    for column in columns:
+        raw = rest.pop(column.name, None)
+        value = column.convert(raw)
+        shaped[column.column] = value
+        if value is None and raw is not None:
+            rest[column.name] = raw
+        if column.companion:
+            shaped[column.companion] = _utc(value)
+    shaped["additional_fields"] = _clean(rest) if rest else None
+    return shaped
+
+
+def _utc(milliseconds: object) -> str | None:
+    """Return an RFC 3339 instant; None outside the years 1 to 9999."""
+    if not isinstance(milliseconds, int):
+        return None
+    try:
+        instant = _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+    naive = instant.replace(tzinfo=None)
+    return f"{naive.isoformat(timespec='milliseconds')}Z"
+
+
+def _clean(value: object) -> object:
+    """Return JSON with every string, keys too, fit for a database."""
+    if isinstance(value, dict):
+        return {_string(name): _clean(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return _string(value) if isinstance(value, str) else value

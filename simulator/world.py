@@ -1,0 +1,96 @@
+"""One world: its clock, accounts, faults and log, and the seam all requests cross."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from simulator.account import Account
+from simulator.clock import SimClock
+from simulator.encompass import EncompassFace
+from simulator.faults import Faults
+from simulator.generate import FUTURE_DAYS, generate_encompass
+from simulator.log import RequestLog
+from simulator.messages import Reply, Request, message_reply
+
+if TYPE_CHECKING:
+    from simulator.faults import Rule
+
+Hook = Callable[[str, str, Mapping[str, str]], None]
+"""Called with (method, path, query) before a request is answered."""
+
+
+class World:
+    """All the simulated APIs at one instant; thread-safe by its one lock."""
+
+    def __init__(self, now: float, *, seed: int = 0) -> None:
+        self.clock = SimClock(now)
+        self.lock = threading.RLock()
+        self.encompass = Account(self.clock, self.lock, seed)
+        self.faults = Faults()
+        self.log = RequestLog()
+        self._encompass = EncompassFace(self.encompass, self.clock)
+        self._faces = (self._encompass,)
+        self._hooks: list[Hook] = []
+        self._answered = 0
+
+    @classmethod
+    def generate(
+        cls,
+        seed: int,
+        messages: int,
+        now: float,
+        *,
+        days_ahead: float = FUTURE_DAYS,
+    ) -> World:
+        """Return a pseudo-random world at `now` that goes on for `days_ahead`."""
+        world = cls(now, seed=seed)
+        generate_encompass(world.encompass, seed, messages, now, days_ahead)
+        return world
+
+    def on_request(self, hook: Hook) -> Callable[[], None]:
+        """Call `hook` before every answer; return what removes it again."""
+        self._hooks.append(hook)
+        return lambda: self._hooks.remove(hook)
+
+    def revoke_tokens(self) -> None:
+        """Refuse every access token issued so far."""
+        with self.lock:
+            self._encompass.revoke_tokens()
+
+    def answer(self, request: Request) -> Reply:
+        """Return the reply to a request; hooks, faults and log apply."""
+        with self.lock:
+            for hook in tuple(self._hooks):
+                hook(request.method, request.path, request.query)
+            rule = self.faults.pick(request)
+            reply = self._reply(request, rule)
+            self._stamp(reply)
+            kind = rule.kind if rule else None
+            status = 0 if reply.cut else reply.status
+            self.log.add(self.clock.now(), request, status, kind)
+            return reply
+
+    def _reply(self, request: Request, rule: Rule | None) -> Reply:
+        if rule and (reply := rule.replace()):
+            return reply
+        if rule and rule.kind == "expire_token":
+            self.revoke_tokens()
+        reply = self._face_reply(request)
+        if rule:
+            rule.spoil(reply)
+        return reply
+
+    def _face_reply(self, request: Request) -> Reply:
+        for face in self._faces:
+            if face.serves(request.path):
+                return face.answer(request)
+        return message_reply(404)
+
+    def _stamp(self, reply: Reply) -> None:
+        self._answered += 1
+        reply.headers["Date"] = formatdate(self.clock.now(), usegmt=True)
+        serial = f"{self._answered:08x}-0000-4000-8000-000000000000"
+        reply.headers["x-amzn-RequestId"] = serial

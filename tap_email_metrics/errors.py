@@ -1,0 +1,71 @@
+"""Errors, named by what the caller does next.
+
+- `TapError`
+    - `InvalidInput`: stop before reading: settings, catalog or state must be mended
+    - `Fatal`: end this stream; no other request of it can succeed
+        - `AuthenticationFailed`: end every stream of the provider
+    - `Unavailable`: leave this stream out, with a warning; the others go on
+    - `Skippable`: leave this parent out, count it, carry on
+        - `Gone`: the parent does not exist (any more)
+    - `Retriable`: wait, then try the same request again
+        - `TimedOut`: likewise, and ask for less
+    - `Exhausted`: the budget of requests or of time is spent: pause, exit 0
+    - `Terminated`: a signal, or the end of the run: stop at the next safe point
+
+A message says what, where and how to fix it; it carries method, path template,
+status and request id, and never a body, a query or a secret.
+"""
+
+from __future__ import annotations
+
+
+class TapError(Exception):
+    """Base of all errors that the tap raises on purpose."""
+
+
+class InvalidInput(TapError):  # noqa: N818 - named by the next step, like its kin
+    """Settings, catalog or state that must be mended before anything is read."""
+
+
+class Fatal(TapError):  # noqa: N818
+    """This stream cannot go on."""
+
+
+class AuthenticationFailed(Fatal):
+    """The provider refused the credentials, or cannot be reached at all."""
+
+
+class Unavailable(TapError):  # noqa: N818
+    """The stream does not exist for this account, or may not be read by it."""
+
+
+class Skippable(TapError):  # noqa: N818
+    """This parent cannot be read now; the others can."""
+
+
+class Gone(Skippable):
+    """The parent does not exist (any more)."""
+
+
+class Retriable(TapError):  # noqa: N818
+    """The same request may succeed after a wait.
+
+    Attributes:
+        retry_after: seconds that the server asked for, or None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TimedOut(Retriable):
+    """The server took too long; a smaller request may succeed."""
+
+
+class Exhausted(TapError):  # noqa: N818
+    """The budget of requests or of time is spent."""
+
+
+class Terminated(TapError):  # noqa: N818
+    """The run is ending; nothing more may be asked."""

@@ -1,0 +1,371 @@
+"""One HTTP client a provider and run: session, authentication, limits, retries.
+
+What a response means is decided in one place, `Client.check`; what a provider
+does differently is an override of that method.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
+
+import backoff
+import requests
+from requests.adapters import HTTPAdapter
+
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Fatal,
+    Gone,
+    Retriable,
+    Skippable,
+    TimedOut,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.clock import Clock
+    from tap_email_metrics.limits import Limits
+    from tap_email_metrics.run import Run
+
+logger = logging.getLogger("tap-email-metrics")
+
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, and to wait for bytes: above a gateway's limit of 29 s."""
+TRIES = 6
+MAX_WAIT = 60.0
+_THROTTLED = 429
+_TRANSIENT = frozenset({500, 502, 503})
+_NO_CONNECTION = frozenset(
+    {
+        "NewConnectionError",
+        "NameResolutionError",
+        "SSLError",
+        "ProxyError",
+        "SSLCertVerificationError",
+        "gaierror",
+        "ConnectionRefusedError",
+    }
+)
+_REQUEST_IDS = ("x-amzn-requestid", "x-request-id", "x-amz-cf-id")
+
+
+Parsed = TypeVar("Parsed")
+
+
+class Authenticator(Protocol):
+    """Credentials as a flow: what to send, and what to do when it is refused."""
+
+    def headers(self, client: Client) -> Mapping[str, str]:
+        """Return the headers that authenticate a request.
+
+        Args:
+            client: sends what is needed to obtain them.
+
+        Raises:
+            AuthenticationFailed: there are none to be had.
+        """
+
+    def renew(self, refused: Mapping[str, str]) -> None:
+        """Replace credentials, unless another thread has done so.
+
+        Args:
+            refused: the headers that the server refused.
+        """
+
+
+def new_session(transport: BaseAdapter | None) -> requests.Session:
+    """Return a session that keeps no cookies.
+
+    Args:
+        transport: carries the requests, None for the network.
+    """
+    session = requests.Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    # Otherwise a .netrc on the machine would replace the Authorization header.
+    session.auth = _no_netrc
+    session.headers["Accept"] = "application/json"
+    session.headers["User-Agent"] = "tap-email-metrics"
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, transport or HTTPAdapter(pool_maxsize=64))
+    return session
+
+
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def wait_times(retry: Retriable, attempt: int) -> float:
+    """Return the seconds to wait before the next try: full jitter, or as asked.
+
+    Args:
+        retry: why; its `retry_after` is honoured up to five minutes.
+        attempt: tries so far, from 1.
+    """
+    if retry.retry_after is not None:
+        return min(retry.retry_after, 300.0)
+    return float(backoff.full_jitter(min(2.0**attempt, MAX_WAIT)))
+
+
+class Client:
+    """Sends requests to one provider and returns bodies.
+
+    Safe to share between threads.
+
+    Attributes:
+        limits: rate, budget and concurrency; every request crosses them.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        authenticator: Authenticator,
+        limits: Limits,
+        run: Run,
+        session: requests.Session,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._authenticator = authenticator
+        self.limits = limits
+        self._clock: Clock = run.clock
+        self._stop = run.stop
+        self._session = session
+
+    def get(  # noqa: PLR0913 - the parts of a request
+        self,
+        template: str,
+        ids: Sequence[object] = (),
+        params: MutableMapping[str, int | str] | None = None,
+        *,
+        parse: Callable[[bytes], Parsed],
+        tries: int = TRIES,
+        before_retry: Callable[[Retriable], None] | None = None,
+    ) -> Parsed:
+        """Return what a GET answers.
+
+        Args:
+            template: path with a `{}` for each of the ids; errors name it as is.
+            ids: go into the path, quoted.
+            params: the query; read anew for each try.
+            parse: makes something of a body; raises Retriable where it cannot.
+            tries: tries in all.
+            before_retry: may change the params before the next try.
+
+        Raises:
+            Skippable: this path cannot be read, also after the tries.
+            Fatal: no request of this kind can succeed.
+            Exhausted: the budget is spent.
+            Terminated: the run is ending.
+        """
+        url = self._base_url + template.format(*(quote(str(i), safe="") for i in ids))
+        return self.retrying(
+            lambda: self._once(url, template, params, parse),
+            tries=tries,
+            before_retry=before_retry,
+        )
+
+    def retrying(
+        self,
+        request: Callable[[], Parsed],
+        *,
+        tries: int = TRIES,
+        before_retry: Callable[[Retriable], None] | None = None,
+    ) -> Parsed:
+        """Return what a request returns, trying again where that may help.
+
+        Raises:
+            Fatal: the host could not be reached, all tries long.
+            Skippable: it failed in another way, all tries long.
+            Terminated: the run is ending.
+        """
+        for attempt in itertools.count(1):
+            try:
+                result = request()
+            except Retriable as error:
+                self.limits.slow_down()
+                if attempt >= tries:
+                    kind = Fatal if isinstance(error, Unreachable) else Skippable
+                    raise kind(f"{error} ({attempt} tries)") from error
+                logger.info("%s; trying again", error)
+                self._wait(error, attempt)
+                if before_retry:
+                    before_retry(error)
+            else:
+                self.limits.speed_up()
+                return result
+        raise AssertionError("unreachable")
+
+    def _once(
+        self,
+        url: str,
+        template: str,
+        params: Mapping[str, int | str] | None,
+        parse: Callable[[bytes], Parsed],
+    ) -> Parsed:
+        headers = self._authenticator.headers(self)
+        response = self._send(url, template, params, headers)
+        if response.status_code in {401, 403}:
+            self._authenticator.renew(headers)
+            headers = self._authenticator.headers(self)
+            response = self._send(url, template, params, headers)
+        self.check(response, f"GET {template}")
+        return parse(response.content)
+
+    def _send(
+        self,
+        url: str,
+        template: str,
+        params: Mapping[str, int | str] | None,
+        headers: Mapping[str, str],
+    ) -> requests.Response:
+        with self.limits.request():
+            return send(
+                self._session, "GET", url, f"GET {template}", params, headers=headers
+            )
+
+    def _wait(self, error: Retriable, attempt: int) -> None:
+        seconds = wait_times(error, attempt)
+        if error.retry_after is not None:
+            self.limits.hold(seconds)
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            self._stop.check()
+            self._clock.sleep(min(left, 0.5))
+
+    def check(self, response: requests.Response, what: str) -> None:
+        """Decide what a response means; return if its body is usable.
+
+        Args:
+            response: as it came.
+            what: method and path template, for messages.
+
+        Raises:
+            Retriable: 429, 5xx; `TimedOut` for 408 and 504.
+            Gone: 404 and 410.
+            Skippable: another 4xx, for this path only.
+            Fatal: a redirect, or credentials that are refused.
+        """
+        status = response.status_code
+        where = f"{what} answered {status}{request_id(response)}"
+        if status == requests.codes.ok:
+            return
+        if status in {408, 504}:
+            raise TimedOut(where, retry_after(response, self._clock.now()))
+        if status == _THROTTLED or status in _TRANSIENT:
+            raise Retriable(where, retry_after(response, self._clock.now()))
+        if status in {404, 410}:
+            raise Gone(where)
+        if status == requests.codes.unauthorized:
+            raise AuthenticationFailed(
+                f"{where} with a fresh token: the account may not use this API"
+            )
+        if 300 <= status < 400:  # noqa: PLR2004
+            raise Fatal(f"{where}: redirects are not followed; check the URL settings")
+        if status >= 500:  # noqa: PLR2004
+            raise Retriable(where, retry_after(response, self._clock.now()))
+        raise Skippable(where)
+
+
+def send(  # noqa: PLR0913 - one request has that many parts
+    session: requests.Session,
+    method: str,
+    url: str,
+    what: str,
+    params: Mapping[str, int | str] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    data: Mapping[str, str] | None = None,
+) -> requests.Response:
+    """Send one request, once.
+
+    Args:
+        session: as `new_session` makes it.
+        method: GET or POST.
+        url: without a query.
+        what: method and path template, for messages.
+        params: the query.
+        headers: what authenticates the request.
+        data: a form.
+
+    Raises:
+        TimedOut: no answer in time.
+        Retriable: the connection failed, or was cut in the middle of the body.
+    """
+    try:
+        return session.request(
+            method,
+            url,
+            params=params,
+            headers=headers,
+            data=data,
+            timeout=TIMEOUT,
+            allow_redirects=False,
+        )
+    except requests.exceptions.ConnectTimeout as error:
+        raise Unreachable(f"{what}: cannot connect to {host(url)}") from error
+    except requests.exceptions.Timeout as error:
+        raise TimedOut(f"{what}: no answer within {TIMEOUT[1]:.0f} s") from error
+    except requests.exceptions.ConnectionError as error:
+        cause = _cause(error)
+        kind = Unreachable if cause in _NO_CONNECTION else Retriable
+        raise kind(f"{what}: the connection to {host(url)} failed ({cause})") from error
+    except requests.exceptions.RequestException as error:
+        raise Retriable(f"{what}: {type(error).__name__}") from error
+
+
+class Unreachable(Retriable):
+    """No connection to the host: no other path of it can be read either."""
+
+
+def host(url: str) -> str:
+    """Return the host of a URL: what may be named in a message."""
+    return urlsplit(url).hostname or "an invalid URL"
+
+
+def _cause(error: BaseException) -> str:
+    """Return the innermost reason's class: its text may hold a query."""
+    reason: object = error
+    while isinstance(reason, BaseException):
+        inner = getattr(reason, "reason", None) or (
+            reason.args[0] if reason.args else None
+        )
+        if not isinstance(inner, BaseException):
+            return type(reason).__name__
+        reason = inner
+    return type(error).__name__
+
+
+def request_id(response: requests.Response) -> str:
+    """Return the server's id of a request, ready for a message, or nothing."""
+    for name in _REQUEST_IDS:
+        if value := response.headers.get(name):
+            return f" (request {value[:64]!a})"
+    return ""
+
+
+def retry_after(response: requests.Response, now: float) -> float | None:
+    """Return the seconds that the server asks to wait, or None."""
+    text = response.headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    if text.isdecimal():
+        return float(text)
+    moment = http_date(text)
+    return None if moment is None else max(0.0, moment - now)
+
+
+def http_date(text: str | None) -> float | None:
+    """Return the UTC seconds of an HTTP date, None where it is none."""
+    if not text:
+        return None
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,336 @@
+"""Personal data: what becomes of it in records, and how logs are kept free of it.
+
+A schema marks its personal columns with `x-pii`; the setting `pii.mode` says what
+becomes of them. Null stays null; what is not dropped and is blank stays blank.
+
+| mark         | hash                       | domain                 | drop |
+|--------------|----------------------------|------------------------|------|
+| `email`      | HMAC of the address        | what follows the last @| null |
+| `email_list` | each address so, by ", "   | each so, by ", "       | null |
+| `name`, `id` | HMAC; a number turns text  | null                   | null |
+| `ip`         | network: /24, or /48 in v6 | as hash                | null |
+| `user_agent` | words with a digit or @ go | as hash                | null |
+| `url`        | no query, fragment or user | as hash                | null |
+| `text`       | addresses inside as `email`| addresses inside so    | null |
+| `opaque`     | null                       | null                   | null |
+
+Domain mode keeps what describes a group and drops what follows one person; what does
+not have the form of an address, an IP address, … is dropped, never let through.
+Addresses left in the path of a `url` are treated like those in `text`. Only text with
+an @ (or %40) is known for an address: a bare mailbox name in a bounce's reason stays.
+
+HMAC is HMAC-SHA-256 under `pii.pepper`, in hex, of the value after Unicode NFKC,
+lower case and strip; for `email`, of the address alone, without a display name. It
+depends on nothing else, so one person joins across streams and providers.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hmac
+import ipaddress
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
+from urllib.parse import quote, quote_plus
+
+from typing_extensions import override
+
+from tap_email_metrics.errors import InvalidInput
+
+Treatment: TypeAlias = Callable[[str | int], str | None]
+"""What a column's values, other than null, are passed through."""
+
+MARKS = (
+    *("email", "email_list", "name", "id", "ip", "user_agent", "url", "text"),
+    "opaque",
+)
+"""Every `x-pii` mark that a schema may use."""
+
+MODES = ("plain", "hash", "domain", "drop")
+"""Every value of the setting `pii.mode`."""
+
+# Each expression starts a try at the edge of a word only, so that one long word
+# without a match costs its length once, not squared.
+_WORD = r"[^\s@<>()\[\]{},;:\"|\\/]"
+_LOCAL = rf"(?:\"[^\"\r\n]{{1,64}}\"|(?<!{_WORD}){_WORD}+?)"
+_ADDRESS = re.compile(rf"({_LOCAL}(?:@|%40)(?:{_WORD}|@)+)")
+_BEFORE, _AFTER = "'.", "'.!?*-"
+"""Punctuation around an address that is no part of it."""
+
+_DOMAIN = re.compile(r"[\w.-]*\w")
+_MAILBOX = re.compile(r"<([^<>]*)>\s*$")
+_USER_INFO = re.compile(r"^([^/]*//)[^/]*@")
+_AGENT_WORD = re.compile(r"/?[^\s;,/()]+")
+_AGENT_GAP = re.compile(r" ?[;,](?= ?[;,)])|(?<=\() ?[;,] ?| (?=[;,)])|(?<=\() ")
+
+_URL_USER = re.compile(r"//[^/\s@\"'<>]*@")
+_QUERY = re.compile(r"(?<=[\w/])\?(?=[\w%])[^\s\"'<>]*")
+_SCHEME_TOKEN = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
+_JWT = re.compile(r"(?<![\w-])eyJ[\w-]+(?:\.[\w-]+){1,2}")
+
+_LOG_FIELDS = frozenset(
+    (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName")
+)
+"""What every log record has; the rest came with `extra`."""
+
+
+def normalise(value: str | int) -> str:
+    """Return the form of a value that is hashed: NFKC, lower case, no outer space."""
+    lower = unicodedata.normalize("NFKC", str(value)).lower()
+    return unicodedata.normalize("NFKC", lower).strip()
+
+
+def mailbox(text: str) -> str:
+    """Return the address in `Display Name <address>`, or else the text itself."""
+    found = _MAILBOX.search(text)
+    return found[1] if found else text
+
+
+def domain_of(value: str | int) -> str | None:
+    """Return the domain after the last @ in lower case, or None if there is none."""
+    _, at, domain = normalise(mailbox(str(value))).rpartition("@")
+    domain = domain.strip().rstrip(".")
+    return domain if at and _DOMAIN.fullmatch(domain) else None
+
+
+def network_of(value: str | int) -> str | None:
+    """Return the /24 (IPv6: /48) around an IP address, or None if it is none.
+
+    An IPv4 address inside an IPv6 one (mapped, 6to4) counts as IPv4: its bits are
+    among the first 48.
+    """
+    try:
+        address = ipaddress.ip_address(str(value).strip().partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or address
+    prefix = 24 if address.version == 4 else 48  # noqa: PLR2004 - versions of IP
+    return str(ipaddress.ip_network((address, prefix), strict=False))
+
+
+def family_of(value: str | int) -> str:
+    """Return a user agent without the words that hold a digit or an @.
+
+    Versions, builds and most device models go; product names and systems stay.
+    """
+    words = " ".join(_AGENT_WORD.sub(_agent_word, str(value)).split())
+    return " ".join(_AGENT_GAP.sub("", words).replace("()", "").split())
+
+
+def _agent_word(word: re.Match[str]) -> str:
+    text = word[0]
+    return "" if "@" in text or any(map(str.isdigit, text)) else text
+
+
+def redact(text: str) -> str:
+    """Return text for a log: no addresses, tokens, query strings or URL users."""
+    text = _JWT.sub("[token]", _SCHEME_TOKEN.sub(r"\1 [token]", text))
+    text = _URL_USER.sub("//[user]@", _QUERY.sub("?[query]", text))
+    return _replace_addresses(text, _masked)
+
+
+def _masked(_address: str) -> str:
+    return "[address]"
+
+
+def _replace_addresses(text: str, treat: Callable[[str], str | None]) -> str:
+    """Return text with each address replaced by what `treat` makes of it, or ""."""
+    if "@" not in text and "%40" not in text:
+        return text
+    return _ADDRESS.sub(functools.partial(_replaced, treat=treat), text)
+
+
+def _replaced(found: re.Match[str], *, treat: Callable[[str], str | None]) -> str:
+    text = found[1]
+    address = _core(text)
+    before, _, after = text.partition(address)
+    return f"{before}{treat(address.replace('%40', '@')) or ''}{after}"
+
+
+def _core(text: str) -> str:
+    """Return a found address without the punctuation around it."""
+    return text.lstrip(_BEFORE).rstrip(_AFTER)
+
+
+def _dropped(_value: str | int) -> None:
+    return None
+
+
+class Privacy:
+    """What becomes of personal columns under one `pii.mode` and `pii.pepper`.
+
+    Raises:
+        InvalidInput: the mode does not exist, or it needs a pepper and has none.
+    """
+
+    def __init__(self, mode: str = "plain", pepper: str | None = None) -> None:
+        if mode not in MODES:
+            raise InvalidInput(f"pii.mode must be one of {', '.join(MODES)}")
+        if mode != "plain" and not pepper:
+            raise InvalidInput(f"pii.pepper is required where pii.mode is {mode}")
+        self.mode = mode
+        self._pepper = (pepper or "").encode("utf-8", "surrogatepass")
+        self._treatments = self._table()
+
+    def treatment(self, mark: str) -> Treatment | None:
+        """Return what values under a mark pass through; None: they stay as they are.
+
+        Raises:
+            ValueError: no such mark.
+        """
+        if mark not in MARKS:
+            raise ValueError(f"x-pii knows no mark {mark!r}")
+        return self._treatments.get(mark)
+
+    def apply_to_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return a copy of a packaged schema as records look in this mode.
+
+        A numeric column that is hashed becomes text; nothing else changes.
+        """
+        emitted = copy.deepcopy(schema)
+        for column in emitted["properties"].values():
+            mark = column.get("x-pii")
+            if mark and self.treatment(mark) not in (None, _dropped):
+                column["type"] = [
+                    "string" if kind in ("integer", "number") else kind
+                    for kind in column["type"]
+                ]
+        return emitted
+
+    def hashed(self, value: str | int) -> str:
+        """Return the HMAC of a value's normalised form, 64 hex digits; blank stays."""
+        form = normalise(value)
+        if not form:
+            return form
+        data = form.encode("utf-8", "surrogatepass")
+        return hmac.digest(self._pepper, data, "sha256").hex()
+
+    def _table(self) -> dict[str, Treatment]:
+        if self.mode == "plain":
+            return {}
+        table: dict[str, Treatment] = dict.fromkeys(MARKS, _dropped)
+        if self.mode == "drop":
+            return table
+        address = self._hashed_address if self.mode == "hash" else domain_of
+        if self.mode == "hash":
+            table |= {"name": self.hashed, "id": self.hashed}
+        return table | {
+            "email": _Unblank(address),
+            "email_list": _Unblank(functools.partial(_each_address, treat=address)),
+            "ip": _Unblank(network_of),
+            "user_agent": family_of,
+            "url": functools.partial(_bare_url, treat=address),
+            "text": functools.partial(_bare_text, treat=address),
+        }
+
+    def _hashed_address(self, value: str | int) -> str:
+        return self.hashed(mailbox(str(value)))
+
+
+class _Unblank:
+    """A treatment that leaves blank text alone, as it tells nothing."""
+
+    def __init__(self, treat: Treatment) -> None:
+        self._treat = treat
+
+    def __call__(self, value: str | int) -> str | None:
+        text = str(value)
+        return self._treat(text) if text.strip() else ""
+
+
+def _each_address(value: str | int, *, treat: Treatment) -> str | None:
+    """Return the addresses in a list, each treated, by ", "; None if there is none."""
+    found = (_core(text) for text in _ADDRESS.findall(str(value)))
+    treated = (treat(address.replace("%40", "@")) for address in found)
+    return ", ".join(filter(None, treated)) or None
+
+
+def _bare_text(value: str | int, *, treat: Treatment) -> str:
+    return _replace_addresses(str(value), treat)
+
+
+def _bare_url(value: str | int, *, treat: Treatment) -> str:
+    bare = re.split(r"[?#]", str(value), maxsplit=1)[0]
+    return _replace_addresses(_USER_INFO.sub(r"\1", bare), treat)
+
+
+class RedactingFilter(logging.Filter):
+    """Masks secrets, and what `redact` knows, in every log record it passes.
+
+    It covers the message, its arguments, `extra`, tracebacks and stacks. Attach it to
+    handlers: a logger's own filters do not see the records of its children. A record
+    with nothing to mask is left alone, as the SDK's metrics need theirs.
+    """
+
+    def __init__(self, secrets: Collection[str] = ()) -> None:
+        super().__init__()
+        self._spellings: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+        self.add(*secrets)
+
+    def add(self, *secrets: str) -> None:
+        """Mask these too from now on, say a token that was just issued."""
+        new = frozenset(form for secret in secrets for form in _spellings(secret))
+        self._spellings |= new
+        # Longest first: a secret can be the beginning of another.
+        longest = sorted(self._spellings, key=len, reverse=True)
+        if longest:
+            self._pattern = re.compile("|".join(map(re.escape, longest)))
+
+    def mask(self, text: str) -> str:
+        """Return text without the secrets and without what `redact` masks."""
+        if self._pattern is not None:
+            text = self._pattern.sub("[secret]", text)
+        return redact(text)
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._mask_message(record)
+        self._mask_exception(record)
+        if record.stack_info:
+            record.stack_info = self.mask(record.stack_info)
+        for name in vars(record).keys() - _LOG_FIELDS:
+            text = str(vars(record)[name])
+            masked = self.mask(text)
+            if masked != text:
+                setattr(record, name, masked)
+        return True
+
+    def _mask_message(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except (KeyError, TypeError, ValueError):
+            # Logging would print the arguments beside the error.
+            text, masked = "", f"{self.mask(str(record.msg))} (arguments do not fit)"
+        else:
+            masked = self.mask(text)
+        if masked != text:
+            record.msg, record.args = masked, None
+
+    def _mask_exception(self, record: logging.LogRecord) -> None:
+        text = record.exc_text or ""
+        if record.exc_info and not text:
+            text = logging.Formatter().formatException(record.exc_info)
+        masked = self.mask(text)
+        if masked == text:
+            return
+        record.exc_text = masked
+        if record.exc_info and record.exc_info[0]:
+            # A structured formatter reads the exception, not the text.
+            kind, error, traceback = record.exc_info
+            record.exc_info = (kind, Exception(self.mask(str(error))), traceback)
+
+
+def _spellings(secret: str) -> frozenset[str]:
+    """Return a secret as it may occur: plain, in URLs and forms, in JSON, in repr."""
+    if not secret.strip():
+        return frozenset()
+    raw = secret.encode("utf-8", "surrogatepass")
+    forms = (quote(raw, safe=""), quote_plus(raw), json.dumps(secret)[1:-1])
+    return frozenset((secret, repr(secret)[1:-1], *forms))

@@ -1,0 +1,95 @@
+"""The providers that the tap reads: one entry each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tap_email_metrics.providers.encompass import Encompass
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.bookmarks import Parent, Policy, StreamState
+    from tap_email_metrics.limits import Limits
+    from tap_email_metrics.run import Run
+    from tap_email_metrics.settings import CommonSettings
+    from tap_email_metrics.streams import EmailMetricsStream
+
+
+class Session(Protocol):
+    """One provider in one run: authenticated once, shared by its streams."""
+
+    @property
+    def account(self) -> str:
+        """Value of the `account` column."""
+
+    @property
+    def limits(self) -> Limits:
+        """What every request crosses."""
+
+    @property
+    def max_concurrency(self) -> int:
+        """Requests in flight at most."""
+
+    @property
+    def policy(self) -> Policy:
+        """What is due when."""
+
+    @property
+    def budget(self) -> int | None:
+        """Requests that are left of the day, None for no limit."""
+
+    def now(self) -> float:
+        """Return the time on the API's clock."""
+
+    def parents(self) -> Sequence[Parent]:
+        """Return what the fan-out streams fan out over."""
+
+    def close(self) -> None:
+        """Give back what the run held."""
+
+
+class Provider(Protocol):
+    """One API: its name, its settings and its streams."""
+
+    @property
+    def name(self) -> str:
+        """Key of its settings, and prefix of its streams."""
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """JSON Schema of its settings."""
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The settings that switch it on."""
+
+    @property
+    def streams(self) -> tuple[type[EmailMetricsStream], ...]:
+        """Its streams, in the order in which they are read."""
+
+    def parse(self, section: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its own type
+        """Return the provider's settings, None where it is switched off."""
+
+    def open(
+        self,
+        settings: Any,  # noqa: ANN401 - what `parse` returned
+        common: CommonSettings,
+        run: Run,
+        states: Mapping[str, StreamState],
+        transport: BaseAdapter | None,
+    ) -> Session:
+        """Return a session for one run; no request is sent yet.
+
+        Args:
+            settings: the provider's own.
+            common: the settings that belong to no provider.
+            run: what the run shares.
+            states: the part of the state of each selected stream of the provider.
+            transport: carries the requests, None for the network.
+        """
+
+
+PROVIDERS: tuple[Provider, ...] = (Encompass(),)

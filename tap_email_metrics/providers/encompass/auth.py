@@ -1,0 +1,143 @@
+"""Encompass authentication: a token by form POST, renewed early."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tap_email_metrics.errors import AuthenticationFailed, Fatal, Retriable, Skippable
+from tap_email_metrics.http import host, http_date, request_id, send
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import requests
+
+    from tap_email_metrics.clock import Clock
+    from tap_email_metrics.http import Client
+    from tap_email_metrics.providers.encompass.settings import EncompassSettings
+
+PATH = "/apiservices/authenticate"
+_EARLY = 0.1  # share of a token's life, at most five minutes, left unused
+_HINTS = {
+    "invalid_client": "check encompass.client_id (the site id)",
+    "invalid_grant": "check encompass.client_secret (the web services GUID)",
+    "unsupported_grant_type": "this site issues no tokens for the Email Metric API: "
+    "ask the vendor to switch web services on",
+}
+
+
+class Token(msgspec.Struct):
+    """The token endpoint's answer."""
+
+    access_token: str
+    expires_in: float | str | None = None
+
+
+class EncompassAuthenticator:
+    """Holds one token for all threads.
+
+    The lifetime is what the answer says: the vendor's page shows about two years,
+    customers saw 24 hours.
+
+    Attributes:
+        server_time: the server's clock less this machine's, at the last token, in
+            seconds; None where it gave no date.
+    """
+
+    def __init__(
+        self, settings: EncompassSettings, session: requests.Session, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._headers: dict[str, str] = {}
+        self._expires = float("-inf")
+        self._failure: AuthenticationFailed | None = None
+        self.server_time: float | None = None
+
+    def headers(self, client: Client) -> Mapping[str, str]:
+        """Return the Authorization header, with a new token where one is due.
+
+        Raises:
+            AuthenticationFailed: refused, or not to be reached.
+        """
+        with self._lock:
+            if self._failure:
+                raise self._failure
+            if self._clock.monotonic() >= self._expires:
+                self._authenticate(client)
+            return self._headers
+
+    def renew(self, refused: Mapping[str, str]) -> None:
+        """Forget a refused token, unless another thread has replaced it."""
+        with self._lock:
+            if self._headers is refused:
+                self._expires = float("-inf")
+
+    def _authenticate(self, client: Client) -> None:
+        try:
+            token = client.retrying(lambda: self._request(client))
+        except AuthenticationFailed as error:
+            self._failure = error
+            raise
+        except (Skippable, Fatal) as error:
+            self._failure = AuthenticationFailed(
+                f"Encompass: {error}; check encompass.site_url "
+                f"({host(self._settings.site_url)}) and the network"
+            )
+            raise self._failure from error
+        try:
+            life = float(token.expires_in or 0)
+        except ValueError:
+            life = 0.0
+        # Without a usable lifetime the token serves until it is refused.
+        life = life if life > 0 else float("inf")
+        early = min(300.0, _EARLY * life)
+        self._expires = self._clock.monotonic() + life - early
+        self._headers = {"Authorization": f"Bearer {token.access_token}"}
+
+    def _request(self, client: Client) -> Token:
+        with client.limits.request():
+            response = send(
+                self._session,
+                "POST",
+                self._settings.site_url + PATH,
+                f"POST {PATH}",
+                data={
+                    "client_id": self._settings.client_id,
+                    "client_secret": self._settings.client_secret,
+                    "grant_type": "email_api_auth_key",
+                },
+            )
+        if (moment := http_date(response.headers.get("Date"))) is not None:
+            self.server_time = moment - self._clock.now()
+        if response.status_code in {400, 401, 403}:
+            raise AuthenticationFailed(self._refusal(response))
+        client.check(response, f"POST {PATH}")
+        try:
+            return msgspec.json.decode(response.content, type=Token)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Retriable(
+                f"POST {PATH} answered 200 without a token: is "
+                f"{host(self._settings.site_url)} an Encompass site?"
+            ) from error
+
+    @staticmethod
+    def _refusal(response: requests.Response) -> str:
+        code = ""
+        try:
+            body = msgspec.json.decode(response.content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            body = None
+        if isinstance(body, dict) and body.get("error") in _HINTS:
+            code = str(body["error"])
+        hint = _HINTS.get(code, "check encompass.client_id and encompass.client_secret")
+        return (
+            f"Encompass refused the credentials: POST {PATH} answered "
+            f"{response.status_code} {code}".rstrip()
+            + f"{request_id(response)}; {hint}"
+        )

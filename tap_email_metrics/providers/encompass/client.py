@@ -1,0 +1,135 @@
+"""Encompass quirks: offset paging, page sizes, and time-outs in a 200."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tap_email_metrics.codec import decode_json
+from tap_email_metrics.errors import Retriable, TimedOut
+from tap_email_metrics.http import TRIES, Client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import requests
+
+    from tap_email_metrics.http import Authenticator
+    from tap_email_metrics.limits import Limits
+    from tap_email_metrics.run import Run
+
+Row = dict[str, object]
+
+MAX_RESULTS = 1000
+MIN_RESULTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list.
+
+    Attributes:
+        rows: in the order of the answer.
+        total: rows in the whole list, as this page says; None for a bare array.
+        size: rows that were asked for.
+    """
+
+    rows: list[Row]
+    total: int | None
+    size: int
+
+
+class EncompassClient(Client):
+    """Reads pages of lists; asks for less after a time-out, and for more again."""
+
+    def __init__(
+        self,
+        base_url: str,
+        authenticator: Authenticator,
+        limits: Limits,
+        run: Run,
+        session: requests.Session,
+    ) -> None:
+        super().__init__(base_url, authenticator, limits, run, session)
+        self._size = MAX_RESULTS
+        self._size_lock = threading.Lock()
+
+    def page(  # noqa: PLR0913 - the parts of a request
+        self,
+        template: str,
+        ids: Sequence[int],
+        start: int,
+        *,
+        query: Mapping[str, int] | None = None,
+        size: int = MAX_RESULTS,
+        tries: int = TRIES,
+    ) -> Page:
+        """Return the page of a list that starts at an index.
+
+        Args:
+            template: path with a `{}` for each id.
+            ids: go into the path.
+            start: 0-based index of the first row.
+            query: further parameters.
+            size: rows to ask for at most.
+            tries: tries in all.
+
+        Raises:
+            Skippable: it cannot be read.
+        """
+        with self._size_lock:
+            size = min(size, self._size)
+        params: dict[str, int | str] = {
+            **(query or {}),
+            "startAt": start,
+            "maxResults": size,
+        }
+        rows, total = self.get(
+            template,
+            ids,
+            params,
+            parse=parse_list,
+            tries=tries,
+            before_retry=lambda error: self._shrink(error, params),
+        )
+        self._grow()
+        return Page(rows, total, int(params["maxResults"]))
+
+    def _shrink(self, error: Retriable, params: dict[str, int | str]) -> None:
+        if not isinstance(error, TimedOut):
+            return
+        with self._size_lock:
+            size = max(MIN_RESULTS, int(params["maxResults"]) // 2)
+            params["maxResults"] = size
+            self._size = min(self._size, size)
+
+    def _grow(self) -> None:
+        with self._size_lock:
+            self._size = min(MAX_RESULTS, self._size * 2)
+
+
+def parse_list(body: bytes) -> tuple[list[Row], int | None]:
+    """Return the rows of a list and its total, None for a bare array.
+
+    Raises:
+        TimedOut: a message in place of the rows.
+        Retriable: the body is neither an envelope nor an array of objects.
+    """
+    try:
+        answer = decode_json(body)
+    except msgspec.DecodeError as error:
+        raise Retriable("Encompass answered with a body that is not JSON") from error
+    total = None
+    if isinstance(answer, dict):
+        if "data" not in answer and "message" in answer:
+            raise TimedOut("Encompass answered 200 with a message in place of data")
+        total = answer.get("total")
+        answer = answer.get("data")
+    if not isinstance(answer, list) or not all(isinstance(r, dict) for r in answer):
+        raise Retriable("Encompass answered with a body that is no list of objects")
+    if isinstance(total, bool) or not isinstance(total, int) or total < 0:
+        total = None
+    return answer, total

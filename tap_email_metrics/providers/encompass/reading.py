@@ -1,0 +1,385 @@
+"""How an Encompass list is read: whole, or from where the last read ended.
+
+Nothing is assumed of a list's order, of its `total` between two pages, or of
+what the archive does to either: see `ListReader`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from tap_email_metrics.bookmarks import (
+    Mark,
+    may_lose_rows,
+    verification_points,
+)
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.codec import to_integer
+from tap_email_metrics.http import TRIES
+from tap_email_metrics.providers.encompass.client import MAX_RESULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+    from tap_email_metrics.bookmarks import Order, Policy, Visit
+    from tap_email_metrics.providers.encompass.client import EncompassClient, Page, Row
+
+_HEAD = 50  # rows asked for at the head of a descending list
+_SPARE_PAGES = 20
+
+
+@dataclass(slots=True)
+class Walk:
+    """What one read of a whole list saw.
+
+    Attributes:
+        ids: in order of arrival, repetitions included.
+        keyless: rows whose id is no integer.
+        passed: rows that were emitted.
+        newest: the latest `dateAdded`, in epoch ms.
+        totals: the first and the last page's; None for a bare array.
+        cut: it was given up before the end.
+        shifted: rows moved between two pages.
+    """
+
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    keyless: int = 0
+    passed: int = 0
+    newest: int | None = None
+    totals: tuple[int | None, int | None] = (None, None)
+    cut: bool = False
+    shifted: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Distinct rows."""
+        return len(set(self.ids)) + self.keyless
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing can be missing: both totals agree with the rows."""
+        first, last = self.totals
+        if self.cut or self.shifted:
+            return False
+        return last is None or first == last == self.rows
+
+    @property
+    def order(self) -> Order:
+        """Order of the ids; a list of fewer than two rows shows none."""
+        if len(self.ids) < 2 or self.keyless:  # noqa: PLR2004
+            return "n"
+        if ascending(self.ids):
+            return "a"
+        return "d" if ascending(reversed(self.ids)) else "n"
+
+    def same_as(self, other: Walk) -> bool:
+        """Return whether two complete reads saw the same total and ids."""
+        return (
+            not self.cut
+            and not other.cut
+            and self.totals[1] == other.totals[1]
+            and set(self.ids) == set(other.ids)
+            and self.keyless == other.keyless
+        )
+
+    def completes(self, other: Walk) -> bool:
+        """Return whether two reads under one total saw every row between them.
+
+        So it may be where the order differs from request to request.
+        """
+        seen = len({*self.ids, *other.ids}) + max(self.keyless, other.keyless)
+        return {*self.totals, *other.totals} == {seen}
+
+
+def ascending(ids: Iterable[int | None]) -> bool:
+    """Return whether ids are all there and rise strictly."""
+    known = list(ids)
+    return None not in known and all(one < two for one, two in pairwise(known))  # type: ignore[operator]
+
+
+def walk(
+    fetch: Callable[[int], Page], keep: Callable[[Row], bool], *, shrinking: bool
+) -> Generator[list[Row], None, Walk]:
+    """Read a list from 0 to its end; yield the rows to keep, page by page.
+
+    Steps by the rows received, since a server may send fewer than asked for; an
+    empty page below the total is no end (its rows may be archived), and steps by
+    the page size. Ends at the largest total seen.
+
+    Args:
+        fetch: returns the page at a start index.
+        keep: whether a row is emitted.
+        shrinking: rows may vanish meanwhile. One that goes while another comes
+            leaves the total as it was, so each page starts with the last row of
+            the one before: where that is not so, the list has shifted.
+    """
+    seen = Walk()
+    start = largest = widest = pages = 0
+    last: int | None = None
+    while not pages or start < largest:
+        page = fetch(start)
+        pages += 1
+        seen.totals = (page.total if pages == 1 else seen.totals[0], page.total)
+        largest = max(largest, page.total or 0)
+        widest = max(widest, len(page.rows))
+        step = len(page.rows) or page.size
+        if last is not None:
+            page = _after(page, last, seen)
+        before = 0 if page.total is not None else seen.rows
+        rows = _note(page, seen, keep)
+        seen.passed += len(rows)
+        if rows:
+            yield rows
+        last = None
+        if page.total is None:
+            # A bare array has no total: it ends where nothing new comes.
+            largest = start + step + (seen.rows > before)
+        elif shrinking and page.rows and start + step < largest and step > 1:
+            last = to_integer(page.rows[-1].get("id"))
+            step -= last is not None
+        start += step
+        if pages > _SPARE_PAGES + 4 * largest // max(1, widest or page.size):
+            seen.cut = True
+            break
+    return seen
+
+
+def _after(page: Page, last: int, seen: Walk) -> Page:
+    """Return a page without its first row, which has to be the last one seen."""
+    if _ids(page)[:1] == [last]:
+        return replace(page, rows=page.rows[1:])
+    seen.shifted = True
+    return page
+
+
+def _note(page: Page, seen: Walk, keep: Callable[[Row], bool]) -> list[Row]:
+    rows = []
+    for row in page.rows:
+        row_id = to_integer(row.get("id"))
+        if row_id is None:
+            seen.keyless += 1
+        else:
+            seen.ids.append(row_id)
+        if keep(row):
+            rows.append(row)
+    here = _added(page.rows)
+    if here is not None:
+        seen.newest = here if seen.newest is None else max(here, seen.newest)
+    return rows
+
+
+class ListReader:
+    """Reads one list of one message as its mark allows.
+
+    A probe, one request from the known end, is trusted only where the last whole
+    read showed ids strictly ascending (or descending), and where what it finds
+    adds up to the total. Anything else reads the list whole.
+
+    Args:
+        client: sends the requests.
+        template: path of the list.
+        policy: what the archive may do to it.
+        lookback_days: days before the last check whose rows are emitted again.
+        dated: rows carry `dateAdded`, and never change; otherwise a whole read
+            emits every row.
+        now: returns the time on the API's clock.
+    """
+
+    def __init__(  # noqa: PLR0913 - facts of one list
+        self,
+        client: EncompassClient,
+        template: str,
+        policy: Policy,
+        lookback_days: int,
+        now: Callable[[], float],
+        *,
+        dated: bool,
+    ) -> None:
+        self._client = client
+        self._template = template
+        self._policy = policy
+        self._lookback = lookback_days * DAY
+        self._now = now
+        self._dated = dated
+
+    def read(self, visit: Visit) -> Generator[list[Row], None, Mark]:
+        """Yield the rows to emit, and return the mark that covers them.
+
+        Raises:
+            Skippable: the list cannot be read.
+        """
+        now = self._now()
+        mark = visit.mark
+        if mark and self._trusted(visit, mark, now):
+            probe = self._ascending if mark.order == "a" else self._descending
+            found = yield from probe(visit, mark, now)
+            if found:
+                return found
+        return (yield from self._whole(visit, now))
+
+    def _trusted(self, visit: Visit, mark: Mark, now: float) -> bool:
+        return (
+            mark.settled
+            and mark.order != "n"
+            and mark.total is None
+            and mark.rows > 0
+            and not visit.everything
+            and not may_lose_rows(visit.parent, now, self._policy)
+        )
+
+    def _page(self, visit: Visit, start: int, size: int = MAX_RESULTS) -> Page:
+        # A list that failed before gets one try, so that a lasting fault is cheap.
+        failed = visit.mark is not None and visit.mark.failures > 0
+        return self._client.page(
+            self._template,
+            (visit.parent.id,),
+            start,
+            size=size,
+            tries=1 if failed else TRIES,
+        )
+
+    def _ascending(
+        self, visit: Visit, mark: Mark, now: float
+    ) -> Generator[list[Row], None, Mark | None]:
+        start = mark.rows - 1
+        last = mark.last_id
+        found = 0
+        newest = mark.newest
+        while True:
+            page = self._page(visit, start)
+            ids = _ids(page)
+            if start == mark.rows - 1:
+                if ids[:1] != [last]:
+                    return None
+                page, ids = replace(page, rows=page.rows[1:]), ids[1:]
+                start += 1
+            if page.total is None or not ascending([last, *ids]):
+                return None
+            if page.rows:
+                yield page.rows
+            found += len(ids)
+            last = ids[-1] if ids else last
+            newest = _newest(newest, _added(page.rows), now)
+            start += len(page.rows)
+            if not page.rows or start >= page.total:
+                break
+        if mark.rows + found != page.total:
+            return None
+        return replace(mark, rows=page.total, last_id=last, newest=newest, checked=now)
+
+    def _descending(
+        self, visit: Visit, mark: Mark, now: float
+    ) -> Generator[list[Row], None, Mark | None]:
+        new: list[Row] = []
+        ids: list[int | None] = []
+        found = 0
+        while len(ids) <= found:
+            page = self._page(visit, len(ids), MAX_RESULTS if ids else _HEAD)
+            ids += _ids(page)
+            new += page.rows
+            if page.total is None or not page.rows or not ascending(reversed(ids)):
+                return None
+            found = page.total - mark.rows
+        if found < 0 or ids[found] != mark.last_id:
+            return None
+        if found:
+            yield new[:found]
+        newest = _newest(mark.newest, _added(new[:found]), now)
+        return replace(
+            mark, rows=mark.rows + found, last_id=ids[0], newest=newest, checked=now
+        )
+
+    def _whole(self, visit: Visit, now: float) -> Generator[list[Row], None, Mark]:
+        everything = visit.everything or not self._dated
+        first = yield from self._walk(visit, everything=everything)
+        if not everything and self._unexplained(visit, first):
+            everything = True
+            first = yield from self._walk(visit, everything=True)
+        if first.whole:
+            return self._settled(visit, first, now, everything=everything)
+        second = yield from self._walk(visit, everything=everything)
+        archived = may_lose_rows(visit.parent, now, self._policy)
+        # What the archive keeps in the total is missing from two reads alike.
+        alike = archived and second.same_as(first)
+        if second.whole or second.completes(first) or alike:
+            return self._settled(visit, second, now, everything=everything)
+        old = visit.mark or Mark()
+        return replace(
+            old,
+            unsettled=True,
+            newest=_newest(old.newest, second.newest, now),
+            failures=0,
+            tried=None,
+        )
+
+    def _walk(
+        self, visit: Visit, *, everything: bool
+    ) -> Generator[list[Row], None, Walk]:
+        mark = visit.mark
+        since = None
+        if not everything and mark and mark.checked is not None:
+            since = int((mark.checked - self._lookback) * 1000)
+        return (
+            yield from walk(
+                lambda start: self._page(visit, start),
+                lambda row: _later(row, since),
+                shrinking=may_lose_rows(visit.parent, self._now(), self._policy),
+            )
+        )
+
+    @staticmethod
+    def _unexplained(visit: Visit, seen: Walk) -> bool:
+        """Return whether a list grew by more than the rows that look new.
+
+        Then some were added with a date from before the last check.
+        """
+        mark = visit.mark
+        return mark is not None and seen.rows - mark.rows > seen.passed
+
+    def _settled(
+        self, visit: Visit, seen: Walk, now: float, *, everything: bool
+    ) -> Mark:
+        old = visit.mark or Mark()
+        points = verification_points(visit.parent.sent, now)
+        total = seen.totals[1]
+        rows = seen.rows
+        last = (
+            (seen.ids[0] if seen.order == "d" else seen.ids[-1]) if seen.ids else None
+        )
+        return Mark(
+            rows=rows,
+            last_id=last,
+            newest=_newest(old.newest, seen.newest, now),
+            checked=now,
+            order=seen.order if total is not None else "n",
+            verified=points if everything else min(old.verified, points),
+            total=None if total is None or total == rows else total,
+        )
+
+
+def _ids(page: Page) -> list[int | None]:
+    return [to_integer(row.get("id")) for row in page.rows]
+
+
+def _later(row: Row, since: int | None) -> bool:
+    if since is None:
+        return True
+    added = to_integer(row.get("dateAdded"))
+    return added is None or added > since
+
+
+def _added(rows: Iterable[Row]) -> int | None:
+    """Return the latest `dateAdded` of rows, in epoch ms."""
+    times = (to_integer(row.get("dateAdded")) for row in rows)
+    return max((ms for ms in times if ms is not None), default=None)
+
+
+def _newest(known: float | None, added: int | None, now: float) -> float | None:
+    """Return the later of two instants; one in the future counts as now."""
+    times = [] if known is None else [known]
+    if added is not None:
+        times.append(min(added / 1000, now))
+    return max(times, default=None)

@@ -1,0 +1,293 @@
+"""One run of Encompass: the client, the message list, and the archive guard."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tap_email_metrics import bookmarks
+from tap_email_metrics.bookmarks import Parent, Policy, iso
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.codec import to_integer
+from tap_email_metrics.errors import AuthenticationFailed, Fatal, Skippable, TapError
+from tap_email_metrics.fanout import in_background
+from tap_email_metrics.http import new_session
+from tap_email_metrics.limits import Ledger, Limits, fingerprint, state_directory
+from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
+from tap_email_metrics.providers.encompass.client import EncompassClient
+from tap_email_metrics.providers.encompass.reading import ListReader, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.bookmarks import StreamState
+    from tap_email_metrics.providers.encompass.client import Page, Row
+    from tap_email_metrics.providers.encompass.settings import EncompassSettings
+    from tap_email_metrics.run import Run
+    from tap_email_metrics.settings import CommonSettings
+
+MESSAGES = "/v2/messages"
+ALL_TIME = {"fromTimestamp": 0, "toTimestamp": 9_999_703_780_000}
+"""What the range filters is not documented: read everything, filter here."""
+FIRST_SEND = 1_451_606_400.0
+"""2016-01-01: the API has nothing of messages sent before."""
+ARCHIVED = (
+    "encompass_opens",
+    "encompass_clicks",
+    "encompass_bounces",
+    "encompass_delivers",
+)
+HEADROOM_DAYS = 30
+_SKEW = 60.0  # seconds by which the API's clock must be behind to be believed
+
+
+class EncompassSession:
+    """Shared by the Encompass streams of one run.
+
+    Attributes:
+        limits: what every request crosses.
+    """
+
+    def __init__(
+        self,
+        settings: EncompassSettings,
+        common: CommonSettings,
+        run: Run,
+        states: Mapping[str, StreamState],
+        transport: BaseAdapter | None,
+    ) -> None:
+        self._settings = settings
+        self._common = common
+        self._run = run
+        self._states = states
+        self._ledger = self._open_ledger()
+        self.limits = Limits(
+            clock=run.clock,
+            stop=run.stop,
+            requests_per_second=settings.requests_per_second,
+            max_concurrency=settings.max_concurrency,
+            ledger=self._ledger,
+            deadline=run.deadline,
+        )
+        http = new_session(transport)
+        self._authenticator = EncompassAuthenticator(settings, http, run.clock)
+        self._client = EncompassClient(
+            settings.api_url, self._authenticator, self.limits, run, http
+        )
+        self._lock = threading.Lock()
+        self._messages: list[Row] | None = None
+        self._failure: TapError | None = None
+
+    def _open_ledger(self) -> Ledger | None:
+        settings = self._settings
+        if settings.daily_requests is None:
+            return None
+        return Ledger(
+            state_directory(),
+            fingerprint(f"encompass {settings.client_id} {settings.client_secret}"),
+            settings.daily_requests,
+            settings.daily_reserve,
+            self._run.clock,
+        )
+
+    @property
+    def account(self) -> str:
+        """Value of the `account` column."""
+        return self._settings.account
+
+    @property
+    def max_concurrency(self) -> int:
+        """Requests in flight at most."""
+        return self._settings.max_concurrency
+
+    @property
+    def budget(self) -> int | None:
+        """Requests that are left of the day, None for no limit."""
+        if self._ledger is None or self._settings.daily_requests is None:
+            return None
+        used = self._ledger.look().used
+        return self._settings.daily_requests - self._settings.daily_reserve - used
+
+    @cached_property
+    def policy(self) -> Policy:
+        """What is due when."""
+        window = self._settings.activity_window_days * DAY
+        start = self._common.start
+        return Policy(
+            window=window,
+            sweep_days=self._settings.sweep_days,
+            decaying=self._settings.revisit == "decaying",
+            floor=0.0 if start is None else max(0.0, start - window),
+        )
+
+    def now(self) -> float:
+        """Return the time on the API's clock, where that is behind this machine's.
+
+        `dateAdded` is written by the API's clock: a machine that runs ahead of it
+        would take what is added next for old.
+        """
+        skew = self._authenticator.server_time
+        moment = self._run.clock.now()
+        return moment + skew if skew is not None and skew < -_SKEW else moment
+
+    def messages(self) -> Sequence[Row]:
+        """Return the rows of all messages, read once a run.
+
+        Raises:
+            Fatal: the list cannot be read, or actions were archived unread and
+                `on_archive_gap` is fail.
+        """
+        with self._lock:
+            if self._failure:
+                raise self._failure
+            if self._messages is None:
+                try:
+                    rows = in_background(
+                        self._read_messages, self._run.stop, self._run.idle
+                    )
+                    self._guard(parents_of(rows))
+                except (Fatal, Skippable) as error:
+                    self._failure = _for_all_streams(error)
+                    raise self._failure from error
+                self._messages = rows
+            return self._messages
+
+    def _read_messages(self) -> list[Row]:
+        """Read the list; once more where totals and rows do not agree."""
+        rows: dict[object, Row] = {}
+        for _ in range(2):
+            reading = walk(self._message_page, bool, shrinking=False)
+            while True:
+                try:
+                    page = next(reading)
+                except StopIteration as end:
+                    seen = end.value
+                    break
+                rows.update((row.get("id"), row) for row in page)
+            if seen.whole:
+                break
+        return list(rows.values())
+
+    def _message_page(self, start: int) -> Page:
+        return self._client.page(MESSAGES, (), start, query=ALL_TIME)
+
+    def parents(self) -> Sequence[Parent]:
+        """Return the messages as what the other streams fan out over."""
+        return parents_of(self.messages())
+
+    def reader(self, path: str, policy: Policy, *, dated: bool) -> ListReader:
+        """Return what reads one list of a message."""
+        return ListReader(
+            self._client,
+            path,
+            policy,
+            self._settings.lookback_days,
+            self.now,
+            dated=dated,
+        )
+
+    def close(self) -> None:
+        """Give back the requests of the day that were not used."""
+        if self._ledger:
+            self._ledger.close()
+
+    def _guard(self, parents: Sequence[Parent]) -> None:
+        """Say how long unread actions are safe, and what may be gone already.
+
+        Raises:
+            Fatal: there is a new gap and `on_archive_gap` is fail.
+        """
+        if self._common.backfill:
+            return
+        now = self.now()
+        fresh = []
+        for name in ARCHIVED:
+            state = self._states.get(name)
+            if state is None:
+                continue
+            through = bookmarks.checked_through(parents, state.marks, now, self.policy)
+            headroom = bookmarks.headroom_days(through, now)
+            self._run.report(name).headroom_days = headroom
+            gap = bookmarks.archive_gap(through, now)
+            if gap is None:
+                self._say_headroom(name, headroom, through)
+            elif self._gap(name, gap, state):
+                fresh.append(name)
+        if fresh and self._settings.on_archive_gap == "fail":
+            raise Fatal(
+                f"actions may have been archived unread in {', '.join(fresh)} and "
+                "encompass.on_archive_gap is fail: nothing was read. Run once with "
+                "on_archive_gap set to warn to acknowledge the gap and go on"
+            )
+
+    def _say_headroom(self, name: str, headroom: float, through: float) -> None:
+        level = (
+            self._run.logger.warning
+            if headroom < HEADROOM_DAYS
+            else (self._run.logger.info)
+        )
+        level(
+            "%s: %.1f days of headroom until unread actions are archived (open lists "
+            "are read up to %s)",
+            name,
+            headroom,
+            iso(through),
+        )
+
+    def _gap(self, name: str, gap: tuple[float, float], state: StreamState) -> bool:
+        """Report a gap; return whether it has to stop the run."""
+        known = state.knows(gap)
+        if self._settings.on_archive_gap == "warn":
+            state.acknowledge(gap)
+        self._run.logger.warning(
+            "%s: ARCHIVE GAP%s: actions from %s to %s were archived after 180 days "
+            "and may be gone unread",
+            name,
+            " (acknowledged)" if known else "",
+            iso(gap[0]),
+            iso(gap[1]),
+        )
+        return not known
+
+
+def _for_all_streams(error: TapError) -> TapError:
+    if isinstance(error, AuthenticationFailed):
+        return error
+    return (
+        Fatal(f"Encompass: the list of messages cannot be read: {error}")
+        if (isinstance(error, Skippable))
+        else error
+    )
+
+
+def parents_of(rows: Sequence[Row]) -> list[Parent]:
+    """Return messages with the times that say when they can have changed."""
+    parents = []
+    for row in rows:
+        message_id = to_integer(row.get("id"))
+        if message_id is None:
+            continue
+        sent = _seconds(row, "actualSendTimestamp")
+        scheduled = _seconds(row, "scheduledDateTimestamp")
+        added = _seconds(row, "dateAdded")
+        times = [moment for moment in (sent, scheduled, added) if moment is not None]
+        first = next((t for t in (sent, scheduled, added) if t is not None), None)
+        if first is not None and first < FIRST_SEND:
+            continue
+        parents.append(
+            Parent(
+                message_id,
+                sent=first,
+                newest=max(times, default=None),
+                oldest=min(times, default=None),
+            )
+        )
+    return parents
+
+
+def _seconds(row: Row, field: str) -> float | None:
+    ms = to_integer(row.get(field))
+    return None if ms is None else ms / 1000

@@ -1,0 +1,460 @@
+"""The tap: settings, discovery, the run, its order and its exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import click
+from singer_sdk import Tap
+from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.singerlib import StateMessage
+from singer_sdk.tap_base import CliTestOptionValue
+from typing_extensions import override
+
+from tap_email_metrics.bookmarks import (
+    STATE_VERSION,
+    TAP_KEY,
+    StreamState,
+    validate_state,
+)
+from tap_email_metrics.clock import DAY, Clock, SystemClock
+from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.privacy import Privacy, RedactingFilter
+from tap_email_metrics.providers import PROVIDERS, Provider, Session
+from tap_email_metrics.run import Run
+from tap_email_metrics.settings import (
+    CommonSettings,
+    config_schema,
+    errors,
+    without_empty,
+)
+from tap_email_metrics.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import FrameType
+
+    from requests.adapters import BaseAdapter
+    from singer_sdk.plugin_base import _ConfigInput
+    from singer_sdk.streams import Stream
+
+    from tap_email_metrics.streams import EmailMetricsStream
+
+STATE_SECONDS = 60.0
+STATE_SHARE = 10  # bytes of records for each byte of STATE
+LOGGER = logging.getLogger("tap-email-metrics")
+
+
+class Refused(click.ClickException):
+    """Input that must be mended first; exit code 2."""
+
+    exit_code = 2
+
+
+class TapEmailMetrics(Tap):
+    """Singer tap for email marketing metrics."""
+
+    name = "tap-email-metrics"
+    package_name = "tap-email-metrics"
+    config_jsonschema: ClassVar[dict[str, Any]] = config_schema()
+    message_writer_class = Writer
+    # Not BATCH: it passes deselected fields on. Not ACTIVATE_VERSION: it deletes
+    # archived rows that nobody can read again.
+    capabilities: ClassVar[list[Any]] = [
+        TapCapabilities.CATALOG,
+        TapCapabilities.STATE,
+        TapCapabilities.DISCOVER,
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.STRUCTURED_LOGGING,
+    ]
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        transport: BaseAdapter | None = None,
+        **options: Any,  # noqa: ANN401 - the SDK's own
+    ) -> None:
+        """Make the tap.
+
+        Args:
+            clock: the source of all time and sleep; this machine's if None.
+            transport: carries all requests; the network if None.
+            options: the SDK's: config, catalog, state, parse_env_config, …
+
+        Raises:
+            ConfigValidationError: the settings are wrong.
+            InvalidInput: the state or the catalog is.
+        """
+        self._clock = clock or SystemClock()
+        self._transport = transport
+        self._sessions: dict[str, Session] = {}
+        self._stream_states: dict[str, StreamState] = {}
+        self._state_bytes = 0
+        self._state_written = self._clock.monotonic()
+        self.run = Run(self._clock, LOGGER)
+        super().__init__(**options)
+        self.output.stop = self.run.stop
+        self.run.idle = self.output.check
+        minutes = self.settings.max_run_minutes
+        self.run.deadline = self.run.started + minutes * 60 if minutes else None
+
+    # Settings
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Validate the settings without ever quoting a value."""
+        self._config = without_empty(self._config)
+        self.append_builtin_config(self.config_jsonschema)
+        found = errors(self._config, self.config_jsonschema) or self._parse_errors()
+        if raise_errors and not found and not self.enabled:
+            names = " or ".join(
+                ", ".join(f"{provider.name}.{key}" for key in provider.credentials)
+                for provider in PROVIDERS
+            )
+            found = [f"no provider is configured: set {names}"]
+        if found and raise_errors:
+            raise ConfigValidationError(
+                "Config validation failed", errors=found, schema=self.config_jsonschema
+            )
+        for line in found:
+            self.logger.warning("%s", line)
+        self._usable = not found
+        return found
+
+    def _parse_errors(self) -> list[str]:
+        try:
+            common = CommonSettings.parse(self._config, self._clock.now())
+            Privacy(common.pii_mode, common.pii_pepper)
+            for provider in PROVIDERS:
+                provider.parse(self._config.get(provider.name, {}))
+        except InvalidInput as error:
+            return [str(error)]
+        return []
+
+    @cached_property
+    def settings(self) -> CommonSettings:
+        """The settings that belong to no provider."""
+        config = self._config if self._usable else {}
+        return CommonSettings.parse(config, self._clock.now())
+
+    @cached_property
+    def privacy(self) -> Privacy:
+        """What becomes of personal data."""
+        return Privacy(self.settings.pii_mode, self.settings.pii_pepper)
+
+    @property
+    def enabled(self) -> list[Provider]:
+        """The providers whose credentials are set."""
+        return [
+            provider
+            for provider in PROVIDERS
+            if provider.parse(self._config.get(provider.name, {})) is not None
+        ]
+
+    # Discovery
+
+    @override
+    def discover_streams(self) -> Sequence[Stream]:
+        """Return the streams of the enabled providers; of all, if none is."""
+        providers = (self.enabled if self._usable else None) or PROVIDERS
+        return [stream(self) for provider in providers for stream in provider.streams]
+
+    @property
+    @override
+    def streams(self) -> dict[str, Stream]:
+        """The streams by name, in the order in which they are read."""
+        if self._streams is None:
+            self._check_catalog()
+            found = super().streams
+            order = _stream_names()
+            self._streams = {name: found[name] for name in order if name in found}
+        return self._streams
+
+    def _check_catalog(self) -> None:
+        if self.input_catalog is None:
+            return
+        known = _stream_names()
+        for name in self.input_catalog:
+            if name not in known:
+                raise InvalidInput(
+                    f"The catalog names a stream {name!r} that this tap does not "
+                    f"have; make a new one with --discover. Streams: {known}"
+                )
+
+    # State
+
+    @override
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take a state over, if it is this tap's.
+
+        Raises:
+            InvalidInput: it is not, or is damaged; the message names the key.
+        """
+        if not isinstance(state, dict):
+            raise InvalidInput("The state is no JSON object: pass what this tap wrote")
+        validate_state(state, [f"{provider.name}_" for provider in PROVIDERS])
+        super().load_state(state)
+        bookmarks = self.state.setdefault("bookmarks", {})
+        for name in bookmarks:
+            if name != TAP_KEY:
+                self.stream_state(name)
+        self._resume(bookmarks.get(TAP_KEY, {}).get("last_stream"))
+
+    def _resume(self, last: str | None) -> None:
+        """Begin with the stream that stopped last."""
+        names = list(self.streams)
+        if last in names:
+            start = names.index(last)
+            order = names[start:] + names[:start]
+            self._streams = {name: self.streams[name] for name in order}
+
+    def stream_state(self, name: str) -> StreamState:
+        """Return a stream's part of the state.
+
+        Raises:
+            InvalidInput: it is damaged.
+        """
+        if name not in self._stream_states:
+            entry = self.state.setdefault("bookmarks", {}).setdefault(name, {})
+            self._stream_states[name] = StreamState(name, entry)
+        return self._stream_states[name]
+
+    @property
+    def output(self) -> Writer:
+        """What writes the messages."""
+        assert isinstance(self.message_writer, Writer)  # noqa: S101 - by construction
+        return self.message_writer
+
+    def write_state(self) -> None:
+        """Write a STATE: it covers records that were written before, no others."""
+        tap = self.state.setdefault("bookmarks", {}).setdefault(TAP_KEY, {})
+        tap["version"] = STATE_VERSION
+        self.output.write_message(StateMessage(value=self.state))
+        self._state_bytes = self.output.state_size(self.state)
+        self._state_written = self._clock.monotonic()
+
+    def write_state_in_time(self) -> None:
+        """Write a STATE where it is small beside the records since the last one."""
+        waited = self._clock.monotonic() - self._state_written
+        if (
+            self.output.written > STATE_SHARE * max(self._state_bytes, 1_000)
+            or waited >= STATE_SECONDS
+        ):
+            self.write_state()
+
+    # The run
+
+    def session(self, name: str) -> Session:
+        """Return a provider's session of this run."""
+        if name not in self._sessions:
+            provider = next(p for p in PROVIDERS if p.name == name)
+            states = {
+                stream.name: self.stream_state(stream.name)
+                for stream in self._selected(name)
+            }
+            settings = provider.parse(self._config.get(name, {}))
+            self._sessions[name] = provider.open(
+                settings, self.settings, self.run, states, self._transport
+            )
+        return self._sessions[name]
+
+    def _selected(self, provider: str | None = None) -> list[EmailMetricsStream]:
+        selected: Iterable[Any] = (s for s in self.streams.values() if s.selected)
+        return [s for s in selected if provider in {None, s.provider}]
+
+    def streams_left(self, provider: str) -> int:
+        """Return how many selected streams of a provider have not ended."""
+        return sum(
+            self.run.report(stream.name).outcome == "pending"
+            for stream in self._selected(provider)
+        )
+
+    def history_share(self, provider: str) -> int | None:
+        """Return the requests of the day that a stream may spend on history."""
+        budget = self.session(provider).budget
+        return None if budget is None else budget // max(1, self.streams_left(provider))
+
+    def requests_sent(self, provider: str) -> int:
+        """Return the requests sent to a provider so far."""
+        session = self._sessions.get(provider)
+        return session.limits.sent if session else 0
+
+    def execute(self) -> int:
+        """Sync all selected streams; return the exit code."""
+        for stream in self._selected():
+            self.run.report(stream.name)
+        try:
+            self.sync_all()
+            self._remember_last()
+            self.write_state()
+        finally:
+            for session in self._sessions.values():
+                session.close()
+        self.logger.info("%s", self.run.summary())
+        return self.exit_code()
+
+    def _remember_last(self) -> None:
+        tap = self.state.setdefault("bookmarks", {}).setdefault(TAP_KEY, {})
+        tap.pop("last_stream", None)
+        for name, report in self.run.reports.items():
+            if report.outcome in {"paused", "terminated"}:
+                tap["last_stream"] = name
+                return
+
+    def exit_code(self) -> int:
+        """Return 0, 1, 2 or 128 + signal, for what the streams did."""
+        if self.run.stop.signal:
+            return 128 + self.run.stop.signal
+        reports = self.run.reports.values()
+        if reports and all(report.refused for report in reports):
+            return 2
+        if self.output.closed or any(r.outcome == "failed" for r in reports):
+            return 1
+        return 1 if self._lags() else 0
+
+    def _lags(self) -> bool:
+        limit = self.settings.max_lag_days
+        behind = [
+            name
+            for name, report in self.run.reports.items()
+            if limit
+            and report.behind_since is not None
+            and self._clock.now() - report.behind_since > limit * DAY
+        ]
+        if behind:
+            self.logger.error(
+                "further behind than max_lag_days (%g): %s", limit, ", ".join(behind)
+            )
+        return bool(behind)
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """Set a flag; the run ends at the next safe point."""
+        self.run.stop.by_signal(signum)
+
+    # The command line
+
+    @classmethod
+    @override
+    def invoke(  # type: ignore[override]
+        cls,
+        *,
+        about: bool = False,
+        about_format: str | None = None,
+        config: _ConfigInput | None = None,
+        state: Any = None,
+        catalog: Any = None,
+    ) -> None:
+        """Run the tap as a command; exits with the run's code."""
+        if about:
+            cls.print_about(about_format)
+            sys.exit(0)
+        cls.print_version(print_fn=cls.logger.info)
+        tap = cls._from_command_line(
+            config,
+            state=_json_file("--state", state),
+            catalog=_json_file("--catalog", catalog),
+        )
+        sys.exit(tap.execute())
+
+    @classmethod
+    def _from_command_line(
+        cls,
+        config: _ConfigInput | None,
+        **options: Any,  # noqa: ANN401 - the constructor's
+    ) -> TapEmailMetrics:
+        try:
+            tap = cls(
+                config=config.config if config else {},
+                parse_env_config=bool(config and config.parse_env),
+                validate_config=True,
+                **options,
+            )
+        except ConfigValidationError as error:
+            raise Refused("; ".join(error.errors)) from error
+        except InvalidInput as error:
+            raise Refused(str(error)) from error
+        tap._hide_secrets()
+        return tap
+
+    def _hide_secrets(self) -> None:
+        """Mask secrets and addresses in whatever is logged, by whomever."""
+        secrets = [
+            value
+            for schema, section in _sections(self.config_jsonschema, self._config)
+            for key, value in section.items()
+            if isinstance(value, str) and schema.get(key, {}).get("secret")
+        ]
+        mask = RedactingFilter(secrets)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(mask)
+
+    @classmethod
+    @override
+    def cb_config(
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> _ConfigInput:
+        """Read the config files; say which one cannot be read."""
+        try:
+            return super().cb_config(ctx, param, value)
+        except OSError as error:
+            raise Refused(
+                f"--config: cannot read the file: {error.strerror}"
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise Refused("--config: the file is not a JSON object") from error
+
+    @classmethod
+    @override
+    def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
+        """Read one record of each stream, or write the schemas."""
+        if value == CliTestOptionValue.Disabled.value:
+            return
+        tap = cls._from_command_line(ctx.params.get("config"))
+        if value == CliTestOptionValue.Schema.value:
+            tap.write_schemas()
+        else:
+            tap.run_connection_test()
+        tap.output.flush()
+        ctx.exit(tap.exit_code())
+
+
+def _stream_names() -> list[str]:
+    """Return the names of all streams, in the order in which they are read."""
+    return [str(stream.name) for p in PROVIDERS for stream in p.streams]  # type: ignore[misc]
+
+
+def _sections(
+    schema: Mapping[str, Any], config: Mapping[str, Any]
+) -> Iterable[tuple[dict[str, Any], Mapping[str, Any]]]:
+    yield schema["properties"], config
+    for name, section in config.items():
+        inner = schema["properties"].get(name, {}).get("properties")
+        if inner and isinstance(section, dict):
+            yield inner, section
+
+
+def _json_file(option: str, file: Any) -> Any:  # noqa: ANN401 - whatever it holds
+    if file is None:
+        return None
+    try:
+        return json.loads(file.read())
+    except ValueError as error:
+        raise Refused(f"{option}: the file is not JSON") from error
+
+
+def main() -> None:
+    """Run the command `tap-email-metrics`."""
+    TapEmailMetrics.cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Singer messages to stdout: buffered, in order, and never stuck for good.
+
+A blocked target must not keep a terminated tap alive. Python repeats a write that
+a signal interrupts, so once the run has to end the writer waits for room before
+each write, and writes no more than a pipe takes at once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from singer_sdk.singerlib import StateMessage
+from singer_sdk.singerlib.encoding.base import GenericSingerWriter
+from singer_sdk.singerlib.encoding.simple import Message
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tap_email_metrics.run import Stop
+
+_BLOCK = 256 * 1024
+_PIPE_ATOM = 4096  # bytes that a pipe with room takes without blocking
+_PATIENCE = 5.0  # seconds for a blocked target, once the run has to end
+_LOOK = 0.2
+
+
+class Writer(GenericSingerWriter[bytes, Message]):
+    """Writes messages to stdout; a STATE is written out at once with all before it.
+
+    Attributes:
+        written: bytes since the last STATE.
+        stop: looked at while stdout blocks; set here when it is closed.
+        closed: nobody reads stdout any more; what is written goes nowhere.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._encoder = msgspec.json.Encoder(decimal_format="number")
+        self._buffer = bytearray()
+        self.written = 0
+        self.closed = False
+        self.stop: Stop | None = None
+        self._given_up_at: float | None = None
+
+    @override
+    def serialize_message(self, message: Message) -> bytes:
+        """Return a message as one line of JSON."""
+        return self._encoder.encode(message.to_dict()) + b"\n"
+
+    @override
+    def write_message(self, message: Message) -> None:
+        """Buffer a message; write the buffer when it is large, or ends in a STATE."""
+        line = self.serialize_message(message)
+        self._buffer += line
+        is_state = isinstance(message, StateMessage)
+        self.written = 0 if is_state else self.written + len(line)
+        if is_state or len(self._buffer) >= _BLOCK:
+            self.flush()
+
+    def state_size(self, state: Mapping[str, Any]) -> int:
+        """Return the bytes that a state takes as JSON."""
+        return len(self._encoder.encode(state))
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        data, self._buffer = bytes(self._buffer), bytearray()
+        if self.closed or not data:
+            return
+        try:
+            descriptor = sys.stdout.fileno()
+        except io.UnsupportedOperation:  # a test's stdout
+            sys.stdout.write(data.decode())
+            return
+        sys.stdout.flush()
+        try:
+            self._write(descriptor, memoryview(data))
+        except BrokenPipeError:
+            self._close()
+
+    def check(self) -> None:
+        """Notice that nobody reads stdout any more, without writing."""
+        if self.closed or isinstance(sys.stdout, io.StringIO):
+            return
+        try:
+            descriptor = sys.stdout.fileno()
+        except io.UnsupportedOperation:
+            return
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        if any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0)):
+            self._close()
+
+    def _close(self) -> None:
+        self.closed = True
+        if self.stop:
+            self.stop.set()
+
+    def _write(self, descriptor: int, data: memoryview) -> None:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        while data:
+            ready = poll.poll(_LOOK * 1000)
+            ending = self.stop is not None and self.stop.is_set()
+            if ready:
+                size = _PIPE_ATOM if ending else _BLOCK
+                data = data[os.write(descriptor, data[:size]) :]
+            elif ending:
+                self._give_up_in_time()
+
+    def _give_up_in_time(self) -> None:
+        now = time.monotonic()
+        self._given_up_at = self._given_up_at or now + _PATIENCE
+        if now >= self._given_up_at and self.stop:
+            # No STATE: it would cover records that the target never took.
+            sys.stderr.write("stdout is blocked: ending without a last STATE\n")
+            sys.stderr.flush()
+            os._exit(128 + (self.stop.signal or 15))

@@ -1,0 +1,198 @@
+"""The real tap in process, against the simulated world: no sockets, no waiting."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from simulator.adapter import SimulatorAdapter
+from simulator.truth import truth
+from simulator.world import World
+from tap_email_metrics.tap import TapEmailMetrics
+from tap_email_metrics.writer import Writer
+
+if TYPE_CHECKING:
+    from requests.adapters import BaseAdapter
+
+NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
+DAY = 86_400.0
+STREAMS = (
+    "encompass_messages",
+    "encompass_opens",
+    "encompass_clicks",
+    "encompass_bounces",
+    "encompass_delivers",
+    "encompass_recipients",
+    "encompass_links",
+)
+Record = dict[str, Any]
+Key = tuple[Any, ...]
+
+
+def key_of(stream: str, record: Record) -> Key:
+    """Return a record's primary key."""
+    if stream == "encompass_messages":
+        return (record["account"], record["id"])
+    return (record["account"], record["message_id"], record["id"])
+
+
+class MemoryWriter(Writer):
+    """Keeps what would go to stdout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[dict[str, Any]] = []
+
+    def flush(self) -> None:
+        data, self._buffer = bytes(self._buffer), bytearray()
+        self.messages += [json.loads(line) for line in data.splitlines()]
+
+
+@dataclass
+class Sync:
+    """What one run did."""
+
+    code: int
+    messages: list[dict[str, Any]]
+    requests: int
+    lists: dict[str, int]
+    reports: dict[str, Any]
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """The values of all STATE messages."""
+        return [m["value"] for m in self.messages if m["type"] == "STATE"]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The value of the last STATE."""
+        return self.states[-1]
+
+    def records(self, stream: str) -> list[Record]:
+        """The records of a stream, in order."""
+        return [
+            m["record"]
+            for m in self.messages
+            if m["type"] == "RECORD" and m["stream"] == stream
+        ]
+
+    def ids(self, stream: str) -> list[int]:
+        """The ids of a stream's records, in order."""
+        return [record["id"] for record in self.records(stream)]
+
+
+@dataclass
+class Target:
+    """Upserts by key, as a warehouse does."""
+
+    rows: dict[str, dict[Key, Record]] = field(default_factory=dict)
+
+    def load(self, messages: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Take messages over; return the last STATE among them."""
+        state = None
+        for message in messages:
+            if message["type"] == "RECORD":
+                stream, record = message["stream"], message["record"]
+                self.rows.setdefault(stream, {})[key_of(stream, record)] = record
+            elif message["type"] == "STATE":
+                state = message["value"]
+        return state
+
+    def differences(self, world: World, at: list[float] | None = None) -> list[str]:
+        """Return what differs from the truth, a line for each stream that does."""
+        lines = []
+        for stream in STREAMS:
+            wanted = {
+                key_of(stream, record): record
+                for record in truth(world, stream, at=at or [world.clock.now()])
+            }
+            have = self.rows.get(stream, {})
+            missing = wanted.keys() - have.keys()
+            extra = have.keys() - wanted.keys()
+            wrong = [k for k in wanted.keys() & have.keys() if wanted[k] != have[k]]
+            if missing or extra or wrong:
+                lines.append(
+                    f"{stream}: {len(missing)} missing, {len(extra)} extra, "
+                    f"{len(wrong)} wrong: {sorted([*missing, *extra, *wrong])[:3]}"
+                )
+        return lines
+
+
+class Site:
+    """One account with its tap, its target and its state from run to run."""
+
+    def __init__(self, world: World | None = None, **settings: Any) -> None:
+        self.world = world or World(NOW)
+        self.common: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {
+            "site_url": "https://site.example.edu",
+            "client_id": self.world.encompass.client_id,
+            "client_secret": self.world.encompass.client_secret,
+            "requests_per_second": 1000,
+            **settings,
+        }
+        self.state: dict[str, Any] = {}
+        self.target = Target()
+        self.times: list[float] = []
+
+    @property
+    def api(self) -> Any:
+        """The simulated account."""
+        return self.world.encompass
+
+    def config(self) -> dict[str, Any]:
+        """The settings as a user writes them."""
+        return {**self.common, "encompass": self.settings}
+
+    def tap(
+        self,
+        *,
+        streams: tuple[str, ...] = (),
+        catalog: dict[str, Any] | None = None,
+        transport: BaseAdapter | None = None,
+    ) -> TapEmailMetrics:
+        """Return the tap, ready to run; with some of the streams only, if named."""
+        tap = TapEmailMetrics(
+            config=self.config(),
+            state=json.loads(json.dumps(self.state)),
+            catalog=catalog,
+            clock=self.world.clock,
+            transport=transport or SimulatorAdapter(self.world),
+            message_writer=MemoryWriter(),
+        )
+        for name, stream in tap.streams.items():
+            if streams:
+                stream.selected = name in streams
+        return tap
+
+    def sync(self, *, load: bool = True, **options: Any) -> Sync:
+        """Run the tap once; load what it wrote, and keep its state, unless told not."""
+        self.world.log.reset()
+        self.times.append(self.world.clock.now())
+        tap = self.tap(**options)
+        code = tap.execute()
+        writer = tap.message_writer
+        assert isinstance(writer, MemoryWriter)
+        writer.flush()
+        lists: dict[str, int] = {}
+        for (_, template, _), count in self.world.log.counts().items():
+            lists[template] = lists.get(template, 0) + count
+        if load:
+            state = self.target.load(writer.messages)
+            self.state = self.state if state is None else state
+        return Sync(
+            code,
+            writer.messages,
+            self.world.log.count(),
+            lists,
+            {name: report.summary() for name, report in tap.run.reports.items()},
+        )
+
+    def advance(self, days: float) -> None:
+        """Let the world's clock move on."""
+        self.world.clock.advance(days * DAY)
+
+    def differences(self) -> list[str]:
+        """Compare the target with what the API showed at the runs so far."""
+        return self.target.differences(self.world, self.times)

@@ -1,0 +1,187 @@
+"""The real Meltano, with the project's own `meltano.yml`, into real targets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from scripts.project import PLUGINS, Project
+from scripts.warehouse import Comparison, Postgres, by_key
+from scripts.world import KEYS, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+pytestmark = pytest.mark.meltano
+
+STREAMS = sorted(KEYS)
+CONFIG_TEST_SECONDS = 20
+PACE = {
+    "TAP_EMAIL_METRICS_ENCOMPASS_REVISIT": "always",
+    "TAP_EMAIL_METRICS_ENCOMPASS_REQUESTS_PER_SECOND": "200",
+}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A world, a warehouse, and the Meltano project between them."""
+
+    world: World
+    postgres: Postgres
+    project: Project
+
+    def truth(self, stream: str) -> list[dict[str, Any]]:
+        return self.world.truth(stream, [self.world.now()])
+
+    def differences(self, schema: str) -> dict[str, tuple[str, ...]]:
+        """Return what differs, by stream, between a schema of Postgres and the truth."""
+        found = {
+            stream: Comparison.of(
+                self.postgres.rows(schema, stream), self.truth(stream), key
+            )
+            for stream, key in KEYS.items()
+        }
+        assert all(comparison.held for comparison in found.values())
+        return {s: c.differences for s, c in found.items() if c.differences}
+
+    def sync(self, target: str, settings: Mapping[str, str]) -> None:
+        """Run tap and target once, with further settings."""
+        project = replace(self.project, settings={**self.project.settings, **settings})
+        project.meltano("run", "tap-email-metrics", target)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    folder = tmp_path_factory.mktemp("pipeline")
+    with (
+        Postgres(folder / "postgres") as postgres,
+        World(folder, seed=5, size=12) as world,
+    ):
+        url = {"TARGET_POSTGRES_SQLALCHEMY_URL": postgres.sqlalchemy_url}
+        settings = {**world.settings, **PACE, **url}
+        yield Pipeline(world, postgres, Project(folder / "project", settings).create())
+
+
+def test_run_fills_postgres_and_keeps_state(pipeline: Pipeline) -> None:
+    done = pipeline.project.meltano("run", "tap-email-metrics", "target-postgres")
+
+    summary = done.run_summary()["streams"]
+    assert sorted(summary) == STREAMS
+    assert {said["outcome"] for said in summary.values()} <= {"complete", "empty"}
+    # The schema is that of the environment dev.
+    assert pipeline.differences("email_metrics_dev") == {}
+
+    name = "dev:tap-email-metrics-to-target-postgres"
+    assert name in pipeline.project.meltano("state", "list").output.split()
+    state = json.loads(pipeline.project.meltano("state", "get", name).output)
+    assert sorted(set(state["singer_state"]["bookmarks"]) & set(STREAMS)) == STREAMS
+
+
+def test_second_run_resumes_from_the_state(pipeline: Pipeline) -> None:
+    done = pipeline.project.meltano("run", "tap-email-metrics", "target-postgres")
+
+    summary = done.run_summary()["streams"]
+    assert summary["encompass_messages"]["records"] == 0
+    assert summary["encompass_bounces"]["records"] < len(
+        pipeline.truth("encompass_bounces")
+    )
+    assert pipeline.differences("email_metrics_dev") == {}
+
+
+def test_schedule_run(pipeline: Pipeline) -> None:
+    listed = pipeline.project.meltano("schedule", "list", "--format=json").output
+    [schedule] = json.loads(listed)["schedules"]["job"]
+    assert schedule["name"] == "encompass-hourly"
+    assert schedule["cron_interval"] == "0 * * * *"
+
+    pipeline.project.meltano(
+        "--environment=prod", "schedule", "run", "encompass-hourly"
+    )
+
+    assert pipeline.differences("email_metrics") == {}
+    states = pipeline.project.meltano("--environment=prod", "state", "list").output
+    assert "prod:tap-email-metrics--encompass-to-target-postgres" in states.split()
+
+
+def test_target_jsonl(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.sync("target-jsonl", {"TARGET_JSONL_DESTINATION_PATH": str(tmp_path)})
+
+    for stream, key in KEYS.items():
+        lines = (tmp_path / f"{stream}.jsonl").read_text().splitlines()
+        rows = by_key(map(json.loads, lines), key)
+        found = Comparison.of(rows.values(), pipeline.truth(stream), key)
+        assert not found.differences, stream
+
+
+def test_target_duckdb_loses_no_row(pipeline: Pipeline, tmp_path: Path) -> None:
+    database = tmp_path / "metrics.duckdb"
+    pipeline.sync("target-duckdb", {"TARGET_DUCKDB_PATH": str(database)})
+
+    expected = {stream: len(pipeline.truth(stream)) for stream in STREAMS}
+    assert duckdb_counts(database) == expected
+
+
+def duckdb_counts(database: Path) -> dict[str, int]:
+    """Count rows with the version of DuckDB that wrote them."""
+    python = PLUGINS / ".meltano" / "loaders" / "target-duckdb" / "venv/bin/python"
+    code = (
+        "import duckdb, json, sys\n"
+        "database = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "count = 'select count(*) from email_metrics.'\n"
+        "found = {name: database.execute(count + name).fetchone()[0]\n"
+        "         for name in sys.argv[2:]}\n"
+        "print(json.dumps(found))\n"
+    )
+    done = subprocess.run(  # noqa: S603 - the environment that Meltano installed
+        [python, "-c", code, database, *STREAMS],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    counts: dict[str, int] = json.loads(done.stdout)
+    return counts
+
+
+def test_config_test_on_a_large_world(tmp_path: Path) -> None:
+    """It reads one record, terminates the tap while that writes, and waits for it."""
+    with World(tmp_path, seed=1, size=700) as world:
+        assert sum(len(world.truth(s, [world.now()])) for s in STREAMS) >= 100_000
+        project = Project(tmp_path / "project", world.settings).create()
+
+        started = time.monotonic()
+        done = project.meltano("config", "test", "tap-email-metrics")
+        seconds = time.monotonic() - started
+
+        assert "Plugin configuration is valid" in done.output + done.log
+        assert seconds < CONFIG_TEST_SECONDS
+        assert working_in(project.folder) == []
+
+
+def test_config_test_tells_a_wrong_secret(pipeline: Pipeline, tmp_path: Path) -> None:
+    wrong = {"TAP_EMAIL_METRICS_ENCOMPASS_CLIENT_SECRET": "nobody's"}
+    settings = {**pipeline.project.settings, **wrong}
+    project = Project(tmp_path / "project", settings).create()
+
+    done = project.try_meltano("config", "test", "tap-email-metrics")
+
+    assert done.code != 0
+    assert "nobody's" not in done.output + done.log
+    assert working_in(project.folder) == []
+
+
+def working_in(folder: Path) -> list[list[str]]:
+    """Return the command lines of the processes whose working directory this is."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder):
+                found.append(process.cmdline())
+    return found

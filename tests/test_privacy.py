@@ -1,0 +1,387 @@
+"""Treatments of personal data, and logs without it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import ipaddress
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from singer_sdk import metrics
+from singer_sdk.logging import StructuredFormatter
+
+from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.privacy import (
+    MARKS,
+    MODES,
+    Privacy,
+    RedactingFilter,
+    domain_of,
+    family_of,
+    network_of,
+    normalise,
+    redact,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PEPPER = "pepper"
+HASH = Privacy("hash", PEPPER)
+DOMAIN = Privacy("domain", PEPPER)
+DROP = Privacy("drop", PEPPER)
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzaXRlIjoiMSJ9.c2lnbmF0dXJl"
+
+ADDRESSES = st.from_regex(
+    r"[a-z0-9][a-z0-9_+=.-]{0,12}[a-z0-9]@[a-z0-9]{1,9}\.(org|com)", fullmatch=True
+)
+
+
+def treat(privacy: Privacy, mark: str, value: str | int) -> str | None:
+    treatment = privacy.treatment(mark)
+    assert treatment is not None
+    return treatment(value)
+
+
+def mac(text: str) -> str:
+    return hmac.new(PEPPER.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+JANE = mac("jane@x.org")
+QUOTED = '"j doe"@x.org'
+
+
+def test_the_hash_is_a_known_vector() -> None:
+    # RFC 4231, test case 2.
+    assert Privacy("hash", "Jefe").hashed("what do ya want for nothing?") == (
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    )
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_plain_leaves_everything_alone(mark: str) -> None:
+    assert Privacy().treatment(mark) is None
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_drop_makes_everything_null(mark: str) -> None:
+    assert treat(DROP, mark, "x") is None
+    assert treat(DROP, mark, 7) is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_unknown_mark_is_refused(mode: str) -> None:
+    with pytest.raises(ValueError, match="mark"):
+        Privacy(mode, PEPPER).treatment("phone")
+
+
+@pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
+@pytest.mark.parametrize("pepper", [None, ""])
+def test_a_pepper_is_required_unless_plain(mode: str, pepper: str | None) -> None:
+    with pytest.raises(InvalidInput, match=r"pii\.pepper"):
+        Privacy(mode, pepper)
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"pii\.mode.*plain, hash, domain, drop"):
+        Privacy("mask", PEPPER)
+
+
+def test_the_pepper_does_not_show() -> None:
+    assert "s3cret" not in repr(Privacy("hash", "s3cret"))
+
+
+@pytest.mark.parametrize(
+    ("privacy", "mark", "value", "expected"),
+    [
+        (HASH, "email", "Jane@X.org", JANE),
+        (HASH, "email", "  jane@x.org\n", JANE),
+        (HASH, "email", "\uff4a\uff41\uff4e\uff45@x.org", JANE),
+        (HASH, "email", "Jane Doe <jane@x.org> ", JANE),
+        (HASH, "email", "no address", mac("no address")),
+        (HASH, "email", " ", ""),
+        (HASH, "email_list", "Doe, Jane <jane@x.org>; JANE@x.org", f"{JANE}, {JANE}"),
+        (HASH, "email_list", "nobody", None),
+        (HASH, "email_list", "", ""),
+        (HASH, "name", "Jane", mac("jane")),
+        (HASH, "name", "", ""),
+        (HASH, "id", 44, mac("44")),
+        (HASH, "id", "44", mac("44")),
+        (HASH, "ip", "203.0.113.77", "203.0.113.0/24"),
+        (HASH, "ip", "not an address", None),
+        (HASH, "ip", "", ""),
+        (HASH, "url", "https://u:p@x.org/a/b?t=1#f", "https://x.org/a/b"),
+        (HASH, "url", "//u@x.org/a#f?t=1", "//x.org/a"),
+        (HASH, "url", "https://x.org/jane%40x.org/a", f"https://x.org/{JANE}/a"),
+        (HASH, "url", "mailto:jane@x.org?subject=Hi", f"mailto:{JANE}"),
+        (HASH, "url", "http://[x", "http://[x"),
+        (HASH, "text", "550 <Jane@x.org>: unknown", f"550 <{JANE}>: unknown"),
+        (HASH, "text", "Ask 'jane@x.org'.", f"Ask '{JANE}'."),
+        (HASH, "text", "o'brien@x.org", mac("o'brien@x.org")),
+        (HASH, "text", 'to "j doe"@x.org', f"to {mac(QUOTED)}"),
+        (HASH, "text", "two @ home 100%", "two @ home 100%"),
+        (HASH, "opaque", "x", None),
+        (DOMAIN, "email", "Jane <Jane@Mail.X.org.>", "mail.x.org"),
+        (DOMAIN, "email", "jane", None),
+        (DOMAIN, "email", "jane@", None),
+        (DOMAIN, "email", "jane@doe family", None),
+        (DOMAIN, "email", "", ""),
+        (DOMAIN, "email_list", "a@x.org, b@y.org", "x.org, y.org"),
+        (DOMAIN, "name", "Jane", None),
+        (DOMAIN, "id", 44, None),
+        (DOMAIN, "ip", "2001:db8:1:2::3", "2001:db8:1::/48"),
+        (DOMAIN, "url", "https://x.org/jane@y.org?a", "https://x.org/y.org"),
+        (DOMAIN, "text", "user Jane@x.org is gone", "user x.org is gone"),
+        (DOMAIN, "opaque", "x", None),
+    ],
+)
+def test_treatments(
+    privacy: Privacy, mark: str, value: str | int, expected: str | None
+) -> None:
+    assert treat(privacy, mark, value) == expected
+
+
+@given(ADDRESSES)
+def test_one_person_joins_wherever_the_address_stands(address: str) -> None:
+    hashed = treat(HASH, "email", address)
+    assert treat(HASH, "email", f" {address.upper()} ") == hashed
+    assert treat(HASH, "email_list", f"Jo <{address}>, {address}") == (
+        f"{hashed}, {hashed}"
+    )
+    assert treat(HASH, "text", f"Hi {address}, bye") == f"Hi {hashed}, bye"
+    assert treat(HASH, "url", f"https://x.org/{address}/") == f"https://x.org/{hashed}/"
+    assert hashed == mac(address)
+    assert hashed != Privacy("hash", "other").hashed(address)
+
+
+@given(ADDRESSES, st.sampled_from(["text", "url", "email_list", "user_agent"]))
+def test_no_address_survives(address: str, mark: str) -> None:
+    local = address.partition("@")[0] + "@"
+    for text in (address, f"to:<{address}>", f"a/{address}?x", f"=[{address}]."):
+        for privacy in (HASH, DOMAIN):
+            assert local not in (treat(privacy, mark, text) or "")
+
+
+@given(st.text())
+def test_normal_form_is_stable(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
+
+
+@given(st.text(), st.sampled_from(MARKS), st.sampled_from([HASH, DOMAIN, DROP]))
+def test_any_text_can_be_treated(text: str, mark: str, privacy: Privacy) -> None:
+    treated = treat(privacy, mark, text)
+    assert treated is None or isinstance(treated, str)
+
+
+@given(st.ip_addresses())
+def test_network_of_an_address(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    network = network_of(str(address))
+    assert network is not None
+    parsed = ipaddress.ip_network(network)
+    assert parsed.prefixlen == (24 if parsed.version == 4 else 48)
+    assert parsed.version == 4 or address in parsed
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("::ffff:203.0.113.77", "203.0.113.0/24"),
+        ("2002:cb00:714d::1", "203.0.113.0/24"),
+        ("fe80::1%eth0", "fe80::/48"),
+        (" 203.0.113.77 ", "203.0.113.0/24"),
+        ("203.0.113.77:443", None),
+        ("203.0.113.77, 10.0.0.1", None),
+    ],
+)
+def test_unusual_addresses(address: str, network: str | None) -> None:
+    assert network_of(address) == network
+
+
+@pytest.mark.parametrize(
+    ("agent", "family"),
+    [
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Safari/537",
+            "Mozilla (Windows NT) AppleWebKit Safari",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 14; SM-G991B) Mobile/15E148",
+            "Mozilla (Linux; Android) Mobile",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 5.1; rv:11.0) (via ggpht.com GoogleImageProxy)",
+            "Mozilla (Windows NT) (via ggpht.com GoogleImageProxy)",
+        ),
+        ("bot/1.0 (1; bot@x.org)", "bot"),
+        ("", ""),
+    ],
+)
+def test_family_of_a_user_agent(agent: str, family: str) -> None:
+    assert family_of(agent) == family
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize(
+    "unit", ["a", "a.", " ", "@", "'", "(", ";", "<", "/", "%40", '"', '"a']
+)
+def test_long_text_takes_time_in_proportion(mark: str, unit: str) -> None:
+    started = time.process_time()
+    treat(HASH, mark, unit * 20_000)
+    redact(unit * 20_000)
+    # A try that is quadratic takes minutes.
+    assert time.process_time() - started < 5
+
+
+def schema(**columns: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": columns}
+
+
+@pytest.mark.parametrize(
+    ("privacy", "kind"),
+    [
+        (Privacy(), "integer"),
+        (HASH, "string"),
+        (DOMAIN, "integer"),
+        (DROP, "integer"),
+    ],
+)
+def test_the_emitted_schema_follows_the_mode(privacy: Privacy, kind: str) -> None:
+    given_ = schema(
+        id={"type": "integer"},
+        member_id={"type": ["integer", "null"], "x-pii": "id"},
+        email={"type": ["string", "null"], "x-pii": "email"},
+        extra={"type": ["object", "null"], "x-pii": "opaque"},
+    )
+    before = json.dumps(given_)
+    emitted = privacy.apply_to_schema(given_)
+    assert json.dumps(given_) == before
+    assert emitted["properties"].pop("member_id")["type"] == [kind, "null"]
+    given_["properties"].pop("member_id")
+    assert emitted == given_
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("for jane.doe@x.org: denied", "for [address]: denied"),
+        ("/users/jane%40x.org/report", "/users/[address]/report"),
+        ("Authorization: Bearer abc.def-123", "Authorization: Bearer [token]"),
+        ("Basic dXNlcjpwYXNz", "Basic [token]"),
+        (f"token={JWT};", "token=[token];"),
+        ("GET /v2/messages?startAt=0&x=1 failed", "GET /v2/messages?[query] failed"),
+        ("https://h/p?abc", "https://h/p?[query]"),
+        ("https://me:pw@h/p", "https://[user]@h/p"),
+        ("What? 12 rows @ 3 s", "What? 12 rows @ 3 s"),
+    ],
+)
+def test_redact(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+    assert redact(redacted) == redacted
+
+
+class Log:
+    """A logger of its own, with one handler, and what came out of it."""
+
+    def __init__(self, formatter: logging.Formatter, *secrets: str) -> None:
+        self.filter = RedactingFilter(secrets)
+        self._out = io.StringIO()
+        handler = logging.StreamHandler(self._out)
+        handler.setFormatter(formatter)
+        handler.addFilter(self.filter)
+        self.logger = logging.Logger("test")  # noqa: LOG001 - of this test alone
+        self.logger.addHandler(handler)
+
+    @property
+    def text(self) -> str:
+        return self._out.getvalue()
+
+
+FORMATTERS = pytest.mark.parametrize(
+    "formatter", [logging.Formatter, StructuredFormatter]
+)
+
+
+@FORMATTERS
+def test_message_arguments_extra_and_stack_are_masked(
+    formatter: Callable[[], logging.Formatter],
+) -> None:
+    log = Log(formatter(), "hunter2")
+    log.logger.warning("%s of %s", "hunter2", ["jane@x.org"], extra={"u": "a@x.org"})
+    log.logger.warning("hunter2 100%", stack_info=True, extra={"u": {"k": "hunter2"}})
+    assert "hunter2" not in log.text
+    assert "x.org" not in log.text
+    assert "[secret] of ['[address]']" in log.text
+    assert "[secret] 100%" in log.text
+
+
+def fail(cause: str, message: str) -> None:
+    raise RuntimeError(message) from ValueError(cause)
+
+
+@FORMATTERS
+def test_tracebacks_are_masked_with_their_causes(
+    formatter: Callable[[], logging.Formatter],
+) -> None:
+    log = Log(formatter(), "hunter2")
+    try:
+        fail("hunt" + "er2", "jane" + "@x.org")
+    except RuntimeError:
+        log.logger.exception("failed")
+    assert "failed" in log.text
+    assert "RuntimeError" in log.text
+    assert "[address]" in log.text
+    assert "hunter2" not in log.text
+    assert "jane@x.org" not in log.text
+
+
+def test_arguments_that_do_not_fit_are_not_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = Log(logging.Formatter())
+    log.logger.warning("%d rows", "jane@x.org")
+    assert log.text == "%d rows (arguments do not fit)\n"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("secret", "text"),
+    [
+        ("a b/c", "x=a%20b%2Fc"),
+        ("a b/c", "x=a+b%2Fc"),
+        ('q"\\', '{"k": "q\\"\\\\"}'),
+        ("back\\slash", repr("back\\slash")),
+        ("p\u00e9pper", json.dumps("p\u00e9pper")),
+    ],
+)
+def test_a_secret_is_known_in_its_spellings(secret: str, text: str) -> None:
+    assert "[secret]" in RedactingFilter([secret]).mask(text)
+
+
+def test_secrets_can_be_added_and_the_longest_wins() -> None:
+    masking = RedactingFilter(["abc", "", " "])
+    assert masking.mask("abcdef and abc") == "[secret]def and [secret]"
+    masking.add("abcdef")
+    assert masking.mask("abcdef and abc") == "[secret] and [secret]"
+
+
+def test_a_record_with_nothing_to_mask_is_left_alone() -> None:
+    log = Log(StructuredFormatter(), "hunter2")
+    point = metrics.Point("counter", metrics.Metric.RECORD_COUNT, 3)
+    log.logger.info("METRIC: %s", point)
+    log.logger.info("%s rows", 3)
+    first, second = (json.loads(line) for line in log.text.splitlines())
+    assert first["metric_info"]["value"] == 3
+    assert second["message"] == "3 rows"
+
+
+def test_domain_is_a_function_of_the_address_alone() -> None:
+    assert domain_of("A@B@c.ORG") == "c.org"

@@ -1,0 +1,49 @@
+"""The tap's output judged by an independent validator, and held to the truth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.warehouse import Comparison, by_key
+from scripts.world import KEYS, World
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECK = ROOT / ".cache" / "singer-tools" / "bin" / "singer-check-tap"
+
+pytestmark = pytest.mark.slow
+
+
+def test_singer_check_tap(tmp_path: Path) -> None:
+    with World(tmp_path, seed=3, size=20) as world:
+        config = json.loads(world.config.read_text())
+        config["encompass"]["requests_per_second"] = 200
+        world.config.write_text(json.dumps(config))
+        tap = Path(sys.executable).with_name("tap-email-metrics")
+        synced = subprocess.run(  # noqa: S603 - our own tap
+            [tap, "--config", world.config], capture_output=True, text=True, check=False
+        )
+        truth = {stream: world.truth(stream, [world.now()]) for stream in KEYS}
+    assert synced.returncode == 0, synced.stderr
+
+    checked = subprocess.run(  # noqa: S603 - installed by make
+        [CHECK], input=synced.stdout, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "The output is valid." in checked.stdout
+    assert f"for {len(KEYS)} streams" in checked.stdout
+
+    messages = [json.loads(line) for line in synced.stdout.splitlines()]
+    for stream, key in KEYS.items():
+        rows = [
+            message["record"]
+            for message in messages
+            if message["type"] == "RECORD" and message["stream"] == stream
+        ]
+        found = Comparison.of(by_key(rows, key).values(), truth[stream], key)
+        assert found.expected
+        assert not found.differences, stream
