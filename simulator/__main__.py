@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.clock import DAY
+from simulator.constant_contact_auth import BASE as AUTH
+from simulator.constant_contact_face import PREFIX as API
 from simulator.control import HELP
 from simulator.generate import FUTURE_DAYS
 from simulator.server import serve
@@ -33,6 +35,25 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="of the generated world (default 1)")
     add("--size", type=int, default=40, help="messages at the start (default 40)")
     add(
+        "--campaigns",
+        type=int,
+        default=0,
+        help="Constant Contact's campaigns at the start (default 0: the configuration"
+        " does not mention it)",
+    )
+    add(
+        "--requests-per-second",
+        type=float,
+        default=4,
+        metavar="N",
+        help="Constant Contact's limit, in real seconds (default 4)",
+    )
+    add(
+        "--long-lived",
+        action="store_true",
+        help="Constant Contact's refresh token stays the same instead of rotating",
+    )
+    add(
         "--days-behind",
         type=float,
         default=20.0,
@@ -51,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 def _write_config(path: Path, world: World, url: str) -> None:
     """Write the tap's settings for this server; the file appears whole."""
     account = world.encompass
-    config = {
+    config: dict[str, dict[str, object]] = {
         "encompass": {
             "site_url": url,
             "client_id": account.client_id,
@@ -59,9 +80,26 @@ def _write_config(path: Path, world: World, url: str) -> None:
             "api_url": url,
         }
     }
+    if world.constant_contact.campaigns:
+        config["constant_contact"] = _constant_contact(path, world, url)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def _constant_contact(path: Path, world: World, url: str) -> dict[str, object]:
+    """Return the settings of Constant Contact; tokens are stored beside the file."""
+    account = world.constant_contact
+    store = path.resolve().with_name(f"{path.stem}-constant-contact-token.json")
+    return {
+        "client_id": account.client_id,
+        "client_secret": account.client_secret,
+        "refresh_token": account.refresh_token,
+        "token_store": str(store) if account.policy.rotating_tokens else "none",
+        "requests_per_second": account.policy.requests_per_second,
+        "api_url": f"{url}{API}",
+        "auth_url": f"{url}{AUTH}",
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +110,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     start = float(int(time.time() - options.days_behind * DAY))
     ahead = max(FUTURE_DAYS, options.days_behind)
-    world = World.generate(options.seed, options.size, start, days_ahead=ahead)
+    world = World.generate(
+        options.seed,
+        options.size,
+        start,
+        days_ahead=ahead,
+        campaigns=options.campaigns,
+    )
+    world.constant_contact.set_policy(
+        requests_per_second=options.requests_per_second,
+        rotating_tokens=not options.long_lived,
+    )
     with serve(world, options.port) as server:
         if options.config_out:
             _write_config(options.config_out, world, server.url)

@@ -30,8 +30,9 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
            path     regular expression searched in the path (default "^/v2/")
            message_id, times (first attempts of each request; default all),
            probability and seed (decided by seed, request and attempt number),
-           status and retry_after (status), shape (wrong_shape), seconds (slow),
-           rows (max_rows: 504 when more are asked for), by (shift_total)
+           status, retry_after and body (status; body: JSON, "" for none),
+           shape (wrong_shape), seconds (slow), by (shift_total),
+           rows (max_rows: 504 when more are asked for)
   DELETE /_sim/faults            no more faults
   GET    /_sim/truth/<stream>    JSON lines: the records that a complete reading now,
            ?at=s1,s2             or at these instants (epoch seconds), must yield
@@ -46,7 +47,25 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
            {"do": "set_order", "order": "shuffled", "kind": "opens"}
            {"do": "revoke_tokens"}
            times in epoch seconds, default now; a row's own fields in milliseconds
+         and for Constant Contact any of its building methods, by name:
+           {"do": "constant_contact.add_campaign", "sent": s, "recipients": n}
+           {"do": "constant_contact.add_event", "kind": "opens", "activity": id,
+            "contact": id, "created": s, "visible_from": s, "device": "mobile"}
+           {"do": "constant_contact.set_policy", "requests_per_second": 0}
+           {"do": "constant_contact.approve_device", "user_code": code}
+  GET    /_sim/limits            Constant Contact's: {"used_today", "used_by_day",
+                                 "throttled", "refused", "busiest_second"}
 """
+_BUILDERS = frozenset(
+    {
+        *("add_campaign", "add_activity", "add_resend", "send", "update_campaign"),
+        *("update_activity", "remove_campaign", "add_link", "add_event"),
+        *("remove_event", "add_contact", "update_contact", "unsubscribe"),
+        *("delete_contact", "add_item", "update_item", "delete_item"),
+        *("update_account", "activities_of", "set_policy", "consent"),
+        *("approve_device", "deny_device", "revoke_refresh"),
+    }
+)
 
 
 class Control:
@@ -101,6 +120,8 @@ class Control:
                 return json_reply(200, [rule.as_json() for rule in world.faults.rules])
             case "requests":
                 return json_reply(200, world.log.as_json())
+            case "limits":
+                return json_reply(200, world.constant_contact.limits.as_json())
         return message_reply(404)
 
     def _move(self, wish: dict[str, float]) -> None:
@@ -138,6 +159,9 @@ class Control:
             "revoke_tokens": self._world.revoke_tokens,
         }
         name = step.pop("do")
+        provider, _, builder = name.partition(".")
+        if provider == "constant_contact" and builder in _BUILDERS:
+            return getattr(self._world.constant_contact, builder)(**step)
         if name == "correct":  # its first two are positional only
             return account.correct(step.pop("kind"), step.pop("row_id"), **step)  # type: ignore[func-returns-value]
         return changes[name](**step)

@@ -39,7 +39,15 @@ SHAPES: Mapping[str, object] = {
     "data_string": {"data": "x", "maxResults": 1000, "startAt": 0, "total": 1},
     "data_strings": {"data": ["x"], "maxResults": 1000, "startAt": 0, "total": 1},
     "no_total": {"data": []},
+    "no_rows": {"_links": {"next": {"href": "/v3/nowhere"}}},
+    "tracking_strings": {"tracking_activities": ["x"]},
 }
+ROWS = (
+    *("data", "tracking_activities", "bulk_email_campaign_summaries", "results"),
+    *("link_click_counts", "campaigns", "contacts", "lists", "tags", "custom_fields"),
+    *("segments", "campaign_activities"),
+)
+"""Where a page keeps its rows."""
 DEFAULT_ROWS = 1000
 """Rows asked for by a request that does not say."""
 
@@ -63,6 +71,8 @@ class Rule:
     seed: int = 0
     status: int = 503
     """For `status`; 504 carries the gateway's time-out message."""
+    body: object = None
+    """For `status`, the JSON in place of the message; "" for an empty body."""
     retry_after: str | None = None
     """`Retry-After` header for `status`, verbatim."""
     shape: str = "no_data"
@@ -132,6 +142,8 @@ class Rule:
         if self.kind == "status":
             text = TIMED_OUT if self.status == 504 else None  # noqa: PLR2004
             reply = message_reply(self.status, text)
+            if self.body is not None:
+                reply.body = encode(self.body) if self.body != "" else b""
             if self.retry_after is not None:
                 reply.headers["Retry-After"] = str(self.retry_after)
             return reply
@@ -152,17 +164,20 @@ class Rule:
         elif self.kind == "slow":
             reply.delay = self.seconds
         elif self.kind in ("shift_total", "repeat_row"):
-            page = json.loads(reply.body)
-            if isinstance(page, dict) and page.get("data"):
+            page = json.loads(reply.body) if reply.body else None
+            if isinstance(page, dict):
                 self._falsify(page)
                 reply.body = encode(page)
 
-    def _falsify(self, page: dict[str, list[object] | int]) -> None:
-        data, total = page["data"], page["total"]
-        if self.kind == "repeat_row" and isinstance(data, list):
-            page["data"] = [data[0], *data[:-1]]
-        elif isinstance(total, int):
+    def _falsify(self, page: dict[str, object]) -> None:
+        total = page.get("total")
+        if self.kind == "shift_total" and page.get("data") and isinstance(total, int):
             page["total"] = total + self.by
+        name = next((name for name in ROWS if page.get(name)), None)
+        if self.kind == "repeat_row" and name:
+            rows = page[name]
+            if isinstance(rows, list):
+                page[name] = [rows[0], *rows[:-1]]
 
 
 class Faults:
@@ -198,6 +213,7 @@ def _chance(seed: int, identity: str, attempt: int) -> float:
 
 def _rows_asked(request: Request) -> int:
     try:
-        return int(request.query.get("maxResults", DEFAULT_ROWS))
+        asked = request.query.get("maxResults", request.query.get("limit"))
+        return DEFAULT_ROWS if asked is None else int(asked)
     except ValueError:
         return DEFAULT_ROWS

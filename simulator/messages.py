@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ID = re.compile(r"(?<=/)\d+(?=/|$)")
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_ID = re.compile(rf"(?<=/)(?:\d+|{_UUID})(?=/|$)")
+_LIST = re.compile(r"(?<=/stats/)(email_campaigns|email_campaign_activities)/[^/]+")
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Request:
 
     @property
     def template(self) -> str:
-        """The path with its numbers replaced, as `/v2/messages/{id}/opens`."""
-        return _ID.sub("{id}", self.path)
+        """The path without its ids, as `/v2/messages/{id}/opens` or `…/{ids}`."""
+        return _ID.sub("{id}", _LIST.sub(r"\1/{ids}", self.path))
 
 
 @dataclass

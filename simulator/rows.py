@@ -34,6 +34,7 @@ class Row:
     """
 
     __slots__ = (
+        "_changes",
         "_texts",
         "_times",
         "_values",
@@ -57,19 +58,25 @@ class Row:
         self._times = [visible_from]
         self._values = [_present(fields)]
         self._texts: list[bytes | None] = [None]
+        self._changes: tuple[Mapping[str, object], ...] = ()
+        """What each version but the first changed."""
 
     def correct(self, at: float, fields: Mapping[str, object]) -> None:
         """Add a version that shows these fields otherwise from `at` on.
 
-        ValueError if the row is not visible yet by then.
+        Later versions keep what they change themselves. ValueError if the row is not
+        visible yet by then.
         """
         if at < self.visible_from:
             raise ValueError("a row cannot be corrected before it is visible")
-        index = self._index(at)
         position = bisect_right(self._times, at)
+        before, after = self._changes[: position - 1], self._changes[position - 1 :]
+        self._changes = (*before, fields, *after)
         self._times.insert(position, at)
-        self._values.insert(position, _present({**self._values[index], **fields}))
-        self._texts.insert(position, None)
+        del self._values[position:]
+        for changes in (fields, *after):
+            self._values.append(_present({**self._values[-1], **changes}))
+        self._texts[position:] = [None] * (len(after) + 1)
 
     def _index(self, at: float) -> int:
         return max(bisect_right(self._times, at) - 1, 0)
@@ -77,6 +84,14 @@ class Row:
     def value(self, at: float, name: str) -> object:
         """Return a field as of `at`; None when absent."""
         return self._values[self._index(at)].get(name)
+
+    def fields(self, at: float) -> dict[str, object]:
+        """Return a copy of the row as of `at`."""
+        return dict(self._values[self._index(at)])
+
+    def is_shown(self, at: float) -> bool:
+        """Say whether the row holds its place at `at`."""
+        return self.visible_from <= at < self.deleted_at
 
     def text(self, at: float) -> bytes:
         """Return the row as JSON, as of `at`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ class SimulatorServer(ThreadingHTTPServer):
         self.control = Control(world, present)
         self.stopping = threading.Event()
         self.connections: set[socket.socket] = set()
+        # The world's clock stands still between calls: seconds are told by a real one.
+        world.constant_contact.ticker = time.monotonic
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property

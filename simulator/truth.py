@@ -7,24 +7,20 @@ UTC companions, whatever fits no column in `additional_fields`.
 from __future__ import annotations
 
 import json
-import math
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from simulator import constant_contact_truth
+from simulator.values import clean, to_integer, to_string, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from simulator.rows import Row
     from simulator.world import World
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LARGEST = 2**63 - 1
-_INTEGER = re.compile(r"-?[0-9]{1,40}")
-_BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -40,33 +36,16 @@ class _Column:
         return re.sub("[A-Z]", lambda match: f"_{match[0].lower()}", self.name)
 
 
-def _integer(value: object) -> int | None:
-    whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
-    digits = isinstance(value, str) and _INTEGER.fullmatch(value)
-    if type(value) is not int and not whole and not digits:
-        return None
-    number = int(value)  # type: ignore[call-overload]
-    return number if -_LARGEST - 1 <= number <= _LARGEST else None
-
-
-def _string(value: object) -> str | None:
-    if isinstance(value, str):
-        return _BAD_CHARACTER.sub("\ufffd", value)
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    return None
-
-
 def _ints(*names: str) -> tuple[_Column, ...]:
-    return tuple(_Column(name, _integer) for name in names)
+    return tuple(_Column(name, to_integer) for name in names)
 
 
 def _strings(*names: str) -> tuple[_Column, ...]:
-    return tuple(_Column(name, _string) for name in names)
+    return tuple(_Column(name, to_string) for name in names)
 
 
 def _instant(name: str, companion: str) -> _Column:
-    return _Column(name, _integer, companion)
+    return _Column(name, to_integer, companion)
 
 
 _ADDED = _instant("dateAdded", "added_at")
@@ -102,7 +81,7 @@ _COLUMNS = {
     "encompass_delivers": _ACTION,
     "encompass_links": (*_ints("id"), *_strings("name", "url")),
 }
-STREAMS = tuple(_COLUMNS)
+STREAMS = (*_COLUMNS, *constant_contact_truth.STREAMS)
 
 
 def truth(
@@ -116,10 +95,14 @@ def truth(
     Instants are UTC seconds (default: now). A row's values are as of the latest of
     them at which it is shown. KeyError for an unknown stream.
     """
-    columns = _COLUMNS[stream]
-    kind = stream.removeprefix("encompass_")
     with world.lock:
         instants = sorted([world.clock.now()] if at is None else at)
+        if stream in constant_contact_truth.STREAMS:
+            return constant_contact_truth.truth(
+                world.constant_contact, stream, instants, account
+            )
+        columns = _COLUMNS[stream]
+        kind = stream.removeprefix("encompass_")
         name = world.encompass.client_id if account is None else account
         found = sorted(_shown(world, kind, instants), key=_key)
         return [
@@ -172,27 +155,6 @@ def _shape(columns: tuple[_Column, ...], text: bytes) -> dict[str, object]:
         if value is None and raw is not None:
             rest[column.name] = raw
         if column.companion:
-            shaped[column.companion] = _utc(value)
-    shaped["additional_fields"] = _clean(rest) if rest else None
+            shaped[column.companion] = utc(value)
+    shaped["additional_fields"] = clean(rest) if rest else None
     return shaped
-
-
-def _utc(milliseconds: object) -> str | None:
-    """Return an RFC 3339 instant; None outside the years 1 to 9999."""
-    if not isinstance(milliseconds, int):
-        return None
-    try:
-        instant = _EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        return None
-    naive = instant.replace(tzinfo=None)
-    return f"{naive.isoformat(timespec='milliseconds')}Z"
-
-
-def _clean(value: object) -> object:
-    """Return JSON with every string, keys too, fit for a database."""
-    if isinstance(value, dict):
-        return {_string(name): _clean(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    return _string(value) if isinstance(value, str) else value

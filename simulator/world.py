@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from simulator.account import Account
 from simulator.clock import SimClock
+from simulator.constant_contact import ConstantContact
+from simulator.constant_contact_face import ConstantContactFace
+from simulator.constant_contact_generate import generate_constant_contact
 from simulator.encompass import EncompassFace
 from simulator.faults import Faults
 from simulator.generate import FUTURE_DAYS, generate_encompass
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 Hook = Callable[[str, str, Mapping[str, str]], None]
 """Called with (method, path, query) before a request is answered."""
+ReplyHook = Callable[[Request, Reply], None]
+"""Called with what the world answers, before anybody gets it."""
 
 
 class World:
@@ -32,8 +37,11 @@ class World:
         self.faults = Faults()
         self.log = RequestLog()
         self._encompass = EncompassFace(self.encompass, self.clock)
-        self._faces = (self._encompass,)
+        self.constant_contact = ConstantContact(self.clock, self.lock, seed)
+        self._constant_contact = ConstantContactFace(self.constant_contact, self.clock)
+        self._faces = (self._encompass, self._constant_contact)
         self._hooks: list[Hook] = []
+        self._reply_hooks: list[ReplyHook] = []
         self._answered = 0
 
     @classmethod
@@ -44,10 +52,15 @@ class World:
         now: float,
         *,
         days_ahead: float = FUTURE_DAYS,
+        campaigns: int = 0,
     ) -> World:
-        """Return a pseudo-random world at `now` that goes on for `days_ahead`."""
+        """Return a pseudo-random world at `now` that goes on for `days_ahead`.
+
+        It has so many messages of Encompass and campaigns of Constant Contact.
+        """
         world = cls(now, seed=seed)
         generate_encompass(world.encompass, seed, messages, now, days_ahead)
+        generate_constant_contact(world, seed, campaigns, now, days_ahead=days_ahead)
         return world
 
     def on_request(self, hook: Hook) -> Callable[[], None]:
@@ -55,10 +68,20 @@ class World:
         self._hooks.append(hook)
         return lambda: self._hooks.remove(hook)
 
+    def on_reply(self, hook: ReplyHook) -> Callable[[], None]:
+        """Call `hook` after every answer, before it is carried to who asked.
+
+        What it raises reaches the caller in process, and cuts a real connection: the
+        world has changed, and nobody was told. Return what removes it again.
+        """
+        self._reply_hooks.append(hook)
+        return lambda: self._reply_hooks.remove(hook)
+
     def revoke_tokens(self) -> None:
         """Refuse every access token issued so far."""
         with self.lock:
-            self._encompass.revoke_tokens()
+            for face in self._faces:
+                face.revoke_tokens()
 
     def answer(self, request: Request) -> Reply:
         """Return the reply to a request; hooks, faults and log apply."""
@@ -71,6 +94,8 @@ class World:
             kind = rule.kind if rule else None
             status = 0 if reply.cut else reply.status
             self.log.add(self.clock.now(), request, status, kind)
+            for replied in tuple(self._reply_hooks):
+                replied(request, reply)
             return reply
 
     def _reply(self, request: Request, rule: Rule | None) -> Reply:

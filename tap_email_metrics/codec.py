@@ -5,22 +5,43 @@ A field is converted by the type that the packaged schema gives its column:
 | column         | taken as it is  | also taken                            |
 |----------------|-----------------|---------------------------------------|
 | integer        | a 64-bit number | "123", "-5"; 12.0 up to 2**53         |
+| number         | a float         | as integer; "12.5", "1e3"             |
+| boolean        | true, false     | "true", "false"                       |
 | string         | text            | a number or truth value: its JSON text|
-| `x-derived`    | as integer      | (shown as a date-time in UTC)         |
+| ... date-time  |                 | RFC 3339 text; without an offset: UTC |
+| ... date       | "2020-09-17"    | as date-time: its day in UTC          |
+| array, object  | a list, object  | (items of a list: as such columns)    |
+| `epoch-ms`     | as integer      | (shown as a date-time in UTC)         |
 
 Anything else is null in its column and is kept raw in `additional_fields` under the
 vendor's name, as are fields that no column has. NUL and lone surrogates, which no
-database takes, become U+FFFD in every text.
+database takes, become U+FFFD in every text. Date-times are shown in UTC with
+milliseconds; what is finer is cut off.
+
+An `x-source` such as `stats.em_opens` names a field of a group: an object in the row,
+or a list of objects without a field in common. Its fields are columns of their own. A
+field that no column has may be spelled with dots for underscores (`em_opens.all`).
+What has no column is kept under its dotted path; a group of another form, under its
+name, but only where all of its columns are selected, as it holds them all.
+
+A column with `"x-derived": "event-id"` is the id of an event to which the vendor gives
+none: the first 32 hex digits of the SHA-256 of compact JSON in UTF-8, a list of the
+account, the stream, the columns that `x-identity` names (as emitted, but before
+`x-pii`; null where the stream has no such column), and the number of events equal in
+all that came before. In a `pii.mode` other than plain: HMAC-SHA-256 with the pepper.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import hmac
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -34,7 +55,10 @@ ACCOUNT = "account"
 EXTRA = "additional_fields"
 """The column that holds what has no column of its own."""
 
-Converter: TypeAlias = Callable[[Any], str | int | None]
+EVENT_ID = "event-id"
+"""What `x-derived` says of a column that tells events apart."""
+
+Converter: TypeAlias = Callable[[Any], Any]
 """Makes a column's value of a JSON value other than null, or raises `_Unfit`."""
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
@@ -42,6 +66,23 @@ _EXACT = 2.0**53
 """Up to here a float still says which integer was written."""
 
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_FRACTION = re.compile(
+    r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)"
+)
+"""A number as JSON writes it, but for plain integers."""
+
+_BOOLEANS = {"true": True, "false": False}
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOMENT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    r"(?:\.([0-9]{1,9}))?"
+    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
+)
+_ID_LENGTH = 32
+_SEPARATOR = "."
+"""Between a group and its field in an `x-source`."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ESCAPE = re.compile(
@@ -134,7 +175,61 @@ def _instant_or_null(value: object) -> str | None:
         return None
 
 
-_CONVERTERS: dict[str, Converter] = {"integer": _integer, "string": _string}
+def _number(value: object) -> float:
+    if isinstance(value, str) and _FRACTION.fullmatch(value):
+        value = float(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return _integer(value)
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in _BOOLEANS:
+        return _BOOLEANS[value]
+    raise _Unfit
+
+
+def _moment(value: object) -> str:
+    """Return RFC 3339 text as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
+    found = _MOMENT.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise _Unfit
+    day, clock, fraction, offset = found.groups()
+    text = f"{day}T{clock}"
+    try:
+        if offset is None or offset in "Zz":
+            datetime.fromisoformat(text)  # raises where there is no such day
+        else:
+            moment = datetime.fromisoformat(text + offset).astimezone(UTC)
+            text = moment.isoformat()[:-6]
+    except (OverflowError, ValueError):
+        raise _Unfit from None
+    return f"{text}.{(fraction or '')[:3]:0<3}Z"
+
+
+def _day(value: object) -> str:
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        return _moment(value)[: len("YYYY-MM-DD")]
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise _Unfit from None
+    return value
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or _is_deep(value):
+        raise _Unfit
+    return _cleaned_object(value)
+
+
+def _list(value: object, *, convert: Converter) -> list[Any]:
+    """Return a list, each item as `convert` makes it; one that it cannot is one all."""
+    if not isinstance(value, list):
+        raise _Unfit
+    return [None if item is None else convert(item) for item in value]
 
 
 def _kept(value: object) -> object:
@@ -147,12 +242,14 @@ def _cleaned(value: object) -> object:
         return storable(value)
     if isinstance(value, list):
         return [_cleaned(item) for item in value]
-    if isinstance(value, dict):
-        cleaned: dict[str, object] = {}
-        for name, item in value.items():
-            cleaned[_free(storable(name), cleaned)] = _cleaned(item)
-        return cleaned
-    return value
+    return _cleaned_object(value) if isinstance(value, dict) else value
+
+
+def _cleaned_object(value: dict[str, object]) -> dict[str, object]:
+    cleaned: dict[str, object] = {}
+    for name, item in value.items():
+        cleaned[_free(storable(name), cleaned)] = _cleaned(item)
+    return cleaned
 
 
 def _free(name: str, taken: Collection[str]) -> str:
@@ -186,6 +283,18 @@ def _children(node: object) -> Iterable[object]:
     return node if isinstance(node, list) else ()
 
 
+_CONVERTERS: dict[tuple[str, str | None], Converter] = {
+    ("integer", None): _integer,
+    ("number", None): _number,
+    ("boolean", None): _boolean,
+    ("string", None): _string,
+    ("string", "date-time"): _moment,
+    ("string", "date"): _day,
+    ("object", None): _object,
+}
+"""What makes columns, by their type and format."""
+
+
 class _Column(NamedTuple):
     """How one selected column is made: `source` is the vendor's name, or its own."""
 
@@ -209,9 +318,12 @@ def _converter(column: dict[str, Any], shown: Collection[str]) -> Converter:
     if derived == "epoch-ms":
         return _instant_or_null if column["x-source"] in shown else _instant
     kinds = [kind for kind in _types(column) if kind != "null"]
-    if derived or "format" in column or len(kinds) != 1 or kinds[0] not in _CONVERTERS:
+    form = (kinds[0], column.get("format")) if len(kinds) == 1 else None
+    if form == ("array", None) and "items" in column and not derived:
+        return functools.partial(_list, convert=_converter(column["items"], ()))
+    if derived or form not in _CONVERTERS:
         raise ValueError(f"No converter makes a column {column}")
-    return _CONVERTERS[kinds[0]]
+    return _CONVERTERS[form]
 
 
 def _types(column: dict[str, Any]) -> list[str]:
@@ -229,7 +341,7 @@ def _plan(
         if "x-source" in column and "x-derived" not in column
     }
     for name, column in columns.items():
-        if name not in (ACCOUNT, EXTRA):
+        if name not in (ACCOUNT, EXTRA) and column.get("x-derived") != EVENT_ID:
             mark = column.get("x-pii")
             treat = privacy.treatment(mark) if mark else None
             source = column.get("x-source", name)
@@ -256,12 +368,129 @@ def _fill(
     return unfit
 
 
+def _merged(group: object) -> dict[str, Any] | None:
+    """Return a group as one object; None where it is nothing of the sort."""
+    if isinstance(group, dict):
+        return group
+    if not isinstance(group, list):
+        return None
+    merged: dict[str, Any] = {}
+    for part in group:
+        if not isinstance(part, dict) or merged.keys() & part.keys():
+            return None
+        merged |= part
+    return merged
+
+
+class _Group(NamedTuple):
+    """An object in a row whose fields are columns of their own."""
+
+    paths: dict[str, str]
+    """The dotted path of each field that has a column."""
+    is_asked_for: bool
+    """Whether one of its columns is selected."""
+    is_whole: bool
+    """Whether all of them are."""
+
+
+def _groups(
+    every: dict[str, dict[str, Any]], selected: Collection[str]
+) -> dict[str, _Group]:
+    """Return the groups that the columns of a schema are taken from, by name."""
+    paths: dict[str, dict[str, str]] = {}
+    asked: set[str] = set()
+    for name, column in every.items():
+        path = column.get("x-source", "")
+        group, dot, field = path.partition(_SEPARATOR)
+        if dot:
+            paths.setdefault(group, {})[field] = path
+            asked |= {path} if name in selected else set()
+    return {
+        group: _Group(
+            fields,
+            is_asked_for=not asked.isdisjoint(fields.values()),
+            is_whole=asked.issuperset(fields.values()),
+        )
+        for group, fields in paths.items()
+    }
+
+
+def _spread(name: str, group: dict[str, Any], paths: dict[str, str]) -> dict[str, Any]:
+    """Return the fields of a group by their dotted paths."""
+    flat = {path: group[field] for field, path in paths.items() if field in group}
+    for field, value in group.items():
+        if field not in paths:
+            path = paths.get(field.replace(_SEPARATOR, "_"))
+            if path is None or flat.get(path) is not None:
+                path = f"{name}{_SEPARATOR}{field}"
+            flat[path] = value
+    return flat
+
+
+class _Identity:
+    """Makes the ids of events from what tells them apart.
+
+    Attributes:
+        column: the name of the column that holds them.
+
+    Raises:
+        ValueError: a column of the identity is no text or integer of the row itself.
+    """
+
+    def __init__(
+        self, column: str, schema: dict[str, Any], account: str, privacy: Privacy
+    ) -> None:
+        every = schema["properties"]
+        self.column = column
+        self._start = (account, schema["title"])
+        self._sources = tuple(
+            _identity_source(every.get(name)) for name in every[column]["x-identity"]
+        )
+        self._pepper = (
+            None if privacy.mode == "plain" else privacy._pepper  # noqa: SLF001 - kept by one class, for all of them
+        )
+
+    def of(self, row: dict[str, Any]) -> tuple[object, ...]:
+        """Return what tells an event apart, null where it is absent or unusable."""
+        return tuple(
+            None if source is None else _value(row, *source) for source in self._sources
+        )
+
+    def id_of(self, row: dict[str, Any], occurrence: int) -> str | None:
+        """Return the id of an event; None where nothing tells it apart."""
+        values = self.of(row)
+        if not any(values):
+            return None
+        data = msgspec.json.encode((*self._start, *values, occurrence))
+        if self._pepper is None:
+            return hashlib.sha256(data).hexdigest()[:_ID_LENGTH]
+        return hmac.digest(self._pepper, data, "sha256").hex()[:_ID_LENGTH]
+
+
+def _identity_source(column: dict[str, Any] | None) -> tuple[str, Converter] | None:
+    """Return the field of the row that a column of an identity shows, None if none."""
+    if column is None:
+        return None
+    source = column.get("x-source", _SEPARATOR)
+    if _SEPARATOR in source or not {"string", "integer", "null"} >= {*_types(column)}:
+        raise ValueError(f"No identity is made from a column {column}")
+    return source, _converter(column, ())
+
+
+def _value(row: dict[str, Any], source: str, convert: Converter) -> object:
+    value = row.get(source)
+    try:
+        return None if value is None else convert(value)
+    except _Unfit:
+        return None
+
+
 class RowCodec:
     """Turns one decoded row of a vendor into one record of a stream.
 
     Columns are read from the packaged schema, once: `x-source` names the vendor's
-    field, `x-derived` a companion of one, `x-pii` its treatment. What has no
-    `x-source` is the account, `additional_fields`, or comes from the request's path.
+    field, `x-derived` a companion of one or an event id, `x-pii` its treatment. What
+    has neither is the account, `additional_fields`, or comes from the request's path.
 
     Attributes:
         rejected: rows left out because a key was missing or unusable.
@@ -302,6 +531,13 @@ class RowCodec:
         self._blank: dict[str, object] = dict.fromkeys(columns)
         if ACCOUNT in columns:
             self._blank[ACCOUNT] = storable(account)
+        event_ids = [n for n in columns if columns[n].get("x-derived") == EVENT_ID]
+        self._identity = (
+            _Identity(event_ids[0], schema, storable(account), privacy)
+            if event_ids
+            else None
+        )
+        self._groups = _groups(every, columns)
         self._keeps_extra = EXTRA in columns and privacy.treatment("opaque") is None
         self._known = frozenset(
             column["x-source"] for column in every.values() if "x-source" in column
@@ -310,16 +546,28 @@ class RowCodec:
         self._from_row = tuple(column for in_row, column in plan if in_row)
         self._from_path = tuple(column for in_row, column in plan if not in_row)
 
-    def record(self, row: object, **from_path: object) -> dict[str, object] | None:
+    def identity(self, row: object) -> tuple[object, ...]:
+        """Return what a row's event id is made from, for counting equal events.
+
+        It is empty where the stream has no event id and for what is no row.
+        """
+        if self._identity is None or not isinstance(row, dict):
+            return ()
+        return self._identity.of(row)
+
+    def record(
+        self, row: object, occurrence: int = 0, **from_path: object
+    ) -> dict[str, object] | None:
         """Return the selected columns of a row in schema order, null where absent.
 
         Args:
             row: an object decoded from JSON; anything else is rejected.
+            occurrence: how many rows with the same `identity` came before.
             from_path: the columns that no row carries, such as `message_id=123`.
 
         Returns:
-            None where a key column would be null or empty: the row is counted in
-            `rejected`.
+            None where a key column would be null or empty, or where nothing tells an
+            event apart: the row is counted in `rejected`.
 
         Raises:
             KeyError: a column from the path was not given.
@@ -328,7 +576,13 @@ class RowCodec:
             self.rejected += 1
             return None
         record = self._blank.copy()
-        unfit = _fill(record, self._from_row, row)
+        if self._identity is not None:
+            record[self._identity.column] = self._identity.id_of(row, occurrence)
+        if self._groups:
+            row, unfit = self._flattened(row)
+            unfit |= _fill(record, self._from_row, row)
+        else:
+            unfit = _fill(record, self._from_row, row)
         path = {column.name: from_path[column.name] for column in self._from_path}
         unfit |= _fill(record, self._from_path, path)
         unknown = row.keys() - self._known
@@ -339,6 +593,26 @@ class RowCodec:
                 self.rejected += 1
                 return None
         return record
+
+    def _flattened(
+        self, row: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, object]]:
+        """Return a row with its groups spread out, and groups that cannot be."""
+        flat: dict[str, Any] = {}
+        odd: dict[str, object] = {}
+        for name, group in self._groups.items():
+            value = row.get(name)
+            fields = {} if value is None else _merged(value)
+            if fields is not None:
+                flat |= _spread(name, fields, group.paths)
+            elif group.is_whole:
+                odd[name] = value
+            elif group.is_asked_for:
+                self.uncoercible[name] += 1
+        for name, value in row.items():
+            if name not in self._groups:
+                flat[_free(name, flat)] = value
+        return flat, odd
 
     def _hold(
         self,

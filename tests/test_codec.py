@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import re
 import time
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -14,8 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, FormatChecker
 
-from tap_email_metrics.catalog import load_schema
-from tap_email_metrics.codec import RowCodec, decode_json, storable
+from tap_email_metrics.catalog import load_schema, schema_names
+from tap_email_metrics.codec import RowCodec, decode_json, storable, to_integer
 from tap_email_metrics.privacy import Privacy
 
 if TYPE_CHECKING:
@@ -118,7 +121,7 @@ WHOLE = st.one_of(
 TEXTS = st.one_of(
     st.text(st.characters(codec=None), max_size=9),
     WHOLE.map(str),
-    st.sampled_from(["", "007", "-0", " 1", "1 ", "+1", "1_0", "\u0661", "1e3", "\0"]),
+    st.sampled_from(["", "007", "-0", " 1", "1 ", "+1", "1_0", "1\u0661", "1e3", "\0"]),
 )
 FLOATS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False), WHOLE.map(lambda n: n / 1)
@@ -250,7 +253,7 @@ def test_integers(raw: object, value: int) -> None:
     "raw",
     [
         *(True, False, 12.5, 2.0**53 + 2, 1e300, LARGEST + 1, -LARGEST - 2, 10**30),
-        *("abc", "", " 1", "1 ", "+1", "12.0", "1e3", "007", "-0", "1_0", "\u0661"),
+        *("abc", "", " 1", "1 ", "+1", "12.0", "1e3", "007", "-0", "1_0", "1\u0661"),
         *(str(LARGEST + 1), "9" * 5000, [1], {"a": 1}, []),
     ],
 )
@@ -469,8 +472,10 @@ def test_a_column_of_the_path_must_be_given() -> None:
     "column",
     [
         {"type": ["array", "null"]},
+        {"type": ["array", "null"], "items": {"type": ["null"]}},
         {"type": ["integer", "string", "null"]},
-        {"type": ["string", "null"], "format": "date-time"},
+        {"type": ["string", "null"], "format": "time"},
+        {"type": ["integer", "null"], "format": "date-time"},
         {"type": ["string", "null"], "x-source": "a", "x-derived": "epoch-s"},
     ],
 )
@@ -526,6 +531,684 @@ def test_selection_and_marks_do_not_hang_on_the_catalogs_schema() -> None:
     )
     assert list(record) == ["account", "message_id", "id", "email_address"]
     assert "jane" not in repr(record).lower()
+
+
+@pytest.mark.parametrize("raw", [12, "12", 12.0])
+def test_an_id_outside_a_record_is_read_as_in_one(raw: object) -> None:
+    assert to_integer(raw) == 12
+
+
+@pytest.mark.parametrize("raw", [None, True, "", "abc", 12.5, LARGEST + 1, [1]])
+def test_what_is_no_id_is_none(raw: object) -> None:
+    assert to_integer(raw) is None
+
+
+# Columns of every sort, and groups.
+
+SORTS: dict[str, Any] = {
+    "properties": {
+        "moment": {"type": ["string", "null"], "format": "date-time"},
+        "day": {"type": ["string", "null"], "format": "date"},
+        "number": {"type": ["number", "null"]},
+        "truth": {"type": ["boolean", "null"]},
+        "ids": {"type": ["array", "null"], "items": {"type": ["string", "null"]}},
+        "things": {"type": ["array", "null"], "items": {"type": ["object", "null"]}},
+        "thing": {"type": ["object", "null"]},
+        "additional_fields": {"type": ["object", "null"], "x-pii": "opaque"},
+    }
+}
+for _name, _column in SORTS["properties"].items():
+    if _name != "additional_fields":
+        _column["x-source"] = _name
+
+
+def sorts(schema: dict[str, Any] = SORTS, **options: Json) -> RowCodec:
+    given_options = {"key": (), "selected": None, "account": "a", "privacy": Privacy()}
+    return RowCodec(schema, **{**given_options, **options})
+
+
+def shown(name: str, raw: object) -> Json:
+    """Return what a column of that sort shows; nothing may be kept beside it."""
+    record = sorts().record({name: raw})
+    assert record is not None
+    assert record["additional_fields"] is None
+    return record[name]
+
+
+@pytest.mark.usefixtures("_time_zone")
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("2020-09-17T06:18:39.000Z", "2020-09-17T06:18:39.000Z"),
+        ("2020-09-17T06:18:39Z", "2020-09-17T06:18:39.000Z"),
+        ("2020-09-17t06:18:39z", "2020-09-17T06:18:39.000Z"),
+        ("2020-09-17 06:18:39", "2020-09-17T06:18:39.000Z"),
+        ("2020-09-17T06:18:39.5", "2020-09-17T06:18:39.500Z"),
+        ("2020-09-17T06:18:39.123999999Z", "2020-09-17T06:18:39.123Z"),
+        ("2020-09-17T06:18:39-04:00", "2020-09-17T10:18:39.000Z"),
+        ("2020-09-17T06:18:39.25+05:45", "2020-09-17T00:33:39.250Z"),
+        ("2020-09-17T06:18:39+0000", "2020-09-17T06:18:39.000Z"),
+        ("2020-01-01T00:30:00+01:00", "2019-12-31T23:30:00.000Z"),
+        ("2020-11-01T01:30:00", "2020-11-01T01:30:00.000Z"),
+        ("2020-03-08T02:30:00", "2020-03-08T02:30:00.000Z"),
+        ("0001-01-01T00:00:00-00:00", "0001-01-01T00:00:00.000Z"),
+        ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_moments_in_text(raw: str, text: str) -> None:
+    assert shown("moment", raw) == text
+    assert shown("day", raw) == text[:10]
+
+
+OFFSETS = st.one_of(st.none(), st.just("Z"), st.integers(-23 * 60 - 59, 23 * 60 + 59))
+
+
+@given(
+    st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)),  # noqa: DTZ001 - as drawn
+    st.text("0123456789", max_size=9),
+    OFFSETS,
+)
+def test_moments_are_exact(
+    moment: datetime, digits: str, offset: int | str | None
+) -> None:
+    moment = moment.replace(microsecond=0)
+    text = moment.isoformat() + (f".{digits}" if digits else "")
+    behind = timedelta(0)
+    if isinstance(offset, int):
+        sign, minutes = "-" if offset < 0 else "+", abs(offset)
+        text += f"{sign}{minutes // 60:02}:{minutes % 60:02}"
+        behind = timedelta(minutes=offset)
+    else:
+        text += offset or ""
+    expected = (moment - behind).isoformat() + f".{(digits + '000')[:3]}Z"
+    assert shown("moment", text) == expected
+    assert shown("moment", expected) == expected
+
+
+def test_emitted_moments_sort_like_time() -> None:
+    zone = timezone(timedelta(hours=-7))
+    moments = [datetime(2020, 9, 17, hour, tzinfo=zone) for hour in range(24)]
+    texts = [shown("moment", moment.isoformat()) for moment in moments]
+    assert texts == sorted(texts)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("", "soon", "2020-09-17", "2020-09-17T06:18", "20200917T061839Z"),
+        *("2020-02-30T00:00:00Z", "0000-01-01T00:00:00Z", "2020-13-01T00:00:00Z"),
+        *("2020-09-17T24:00:00Z", "2020-09-17T06:18:60Z", "2020-09-17T06:18:39,5Z"),
+        *("2020-09-17T06:18:39.Z", "2020-09-17T06:18:39.1234567890Z"),
+        *("2020-09-17T06:18:39+24:00", "2020-09-17T06:18:39+05:60"),
+        *("2020-09-17T06:18:39 Z", " 2020-09-17T06:18:39Z", "2020-09-17T06:18:39Z\n"),
+        *("2020-W38-4T06:18:39Z", "\u0662020-09-17T06:18:39Z"),
+        *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
+        *(1_600_000_000, 1.5, True, ["2020-09-17T06:18:39Z"], {}),
+    ],
+)
+def test_what_is_no_moment_is_kept_raw(raw: object) -> None:
+    subject = sorts()
+    record = subject.record({"moment": raw})
+    assert record is not None
+    assert record["moment"] is None
+    assert record["additional_fields"] == {"moment": raw}
+    assert subject.uncoercible == {"moment": 1}
+
+
+@given(st.dates())
+def test_days_stay(day: date) -> None:
+    assert shown("day", day.isoformat()) == day.isoformat()
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "2020-02-30", "20200917", "2020-9-17", "2020-W38-4", 20_200_917, True]
+)
+def test_what_is_no_day_is_kept_raw(raw: object) -> None:
+    record = sorts().record({"day": raw})
+    assert record is not None
+    assert record["day"] is None
+    assert record["additional_fields"] == {"day": raw}
+
+
+@given(
+    st.one_of(
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.integers(-LARGEST - 1, LARGEST),
+    )
+)
+def test_numbers_stay_and_are_read_from_text(number: float) -> None:
+    for raw in (number, json.dumps(number)):
+        value = shown("number", raw)
+        assert repr(value) == repr(number)
+
+
+@pytest.mark.parametrize(
+    ("raw", "number"),
+    [("40.0", 40.0), ("40", 40), ("1e3", 1000.0), ("-1.50E-1", -0.15), (40, 40)],
+)
+def test_numbers_in_text(raw: object, number: float) -> None:
+    value = shown("number", raw)
+    assert value == number
+    assert type(value) is type(number)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("", "40 %", "40,0", ".5", "5.", "+1", "1_0.0", "0x1", "nan", "Infinity"),
+        *("1e400", "01.5", " 1.5", "1.5\n", "\u0661.5", "9" * 5000, 10**30),
+        *(True, False, [1], {}),
+    ],
+)
+def test_what_is_no_number_is_kept_raw(raw: object) -> None:
+    record = sorts().record({"number": raw})
+    assert record is not None
+    assert record["number"] is None
+    assert record["additional_fields"] == {"number": raw}
+
+
+@pytest.mark.parametrize(
+    ("raw", "truth"), [(True, True), (False, False), ("true", True), ("false", False)]
+)
+def test_truth_values(raw: object, *, truth: bool) -> None:
+    assert shown("truth", raw) is truth
+
+
+@pytest.mark.parametrize("raw", ["", "True", "yes", 0, 1, 1.0, [True], {}])
+def test_what_is_no_truth_value_is_kept_raw(raw: object) -> None:
+    record = sorts().record({"truth": raw})
+    assert record is not None
+    assert record["truth"] is None
+    assert record["additional_fields"] == {"truth": raw}
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [
+        ("ids", [], []),
+        ("ids", ["a", 7, None, "b\0"], ["a", "7", None, "b\ufffd"]),
+        ("things", [], []),
+        ("things", [{"a": ["b\ud83d"]}, None], [{"a": ["b\ufffd"]}, None]),
+        ("things", [{"a\0": 1, "a\ud83d": 2}], [{"a\ufffd": 1, "a\ufffd\ufffd": 2}]),
+        ("thing", {}, {}),
+        ("thing", {"a": [1, 2.5, None, "c\0"]}, {"a": [1, 2.5, None, "c\ufffd"]}),
+    ],
+)
+def test_lists_and_objects(name: str, raw: object, value: object) -> None:
+    assert shown(name, raw) == value
+
+
+DEEP: Json = {}
+for _ in range(40):
+    DEEP = {"deeper": DEEP}
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        *[("ids", "a"), ("ids", 7), ("ids", {"a": "b"}), ("ids", {}), ("ids", True)],
+        *[("ids", [["a"]]), ("ids", ["a", {}]), ("things", "a"), ("things", {})],
+        *[("things", ["a"]), ("things", [{}, 1]), ("things", [[]]), ("thing", "a")],
+        *[("thing", 7), ("thing", False), ("thing", []), ("thing", [{"a": 1}])],
+    ],
+)
+def test_what_is_no_list_or_object_is_kept_raw(name: str, raw: object) -> None:
+    record = sorts().record({name: raw})
+    assert record is not None
+    assert record[name] is None
+    assert record["additional_fields"] == {name: raw}
+
+
+@pytest.mark.parametrize(("name", "raw"), [("thing", DEEP), ("things", [DEEP])])
+def test_what_is_nested_too_deeply_for_a_column_is_kept_as_text(
+    name: str, raw: object
+) -> None:
+    record = sorts().record({name: raw})
+    assert record is not None
+    assert record[name] is None
+    assert json.loads(record["additional_fields"][name]) == raw  # type: ignore[index]
+
+
+# Constant Contact: groups, and every column at once.
+
+CONTACT_STREAMS = tuple(
+    name for name in schema_names() if name.startswith("constant_contact_")
+)
+SCHEMAS |= {stream: load_schema(stream) for stream in CONTACT_STREAMS}
+KEYS |= {
+    stream: tuple(
+        name
+        for name, column in SCHEMAS[stream]["properties"].items()
+        if "null" not in column["type"] and name not in ("as_of", "rows")
+    )
+    for stream in CONTACT_STREAMS
+}
+MOMENT = "2020-09-17T06:18:39.000Z"
+STATS = "constant_contact_campaign_activity_stats"
+COUNTERS = tuple(
+    name for name in SCHEMAS[STATS]["properties"] if name.startswith("em_")
+)
+
+
+def path_of(stream: str) -> dict[str, Json]:
+    """Return values for the columns that no row has."""
+    known = {"as_of": MOMENT, "rows": 0}
+    return {
+        name: known.get(name, "x")
+        for name, column in SCHEMAS[stream]["properties"].items()
+        if name not in ("account", "additional_fields")
+        and not column.keys() & {"x-source", "x-derived"}
+    }
+
+
+def contact_record(stream: str, row: object, **options: Json) -> dict[str, Any]:
+    record = codec(stream, **options).record(row, **path_of(stream))
+    assert record is not None
+    return record
+
+
+FITTING = {
+    "date-time": st.sampled_from([MOMENT, "2020-09-17T06:18:39+02:00"]),
+    "date": st.sampled_from(["2020-09-17", MOMENT]),
+    "integer": st.one_of(st.integers(0, 99), st.integers(0, 99).map(str)),
+    "number": st.one_of(st.floats(0, 100), st.floats(0, 100).map(repr)),
+    "boolean": st.sampled_from([True, False, "true"]),
+    "array": st.just([]),
+    "object": st.dictionaries(NAMES, SCALARS, max_size=2),
+    "string": TEXTS,
+}
+
+
+def fitting(column: dict[str, Any]) -> st.SearchStrategy[Json]:
+    kind = column["type"] if isinstance(column["type"], str) else column["type"][0]
+    return FITTING[column.get("format", kind)]
+
+
+@st.composite
+def contact_rows(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """Draw a stream and a row of it, with odd values, odd fields and odd groups."""
+    stream = draw(st.sampled_from(CONTACT_STREAMS))
+    row: dict[str, Any] = {}
+    for name, column in SCHEMAS[stream]["properties"].items():
+        group, _, field = column.get("x-source", "").rpartition(".")
+        if not field:
+            continue
+        if name in KEYS[stream]:
+            row[field] = draw(st.text("abc", min_size=1, max_size=3))
+        elif draw(st.booleans()):
+            target = row.setdefault(group, {}) if group else row
+            target[field] = draw(st.one_of(fitting(column), VALUES))
+    if draw(st.booleans()):
+        for group in [name for name, value in row.items() if isinstance(value, dict)]:
+            row[group] |= draw(st.dictionaries(NAMES, VALUES, max_size=2))
+    return stream, {**draw(st.dictionaries(NAMES, VALUES, max_size=2)), **row}
+
+
+def day_checker(schema: dict[str, Any]) -> Draft7Validator:
+    checker = validator(schema)
+    assert checker.format_checker is not None
+    checker.format_checker.checks("date", raises=ValueError)(
+        lambda value: not isinstance(value, str) or bool(date.fromisoformat(value))
+    )
+    return checker
+
+
+@given(contact_rows(), st.sampled_from(["plain", "hash", "domain", "drop"]))
+def test_every_contact_record_is_valid_in_every_mode(
+    drawn: tuple[str, dict[str, Any]], mode: str
+) -> None:
+    stream, row = drawn
+    row = {**row, "contact_id": "c"} if "event_id" in KEYS[stream] else row
+    before = repr(row)
+    privacy = Privacy(mode, "pepper")
+    record = contact_record(stream, row, privacy=privacy)
+    assert repr(row) == before
+    day_checker(privacy.apply_to_schema(SCHEMAS[stream])).validate(record)
+    assert list(record) == list(SCHEMAS[stream]["properties"])
+    assert not any(BAD.search(text) for text in strings(record))
+    assert msgspec.json.decode(msgspec.json.encode(record)) == record
+    if mode != "plain":
+        assert record.get("additional_fields") is None
+
+
+@given(contact_rows())
+def test_nothing_of_a_contact_row_is_lost(drawn: tuple[str, dict[str, Any]]) -> None:
+    stream, row = drawn
+    row = {**row, "contact_id": "c"} if "event_id" in KEYS[stream] else row
+    record = contact_record(stream, row)
+    columns = {
+        column["x-source"]: name
+        for name, column in SCHEMAS[stream]["properties"].items()
+        if "x-source" in column
+    }
+    groups = {path.split(".")[0] for path in columns if "." in path}
+    flat = {name: raw for name, raw in row.items() if name not in groups}
+    for group in groups & row.keys():
+        flat |= {f"{group}.{field}": raw for field, raw in row[group].items()}
+    extra = record.get("additional_fields") or {}
+    for path, raw in flat.items():
+        if path in columns:
+            # Either the column shows it, or it is kept as it came.
+            kept = clean(path) in extra
+            assert kept == (raw is not None and record[columns[path]] is None)
+        if path not in columns and stream != "constant_contact_snapshots":
+            assert clean(path) in extra
+        if clean(path) in extra:
+            assert extra[clean(path)] == clean(raw)
+    assert extra.keys() <= {clean(path) for path in flat}
+
+
+@given(st.dictionaries(st.sampled_from(COUNTERS), st.tuples(WHOLE, st.booleans())))
+def test_counters_may_be_spelled_with_dots(
+    drawn: dict[str, tuple[int, bool]],
+) -> None:
+    stats = {
+        re.sub("_(all|computer|mobile|tablet|other|none)", r".\1", name)
+        if dotted
+        else name: str(count) if dotted else count
+        for name, (count, dotted) in drawn.items()
+    }
+    plain = {name: count for name, (count, _) in drawn.items()}
+    row = {"campaign_activity_id": "a"}
+    written = contact_record(STATS, {**row, "stats": stats})
+    meant = contact_record(STATS, {**row, "stats": plain})
+    assert written | {"additional_fields": None} == meant | {"additional_fields": None}
+
+
+def test_the_vendors_example_of_counters() -> None:
+    row = {
+        "campaign_id": "cd0037ad",
+        "campaign_activity_id": "c8cdf384",
+        "campaign_activity_type": 10,
+        "stats": {"em_opens.all.mobile": 2, "em_opens.all": "6", "em_bounces_other": 1},
+        "last_refresh_time": "2020-09-25T16:11:36.000Z",
+    }
+    record = contact_record(STATS, row)
+    assert {name: value for name, value in record.items() if value is not None} == {
+        "account": "acme",
+        "campaign_id": "cd0037ad",
+        "campaign_activity_id": "c8cdf384",
+        "campaign_activity_type": 10,
+        "em_opens_all_mobile": 2,
+        "em_opens_all": 6,
+        "em_bounces_other": 1,
+        "last_refresh_time": "2020-09-25T16:11:36.000Z",
+    }
+
+
+def test_unknown_counters_keep_their_spelling() -> None:
+    row = {
+        "campaign_activity_id": "a",
+        "stats": {"em_new.all": 1, "em_sends": "many", "em_opens.all": [2]},
+        "stats.em_new.all": 3,
+    }
+    subject = codec(STATS)
+    record = subject.record(row)
+    assert record is not None
+    assert record["additional_fields"] == {
+        "stats.em_new.all": 1,
+        "stats.em_sends": "many",
+        "stats.em_opens_all": [2],
+        "stats.em_new.all\ufffd": 3,
+    }
+    assert set(subject.uncoercible) == {"stats.em_sends", "stats.em_opens_all"}
+    assert set(subject.unknown) == {"stats.em_new.all", "stats.em_new.all\ufffd"}
+
+
+def test_a_counter_in_both_spellings_is_the_exact_one() -> None:
+    stats: dict[str, Json] = {"em_opens.all": 1, "em_opens_all": 2}
+    record = contact_record(STATS, {"campaign_activity_id": "a", "stats": stats})
+    assert record["em_opens_all"] == 2
+    assert record["additional_fields"] == {"stats.em_opens.all": 1}
+    stats["em_opens_all"] = None
+    record = contact_record(STATS, {"campaign_activity_id": "a", "stats": stats})
+    assert record["em_opens_all"] == 1
+
+
+PERCENTS = {"open": 66.7, "click": "33.3", "bounce": 40}
+
+
+@pytest.mark.parametrize(
+    "percents",
+    [
+        PERCENTS,
+        [PERCENTS],
+        [{name: value} for name, value in PERCENTS.items()],
+        [PERCENTS, {}],
+    ],
+)
+def test_percents_come_as_an_object_or_a_list_of_them(percents: object) -> None:
+    row = {"campaign_id": "a", "percents": percents}
+    record = contact_record("constant_contact_campaign_stats", row)
+    found = {name: record[name] for name in record if name.startswith("percent_")}
+    assert {name: value for name, value in found.items() if value is not None} == {
+        "percent_open": 66.7,
+        "percent_click": 33.3,
+        "percent_bounce": 40,
+    }
+    assert record["additional_fields"] is None
+
+
+@pytest.mark.parametrize("percents", [None, [], {}, "absent"])
+def test_a_group_without_fields_is_null(percents: object) -> None:
+    row = {"campaign_id": "a", "percents": percents}
+    if percents == "absent":
+        del row["percents"]
+    record = contact_record("constant_contact_campaign_stats", row)
+    assert [name for name in record if record[name] is not None] == [
+        *("account", "campaign_id")
+    ]
+
+
+ODD_GROUPS = ("x", 7, False, [7], [None], [{"open": 1}, {"open": 1}], [["open"]])
+
+
+@pytest.mark.parametrize("percents", ODD_GROUPS)
+def test_a_group_that_is_none_is_kept_raw(percents: object) -> None:
+    subject = codec("constant_contact_campaign_stats")
+    record = subject.record({"campaign_id": "a", "percents": percents})
+    assert record is not None
+    assert record["additional_fields"] == {"percents": percents}
+    assert record["percent_open"] is None
+    assert subject.uncoercible == {"percents": 1}
+    assert not subject.unknown
+
+
+@pytest.mark.parametrize("address", ["jane@x.org", ["jane@x.org"]])
+@pytest.mark.parametrize(
+    ("selected", "counted"), [({"email_created_at"}, 1), (set(), 0)]
+)
+def test_an_odd_group_does_not_leak_what_is_not_selected(
+    address: object, selected: set[str], counted: int
+) -> None:
+    subject = codec(
+        "constant_contact_contacts", selected={*selected, "additional_fields"}
+    )
+    record = subject.record({"contact_id": "c", "email_address": address})
+    assert record is not None
+    assert "jane" not in repr(record)
+    assert subject.uncoercible["email_address"] == counted
+
+
+@given(contact_rows(), st.data())
+def test_contact_columns_that_are_not_selected_do_not_leak(
+    drawn: tuple[str, dict[str, Any]], data: st.DataObject
+) -> None:
+    stream, row = drawn
+    row = {**row, "contact_id": "c"} if "event_id" in KEYS[stream] else row
+    every = SCHEMAS[stream]["properties"]
+    selected = data.draw(st.sets(st.sampled_from(list(every))))
+    record = contact_record(stream, row, selected=selected)
+    assert list(record) == [n for n in every if n in {*selected, *KEYS[stream]}]
+    everything = contact_record(stream, row)
+    for name in record.keys() - {"additional_fields"}:
+        assert record[name] == everything[name]
+    held = (record.get("additional_fields") or {}).keys()
+    hidden = {every[name].get("x-source") for name in every.keys() - record.keys()}
+    assert not held & hidden
+
+
+def test_a_contact() -> None:
+    row = {
+        "contact_id": "c",
+        "email_address": {
+            "address": "Jane@x.org",
+            "permission_to_send": "implicit",
+            "opt_in_date": "2016-01-23T13:48:44.108-05:00",
+            "score": 5,
+        },
+        "birthday_month": "11",
+        "deleted_at": "2016-07-08",
+        "list_memberships": ["l1", "l2"],
+        "custom_fields": [{"custom_field_id": "f", "value": "red"}],
+    }
+    record = contact_record("constant_contact_contacts", row)
+    assert {name: value for name, value in record.items() if value is not None} == {
+        "account": "acme",
+        "contact_id": "c",
+        "email_address": "Jane@x.org",
+        "email_permission_to_send": "implicit",
+        "email_opt_in_date": "2016-01-23T18:48:44.108Z",
+        "birthday_month": 11,
+        "deleted_at": "2016-07-08",
+        "list_memberships": ["l1", "l2"],
+        "custom_fields": [{"custom_field_id": "f", "value": "red"}],
+        "additional_fields": {"email_address.score": 5},
+    }
+    record = contact_record("constant_contact_contacts", row, privacy=HASH)
+    assert record["email_address"] == HASH.hashed("jane@x.org")
+    assert record["custom_fields"] is record["birthday_month"] is None
+    assert record["list_memberships"] == ["l1", "l2"]
+
+
+# Ids of events.
+
+CLICKS = "constant_contact_clicks"
+CLICK = {
+    "contact_id": "4399f5a0-5b89-11e7-ba80-00163e498a37",
+    "campaign_activity_id": "c8cdf384-15ca-4dcc-9b6f-4c91121fdc23",
+    "tracking_activity_type": "em_clicks",
+    "email_address": "jane@x.org",
+    "device_type": 'caf\u00e9 "x"\n\u0001\u007f/',
+    "url_id": 1234567,
+    "link_url": "https://x.org/",
+    "created_time": "2019-05-16T17:14:00-04:00",
+}
+EVENT_STREAMS = tuple(s for s in CONTACT_STREAMS if "event_id" in KEYS[s])
+
+
+def event_data(stream: str, values: list[Json], occurrence: int) -> bytes:
+    whole = ["acme", stream, *values, occurrence]
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def test_event_ids_that_never_change() -> None:
+    values = [
+        *(CLICK["campaign_activity_id"], CLICK["contact_id"], "em_clicks"),
+        *("2019-05-16T21:14:00.000Z", "1234567", CLICK["device_type"]),
+    ]
+    found = [
+        contact_record(CLICKS, CLICK)["event_id"],
+        contact_record("constant_contact_sends", CLICK)["event_id"],
+    ]
+    assert found == [
+        hashlib.sha256(event_data(stream, fields, 0)).hexdigest()[:32]
+        for stream, fields in [
+            (CLICKS, values),
+            ("constant_contact_sends", [*values[:4], None, None]),
+        ]
+    ]
+    assert found == [
+        "5cdaab3577f57282cb1acc6f017aef49",
+        "908c5ffb93ccbc051fab2adeae71ceea",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
+def test_event_ids_hang_on_the_pepper_where_the_mode_does(mode: str) -> None:
+    record = contact_record(CLICKS, CLICK, privacy=Privacy(mode, "pep\u00e9per"))
+    values = list(codec(CLICKS).identity(CLICK))
+    data = event_data(CLICKS, values, 0)
+    expected = hmac.new("pep\u00e9per".encode(), data, "sha256").hexdigest()[:32]
+    assert record["event_id"] == expected
+
+
+FIELD = st.one_of(st.none(), TEXTS, WHOLE, st.just(MOMENT))
+IDENTITY = (
+    *("campaign_activity_id", "contact_id", "tracking_activity_type"),
+    *("created_time", "url_id", "device_type"),
+)
+
+
+@given(
+    st.sampled_from([s for s in EVENT_STREAMS if not s.endswith("_details")]),
+    st.fixed_dictionaries(dict.fromkeys(IDENTITY, FIELD)),
+    st.integers(0, 9),
+)
+def test_event_ids_say_what_is_emitted(
+    stream: str, fields: dict[str, Json], occurrence: int
+) -> None:
+    row = {**fields, "contact_id": "c", "email_address": "jane@x.org"}
+    record = codec(stream).record(row, occurrence)
+    assert record is not None
+    values = [record.get(name) for name in IDENTITY]
+    data = event_data(stream, values, occurrence)
+    assert record["event_id"] == hashlib.sha256(data).hexdigest()[:32]
+    assert codec(stream).identity(row) == tuple(values)
+    hash(codec(stream).identity(row))
+
+
+def test_event_ids_do_not_hang_on_what_is_selected() -> None:
+    record = contact_record(CLICKS, CLICK, selected=())
+    assert record == {
+        "account": "acme",
+        "event_id": contact_record(CLICKS, CLICK)["event_id"],
+    }
+
+
+def test_equal_events_are_told_apart_by_their_number() -> None:
+    subject = codec(CLICKS)
+    other_clock = {**CLICK, "created_time": "2019-05-16T21:14:00.000999Z"}
+    other_device = {**CLICK, "device_type": "tablet"}
+    rows = [CLICK, other_clock, other_device, {**CLICK, "first_name": "Janet"}]
+    seen: Counter[tuple[object, ...]] = Counter()
+    ids = []
+    for row in rows:
+        identity = subject.identity(row)
+        record = subject.record(row, occurrence=seen[identity])
+        seen[identity] += 1
+        assert record is not None
+        ids.append(record["event_id"])
+    assert sorted(seen.values()) == [1, 3]
+    assert len(set(ids)) == 4
+
+
+def test_an_event_that_nothing_tells_apart_is_rejected() -> None:
+    subject = codec(CLICKS)
+    assert subject.record({"email_address": "jane@x.org"}) is None
+    assert subject.record({"contact_id": [], "created_time": "soon"}) is None
+    assert subject.rejected == 2
+
+
+def test_what_has_no_event_id_has_no_identity() -> None:
+    assert codec().identity(OPEN) == ()
+    assert codec(CLICKS).identity(["row"]) == ()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"type": ["number", "null"], "x-source": "a"},
+        {"type": ["array", "null"], "items": {"type": ["string"]}, "x-source": "a"},
+        {"type": ["string", "null"], "x-source": "a.b"},
+        {"type": ["string", "null"]},
+    ],
+)
+def test_what_cannot_tell_events_apart_is_refused(column: dict[str, Any]) -> None:
+    event_id = {"type": "string", "x-derived": "event-id", "x-identity": ["a"]}
+    schema = {"title": "events", "properties": {"event_id": event_id, "a": column}}
+    with pytest.raises(ValueError, match="identity"):
+        sorts(schema)
 
 
 # Bodies.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from sim_client import DAY, NOW, Client, connect
@@ -50,7 +51,7 @@ def test_the_truth_is_what_a_walk_of_the_pages_finds(
 
 def test_the_truth_of_two_instants_joins_them(generated: World) -> None:
     later = NOW + 60 * DAY
-    for stream in STREAMS:
+    for stream in filter(re.compile("encompass_").match, STREAMS):
         first, second = (truth(generated, stream, [at]) for at in (NOW, later))
         both = truth(generated, stream, [later, NOW])
         keys = [(row.get("message_id"), row["id"]) for row in both]

@@ -1,0 +1,64 @@
+"""Constant Contact's limits: requests a second and requests a UTC day."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from simulator.constant_contact_events import day
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SLACK = 1e-6
+"""Instants as large as today's are this coarse."""
+
+
+class Limits:
+    """Counts what was let through; what is refused counts for nothing."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._recent: deque[float] = deque()
+        self.used_by_day: Counter[str] = Counter()
+        self.throttled = 0
+        """Requests refused for the second's limit."""
+        self.refused = 0
+        """Requests refused for the day's limit."""
+        self.busiest = 0
+        """The most requests let through in any sliding second."""
+
+    @property
+    def used_today(self) -> int:
+        """Requests let through since 00:00 UTC."""
+        return self.used_by_day[day(self._now())]
+
+    def refuse(self, tick: float, per_second: float, per_day: int) -> str | None:
+        """Let a request through, or return the error key of its refusal.
+
+        `tick` is the instant that seconds are told by; a limit of 0 is none.
+        """
+        recent = self._recent
+        while recent and not tick - 1 + _SLACK < recent[0] <= tick:
+            recent.popleft()
+        today = day(self._now())
+        if per_day and self.used_by_day[today] >= per_day:
+            self.refused += 1
+            return "quota_exceeded"
+        if per_second and len(recent) >= per_second:
+            self.throttled += 1
+            return "throttled"
+        recent.append(tick)
+        self.busiest = max(self.busiest, len(recent))
+        self.used_by_day[today] += 1
+        return None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the counters for the control interface."""
+        return {
+            "used_today": self.used_today,
+            "used_by_day": dict(self.used_by_day),
+            "throttled": self.throttled,
+            "refused": self.refused,
+            "busiest_second": self.busiest,
+        }

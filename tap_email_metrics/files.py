@@ -1,0 +1,83 @@
+"""Small files that the processes of a machine share: locked, replaced as a whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tap_email_metrics.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class SharedFile:
+    """A file that one process at a time reads and replaces.
+
+    Args:
+        path: of the file; its folder is made for the user alone if it is missing.
+        what: what it is, for messages.
+        remedy: what to do where it cannot be kept.
+    """
+
+    def __init__(self, path: Path, what: str, remedy: str) -> None:
+        self.path = path
+        self._what = what
+        self._remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self._what} {self.path}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Shut out the other processes while the file is read and replaced.
+
+        The lock has a file of its own, which is never replaced or deleted: a lock on
+        the replaced file would shut out nobody.
+
+        Raises:
+            InvalidInput: the file system refuses.
+        """
+        lock_file = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock_file.touch(mode=0o600)
+            with lock_file.open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise InvalidInput(
+                f"{self} cannot be kept: {error.strerror}. {self._remedy}"
+            ) from error
+
+    def read(self) -> bytes | None:
+        """Return what the file holds, None where there is none."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, content: bytes) -> None:
+        """Replace the file as a whole, mode 0600, on disk before it is relied upon."""
+        temporary = self.path.with_name(f"{self.path.name}.tmp")
+        # Left by a process that died, if at all: the lock admits one writer.
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=0o600, exist_ok=False)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        _sync_directory(self.path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Put a rename in that directory on disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,204 @@
+"""Constant Contact authorisation: refresh tokens that rotate, or do not."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Fatal,
+    InvalidInput,
+    Retriable,
+    Skippable,
+)
+from tap_email_metrics.http import host, request_id, send
+from tap_email_metrics.limits import Limits
+from tap_email_metrics.providers.constant_contact.tokens import NoStore, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import requests
+
+    from tap_email_metrics.http import Client
+    from tap_email_metrics.providers.constant_contact.settings import (
+        ConstantContactSettings,
+    )
+    from tap_email_metrics.providers.constant_contact.tokens import TokenStore
+    from tap_email_metrics.run import Run
+
+EARLY = 300.0
+"""Seconds before its end in which an access token is not used any more."""
+DAY = 86_400.0
+AGAIN = (
+    "authorise again: run tap-email-metrics-login with the same settings, or put a new "
+    "constant_contact.refresh_token into them"
+)
+
+
+class Answer(msgspec.Struct):
+    """The token endpoint's answer."""
+
+    access_token: str
+    refresh_token: str | None = None
+    expires_in: float | str | None = None
+
+
+class ConstantContactAuthenticator:
+    """Holds one access token for all threads, streams and processes of a store.
+
+    https://developer.constantcontact.com/api_guide/server_flow.html
+    """
+
+    def __init__(
+        self,
+        settings: ConstantContactSettings,
+        store: TokenStore | NoStore,
+        session: requests.Session,
+        run: Run,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._session = session
+        self._run = run
+        self._lock = threading.Lock()
+        self._headers: dict[str, str] = {}
+        self._expires = float("-inf")
+        self._failure: AuthenticationFailed | None = None
+        # The token endpoint has a limit of its own: 1 request a second.
+        self.limits = Limits(
+            clock=run.clock,
+            stop=run.stop,
+            requests_per_second=1,
+            max_concurrency=1,
+            deadline=run.deadline,
+        )
+
+    def headers(self, client: Client) -> Mapping[str, str]:
+        """Return the Authorization header, with a new token where one is due.
+
+        Raises:
+            AuthenticationFailed: refused, or not to be reached.
+        """
+        with self._lock:
+            if self._failure:
+                raise self._failure
+            if self._run.clock.now() >= self._expires:
+                self._obtain(client, refused="")
+            return self._headers
+
+    def renew(self, refused: Mapping[str, str], client: Client) -> None:
+        """Replace a refused token, unless another thread has done so."""
+        with self._lock:
+            if self._headers is refused and not self._failure:
+                self._obtain(client, refused=refused["Authorization"])
+
+    def _obtain(self, client: Client, refused: str) -> None:
+        """Take the stored token, or a new one; remember a failure."""
+        try:
+            with self._store.held():
+                tokens = self._store.load(self._settings.refresh_token)
+                usable = tokens.expires_at - EARLY > self._run.clock.now()
+                if not usable or f"Bearer {tokens.access_token}" == refused:
+                    tokens = self._refresh(client, tokens)
+        except AuthenticationFailed as error:
+            self._failure = error
+            raise
+        except InvalidInput as error:
+            self._failure = AuthenticationFailed(f"Constant Contact: {error}")
+            raise self._failure from error
+        except (Skippable, Fatal) as error:
+            self._failure = AuthenticationFailed(
+                f"Constant Contact: {error}; check the network and "
+                f"constant_contact.auth_url ({host(self._settings.auth_url)})"
+            )
+            raise self._failure from error
+        self._expires = tokens.expires_at - EARLY
+        self._headers = {"Authorization": f"Bearer {tokens.access_token}"}
+
+    def _refresh(self, client: Client, tokens: Tokens) -> Tokens:
+        # The old token is void once used: first make sure that the new one can be
+        # kept. This raises where it cannot.
+        self._store.save(tokens)
+        answer = client.retrying(lambda: self._request(client, tokens), tries=3)
+        now = self._run.clock.now()
+        following = answer.refresh_token or tokens.refresh_token
+        if isinstance(self._store, NoStore) and following != tokens.refresh_token:
+            raise AuthenticationFailed(
+                "Constant Contact's refresh tokens rotate here, and constant_contact."
+                "token_store is none: the new one cannot be kept and the old one is "
+                f"void. Name a file in token_store and {AGAIN}"
+            )
+        new = Tokens(
+            seed=tokens.seed,
+            refresh_token=following,
+            access_token=answer.access_token,
+            expires_at=now + _life(answer),
+            refreshed_at=now,
+        )
+        self._store.save(new)
+        return new
+
+    def _request(self, client: Client, tokens: Tokens) -> Answer:
+        settings = self._settings
+        form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh_token}
+        basic = None
+        if settings.client_secret:
+            basic = (settings.client_id, settings.client_secret)
+        else:
+            form["client_id"] = settings.client_id
+        what = "POST /token"
+        with self.limits.request():
+            response = send(
+                self._session,
+                "POST",
+                f"{settings.auth_url}/token",
+                what,
+                data=form,
+                auth=basic,
+            )
+        if response.status_code in {400, 401, 403}:
+            raise AuthenticationFailed(self._refusal(response))
+        client.check(response, what)
+        try:
+            return msgspec.json.decode(response.content, type=Answer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Retriable(f"{what} answered 200 without a token") from error
+
+    def _refusal(self, response: requests.Response) -> str:
+        code = error_code(response)
+        where = f"POST /token answered {response.status_code}{request_id(response)}"
+        if code == "invalid_grant":
+            return (
+                "Constant Contact refused the refresh token: it is expired (180 days "
+                "unused), or was used before and its successor was lost, as when a run "
+                f"is killed between an answer and {self._store}. Now {AGAIN} ({where})"
+            )
+        if code in {"invalid_client", "unauthorized_client"}:
+            return (
+                "Constant Contact does not know this client: check constant_contact."
+                "client_id, and client_secret (leave it out for a public client) "
+                f"({where})"
+            )
+        return f"Constant Contact refused to renew the token: {where}; {AGAIN}"
+
+
+def error_code(response: requests.Response) -> str:
+    """Return an OAuth error code, or nothing: other text may be personal."""
+    try:
+        body = msgspec.json.decode(response.content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    code = body.get("error") if isinstance(body, dict) else None
+    return code if isinstance(code, str) and code.replace("_", "").isalpha() else ""
+
+
+def _life(answer: Answer) -> float:
+    try:
+        seconds = float(answer.expires_in or 0)
+    except ValueError:
+        seconds = 0.0
+    return seconds if seconds > 0 else DAY

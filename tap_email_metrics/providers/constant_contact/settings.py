@@ -1,0 +1,191 @@
+"""Constant Contact settings: what the user may say, parsed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk import typing as th
+
+from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.limits import state_directory
+from tap_email_metrics.settings import base_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CREDENTIALS = ("client_id", "refresh_token")
+API_URL = "https://api.cc.email/v3"
+AUTH_URL = "https://authz.constantcontact.com/oauth2/default/v1"
+NO_STORE = "none"
+
+SCHEMA = th.PropertiesList(
+    th.Property(
+        "client_id",
+        th.StringType,
+        title="Client ID",
+        description="The app's API key.",
+    ),
+    th.Property(
+        "client_secret",
+        th.StringType,
+        secret=True,
+        title="Client secret",
+        description="The app's secret; leave it out for a public client.",
+    ),
+    th.Property(
+        "refresh_token",
+        th.StringType,
+        secret=True,
+        title="Refresh token",
+        description="The first one; its successors are kept in token_store.",
+    ),
+    th.Property(
+        "token_store",
+        th.StringType,
+        title="Token store",
+        description="File that keeps the rotating refresh token; by default one in the "
+        "user's state directory. none: the token is long-lived, nothing is kept.",
+    ),
+    th.Property(
+        "account",
+        th.StringType,
+        title="Account",
+        description="Value of the `account` column; the client id if not set. Set it "
+        "where one app reads several accounts.",
+    ),
+    th.Property(
+        "activity_window_days",
+        th.IntegerType(minimum=1),
+        default=90,
+        title="Activity window",
+        description="Days after its last send in which a campaign's counters are asked "
+        "for in each run.",
+    ),
+    th.Property(
+        "lookback_days",
+        th.IntegerType(minimum=0),
+        default=2,
+        title="Look-back",
+        description="Days before the newest row known down to which a report is read.",
+    ),
+    th.Property(
+        "contact_reports",
+        th.BooleanType,
+        default=False,
+        title="Contact reports",
+        description="Discover the reports by contact; each costs a request a contact.",
+    ),
+    th.Property(
+        "api_url",
+        th.StringType,
+        default=API_URL,
+        title="API URL",
+        description="Base URL of the API.",
+    ),
+    th.Property(
+        "auth_url",
+        th.StringType,
+        default=AUTH_URL,
+        title="Authorisation URL",
+        description="Base URL of the authorisation server.",
+    ),
+    th.Property(
+        "max_concurrency",
+        th.IntegerType(minimum=1, maximum=64),
+        default=4,
+        title="Concurrency",
+        description="Requests in flight at most.",
+    ),
+    th.Property(
+        "requests_per_second",
+        th.NumberType(exclusive_minimum=0),
+        default=4,
+        title="Requests per second",
+        description="Requests started in any one second at most.",
+    ),
+    th.Property(
+        "daily_requests",
+        th.IntegerType(minimum=1),
+        default=10_000,
+        title="Daily requests",
+        description="Requests in a UTC day at most, over all runs on this machine that "
+        "use this API key.",
+    ),
+    th.Property(
+        "daily_reserve",
+        th.IntegerType(minimum=0),
+        default=500,
+        title="Daily reserve",
+        description="Requests of the day that are left to others.",
+    ),
+    additional_properties=False,
+).to_dict()
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantContactSettings:
+    """Parsed settings; see the schema for what each one means."""
+
+    client_id: str
+    client_secret: str | None
+    refresh_token: str
+    token_store: Path | None
+    account: str
+    activity_window_days: int
+    lookback_days: int
+    contact_reports: bool
+    api_url: str
+    auth_url: str
+    max_concurrency: int
+    requests_per_second: float
+    daily_requests: int
+    daily_reserve: int
+
+    @classmethod
+    def parse(cls, section: Mapping[str, Any]) -> ConstantContactSettings | None:
+        """Return the settings, or None where the provider is switched off.
+
+        Args:
+            section: valid against the schema, without empty values.
+
+        Raises:
+            InvalidInput: it is half-filled, or a URL is unfit.
+        """
+        present = [
+            name for name in (*CREDENTIALS, "client_secret") if section.get(name)
+        ]
+        if not present:
+            return None
+        for name in CREDENTIALS:
+            if name not in present:
+                raise InvalidInput(
+                    f"constant_contact.{name} is missing: Constant Contact needs "
+                    f"{', '.join(CREDENTIALS)} (tap-email-metrics-login obtains a "
+                    "refresh token); to leave it out, set none of them"
+                )
+        defaults = {
+            name: schema.get("default") for name, schema in SCHEMA["properties"].items()
+        }
+        values = defaults | dict(section)
+        for name in ("api_url", "auth_url"):
+            values[name] = base_url(f"constant_contact.{name}", values[name])
+        if values["daily_reserve"] >= values["daily_requests"]:
+            raise InvalidInput(
+                "constant_contact.daily_reserve leaves nothing of constant_contact."
+                "daily_requests: make it smaller"
+            )
+        values["account"] = values["account"] or values["client_id"]
+        values["token_store"] = _store(values["token_store"], values["client_id"])
+        return cls(**values)
+
+
+def _store(name: str | None, client_id: str) -> Path | None:
+    """Return the file of the token store, None for no store."""
+    if name == NO_STORE:
+        return None
+    if name:
+        return Path(name).expanduser()
+    safe = "".join(c if c.isalnum() else "-" for c in client_id)[:64]
+    return state_directory() / f"constant-contact-{safe}.json"
