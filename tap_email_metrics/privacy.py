@@ -105,7 +105,7 @@ def network_of(value: str | int) -> str | None:
     among the first 48.
     """
     try:
-        address = ipaddress.ip_address(str(value).strip().partition("%")[0])
+        address = ipaddress.ip_address(str(value).strip())
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address):

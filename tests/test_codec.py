@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, FormatChecker
 
 from tap_email_metrics.catalog import load_schema
-from tap_email_metrics.codec import RowCodec, decode_json, storable
+from tap_email_metrics.codec import RowCodec, decode_json, storable, to_integer
 from tap_email_metrics.privacy import Privacy
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ WHOLE = st.one_of(
 TEXTS = st.one_of(
     st.text(st.characters(codec=None), max_size=9),
     WHOLE.map(str),
-    st.sampled_from(["", "007", "-0", " 1", "1 ", "+1", "1_0", "\u0661", "1e3", "\0"]),
+    st.sampled_from(["", "007", "-0", " 1", "1 ", "+1", "1_0", "1\u0661", "1e3", "\0"]),
 )
 FLOATS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False), WHOLE.map(lambda n: n / 1)
@@ -250,7 +250,7 @@ def test_integers(raw: object, value: int) -> None:
     "raw",
     [
         *(True, False, 12.5, 2.0**53 + 2, 1e300, LARGEST + 1, -LARGEST - 2, 10**30),
-        *("abc", "", " 1", "1 ", "+1", "12.0", "1e3", "007", "-0", "1_0", "\u0661"),
+        *("abc", "", " 1", "1 ", "+1", "12.0", "1e3", "007", "-0", "1_0", "1\u0661"),
         *(str(LARGEST + 1), "9" * 5000, [1], {"a": 1}, []),
     ],
 )
@@ -526,6 +526,16 @@ def test_selection_and_marks_do_not_hang_on_the_catalogs_schema() -> None:
     )
     assert list(record) == ["account", "message_id", "id", "email_address"]
     assert "jane" not in repr(record).lower()
+
+
+@pytest.mark.parametrize("raw", [12, "12", 12.0])
+def test_an_id_outside_a_record_is_read_as_in_one(raw: object) -> None:
+    assert to_integer(raw) == 12
+
+
+@pytest.mark.parametrize("raw", [None, True, "", "abc", 12.5, LARGEST + 1, [1]])
+def test_what_is_no_id_is_none(raw: object) -> None:
+    assert to_integer(raw) is None
 
 
 # Bodies.
