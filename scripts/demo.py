@@ -10,8 +10,9 @@ import sys
 import time
 from dataclasses import dataclass
 
+from scripts.comparison import Comparison
 from scripts.project import CACHE, CommandFailedError, Project
-from scripts.warehouse import Comparison, Postgres
+from scripts.warehouse import Postgres
 from scripts.world import KEYS, World
 
 FOLDER = CACHE / "demo"
@@ -61,6 +62,8 @@ def main() -> None:
     if any(comparison.differences for comparison in found.values()):
         sys.exit("Postgres does not hold the truth.")
     say("Postgres holds the truth: every key, every column.")
+    say("What a quiet run emits again lies in the look-back, or in a list whose order")
+    say("cannot be trusted. The logs are in .cache/demo/project.")
 
 
 def pipeline(world: World, postgres: Postgres) -> list[Run]:

@@ -48,6 +48,8 @@ class World:
         if self._process.stdout is None:
             raise RuntimeError("The simulator has no output.")
         self.url: str = self._process.stdout.readline().decode().strip()
+        if not self.url:
+            raise RuntimeError("The simulator did not start.")
         self._session = requests.Session()
 
     def __enter__(self) -> Self:

@@ -4,7 +4,7 @@ Pure functions and values; the time is an argument, in UTC seconds since the
 epoch. This module alone writes bookmarks. The state of a stream is
 
     {"replication_key": …, "replication_key_value": …, "checked_through": …,
-     "marks": {"<parent id>": "<packed mark>"}, "history": [seconds, id],
+     "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
      "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …}
 
 and `_tap` holds what belongs to no stream: `{"version": 1, "last_stream": …}`.
@@ -16,13 +16,15 @@ import base64
 import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+Value = TypeVar("Value")
 
 STATE_VERSION = 1
 TAP_KEY = "_tap"
@@ -36,6 +38,7 @@ QUARANTINE_AFTER = 5
 """Failed runs after which a parent is tried once a day only."""
 
 _EPOCH_MINUTE = 24_192_000  # whole minutes up to 2015-12-31T00:00:00Z
+_LAST_MINUTE = 4_223_371_680  # the end of the year 9999
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_$"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 
@@ -85,7 +88,12 @@ def _encode_time(seconds: float | None) -> str:
 
 
 def _decode_time(text: str) -> float | None:
-    return (_decode(text) + _EPOCH_MINUTE) * 60.0 if text else None
+    if not text:
+        return None
+    minute = _decode(text) + _EPOCH_MINUTE
+    if not 0 <= minute < _LAST_MINUTE:
+        raise ValueError("a time beyond all calendars")
+    return minute * 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,14 +407,18 @@ def _urgency(visit: Visit, now: float, policy: Policy) -> tuple[int, float, int]
     return (1 if failed else 2, *_newest_first(visit))
 
 
-def _newest_first(visit: Visit) -> tuple[float, int]:
-    seconds, parent_id = history_key(visit.parent)
-    return (-seconds, -parent_id)
+def _newest_first(visit: Visit) -> tuple[int, int]:
+    newest, parent_id = history_key(visit.parent)
+    return (-newest, -parent_id)
 
 
-def history_key(parent: Parent) -> tuple[float, int]:
-    """Return the place of a closed parent in the history, newest highest."""
-    return (parent.newest or 0.0, parent.id)
+def history_key(parent: Parent) -> tuple[int, int]:
+    """Return the place of a closed parent in the history, newest highest.
+
+    In epoch ms and id: whole numbers, since some targets cannot store a fraction
+    in a state.
+    """
+    return (round((parent.newest or 0.0) * 1000), parent.id)
 
 
 def _sweep_buckets(swept: int | None, now: float, policy: Policy) -> Collection[int]:
@@ -428,37 +440,38 @@ class StreamState:
     """
 
     def __init__(self, name: str, entry: dict[str, Any]) -> None:
+        self._name = name
         self._entry = entry
-        self.marks: dict[int, Mark] = {}
-        packed = _typed(name, entry, "marks", dict, {})
-        for key, text in packed.items():
-            try:
-                self.marks[int(key)] = Mark.unpack(text)
-            except (ValueError, TypeError, AttributeError) as error:
-                raise damaged(f"bookmarks.{name}.marks.{key}") from error
-        history = _typed(name, entry, "history", list, None)
-        try:
-            self._history = (float(history[0]), int(history[1])) if history else None
-            self._gaps = [
-                (from_iso(start), from_iso(end))
-                for start, end in _typed(name, entry, "gaps", list, [])
-            ]
-            text = entry.get("checked_through")
-            self._checked_through = None if text is None else from_iso(text)
-        except (ValueError, TypeError, IndexError) as error:
-            raise damaged(f"bookmarks.{name}") from error
-        self._swept: int | None = _typed(name, entry, "swept", int, None)
-        self._backfill = _typed(name, entry, "backfill", dict, None)
-        self._digests: str = _typed(name, entry, "digests", str, "")
-        try:
-            base64.b64decode(self._digests, validate=True)
-        except ValueError as error:
-            raise damaged(f"bookmarks.{name}.digests") from error
+        packed = self._read("marks", _dict) or {}
+        self.marks = {int(key): mark for key, mark in self._unpacked(packed)}
+        self._history = self._read("history", _pair)
+        self._gaps = self._read("gaps", _intervals) or []
+        self._checked_through = self._read("checked_through", from_iso)
+        self._swept = self._read("swept", _whole_number)
+        self._backfill = self._read("backfill", _dict)
+        self._digests = self._read("digests", _base64) or ""
         self._value = entry.get("replication_key_value")
 
+    def _read(self, key: str, convert: Callable[[Any], Value]) -> Value | None:
+        value = self._entry.get(key)
+        if value is None:
+            self._entry.pop(key, None)
+            return None
+        try:
+            return convert(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise damaged(f"bookmarks.{self._name}.{key}") from error
+
+    def _unpacked(self, packed: dict[str, Any]) -> Iterator[tuple[str, Mark]]:
+        for key, text in packed.items():
+            try:
+                yield str(int(key)), Mark.unpack(text)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise damaged(f"bookmarks.{self._name}.marks.{key}") from error
+
     @property
-    def history(self) -> tuple[float, int] | None:
-        """Down to where closed parents are read: seconds and id; None: no one."""
+    def history(self) -> tuple[int, int] | None:
+        """Down to where closed parents are read: ms and id; None: no one."""
         return self._history
 
     @property
@@ -491,7 +504,7 @@ class StreamState:
             packed[str(parent_id)] = text = mark.pack()
             self.marks[parent_id] = Mark.unpack(text)
 
-    def set_history(self, key: tuple[float, int]) -> None:
+    def set_history(self, key: tuple[int, int]) -> None:
         """Store down to where the history is read."""
         self._history = key
         self._entry["history"] = list(key)
@@ -545,7 +558,7 @@ class StreamState:
         interval = [iso(start), iso(end)]
         if not self._backfill or self._backfill.get("interval") != interval:
             self._backfill = self._entry["backfill"] = {"interval": interval}
-        return StreamState("backfill", self._backfill)
+        return StreamState(f"{self._name}.backfill", self._backfill)
 
 
 def checked_through(
@@ -566,6 +579,8 @@ def checked_through(
             continue
         if age(parent, mark, now) > policy.window or (mark and mark.quarantined):
             continue
+        if policy.verified_only and not due(parent, mark, now, policy):
+            continue  # read as far as it is meant to be
         if mark and mark.checked is not None:
             oldest = min(oldest, mark.checked)
         elif parent.sent is not None and now - parent.sent < ARCHIVE_DAYS * DAY:
@@ -593,18 +608,31 @@ def damaged(key: str) -> InvalidInput:
     )
 
 
-def _typed(
-    stream: str,
-    entry: Mapping[str, Any],
-    key: str,
-    kind: type,
-    default: object,
-) -> Any:  # noqa: ANN401 - the caller names the type
-    value = entry.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise damaged(f"bookmarks.{stream}.{key}")
+def _dict(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("no object")
+    return value
+
+
+def _whole_number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("no whole number")
+    return value
+
+
+def _pair(value: Any) -> tuple[int, int]:  # noqa: ANN401 - whatever JSON holds
+    first, second = value
+    return _whole_number(first), _whole_number(second)
+
+
+def _intervals(value: Any) -> list[tuple[float, float]]:  # noqa: ANN401 - likewise
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return [(from_iso(start), from_iso(end)) for start, end in value]
+
+
+def _base64(value: str) -> str:
+    base64.b64decode(value, validate=True)
     return value
 
 

@@ -7,6 +7,7 @@
     - `Unavailable`: leave this stream out, with a warning; the others go on
     - `Skippable`: leave this parent out, count it, carry on
         - `Gone`: the parent does not exist (any more)
+        - `Denied`: these credentials may not read it
     - `Retriable`: wait, then try the same request again
         - `TimedOut`: likewise, and ask for less
     - `Exhausted`: the budget of requests or of time is spent: pause, exit 0
@@ -45,6 +46,10 @@ class Skippable(TapError):  # noqa: N818
 
 class Gone(Skippable):
     """The parent does not exist (any more)."""
+
+
+class Denied(Skippable):
+    """These credentials, fresh as they are, may not read it."""
 
 
 class Retriable(TapError):  # noqa: N818

@@ -88,6 +88,7 @@ class FanOut(Generic[Task, Page, Result]):
         self._closed = False
         self._threads: list[threading.Thread] = []
         self._active = 0
+        self._broken: BaseException | None = None
         self._tasks: Iterator[Task] = iter(())
 
     def __enter__(self) -> Self:
@@ -148,6 +149,8 @@ class FanOut(Generic[Task, Page, Result]):
                     self._changed.notify_all()
                     return self._done(lane)
                 if lane is None and not self._active:
+                    if self._broken:
+                        raise self._broken
                     return None
                 self._changed.wait(_LOOK)
             on_wait()
@@ -160,6 +163,15 @@ class FanOut(Generic[Task, Page, Result]):
         return Done(lane.task, lane.result)
 
     def _worker(self) -> None:
+        try:
+            self._work_on()
+        except BaseException as error:  # noqa: BLE001 - raised in the caller
+            self._broken = error
+        with self._changed:
+            self._active -= 1
+            self._changed.notify_all()
+
+    def _work_on(self) -> None:
         while (lane := self._take()) is not None:
             try:
                 lane.result = self._run(lane)
@@ -168,9 +180,6 @@ class FanOut(Generic[Task, Page, Result]):
             with self._changed:
                 lane.ended = True
                 self._changed.notify_all()
-        with self._changed:
-            self._active -= 1
-            self._changed.notify_all()
 
     def _take(self) -> _Lane[Task, Page, Result] | None:
         with self._changed:

@@ -18,7 +18,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from tap_email_metrics.errors import (
-    AuthenticationFailed,
+    Denied,
     Fatal,
     Gone,
     Retriable,
@@ -190,7 +190,8 @@ class Client:
                 result = request()
             except Retriable as error:
                 self.limits.slow_down()
-                if attempt >= tries:
+                # After a time-out less is asked for: that is no mere repetition.
+                if attempt >= (TRIES if isinstance(error, TimedOut) else tries):
                     kind = Fatal if isinstance(error, Unreachable) else Skippable
                     raise kind(f"{error} ({attempt} tries)") from error
                 logger.info("%s; trying again", error)
@@ -249,8 +250,9 @@ class Client:
         Raises:
             Retriable: 429, 5xx; `TimedOut` for 408 and 504.
             Gone: 404 and 410.
+            Denied: 401 and 403.
             Skippable: another 4xx, for this path only.
-            Fatal: a redirect, or credentials that are refused.
+            Fatal: a redirect.
         """
         status = response.status_code
         where = f"{what} answered {status}{request_id(response)}"
@@ -262,10 +264,8 @@ class Client:
             raise Retriable(where, retry_after(response, self._clock.now()))
         if status in {404, 410}:
             raise Gone(where)
-        if status == requests.codes.unauthorized:
-            raise AuthenticationFailed(
-                f"{where} with a fresh token: the account may not use this API"
-            )
+        if status in {401, 403}:
+            raise Denied(f"{where} with a fresh token: the account may not read this")
         if 300 <= status < 400:  # noqa: PLR2004
             raise Fatal(f"{where}: redirects are not followed; check the URL settings")
         if status >= 500:  # noqa: PLR2004

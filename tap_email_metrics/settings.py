@@ -153,11 +153,13 @@ def _instant(config: Mapping[str, Any], name: str) -> float | None:
     if text is None:
         return None
     try:
-        return from_iso(text)
+        moment = from_iso(text)
+        iso(moment)  # with its offset it may lie outside the years 1 to 9999
     except (ValueError, OverflowError):
         raise InvalidInput(
             f"{name} is no date: write it as 2026-01-31 or 2026-01-31T00:00:00Z"
         ) from None
+    return moment
 
 
 def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -372,7 +372,7 @@ class FanOutStream(EmailMetricsStream):
                 state.set_swept(int(now // DAY))
             yield from self._visit_all(self._share(plan.history), state, policy)
             if not self.report.parents_left:
-                state.set_history((policy.floor, 0))
+                state.set_history((round(policy.floor * 1000), 0))
         finally:
             self._note_state(state, parents, now, policy)
         self._conclude(others=bool(plan.waiting))

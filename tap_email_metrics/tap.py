@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 from singer_sdk import Tap
-from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.exceptions import ConfigValidationError, MappingError
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.singerlib import StateMessage
 from singer_sdk.tap_base import CliTestOptionValue
@@ -20,6 +20,7 @@ from tap_email_metrics.bookmarks import (
     STATE_VERSION,
     TAP_KEY,
     StreamState,
+    iso,
     validate_state,
 )
 from tap_email_metrics.clock import DAY, Clock, SystemClock
@@ -200,6 +201,11 @@ class TapEmailMetrics(Tap):
         """
         if not isinstance(state, dict):
             raise InvalidInput("The state is no JSON object: pass what this tap wrote")
+        if state and "bookmarks" not in state:
+            raise InvalidInput(
+                "The state is not this tap's: it has no bookmarks. Pass the value of "
+                "the last STATE message that this tap wrote, or none"
+            )
         validate_state(state, [f"{provider.name}_" for provider in PROVIDERS])
         super().load_state(state)
         bookmarks = self.state.setdefault("bookmarks", {})
@@ -261,10 +267,21 @@ class TapEmailMetrics(Tap):
                 for stream in self._selected(name)
             }
             settings = provider.parse(self._config.get(name, {}))
+            self._warn_of_start(name, settings.earliest)
             self._sessions[name] = provider.open(
                 settings, self.settings, self.run, states, self._transport
             )
         return self._sessions[name]
+
+    def _warn_of_start(self, provider: str, earliest: float | None) -> None:
+        start = self.settings.start
+        if start is not None and earliest is not None and start < earliest:
+            self.logger.warning(
+                "start_date is before %s, and %s has nothing earlier: reading begins "
+                "there; set start_date to it or later, or leave it out",
+                iso(earliest)[:10],
+                provider,
+            )
 
     def _selected(self, provider: str | None = None) -> list[EmailMetricsStream]:
         selected: Iterable[Any] = (s for s in self.streams.values() if s.selected)
@@ -323,11 +340,11 @@ class TapEmailMetrics(Tap):
     def _lags(self) -> bool:
         limit = self.settings.max_lag_days
         behind = [
-            name
-            for name, report in self.run.reports.items()
+            stream.name
+            for stream in self._selected()
             if limit
-            and report.behind_since is not None
-            and self._clock.now() - report.behind_since > limit * DAY
+            and stream.report.behind_since is not None
+            and stream.session.now() - stream.report.behind_since > limit * DAY
         ]
         if behind:
             self.logger.error(
@@ -361,7 +378,7 @@ class TapEmailMetrics(Tap):
         tap = cls._from_command_line(
             config,
             state=_json_file("--state", state),
-            catalog=_json_file("--catalog", catalog),
+            catalog=_catalog_file(catalog),
         )
         sys.exit(tap.execute())
 
@@ -371,19 +388,35 @@ class TapEmailMetrics(Tap):
         config: _ConfigInput | None,
         **options: Any,  # noqa: ANN401 - the constructor's
     ) -> TapEmailMetrics:
+        given = dict(config.config) if config else {}
+        if config and config.parse_env:
+            given |= cls._environment()
         try:
-            tap = cls(
-                config=config.config if config else {},
-                parse_env_config=bool(config and config.parse_env),
-                validate_config=True,
-                **options,
-            )
+            tap = cls(config=given, **options)
         except ConfigValidationError as error:
             raise Refused("; ".join(error.errors)) from error
         except InvalidInput as error:
             raise Refused(str(error)) from error
+        except MappingError as error:
+            raise Refused(f"stream_maps: {error}") from error
         tap._hide_secrets()
         return tap
+
+    @classmethod
+    def _environment(cls) -> dict[str, Any]:
+        """Return the settings that environment variables hold."""
+        try:
+            return dict(cls._env_var_config)
+        except ValueError as error:
+            names = [
+                f"{cls._env_var_prefix}{name}".upper()
+                for name, schema in cls.config_jsonschema["properties"].items()
+                if "object" in schema.get("type", ())
+            ]
+            raise Refused(
+                "--config ENV: a variable is not JSON; these hold one JSON object "
+                f"each: {', '.join(names)}"
+            ) from error
 
     def _hide_secrets(self) -> None:
         """Mask secrets and addresses in whatever is logged, by whomever."""
@@ -406,11 +439,22 @@ class TapEmailMetrics(Tap):
         try:
             return super().cb_config(ctx, param, value)
         except OSError as error:
-            raise Refused(
-                f"--config: cannot read the file: {error.strerror}"
-            ) from error
+            files = ", ".join(name for name in value if name != "ENV")
+            reason = error.strerror or "there is no such file"
+            raise Refused(f"--config: cannot read {files}: {reason}") from error
         except (ValueError, TypeError) as error:
             raise Refused("--config: the file is not a JSON object") from error
+
+    @classmethod
+    @override
+    def cb_discover(cls, ctx: click.Context, param: click.Option, value: bool) -> None:
+        """Write the catalog; settings that do not fit are warned about."""
+        if not value:
+            return
+        config = ctx.params.get("config")
+        tap = cls._from_command_line(config, validate_config=False, setup_mapper=False)
+        tap.run_discovery()
+        ctx.exit()
 
     @classmethod
     @override
@@ -446,9 +490,31 @@ def _json_file(option: str, file: Any) -> Any:  # noqa: ANN401 - whatever it hol
     if file is None:
         return None
     try:
-        return json.loads(file.read())
+        value = json.loads(file.read())
     except ValueError as error:
         raise Refused(f"{option}: the file is not JSON") from error
+    if value is not None and not isinstance(value, dict):
+        raise Refused(f"{option}: the file is not a JSON object")
+    return value
+
+
+def _catalog_file(file: Any) -> Any:  # noqa: ANN401 - a catalog's JSON, or None
+    catalog = _json_file("--catalog", file)
+    streams = None if catalog is None else catalog.get("streams")
+    fits = isinstance(streams, list) and all(map(_is_entry, streams))
+    if catalog is not None and not fits:
+        raise Refused("--catalog: not a Singer catalog; make a new one with --discover")
+    return catalog
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("tap_stream_id"), str)
+        and isinstance(entry.get("schema"), dict)
+        and isinstance(entry["schema"].get("properties"), dict)
+        and isinstance(entry.get("metadata", []), list)
+    )
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ each write, and writes no more than a pipe takes at once.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import select
 import sys
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.run import Stop
 
+logger = logging.getLogger("tap-email-metrics")
+
 _BLOCK = 256 * 1024
 _PIPE_ATOM = 4096  # bytes that a pipe with room takes without blocking
-_PATIENCE = 5.0  # seconds for a blocked target, once the run has to end
+_PATIENCE = 5.0  # seconds for the target to take the rest, once the run has to end
 _LOOK = 0.2
 
 
@@ -81,8 +84,8 @@ class Writer(GenericSingerWriter[bytes, Message]):
         sys.stdout.flush()
         try:
             self._write(descriptor, memoryview(data))
-        except BrokenPipeError:
-            self._close()
+        except OSError as error:  # most often BrokenPipeError; also a full disk
+            self._close(error.strerror or type(error).__name__)
 
     def check(self) -> None:
         """Notice that nobody reads stdout any more, without writing."""
@@ -95,9 +98,14 @@ class Writer(GenericSingerWriter[bytes, Message]):
         poll = select.poll()
         poll.register(descriptor, 0)
         if any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0)):
-            self._close()
+            self._close("nobody reads it any more")
 
-    def _close(self) -> None:
+    def _close(self, reason: str) -> None:
+        logger.error(
+            "stdout cannot be written (%s): see why the target ended; what it did not "
+            "store is read again by the next run",
+            reason,
+        )
         self.closed = True
         if self.stop:
             self.stop.set()
@@ -108,11 +116,12 @@ class Writer(GenericSingerWriter[bytes, Message]):
         while data:
             ready = poll.poll(_LOOK * 1000)
             ending = self.stop is not None and self.stop.is_set()
+            if ending:
+                # Also of a target that takes a little now and then.
+                self._give_up_in_time()
             if ready:
                 size = _PIPE_ATOM if ending else _BLOCK
                 data = data[os.write(descriptor, data[:size]) :]
-            elif ending:
-                self._give_up_in_time()
 
     def _give_up_in_time(self) -> None:
         now = time.monotonic()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulator.adapter import SimulatorAdapter
 from simulator.truth import truth
 from simulator.world import World
+from tap_email_metrics.bookmarks import Mark
 from tap_email_metrics.tap import TapEmailMetrics
 from tap_email_metrics.writer import Writer
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
+
+    from simulator.log import Entry
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 DAY = 86_400.0
@@ -192,6 +196,29 @@ class Site:
     def advance(self, days: float) -> None:
         """Let the world's clock move on."""
         self.world.clock.advance(days * DAY)
+
+    def asked(self, kind: str, message_id: int | None = None) -> list[Entry]:
+        """Return the last run's requests for a list: of one message, or of all."""
+        one = rf"/v2/messages/{message_id or '[0-9]+'}/{kind}"
+        return [e for e in self.world.log.entries if re.fullmatch(one, e.path)]
+
+    def starts(self, kind: str, message_id: int | None = None) -> list[int]:
+        """Return the start indexes that the last run asked for."""
+        return [int(e.query["startAt"]) for e in self.asked(kind, message_id)]
+
+    def visited(self, kind: str) -> list[int]:
+        """Return the messages whose list the last run asked for, once each."""
+        return list(dict.fromkeys(int(e.path.split("/")[3]) for e in self.asked(kind)))
+
+    def target_ids(self, kind: str) -> set[int]:
+        """Return the ids of a kind's rows in the target."""
+        rows = self.target.rows.get(f"encompass_{kind}", {})
+        return {record["id"] for record in rows.values()}
+
+    def mark(self, kind: str, message_id: int) -> Mark:
+        """Return the mark of a list; KeyError if there is none."""
+        stream = self.state["bookmarks"][f"encompass_{kind}"]
+        return Mark.unpack(stream["marks"][str(message_id)])
 
     def differences(self) -> list[str]:
         """Compare the target with what the API showed at the runs so far."""

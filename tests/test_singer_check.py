@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.warehouse import Comparison, by_key
+from scripts.comparison import Comparison, by_key
 from scripts.world import KEYS, World
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from scripts.comparison import Comparison, by_key
 from scripts.project import PLUGINS, Project
-from scripts.warehouse import Comparison, Postgres, by_key
+from scripts.warehouse import Postgres
 from scripts.world import KEYS, World
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Pipeline:
         return self.world.truth(stream, [self.world.now()])
 
     def differences(self, schema: str) -> dict[str, tuple[str, ...]]:
-        """Return what differs, by stream, between a schema of Postgres and the truth."""
+        """Return what differs between a schema and the truth, by stream."""
         found = {
             stream: Comparison.of(
                 self.postgres.rows(schema, stream), self.truth(stream), key
@@ -152,7 +153,7 @@ def duckdb_counts(database: Path) -> dict[str, int]:
 
 def test_config_test_on_a_large_world(tmp_path: Path) -> None:
     """It reads one record, terminates the tap while that writes, and waits for it."""
-    with World(tmp_path, seed=1, size=700) as world:
+    with World(tmp_path, seed=1, size=1200) as world:
         assert sum(len(world.truth(s, [world.now()])) for s in STREAMS) >= 100_000
         project = Project(tmp_path / "project", world.settings).create()
 

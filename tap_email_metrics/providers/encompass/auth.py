@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tap_email_metrics.errors import AuthenticationFailed, Fatal, Retriable, Skippable
-from tap_email_metrics.http import host, http_date, request_id, send
+from tap_email_metrics.http import TRIES, host, http_date, request_id, send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.encompass.settings import EncompassSettings
 
 PATH = "/apiservices/authenticate"
+_FIRST_TRIES = 4  # waits of 14 s at most: a wrong URL or a dead host shows soon
 _EARLY = 0.1  # share of a token's life, at most five minutes, left unused
 _HINTS = {
     "invalid_client": "check encompass.client_id (the site id)",
@@ -79,8 +80,9 @@ class EncompassAuthenticator:
                 self._expires = float("-inf")
 
     def _authenticate(self, client: Client) -> None:
+        tries = TRIES if self._headers else _FIRST_TRIES
         try:
-            token = client.retrying(lambda: self._request(client))
+            token = client.retrying(lambda: self._request(client), tries=tries)
         except AuthenticationFailed as error:
             self._failure = error
             raise
@@ -128,13 +130,12 @@ class EncompassAuthenticator:
 
     @staticmethod
     def _refusal(response: requests.Response) -> str:
-        code = ""
         try:
             body = msgspec.json.decode(response.content)
         except (msgspec.DecodeError, UnicodeDecodeError):
             body = None
-        if isinstance(body, dict) and body.get("error") in _HINTS:
-            code = str(body["error"])
+        error = str(body.get("error")) if isinstance(body, dict) else ""
+        code = error if error in _HINTS else ""
         hint = _HINTS.get(code, "check encompass.client_id and encompass.client_secret")
         return (
             f"Encompass refused the credentials: POST {PATH} answered "

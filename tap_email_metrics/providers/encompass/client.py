@@ -127,9 +127,9 @@ def parse_list(body: bytes) -> tuple[list[Row], int | None]:
         if "data" not in answer and "message" in answer:
             raise TimedOut("Encompass answered 200 with a message in place of data")
         total = answer.get("total")
+        if isinstance(total, bool) or not isinstance(total, int) or total < 0:
+            raise Retriable("Encompass answered with a list without a total")
         answer = answer.get("data")
     if not isinstance(answer, list) or not all(isinstance(r, dict) for r in answer):
         raise Retriable("Encompass answered with a body that is no list of objects")
-    if isinstance(total, bool) or not isinstance(total, int) or total < 0:
-        total = None
     return answer, total

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,6 @@ class Walk:
     Attributes:
         ids: in order of arrival, repetitions included.
         keyless: rows whose id is no integer.
-        passed: rows that were emitted.
         newest: the latest `dateAdded`, in epoch ms.
         totals: the first and the last page's; None for a bare array.
         cut: it was given up before the end.
@@ -47,7 +47,6 @@ class Walk:
 
     ids: array[int] = field(default_factory=lambda: array("q"))
     keyless: int = 0
-    passed: int = 0
     newest: int | None = None
     totals: tuple[int | None, int | None] = (None, None)
     cut: bool = False
@@ -117,34 +116,48 @@ def walk(
             the one before: where that is not so, the list has shifted.
     """
     seen = Walk()
-    start = largest = widest = pages = 0
+    start = largest = pages = 0
+    ceiling = 0
     last: int | None = None
     while not pages or start < largest:
+        if pages and start >= ceiling:
+            seen.cut = True
+            break
         page = fetch(start)
         pages += 1
         seen.totals = (page.total if pages == 1 else seen.totals[0], page.total)
         largest = max(largest, page.total or 0)
-        widest = max(widest, len(page.rows))
+        if pages == 1:
+            ceiling = _ceiling(page)
         step = len(page.rows) or page.size
         if last is not None:
             page = _after(page, last, seen)
-        before = 0 if page.total is not None else seen.rows
-        rows = _note(page, seen, keep)
-        seen.passed += len(rows)
+        # A bare array may ignore the start: what comes again is not new.
+        known = set() if page.total is not None else set(seen.ids)
+        before = len(known)
+        rows = _note(page, seen, keep, known)
         if rows:
             yield rows
         last = None
         if page.total is None:
             # A bare array has no total: it ends where nothing new comes.
-            largest = start + step + (seen.rows > before)
-        elif shrinking and page.rows and start + step < largest and step > 1:
+            grown = len(set(seen.ids)) > before
+            largest = start + step + grown
+            ceiling = largest + 1
+        elif shrinking and page.rows and start + step < largest:
             last = to_integer(page.rows[-1].get("id"))
+            # A page of one row cannot overlap with the next and move on as well.
+            seen.shifted |= last is None or step == 1
+            last = None if step == 1 else last
             step -= last is not None
         start += step
-        if pages > _SPARE_PAGES + 4 * largest // max(1, widest or page.size):
-            seen.cut = True
-            break
     return seen
+
+
+def _ceiling(first: Page) -> int:
+    """Return the index at which a read is given up: its total runs ahead of it."""
+    total = first.total or 0
+    return total + max(total, _SPARE_PAGES * (len(first.rows) or first.size))
 
 
 def _after(page: Page, last: int, seen: Walk) -> Page:
@@ -155,7 +168,9 @@ def _after(page: Page, last: int, seen: Walk) -> Page:
     return page
 
 
-def _note(page: Page, seen: Walk, keep: Callable[[Row], bool]) -> list[Row]:
+def _note(
+    page: Page, seen: Walk, keep: Callable[[Row], bool], known: set[int]
+) -> list[Row]:
     rows = []
     for row in page.rows:
         row_id = to_integer(row.get("id"))
@@ -163,7 +178,7 @@ def _note(page: Page, seen: Walk, keep: Callable[[Row], bool]) -> list[Row]:
             seen.keyless += 1
         else:
             seen.ids.append(row_id)
-        if keep(row):
+        if row_id not in known and keep(row):
             rows.append(row)
     here = _added(page.rows)
     if here is not None:
@@ -204,6 +219,7 @@ class ListReader:
         self._lookback = lookback_days * DAY
         self._now = now
         self._dated = dated
+        self._answered = False
 
     def read(self, visit: Visit) -> Generator[list[Row], None, Mark]:
         """Yield the rows to emit, and return the mark that covers them.
@@ -231,15 +247,18 @@ class ListReader:
         )
 
     def _page(self, visit: Visit, start: int, size: int = MAX_RESULTS) -> Page:
-        # A list that failed before gets one try, so that a lasting fault is cheap.
+        # A list that failed before gets one try, so that a lasting fault is cheap;
+        # once it answers, it is as good as any other.
         failed = visit.mark is not None and visit.mark.failures > 0
-        return self._client.page(
+        page = self._client.page(
             self._template,
             (visit.parent.id,),
             start,
             size=size,
-            tries=1 if failed else TRIES,
+            tries=1 if failed and not self._answered else TRIES,
         )
+        self._answered = True
+        return page
 
     def _ascending(
         self, visit: Visit, mark: Mark, now: float
@@ -294,13 +313,17 @@ class ListReader:
 
     def _whole(self, visit: Visit, now: float) -> Generator[list[Row], None, Mark]:
         everything = visit.everything or not self._dated
-        first = yield from self._walk(visit, everything=everything)
-        if not everything and self._unexplained(visit, first):
+        known = visit.mark.rows if visit.mark else 0
+        keep = self._news(visit, everything=everything)
+        first = yield from self._walk(visit, keep)
+        if not everything and first.rows - known > keep.new:
+            # It grew by rows with a date from before the last check.
             everything = True
-            first = yield from self._walk(visit, everything=True)
+            keep = _News(None, None)
+            first = yield from self._walk(visit, keep)
         if first.whole:
             return self._settled(visit, first, now, everything=everything)
-        second = yield from self._walk(visit, everything=everything)
+        second = yield from self._walk(visit, keep)
         archived = may_lose_rows(visit.parent, now, self._policy)
         # What the archive keeps in the total is missing from two reads alike.
         alike = archived and second.same_as(first)
@@ -315,29 +338,17 @@ class ListReader:
             tried=None,
         )
 
-    def _walk(
-        self, visit: Visit, *, everything: bool
-    ) -> Generator[list[Row], None, Walk]:
-        mark = visit.mark
-        since = None
-        if not everything and mark and mark.checked is not None:
-            since = int((mark.checked - self._lookback) * 1000)
-        return (
-            yield from walk(
-                lambda start: self._page(visit, start),
-                lambda row: _later(row, since),
-                shrinking=may_lose_rows(visit.parent, self._now(), self._policy),
-            )
-        )
+    def _news(self, visit: Visit, *, everything: bool) -> _News:
+        checked = visit.mark.checked if visit.mark else None
+        if everything or checked is None:
+            return _News(None, None)
+        since = int((checked - self._lookback) * 1000)
+        return _News(since, int(checked * 1000))
 
-    @staticmethod
-    def _unexplained(visit: Visit, seen: Walk) -> bool:
-        """Return whether a list grew by more than the rows that look new.
-
-        Then some were added with a date from before the last check.
-        """
-        mark = visit.mark
-        return mark is not None and seen.rows - mark.rows > seen.passed
+    def _walk(self, visit: Visit, keep: _News) -> Generator[list[Row], None, Walk]:
+        fetch = partial(self._page, visit)
+        shrinking = may_lose_rows(visit.parent, self._now(), self._policy)
+        return (yield from walk(fetch, keep, shrinking=shrinking))
 
     def _settled(
         self, visit: Visit, seen: Walk, now: float, *, everything: bool
@@ -364,11 +375,28 @@ def _ids(page: Page) -> list[int | None]:
     return [to_integer(row.get("id")) for row in page.rows]
 
 
-def _later(row: Row, since: int | None) -> bool:
-    if since is None:
-        return True
-    added = to_integer(row.get("dateAdded"))
-    return added is None or added > since
+class _News:
+    """Whether a row is emitted; counts those that came after the last check.
+
+    Args:
+        since: epoch ms after which rows are emitted, None for all.
+        checked: epoch ms of the last check.
+
+    Attributes:
+        new: rows dated after the last check, or not at all.
+    """
+
+    def __init__(self, since: int | None, checked: int | None) -> None:
+        self._since = since
+        self._checked = checked
+        self.new = 0
+
+    def __call__(self, row: Row) -> bool:
+        if self._since is None or self._checked is None:
+            return True
+        added = to_integer(row.get("dateAdded"))
+        self.new += added is None or added > self._checked
+        return added is None or added > self._since
 
 
 def _added(rows: Iterable[Row]) -> int | None:

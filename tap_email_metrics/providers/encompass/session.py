@@ -10,7 +10,13 @@ from tap_email_metrics import bookmarks
 from tap_email_metrics.bookmarks import Parent, Policy, iso
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import to_integer
-from tap_email_metrics.errors import AuthenticationFailed, Fatal, Skippable, TapError
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Denied,
+    Fatal,
+    Skippable,
+    TapError,
+)
 from tap_email_metrics.fanout import in_background
 from tap_email_metrics.http import new_session
 from tap_email_metrics.limits import Ledger, Limits, fingerprint, state_directory
@@ -254,13 +260,12 @@ class EncompassSession:
 
 
 def _for_all_streams(error: TapError) -> TapError:
-    if isinstance(error, AuthenticationFailed):
-        return error
-    return (
-        Fatal(f"Encompass: the list of messages cannot be read: {error}")
-        if (isinstance(error, Skippable))
-        else error
-    )
+    """Return the error of the message list as the end of every stream."""
+    if isinstance(error, Denied):
+        return AuthenticationFailed(f"Encompass: {error}")
+    if isinstance(error, Skippable):
+        return Fatal(f"Encompass: the list of messages cannot be read: {error}")
+    return error
 
 
 def parents_of(rows: Sequence[Row]) -> list[Parent]:

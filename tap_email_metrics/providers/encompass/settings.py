@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+import requests
 from singer_sdk import typing as th
 
 from tap_email_metrics.errors import InvalidInput
@@ -17,6 +18,8 @@ API_URLS = {
     "us": "https://emapi.imodules.com",
     "ca": "https://emapi-ca.imodules.com",
 }
+FIRST_SEND = 1_451_606_400.0
+"""2016-01-01: the API has nothing of messages sent before."""
 CREDENTIALS = ("site_url", "client_id", "client_secret")
 
 SCHEMA = th.PropertiesList(
@@ -134,8 +137,13 @@ SCHEMA = th.PropertiesList(
 
 @dataclass(frozen=True, slots=True)
 class EncompassSettings:
-    """Parsed settings; see the schema for what each one means."""
+    """Parsed settings; see the schema for what each one means.
 
+    Attributes:
+        earliest: the API has nothing from before this instant.
+    """
+
+    earliest: ClassVar[float] = FIRST_SEND
     site_url: str
     client_id: str
     client_secret: str
@@ -193,7 +201,8 @@ def _secure(name: str, url: str) -> str:
     try:
         parts = urlsplit(url)
         host = parts.hostname if parts.port is None or parts.port else None
-    except ValueError:
+        requests.Request("GET", url).prepare()
+    except ValueError:  # also what requests raises for a URL
         host = None
     if not host or parts.scheme not in {"http", "https"}:
         raise InvalidInput(

@@ -1,0 +1,80 @@
+"""The README's tables of settings and streams, made from the code.
+
+`python -m scripts.tables` rewrites them; a test says when that is due.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tap_email_metrics.catalog import load_schema
+from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.settings import config_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def settings_table() -> str:
+    """Return the table of all settings, a row each."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    rows += [
+        f"| `{name}`{' (secret)' if schema.get('secret') else ''} | "
+        f"{_default(schema)} | {_text(schema)} |"
+        for name, schema in _settings(config_schema())
+    ]
+    return "\n".join(rows)
+
+
+def _settings(
+    schema: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, inner in schema["properties"].items():
+        if "properties" in inner:
+            yield from _settings(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", inner
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    value = schema.get("default")
+    return "" if value is None else f"`{str(value).lower()}`"
+
+
+def _text(schema: Mapping[str, Any]) -> str:
+    return str(schema["description"]).replace("|", "\\|").replace("\n", " ")
+
+
+def streams_table() -> str:
+    """Return the table of all streams, a row each."""
+    rows = ["| stream | key | replication key | what |", "|---|---|---|---|"]
+    for provider in PROVIDERS:
+        for stream in provider.streams:
+            facts: Any = stream
+            key = ", ".join(f"`{name}`" for name in facts.primary_keys)
+            bookmark = facts.replication_key
+            replication = f"`{bookmark}`" if isinstance(bookmark, str) else ""
+            text = _text(load_schema(facts.name))
+            rows.append(f"| `{facts.name}` | {key} | {replication} | {text} |")
+    return "\n".join(rows)
+
+
+def filled(text: str) -> str:
+    """Return the README with its tables as they should be."""
+    for name, table in (("settings", settings_table()), ("streams", streams_table())):
+        before, _, rest = text.partition(f"<!-- {name} -->")
+        _, _, after = rest.partition(f"<!-- /{name} -->")
+        text = f"{before}<!-- {name} -->\n{table}\n<!-- /{name} -->{after}"
+    return text
+
+
+def main() -> None:
+    """Rewrite the README's tables."""
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The tap as a process of its own, against a world that the test process serves."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from simulator.server import SimulatorServer
+
+DAY = 86_400.0
+COMMAND = str(Path(sys.executable).with_name("tap-email-metrics"))
+LIMIT = 60.0
+KINDS = ("recipients", "opens", "clicks", "bounces", "delivers", "links")
+PERSON = "canary.person@private.example"
+
+
+def small_world(*, opens: int = 3, messages: int = 3, **more: Any) -> World:
+    """Return a world 20 days before the present; all its rows hold `more`."""
+    world = World(float(int(time.time() - 20 * DAY)))
+    api = world.encompass
+    for number in range(messages):
+        sent = world.clock.now() - (2 + number) * DAY
+        message = api.add_message(sent=sent, **more)
+        for kind in KINDS:
+            person = {"emailAddress": PERSON} if kind == "recipients" else {}
+            fields: dict[str, Any] = person | more
+            for _ in range(opens if kind == "opens" else 3):
+                api.add_row(kind, message, date_added=sent + 3600, **fields)
+    return world
+
+
+def config(server: SimulatorServer, **changes: Any) -> dict[str, Any]:
+    """Return settings that read a server; None removes one of Encompass's."""
+    account = server.world.encompass
+    section = {
+        "site_url": server.url,
+        "api_url": server.url,
+        "client_id": account.client_id,
+        "client_secret": account.client_secret,
+        "requests_per_second": 1000,
+        "revisit": "always",
+        **changes,
+    }
+    kept = {name: value for name, value in section.items() if value is not None}
+    return {"encompass": kept}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """Every line of stdout: each is a whole Singer message."""
+        assert not self.out or self.out.endswith("\n")
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The last STATE, which is the last line."""
+        last = self.messages[-1]
+        assert last["type"] == "STATE"
+        value: dict[str, Any] = last["value"]
+        return value
+
+    @property
+    def troubles(self) -> list[str]:
+        """The lines of stderr that tell of a problem."""
+        marks = ("Error: ", "| ERROR ", "| WARNING ", "| CRITICAL ")
+        lines = self.err.splitlines()
+        return [line for line in lines if any(mark in line for mark in marks)]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The run summary: one line of JSON."""
+        (line,) = [x for x in self.err.splitlines() if '"run_summary"' in x]
+        value: dict[str, Any] = json.loads(line[line.index("{") :])
+        assert value["event"] == "run_summary"
+        return value
+
+    def of(self, kind: str, stream: str | None = None) -> list[dict[str, Any]]:
+        """Return the messages of a type, of one stream if given."""
+        return [
+            message
+            for message in self.messages
+            if message["type"] == kind and stream in {None, message.get("stream")}
+        ]
+
+
+def write(folder: Path, name: str, value: object) -> Path:
+    """Return a file that holds a value as JSON; text is written as it is."""
+    path = folder / name
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def arguments(folder: Path, settings: object, *options: str | Path) -> list[str]:
+    """Return the command line with these settings in a file; without, if None."""
+    given = [] if settings is None else ["--config", write(folder, "c.json", settings)]
+    return [COMMAND, *map(str, given), *map(str, options)]
+
+
+def run(
+    folder: Path,
+    settings: object,
+    *options: str | Path,
+    env: Mapping[str, str] | None = None,
+) -> Ended:
+    """Run the tap to its end."""
+    done = subprocess.run(  # noqa: S603 - our own tap
+        arguments(folder, settings, *options),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
+        env={**os.environ, **(env or {})},
+    )
+    assert "Traceback" not in done.stderr
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+class Live:
+    """A tap that is running; what it writes is taken only when asked."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._out = bytearray()
+        self._err = bytearray()
+        self._threads: list[threading.Thread] = []
+        self._drain(process.stderr, self._err)
+
+    def _drain(self, stream: Any, into: bytearray) -> None:
+        def work() -> None:
+            while data := os.read(stream.fileno(), 65_536):
+                into.extend(data)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    @property
+    def pipe(self) -> int:
+        """The descriptor from which its stdout can be read."""
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    @property
+    def waiting(self) -> int:
+        """The bytes that wait in its stdout."""
+        answer = fcntl.ioctl(self.pipe, termios.FIONREAD, bytes(4))
+        size: int = struct.unpack("i", answer)[0]
+        return size
+
+    def take(self, size: int) -> None:
+        """Read at most so many bytes of its stdout."""
+        self._out.extend(os.read(self.pipe, size))
+
+    def read(self) -> None:
+        """Read its stdout from now on, as fast as it comes."""
+        self._drain(self.process.stdout, self._out)
+
+    def end(self, within: float) -> Ended:
+        """Return what it did, once it ended by itself within so many seconds."""
+        self.process.wait(within)
+        if self.process.stdout and not self.process.stdout.closed:
+            self.read()
+        for thread in self._threads:
+            thread.join(5)
+        error = self._err.decode()
+        assert "Traceback" not in error
+        return Ended(self.process.returncode, self._out.decode(), error)
+
+
+@contextmanager
+def started(folder: Path, settings: object, *, into: str = "") -> Iterator[Live]:
+    """Start the tap, its stdout a pipe or a file; it is gone after the block."""
+    with (
+        Path(into or os.devnull).open("wb") as file,
+        subprocess.Popen(  # noqa: S603 - our own tap
+            arguments(folder, settings),
+            stdout=file if into else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
+        try:
+            yield Live(process)
+        finally:
+            process.kill()
+
+
+def wait_until(condition: Callable[[], object], within: float = 30.0) -> None:
+    """Return once a condition holds."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,891 @@
+"""Marks, the revisit schedule, plans and state, all of it by properties."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from tap_email_metrics.bookmarks import (
+    ARCHIVE_DAYS,
+    ARCHIVE_FIRST_DAYS,
+    QUARANTINE_AFTER,
+    STATE_VERSION,
+    Mark,
+    Parent,
+    Plan,
+    Policy,
+    StreamState,
+    Visit,
+    age,
+    archive_gap,
+    checked_through,
+    due,
+    from_iso,
+    headroom_days,
+    history_key,
+    iso,
+    may_lose_rows,
+    plan,
+    revisit_interval,
+    share,
+    unread_since,
+    validate_state,
+    verification_due,
+    verification_points,
+)
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
+NAME = "encompass_opens"
+POLICY = Policy(window=365.0 * DAY, sweep_days=90)
+LONGEST_MARK = 45
+"""Characters; with its key, of five lists, within 250 bytes a message."""
+
+PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+instants = st.floats(1_451_606_400.0, NOW)
+ids = st.integers(1, 10**9)
+marks = st.builds(
+    Mark,
+    rows=st.integers(0, 10**9),
+    last_id=st.none() | st.integers(-(2**63), 2**63 - 1),
+    newest=st.none() | instants,
+    checked=st.none() | instants,
+    order=st.sampled_from(["a", "d", "n"]),
+    verified=st.integers(0, 200),
+    unsettled=st.booleans(),
+    total=st.none() | st.integers(0, 10**9),
+    failures=st.integers(0, 99),
+    tried=st.none() | instants,
+)
+
+
+@st.composite
+def parents(draw: st.DrawFn, parent_id: int | None = None) -> Parent:
+    if draw(st.integers(0, 19)) == 0:
+        return Parent(parent_id or draw(ids))
+    times = draw(st.lists(instants, min_size=1, max_size=3))
+    return Parent(
+        parent_id or draw(ids), sent=times[0], newest=max(times), oldest=min(times)
+    )
+
+
+def settled(days_ago: float = 0.0, now: float = NOW, **facts: Any) -> Mark:
+    """A mark that owes nothing, of a check some days before now."""
+    values = {"rows": 3, "last_id": 3, "order": "a", "verified": 99}
+    return Mark(**{**values, "checked": now - days_ago * DAY, **facts})
+
+
+def sent(days_ago: float, parent_id: int = 1, now: float = NOW) -> Parent:
+    """A parent of which all times are one."""
+    at = now - days_ago * DAY
+    return Parent(parent_id, sent=at, newest=at, oldest=at)
+
+
+def fresh(**entry: Any) -> StreamState:
+    return StreamState(NAME, entry)
+
+
+# Instants
+
+
+@given(st.integers(-30_000_000_000, 200_000_000_000))
+@PROPERTY
+def test_an_instant_survives_as_text(seconds: int) -> None:
+    assert from_iso(iso(seconds)) == seconds
+
+
+@given(instants)
+@PROPERTY
+def test_text_is_cut_to_whole_seconds(seconds: float) -> None:
+    assert 0 <= seconds - from_iso(iso(seconds)) < 1
+
+
+@pytest.fixture(params=["UTC", "Asia/Kathmandu", "America/St_Johns"])
+def zone(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("zone")
+def test_instants_know_no_local_time() -> None:
+    assert iso(NOW) == "2026-09-21T14:13:20Z"
+    assert from_iso("2026-09-21T14:13:20Z") == NOW
+    assert from_iso("2026-09-21T14:13:20") == NOW
+    assert from_iso("2026-09-21T19:58:20+05:45") == NOW
+    assert from_iso("2026-09-21") == NOW - 51_200
+    assert from_iso("1970-01-01") == 0
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "2026-09-21T25:00"])
+def test_other_text_is_no_instant(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        from_iso(text)
+
+
+# Marks
+
+
+def minute(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds // 60 * 60
+
+
+@given(marks)
+@PROPERTY
+def test_a_mark_survives_but_for_seconds(mark: Mark) -> None:
+    again = Mark.unpack(mark.pack())
+    for name in ("rows", "last_id", "order", "verified", "unsettled", "total"):
+        assert getattr(again, name) == getattr(mark, name), name
+    assert again.failures == mark.failures
+    assert again.newest == minute(mark.newest)
+    assert again.checked == minute(mark.checked)
+    assert again.tried == (minute(mark.tried) if mark.failures else None)
+
+
+@given(marks)
+@PROPERTY
+def test_packing_again_changes_nothing(mark: Mark) -> None:
+    assert Mark.unpack(mark.pack()).pack() == mark.pack()
+
+
+@given(marks)
+@PROPERTY
+def test_a_mark_is_short_and_plain(mark: Mark) -> None:
+    ordinary = abs(mark.last_id or 0) < 10**12
+    limit = LONGEST_MARK if ordinary else LONGEST_MARK + 5
+    assert len(mark.pack()) <= limit
+    assert json.dumps(mark.pack()) == f'"{mark.pack()}"'
+
+
+def test_a_usual_message_takes_little_state() -> None:
+    mark = settled(1.5, rows=170_000, last_id=987_654_321, newest=NOW, verified=3)
+    entry = json.dumps({"123456789": mark.pack()})
+    assert 5 * len(entry) <= 250
+
+
+@given(st.text())
+@example("")
+@example("a")
+@example("0....")
+@example("0...a")
+@example("-...a0")
+@example("-1...a0")
+@example("1...x0")
+@example("1...a0.....")
+@example("1...a0...-1")
+@example("1.é..a0")
+@PROPERTY
+def test_damaged_text_is_a_value_error_or_a_usable_mark(text: str) -> None:
+    try:
+        mark = Mark.unpack(text)
+    except ValueError:
+        return
+    assert Mark.unpack(mark.pack()) == mark
+
+
+@given(st.text("019AZaz_$-.!nd", max_size=40))
+@PROPERTY
+def test_text_that_looks_like_a_mark(text: str) -> None:
+    try:
+        mark = Mark.unpack(text)
+    except ValueError:
+        return
+    assert Mark.unpack(mark.pack()) == mark
+
+
+@given(marks, st.data())
+@PROPERTY
+def test_a_mark_cut_short_is_never_another_crash(
+    mark: Mark, data: st.DataObject
+) -> None:
+    packed = mark.pack()
+    text = packed[: data.draw(st.integers(0, len(packed)))]
+    try:
+        Mark.unpack(text)
+    except ValueError:
+        return
+
+
+@pytest.mark.parametrize("place", [2, 3, 7])
+@pytest.mark.parametrize("digits", ["$" * 200, "$" * 12, "-" + "$" * 12])
+def test_a_time_beyond_all_calendars_is_damage(place: int, digits: str) -> None:
+    parts = ["1", "1", "0", "0", "a0", "", "1", "0"]
+    parts[place] = digits
+    with pytest.raises(ValueError, match=r".*"):
+        Mark.unpack(".".join(parts))
+
+
+def test_failures_count_up_to_quarantine() -> None:
+    mark = settled()
+    for number in range(QUARANTINE_AFTER):
+        assert not mark.quarantined
+        mark = mark.failed(NOW + number)
+        assert not mark.settled
+    assert mark.quarantined
+    assert mark.tried == NOW + QUARANTINE_AFTER - 1
+    assert (mark.rows, mark.checked) == (3, NOW)
+
+
+# The schedule
+
+
+@given(ids)
+@PROPERTY
+def test_share_is_a_stable_part_of_one(parent_id: int) -> None:
+    assert 0 <= share(parent_id) < 1
+    assert share(parent_id) == share(parent_id)
+
+
+def test_share_is_the_same_in_every_version() -> None:
+    found = [round(share(number), 6) for number in (1, 2, 3)]
+    assert found == [0.986636, 0.963982, 0.22454]
+
+
+@pytest.mark.parametrize("step", [1, 2, 64, 90, 1000])
+def test_share_is_even_over_ids(step: int) -> None:
+    counts = [0] * 10
+    for number in range(5000):
+        counts[int(share(number * step) * 10)] += 1
+    assert min(counts) > 400
+    assert max(counts) < 600
+
+
+@pytest.mark.parametrize(
+    ("days", "interval"),
+    [(-1, 0), (0, 0), (6.9, 0), (7, 1), (29.9, 1), (30, 7), (364, 7)],
+)
+def test_revisit_interval(days: float, interval: int) -> None:
+    assert revisit_interval(days * DAY) == interval * DAY
+
+
+@given(ids, st.floats(0, 365), st.floats(0, 365))
+@PROPERTY
+def test_nothing_waits_longer_than_its_interval(
+    parent_id: int, days: float, waited: float
+) -> None:
+    assume(waited <= days)
+    parent, mark = sent(days, parent_id), settled(waited)
+    interval = revisit_interval(age(parent, mark, NOW))
+    is_due = due(parent, mark, NOW, POLICY)
+    if waited * DAY >= 0.9 * interval:
+        assert is_due
+    if waited * DAY < 0.79 * interval:
+        assert not is_due
+    always = Policy(window=POLICY.window, sweep_days=90, decaying=False)
+    assert due(parent, mark, NOW, always)
+
+
+@pytest.mark.parametrize(("days", "runs"), [(10, 1), (100, 7)])
+def test_a_daily_run_at_any_hour_keeps_the_interval(days: int, runs: int) -> None:
+    """Runs a day apart, some minutes early or late, visit each day or each week."""
+    for parent_id in range(200):
+        mark = settled(0)
+        parent = sent(days, parent_id)
+        late = [600 if day % 2 else -600 for day in range(runs)]
+        visits = [
+            due(parent, mark, NOW + (day + 1) * DAY + shift, POLICY)
+            for day, shift in enumerate(late)
+        ]
+        assert visits[-1]
+        assert not any(visits[: runs - 2])
+
+
+@given(parents(), marks, st.booleans(), st.booleans())
+@PROPERTY
+def test_what_owes_something_is_always_due(
+    parent: Parent,
+    mark: Mark,
+    decaying: bool,  # noqa: FBT001
+    verified_only: bool,  # noqa: FBT001
+) -> None:
+    policy = Policy(
+        window=POLICY.window,
+        sweep_days=90,
+        decaying=decaying,
+        verified_only=verified_only,
+    )
+    assert due(parent, None, NOW, policy)
+    owing = not mark.settled or verification_due(parent, mark, NOW)
+    if owing and not mark.quarantined:
+        assert due(parent, mark, NOW, policy)
+    if mark.quarantined:
+        lately = mark.tried is not None and NOW - mark.tried < 0.9 * DAY
+        assert due(parent, mark, NOW, policy) is not lately
+
+
+@given(parents(), st.floats(1, 1e9), st.integers(0, 9))
+@PROPERTY
+def test_a_clock_that_went_back_makes_all_due(
+    parent: Parent, seconds: float, failures: int
+) -> None:
+    mark = settled(failures=failures, tried=NOW if failures else None)
+    assert due(parent, mark, NOW - seconds, POLICY)
+
+
+def test_links_are_due_at_verifications_only() -> None:
+    links = Policy(
+        window=POLICY.window, sweep_days=90, decaying=False, verified_only=True
+    )
+    assert not due(sent(10), settled(9, verified=1), NOW, links)
+    assert due(sent(30), settled(9, verified=1), NOW, links)
+    assert due(sent(10), settled(9, verified=1, unsettled=True), NOW, links)
+
+
+@given(instants, st.lists(st.floats(-10, 2000), min_size=2, max_size=20))
+@PROPERTY
+def test_verification_points_never_fall(send: float, days: list[float]) -> None:
+    counts = [verification_points(send, send + day * DAY) for day in sorted(days)]
+    assert all(one <= two for one, two in pairwise(counts))
+    assert verification_points(None, send) == 0
+
+
+def test_verification_points() -> None:
+    found = [
+        day
+        for day in range(1000)
+        if verification_points(0, day * DAY) > verification_points(0, (day - 1) * DAY)
+    ]
+    assert found == [3, 30, 170, *range(230, 1000, 60)]
+
+
+@given(st.floats(0, 1), st.integers(0, 900), st.floats(0, 1))
+@PROPERTY
+def test_each_row_is_verified_before_it_is_archived(
+    hour: float, day: int, moment: float
+) -> None:
+    """One visit a day at some hour; a row added at any moment after the send."""
+    added = (day + moment) * DAY
+    parent = Parent(1, sent=0.0, newest=0.0, oldest=0.0)
+    verified = 0
+    ages = []
+    for visit in range(day + 200):
+        now = (visit + hour) * DAY
+        mark = settled(1, now=now, verified=verified)
+        if verification_due(parent, mark, now):
+            assert due(parent, mark, now, POLICY)
+            verified = verification_points(parent.sent, now)
+            ages += [(now - added) / DAY] if now >= added else []
+    assert min(ages) < ARCHIVE_DAYS
+
+
+def test_lists_lose_rows_near_the_archive_only() -> None:
+    assert not may_lose_rows(sent(175), NOW, POLICY)
+    assert may_lose_rows(sent(175.1), NOW, POLICY)
+    assert may_lose_rows(Parent(1), NOW, POLICY)
+    kept = Policy(window=POLICY.window, sweep_days=90, archived=False)
+    assert not may_lose_rows(sent(999), NOW, kept)
+
+
+def test_age_counts_from_the_latest_sign_of_life() -> None:
+    assert age(sent(9), None, NOW) == 9 * DAY
+    assert age(sent(9), settled(newest=NOW - 2 * DAY), NOW) == 2 * DAY
+    assert age(sent(1), settled(newest=NOW - 2 * DAY), NOW) == DAY
+    assert age(Parent(1), settled(newest=None), NOW) == 0
+
+
+# Plans
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[list[Parent], StreamState]:
+    """Parents, most of them listed, and a state that knows some of them."""
+    known = draw(st.lists(st.integers(1, 500), unique=True, max_size=25))
+    every = [draw(parents(number)) for number in known]
+    state = fresh()
+    for parent in every:
+        if draw(st.booleans()):
+            state.set_mark(parent.id, draw(marks))
+    if draw(st.booleans()):
+        places = [history_key(parent) for parent in every]
+        somewhere = st.tuples(st.integers(0, int(NOW * 1000)), ids)
+        state.set_history(draw(st.sampled_from(places) if places else somewhere))
+    if draw(st.booleans()):
+        state.set_swept(int(NOW // DAY) - draw(st.integers(0, 100)))
+    listed = [parent for parent in every if draw(st.integers(0, 9))]
+    return listed, state
+
+
+def planned(made: Plan) -> list[int]:
+    return [visit.parent.id for visit in (*made.live, *made.history)]
+
+
+policies = st.builds(
+    Policy,
+    window=st.sampled_from([30.0 * DAY, 365.0 * DAY]),
+    sweep_days=st.integers(1, 90),
+    decaying=st.booleans(),
+    floor=st.sampled_from([0.0, NOW - 700 * DAY]),
+    archived=st.booleans(),
+)
+
+
+@given(worlds(), policies)
+@PROPERTY
+def test_each_open_list_that_is_due_is_planned_once(
+    world: tuple[list[Parent], StreamState], policy: Policy
+) -> None:
+    listed, state = world
+    made = plan(listed, state, NOW, policy)
+    found = planned(made)
+    assert len(set(found)) == len(found)
+    waiting = 0
+    for parent in listed:
+        mark = state.marks.get(parent.id)
+        before = parent.newest is not None and parent.newest < policy.floor
+        if (before and not mark) or age(parent, mark, NOW) > policy.window:
+            continue
+        is_due = due(parent, mark, NOW, policy)
+        waiting += not is_due
+        assert (parent.id in {visit.parent.id for visit in made.live}) is is_due
+    unlisted = state.marks.keys() - {parent.id for parent in listed}
+    assert waiting <= made.waiting <= waiting + len(unlisted)
+
+
+@given(worlds(), policies)
+@PROPERTY
+def test_marks_go_only_where_nothing_is_owed(
+    world: tuple[list[Parent], StreamState], policy: Policy
+) -> None:
+    listed, state = world
+    made = plan(listed, state, NOW, policy)
+    known = {parent.id: parent for parent in listed}
+    for number, mark in state.marks.items():
+        parent = known.get(number) or Parent(number, newest=mark.newest or mark.checked)
+        closed = age(parent, mark, NOW) > policy.window
+        assert (number in made.closed) is (closed and mark.settled)
+        if closed and not mark.settled and not mark.quarantined:
+            assert number in {visit.parent.id for visit in made.live}
+
+
+@given(worlds(), policies)
+@PROPERTY
+def test_every_row_is_emitted_where_nothing_is_known(
+    world: tuple[list[Parent], StreamState], policy: Policy
+) -> None:
+    listed, state = world
+    made = plan(listed, state, NOW, policy)
+    for visit in (*made.live, *made.history):
+        mark = visit.mark
+        assert mark == (None if visit.history else state.marks.get(visit.parent.id))
+        everything = (
+            mark is None
+            or mark.checked is None
+            or verification_due(visit.parent, mark, NOW)
+        )
+        assert visit.everything is everything
+    assert all(visit.history for visit in made.history)
+    assert not any(visit.history for visit in made.live)
+
+
+@given(worlds(), policies)
+@PROPERTY
+def test_history_is_newest_first_and_below_the_watermark(
+    world: tuple[list[Parent], StreamState], policy: Policy
+) -> None:
+    listed, state = world
+    made = plan(listed, state, NOW, policy)
+    keys = [history_key(visit.parent) for visit in made.history]
+    assert keys == sorted(keys, reverse=True)
+    if state.history is not None:
+        assert all(key < state.history for key in keys)
+    for parent in listed:
+        mark = state.marks.get(parent.id)
+        above = state.history is not None and history_key(parent) >= state.history
+        floored = parent.newest is not None and parent.newest < policy.floor
+        fits = not mark and not above and not floored
+        first = fits and age(parent, None, NOW) > policy.window
+        assert (history_key(parent) in keys) is first
+
+
+@given(worlds(), policies)
+@PROPERTY
+def test_order_of_the_live_lists(
+    world: tuple[list[Parent], StreamState], policy: Policy
+) -> None:
+    listed, state = world
+    made = plan(listed, state, NOW, policy)
+    places = [place(visit, policy) for visit in made.live]
+    assert places == sorted(places)
+
+
+def place(visit: Visit, policy: Policy) -> tuple[float, ...]:
+    """Endangered, oldest first; failed; others, newest first; then the sweep."""
+    parent, mark = visit.parent, visit.mark
+    newest_first = [-part for part in history_key(parent)]
+    if age(parent, mark, NOW) > policy.window and mark is None:
+        return (3, *newest_first)
+    since = unread_since(parent, mark)
+    if policy.archived and since is not None:
+        days = (NOW - since) / DAY
+        if ARCHIVE_FIRST_DAYS <= days <= ARCHIVE_DAYS + 5:
+            return (0, since)
+    return (1 if mark and mark.failures else 2, *newest_first)
+
+
+def test_order_by_example() -> None:
+    state = fresh()
+    state.set_mark(2, settled(20).failed(NOW - DAY))
+    state.set_mark(3, settled(160))
+    state.set_mark(4, settled(8))
+    state.set_mark(7, settled(170))
+    listed = [
+        *(sent(1, 1), sent(90, 2), sent(200, 3), sent(80, 4), sent(100, 5)),
+        *(sent(155, 6), sent(300, 7), sent(400, 8), sent(500, 9)),
+    ]
+    made = plan(listed, state, NOW, POLICY)
+    assert [visit.parent.id for visit in made.live] == [7, 3, 6, 2, 1, 4, 5]
+    assert [visit.parent.id for visit in made.history] == [8, 9]
+
+
+def test_what_is_no_longer_listed_is_read_while_it_has_a_mark() -> None:
+    state = fresh()
+    state.set_mark(5, settled(9, newest=NOW - 9 * DAY))
+    state.set_mark(6, Mark().failed(NOW))
+    state.set_mark(7, settled(500, newest=NOW - 500 * DAY))
+    made = plan([], state, NOW, POLICY)
+    assert sorted(visit.parent.id for visit in made.live) == [5, 6]
+    assert not any(visit.parent.listed for visit in made.live)
+    assert made.closed == [7]
+
+
+def test_a_floor_spares_what_is_older_unless_it_has_a_mark() -> None:
+    policy = Policy(window=30.0 * DAY, sweep_days=9, floor=NOW - 100 * DAY)
+    state = fresh()
+    state.set_mark(2, settled(500, unsettled=True))
+    made = plan([sent(99, 1), sent(101, 2), sent(101, 3)], state, NOW, policy)
+    assert planned(made) == [2, 1]
+
+
+# The sweep
+
+
+@given(st.integers(1, 30), st.lists(st.integers(0, 12), min_size=30, max_size=60))
+@PROPERTY
+def test_the_sweep_reaches_every_closed_list(sweep: int, gaps: list[int]) -> None:
+    """Run days with gaps between them; a gap of 0 is a second run on a day."""
+    policy = Policy(window=30.0 * DAY, sweep_days=sweep)
+    listed = [sent(100 + number, number) for number in range(1, 40)]
+    today = int(NOW // DAY)
+    state = fresh()
+    state.set_history((0, 0))
+    state.set_swept(today)
+    last = dict.fromkeys(range(1, 40), today)
+    for gap in gaps:
+        previous, today = today, today + gap
+        made = plan(listed, state, (today + 0.5) * DAY, policy)
+        for visit in made.live:
+            assert visit.everything
+            assert last[visit.parent.id] < today
+            last[visit.parent.id] = today
+        state.set_swept(today)
+        for day in last.values():
+            assert previous - day < sweep
+
+
+def test_a_sweep_that_did_not_complete_is_repeated() -> None:
+    policy = Policy(window=30.0 * DAY, sweep_days=3)
+    listed = [sent(100, number) for number in range(1, 60)]
+    state = fresh()
+    state.set_history((0, 0))
+    state.set_swept(int(NOW // DAY) - 1)
+    one = planned(plan(listed, state, NOW, policy))
+    assert one
+    assert planned(plan(listed, state, NOW + 3600, policy)) == one
+    later = planned(plan(listed, state, NOW + DAY, policy))
+    assert set(one) < set(later)
+
+
+def test_nothing_is_swept_before_the_first_sweep_day_is_set() -> None:
+    state = fresh()
+    state.set_history((0, 0))
+    made = plan([sent(400, n) for n in range(1, 99)], state, NOW, POLICY)
+    assert planned(made) == []
+
+
+# How far the lists are read
+
+
+@given(worlds(), policies)
+@PROPERTY
+def test_checked_through_is_the_oldest_check_of_an_open_list(
+    world: tuple[list[Parent], StreamState], policy: Policy
+) -> None:
+    listed, state = world
+    through = checked_through(listed, state.marks, NOW, policy)
+    assert through <= NOW
+    checks = {NOW}
+    for parent in listed:
+        mark = state.marks.get(parent.id)
+        floored = parent.newest is not None and parent.newest < policy.floor
+        if age(parent, mark, NOW) > policy.window or (floored and not mark):
+            continue
+        if mark and mark.quarantined:
+            continue
+        if mark and mark.checked is not None:
+            assert through <= mark.checked
+            checks.add(mark.checked)
+        elif parent.sent is not None and NOW - parent.sent < ARCHIVE_DAYS * DAY:
+            assert through <= parent.sent
+            checks.add(parent.sent)
+    unlisted = state.marks.keys() - {parent.id for parent in listed}
+    if not unlisted:
+        assert through in checks
+
+
+def test_a_quiet_summer_is_no_gap() -> None:
+    state = fresh()
+    state.set_mark(1, settled(0.5))
+    through = checked_through([sent(300, 1)], state.marks, NOW, POLICY)
+    assert headroom_days(through, NOW) == pytest.approx(179.5, abs=0.001)
+    assert archive_gap(through, NOW) is None
+
+
+def test_a_tap_that_did_not_run_has_a_gap() -> None:
+    state = fresh()
+    state.set_mark(1, settled(200))
+    through = checked_through([sent(300, 1)], state.marks, NOW, POLICY)
+    assert headroom_days(through, NOW) == pytest.approx(-20, abs=0.001)
+    gap = archive_gap(through, NOW)
+    assert gap is not None
+    assert gap[0] == minute(NOW - 200 * DAY)
+    assert gap[1] == NOW - 180 * DAY
+
+
+def test_quarantine_holds_nothing_up() -> None:
+    state = fresh()
+    state.set_mark(1, settled(200, failures=QUARANTINE_AFTER, tried=NOW))
+    assert checked_through([sent(300, 1)], state.marks, NOW, POLICY) == NOW
+    state.set_mark(1, settled(200, failures=QUARANTINE_AFTER - 1, tried=NOW))
+    assert checked_through([sent(300, 1)], state.marks, NOW, POLICY) < NOW - 199 * DAY
+
+
+@pytest.mark.parametrize(("days", "counts"), [(10, True), (179, True), (181, False)])
+def test_what_was_never_read_counts_from_its_send(days: int, counts: bool) -> None:  # noqa: FBT001
+    through = checked_through([sent(days)], {}, NOW, POLICY)
+    assert through == (NOW - days * DAY if counts else NOW)
+
+
+@given(instants, instants)
+@PROPERTY
+def test_gap_and_headroom_agree(through: float, now: float) -> None:
+    gap = archive_gap(through, now)
+    days = headroom_days(through, now)
+    assume(abs(days) > 1e-6)
+    assert (gap is not None) is (days < 0)
+    if gap:
+        assert gap[1] - gap[0] == pytest.approx(-days * DAY, abs=1)
+
+
+# State
+
+
+def test_state_comes_back_from_json() -> None:
+    entry: dict[str, Any] = {}
+    state = StreamState(NAME, entry)
+    state.set_mark(7, settled(1))
+    state.set_mark(8, settled(1))
+    state.set_mark(8, None)
+    state.set_mark(9, None)
+    state.set_history((1_790_000_000_123, 4))
+    state.set_swept(20_000)
+    state.set_digests("QUJD")
+    state.set_checked_through(NOW)
+    state.promote("date_added", 5)
+    assert not state.acknowledge((NOW - DAY, NOW))
+    again = StreamState(NAME, json.loads(json.dumps(entry)))
+    assert again.marks == state.marks
+    assert list(again.marks) == [7]
+    assert again.history == state.history == (1_790_000_000_123, 4)
+    assert again.swept == state.swept == 20_000
+    assert again.digests == state.digests == "QUJD"
+    assert again.checked_through == state.checked_through == NOW
+    assert again.gaps == state.gaps == [(NOW - DAY, NOW)]
+    assert entry["replication_key"] == "date_added"
+    assert entry["replication_key_value"] == 5
+
+
+@given(marks)
+@PROPERTY
+def test_what_is_stored_is_what_the_next_run_sees(mark: Mark) -> None:
+    entry: dict[str, Any] = {}
+    state = StreamState(NAME, entry)
+    state.set_mark(1, mark)
+    assert StreamState(NAME, entry).marks == state.marks
+
+
+def test_a_state_of_nulls_is_an_empty_one() -> None:
+    keys = ("marks", "history", "swept", "gaps", "backfill", "digests")
+    entry: dict[str, Any] = dict.fromkeys((*keys, "checked_through"))
+    state = StreamState(NAME, entry)
+    assert state.marks == {}
+    assert state.checked_through is None
+    state.set_mark(1, settled())
+    state.acknowledge((0, 1))
+    state.backfill(0, DAY).set_mark(1, settled())
+    again = StreamState(NAME, entry)
+    assert list(again.marks) == list(again.backfill(0, DAY).marks) == [1]
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        ({"marks": []}, ".marks"),
+        ({"marks": {"7": "?"}}, ".marks.7"),
+        ({"marks": {"x": "1...a0"}}, ".marks.x"),
+        ({"marks": {"7": 5}}, ".marks.7"),
+        ({"marks": {"7": None}}, ".marks.7"),
+        ({"marks": {"7": {}}}, ".marks.7"),
+        ({"history": {}}, ".history"),
+        ({"history": [1]}, ".history"),
+        ({"history": ["x", 1]}, ".history"),
+        ({"history": [0, None]}, ".history"),
+        ({"history": [0, float("inf")]}, ".history"),
+        ({"gaps": "x"}, ".gaps"),
+        ({"gaps": [1]}, ".gaps"),
+        ({"gaps": [["2026-01-01"]]}, ".gaps"),
+        ({"gaps": [["2026-01-01", 5]]}, ".gaps"),
+        ({"gaps": [["2026-01-01", "x"]]}, ".gaps"),
+        ({"checked_through": "x"}, ".checked_through"),
+        ({"checked_through": 5}, ".checked_through"),
+        ({"swept": "x"}, ".swept"),
+        ({"swept": True}, ".swept"),
+        ({"swept": 1.5}, ".swept"),
+        ({"backfill": []}, ".backfill"),
+        ({"digests": 5}, ".digests"),
+        ({"digests": "é"}, ".digests"),
+        ({"digests": "A"}, ".digests"),
+    ],
+    ids=json.dumps,
+)
+def test_a_damaged_entry_is_named(entry: dict[str, Any], key: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        StreamState(NAME, entry)
+    assert f"damaged at bookmarks.{NAME}{key}" in str(caught.value)
+
+
+def test_damage_in_a_backfill_is_named_by_its_place() -> None:
+    interval = [iso(0), iso(DAY)]
+    entry = {"backfill": {"interval": interval, "marks": {"7": "?"}}}
+    with pytest.raises(InvalidInput) as caught:
+        StreamState(NAME, entry).backfill(0, DAY)
+    assert f"bookmarks.{NAME}.backfill.marks.7" in str(caught.value)
+
+
+@given(st.lists(st.none() | st.integers(-5, 5), max_size=8))
+@PROPERTY
+def test_the_bookmark_never_goes_back(values: list[int | None]) -> None:
+    entry: dict[str, Any] = {}
+    seen = []
+    for value in values:
+        StreamState(NAME, entry).promote("date_added", value)
+        seen += [] if value is None else [value]
+        assert entry.get("replication_key_value") == max(seen, default=None)
+        assert entry["replication_key"] == "date_added"
+
+
+spans = st.tuples(st.integers(0, 60), st.integers(0, 20)).map(
+    lambda span: (span[0] * 60.0, (span[0] + span[1]) * 60.0)
+)
+
+
+@given(st.lists(spans, max_size=10))
+@PROPERTY
+def test_gaps_are_kept_apart_and_touching_ones_together(
+    gaps: list[tuple[float, float]],
+) -> None:
+    entry: dict[str, Any] = {}
+    for number, gap in enumerate(gaps):
+        state = StreamState(NAME, entry)
+        before = gaps[:number]
+        known = any(gap[0] <= end and gap[1] >= start for start, end in state.gaps)
+        assert state.knows(gap) is known
+        assert state.acknowledge(gap) is known
+        assert state.knows(gap)
+        assert StreamState(NAME, entry).gaps == state.gaps
+        for one, two in pairwise(state.gaps):
+            assert one[0] <= one[1] < two[0] <= two[1]
+        for wanted in (*before, gap):
+            assert any(s <= wanted[0] and wanted[1] <= e for s, e in state.gaps)
+        assert {s for s, _ in state.gaps} <= {s for s, _ in (*before, gap)}
+        assert {e for _, e in state.gaps} <= {e for _, e in (*before, gap)}
+
+
+def test_a_backfill_is_kept_apart() -> None:
+    entry: dict[str, Any] = {}
+    state = StreamState(NAME, entry)
+    state.set_mark(1, settled())
+    live = json.dumps(entry)
+    side = state.backfill(0, DAY)
+    side.set_mark(2, settled())
+    side.set_history((5, 6))
+    assert list(state.marks) == [1]
+    assert state.history is None
+    again = StreamState(NAME, json.loads(json.dumps(entry))).backfill(0, DAY)
+    assert list(again.marks) == [2]
+    assert again.history == (5, 6)
+    entry.pop("backfill")
+    assert json.dumps(entry) == live
+
+
+def test_another_interval_is_another_backfill() -> None:
+    state = fresh()
+    state.backfill(0, DAY).set_mark(2, settled())
+    assert state.backfill(0, 2 * DAY).marks == {}
+    assert state.backfill(0, DAY).marks == {}
+
+
+# The whole state
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"bookmarks": {}},
+        {"bookmarks": {"_tap": {}}},
+        {"bookmarks": {"_tap": {"version": STATE_VERSION}, "encompass_opens": {}}},
+        {"bookmarks": {"encompass_gone": {"marks": {}}}},
+        {"bookmarks": {}, "other": 1},
+    ],
+    ids=json.dumps,
+)
+def test_a_state_of_this_tap_is_taken(state: dict[str, Any]) -> None:
+    validate_state(state, ["encompass_"])
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"bookmarks": None}, "damaged at bookmarks."),
+        ({"bookmarks": []}, "damaged at bookmarks."),
+        ({"bookmarks": {"_tap": 5}}, "damaged at bookmarks._tap."),
+        ({"bookmarks": {"_tap": {"version": "1"}}}, "bookmarks._tap.version"),
+        ({"bookmarks": {"_tap": {"version": True}}}, "bookmarks._tap.version"),
+        ({"bookmarks": {"_tap": {"version": None}}}, "bookmarks._tap.version"),
+        ({"bookmarks": {"_tap": {"version": 2}}}, "newer tap-email-metrics"),
+        ({"bookmarks": {"encompass_opens": []}}, "bookmarks.encompass_opens"),
+        ({"bookmarks": {"encompass_opens": None}}, "bookmarks.encompass_opens"),
+        ({"bookmarks": {"users": {}}}, "bookmarks.users is no stream"),
+        ({"bookmarks": {"encompass": {}}}, "bookmarks.encompass is no stream"),
+    ],
+    ids=json.dumps,
+)
+def test_another_state_is_refused(state: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        validate_state(state, ["encompass_"])
+    assert words in str(caught.value)

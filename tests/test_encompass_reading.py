@@ -1,0 +1,747 @@
+"""Reading one list: against a model list that changes between two requests."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from tap_email_metrics.bookmarks import Mark, Parent, Policy, Visit
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.http import TRIES
+from tap_email_metrics.providers.encompass.client import MAX_RESULTS, Page
+from tap_email_metrics.providers.encompass.reading import (
+    ListReader,
+    Walk,
+    ascending,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from tap_email_metrics.providers.encompass.client import EncompassClient, Row
+
+NOW = 1_790_000_000.0
+POLICY = Policy(window=365.0 * DAY, sweep_days=90)
+PROPERTY = settings(
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to a list between two requests.
+
+    Attributes:
+        removed: places, as parts of the length, whose rows the archive takes.
+        appended: rows that come at the end.
+        prepended: rows that come at the head.
+        inserted: places, as parts of the length, where a row comes.
+    """
+
+    removed: tuple[float, ...] = ()
+    appended: int = 0
+    prepended: int = 0
+    inserted: tuple[float, ...] = ()
+
+
+QUIET = Change()
+places = st.lists(st.floats(0, 1), max_size=3).map(tuple)
+few = st.sampled_from([0, 0, 0, 1, 1, 2, 3])
+appends = st.builds(Change, appended=few)
+prepends = st.builds(Change, prepended=few)
+growth = st.builds(Change, appended=few, prepended=few, inserted=places)
+archive = st.builds(
+    Change, removed=places, appended=few, prepended=few, inserted=places
+)
+
+
+@dataclass
+class Shelf:
+    """The list, and the server that shows pages of it.
+
+    Attributes:
+        ids: of the rows, in the order of the list.
+        changes: one after each request, as far as they go.
+        sizes: rows that the server sends at most, by turns.
+        counted: rows that are gone and still count in the total.
+        bare: it answers with an array, without a total.
+    """
+
+    ids: list[int]
+    changes: list[Change] = field(default_factory=list)
+    sizes: Sequence[int] = (MAX_RESULTS,)
+    counted: int = 0
+    bare: bool = False
+    now: float = NOW
+    requests: int = 0
+    asked: list[tuple[int, int, int]] = field(default_factory=list)
+    added: dict[int, float] = field(default_factory=dict)
+    stayed: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.added = dict.fromkeys(self.ids, self.now - DAY)
+        self.mark()
+
+    def mark(self) -> None:
+        """From now on, note which rows stay."""
+        self.stayed = set(self.ids)
+        self.requests = 0
+
+    def row(self, number: int) -> Row:
+        return {"id": number, "dateAdded": int(self.added[number] * 1000)}
+
+    def fetch(self, start: int, size: int = MAX_RESULTS) -> Page:
+        limit = min(size, self.sizes[self.requests % len(self.sizes)])
+        rows = [self.row(number) for number in self.ids[start : start + limit]]
+        page = Page(
+            rows, None if self.bare else len(self.ids) + self.counted, size=limit
+        )
+        if self.requests < len(self.changes):
+            self.apply(self.changes[self.requests])
+        self.requests += 1
+        assert self.requests < 5000, "it does not end"
+        return page
+
+    def apply(self, change: Change) -> None:
+        self.now += 60
+        gone = {int(part * (len(self.ids) - 1)) for part in change.removed if self.ids}
+        self.ids = [number for n, number in enumerate(self.ids) if n not in gone]
+        self.stayed &= set(self.ids)
+        for _ in range(change.prepended):
+            self.ids.insert(0, self.new())
+        for part in change.inserted:
+            self.ids.insert(int(part * len(self.ids)), self.new())
+        self.ids += [self.new() for _ in range(change.appended)]
+
+    def new(self) -> int:
+        """An id that was never there, above all others."""
+        number = max(self.added, default=0) + 1
+        self.added[number] = self.now
+        return number
+
+    def page(
+        self,
+        template: str,
+        ids: Sequence[int],
+        start: int,
+        *,
+        size: int = MAX_RESULTS,
+        tries: int = TRIES,
+    ) -> Page:
+        assert (template, ids) == ("/v2/messages/{}/opens", (7,))
+        self.asked.append((start, size, tries))
+        return self.fetch(start, size)
+
+
+@st.composite
+def shelves(
+    draw: st.DrawFn,
+    changes: st.SearchStrategy[Change],
+    *,
+    order: str = "",
+    smallest: int = 1,
+) -> Shelf:
+    """A list of up to 25 rows, in pages of a few."""
+    ids = list(range(1, 1 + draw(st.integers(0, 25))))
+    order = order or draw(st.sampled_from("adn"))
+    if order != "a":
+        ids.reverse()
+    if order == "n":
+        random.Random(draw(st.integers(0, 99))).shuffle(ids)  # noqa: S311
+    sizes = draw(st.lists(st.integers(smallest, 6), min_size=1, max_size=4))
+    return Shelf(ids, draw(st.lists(changes, max_size=8)), sizes)
+
+
+def finish(pages: Generator[list[Row], None, Walk]) -> tuple[list[int], Walk]:
+    """Return the ids that came, and how it ended."""
+    found: list[int] = []
+    while True:
+        try:
+            page = next(pages)
+        except StopIteration as end:
+            return found, end.value
+        assert page
+        found += [cast("int", row["id"]) for row in page]
+
+
+def read_all(
+    fetch: Callable[[int], Page], *, shrinking: bool = False
+) -> tuple[list[int], Walk]:
+    return finish(walk(fetch, bool, shrinking=shrinking))
+
+
+# A walk over a list
+
+
+@given(shelves(st.just(QUIET)), st.booleans())
+@PROPERTY
+def test_a_quiet_list_is_read_whole_in_its_order(
+    shelf: Shelf,
+    shrinking: bool,  # noqa: FBT001
+) -> None:
+    widest, narrowest = max(shelf.sizes), min(shelf.sizes)
+    assume(narrowest * 4 > widest + 4)
+    found, seen = read_all(shelf.fetch, shrinking=shrinking)
+    assert found == shelf.ids == list(seen.ids)
+    assert seen.whole
+    assert seen.rows == seen.passed == len(shelf.ids)
+    assert seen.totals == (len(shelf.ids), len(shelf.ids))
+    if shelf.ids:
+        assert seen.newest == int((NOW - DAY) * 1000)
+
+
+@given(shelves(growth))
+@PROPERTY
+def test_whole_means_all_that_stayed_in_a_growing_list(shelf: Shelf) -> None:
+    found, seen = read_all(shelf.fetch)
+    if seen.whole:
+        assert shelf.stayed <= set(found)
+        assert len(set(found)) == seen.rows
+    assert seen.passed == len(found) == len(seen.ids)
+
+
+@given(shelves(archive, smallest=2))
+@PROPERTY
+def test_whole_means_all_that_stayed_in_a_shrinking_list(shelf: Shelf) -> None:
+    found, seen = read_all(shelf.fetch, shrinking=True)
+    if seen.whole:
+        assert shelf.stayed <= set(found)
+
+
+@given(shelves(archive))
+@example(Shelf([1, 2, 3], [Change(removed=(0.0,), appended=1)], sizes=(1,)))
+@PROPERTY
+def test_whole_means_all_that_stayed_also_in_pages_of_one(shelf: Shelf) -> None:
+    found, seen = read_all(shelf.fetch, shrinking=True)
+    if seen.whole:
+        assert shelf.stayed <= set(found)
+
+
+@given(shelves(appends, order="a", smallest=2))
+@PROPERTY
+def test_appends_while_reading_lose_nothing(shelf: Shelf) -> None:
+    found, _ = read_all(shelf.fetch)
+    assert shelf.stayed <= set(found)
+
+
+pages = st.lists(
+    st.tuples(
+        st.lists(st.none() | st.integers(0, 30), max_size=5),
+        st.none() | st.integers(0, 60),
+        st.integers(1, 5),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(pages, st.booleans())
+@PROPERTY
+def test_any_answers_end(
+    answers: list[tuple[list[int | None], int | None, int]],
+    shrinking: bool,  # noqa: FBT001
+) -> None:
+    """Totals, rows and sizes without sense, over and over."""
+    asked: list[int] = []
+
+    def fetch(start: int) -> Page:
+        ids, total, size = answers[len(asked) % len(answers)]
+        asked.append(start)
+        assert len(asked) < 1000
+        return Page([{"id": number} for number in ids], total, size)
+
+    found, seen = read_all(fetch, shrinking=shrinking)
+    assert len(asked) <= 20 + 4 * 100 + 2
+    assert asked == sorted(set(asked))
+    if seen.whole and seen.totals[1] is not None:
+        assert len(set(seen.ids)) + seen.keyless == seen.totals[1]
+    # Of a bare array what comes again is not emitted again.
+    assert len(found) == seen.passed <= len(seen.ids) + seen.keyless
+    assert set(seen.ids) <= set(found)
+
+
+@given(st.integers(0, 30), st.integers(1, 7))
+@PROPERTY
+def test_a_bare_array_ends_where_nothing_new_comes(rows: int, size: int) -> None:
+    shelf = Shelf(list(range(rows)), sizes=(size,), bare=True)
+    found, seen = read_all(shelf.fetch)
+    assert found == shelf.ids
+    assert seen.whole
+    assert shelf.requests <= rows // size + 2
+
+
+@given(st.integers(0, 30))
+@PROPERTY
+def test_a_bare_array_that_knows_no_pages_is_asked_twice(rows: int) -> None:
+    asked = []
+
+    def fetch(start: int) -> Page:
+        asked.append(start)
+        return Page([{"id": number} for number in range(rows)], None, MAX_RESULTS)
+
+    found, seen = read_all(fetch)
+    assert found == list(range(rows))
+    assert seen.whole
+    assert seen.rows == seen.passed == rows
+    assert len(asked) == (2 if rows else 1)
+
+
+def test_empty_pages_below_the_total_are_no_end() -> None:
+    """Archived rows that still count: the first pages come empty."""
+
+    def fetch(start: int) -> Page:
+        rows: list[Row] = [{"id": n} for n in range(start, start + 10) if n >= 50]
+        rows = rows[: max(0, 60 - start)]
+        return Page(rows, 60, 10)
+
+    for shrinking in (False, True):
+        found, seen = read_all(fetch, shrinking=shrinking)
+        assert found == list(range(50, 60))
+        assert not seen.whole
+        assert not seen.cut
+
+
+def test_pages_that_become_narrow_are_read_to_the_end() -> None:
+    """A list whose far pages time out: the client asks for less and less."""
+    shelf = Shelf(list(range(5000)), sizes=(1000, *[62] * 100))
+    found, seen = read_all(shelf.fetch)
+    assert found == shelf.ids
+    assert seen.whole
+
+
+def test_sparse_pages_before_full_ones_are_read_to_the_end() -> None:
+    """Places are counted before the archive took rows: old pages hold few."""
+    kept = {n for n in range(20_000) if n >= 15_000 or n % 100 == 0}
+
+    def fetch(start: int) -> Page:
+        rows: list[Row] = [{"id": n} for n in range(start, start + 1000) if n in kept]
+        return Page(rows, 20_000, 1000)
+
+    found, seen = read_all(fetch, shrinking=True)
+    assert not seen.cut
+    assert set(found) == kept
+
+
+def test_a_total_that_always_runs_ahead_comes_to_an_end() -> None:
+    asked = []
+
+    def fetch(start: int) -> Page:
+        asked.append(start)
+        assert len(asked) < 5000, "it does not end"
+        rows: list[Row] = [{"id": n} for n in range(start, start + 10)]
+        return Page(rows, start + 20, 10)
+
+    _, seen = read_all(fetch)
+    assert not seen.whole
+
+
+def test_a_shift_is_noticed_where_the_total_stays() -> None:
+    change = Change(removed=(0.0,), appended=1)
+    shelf = Shelf(list(range(1, 13)), [change], sizes=(4,))
+    found, seen = read_all(shelf.fetch, shrinking=True)
+    assert seen.shifted
+    assert not seen.whole
+    assert len(set(found)) == 13
+    shelf = Shelf(list(range(1, 13)), [change], sizes=(4,))
+    found, seen = read_all(shelf.fetch)
+    assert 5 not in found
+
+
+def test_the_overlap_is_emitted_once() -> None:
+    shelf = Shelf(list(range(1, 13)), sizes=(4,))
+    found, seen = read_all(shelf.fetch, shrinking=True)
+    assert found == shelf.ids
+    assert seen.whole
+
+
+def test_keep_decides_what_is_emitted() -> None:
+    shelf = Shelf(list(range(1, 13)), sizes=(4,))
+    found, seen = finish(walk(shelf.fetch, lambda r: r["id"] == 6, shrinking=False))
+    assert found == [6]
+    assert seen.passed == 1
+    assert seen.rows == 12
+
+
+def test_rows_without_an_id_count_and_have_no_order() -> None:
+    rows: list[Row] = [{"id": 1}, {"x": 1}, {"id": "x"}, {"id": 2}, {"id": 2}]
+    found, seen = read_seen(rows, total=4)
+    assert (seen.keyless, seen.rows, seen.order) == (2, 4, "n")
+    assert seen.whole
+    assert len(found) == 5
+
+
+def read_seen(rows: list[Row], total: int) -> tuple[list[Row], Walk]:
+    found: list[Row] = []
+    reading = walk(lambda _: Page(rows, total, 1000), bool, shrinking=False)
+    while True:
+        try:
+            found += next(reading)
+        except StopIteration as end:
+            return found, end.value
+
+
+@given(st.lists(st.integers(1, 9), max_size=6))
+@PROPERTY
+def test_order_of_a_walk(ids: list[int]) -> None:
+    _, seen = read_seen([{"id": number} for number in ids], len(ids))
+    strictly = len(set(ids)) == len(ids) > 1
+    expected = "n"
+    if strictly and ids == sorted(ids):
+        expected = "a"
+    if strictly and ids == sorted(ids, reverse=True):
+        expected = "d"
+    assert seen.order == expected
+
+
+def test_ascending() -> None:
+    assert ascending([])
+    assert ascending([5])
+    assert ascending([1, 2, 9])
+    assert not ascending([1, 1])
+    assert not ascending([2, 1])
+    assert not ascending([1, None])
+
+
+# A reader and its marks
+
+
+def parent(days: float = 5.0) -> Parent:
+    at = NOW - days * DAY
+    return Parent(7, sent=at, newest=at, oldest=at)
+
+
+def reader(shelf: Shelf, lookback: int = 2, *, dated: bool = True) -> ListReader:
+    return ListReader(
+        cast("EncompassClient", shelf),
+        "/v2/messages/{}/opens",
+        POLICY,
+        lookback,
+        lambda: shelf.now,
+        dated=dated,
+    )
+
+
+def read(  # noqa: PLR0913 - facts of one visit
+    shelf: Shelf,
+    mark: Mark | None = None,
+    *,
+    everything: bool | None = None,
+    days: float = 5.0,
+    dated: bool = True,
+    lookback: int = 2,
+) -> tuple[list[int], Mark]:
+    """One visit; return the ids that were emitted, and the mark."""
+    shelf.mark()
+    shelf.asked.clear()
+    everything = mark is None if everything is None else everything
+    visit = Visit(parent(days), mark, everything=everything)
+    reading = reader(shelf, lookback, dated=dated).read(visit)
+    found: list[int] = []
+    while True:
+        try:
+            page = next(reading)
+        except StopIteration as end:
+            return found, end.value
+        found += [cast("int", row["id"]) for row in page]
+
+
+@given(shelves(growth))
+@PROPERTY
+def test_a_settled_first_read_missed_nothing(shelf: Shelf) -> None:
+    found, mark = read(shelf)
+    if mark.settled:
+        assert shelf.stayed <= set(found)
+
+
+@given(shelves(archive, smallest=2), st.sampled_from([0, 0, 3]))
+@settings(PROPERTY, max_examples=250)
+def test_a_settled_read_of_a_shrinking_list_missed_nothing(
+    shelf: Shelf, counted: int
+) -> None:
+    shelf.counted = counted
+    found, mark = read(shelf, days=200)
+    if mark.settled:
+        assert shelf.stayed <= set(found)
+
+
+def test_two_shifted_reads_do_not_make_a_whole_one() -> None:
+    """One row comes at the head, then two of the head go: all totals agree."""
+    one = Change(removed=(1.0,), prepended=1)
+    two = Change(removed=(0.0, 0.1), appended=2)
+    shelf = Shelf(list(range(1, 13)), [one, two, QUIET, one, two], sizes=(4,))
+    found, mark = read(shelf, days=200)
+    if mark.settled:
+        assert shelf.stayed <= set(found)
+
+
+@given(shelves(st.just(QUIET), order="a"), st.lists(growth, min_size=1, max_size=6))
+@settings(PROPERTY, max_examples=100)
+def test_visit_after_visit_nothing_is_missed(
+    shelf: Shelf, changes: list[Change]
+) -> None:
+    """The list grows wherever it likes, between visits and during them."""
+    every, mark = read(shelf)
+    seen = set(every)
+    for change in changes:
+        for _ in range(3):
+            shelf.now += DAY
+            shelf.apply(change)
+        shelf.changes = [change] if change.appended == 1 else []
+        found, mark = read(shelf, mark, everything=False, lookback=0)
+        seen |= set(found)
+        if mark.settled:
+            assert shelf.stayed <= seen
+
+
+@given(
+    shelves(st.just(QUIET), order="a", smallest=2),
+    st.integers(0, 8),
+    st.lists(appends, max_size=4),
+)
+@PROPERTY
+def test_a_probe_emits_all_beyond_the_mark(
+    shelf: Shelf, new: int, during: list[Change]
+) -> None:
+    """The list grows at its end only, also while it is read."""
+    known, mark = read(shelf)
+    assume(mark.order == "a")
+    shelf.apply(Change(appended=new))
+    shelf.changes = during
+    beyond = shelf.ids[len(known) :]
+    now = shelf.now
+    found, after = read(shelf, mark, everything=False)
+    assert set(beyond) <= set(found)
+    assert found == sorted(set(found))
+    assert not set(found) & set(known)
+    assert after.settled
+    assert after.rows == len(known) + len(found)
+    assert after.last_id == (found or known)[-1]
+    assert shelf.asked[0][0] == len(known) - 1
+    assert (after.order, after.checked, after.total) == ("a", now, None)
+    if not new and not any(change.appended for change in during):
+        assert len(shelf.asked) == 1
+        assert after == replace(mark, checked=now)
+
+
+@given(st.integers(2, 25), st.integers(0, 120), st.lists(prepends, max_size=4))
+@PROPERTY
+def test_a_descending_probe_emits_all_before_the_head(
+    rows: int, new: int, during: list[Change]
+) -> None:
+    """The list grows at its head only, also while it is read."""
+    shelf = Shelf(list(range(rows, 0, -1)))
+    known, mark = read(shelf)
+    assert (mark.order, mark.last_id) == ("d", rows)
+    shelf.apply(Change(prepended=new))
+    head = shelf.ids[: len(shelf.ids) - rows]
+    shelf.changes = during
+    found, after = read(shelf, mark, everything=False)
+    if after.settled:
+        assert set(head) <= set(found)
+    quiet = not any(change.prepended for change in during)
+    if quiet:
+        assert found == head
+        assert after.settled
+        assert after.rows == rows + new
+        assert after.last_id == (head or known)[0]
+        assert len(shelf.asked) == (1 if new < 50 else 2)
+        assert shelf.asked[0][:2] == (0, 50)
+
+
+@pytest.mark.parametrize("order", ["a", "d"])
+@given(
+    st.sets(st.integers(1, 60), min_size=2, max_size=12),
+    st.lists(st.integers(1, 60), max_size=14),
+    st.integers(0, 14),
+)
+@PROPERTY
+def test_an_accepted_probe_of_any_list_adds_up(
+    order: str, known: set[int], now: list[int], total: int
+) -> None:
+    """Whatever the list shows now; a probe is believed only where all agrees."""
+    first = sorted(known, reverse=order == "d")
+    _, mark = read(Shelf(first))
+    assert mark.order == order
+    shelf = Shelf(now)
+    shelf.counted = total - len(now)
+    assume(total >= 0)
+    found, after = read(shelf, mark, everything=False)
+    probed = len(shelf.asked) == 1 and shelf.asked[0][:2] != (0, MAX_RESULTS)
+    if probed:
+        assert after.rows == total == len(known) + len(found)
+        if order == "a":
+            assert now[len(known) - 1 :] == [first[-1], *found]
+        else:
+            assert now[: len(found) + 1] == [*found, first[0]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"order": "n"},
+        {"unsettled": True},
+        {"failures": 1, "tried": NOW},
+        {"total": 9},
+        {"rows": 0, "last_id": None},
+        {"checked": None},
+    ],
+    ids=str,
+)
+def test_what_is_not_trusted_is_read_whole(change: dict[str, object]) -> None:
+    shelf = Shelf(list(range(1, 13)))
+    _, mark = read(shelf)
+    assert mark.order == "a"
+    read(shelf, replace(mark, **change), everything=False)  # type: ignore[arg-type]
+    assert shelf.asked[0][0] == 0
+
+
+@pytest.mark.parametrize(("days", "start"), [(174, 11), (176, 0)])
+def test_a_list_that_may_lose_rows_is_never_probed(days: float, start: int) -> None:
+    shelf = Shelf(list(range(1, 13)))
+    _, mark = read(shelf, days=days)
+    read(shelf, mark, everything=False, days=days)
+    assert shelf.asked[0][0] == start
+
+
+def test_a_verification_is_no_probe_and_emits_all() -> None:
+    shelf = Shelf(list(range(1, 13)))
+    _, mark = read(shelf, days=40)
+    assert mark.verified == 2
+    found, mark = read(shelf, replace(mark, verified=0), everything=True, days=40)
+    assert found == shelf.ids
+    assert mark.verified == 2
+
+
+def test_a_visit_that_emits_less_verifies_nothing() -> None:
+    shelf = Shelf([3, 1, 2])
+    _, mark = read(shelf, days=2)
+    assert mark.verified == 0
+    shelf.now += 9 * DAY
+    _, mark = read(shelf, mark, everything=False)
+    assert mark.verified == 0
+
+
+def test_a_list_that_failed_gets_one_try_a_page() -> None:
+    shelf = Shelf(list(range(1, 4)))
+    _, mark = read(shelf)
+    assert {tries for _, _, tries in shelf.asked} == {TRIES}
+    read(shelf, mark.failed(NOW), everything=False)
+    assert {tries for _, _, tries in shelf.asked} == {1}
+
+
+def test_a_whole_read_emits_what_is_later_than_the_look_back() -> None:
+    shelf = Shelf([5, 9, 7, 8])
+    _, mark = read(shelf)
+    checked = mark.checked or 0
+    days = {5: -3.0, 9: -1.0, 7: 1.0, 8: -2.0}
+    shelf.added = {number: checked + n * DAY for number, n in days.items()}
+    shelf.now += 2 * DAY
+    found, _ = read(shelf, mark, everything=False)
+    assert found == [9, 7]
+    found, _ = read(shelf, mark, everything=False, dated=False)
+    assert found == shelf.ids
+
+
+@pytest.mark.parametrize("days", [5, 1], ids=["alone", "beside the look-back"])
+def test_rows_that_came_with_an_old_date_are_found_by_their_number(days: int) -> None:
+    """Rows of the look-back are emitted again: they do not explain the growth."""
+    shelf = Shelf([5, 9, 7, 8])
+    shelf.added = dict.fromkeys(shelf.ids, NOW - days * DAY)
+    _, mark = read(shelf)
+    shelf.ids.insert(2, 4)
+    shelf.added[4] = NOW - 50 * DAY
+    shelf.now += 9 * DAY
+    found, after = read(shelf, mark, everything=False)
+    assert 4 in found
+    assert after.settled
+    assert after.rows == 5
+
+
+def test_two_reads_alike_leave_the_rest_to_the_archive() -> None:
+    shelf = Shelf(list(range(1, 13)), counted=5)
+    found, mark = read(shelf, days=200)
+    assert set(found) == set(shelf.ids)
+    assert (mark.rows, mark.total, mark.settled) == (12, 17, True)
+
+
+def test_a_young_list_that_does_not_add_up_is_unsettled() -> None:
+    shelf = Shelf(list(range(1, 13)), counted=5)
+    found, mark = read(shelf, days=100)
+    assert set(found) == set(shelf.ids)
+    assert not mark.settled
+    assert mark.unsettled
+    assert mark.checked is None
+
+
+def test_an_unsettled_read_keeps_what_was_known() -> None:
+    shelf = Shelf([5, 9, 7, 8])
+    _, mark = read(shelf)
+    shelf.counted = 2
+    shelf.now += DAY
+    _, after = read(shelf, mark.failed(NOW), everything=False)
+    assert after == replace(mark, unsettled=True, newest=after.newest)
+    shelf.counted = 0
+    _, last = read(shelf, after, everything=False)
+    assert last.settled
+    assert last.checked == shelf.now
+
+
+def test_an_order_that_changes_from_request_to_request_may_add_up() -> None:
+    """Two reads under one total that saw every row between them."""
+    orders = [[1, 2, 3, 4], [1, 2, 1, 3], [4, 3, 2, 1], [2, 1, 3, 4]]
+    asked: list[int] = []
+
+    def fetch(start: int) -> Page:
+        ids = orders[len(asked)]
+        asked.append(start)
+        return Page([{"id": number} for number in ids[start : start + 2]], 4, 2)
+
+    one, two = read_all(fetch)[1], read_all(fetch)[1]
+    assert not one.whole
+    assert two.completes(one)
+    assert one.completes(two)
+    assert not one.completes(one)
+
+
+def test_same_as() -> None:
+    one = Walk(totals=(5, 5))
+    one.ids.extend([1, 2, 3])
+    two = Walk(totals=(4, 5))
+    two.ids.extend([3, 2, 1, 1])
+    assert one.same_as(two)
+    assert not one.same_as(replace(two, cut=True))
+    assert not replace(one, cut=True).same_as(two)
+    assert not one.same_as(replace(two, totals=(5, 4)))
+    assert not one.same_as(replace(two, keyless=1))
+    two.ids.append(4)
+    assert not one.same_as(two)
+
+
+def test_the_newest_row_is_never_in_the_future() -> None:
+    shelf = Shelf([1, 2])
+    shelf.added[2] = NOW + 99 * DAY
+    _, mark = read(shelf)
+    assert mark.newest == NOW
+    shelf.ids.append(3)
+    shelf.added[3] = NOW + 99 * DAY
+    shelf.now += 5
+    _, mark = read(shelf, mark, everything=False)
+    assert mark.newest == NOW + 5
+
+
+def test_rows_with_an_unreadable_date_are_always_emitted() -> None:
+    class Undated(Shelf):
+        def row(self, number: int) -> Row:
+            return {"id": number, "dateAdded": "yesterday"}
+
+    shelf = Undated([5, 9, 7])
+    _, mark = read(shelf)
+    assert mark.newest is None
+    found, _ = read(shelf, mark, everything=False)
+    assert found == shelf.ids

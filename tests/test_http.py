@@ -1,0 +1,564 @@
+"""The client: what a response means, retries, and what messages may say."""
+
+from __future__ import annotations
+
+import io
+import logging
+import socket
+import threading
+import time
+from email.message import Message
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import urllib3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from simulator.clock import SimClock
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Fatal,
+    Gone,
+    Retriable,
+    Skippable,
+    TapError,
+    Terminated,
+    TimedOut,
+)
+from tap_email_metrics.http import (
+    MAX_WAIT,
+    TIMEOUT,
+    TRIES,
+    Client,
+    Unreachable,
+    http_date,
+    new_session,
+    request_id,
+    retry_after,
+    send,
+    wait_times,
+)
+from tap_email_metrics.limits import Limits
+from tap_email_metrics.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
+URL = "https://api.example.edu"
+TEMPLATE = "/v2/messages/{}/opens"
+PROPERTY = settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+def respond(
+    request: requests.PreparedRequest,
+    status: int,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"{}",
+) -> requests.Response:
+    """Return a response as the network gives it, with what cookies are taken from."""
+    message = Message()
+    for name, value in (headers or {}).items():
+        message[name] = value
+
+    class Original:
+        msg = message
+
+        def isclosed(self) -> bool:
+            return True
+
+    raw = urllib3.HTTPResponse(
+        body=io.BytesIO(b"" if status in {204, 304} else body),
+        status=status,
+        headers=headers or {},
+        preload_content=False,
+        original_response=Original(),  # type: ignore[arg-type]
+    )
+    return HTTPAdapter().build_response(request, raw)
+
+
+class Network(BaseAdapter):
+    """Gives the answers in turn, the last one for ever; notes what was asked."""
+
+    def __init__(self, *answers: Any, body: bytes = b"{}") -> None:
+        super().__init__()
+        self.answers = list(answers)
+        self.body = body
+        self.sent: list[requests.PreparedRequest] = []
+        self.options: list[dict[str, Any]] = []
+
+    def send(
+        self, request: requests.PreparedRequest, *_: Any, **options: Any
+    ) -> requests.Response:
+        self.options.append(options)
+        self.sent.append(request)
+        answer = self.answers[min(len(self.sent), len(self.answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        status, headers = answer if isinstance(answer, tuple) else (answer, {})
+        return respond(request, status, headers, self.body)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Tokens:
+    """Gives token after token, a new one when asked to renew."""
+
+    def __init__(self) -> None:
+        self.number = 1
+        self.refused: list[Mapping[str, str]] = []
+
+    def headers(self, _client: Client) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer token-{self.number}"}
+
+    def renew(self, refused: Mapping[str, str]) -> None:
+        self.refused.append(refused)
+        self.number += 1
+
+
+class Rig:
+    """A client with all around it."""
+
+    def __init__(self, *answers: Any, body: bytes = b"{}") -> None:
+        self.clock = SimClock(NOW)
+        self.run = Run(self.clock, logging.getLogger("tap-email-metrics"))
+        self.network = Network(*answers, body=body)
+        self.tokens = Tokens()
+        self.limits = Limits(
+            clock=self.clock,
+            stop=self.run.stop,
+            requests_per_second=None,
+            max_concurrency=4,
+        )
+        self.client = Client(
+            URL, self.tokens, self.limits, self.run, new_session(self.network)
+        )
+
+    def get(self, **options: Any) -> bytes:
+        return self.client.get(TEMPLATE, (7,), {"startAt": 0}, parse=bytes, **options)
+
+
+# What a response means
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "sent"),
+    [
+        *[(status, Skippable, 1) for status in (201, 204, 400, 402, 405, 409, 422)],
+        *[(status, Fatal, 1) for status in (300, 301, 302, 304, 307, 308)],
+        (401, AuthenticationFailed, 2),
+        (403, Skippable, 2),
+        *[(status, Gone, 1) for status in (404, 410)],
+        *[(s, Skippable, TRIES) for s in (408, 429, 500, 501, 502, 503, 504, 599)],
+    ],
+)
+def test_status_and_error(status: int, error: type[TapError], sent: int) -> None:
+    rig = Rig(status)
+    with pytest.raises(TapError) as caught:
+        rig.get()
+    assert type(caught.value) is error
+    assert len(rig.network.sent) == sent == rig.limits.sent
+    assert f"GET {TEMPLATE} answered {status}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((408, TimedOut), (504, TimedOut), (429, Retriable), (500, Retriable)),
+        *((502, Retriable), (503, Retriable), (511, Retriable)),
+    ],
+)
+def test_what_is_tried_again(status: int, kind: type[Retriable]) -> None:
+    rig = Rig(status, 200)
+    seen: list[Retriable] = []
+    assert rig.get(before_retry=seen.append) == b"{}"
+    assert [type(error) for error in seen] == [kind]
+
+
+def test_ok_is_ok() -> None:
+    rig = Rig(200, body=b"[1]")
+    assert rig.get() == b"[1]"
+    [request] = rig.network.sent
+    assert request.url == f"{URL}/v2/messages/7/opens?startAt=0"
+    assert request.headers["Authorization"] == "Bearer token-1"
+    assert rig.network.options[0]["timeout"] == TIMEOUT
+    assert TIMEOUT[1] > 30
+
+
+def test_ids_are_quoted_and_the_base_has_one_slash() -> None:
+    rig = Rig(200)
+    client = Client(f"{URL}//", rig.tokens, rig.limits, rig.run, rig.client._session)  # noqa: SLF001
+    client.get("/x/{}/{}", ("a/b?c", "é"), parse=bytes)
+    assert rig.network.sent[0].url == f"{URL}/x/a%2Fb%3Fc/%C3%A9"
+
+
+def test_a_body_that_cannot_be_parsed_is_fetched_again() -> None:
+    rig = Rig(200)
+
+    def parse(_: bytes) -> None:
+        if len(rig.network.sent) < 3:
+            raise Retriable("no JSON")
+
+    rig.client.get(TEMPLATE, (7,), parse=parse)
+    assert len(rig.network.sent) == 3
+
+
+def test_a_redirect_is_refused() -> None:
+    rig = Rig((302, {"Location": "https://elsewhere.example.org/"}))
+    with pytest.raises(Fatal, match="redirects are not followed"):
+        rig.get()
+    assert len(rig.network.sent) == 1
+
+
+# Authentication
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_authentication_once_more(status: int) -> None:
+    rig = Rig(status, 200)
+    assert rig.get() == b"{}"
+    sent = [request.headers["Authorization"] for request in rig.network.sent]
+    assert sent == ["Bearer token-1", "Bearer token-2"]
+    assert rig.tokens.refused == [{"Authorization": "Bearer token-1"}]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_authentication_never_twice(status: int) -> None:
+    rig = Rig(status)
+    with pytest.raises((Skippable, AuthenticationFailed)):
+        rig.get()
+    assert len(rig.tokens.refused) == 1
+
+
+# Connections
+
+
+def refused() -> Exception:
+    pool = urllib3.HTTPSConnectionPool("api.example.edu")
+    connection = urllib3.connection.HTTPSConnection("api.example.edu")
+    reason = urllib3.exceptions.NewConnectionError(connection, "refused ?startAt=9")
+    error = urllib3.exceptions.MaxRetryError(pool, "/v2?startAt=9", reason)
+    return requests.exceptions.ConnectionError(error)
+
+
+def unresolved() -> Exception:
+    pool = urllib3.HTTPSConnectionPool("api.example.edu")
+    connection = urllib3.connection.HTTPSConnection("api.example.edu")
+    reason = urllib3.exceptions.NameResolutionError(
+        "api.example.edu", connection, socket.gaierror(-2, "unknown")
+    )
+    error = urllib3.exceptions.MaxRetryError(pool, "/v2?startAt=9", reason)
+    return requests.exceptions.ConnectionError(error)
+
+
+def untrusted() -> Exception:
+    import ssl  # noqa: PLC0415 - for this case alone
+
+    pool = urllib3.HTTPSConnectionPool("api.example.edu")
+    inner = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    reason = urllib3.exceptions.SSLError(inner)
+    error = urllib3.exceptions.MaxRetryError(pool, "/v2?startAt=9", reason)
+    return requests.exceptions.SSLError(error)
+
+
+def cut() -> Exception:
+    inner = ConnectionResetError(104, "Connection reset by peer")
+    reason = urllib3.exceptions.ProtocolError("Connection aborted.", inner)
+    return requests.exceptions.ConnectionError(reason)
+
+
+@pytest.mark.parametrize("make", [refused, unresolved, untrusted])
+def test_a_host_that_cannot_be_reached_is_fatal(make: Callable[[], Exception]) -> None:
+    rig = Rig(make())
+    seen: list[Retriable] = []
+    with pytest.raises(Fatal, match=r"api\.example\.edu") as caught:
+        rig.get(before_retry=seen.append)
+    assert {type(error) for error in seen} == {Unreachable}
+    assert len(rig.network.sent) == TRIES
+    assert f"({TRIES} tries)" in str(caught.value)
+    assert "startAt" not in str(caught.value)
+
+
+def test_a_slow_connection_is_no_connection() -> None:
+    rig = Rig(requests.exceptions.ConnectTimeout("startAt"))
+    with pytest.raises(Fatal, match="cannot connect"):
+        rig.get()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (requests.exceptions.ReadTimeout("x?startAt=1"), TimedOut),
+        (cut(), Retriable),
+        (requests.exceptions.ChunkedEncodingError("x?startAt=1"), Retriable),
+        (requests.exceptions.ContentDecodingError("x?startAt=1"), Retriable),
+        (requests.exceptions.ConnectionError("x?startAt=1"), Retriable),
+    ],
+    ids=repr,
+)
+def test_other_trouble_is_for_this_path_only(
+    error: Exception, kind: type[Retriable]
+) -> None:
+    rig = Rig(error)
+    seen: list[Retriable] = []
+    with pytest.raises(Skippable) as caught:
+        rig.get(before_retry=seen.append)
+    assert {type(error) for error in seen} == {kind}
+    assert len(rig.network.sent) == TRIES
+    assert "startAt" not in str(caught.value)
+
+
+def test_a_body_that_stalls_is_a_time_out() -> None:
+    """`requests` says ConnectionError where the answer began and then nothing came."""
+    pool = urllib3.HTTPSConnectionPool("api.example.edu")
+    reason = urllib3.exceptions.ReadTimeoutError(pool, "/v2", "Read timed out.")
+    rig = Rig(requests.exceptions.ConnectionError(reason), 200)
+    seen: list[Retriable] = []
+    rig.get(before_retry=seen.append)
+    assert [type(error) for error in seen] == [TimedOut]
+
+
+def test_a_port_where_nobody_listens() -> None:
+    """The exceptions above, as a real connection raises them."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v2/messages/7"
+        with pytest.raises(Unreachable) as caught:
+            send(new_session(None), "GET", url, "GET /v2/messages/{}", {"startAt": 9})
+    assert str(caught.value) == (
+        "GET /v2/messages/{}: the connection to 127.0.0.1 failed (NewConnectionError)"
+    )
+
+
+# Waiting
+
+
+@given(st.integers(1, 20))
+@PROPERTY
+def test_full_jitter(attempt: int) -> None:
+    waits = [wait_times(Retriable("x"), attempt) for _ in range(20)]
+    assert all(0 <= seconds <= min(2**attempt, MAX_WAIT) for seconds in waits)
+    assert len(set(waits)) > 1
+
+
+@given(st.floats(0, 1e9), st.integers(1, 20))
+@PROPERTY
+def test_what_the_server_asks_is_honoured_up_to_five_minutes(
+    seconds: float, attempt: int
+) -> None:
+    assert wait_times(Retriable("x", seconds), attempt) == min(seconds, 300)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(("7", 7.0), (" 7 ", 7.0), ("0", 0.0), ("", None), ("soon", None)),
+        *(("-5", None), ("1.5", None)),
+        ("Mon, 21 Sep 2026 14:14:20 GMT", 60.0),
+        ("Mon, 21 Sep 2026 14:12:20 GMT", 0.0),
+        ("Mon, 21 Sep 2026 14:14:20 +0000", 60.0),
+        ("Mon, 21 Sep 2026 16:14:20 +0200", 60.0),
+    ],
+)
+def test_retry_after(text: str, seconds: float | None) -> None:
+    response = requests.Response()
+    response.headers["Retry-After"] = text
+    assert retry_after(response, NOW) == seconds
+    assert retry_after(requests.Response(), NOW) is None
+
+
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_east")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mon, 21 Sep 2026 14:13:20 GMT",
+        "Monday, 21-Sep-26 14:13:20 GMT",
+        "Mon Sep 21 14:13:20 2026",
+        "Mon, 21 Sep 2026 14:13:20 -0000",
+        "Mon, 21 Sep 2026 14:13:20",
+    ],
+)
+def test_an_http_date_is_in_utc_wherever_the_machine_is(text: str) -> None:
+    assert http_date(text) == NOW
+
+
+@given(st.text(st.characters(max_codepoint=255)) | st.text("MonSep:, 0123456789+-GT"))
+@PROPERTY
+def test_any_header_is_a_date_or_none(text: str) -> None:
+    assert http_date(text) is None or isinstance(http_date(text), float)
+    assert http_date(None) is None
+
+
+@pytest.mark.parametrize("asked", [7, 100, 4000])
+def test_the_wait_is_as_long_as_asked_and_holds_all(asked: int) -> None:
+    rig = Rig((429, {"Retry-After": str(asked)}), 200)
+    rig.get()
+    waited = rig.clock.now() - NOW
+    assert waited == pytest.approx(min(asked, 300), abs=0.01)
+    assert rig.limits.concurrency < 4
+
+
+def test_a_wait_ends_with_the_run() -> None:
+    rig = Rig((429, {"Retry-After": "200"}), 200)
+
+    class Impatient(SimClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.now() >= NOW + 5:
+                rig.run.stop.set()
+
+    rig.clock = rig.client._clock = Impatient(NOW)  # noqa: SLF001
+    with pytest.raises(Terminated):
+        rig.get()
+    assert rig.clock.now() <= NOW + 6
+
+
+def test_the_params_may_change_before_the_next_try() -> None:
+    rig = Rig(504, 504, 200)
+    params: dict[str, int | str] = {"maxResults": 1000}
+
+    def halve(_: Retriable) -> None:
+        params["maxResults"] = int(params["maxResults"]) // 2
+
+    rig.client.get("/v2/messages", (), params, parse=bytes, before_retry=halve)
+    asked = [str(request.url).rpartition("=")[2] for request in rig.network.sent]
+    assert asked == ["1000", "500", "250"]
+
+
+def test_one_try_is_one_try() -> None:
+    rig = Rig(500)
+    with pytest.raises(Skippable, match=r"\(1 tries\)"):
+        rig.get(tries=1)
+    assert len(rig.network.sent) == 1
+    assert rig.clock.now() == NOW
+
+
+def test_success_speeds_up_again() -> None:
+    rig = Rig(500, 200)
+    rig.get()
+    before = rig.limits.concurrency
+    for _ in range(10):
+        rig.get()
+    assert rig.limits.concurrency > before
+
+
+# Sessions
+
+
+def test_no_cookies() -> None:
+    cookie = {"Set-Cookie": "id=secret; Path=/"}
+    careless = requests.Session()
+    careless.mount("https://", Network((200, cookie)))
+    careless.get(URL, timeout=9)
+    assert careless.cookies
+    rig = Rig((200, cookie))
+    rig.get()
+    rig.get()
+    assert "Cookie" not in rig.network.sent[1].headers
+
+
+def test_no_netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / ".netrc"
+    file.write_text("machine api.example.edu login someone password else\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    careless, network = requests.Session(), Network(200)
+    careless.mount("https://", network)
+    careless.get(URL, timeout=9)
+    assert network.sent[0].headers["Authorization"].startswith("Basic ")
+    rig = Rig(200)
+    rig.get()
+    assert rig.network.sent[0].headers["Authorization"] == "Bearer token-1"
+    session = new_session(rig.network)
+    send(session, "POST", URL, "POST /", data={"a": "b"})
+    assert "Authorization" not in rig.network.sent[1].headers
+
+
+def test_threads_share_a_client() -> None:
+    rig = Rig(200)
+    threads = [threading.Thread(target=rig.get) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert rig.limits.sent == len(rig.network.sent) == 8
+
+
+# What messages say
+
+
+CANARIES = ("canary-path", "canary-query", "canary-body", "canary-token", "canary-head")
+
+
+class Canaries(Tokens):
+    def headers(self, _client: Client) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer canary-token-{self.number}"}
+
+
+bad_statuses = st.integers(201, 599).filter(lambda status: status != 200)
+named = (
+    *("ReadTimeout", "ConnectTimeout", "ChunkedEncodingError", "ConnectionError"),
+    *("InvalidURL", "InvalidHeader", "TooManyRedirects", "ProxyError"),
+)
+troubles = st.sampled_from([refused, unresolved, untrusted, cut]) | st.sampled_from(
+    named
+).map(
+    lambda name: lambda: getattr(requests.exceptions, name)("canary-path?canary-query")
+)
+
+
+@given(bad_statuses | troubles, st.sampled_from(["x-amzn-requestid", "X-Request-Id"]))
+@PROPERTY
+def test_messages_hold_template_status_and_request_id_only(
+    caplog: pytest.LogCaptureFixture, trouble: Any, name: str
+) -> None:
+    headers = {name: "id-of-request", "X-Other": "canary-head"}
+    answer = (trouble, headers) if isinstance(trouble, int) else trouble()
+    rig = Rig(answer, body=b'{"message": "canary-body"}')
+    rig.client._authenticator = Canaries()  # noqa: SLF001
+    caplog.clear()
+    caplog.set_level(logging.DEBUG, "tap-email-metrics")
+    with pytest.raises(TapError) as caught:
+        rig.client.get(TEMPLATE, ("canary-path",), {"q": "canary-query"}, parse=bytes)
+    error: BaseException | None = caught.value
+    said = [record.getMessage() for record in caplog.records]
+    while isinstance(error, TapError):
+        said.append(str(error))
+        error = error.__cause__
+    for line in said:
+        assert f"GET {TEMPLATE}" in line
+        assert not any(canary in line for canary in CANARIES)
+        if isinstance(trouble, int):
+            assert str(trouble) in line
+            assert "(request 'id-of-request')" in line
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=200))
+@PROPERTY
+def test_a_request_id_is_short_and_one_line(text: str) -> None:
+    response = requests.Response()
+    response.headers["x-request-id"] = text
+    line = request_id(response)
+    assert line.isascii()
+    assert "\n" not in line
+    assert len(line) <= 64 * 4 + 13
+    assert bool(line) is bool(text)

@@ -1,0 +1,372 @@
+"""Settings: names, defaults, what goes together, and what errors may say."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers.encompass.settings import SCHEMA, EncompassSettings
+from tap_email_metrics.settings import (
+    CommonSettings,
+    config_schema,
+    errors,
+    without_empty,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
+DAY = 86_400.0
+PROPERTY = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+
+# Frozen: users have these in their files.
+COMMON: dict[str, object] = {
+    "start_date": None,
+    "end_date": None,
+    "backfill": False,
+    "max_run_minutes": 0,
+    "max_lag_days": 0,
+}
+PII: dict[str, object] = {"mode": "plain", "pepper": None}
+ENCOMPASS: dict[str, object] = {
+    "site_url": None,
+    "client_id": None,
+    "client_secret": None,
+    "region": "us",
+    "api_url": None,
+    "account": None,
+    "activity_window_days": 365,
+    "sweep_days": 90,
+    "lookback_days": 2,
+    "revisit": "decaying",
+    "on_archive_gap": "warn",
+    "max_concurrency": 4,
+    "requests_per_second": 10,
+    "daily_requests": None,
+    "daily_reserve": 0,
+}
+SECRETS = {"pepper", "client_secret"}
+CREDENTIALS = {
+    "site_url": "https://site.example.edu",
+    "client_id": "1234",
+    "client_secret": "secret",
+}
+
+
+def defaults(schema: Mapping[str, Any]) -> dict[str, object]:
+    return {name: part.get("default") for name, part in schema["properties"].items()}
+
+
+def objects(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    if "properties" in schema:
+        yield schema
+        for part in schema["properties"].values():
+            yield from objects(part)
+
+
+def parse(**section: object) -> EncompassSettings:
+    parsed = EncompassSettings.parse({**CREDENTIALS, **section})
+    assert parsed is not None
+    return parsed
+
+
+def common(now: float = NOW, **config: object) -> CommonSettings:
+    return CommonSettings.parse(config, now)
+
+
+# Names and defaults
+
+
+def test_names_and_defaults_are_frozen() -> None:
+    schema = config_schema()
+    sections = {"pii", *(provider.name for provider in PROVIDERS)}
+    found = defaults(schema)
+    assert {k: v for k, v in found.items() if k not in sections} == COMMON
+    assert set(found) == set(COMMON) | sections
+    assert defaults(schema["properties"]["pii"]) == PII
+    assert defaults(schema["properties"]["encompass"]) == ENCOMPASS
+
+
+def test_every_object_is_closed_and_every_setting_explained() -> None:
+    found = list(objects(config_schema()))
+    assert len(found) == 2 + len(PROVIDERS)
+    for schema in found:
+        assert schema["additionalProperties"] is False
+        for name, part in schema["properties"].items():
+            assert part["title"], name
+            assert part["description"].endswith("."), name
+            assert bool(part.get("secret")) is (name in SECRETS), name
+            # A section, or what has no default, may be left out.
+            assert "required" not in schema
+
+
+def test_schema_is_valid_and_new_each_time() -> None:
+    Draft202012Validator.check_schema(config_schema())
+    config_schema()["properties"].clear()
+    assert config_schema()["properties"]
+
+
+def test_fields_are_those_of_the_schema() -> None:
+    fields = [field.name for field in dataclasses.fields(EncompassSettings)]
+    assert fields == list(SCHEMA["properties"]) == list(ENCOMPASS)
+    wanted = {"start", "end", *(name for name in COMMON if "date" not in name)}
+    wanted |= {f"pii_{name}" for name in PII}
+    assert {field.name for field in dataclasses.fields(CommonSettings)} == wanted
+
+
+def test_defaults_are_parsed() -> None:
+    parsed = dataclasses.asdict(parse())
+    assert parsed == {
+        **ENCOMPASS,
+        **CREDENTIALS,
+        "api_url": "https://emapi.imodules.com",
+        "account": "1234",
+    }
+    assert dataclasses.asdict(common()) == {
+        "start": None,
+        "end": None,
+        "backfill": False,
+        "max_run_minutes": 0.0,
+        "max_lag_days": 0.0,
+        "pii_mode": "plain",
+        "pii_pepper": None,
+    }
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        parse().region = "ca"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        common().backfill = True  # type: ignore[misc]
+
+
+# Encompass
+
+
+def test_a_provider_without_credentials_is_off() -> None:
+    assert EncompassSettings.parse({}) is None
+    assert EncompassSettings.parse({"region": "ca", "sweep_days": 5}) is None
+
+
+@pytest.mark.parametrize("missing", list(CREDENTIALS))
+def test_a_half_filled_provider_names_what_is_missing(missing: str) -> None:
+    section = {key: value for key, value in CREDENTIALS.items() if key != missing}
+    with pytest.raises(InvalidInput, match=rf"^encompass\.{missing} is missing"):
+        EncompassSettings.parse(section)
+
+
+def test_region_and_url() -> None:
+    assert parse(region="ca").api_url == "https://emapi-ca.imodules.com"
+    assert parse(region="ca", api_url="https://x.example/").api_url == (
+        "https://x.example"
+    )
+    assert parse(account="one").account == "one"
+
+
+@pytest.mark.parametrize("name", ["site_url", "api_url"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://localhost:5000", "http://127.0.0.1:1", "http://[::1]:80/"),
+        *("https://site.example.edu/", "HTTPS://Site.example.edu/path/"),
+    ],
+)
+def test_urls_that_will_do(name: str, url: str) -> None:
+    assert getattr(parse(**{name: url}), name) == url.rstrip("/")
+
+
+@pytest.mark.parametrize("name", ["site_url", "api_url"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://canary.example.edu", "http://localhost.canary.org", "canary"),
+        *("ftp://canary", "https://", "https:///canary", "https://canary:port"),
+        *("https://canary:0", "https://canary@x.org", "https://u:canary@x.org"),
+        *("https://x.org/?canary", "https://x.org/#canary", "https://[canary"),
+        *("http://127.0.0.1.canary.org", "file:///canary", "//canary.org"),
+    ],
+)
+def test_urls_that_will_not_do_are_not_quoted(name: str, url: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"^encompass\.{name} ") as caught:
+        parse(**{name: url})
+    assert "canary" not in str(caught.value)
+
+
+def test_the_reserve_leaves_something() -> None:
+    assert parse(daily_requests=10, daily_reserve=9).daily_reserve == 9
+    with pytest.raises(InvalidInput, match=r"encompass\.daily_reserve leaves nothing"):
+        parse(daily_requests=10, daily_reserve=10)
+    assert parse(daily_reserve=10).daily_requests is None
+
+
+# Common settings
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-01-01", 1_767_225_600),
+        ("2026-01-01T00:00:00", 1_767_225_600),
+        ("2026-01-01T00:00:00Z", 1_767_225_600),
+        ("2026-01-01T05:45:00+05:45", 1_767_225_600),
+    ],
+)
+def test_dates_are_utc_unless_they_say_otherwise(text: str, seconds: int) -> None:
+    assert common(start_date=text).start == seconds
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"start_date": "canary"}, "start_date is no date"),
+        ({"start_date": "2026-09-22"}, "start_date is in the future"),
+        ({"start_date": "9999-12-31T23:59:59-12:00"}, "start_date"),
+        ({"backfill": True, "end_date": "canary"}, "end_date is no date"),
+        ({"backfill": True}, "backfill needs"),
+        ({"backfill": True, "start_date": "2026-01-01"}, "backfill needs"),
+        ({"backfill": True, "end_date": "2026-01-01"}, "backfill needs"),
+        ({"end_date": "2026-01-01"}, "for backfills only"),
+        (
+            {"backfill": True, "start_date": "2026-01-01", "end_date": "2026-01-01"},
+            "must be later",
+        ),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        common(**config)
+    assert words in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_backfill() -> None:
+    parsed = common(backfill=True, start_date="2026-01-01", end_date="2026-02-01")
+    assert parsed.backfill
+    assert (parsed.end or 0) - (parsed.start or 0) == 31 * DAY
+
+
+# Validation
+
+
+def test_a_full_config_is_valid() -> None:
+    config = {
+        "start_date": "2026-01-01",
+        "pii": {"mode": "hash", "pepper": "x"},
+        "encompass": {**CREDENTIALS, "requests_per_second": 0.5},
+    }
+    assert errors(config, config_schema()) == []
+    assert errors({}, config_schema()) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        ({"startdate": "x"}, "unknown setting startdate; did you mean start_date?"),
+        (
+            {"encompass": {"site": 1}},
+            "unknown setting encompass.site; did you mean site_url?",
+        ),
+        (
+            {"pii": {"zzz": 1}},
+            "unknown setting pii.zzz; known: ['mode', 'pepper']",
+        ),
+        ({"backfill": "canary"}, "backfill must be of type boolean"),
+        ({"max_lag_days": -1}, "max_lag_days must be at least 0"),
+        ({"pii": {"mode": "canary"}}, "pii.mode must be one of plain, hash, domain"),
+        ({"encompass": "canary"}, "encompass must be of type object"),
+        (
+            {"encompass": {"max_concurrency": 65}},
+            "encompass.max_concurrency must be at most 64",
+        ),
+        (
+            {"encompass": {"requests_per_second": 0}},
+            "encompass.requests_per_second must be above 0",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_said_in_a_line(config: dict[str, Any], line: str) -> None:
+    [found] = errors(config, config_schema())
+    assert found.startswith(line)
+    assert "canary" not in found
+
+
+def settings_of(schema: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (section, name)
+        for section, part in schema["properties"].items()
+        for name in part.get("properties", [""])
+    ]
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from(["canary", "canary-canary"]) | st.just({"canary": "canary"}),
+    lambda inner: st.lists(inner, max_size=2) | st.just({}),
+    max_leaves=3,
+)
+
+
+@given(st.sampled_from(settings_of(config_schema())), json_values)
+@PROPERTY
+def test_no_value_is_ever_quoted(place: tuple[str, str], value: Any) -> None:
+    section, name = place
+    config = {section: {name: value} if name else value}
+    for line in errors(config, config_schema()):
+        assert "canary" not in line.replace(f"unknown setting {section}.canary", "")
+
+
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_a_truth_value_is_no_number(kind: str) -> None:
+    for name, part in SCHEMA["properties"].items():
+        if kind in part["type"]:
+            [found] = errors({"encompass": {name: True}}, config_schema())
+            assert found == f"encompass.{name} must be of type {kind}"
+
+
+# Empty values
+
+
+def test_empty_values_are_left_out() -> None:
+    given_config = {
+        "start_date": "",
+        "end_date": None,
+        "backfill": False,
+        "max_run_minutes": 0,
+        "pii": {"mode": None, "pepper": ""},
+        "encompass": {"region": "", "client_id": "1"},
+        "stream_maps": {"encompass_opens": None, "x": {"y": ""}},
+        "stream_map_config": {},
+    }
+    before = repr(given_config)
+    assert without_empty(given_config) == {
+        "backfill": False,
+        "max_run_minutes": 0,
+        "encompass": {"client_id": "1"},
+        "stream_maps": {"encompass_opens": None, "x": {"y": ""}},
+        "stream_map_config": {},
+    }
+    assert repr(given_config) == before
+
+
+@given(
+    st.recursive(
+        st.none() | st.just("") | st.text(max_size=3) | st.integers() | st.booleans(),
+        lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    )
+)
+@PROPERTY
+def test_leaving_out_twice_changes_nothing(value: Any) -> None:
+    once = without_empty({"a": value, "b": {"c": value}})
+    assert without_empty(once) == once
+    assert "None" not in repr(once) or isinstance(value, (str, dict))
