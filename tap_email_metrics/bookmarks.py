@@ -1,33 +1,31 @@
-"""Marks, schedules and state: what was read, and what is due again.
+"""Marks and schedules: what was read, and what is due again.
 
 Pure functions and values; the time is an argument, in UTC seconds since the
-epoch. This module alone writes bookmarks. The state of a stream is
-
-    {"replication_key": …, "replication_key_value": …, "checked_through": …,
-     "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
-     "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …}
-
-and `_tap` holds what belongs to no stream: `{"version": 1, "last_stream": …}`.
+epoch. How they are kept from run to run is in `state.py`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, Self
+
+from typing_extensions import TypeVar
 
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.packing import (
+    decode_number,
+    decode_time,
+    encode_number,
+    encode_time,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-Value = TypeVar("Value")
+    from tap_email_metrics.state import StreamState
 
-STATE_VERSION = 1
-TAP_KEY = "_tap"
 ARCHIVE_DAYS = 180
 """Encompass archives actions older than this."""
 ARCHIVE_NEAR_DAYS = 175
@@ -36,11 +34,6 @@ ARCHIVE_FIRST_DAYS = 150
 """From this age on what is unread is read before anything else."""
 QUARANTINE_AFTER = 5
 """Failed runs after which a parent is tried once a day only."""
-
-_EPOCH_MINUTE = 24_192_000  # whole minutes up to 2015-12-31T00:00:00Z
-_LAST_MINUTE = 4_223_371_680  # the end of the year 9999
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_$"
-_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 
 Order = Literal["a", "d", "n"]
 """Ids of a list as the last whole read saw them: ascending, descending, neither."""
@@ -64,36 +57,30 @@ def from_iso(text: str) -> float:
 # Marks
 
 
-def _encode(number: int) -> str:
-    digits = ""
-    rest = abs(number)
-    while rest or not digits:
-        rest, digit = divmod(rest, 64)
-        digits = _DIGITS[digit] + digits
-    return f"-{digits}" if number < 0 else digits
+class AnyMark(Protocol):
+    """What shared code asks of a provider's marks."""
 
+    @property
+    def failures(self) -> int:
+        """Runs in a row in which the list could not be read."""
 
-def _decode(text: str) -> int:
-    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
-    if not digits:
-        raise ValueError("no digits")
-    number = 0
-    for digit in digits:
-        number = number * 64 + _VALUES[digit]
-    return sign * number
+    @property
+    def quarantined(self) -> bool:
+        """Whether it failed so often that it is tried once a day only."""
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether the last read did not find all there is."""
 
-def _encode_time(seconds: float | None) -> str:
-    return "" if seconds is None else _encode(int(seconds // 60) - _EPOCH_MINUTE)
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is owed."""
 
+    def failed(self, now: float) -> Self:
+        """Return the mark after a try that failed."""
 
-def _decode_time(text: str) -> float | None:
-    if not text:
-        return None
-    minute = _decode(text) + _EPOCH_MINUTE
-    if not 0 <= minute < _LAST_MINUTE:
-        raise ValueError("a time beyond all calendars")
-    return minute * 60.0
+    def pack(self) -> str:
+        """Return the mark as one short string."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +115,14 @@ class Mark:
     def pack(self) -> str:
         """Return the mark as one short string; times are cut to whole minutes."""
         parts = [
-            _encode(self.rows),
-            "" if self.last_id is None else _encode(self.last_id),
-            _encode_time(self.newest),
-            _encode_time(self.checked),
-            f"{self.order}{_encode(self.verified)}{'!' if self.unsettled else ''}",
-            "" if self.total is None else _encode(self.total),
-            _encode(self.failures) if self.failures else "",
-            _encode_time(self.tried) if self.failures else "",
+            encode_number(self.rows),
+            "" if self.last_id is None else encode_number(self.last_id),
+            encode_time(self.newest),
+            encode_time(self.checked),
+            self.order + encode_number(self.verified) + "!" * self.unsettled,
+            "" if self.total is None else encode_number(self.total),
+            encode_number(self.failures) if self.failures else "",
+            encode_time(self.tried) if self.failures else "",
         ]
         return ".".join(parts).rstrip(".")
 
@@ -150,16 +137,16 @@ class Mark:
         try:
             rows, last, newest, checked, flags, total, failures, tried = parts
             mark = cls(
-                rows=_decode(rows),
-                last_id=_decode(last) if last else None,
-                newest=_decode_time(newest),
-                checked=_decode_time(checked),
+                rows=decode_number(rows),
+                last_id=decode_number(last) if last else None,
+                newest=decode_time(newest),
+                checked=decode_time(checked),
                 order=_order(flags[:1]),
-                verified=_decode(flags[1:].rstrip("!")),
+                verified=decode_number(flags[1:].rstrip("!")),
                 unsettled=flags.endswith("!"),
-                total=_decode(total) if total else None,
-                failures=_decode(failures) if failures else 0,
-                tried=_decode_time(tried),
+                total=decode_number(total) if total else None,
+                failures=decode_number(failures) if failures else 0,
+                tried=decode_time(tried),
             )
         except KeyError as error:
             raise ValueError(f"unknown digit {error}") from error
@@ -190,12 +177,17 @@ def _order(text: str) -> Order:
             raise ValueError(f"unknown order {text!r}")
 
 
+Id = TypeVar("Id", int, str, default=int)
+"""Of a parent: Encompass numbers its messages, Constant Contact names campaigns."""
+SomeMark = TypeVar("SomeMark", bound=AnyMark, default=Mark)
+
+
 # Parents and the revisit schedule
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
-    """One parent of a fan-out stream, a message, with the times it carries.
+class Parent(Generic[Id]):
+    """One parent of a fan-out stream, a message say, with the times it carries.
 
     Attributes:
         id: the vendor's id.
@@ -205,7 +197,7 @@ class Parent:
         listed: whether the API's list of parents still shows it.
     """
 
-    id: int
+    id: Id
     sent: float | None = None
     newest: float | None = None
     oldest: float | None = None
@@ -234,7 +226,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(Generic[Id, SomeMark]):
     """One list to read in this run.
 
     Attributes:
@@ -243,8 +235,8 @@ class Visit:
         history: it was already closed when first seen.
     """
 
-    parent: Parent
-    mark: Mark | None
+    parent: Parent[Id]
+    mark: SomeMark | None
     everything: bool
     history: bool = False
 
@@ -256,7 +248,7 @@ def age(parent: Parent, mark: Mark | None, now: float) -> float:
     return now - max(known) if known else 0.0
 
 
-def share(parent_id: int) -> float:
+def share(parent_id: object) -> float:
     """Return a number in [0, 1) that is stable for an id and even over ids."""
     digest = hashlib.blake2b(str(parent_id).encode(), digest_size=4).digest()
     return int.from_bytes(digest) / 2**32
@@ -322,7 +314,7 @@ def unread_since(parent: Parent, mark: Mark | None) -> float | None:
 
 
 @dataclass(slots=True)
-class Plan:
+class Plan(Generic[Id, SomeMark]):
     """What a stream reads in this run, in this order.
 
     Attributes:
@@ -332,9 +324,9 @@ class Plan:
         waiting: open lists that are not due.
     """
 
-    live: list[Visit] = field(default_factory=list)
-    history: list[Visit] = field(default_factory=list)
-    closed: list[int] = field(default_factory=list)
+    live: list[Visit[Id, SomeMark]] = field(default_factory=list)
+    history: list[Visit[Id, SomeMark]] = field(default_factory=list)
+    closed: list[Id] = field(default_factory=list)
     waiting: int = 0
 
 
@@ -346,7 +338,7 @@ def plan(
     First what the archive is about to take, then what failed, then newest first;
     the sweep and the history come after the open lists.
     """
-    result = Plan()
+    result: Plan = Plan()
     sweeping = _sweep_buckets(state.swept, now, policy)
     swept: list[Visit] = []
     for parent in _with_unlisted(parents, state.marks):
@@ -412,7 +404,7 @@ def _newest_first(visit: Visit) -> tuple[int, int]:
     return (-newest, -parent_id)
 
 
-def history_key(parent: Parent) -> tuple[int, int]:
+def history_key(parent: Parent[Id]) -> tuple[int, Id]:
     """Return the place of a closed parent in the history, newest highest.
 
     In epoch ms and id: whole numbers, since some targets cannot store a fraction
@@ -427,138 +419,6 @@ def _sweep_buckets(swept: int | None, now: float, policy: Policy) -> Collection[
         return ()
     first = max(swept + 1, today - policy.sweep_days + 1)
     return {day % policy.sweep_days for day in range(first, today + 1)}
-
-
-# State
-
-
-class StreamState:
-    """One stream's part of the state: read into values once, written at commits.
-
-    Raises:
-        InvalidInput: an entry is damaged; the message names its key.
-    """
-
-    def __init__(self, name: str, entry: dict[str, Any]) -> None:
-        self._name = name
-        self._entry = entry
-        packed = self._read("marks", _dict) or {}
-        self.marks = {int(key): mark for key, mark in self._unpacked(packed)}
-        self._history = self._read("history", _pair)
-        self._gaps = self._read("gaps", _intervals) or []
-        self._checked_through = self._read("checked_through", from_iso)
-        self._swept = self._read("swept", _whole_number)
-        self._backfill = self._read("backfill", _dict)
-        self._digests = self._read("digests", _base64) or ""
-        self._value = entry.get("replication_key_value")
-
-    def _read(self, key: str, convert: Callable[[Any], Value]) -> Value | None:
-        value = self._entry.get(key)
-        if value is None:
-            self._entry.pop(key, None)
-            return None
-        try:
-            return convert(value)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise damaged(f"bookmarks.{self._name}.{key}") from error
-
-    def _unpacked(self, packed: dict[str, Any]) -> Iterator[tuple[str, Mark]]:
-        for key, text in packed.items():
-            try:
-                yield str(int(key)), Mark.unpack(text)
-            except (ValueError, TypeError, AttributeError) as error:
-                raise damaged(f"bookmarks.{self._name}.marks.{key}") from error
-
-    @property
-    def history(self) -> tuple[int, int] | None:
-        """Down to where closed parents are read: ms and id; None: no one."""
-        return self._history
-
-    @property
-    def swept(self) -> int | None:
-        """Day number of the last completed sweep."""
-        return self._swept
-
-    @property
-    def gaps(self) -> list[tuple[float, float]]:
-        """Intervals that the archive took unread, as far as the tap knows."""
-        return list(self._gaps)
-
-    @property
-    def checked_through(self) -> float | None:
-        """Instant up to which every open list was read, at the last run's end."""
-        return self._checked_through
-
-    @property
-    def digests(self) -> str:
-        """Digests of the rows of a list that is read whole in each run."""
-        return self._digests
-
-    def set_mark(self, parent_id: int, mark: Mark | None) -> None:
-        """Store the mark of a list, or drop it."""
-        packed = self._entry.setdefault("marks", {})
-        if mark is None:
-            self.marks.pop(parent_id, None)
-            packed.pop(str(parent_id), None)
-        else:
-            packed[str(parent_id)] = text = mark.pack()
-            self.marks[parent_id] = Mark.unpack(text)
-
-    def set_history(self, key: tuple[int, int]) -> None:
-        """Store down to where the history is read."""
-        self._history = key
-        self._entry["history"] = list(key)
-
-    def set_swept(self, day: int) -> None:
-        """Store the day of a completed sweep."""
-        self._swept = day
-        self._entry["swept"] = day
-
-    def set_digests(self, digests: str) -> None:
-        """Store the digests of a list."""
-        self._digests = self._entry["digests"] = digests
-
-    def set_checked_through(self, moment: float) -> None:
-        """Store up to when every open list was read."""
-        self._checked_through = moment
-        self._entry["checked_through"] = iso(moment)
-
-    def promote(self, key: str, value: int | None) -> None:
-        """Move the bookmark up to the newest replication key emitted, never back."""
-        self._entry["replication_key"] = key
-        old = self._value if isinstance(self._value, int) else None
-        known = [number for number in (old, value) if number is not None]
-        if known:
-            self._value = self._entry["replication_key_value"] = max(known)
-
-    def acknowledge(self, gap: tuple[float, float]) -> bool:
-        """Remember an interval that may be gone; return whether it was known.
-
-        A gap that touches a known one is the same, and widens it.
-        """
-        start, end = gap
-        kept = []
-        known = False
-        for old_start, old_end in self._gaps:
-            if start <= old_end and end >= old_start:
-                known = True
-                start, end = min(start, old_start), max(end, old_end)
-            else:
-                kept.append((old_start, old_end))
-        self._gaps = sorted([*kept, (start, end)])
-        self._entry["gaps"] = [[iso(start), iso(end)] for start, end in self._gaps]
-        return known
-
-    def knows(self, gap: tuple[float, float]) -> bool:
-        """Return whether an interval touches one that was acknowledged before."""
-        return any(gap[0] <= end and gap[1] >= start for start, end in self._gaps)
-
-    def backfill(self, start: float, end: float) -> StreamState:
-        """Return the state of a side backfill, kept apart from the live marks."""
-        interval = [iso(start), iso(end)]
-        if not self._backfill or self._backfill.get("interval") != interval:
-            self._backfill = self._entry["backfill"] = {"interval": interval}
-        return StreamState(f"{self._name}.backfill", self._backfill)
 
 
 def checked_through(
@@ -597,71 +457,3 @@ def archive_gap(through: float, now: float) -> tuple[float, float] | None:
     """Return the interval whose actions may be gone unread, or None."""
     limit = now - ARCHIVE_DAYS * DAY
     return (through, limit) if through < limit else None
-
-
-def damaged(key: str) -> InvalidInput:
-    """Return the error for a state entry that cannot be understood."""
-    return InvalidInput(
-        f"The state is damaged at {key}. Restore the last good state (for Meltano: "
-        "'meltano state get' and 'meltano state set'), or remove that key to read "
-        "its data again."
-    )
-
-
-def _dict(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError("no object")
-    return value
-
-
-def _whole_number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError("no whole number")
-    return value
-
-
-def _pair(value: Any) -> tuple[int, int]:  # noqa: ANN401 - whatever JSON holds
-    first, second = value
-    return _whole_number(first), _whole_number(second)
-
-
-def _intervals(value: Any) -> list[tuple[float, float]]:  # noqa: ANN401 - likewise
-    if not isinstance(value, list):
-        raise TypeError("no list")
-    return [(from_iso(start), from_iso(end)) for start, end in value]
-
-
-def _base64(value: str) -> str:
-    base64.b64decode(value, validate=True)
-    return value
-
-
-def validate_state(state: Mapping[str, Any], prefixes: Collection[str]) -> None:
-    """Check that a state is this tap's and of a version that it understands.
-
-    Raises:
-        InvalidInput: it is not, with the key and what to do.
-    """
-    bookmarks = state.get("bookmarks", {})
-    if not isinstance(bookmarks, dict):
-        raise damaged("bookmarks")
-    tap = bookmarks.get(TAP_KEY, {})
-    if not isinstance(tap, dict):
-        raise damaged(f"bookmarks.{TAP_KEY}")
-    version = tap.get("version", STATE_VERSION)
-    if not isinstance(version, int) or isinstance(version, bool):
-        raise damaged(f"bookmarks.{TAP_KEY}.version")
-    if version > STATE_VERSION:
-        raise InvalidInput(
-            f"The state was written by a newer tap-email-metrics (bookmarks.{TAP_KEY}"
-            f".version is {version}, this one knows {STATE_VERSION}). Upgrade the "
-            "tap, or start from an older state."
-        )
-    for name, entry in bookmarks.items():
-        if name != TAP_KEY and not name.startswith(tuple(prefixes)):
-            raise InvalidInput(
-                f"The state is not this tap's: bookmarks.{name} is no stream of "
-                "tap-email-metrics. Pass the state that this tap wrote, or none."
-            )
-        if not isinstance(entry, dict):
-            raise damaged(f"bookmarks.{name}")

@@ -19,16 +19,15 @@ database takes, become U+FFFD in every text. Date-times are shown in UTC with
 milliseconds; what is finer is cut off.
 
 An `x-source` such as `stats.em_opens` names a field of a group: an object in the row,
-or a list of objects without a field in common. Its fields are columns of their own. A
-field that no column has may be spelled with dots for underscores (`em_opens.all`).
-What has no column is kept under its dotted path; a group of another form, under its
-name, but only where all of its columns are selected, as it holds them all.
+or a list of objects that share no field. An unknown field may be a known one with dots
+for underscores (`em_opens.all`); otherwise it is kept under its dotted path. A group of
+another form is kept only where all of its columns are selected, as it holds them all.
 
 A column with `"x-derived": "event-id"` is the id of an event to which the vendor gives
-none: the first 32 hex digits of the SHA-256 of compact JSON in UTF-8, a list of the
-account, the stream, the columns that `x-identity` names (as emitted, but before
-`x-pii`; null where the stream has no such column), and the number of events equal in
-all that came before. In a `pii.mode` other than plain: HMAC-SHA-256 with the pepper.
+none: the first 32 hex digits of the SHA-256 (in a `pii.mode` other than plain: HMAC
+with the pepper) of compact JSON in UTF-8, a list of the account, the stream, the
+columns in `x-identity` (before `x-pii`; null where there is no such column), and the
+number of events equal in these that came before.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -74,15 +73,12 @@ _FRACTION = re.compile(
 _BOOLEANS = {"true": True, "false": False}
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
-    r"(?:\.([0-9]{1,9}))?"
-    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,9}))?"
+    r"([Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?",
+    re.ASCII,
 )
 _ID_LENGTH = 32
-_SEPARATOR = "."
-"""Between a group and its field in an `x-source`."""
-
+_SEPARATOR = "."  # in an `x-source`, between a group and its field
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ESCAPE = re.compile(
@@ -184,10 +180,9 @@ def _number(value: object) -> float:
 
 
 def _boolean(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value in _BOOLEANS:
-        return _BOOLEANS[value]
+    truth = _BOOLEANS.get(value) if isinstance(value, str) else value
+    if isinstance(truth, bool):
+        return truth
     raise _Unfit
 
 
@@ -210,23 +205,18 @@ def _moment(value: object) -> str:
 
 
 def _day(value: object) -> str:
-    if not isinstance(value, str) or not _DAY.fullmatch(value):
-        return _moment(value)[: len("YYYY-MM-DD")]
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        raise _Unfit from None
-    return value
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        value = f"{value}T00:00:00"
+    return _moment(value)[: len("YYYY-MM-DD")]
 
 
-def _object(value: object) -> dict[str, Any]:
+def _object(value: object) -> object:
     if not isinstance(value, dict) or _is_deep(value):
         raise _Unfit
-    return _cleaned_object(value)
+    return _cleaned(value)
 
 
 def _list(value: object, *, convert: Converter) -> list[Any]:
-    """Return a list, each item as `convert` makes it; one that it cannot is one all."""
     if not isinstance(value, list):
         raise _Unfit
     return [None if item is None else convert(item) for item in value]
@@ -242,14 +232,12 @@ def _cleaned(value: object) -> object:
         return storable(value)
     if isinstance(value, list):
         return [_cleaned(item) for item in value]
-    return _cleaned_object(value) if isinstance(value, dict) else value
-
-
-def _cleaned_object(value: dict[str, object]) -> dict[str, object]:
-    cleaned: dict[str, object] = {}
-    for name, item in value.items():
-        cleaned[_free(storable(name), cleaned)] = _cleaned(item)
-    return cleaned
+    if isinstance(value, dict):
+        cleaned: dict[str, object] = {}
+        for name, item in value.items():
+            cleaned[_free(storable(name), cleaned)] = _cleaned(item)
+        return cleaned
+    return value
 
 
 def _free(name: str, taken: Collection[str]) -> str:
@@ -370,12 +358,8 @@ def _fill(
 
 def _merged(group: object) -> dict[str, Any] | None:
     """Return a group as one object; None where it is nothing of the sort."""
-    if isinstance(group, dict):
-        return group
-    if not isinstance(group, list):
-        return None
     merged: dict[str, Any] = {}
-    for part in group:
+    for part in group if isinstance(group, list) else [group]:
         if not isinstance(part, dict) or merged.keys() & part.keys():
             return None
         merged |= part
@@ -387,32 +371,24 @@ class _Group(NamedTuple):
 
     paths: dict[str, str]
     """The dotted path of each field that has a column."""
-    is_asked_for: bool
-    """Whether one of its columns is selected."""
-    is_whole: bool
-    """Whether all of them are."""
+    selected: set[str]
+    """The paths whose column is selected."""
 
 
 def _groups(
     every: dict[str, dict[str, Any]], selected: Collection[str]
 ) -> dict[str, _Group]:
     """Return the groups that the columns of a schema are taken from, by name."""
-    paths: dict[str, dict[str, str]] = {}
-    asked: set[str] = set()
+    groups: dict[str, _Group] = {}
     for name, column in every.items():
         path = column.get("x-source", "")
-        group, dot, field = path.partition(_SEPARATOR)
+        group_name, dot, field = path.partition(_SEPARATOR)
         if dot:
-            paths.setdefault(group, {})[field] = path
-            asked |= {path} if name in selected else set()
-    return {
-        group: _Group(
-            fields,
-            is_asked_for=not asked.isdisjoint(fields.values()),
-            is_whole=asked.issuperset(fields.values()),
-        )
-        for group, fields in paths.items()
-    }
+            group = groups.setdefault(group_name, _Group({}, set()))
+            group.paths[field] = path
+            if name in selected:
+                group.selected.add(path)
+    return groups
 
 
 def _spread(name: str, group: dict[str, Any], paths: dict[str, str]) -> dict[str, Any]:
@@ -441,20 +417,21 @@ class _Identity:
         self, column: str, schema: dict[str, Any], account: str, privacy: Privacy
     ) -> None:
         every = schema["properties"]
+        names = every[column]["x-identity"]
         self.column = column
         self._start = (account, schema["title"])
-        self._sources = tuple(
-            _identity_source(every.get(name)) for name in every[column]["x-identity"]
+        self._blank: dict[str, object] = dict.fromkeys(names)
+        self._columns = tuple(
+            _identifying(name, every[name]) for name in names if name in every
         )
-        self._pepper = (
-            None if privacy.mode == "plain" else privacy._pepper  # noqa: SLF001 - kept by one class, for all of them
-        )
+        plain = privacy.mode == "plain"
+        self._pepper = None if plain else privacy._pepper  # noqa: SLF001 - one keeper
 
     def of(self, row: dict[str, Any]) -> tuple[object, ...]:
         """Return what tells an event apart, null where it is absent or unusable."""
-        return tuple(
-            None if source is None else _value(row, *source) for source in self._sources
-        )
+        values = self._blank.copy()
+        _fill(values, self._columns, row)
+        return tuple(values.values())
 
     def id_of(self, row: dict[str, Any], occurrence: int) -> str | None:
         """Return the id of an event; None where nothing tells it apart."""
@@ -467,22 +444,11 @@ class _Identity:
         return hmac.digest(self._pepper, data, "sha256").hex()[:_ID_LENGTH]
 
 
-def _identity_source(column: dict[str, Any] | None) -> tuple[str, Converter] | None:
-    """Return the field of the row that a column of an identity shows, None if none."""
-    if column is None:
-        return None
+def _identifying(name: str, column: dict[str, Any]) -> _Column:
     source = column.get("x-source", _SEPARATOR)
     if _SEPARATOR in source or not {"string", "integer", "null"} >= {*_types(column)}:
         raise ValueError(f"No identity is made from a column {column}")
-    return source, _converter(column, ())
-
-
-def _value(row: dict[str, Any], source: str, convert: Converter) -> object:
-    value = row.get(source)
-    try:
-        return None if value is None else convert(value)
-    except _Unfit:
-        return None
+    return _Column(name, source, _converter(column, ()), None)
 
 
 class RowCodec:
@@ -547,10 +513,7 @@ class RowCodec:
         self._from_path = tuple(column for in_row, column in plan if not in_row)
 
     def identity(self, row: object) -> tuple[object, ...]:
-        """Return what a row's event id is made from, for counting equal events.
-
-        It is empty where the stream has no event id and for what is no row.
-        """
+        """Return what a row's event id is made from; empty where it has none."""
         if self._identity is None or not isinstance(row, dict):
             return ()
         return self._identity.of(row)
@@ -605,9 +568,9 @@ class RowCodec:
             fields = {} if value is None else _merged(value)
             if fields is not None:
                 flat |= _spread(name, fields, group.paths)
-            elif group.is_whole:
+            elif len(group.selected) == len(group.paths):
                 odd[name] = value
-            elif group.is_asked_for:
+            elif group.selected:
                 self.uncoercible[name] += 1
         for name, value in row.items():
             if name not in self._groups:
@@ -635,3 +598,17 @@ def to_integer(value: object) -> int | None:
         return _integer(value)
     except _Unfit:
         return None
+
+
+def to_milliseconds(value: object) -> int | None:
+    """Return RFC 3339 text as epoch milliseconds, None for anything else."""
+    try:
+        moment = datetime.fromisoformat(_moment(value))
+    except _Unfit:
+        return None
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def to_instant(milliseconds: int) -> str:
+    """Return epoch milliseconds as a date-time column shows them."""
+    return _instant(milliseconds)

@@ -19,6 +19,8 @@ status and request id, and never a body, a query or a secret.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class TapError(Exception):
     """Base of all errors that the tap raises on purpose."""
@@ -57,7 +59,10 @@ class Retriable(TapError):  # noqa: N818
 
     Attributes:
         retry_after: seconds that the server asked for, or None.
+        ends_as: what it is after the last try.
     """
+
+    ends_as: ClassVar[type[TapError]] = Skippable
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)

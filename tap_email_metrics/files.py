@@ -41,7 +41,7 @@ class SharedFile:
         Raises:
             InvalidInput: the file system refuses.
         """
-        lock_file = self.path.with_name(f"{self.path.name}.lock")
+        lock_file = self.path.with_suffix(".lock")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock_file.touch(mode=0o600)
@@ -62,7 +62,7 @@ class SharedFile:
 
     def write(self, content: bytes) -> None:
         """Replace the file as a whole, mode 0600, on disk before it is relied upon."""
-        temporary = self.path.with_name(f"{self.path.name}.tmp")
+        temporary = self.path.with_suffix(".tmp")
         # Left by a process that died, if at all: the lock admits one writer.
         temporary.unlink(missing_ok=True)
         temporary.touch(mode=0o600, exist_ok=False)

@@ -10,7 +10,7 @@ import itertools
 import logging
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import backoff
@@ -73,11 +73,12 @@ class Authenticator(Protocol):
             AuthenticationFailed: there are none to be had.
         """
 
-    def renew(self, refused: Mapping[str, str]) -> None:
+    def renew(self, refused: Mapping[str, str], client: Client) -> None:
         """Replace credentials, unless another thread has done so.
 
         Args:
             refused: the headers that the server refused.
+            client: sends what is needed to obtain others.
         """
 
 
@@ -121,7 +122,10 @@ class Client:
 
     Attributes:
         limits: rate, budget and concurrency; every request crosses them.
+        refusals: the statuses after which new credentials may help.
     """
+
+    refusals: ClassVar[frozenset[int]] = frozenset({401, 403})
 
     def __init__(
         self,
@@ -164,9 +168,9 @@ class Client:
             Exhausted: the budget is spent.
             Terminated: the run is ending.
         """
-        url = self._base_url + template.format(*(quote(str(i), safe="") for i in ids))
+        url = self._base_url + template.format(*(quote(str(i), safe=",") for i in ids))
         return self.retrying(
-            lambda: self._once(url, template, params, parse),
+            lambda: self.once(url, template, params, parse),
             tries=tries,
             before_retry=before_retry,
         )
@@ -192,8 +196,7 @@ class Client:
                 self.limits.slow_down()
                 # After a time-out less is asked for: that is no mere repetition.
                 if attempt >= (TRIES if isinstance(error, TimedOut) else tries):
-                    kind = Fatal if isinstance(error, Unreachable) else Skippable
-                    raise kind(f"{error} ({attempt} tries)") from error
+                    raise error.ends_as(f"{error} ({attempt} tries)") from error
                 logger.info("%s; trying again", error)
                 self._wait(error, attempt)
                 if before_retry:
@@ -203,17 +206,23 @@ class Client:
                 return result
         raise AssertionError("unreachable")
 
-    def _once(
+    def once(
         self,
         url: str,
         template: str,
         params: Mapping[str, int | str] | None,
         parse: Callable[[bytes], Parsed],
     ) -> Parsed:
+        """Return what one GET of a URL answers, authenticated anew if that may help.
+
+        Raises:
+            Retriable: the same request may succeed after a wait.
+            TapError: what `check` and `parse` raise.
+        """
         headers = self._authenticator.headers(self)
         response = self._send(url, template, params, headers)
-        if response.status_code in {401, 403}:
-            self._authenticator.renew(headers)
+        if response.status_code in self.refusals:
+            self._authenticator.renew(headers, self)
             headers = self._authenticator.headers(self)
             response = self._send(url, template, params, headers)
         self.check(response, f"GET {template}")
@@ -282,6 +291,7 @@ def send(  # noqa: PLR0913 - one request has that many parts
     *,
     headers: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
+    auth: tuple[str, str] | None = None,
 ) -> requests.Response:
     """Send one request, once.
 
@@ -293,6 +303,7 @@ def send(  # noqa: PLR0913 - one request has that many parts
         params: the query.
         headers: what authenticates the request.
         data: a form.
+        auth: user and password for HTTP Basic.
 
     Raises:
         TimedOut: no answer in time.
@@ -305,6 +316,7 @@ def send(  # noqa: PLR0913 - one request has that many parts
             params=params,
             headers=headers,
             data=data,
+            auth=auth,
             timeout=TIMEOUT,
             allow_redirects=False,
         )
@@ -322,6 +334,8 @@ def send(  # noqa: PLR0913 - one request has that many parts
 
 class Unreachable(Retriable):
     """No connection to the host: no other path of it can be read either."""
+
+    ends_as = Fatal
 
 
 def host(url: str) -> str:

@@ -6,7 +6,6 @@ turn (the rate), in that order, so that nothing slow lies between turn and reque
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import threading
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from tap_email_metrics.errors import Exhausted, InvalidInput, Terminated
+from tap_email_metrics.files import SharedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -303,7 +303,12 @@ class Ledger:
                 f"daily_reserve ({daily_reserve}) must be from 0 to less than"
                 f" daily_requests ({daily_requests})"
             )
-        self._file = directory / f"ledger-{fingerprint}.json"
+        self._file = SharedFile(
+            directory / f"ledger-{fingerprint}.json",
+            "the request ledger",
+            "Let this user write to its directory, or have it elsewhere with"
+            " token_store or the variable XDG_STATE_HOME",
+        )
         self._requests = daily_requests
         self._reserve = daily_reserve
         self._clock = clock
@@ -342,7 +347,7 @@ class Ledger:
         Raises:
             InvalidInput: the file cannot be read or written.
         """
-        with self._lock, self._locked():
+        with self._lock, self._file.locked():
             day = self._current()
             # An answer that comes after midnight speaks of the day before.
             if self._day in (date.min, day.day):
@@ -355,7 +360,7 @@ class Ledger:
         Raises:
             InvalidInput: the file cannot be read.
         """
-        with self._lock, self._locked():
+        with self._lock, self._file.locked():
             return self._current()
 
     def close(self) -> None:
@@ -367,7 +372,7 @@ class Ledger:
         with self._lock:
             if not self._unused:
                 return
-            with self._locked():
+            with self._file.locked():
                 day = self._current()
                 if day.day == self._day:
                     used = day.used - self._unused
@@ -379,7 +384,7 @@ class Ledger:
         return max(self._day, datetime.fromtimestamp(self._clock.now(), UTC).date())
 
     def _reserve_block(self) -> None:
-        with self._locked():
+        with self._file.locked():
             day = self._current()
             left = self._requests - self._reserve - day.used
             if day.spent or left <= 0:
@@ -403,29 +408,8 @@ class Ledger:
         today = datetime.fromtimestamp(self._clock.now(), UTC).date()
         if day.day > today:
             message += f". This machine's clock says {today}: if it is right, delete"
-            message += f" {self._file}"
+            message += f" {self._file.path}"
         return message
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Shut out the other processes; what the file system refuses is InvalidInput.
-
-        The lock has a file of its own, which is never replaced or deleted: a lock on
-        the replaced file would shut out nobody.
-        """
-        directory, lock_file = self._file.parent, self._file.with_suffix(".lock")
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock_file.touch(mode=0o600)
-            with lock_file.open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-        except OSError as error:
-            raise InvalidInput(
-                f"the request ledger {self._file} cannot be kept: {error.strerror}."
-                " Let this user write to its directory, or have it elsewhere with"
-                " token_store or the variable XDG_STATE_HOME"
-            ) from error
 
     def _current(self) -> Day:
         """Return the file's day, unless there is none or a later one has come.
@@ -439,42 +423,22 @@ class Ledger:
 
     def _read(self) -> Day | None:
         """Return what the file holds, or None if there is no file."""
-        try:
-            content = self._file.read_bytes()
-        except FileNotFoundError:
+        content = self._file.read()
+        if content is None:
             return None
         try:
             return msgspec.json.decode(content, type=Day)
         except msgspec.DecodeError as error:
             # Not taken for an empty one: the day's requests may all be spent.
             raise InvalidInput(
-                f"the request ledger {self._file} is damaged, or of a newer version:"
+                f"{self._file} is damaged, or of a newer version:"
                 " delete it to count the day from 0"
             ) from error
 
     def _write(self, day: Day, *, used: int, spent: bool) -> None:
-        """Replace the file as a whole, on disk before it is relied upon."""
         # The file may have been deleted meanwhile, and what was reserved with it.
         new = Day(version=1, day=day.day, used=max(0, used), spent=spent)
-        temporary = self._file.with_suffix(".tmp")
-        # Left by a process that died, if at all: the lock admits one writer.
-        temporary.unlink(missing_ok=True)
-        temporary.touch(mode=0o600, exist_ok=False)
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.encode(new))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file)
-        _sync_directory(self._file.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Put a rename in that directory on disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        self._file.write(msgspec.json.encode(new))
 
 
 def fingerprint(secret: str) -> str:

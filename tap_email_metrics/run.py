@@ -74,8 +74,8 @@ class StreamReport:
     requests: int = 0
     parents: int = 0
     parents_left: int = 0
-    failed: list[int] = field(default_factory=list)
-    quarantined: list[int] = field(default_factory=list)
+    failed: list[int | str] = field(default_factory=list)
+    quarantined: list[int | str] = field(default_factory=list)
     unsettled: int = 0
     behind_since: float | None = None
     headroom_days: float | None = None

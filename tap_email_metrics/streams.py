@@ -14,20 +14,27 @@ from __future__ import annotations
 
 import abc
 import base64
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from singer_sdk import Stream, metrics
+from singer_sdk.helpers._typing import TypeConformanceLevel
 from typing_extensions import override
 
-from tap_email_metrics import bookmarks
-from tap_email_metrics.bookmarks import Mark, Policy, StreamState, Visit
+from tap_email_metrics.bookmarks import (
+    Id,
+    Parent,
+    Plan,
+    Policy,
+    SomeMark,
+    Visit,
+    history_key,
+)
 from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.codec import RowCodec, to_integer
+from tap_email_metrics.codec import RowCodec, to_instant, to_integer, to_milliseconds
+from tap_email_metrics.digests import bucket_digests, bucket_of, same
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Exhausted,
@@ -41,12 +48,14 @@ from tap_email_metrics.errors import (
 )
 from tap_email_metrics.fanout import Done, FanOut, Read
 from tap_email_metrics.run import Progress
+from tap_email_metrics.state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.providers import Session
     from tap_email_metrics.run import Run, StreamReport
+    from tap_email_metrics.state import Kind
     from tap_email_metrics.tap import TapEmailMetrics
 
 Row = dict[str, object]
@@ -55,8 +64,6 @@ ROWS_IN_FLIGHT = 20_000
 """Rows that may be read ahead of what is written."""
 FAILURES_IN_A_ROW = 10
 """Parents that fail one after the other before the stream is given up."""
-_BUCKETS = 256
-_DIGEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +88,18 @@ class Interval:
 
 
 class EmailMetricsStream(Stream):
-    """What all shapes share: one pass over rows, one place for how it ends."""
+    """What all shapes share: one pass over rows, one place for how it ends.
 
+    Attributes:
+        provider: its name.
+        marks: how its marks are kept, None for `Mark` by number.
+    """
+
+    # The codec conforms records already; the SDK's own way fails for lists of objects
+    # whose fields are not listed.
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
     provider: ClassVar[str]
+    marks: ClassVar[Kind[Any, Any] | None] = None
 
     def __init__(self, tap: TapEmailMetrics) -> None:
         self._packaged = load_schema(self.name)
@@ -92,6 +108,8 @@ class EmailMetricsStream(Stream):
         key = self.replication_key
         source = self._packaged["properties"][key]["x-source"] if key else None
         self._key_source: str | None = source
+        kinds = self._packaged["properties"][key]["type"] if key else ()
+        self._key_is_number = "integer" in kinds
         self._newest_key: int | None = None
         self._requests_before = 0
 
@@ -111,7 +129,7 @@ class EmailMetricsStream(Stream):
         return self.run.report(self.name)
 
     @property
-    def bookmark(self) -> StreamState:
+    def bookmark(self) -> StreamState[Any, Any]:
         """This stream's part of the state."""
         return self._metrics_tap.stream_state(self.name)
 
@@ -223,7 +241,20 @@ class EmailMetricsStream(Stream):
 
     def key_value(self, row: Row) -> int | None:
         """Return the replication key of a row, in epoch ms."""
-        return to_integer(row.get(self._key_source)) if self._key_source else None
+        if self._key_source is None:
+            return None
+        value = row.get(self._key_source)
+        return to_integer(value) if self._key_is_number else to_milliseconds(value)
+
+    def promote(self, state: StreamState[Any, Any]) -> None:
+        """Move the bookmark up to the newest replication key emitted."""
+        if not self.replication_key:
+            return
+        newest = self._newest_key
+        if newest is None or self._key_is_number:
+            state.promote(self.replication_key, newest)
+        else:
+            state.promote(self.replication_key, to_instant(newest))
 
     def note_key(self, value: int | None) -> None:
         """Remember the newest replication key emitted, never later than now."""
@@ -262,7 +293,12 @@ class ListStream(EmailMetricsStream):
     It has no update stamp, so state keeps a digest for each of 256 buckets of ids;
     the rows of a bucket whose digest moved are emitted. That costs a fixed 2 KB,
     whatever the number of rows, and a few rows around one that changed.
+
+    Attributes:
+        id_field: the vendor's name of what tells its rows apart.
     """
+
+    id_field: ClassVar[str] = "id"
 
     @abc.abstractmethod
     def rows(self) -> Sequence[Row]:
@@ -274,16 +310,18 @@ class ListStream(EmailMetricsStream):
         interval = self.interval()
         rows = self.rows()
         backfill = self._metrics_tap.settings.backfill
-        digests = _bucket_digests(rows)
+        buckets = [bucket_of(row.get(self.id_field)) for row in rows]
+        digests = bucket_digests(rows, buckets)
         known = self._known_digests()
         changed = [
-            row for row in rows if backfill or not _same(known, digests, _bucket(row))
+            row
+            for row, bucket in zip(rows, buckets, strict=True)
+            if backfill or not same(known, digests, bucket)
         ]
         yield list(self._records(interval, changed))
         if not backfill:
             self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())
-            if self.replication_key:
-                self.bookmark.promote(self.replication_key, self._newest_key)
+            self.promote(self.bookmark)
             self.bookmark.set_checked_through(self.session.now())
 
     def _records(
@@ -303,66 +341,86 @@ class ListStream(EmailMetricsStream):
         return base64.b64decode(self.bookmark.digests)
 
 
-def _bucket(row: Row) -> int:
-    row_id = to_integer(row.get("id"))
-    return 0 if row_id is None else row_id % _BUCKETS
-
-
-def _same(known: bytes, digests: list[bytes], bucket: int) -> bool:
-    start = bucket * _DIGEST
-    return known[start : start + _DIGEST] == digests[bucket]
-
-
-def _bucket_digests(rows: Iterable[Row]) -> list[bytes]:
-    """Return a digest a bucket that does not depend on the order of its rows."""
-    sums = [0] * _BUCKETS
-    for row in {json.dumps(row, sort_keys=True): row for row in rows}.items():
-        digest = hashlib.blake2b(row[0].encode(errors="replace"), digest_size=_DIGEST)
-        sums[_bucket(row[1])] ^= int.from_bytes(digest.digest())
-    return [number.to_bytes(_DIGEST) for number in sums]
-
-
-class FanOutStream(EmailMetricsStream):
+class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     """Many parents, each with its own list; reads those that are due.
 
     Attributes:
-        archived: rows vanish after 180 days.
-        verified_only: read at first sight and at verifications alone.
-        parent_field: the column that holds the parent's id.
+        parent_noun: what a parent is called in messages.
     """
 
-    archived: ClassVar[bool] = True
-    verified_only: ClassVar[bool] = False
-    parent_field: ClassVar[str]
+    parent_noun: ClassVar[str]
 
     @abc.abstractmethod
-    def read(self, visit: Visit, policy: Policy) -> Generator[list[Row], None, Mark]:
+    def read(
+        self, visit: Visit[Id, SomeMark], policy: Policy
+    ) -> Generator[list[Any], None, SomeMark]:
         """Yield the rows of a parent to emit; return the mark that covers them."""
+
+    @abc.abstractmethod
+    def plan(
+        self,
+        parents: Sequence[Parent[Id]],
+        state: StreamState[Id, SomeMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[Id, SomeMark]:
+        """Return what is due, in the order in which it is read."""
+
+    @abc.abstractmethod
+    def is_over(
+        self, parent: Parent[Id], mark: SomeMark, now: float, policy: Policy
+    ) -> bool:
+        """Return whether a parent that was just read needs no mark any more."""
+
+    @abc.abstractmethod
+    def checked_through(
+        self,
+        parents: Sequence[Parent[Id]],
+        state: StreamState[Id, SomeMark],
+        now: float,
+        policy: Policy,
+    ) -> float:
+        """Return the instant up to which all that is open was read."""
+
+    @abc.abstractmethod
+    def first_mark(self) -> SomeMark:
+        """Return the mark of what was never read."""
+
+    @abc.abstractmethod
+    def record(self, row: Any, parent: Parent[Id]) -> Mapping[str, object] | None:  # noqa: ANN401 - what `read` yields
+        """Return the record of a row, None for one that is left out."""
+
+    def parents(self) -> Sequence[Parent[Id]]:
+        """Return what the stream fans out over."""
+        return self.session.parents()
+
+    def explained(self, error: TapError) -> TapError:
+        """Return what an error of one parent means; it may end the stream."""
+        return error
+
+    def after(self, parent: Parent[Id]) -> None:
+        """Commit what else a parent that was read has changed."""
 
     @property
     def policy(self) -> Policy:
         """What is due when, for this stream."""
-        return replace(
-            self.session.policy,
-            archived=self.archived,
-            verified_only=self.verified_only,
-        )
+        return self.session.policy
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         """Yield the records of the parents that are due, one page at a time."""
         settings = self._metrics_tap.settings
-        parents = self.session.parents()
+        parents = self.parents()
         now = self.session.now()
-        state = self.bookmark
+        state: StreamState[Id, SomeMark] = self.bookmark
         policy = self.policy
         if settings.backfill and settings.start is not None:
             state = state.backfill(settings.start, settings.end or now)
             floor = settings.start - policy.window
             policy = replace(policy, window=float("-inf"), floor=floor)
         fresh = self._ignores_marks() and not settings.backfill
-        known = StreamState(self.name, {}) if fresh else state
-        plan = bookmarks.plan(parents, known, now, policy)
+        known = StreamState(self.name, {}, state.kind) if fresh else state
+        plan = self.plan(parents, known, now, policy)
         for parent_id in plan.closed:
             state.set_mark(parent_id, None)
         self.report.parents_left = len(plan.live) + len(plan.history)
@@ -372,12 +430,14 @@ class FanOutStream(EmailMetricsStream):
                 state.set_swept(int(now // DAY))
             yield from self._visit_all(self._share(plan.history), state, policy)
             if not self.report.parents_left:
-                state.set_history((round(policy.floor * 1000), 0))
+                state.set_history((round(policy.floor * 1000), state.kind.lowest))
         finally:
             self._note_state(state, parents, now, policy)
         self._conclude(others=bool(plan.waiting))
 
-    def _share(self, history: Iterable[Visit]) -> Iterator[Visit]:
+    def _share(
+        self, history: Iterable[Visit[Id, SomeMark]]
+    ) -> Iterator[Visit[Id, SomeMark]]:
         """Yield history while this stream's share of the run's time lasts.
 
         Otherwise a long history would starve the streams that come after.
@@ -398,12 +458,15 @@ class FanOutStream(EmailMetricsStream):
             yield visit
 
     def _visit_all(
-        self, visits: Iterable[Visit], state: StreamState, policy: Policy
+        self,
+        visits: Iterable[Visit[Id, SomeMark]],
+        state: StreamState[Id, SomeMark],
+        policy: Policy,
     ) -> Iterator[Iterable[Mapping[str, object]]]:
         interval = self.interval()
         # With a limit on records, as in `--test`, nothing is read ahead.
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
-        fan_out: FanOut[Visit, list[Row], Mark] = FanOut(
+        fan_out: FanOut[Visit[Id, SomeMark], list[Any], SomeMark] = FanOut(
             partial(self.read, policy=policy),
             workers=ahead,
             capacity=ROWS_IN_FLIGHT,
@@ -425,64 +488,65 @@ class FanOutStream(EmailMetricsStream):
         self.run.idle()
 
     def _records(
-        self, interval: Interval, event: Read[Visit, list[Row]]
+        self, interval: Interval, event: Read[Visit[Id, SomeMark], list[Any]]
     ) -> Iterator[Mapping[str, object]]:
-        path = {self.parent_field: event.task.parent.id}
         for row in event.page:
             value = self.key_value(row)
             if interval.holds(value):
-                record = self.codec.record(row, **path)
+                record = self.record(row, event.task.parent)
                 if record is not None:
                     self.note_key(value)
                     yield record
 
     def _finish(
         self,
-        done: Done[Visit, Mark],
-        state: StreamState,
+        done: Done[Visit[Id, SomeMark], SomeMark],
+        state: StreamState[Id, SomeMark],
         policy: Policy,
         failures: int,
     ) -> int:
         """Commit what a parent's end means; return the failures in a row."""
         parent = done.task.parent
+        noun = self.parent_noun
         old = done.task.mark
+        error = done.error and self.explained(done.error)
         self.report.parents_left -= 1
         self._count_requests()
-        if done.error is None and done.result is not None:
+        if error is None and done.result is not None:
             mark = done.result
             self.report.parents += 1
             self.report.unsettled += mark.unsettled
-            now = self.session.now()
-            closed = bookmarks.age(parent, mark, now) > policy.window
-            state.set_mark(parent.id, None if closed and mark.settled else mark)
+            over = self.is_over(parent, mark, self.session.now(), policy)
+            state.set_mark(parent.id, None if over and mark.settled else mark)
+            self.after(parent)
             failures = 0
-        elif isinstance(done.error, Gone) and not parent.listed:
-            self.logger.info("%s: message %d is gone", self.name, parent.id)
+        elif isinstance(error, Gone) and not parent.listed:
+            self.logger.info("%s: %s %s is gone", self.name, noun, parent.id)
             state.set_mark(parent.id, None)
-        elif isinstance(done.error, Skippable):
+        elif isinstance(error, Skippable):
             self.logger.warning(
-                "%s: message %d was left out: %s", self.name, parent.id, done.error
+                "%s: %s %s was left out: %s", self.name, noun, parent.id, error
             )
-            state.set_mark(parent.id, (old or Mark()).failed(self.session.now()))
+            mark = (old or self.first_mark()).failed(self.session.now())
+            state.set_mark(parent.id, mark)
             self.report.failed.append(parent.id)
             # One that failed before says nothing about the others.
             failures += 0 if old and old.failures else 1
         else:
             self.report.parents_left += 1
-            raise done.error or TapError("a task ended without a result")
+            raise error or TapError("a task ended without a result")
         if done.task.history:
-            state.set_history(bookmarks.history_key(parent))
+            state.set_history(history_key(parent))
         if failures >= FAILURES_IN_A_ROW:
             raise Fatal(
-                f"{failures} messages in a row could not be read; the last: "
-                f"{done.error}"
+                f"{failures} {noun}s in a row could not be read; the last: {done.error}"
             )
         return failures
 
     def _note_state(
         self,
-        state: StreamState,
-        parents: Sequence[bookmarks.Parent],
+        state: StreamState[Id, SomeMark],
+        parents: Sequence[Parent[Id]],
         now: float,
         policy: Policy,
     ) -> None:
@@ -492,11 +556,10 @@ class FanOutStream(EmailMetricsStream):
         )
         if self._metrics_tap.settings.backfill:
             return
-        through = bookmarks.checked_through(parents, state.marks, now, policy)
+        through = self.checked_through(parents, state, now, policy)
         state.set_checked_through(through)
         report.behind_since = through
-        if self.replication_key:
-            state.promote(self.replication_key, self._newest_key)
+        self.promote(state)
 
     def _conclude(self, *, others: bool) -> None:
         """Say what did not succeed.
@@ -506,15 +569,17 @@ class FanOutStream(EmailMetricsStream):
         """
         report = self.report
         if report.failed and not report.parents and not others:
-            raise Fatal(f"none of {len(report.failed)} messages could be read")
+            failed = len(report.failed)
+            raise Fatal(f"none of {failed} {self.parent_noun}s could be read")
         if report.quarantined:
             self.logger.warning(
-                "%s: messages in quarantine (tried daily): %s",
+                "%s: %ss in quarantine (tried daily): %s",
                 self.name,
+                self.parent_noun,
                 report.quarantined,
             )
         if report.parents_left:
             raise Exhausted(
-                f"{report.parents_left} closed messages are left to read for the "
-                "first time; the next run goes on there"
+                f"{report.parents_left} closed {self.parent_noun}s are left to read "
+                "for the first time; the next run goes on there"
             )

@@ -16,13 +16,7 @@ from singer_sdk.singerlib import StateMessage
 from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
-from tap_email_metrics.bookmarks import (
-    STATE_VERSION,
-    TAP_KEY,
-    StreamState,
-    iso,
-    validate_state,
-)
+from tap_email_metrics.bookmarks import iso
 from tap_email_metrics.clock import DAY, Clock, SystemClock
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.privacy import Privacy, RedactingFilter
@@ -33,6 +27,13 @@ from tap_email_metrics.settings import (
     config_schema,
     errors,
     without_empty,
+)
+from tap_email_metrics.state import (
+    STATE_VERSION,
+    TAP_KEY,
+    Memory,
+    StreamState,
+    validate_state,
 )
 from tap_email_metrics.writer import Writer
 
@@ -97,7 +98,7 @@ class TapEmailMetrics(Tap):
         self._clock = clock or SystemClock()
         self._transport = transport
         self._sessions: dict[str, Session] = {}
-        self._stream_states: dict[str, StreamState] = {}
+        self._stream_states: dict[str, StreamState[Any, Any]] = {}
         self._state_bytes = 0
         self._state_written = self._clock.monotonic()
         self.run = Run(self._clock, LOGGER)
@@ -166,7 +167,15 @@ class TapEmailMetrics(Tap):
     def discover_streams(self) -> Sequence[Stream]:
         """Return the streams of the enabled providers; of all, if none is."""
         providers = (self.enabled if self._usable else None) or PROVIDERS
-        return [stream(self) for provider in providers for stream in provider.streams]
+        return [
+            stream(self)
+            for provider in providers
+            for stream in provider.offers(self._settings_of(provider))
+        ]
+
+    def _settings_of(self, provider: Provider) -> Any:  # noqa: ANN401 - its own type
+        section = self._config.get(provider.name, {}) if self._usable else {}
+        return provider.parse(section)
 
     @property
     @override
@@ -222,7 +231,7 @@ class TapEmailMetrics(Tap):
             order = names[start:] + names[:start]
             self._streams = {name: self.streams[name] for name in order}
 
-    def stream_state(self, name: str) -> StreamState:
+    def stream_state(self, name: str) -> StreamState[Any, Any]:
         """Return a stream's part of the state.
 
         Raises:
@@ -230,7 +239,8 @@ class TapEmailMetrics(Tap):
         """
         if name not in self._stream_states:
             entry = self.state.setdefault("bookmarks", {}).setdefault(name, {})
-            self._stream_states[name] = StreamState(name, entry)
+            kind = _stream_kinds().get(name)
+            self._stream_states[name] = StreamState(name, entry, kind)
         return self._stream_states[name]
 
     @property
@@ -262,16 +272,22 @@ class TapEmailMetrics(Tap):
         """Return a provider's session of this run."""
         if name not in self._sessions:
             provider = next(p for p in PROVIDERS if p.name == name)
-            states = {
-                stream.name: self.stream_state(stream.name)
-                for stream in self._selected(name)
-            }
             settings = provider.parse(self._config.get(name, {}))
             self._warn_of_start(name, settings.earliest)
             self._sessions[name] = provider.open(
-                settings, self.settings, self.run, states, self._transport
+                settings, self.settings, self.run, self._memory(name), self._transport
             )
         return self._sessions[name]
+
+    def _memory(self, provider: str) -> Memory:
+        selected = {stream.name for stream in self._selected(provider)}
+        bookmarks = self.state.setdefault("bookmarks", {})
+        others = [name for name in bookmarks if name.startswith(f"{provider}_")]
+        return Memory(
+            {name: self.stream_state(name) for name in selected},
+            {n: self.stream_state(n) for n in others if n not in selected},
+            bookmarks.setdefault(TAP_KEY, {}),
+        )
 
     def _warn_of_start(self, provider: str, earliest: float | None) -> None:
         start = self.settings.start
@@ -474,6 +490,11 @@ class TapEmailMetrics(Tap):
 def _stream_names() -> list[str]:
     """Return the names of all streams, in the order in which they are read."""
     return [str(stream.name) for p in PROVIDERS for stream in p.streams]  # type: ignore[misc]
+
+
+def _stream_kinds() -> dict[str, Any]:
+    """Return how the marks of each stream are kept."""
+    return {str(s.name): s.marks for p in PROVIDERS for s in p.streams}  # type: ignore[misc]
 
 
 def _sections(

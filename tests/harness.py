@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulator.adapter import SimulatorAdapter
+from simulator.constant_contact_truth import KEYS
 from simulator.truth import truth
 from simulator.world import World
 from tap_email_metrics.bookmarks import Mark
@@ -36,6 +37,8 @@ Key = tuple[Any, ...]
 
 def key_of(stream: str, record: Record) -> Key:
     """Return a record's primary key."""
+    if stream in KEYS:
+        return tuple(record[part] for part in KEYS[stream])
     if stream == "encompass_messages":
         return (record["account"], record["id"])
     return (record["account"], record["message_id"], record["id"])

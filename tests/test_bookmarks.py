@@ -15,12 +15,10 @@ from tap_email_metrics.bookmarks import (
     ARCHIVE_DAYS,
     ARCHIVE_FIRST_DAYS,
     QUARANTINE_AFTER,
-    STATE_VERSION,
     Mark,
     Parent,
     Plan,
     Policy,
-    StreamState,
     Visit,
     age,
     archive_gap,
@@ -35,12 +33,12 @@ from tap_email_metrics.bookmarks import (
     revisit_interval,
     share,
     unread_since,
-    validate_state,
     verification_due,
     verification_points,
 )
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.state import STATE_VERSION, StreamState, validate_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -157,7 +157,7 @@ def test_a_token_without_a_usable_life_serves_until_it_is_refused(expires: Any) 
     rig.clock.advance(700 * DAY)
     headers = rig.headers()
     assert headers["Authorization"] == "Bearer jwt-1"
-    rig.authenticator.renew(headers)
+    rig.authenticator.renew(headers, rig.client)
     assert rig.token() == "Bearer jwt-2"
 
 
@@ -171,10 +171,10 @@ def test_a_wall_clock_that_jumps_ends_no_token() -> None:
 def test_a_refused_token_is_replaced_once() -> None:
     rig = Rig()
     old = rig.headers()
-    rig.authenticator.renew(old)
-    rig.authenticator.renew(old)
+    rig.authenticator.renew(old, rig.client)
+    rig.authenticator.renew(old, rig.client)
     assert rig.token() == "Bearer jwt-2"
-    rig.authenticator.renew(old)
+    rig.authenticator.renew(old, rig.client)
     assert rig.token() == "Bearer jwt-2"
     assert len(rig.site.sent) == 2
 
@@ -190,7 +190,7 @@ def test_many_threads_share_one_token() -> None:
             headers = rig.headers()
             tokens.append(headers["Authorization"])
             ready.wait(20)
-            rig.authenticator.renew(headers)
+            rig.authenticator.renew(headers, rig.client)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

@@ -103,14 +103,13 @@ def test_facts_of_a_stream(stream: type[Any]) -> None:
         assert "x-pii" not in columns[key], key
     if isinstance(stream.replication_key, str):
         column = columns[stream.replication_key]
-        assert "integer" in column["type"]
+        assert "integer" in column["type"] or column.get("format") == "date-time"
         assert "x-source" in column
         assert "x-derived" not in column
-    if issubclass(stream, FanOutStream):
-        assert stream.parent_field in stream.primary_keys
-    endpoint = re.search(r"GET (/v2/\S+)`", stream.__doc__ or "")
+    endpoint = re.search(r"GET (/[a-z]\S+)`", stream.__doc__ or "")
     assert endpoint, "the docstring names the endpoint"
     if issubclass(stream, MessageStream):
+        assert endpoint
         assert endpoint[1] == stream.path.replace("{}", "{id}")
 
 

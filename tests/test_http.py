@@ -120,7 +120,11 @@ class Tokens:
     def headers(self, _client: Client) -> Mapping[str, str]:
         return {"Authorization": f"Bearer token-{self.number}"}
 
-    def renew(self, refused: Mapping[str, str]) -> None:
+    def renew(
+        self,
+        refused: Mapping[str, str],
+        client: Client,  # noqa: ARG002 - the next request obtains them
+    ) -> None:
         self.refused.append(refused)
         self.number += 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tap_email_metrics.providers.constant_contact import ConstantContact
 from tap_email_metrics.providers.encompass import Encompass
 
 if TYPE_CHECKING:
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
-    from tap_email_metrics.bookmarks import Parent, Policy, StreamState
+    from tap_email_metrics.bookmarks import Parent, Policy
     from tap_email_metrics.limits import Limits
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
+    from tap_email_metrics.state import Memory
     from tap_email_metrics.streams import EmailMetricsStream
 
 
@@ -44,7 +46,7 @@ class Session(Protocol):
     def now(self) -> float:
         """Return the time on the API's clock."""
 
-    def parents(self) -> Sequence[Parent]:
+    def parents(self) -> Sequence[Parent[Any]]:
         """Return what the fan-out streams fan out over."""
 
     def close(self) -> None:
@@ -70,6 +72,9 @@ class Provider(Protocol):
     def streams(self) -> tuple[type[EmailMetricsStream], ...]:
         """Its streams, in the order in which they are read."""
 
+    def offers(self, settings: Any) -> Sequence[type[EmailMetricsStream]]:  # noqa: ANN401 - what `parse` returned
+        """Return the streams that discovery shows."""
+
     def parse(self, section: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its own type
         """Return the provider's settings, None where it is switched off."""
 
@@ -78,7 +83,7 @@ class Provider(Protocol):
         settings: Any,  # noqa: ANN401 - what `parse` returned
         common: CommonSettings,
         run: Run,
-        states: Mapping[str, StreamState],
+        memory: Memory,
         transport: BaseAdapter | None,
     ) -> Session:
         """Return a session for one run; no request is sent yet.
@@ -87,9 +92,9 @@ class Provider(Protocol):
             settings: the provider's own.
             common: the settings that belong to no provider.
             run: what the run shares.
-            states: the part of the state of each selected stream of the provider.
+            memory: what its streams know of earlier runs.
             transport: carries the requests, None for the network.
         """
 
 
-PROVIDERS: tuple[Provider, ...] = (Encompass(),)
+PROVIDERS: tuple[Provider, ...] = (Encompass(), ConstantContact())

@@ -5,15 +5,29 @@ from __future__ import annotations
 import base64
 import uuid
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tap_email_metrics.bookmarks import (
     QUARANTINE_AFTER,
+    Parent,
+    Plan,
+    Visit,
+    history_key,
+)
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.packing import (
     decode_number,
     decode_time,
     encode_number,
     encode_time,
 )
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.state import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from tap_email_metrics.bookmarks import Policy
+    from tap_email_metrics.state import StreamState
 
 TRIES = 3
 VERIFY_DAYS = 30
@@ -39,6 +53,12 @@ def long_id(key: str) -> str:
     if not key.startswith("~"):
         return key
     return str(uuid.UUID(bytes=base64.urlsafe_b64decode(key[1:] + "==")))
+
+
+def _long_place(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no id")
+    return long_id(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +142,116 @@ class CounterMark:
         """Return whether every row has to be read again."""
         return self.verified is None or now - self.verified >= VERIFY_DAYS * DAY
 
-    def due(self, counter: int, now: float) -> bool:
+    def due(self, counter: int | None, now: float) -> bool:
         """Return whether the report has to be read, its counter being what it is."""
         if self.quarantined and self.tried is not None:
             return not 0 <= now - self.tried < 0.9 * DAY
-        return not self.settled or counter != self.counter
+        return not self.settled or (counter is not None and counter != self.counter)
+
+    def next_day(self, now: float) -> bool:
+        """Return whether its last complete reading was on an earlier UTC day."""
+        return self.checked is None or self.checked // DAY != now // DAY
+
+
+KIND: Kind[str, CounterMark] = Kind(
+    CounterMark.unpack, long_id, short_id, _long_place, short_id, ""
+)
+"""Of streams whose parents are campaigns."""
+
+
+def plan(
+    parents: Iterable[Parent[str]],
+    state: StreamState[str, CounterMark],
+    counter: Callable[[str], int | None],
+    now: float,
+    policy: Policy,
+) -> Plan[str, CounterMark]:
+    """Return what is due, in the order in which it is read.
+
+    First what failed, then newest first; then what was closed when first seen.
+
+    Args:
+        parents: campaigns that were sent.
+        state: of the stream.
+        counter: what gates the stream, by campaign; None where it is not known.
+        now: UTC seconds.
+        policy: the window, and what is too old to be read.
+    """
+    result: Plan[str, CounterMark] = Plan()
+    for parent in _with_unlisted(parents, state.marks):
+        mark = state.marks.get(parent.id)
+        is_open = now - (parent.newest or 0.0) <= policy.window
+        if mark is not None:
+            _plan_known(result, parent, mark, counter(parent.id), now, is_open=is_open)
+        elif (parent.newest or 0.0) < policy.floor:
+            continue
+        elif is_open:
+            result.live.append(Visit(parent, None, everything=True))
+        elif state.history is None or history_key(parent) < state.history:
+            result.history.append(Visit(parent, None, everything=True, history=True))
+    result.live.sort(key=_urgency)
+    result.history.sort(key=_urgency)
+    return result
+
+
+def _plan_known(  # noqa: PLR0913 - a step of `plan`
+    result: Plan[str, CounterMark],
+    parent: Parent[str],
+    mark: CounterMark,
+    counter: int | None,
+    now: float,
+    *,
+    is_open: bool,
+) -> None:
+    verify = is_open and mark.settled and mark.verification_due(now)
+    if verify or mark.due(counter, now):
+        # A closed campaign is read once more and then forgotten: completely.
+        everything = verify or mark.counter is None or not is_open
+        result.live.append(Visit(parent, mark, everything=everything))
+    elif is_open:
+        result.waiting += 1
+    elif mark.settled:
+        result.closed.append(parent.id)
+
+
+def _with_unlisted(
+    parents: Iterable[Parent[str]], marks: Mapping[str, CounterMark]
+) -> Iterator[Parent[str]]:
+    """Yield the parents, and those that only their marks remember."""
+    listed = set()
+    for parent in parents:
+        listed.add(parent.id)
+        yield parent
+    for parent_id in sorted(marks.keys() - listed):
+        mark = marks[parent_id]
+        seen = mark.checked or 0.0
+        yield Parent(parent_id, sent=seen, newest=seen, listed=False)
+
+
+def _urgency(visit: Visit[str, CounterMark]) -> tuple[bool, float, str]:
+    failed = visit.mark is not None and visit.mark.failures > 0
+    return (not failed, -(visit.parent.newest or 0.0), visit.parent.id)
+
+
+def checked_through(
+    parents: Iterable[Parent[str]],
+    marks: Mapping[str, CounterMark],
+    counter: Callable[[str], int | None],
+    now: float,
+    policy: Policy,
+) -> float:
+    """Return the oldest instant up to which an open campaign was read.
+
+    One whose counter did not move is read up to now; quarantined ones are left out.
+    """
+    oldest = now
+    for parent in parents:
+        newest = parent.newest or 0.0
+        mark = marks.get(parent.id)
+        if now - newest > policy.window or newest < policy.floor:
+            continue
+        if mark is None:
+            oldest = min(oldest, parent.sent or now)
+        elif not mark.quarantined and mark.due(counter(parent.id), now):
+            oldest = min(oldest, mark.checked or parent.sent or now)
+    return oldest

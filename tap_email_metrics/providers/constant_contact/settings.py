@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import typing as th
 
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.limits import state_directory
-from tap_email_metrics.settings import base_url
+from tap_email_metrics.urls import base_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,8 +126,14 @@ SCHEMA = th.PropertiesList(
 
 @dataclass(frozen=True, slots=True)
 class ConstantContactSettings:
-    """Parsed settings; see the schema for what each one means."""
+    """Parsed settings; see the schema for what each one means.
 
+    Attributes:
+        earliest: the API has nothing from before this instant; None: unknown.
+        token_store: file of the tokens, None for none.
+    """
+
+    earliest: ClassVar[None] = None
     client_id: str
     client_secret: str | None
     refresh_token: str

@@ -13,13 +13,14 @@ from tap_email_metrics.providers.encompass.settings import (
 from tap_email_metrics.providers.encompass.streams import STREAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from requests.adapters import BaseAdapter
 
-    from tap_email_metrics.bookmarks import StreamState
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
+    from tap_email_metrics.state import Memory
+    from tap_email_metrics.streams import EmailMetricsStream
 
 
 class Encompass:
@@ -30,6 +31,13 @@ class Encompass:
     credentials = CREDENTIALS
     streams = STREAMS
 
+    def offers(
+        self,
+        settings: EncompassSettings | None,  # noqa: ARG002 - the same for all
+    ) -> Sequence[type[EmailMetricsStream]]:
+        """Return the streams that discovery shows."""
+        return STREAMS
+
     def parse(self, section: Mapping[str, Any]) -> EncompassSettings | None:
         """Return the settings, None where the provider is switched off."""
         return EncompassSettings.parse(section)
@@ -39,8 +47,8 @@ class Encompass:
         settings: EncompassSettings,
         common: CommonSettings,
         run: Run,
-        states: Mapping[str, StreamState],
+        memory: Memory,
         transport: BaseAdapter | None,
     ) -> EncompassSession:
         """Return a session for one run; no request is sent yet."""
-        return EncompassSession(settings, common, run, states, transport)
+        return EncompassSession(settings, common, run, memory.selected, transport)

@@ -73,7 +73,7 @@ class EncompassAuthenticator:
                 self._authenticate(client)
             return self._headers
 
-    def renew(self, refused: Mapping[str, str]) -> None:
+    def renew(self, refused: Mapping[str, str], client: Client) -> None:  # noqa: ARG002 - the next request obtains them
         """Forget a refused token, unless another thread has replaced it."""
         with self._lock:
             if self._headers is refused:

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
-    from tap_email_metrics.bookmarks import StreamState
     from tap_email_metrics.providers.encompass.client import Page, Row
     from tap_email_metrics.providers.encompass.settings import EncompassSettings
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
+    from tap_email_metrics.state import StreamState
 
 MESSAGES = "/v2/messages"
 ALL_TIME = {"fromTimestamp": 0, "toTimestamp": 9_999_703_780_000}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
-import requests
 from singer_sdk import typing as th
 
 from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.urls import base_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -183,10 +182,10 @@ class EncompassSettings:
             name: schema.get("default") for name, schema in SCHEMA["properties"].items()
         }
         values = defaults | dict(section)
-        values["api_url"] = _secure(
-            "api_url", values["api_url"] or API_URLS[values["region"]]
+        values["api_url"] = base_url(
+            "encompass.api_url", values["api_url"] or API_URLS[values["region"]]
         )
-        values["site_url"] = _secure("site_url", values["site_url"])
+        values["site_url"] = base_url("encompass.site_url", values["site_url"])
         values["account"] = values["account"] or values["client_id"]
         reserve, daily = values["daily_reserve"], values["daily_requests"]
         if daily is not None and reserve >= daily:
@@ -195,27 +194,3 @@ class EncompassSettings:
                 "make it smaller"
             )
         return cls(**values)
-
-
-def _secure(name: str, url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname if parts.port is None or parts.port else None
-        requests.Request("GET", url).prepare()
-    except ValueError:  # also what requests raises for a URL
-        host = None
-    if not host or parts.scheme not in {"http", "https"}:
-        raise InvalidInput(
-            f"encompass.{name} is no URL: write it as https://your.site.example"
-        )
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InvalidInput(
-            f"encompass.{name} must be a plain base URL, without user, query or "
-            "fragment"
-        )
-    if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
-        raise InvalidInput(
-            f"encompass.{name} must start with https://: the secret and the data "
-            "travel over it"
-        )
-    return url.rstrip("/")

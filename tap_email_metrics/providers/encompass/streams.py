@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from typing_extensions import override
 
+from tap_email_metrics import bookmarks
+from tap_email_metrics.bookmarks import Mark
 from tap_email_metrics.streams import FanOutStream, ListStream
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
-    from tap_email_metrics.bookmarks import Mark, Policy, Visit
+    from tap_email_metrics.bookmarks import Parent, Plan, Policy, Visit
     from tap_email_metrics.providers.encompass.client import Row
     from tap_email_metrics.providers.encompass.session import EncompassSession
+    from tap_email_metrics.state import StreamState
 
 
 class Messages(ListStream):
@@ -29,24 +33,61 @@ class Messages(ListStream):
         return cast("EncompassSession", self.session).messages()
 
 
-class MessageStream(FanOutStream):
+class MessageStream(FanOutStream[int, Mark]):
     """A list of each message.
 
     Attributes:
         path: of the list, with a `{}` for the message id.
         dated: rows carry `dateAdded` and never change.
+        archived: rows vanish after 180 days.
+        verified_only: read at first sight and at verifications alone.
     """
 
     provider = "encompass"
     primary_keys = ("account", "message_id", "id")
-    parent_field = "message_id"
+    parent_noun = "message"
     path: ClassVar[str]
     dated: ClassVar[bool] = True
+    archived: ClassVar[bool] = True
+    verified_only: ClassVar[bool] = False
+
+    @property
+    @override
+    def policy(self) -> Policy:
+        return replace(
+            self.session.policy,
+            archived=self.archived,
+            verified_only=self.verified_only,
+        )
 
     @override
     def read(self, visit: Visit, policy: Policy) -> Generator[list[Row], None, Mark]:
         session = cast("EncompassSession", self.session)
         return session.reader(self.path, policy, dated=self.dated).read(visit)
+
+    @override
+    def plan(
+        self, parents: Sequence[Parent], state: StreamState, now: float, policy: Policy
+    ) -> Plan:
+        return bookmarks.plan(parents, state, now, policy)
+
+    @override
+    def is_over(self, parent: Parent, mark: Mark, now: float, policy: Policy) -> bool:
+        return bookmarks.age(parent, mark, now) > policy.window
+
+    @override
+    def checked_through(
+        self, parents: Sequence[Parent], state: StreamState, now: float, policy: Policy
+    ) -> float:
+        return bookmarks.checked_through(parents, state.marks, now, policy)
+
+    @override
+    def first_mark(self) -> Mark:
+        return Mark()
+
+    @override
+    def record(self, row: Row, parent: Parent) -> Mapping[str, object] | None:
+        return self.codec.record(row, message_id=parent.id)
 
 
 class Recipients(MessageStream):

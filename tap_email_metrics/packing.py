@@ -1,0 +1,54 @@
+"""Numbers and instants as short text, for the marks in the state."""
+
+from __future__ import annotations
+
+_EPOCH_MINUTE = 24_192_000  # whole minutes up to 2015-12-31T00:00:00Z
+_LAST_MINUTE = 4_223_371_680  # the end of the year 9999
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_$"
+_VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+
+
+def encode_number(number: int) -> str:
+    """Return a whole number in base 64."""
+    digits = ""
+    rest = abs(number)
+    while rest or not digits:
+        rest, digit = divmod(rest, 64)
+        digits = _DIGITS[digit] + digits
+    return f"-{digits}" if number < 0 else digits
+
+
+def decode_number(text: str) -> int:
+    """Return the number that `encode_number` wrote.
+
+    Raises:
+        ValueError: there is none.
+        KeyError: a character is no digit.
+    """
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
+    if not digits:
+        raise ValueError("no digits")
+    number = 0
+    for digit in digits:
+        number = number * 64 + _VALUES[digit]
+    return sign * number
+
+
+def encode_time(seconds: float | None) -> str:
+    """Return an instant, cut to whole minutes; nothing for None."""
+    return "" if seconds is None else encode_number(int(seconds // 60) - _EPOCH_MINUTE)
+
+
+def decode_time(text: str) -> float | None:
+    """Return the UTC seconds that `encode_time` wrote.
+
+    Raises:
+        ValueError: there are none.
+        KeyError: a character is no digit.
+    """
+    if not text:
+        return None
+    minute = decode_number(text) + _EPOCH_MINUTE
+    if not 0 <= minute < _LAST_MINUTE:
+        raise ValueError("a time beyond all calendars")
+    return minute * 60.0

@@ -1,0 +1,107 @@
+"""Constant Contact: the V3 API's reports of email campaigns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tap_email_metrics.providers.constant_contact.lists import (
+    Account,
+    CampaignActivities,
+    Campaigns,
+    CampaignStats,
+    CampaignSummaries,
+    ContactCustomFields,
+    ContactLists,
+    Contacts,
+    ContactTags,
+    Segments,
+)
+from tap_email_metrics.providers.constant_contact.session import (
+    ConstantContactSession,
+)
+from tap_email_metrics.providers.constant_contact.settings import (
+    CREDENTIALS,
+    SCHEMA,
+    ConstantContactSettings,
+)
+from tap_email_metrics.providers.constant_contact.streams import (
+    Bounces,
+    CampaignActivityStats,
+    Clicks,
+    DidNotOpens,
+    Forwards,
+    Links,
+    Opens,
+    Optouts,
+    SendHistory,
+    Sends,
+    Snapshots,
+    UniqueOpens,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.run import Run
+    from tap_email_metrics.settings import CommonSettings
+    from tap_email_metrics.state import Memory
+    from tap_email_metrics.streams import EmailMetricsStream
+
+STREAMS = (
+    CampaignSummaries,
+    CampaignStats,
+    Campaigns,
+    Opens,
+    Clicks,
+    Sends,
+    Forwards,
+    Optouts,
+    Bounces,
+    UniqueOpens,
+    Links,
+    DidNotOpens,
+    Snapshots,
+    CampaignActivityStats,
+    SendHistory,
+    CampaignActivities,
+    Contacts,
+    ContactLists,
+    ContactTags,
+    ContactCustomFields,
+    Segments,
+    Account,
+)
+"""In the order in which they are read; the snapshots come after what they tell of."""
+
+
+class ConstantContact:
+    """The provider: campaigns and what became of them."""
+
+    name = "constant_contact"
+    schema = SCHEMA
+    credentials = CREDENTIALS
+    streams = STREAMS
+
+    def offers(
+        self,
+        settings: ConstantContactSettings | None,  # noqa: ARG002 - the same for all
+    ) -> Sequence[type[EmailMetricsStream]]:
+        """Return the streams that discovery shows."""
+        return STREAMS
+
+    def parse(self, section: Mapping[str, Any]) -> ConstantContactSettings | None:
+        """Return the settings, None where the provider is switched off."""
+        return ConstantContactSettings.parse(section)
+
+    def open(
+        self,
+        settings: ConstantContactSettings,
+        common: CommonSettings,
+        run: Run,
+        memory: Memory,
+        transport: BaseAdapter | None,
+    ) -> ConstantContactSession:
+        """Return a session for one run; no request is sent yet."""
+        return ConstantContactSession(settings, common, run, memory, transport)

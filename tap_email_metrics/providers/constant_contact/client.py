@@ -1,0 +1,239 @@
+"""Constant Contact quirks: links to next pages, errors in three shapes, two 429s."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+from typing_extensions import override
+
+from tap_email_metrics.codec import decode_json
+from tap_email_metrics.errors import (
+    Denied,
+    Exhausted,
+    Fatal,
+    Retriable,
+    Unavailable,
+)
+from tap_email_metrics.http import TRIES, Client, http_date, request_id, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import requests
+
+    from tap_email_metrics.http import Authenticator
+    from tap_email_metrics.limits import Limits
+    from tap_email_metrics.run import Run
+
+Row = dict[str, object]
+
+_PENDING, _DENIED, _TOO_MANY = 202, 403, 429
+_QUOTA = "quota_exceeded"
+_KEY = re.compile(r"[a-z0-9_.]{1,60}")
+
+
+class Pending(Retriable):
+    """The answer is being made, as it may be for segments."""
+
+    ends_as = Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list.
+
+    Attributes:
+        rows: in the order of the answer.
+        href: where the next page is, as the answer says; None at the end.
+    """
+
+    rows: list[Row]
+    href: str | None
+
+
+class ConstantContactClient(Client):
+    """Reads objects, and lists by their links.
+
+    Attributes:
+        server_time: the server's clock less this machine's, in seconds, at the last
+            answer; None before the first.
+    """
+
+    # A 403 is final: a new token has the same scopes, and costs a rotation.
+    refusals = frozenset({401})
+
+    def __init__(
+        self,
+        base_url: str,
+        authenticator: Authenticator,
+        limits: Limits,
+        run: Run,
+        session: requests.Session,
+    ) -> None:
+        super().__init__(base_url, authenticator, limits, run, session)
+        parts = urlsplit(base_url)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self.server_time: float | None = None
+
+    @override
+    def check(self, response: requests.Response, what: str) -> None:
+        """Decide what a response means; see the base.
+
+        Raises:
+            Exhausted: the day's quota is spent.
+            Denied: 403: the token, its user or its app may not read this.
+        """
+        if (moment := http_date(response.headers.get("Date"))) is not None:
+            self.server_time = moment - self._clock.now()
+        status = response.status_code
+        where = f"{what} answered {status}{request_id(response)}"
+        if status == _PENDING:
+            raise Pending(f"{where}: not ready yet")
+        if status == _TOO_MANY:
+            if error_key(response) == _QUOTA:
+                self.limits.spend_day()
+                raise Exhausted(
+                    f"{where} {_QUOTA}: the quota of this day is spent; it resets at "
+                    "00:00 UTC"
+                )
+            wait = retry_after(response, self._clock.now())
+            raise Retriable(f"{where} {error_key(response)}".rstrip(), wait)
+        if status == _DENIED:
+            raise Denied(where)
+        super().check(response, what)
+
+    def one(
+        self,
+        template: str,
+        ids: Sequence[object] = (),
+        params: Mapping[str, int | str] | None = None,
+    ) -> Row:
+        """Return the object that a GET answers.
+
+        Raises:
+            Skippable: it cannot be read.
+        """
+        return self.get(template, ids, dict(params or {}), parse=_parse_object)
+
+    def many(self, template: str, ids: Sequence[object] = ()) -> list[object]:
+        """Return the array that a GET answers.
+
+        Raises:
+            Skippable: it cannot be read.
+        """
+        return self.get(template, ids, parse=_parse_array)
+
+    def page(  # noqa: PLR0913 - the parts of a request
+        self,
+        template: str,
+        ids: Sequence[object] = (),
+        params: Mapping[str, int | str] | None = None,
+        *,
+        field: str,
+        href: str | None = None,
+        tries: int = TRIES,
+    ) -> Page:
+        """Return one page of a list.
+
+        Args:
+            template: path with a `{}` for each id; of messages, once there is a link.
+            ids: go into the path.
+            params: the query of the first page.
+            field: holds the rows.
+            href: the link to this page, None for the first.
+            tries: tries in all.
+
+        Raises:
+            Skippable: it cannot be read.
+            Fatal: the link leads to another host.
+        """
+        parse = partial(parse_page, field=field)
+        if href is None:
+            query = dict(params or {})
+            return self.get(template, ids, query, parse=parse, tries=tries)
+        if not href.startswith("/") or href.startswith("//"):
+            raise Fatal(f"GET {template}: the link to the next page leaves the API")
+        url = self._origin + href
+        return self.retrying(lambda: self.once(url, template, None, parse), tries=tries)
+
+    def pages(
+        self,
+        template: str,
+        ids: Sequence[object] = (),
+        params: Mapping[str, int | str] | None = None,
+        *,
+        field: str,
+        tries: int = TRIES,
+    ) -> Iterator[Page]:
+        """Yield the pages of a list."""
+        href: str | None = None
+        while True:
+            page = self.page(template, ids, params, field=field, href=href, tries=tries)
+            yield page
+            if page.href is None:
+                return
+            if page.href == href:
+                raise Fatal(f"GET {template}: a page is its own next page")
+            href = page.href
+
+
+def error_key(response: requests.Response) -> str:
+    """Return the key of an error, or nothing: other text may be personal.
+
+    The body is an array of errors, one error, or empty.
+    """
+    try:
+        body = decode_json(response.content)
+    except msgspec.DecodeError:
+        return ""
+    first = body[0] if isinstance(body, list) and body else body
+    key = first.get("error_key") if isinstance(first, dict) else None
+    return key if isinstance(key, str) and _KEY.fullmatch(key) else ""
+
+
+def parse_page(body: bytes, field: str) -> Page:
+    """Return the rows and the link of a page.
+
+    Raises:
+        Retriable: it is no page.
+    """
+    answer = _parse_object(body)
+    rows = answer.get(field)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Retriable(f"Constant Contact answered without a list of {field}")
+    return Page(rows, _link(answer))
+
+
+def _link(answer: Row) -> str | None:
+    step: object = answer
+    for name in ("_links", "next", "href"):
+        step = step.get(name) if isinstance(step, dict) else None
+    return step if isinstance(step, str) and step else None
+
+
+def _parse_object(body: bytes) -> Row:
+    answer = _parse(body)
+    if not isinstance(answer, dict):
+        raise Retriable("Constant Contact answered with a body that is no object")
+    return answer
+
+
+def _parse_array(body: bytes) -> list[object]:
+    answer = _parse(body)
+    if not isinstance(answer, list):
+        raise Retriable("Constant Contact answered with a body that is no array")
+    return answer
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return decode_json(body)
+    except msgspec.DecodeError as error:
+        raise Retriable(
+            "Constant Contact answered with a body that is not JSON"
+        ) from error

@@ -1,0 +1,403 @@
+"""Constant Contact streams that are lists of the account, not of a campaign."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from typing_extensions import override
+
+from tap_email_metrics.bookmarks import Parent, Plan, Visit, history_key, iso
+from tap_email_metrics.codec import to_milliseconds
+from tap_email_metrics.digests import digest
+from tap_email_metrics.errors import Gone, Skippable
+from tap_email_metrics.providers.constant_contact.campaigns import CAMPAIGN, reported
+from tap_email_metrics.providers.constant_contact.marks import (
+    CounterMark,
+    short_id,
+)
+from tap_email_metrics.providers.constant_contact.streams import CampaignStream
+from tap_email_metrics.state import texts
+from tap_email_metrics.streams import EmailMetricsStream, ListStream
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+
+    from tap_email_metrics.bookmarks import Policy
+    from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.providers.constant_contact.session import (
+        ConstantContactSession,
+    )
+    from tap_email_metrics.state import StreamState
+
+CURSOR = "cursor"
+_SEGMENT_TRIES = 4
+
+
+class CampaignSummaries(ListStream):
+    """Unique counts of each campaign that was sent.
+
+    `GET /reports/summary_reports/email_campaign_summaries`.
+    """
+
+    provider = "constant_contact"
+    name = "constant_contact_campaign_summaries"
+    primary_keys = ("account", "campaign_id")
+    id_field = "campaign_id"
+
+    @override
+    def rows(self) -> Sequence[Row]:
+        session = cast("ConstantContactSession", self.session)
+        return list(session.campaigns().look.summaries.values())
+
+
+class CampaignStats(EmailMetricsStream):
+    """All counters of each campaign. `GET /reports/stats/email_campaigns/{ids}`.
+
+    Asked for in each run are the campaigns in the window and those whose summary
+    moved, once a week all; emitted are those of them that changed.
+    """
+
+    provider = "constant_contact"
+    name = "constant_contact_campaign_stats"
+    primary_keys = ("account", "campaign_id")
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+        """Yield the records that are new or changed."""
+        look = cast("ConstantContactSession", self.session).campaigns().look
+        backfill = self._metrics_tap.settings.backfill
+        known = self.bookmark.read("rows", texts) or {}
+        new = {short_id(one): digest(row)[:8] for one, row in look.stats.items()}
+        changed = [
+            row
+            for one, row in look.stats.items()
+            if backfill
+            or self._ignores_marks()
+            or known.get(short_id(one)) != new[short_id(one)]
+        ]
+        records = (self.codec.record(row) for row in changed)
+        yield [record for record in records if record is not None]
+        if not backfill:
+            listed = {short_id(one) for one in look.summaries}
+            kept = {key: text for key, text in known.items() if key in listed}
+            self.bookmark.write("rows", kept | new)
+            self.bookmark.set_checked_through(self.session.now())
+
+
+class Campaigns(EmailMetricsStream):
+    """Campaigns, also drafts and removed ones. `GET /emails`."""
+
+    provider = "constant_contact"
+    name = "constant_contact_campaigns"
+    primary_keys = ("account", "campaign_id")
+    replication_key = "updated_at"
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+        """Yield the records of campaigns that changed since the last run."""
+        session = cast("ConstantContactSession", self.session)
+        backfill = self._metrics_tap.settings.backfill
+        rows = session.emails(after(self))
+        following = session.cursor()
+        interval = self.interval()
+        records = []
+        for row in rows:
+            value = self.key_value(row)
+            record = self.codec.record(row) if interval.holds(value) else None
+            if record is not None:
+                self.note_key(value)
+                records.append(record)
+        yield records
+        if not backfill:
+            self.bookmark.write(CURSOR, following)
+            self.promote(self.bookmark)
+            self.bookmark.set_checked_through(self.session.now())
+
+
+def after(stream: EmailMetricsStream, key: str = CURSOR) -> str | None:
+    """Return the instant after which a stream asks for changes; None for all."""
+    session = cast("ConstantContactSession", stream.session)
+    start = session.common.start
+    first = None if start is None else iso(start)
+    if session.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
+        return first
+    kept = stream.bookmark.read(key, str)
+    return first if kept is None else kept
+
+
+class CampaignActivities(CampaignStream):
+    """The emails of a campaign. `GET /emails/activities/{id}`.
+
+    Read for campaigns that changed, also drafts. Those of removed ones are gone.
+    """
+
+    name = "constant_contact_campaign_activities"
+    primary_keys = ("account", "campaign_activity_id")
+
+    @override
+    def parents(self) -> Sequence[Parent[str]]:
+        session = cast("ConstantContactSession", self.session)
+        parents = []
+        rows = session.emails(after(self))
+        self._following = session.cursor()
+        for row in rows:
+            at = (to_milliseconds(row.get("updated_at")) or 0) / 1000
+            campaign_id = str(row.get("campaign_id"))
+            parents.append(Parent(campaign_id, sent=at, newest=at, oldest=at))
+        self._updated = {p.id: round((p.newest or 0) * 1000) for p in parents}
+        return parents
+
+    @override
+    def counter(self, campaign_id: str) -> int | None:
+        return self._updated.get(campaign_id)
+
+    @override
+    def plan(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        plan: Plan[str, CounterMark] = Plan()
+        first = state.read(CURSOR, str) is None
+        for parent in parents:
+            mark = state.marks.get(parent.id)
+            visit = Visit(parent, mark, everything=True, history=first and not mark)
+            if not visit.history and (
+                not mark or mark.due(self._updated[parent.id], now)
+            ):
+                plan.live.append(visit)
+            elif mark:
+                plan.waiting += 1
+            elif state.history is None or history_key(parent) < state.history:
+                plan.history.append(visit)
+        self._plan_unlisted(plan, state, now)
+        plan.history.sort(key=_newest_first)
+        return plan
+
+    def _plan_unlisted(
+        self,
+        plan: Plan[str, CounterMark],
+        state: StreamState[str, CounterMark],
+        now: float,
+    ) -> None:
+        for campaign_id in sorted(state.marks.keys() - self._updated.keys()):
+            mark = state.marks[campaign_id]
+            if mark.settled:
+                plan.closed.append(campaign_id)
+            elif mark.due(None, now):
+                parent = Parent(campaign_id, listed=False)
+                plan.live.append(Visit(parent, mark, everything=True))
+
+    @override
+    def is_over(
+        self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
+    ) -> bool:
+        return not parent.listed
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[list[Row], None, CounterMark]:
+        session = self.constant_contact
+        start = session.now()
+        campaign_id = visit.parent.id
+        campaign = session.client.one(CAMPAIGN, [campaign_id])
+        session.campaign_cache.learn(campaign_id, reported(campaign))
+        activities = campaign.get("campaign_activities")
+        for one in activities if isinstance(activities, list) else ():
+            activity_id = one.get("campaign_activity_id")
+            try:
+                yield [session.client.one("/emails/activities/{}", [activity_id])]
+            except Gone:
+                continue  # removed with its campaign
+        return self.done(visit, start)
+
+    @override
+    def after(self, parent: Parent[str]) -> None:
+        self.constant_contact.campaign_cache.keep(parent.id)
+
+    @override
+    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
+        return self.codec.record(row)
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+        yield from super().batches()
+        if not self._metrics_tap.settings.backfill:
+            # All is read that changed before: what failed has a mark.
+            self.bookmark.write(CURSOR, self._following)
+
+
+def _newest_first(visit: Visit[str, CounterMark]) -> tuple[float, str]:
+    return (-(visit.parent.newest or 0.0), visit.parent.id)
+
+
+# Contacts
+
+
+class Contacts(EmailMetricsStream):
+    """Contacts, also deleted ones. `GET /contacts`.
+
+    An unsubscribe does not move `updated_at`: a second pass asks for opt-outs.
+    """
+
+    provider = "constant_contact"
+    name = "constant_contact_contacts"
+    primary_keys = ("account", "contact_id")
+    replication_key = "updated_at"
+    _optouts: ClassVar[str] = "optouts"
+    _resume: ClassVar[str] = "resume"
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+        """Yield the records of contacts that changed, then of those who opted out."""
+        backfill = self._metrics_tap.settings.backfill
+        state = self.bookmark
+        resume = None if backfill else state.read(self._resume, texts)
+        self._following = resume["cursor"] if resume else None
+        # The first reading shows everybody as they are.
+        again = backfill or state.read(CURSOR, str) is not None
+        optouts = after(self, self._optouts)
+        yield from self._pass("updated_after", after(self), resume)
+        if again:
+            yield from self._pass("optout_after", optouts, None, resumable=False)
+        if not backfill:
+            state.write(self._resume, None)
+            state.write(CURSOR, self._following)
+            state.write(self._optouts, self._following)
+            self.promote(state)
+            state.set_checked_through(self.session.now())
+
+    def _pass(
+        self,
+        parameter: str,
+        since: str | None,
+        resume: Mapping[str, str] | None,
+        *,
+        resumable: bool = True,
+    ) -> Iterator[Iterable[Mapping[str, object]]]:
+        """Yield the pages of one pass; where it is resumable, after each."""
+        params: dict[str, int | str] = {
+            "status": "all",
+            "include": "custom_fields,list_memberships,taggings",
+            "limit": 500,
+        }
+        if since is not None:
+            params[parameter] = since
+        href = resume["href"] if resume else None
+        while True:
+            page = self._page(params, href)
+            session = cast("ConstantContactSession", self.session)
+            self._following = self._following or session.cursor()
+            yield list(self._records(page.rows))
+            href = page.href
+            if href is None:
+                return
+            if resumable and not self._metrics_tap.settings.backfill:
+                place = {"href": href, "cursor": self._following}
+                self.bookmark.write(self._resume, place)
+
+    def _page(self, params: Mapping[str, int | str], href: str | None) -> Page:
+        session = cast("ConstantContactSession", self.session)
+        read = partial(session.page, "/contacts", (), params, "contacts")
+        try:
+            return session.wait(partial(read, href))
+        except Skippable:
+            if href is None:
+                raise
+            # A link from an earlier run may have expired.
+            return session.wait(partial(read, None))
+
+    def _records(self, rows: Iterable[Row]) -> Iterator[Mapping[str, object]]:
+        for row in rows:
+            record = self.codec.record(row)
+            if record is not None:
+                self.note_key(self.key_value(row))
+                yield record
+
+
+# Small lists
+
+
+class AccountList(ListStream):
+    """A small list that is read whole in each run.
+
+    Attributes:
+        path: of the list.
+        field: holds the rows.
+        query: the parameters of the first page.
+        tries: tries in all.
+    """
+
+    provider = "constant_contact"
+    path: ClassVar[str]
+    field: ClassVar[str]
+    query: ClassVar[tuple[tuple[str, int | str], ...]]
+    tries: ClassVar[int] = 6
+
+    @override
+    def rows(self) -> Sequence[Row]:
+        session = cast("ConstantContactSession", self.session)
+        return session.listing(self.path, self.field, dict(self.query), self.tries)
+
+
+class ContactLists(AccountList):
+    """Lists of contacts, also deleted ones. `GET /contact_lists`."""
+
+    name = "constant_contact_contact_lists"
+    primary_keys = ("account", "list_id")
+    path = "/contact_lists"
+    field = "lists"
+    id_field = "list_id"
+    query = (("limit", 1000), ("status", "all"), ("include_membership_count", "all"))
+
+
+class ContactTags(AccountList):
+    """Tags of contacts. `GET /contact_tags`."""
+
+    name = "constant_contact_contact_tags"
+    primary_keys = ("account", "tag_id")
+    path = "/contact_tags"
+    field = "tags"
+    id_field = "tag_id"
+    query = (("limit", 500), ("include_count", "true"))
+
+
+class ContactCustomFields(AccountList):
+    """Fields that the account added. `GET /contact_custom_fields`."""
+
+    name = "constant_contact_contact_custom_fields"
+    primary_keys = ("account", "custom_field_id")
+    path = "/contact_custom_fields"
+    field = "custom_fields"
+    id_field = "custom_field_id"
+    query = (("limit", 100),)
+
+
+class Segments(AccountList):
+    """Segments of contacts. `GET /segments`; it may take its time to answer."""
+
+    name = "constant_contact_segments"
+    primary_keys = ("account", "segment_id")
+    path = "/segments"
+    field = "segments"
+    id_field = "segment_id"
+    query = (("limit", 1000),)
+    tries = _SEGMENT_TRIES
+
+
+class Account(ListStream):
+    """The account itself, one row. `GET /account/summary`."""
+
+    provider = "constant_contact"
+    name = "constant_contact_account"
+    primary_keys = ("account",)
+    id_field = "encoded_account_id"
+
+    @override
+    def rows(self) -> Sequence[Row]:
+        session = cast("ConstantContactSession", self.session)
+        return [session.wait(partial(session.client.one, "/account/summary"))]

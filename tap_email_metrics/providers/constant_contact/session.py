@@ -1,0 +1,302 @@
+"""One run of Constant Contact: the client, the campaigns, and who may read what."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, TypeVar
+
+from tap_email_metrics.bookmarks import Parent, Policy, iso
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Denied,
+    Fatal,
+    Skippable,
+    TapError,
+    Unavailable,
+)
+from tap_email_metrics.fanout import in_background
+from tap_email_metrics.http import new_session
+from tap_email_metrics.limits import Ledger, Limits, fingerprint, state_directory
+from tap_email_metrics.providers.constant_contact.auth import (
+    ConstantContactAuthenticator,
+)
+from tap_email_metrics.providers.constant_contact.campaigns import Campaigns
+from tap_email_metrics.providers.constant_contact.client import ConstantContactClient
+from tap_email_metrics.providers.constant_contact.tokens import NoStore, TokenStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.providers.constant_contact.settings import (
+        ConstantContactSettings,
+    )
+    from tap_email_metrics.run import Run
+    from tap_email_metrics.settings import CommonSettings
+    from tap_email_metrics.state import Memory
+
+Result = TypeVar("Result")
+
+PRIVILEGES = "/account/user/privileges"
+OVERLAP = 3600.0
+"""Seconds before the start of the last run from which on changes are asked for."""
+_SKEW = 60.0  # seconds by which the API's clock must be behind to be believed
+
+
+class ConstantContactSession:
+    """Shared by the Constant Contact streams of one run.
+
+    Attributes:
+        limits: what every request crosses.
+        client: what sends them.
+        campaign_cache: what is known of campaigns; `campaigns` reads it first.
+    """
+
+    def __init__(
+        self,
+        settings: ConstantContactSettings,
+        common: CommonSettings,
+        run: Run,
+        memory: Memory,
+        transport: BaseAdapter | None,
+    ) -> None:
+        self.settings = settings
+        self.common = common
+        self._run = run
+        self._ledger = self._open_ledger()
+        self.limits = Limits(
+            clock=run.clock,
+            stop=run.stop,
+            requests_per_second=settings.requests_per_second,
+            max_concurrency=settings.max_concurrency,
+            ledger=self._ledger,
+            deadline=run.deadline,
+        )
+        path = settings.token_store
+        store = NoStore() if path is None else TokenStore(path)
+        http = new_session(transport)
+        authenticator = ConstantContactAuthenticator(settings, store, http, run)
+        self.client = ConstantContactClient(
+            settings.api_url, authenticator, self.limits, run, http
+        )
+        self.campaign_cache = Campaigns(
+            self.client, memory, self.policy, self.now, backfill=common.backfill
+        )
+        self._lock = threading.Lock()
+        self._looked = False
+        self._failure: TapError | None = None
+        self._emails: dict[str | None, list[Row]] = {}
+        self._privileges: frozenset[str] | None = None
+
+    def _open_ledger(self) -> Ledger:
+        settings = self.settings
+        path = settings.token_store
+        return Ledger(
+            state_directory() if path is None else path.parent,
+            fingerprint(f"constant_contact {settings.client_id}"),
+            settings.daily_requests,
+            settings.daily_reserve,
+            self._run.clock,
+        )
+
+    @property
+    def account(self) -> str:
+        """Value of the `account` column."""
+        return self.settings.account
+
+    @property
+    def max_concurrency(self) -> int:
+        """Requests in flight at most."""
+        return self.settings.max_concurrency
+
+    @property
+    def budget(self) -> int | None:
+        """Requests that are left of the day."""
+        day = self._ledger.look()
+        left = self.settings.daily_requests - self.settings.daily_reserve - day.used
+        return 0 if day.spent else max(0, left)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """What is due when."""
+        window = self.settings.activity_window_days * DAY
+        start = self.common.start
+        return Policy(
+            window=window,
+            sweep_days=1,
+            floor=0.0 if start is None else max(0.0, start - window),
+            archived=False,
+        )
+
+    def now(self) -> float:
+        """Return the time on the API's clock, where that is behind this machine's.
+
+        What changes next is dated by the API's clock: a machine that runs ahead of
+        it would look for it too late.
+        """
+        skew = self.client.server_time
+        moment = self._run.clock.now()
+        return moment + skew if skew is not None and skew < -_SKEW else moment
+
+    def close(self) -> None:
+        """Give back the requests of the day that were not used."""
+        self._ledger.close()
+
+    # Reading
+
+    def wait(self, work: Callable[[], Result]) -> Result:
+        """Return what a function reads; the caller's thread notices a signal.
+
+        Raises:
+            Unavailable: the account's token, user or app may not read it.
+        """
+        try:
+            return in_background(work, self._run.stop, self._run.idle)
+        except Denied as error:
+            raise self.explain(error) from error
+
+    def listing(
+        self,
+        template: str,
+        field: str,
+        params: Mapping[str, int | str],
+        tries: int = 6,
+    ) -> list[Row]:
+        """Return all rows of a list.
+
+        Raises:
+            Skippable: it cannot be read.
+            Unavailable: it may not be read.
+        """
+        return self.wait(partial(self._listing, template, field, params, tries))
+
+    def _listing(
+        self, template: str, field: str, params: Mapping[str, int | str], tries: int
+    ) -> list[Row]:
+        pages = self.client.pages(template, params=params, field=field, tries=tries)
+        return [row for page in pages for row in page.rows]
+
+    def campaigns(self) -> Campaigns:
+        """Return the campaigns with their counters, read once a run.
+
+        Raises:
+            TapError: they cannot be read; the same for each stream that asks.
+        """
+        if self._failure:
+            raise self._failure
+        if not self._looked:
+            try:
+                cache = self.campaign_cache
+                cache.take(self.wait(cache.read))
+            except (Fatal, Skippable, Unavailable) as error:
+                self._failure = _for_all_streams(error)
+                raise self._failure from error
+            self._looked = True
+        return self.campaign_cache
+
+    def parents(self) -> Sequence[Parent[str]]:
+        """Return the campaigns as what the other streams fan out over."""
+        return self.campaigns().parents()
+
+    def emails(self, after: str | None) -> list[Row]:
+        """Return the campaigns that changed after an instant, read once a run."""
+        if after not in self._emails:
+            params: dict[str, int | str] = {"limit": 500}
+            if after is not None:
+                params["after_date"] = after
+            rows = self.listing("/emails", "campaigns", params)
+            # Rows shift while the list is paged: the first is as good as the next.
+            self._emails[after] = list(
+                {str(row.get("campaign_id")): row for row in reversed(rows)}.values()
+            )[::-1]
+        return self._emails[after]
+
+    def cursor(self) -> str:
+        """Return the instant from which the next run asks for changes.
+
+        To be called after an answer has told the time on the API's clock.
+        """
+        behind = self.now() - self._run.clock.now()
+        return iso(self._run.started + behind - OVERLAP)
+
+    # Who may read what
+
+    def explain(self, denied: Denied) -> TapError:
+        """Return why a request was denied, after a look at the user's privileges.
+
+        An app that is switched off is denied even that; a user lacks a privilege; or
+        else the token lacks a scope.
+        """
+        privilege, scope = _needs(str(denied))
+        try:
+            have = self._held()
+        except Denied:
+            return AuthenticationFailed(
+                "Constant Contact denies everything to this app: it is deactivated, or "
+                "its user is. Activate it under My Applications on "
+                f"developer.constantcontact.com ({denied})"
+            )
+        except Skippable as error:
+            return Unavailable(f"{denied}; why is not known ({error})")
+        if privilege not in have:
+            return Unavailable(
+                f"{denied}: the user who authorised the app lacks the privilege "
+                f"{privilege}. Have an account owner or manager authorise it (the role "
+                "Campaign Creator has no reports)"
+            )
+        return Unavailable(
+            f"{denied}: the token lacks the scope {scope}. Authorise again with it: "
+            "tap-email-metrics-login asks for all scopes that the tap uses"
+        )
+
+    def _held(self) -> frozenset[str]:
+        with self._lock:
+            if self._privileges is None:
+                rows = in_background(
+                    partial(self.client.many, PRIVILEGES),
+                    self._run.stop,
+                    self._run.idle,
+                )
+                self._privileges = frozenset(
+                    str(row.get("privilege_name"))
+                    for row in rows
+                    if isinstance(row, dict)
+                )
+            return self._privileges
+
+    def page(
+        self,
+        template: str,
+        ids: Sequence[object],
+        params: Mapping[str, int | str],
+        field: str,
+        href: str | None,
+    ) -> Page:
+        """Return one page, in this thread."""
+        return self.client.page(template, ids, params, field=field, href=href)
+
+
+def _needs(denied: str) -> tuple[str, str]:
+    """Return the privilege and the scope that a path needs."""
+    if "/reports/contact_reports" in denied:
+        return "ui:campaign:metrics", "contact_data"
+    if "/reports/" in denied:
+        return "ui:campaign:metrics", "campaign_data"
+    if "/account/" in denied:
+        return "account:read", "account_read"
+    if "/contact_lists" in denied or "/segments" in denied:
+        return "contacts:lists:read", "contact_data"
+    if "/contact" in denied:
+        return "contacts:read", "contact_data"
+    return "campaign:read", "campaign_data"
+
+
+def _for_all_streams(error: TapError) -> TapError:
+    """Return the error of the summaries as the end of every stream by campaign."""
+    if isinstance(error, Skippable):
+        return Fatal(f"Constant Contact: the campaigns cannot be read: {error}")
+    return error

@@ -1,0 +1,422 @@
+"""Constant Contact streams that are read by campaign, each gated by its counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from typing_extensions import override
+
+from tap_email_metrics.codec import to_instant
+from tap_email_metrics.errors import Denied, Gone
+from tap_email_metrics.providers.constant_contact import marks
+from tap_email_metrics.providers.constant_contact.campaigns import ActivityStats
+from tap_email_metrics.providers.constant_contact.marks import CounterMark
+from tap_email_metrics.providers.constant_contact.reading import (
+    Event,
+    EventList,
+    EventReader,
+)
+from tap_email_metrics.streams import EmailMetricsStream, FanOutStream
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+
+    from tap_email_metrics.bookmarks import Parent, Plan, Policy, Visit
+    from tap_email_metrics.errors import TapError
+    from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.providers.constant_contact.session import (
+        ConstantContactSession,
+    )
+    from tap_email_metrics.state import StreamState
+
+SNAPSHOTS = "constant_contact_snapshots"
+PENDING = "pending"
+_LARGEST = 500
+
+
+class CampaignStream(FanOutStream[str, CounterMark]):
+    """A report of each campaign that was sent."""
+
+    provider = "constant_contact"
+    marks = marks.KIND
+    parent_noun = "campaign"
+
+    @property
+    def constant_contact(self) -> ConstantContactSession:
+        """The provider's session of this run."""
+        return cast("ConstantContactSession", self.session)
+
+    def counter(self, campaign_id: str) -> int | None:
+        """Return what gates this stream for a campaign."""
+        return self.constant_contact.campaigns().counter(self.name, campaign_id)
+
+    @override
+    def plan(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        return marks.plan(parents, state, self.counter, now, policy)
+
+    @override
+    def is_over(
+        self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
+    ) -> bool:
+        return now - (parent.newest or 0.0) > policy.window
+
+    @override
+    def checked_through(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> float:
+        known = state.marks
+        return marks.checked_through(parents, known, self.counter, now, policy)
+
+    @override
+    def first_mark(self) -> CounterMark:
+        return CounterMark()
+
+    @override
+    def after(self, parent: Parent[str]) -> None:
+        self.constant_contact.campaigns().keep(parent.id)
+
+    @override
+    def explained(self, error: TapError) -> TapError:
+        if isinstance(error, Denied):
+            return self.constant_contact.explain(error)
+        return error
+
+    def done(self, visit: Visit[str, CounterMark], since: float) -> CounterMark:
+        """Return the mark of a campaign that was read whole since then."""
+        counter = self.counter(visit.parent.id)
+        return CounterMark(counter=counter or 0, checked=since, verified=since)
+
+
+class EventStream(CampaignStream):
+    """The events of one kind, over all activities of a campaign.
+
+    Attributes:
+        path: of the list, with a `{}` for the activity.
+    """
+
+    primary_keys = ("account", "event_id")
+    replication_key = "created_time"
+    path: ClassVar[str]
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[list[Event], None, CounterMark]:
+        session = self.constant_contact
+        now = session.now()
+        since = visit.mark.newest if visit.mark else None
+        activities = session.campaigns().activities(visit.parent.id)
+        lists = [
+            EventList(partial(self._page, one), self.codec.identity, since)
+            for one in activities
+        ]
+        counter = self.counter(visit.parent.id)
+        lookback = session.settings.lookback_days
+        reader = EventReader(self.name, lists, counter, lookback, now)
+        return (yield from reader.read(visit))
+
+    def _page(self, activity_id: str, href: str | None) -> Page:
+        return self.constant_contact.page(
+            self.path, [activity_id], {"limit": _LARGEST}, "tracking_activities", href
+        )
+
+    @override
+    def key_value(self, row: Any) -> int | None:
+        return cast("Event", row).at
+
+    @override
+    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
+        event = cast("Event", row)
+        return self.codec.record(event.row, event.occurrence)
+
+
+class Sends(EventStream):
+    """Emails sent. `GET /reports/email_reports/{id}/tracking/sends`."""
+
+    name = "constant_contact_sends"
+    path = "/reports/email_reports/{}/tracking/sends"
+
+
+class Opens(EventStream):
+    """All opens. `GET /reports/email_reports/{id}/tracking/opens`."""
+
+    name = "constant_contact_opens"
+    path = "/reports/email_reports/{}/tracking/opens"
+
+
+class Forwards(EventStream):
+    """Forwards. `GET /reports/email_reports/{id}/tracking/forwards`."""
+
+    name = "constant_contact_forwards"
+    path = "/reports/email_reports/{}/tracking/forwards"
+
+
+class Clicks(EventStream):
+    """All clicks. `GET /reports/email_reports/{id}/tracking/clicks`."""
+
+    name = "constant_contact_clicks"
+    path = "/reports/email_reports/{}/tracking/clicks"
+
+
+class Optouts(EventStream):
+    """Contacts who opted out. `GET /reports/email_reports/{id}/tracking/optouts`."""
+
+    name = "constant_contact_optouts"
+    path = "/reports/email_reports/{}/tracking/optouts"
+
+
+class Bounces(EventStream):
+    """Bounces. `GET /reports/email_reports/{id}/tracking/bounces`."""
+
+    name = "constant_contact_bounces"
+    path = "/reports/email_reports/{}/tracking/bounces"
+
+
+# Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One row of a reading."""
+
+    row: Row
+    activity_id: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A complete reading of one list of one activity."""
+
+    activity_id: str
+    as_of: str
+    rows: int
+
+
+class SnapshotStream(CampaignStream):
+    """A list that shows what is so now, read at most once a day and activity.
+
+    Attributes:
+        path: of the list, with a `{}` for the activity.
+        field: holds the rows.
+        id_field: what tells them apart.
+        query: the parameters of the first page.
+    """
+
+    path: ClassVar[str]
+    field: ClassVar[str] = "tracking_activities"
+    id_field: ClassVar[str] = "contact_id"
+    query: ClassVar[tuple[tuple[str, int | str], ...]] = (("limit", _LARGEST),)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
+        super().__init__(*arguments, **options)
+        self._readings: dict[str, list[Reading]] = {}
+
+    @override
+    def plan(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        plan = super().plan(parents, state, now, policy)
+        due = [v for v in plan.live if v.mark is None or v.mark.next_day(now)]
+        plan.waiting += len(plan.live) - len(due)
+        plan.live = due
+        return plan
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[list[Shown], None, CounterMark]:
+        session = self.constant_contact
+        start = session.now()
+        readings = []
+        for activity_id in session.campaigns().activities(visit.parent.id):
+            as_of = to_instant(int(session.now() * 1000))
+            seen = set()
+            for page in session.client.pages(
+                self.path, [activity_id], dict(self.query), field=self.field
+            ):
+                seen |= {row.get(self.id_field) for row in page.rows}
+                yield [Shown(row, activity_id, as_of) for row in page.rows]
+            readings.append(Reading(activity_id, as_of, len(seen)))
+        self._readings[visit.parent.id] = readings
+        return self.done(visit, start)
+
+    @override
+    def after(self, parent: Parent[str]) -> None:
+        super().after(parent)
+        memory = self._metrics_tap
+        readings = self._readings.pop(parent.id, [])
+        if not memory.streams[SNAPSHOTS].selected:
+            return
+        state = memory.stream_state(SNAPSHOTS)
+        pending = state.read(PENDING, _pending) or []
+        report = str(self.name).removeprefix("constant_contact_")
+        pending += [[report, one.activity_id, one.as_of, one.rows] for one in readings]
+        state.write(PENDING, pending)
+
+    @override
+    def key_value(self, row: Any) -> int | None:
+        return None
+
+    @override
+    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
+        shown = cast("Shown", row)
+        return self.codec.record(
+            shown.row, campaign_activity_id=shown.activity_id, as_of=shown.as_of
+        )
+
+
+class UniqueOpens(SnapshotStream):
+    """The last open of each contact.
+
+    `GET /reports/email_reports/{id}/tracking/unique_opens`.
+    """
+
+    name = "constant_contact_unique_opens"
+    primary_keys = ("account", "campaign_activity_id", "contact_id")
+    path = "/reports/email_reports/{}/tracking/unique_opens"
+
+
+class DidNotOpens(SnapshotStream):
+    """Contacts who have not opened.
+
+    `GET /reports/email_reports/{id}/tracking/didnotopens`.
+    """
+
+    name = "constant_contact_did_not_opens"
+    primary_keys = ("account", "campaign_activity_id", "contact_id")
+    path = "/reports/email_reports/{}/tracking/didnotopens"
+    selected_by_default = False
+
+
+class Links(SnapshotStream):
+    """Links and their clicks. `GET /reports/email_reports/{id}/links`."""
+
+    name = "constant_contact_links"
+    primary_keys = ("account", "campaign_activity_id", "url_id")
+    path = "/reports/email_reports/{}/links"
+    field = "link_click_counts"
+    id_field = "url_id"
+    query = (("no_clicks", "true"),)
+
+
+class Snapshots(EmailMetricsStream):
+    """Which readings are complete, also empty ones.
+
+    Of `GET /reports/email_reports/{id}/links` and the other two lists. Their rows are
+    current where their `as_of` is this row's.
+    """
+
+    provider = "constant_contact"
+    name = SNAPSHOTS
+    primary_keys = ("account", "report", "campaign_activity_id")
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+        """Yield a record for each reading since the last run of this stream."""
+        pending = self.bookmark.read(PENDING, _pending) or []
+        records = [
+            self.codec.record(
+                {}, report=report, campaign_activity_id=activity, as_of=as_of, rows=rows
+            )
+            for report, activity, as_of, rows in pending
+        ]
+        yield [record for record in records if record is not None]
+        self.bookmark.write(PENDING, None)
+
+
+def _pending(value: Any) -> list[list[str | int]]:  # noqa: ANN401 - whatever JSON holds
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    for report, activity_id, as_of, rows in value:
+        if not (isinstance(rows, int) and isinstance(report, str)):
+            raise TypeError("no reading")
+        if not (isinstance(activity_id, str) and isinstance(as_of, str)):
+            raise TypeError("no reading")
+    return value
+
+
+# Activities by their counters
+
+
+class CampaignActivityStats(CampaignStream):
+    """All counters of each activity.
+
+    `GET /reports/stats/email_campaign_activities/{ids}`.
+    """
+
+    name = "constant_contact_campaign_activity_stats"
+    primary_keys = ("account", "campaign_activity_id")
+
+    @override
+    def plan(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        plan = super().plan(parents, state, now, policy)
+        order = [visit.parent.id for visit in [*plan.live, *plan.history]]
+        session = self.constant_contact
+        self._stats = ActivityStats(session.client, session.campaigns(), order)
+        return plan
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[list[Row], None, CounterMark]:
+        start = self.constant_contact.now()
+        yield self._stats.of(visit.parent.id)
+        return self.done(visit, start)
+
+    @override
+    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
+        return self.codec.record(row)
+
+
+class SendHistory(CampaignStream):
+    """When each activity was sent. `GET /emails/activities/{id}/send_history`."""
+
+    name = "constant_contact_send_history"
+    primary_keys = ("account", "campaign_activity_id", "send_id")
+    path = "/emails/activities/{}/send_history"
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[list[Shown], None, CounterMark]:
+        session = self.constant_contact
+        start = session.now()
+        for activity_id in session.campaigns().activities(visit.parent.id):
+            try:
+                rows = session.client.many(self.path, [activity_id])
+            except Gone:
+                continue  # the campaign was removed: its history with it
+            yield [Shown(r, activity_id, "") for r in rows if isinstance(r, dict)]
+        return self.done(visit, start)
+
+    @override
+    def key_value(self, row: Any) -> int | None:
+        return None
+
+    @override
+    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
+        shown = cast("Shown", row)
+        return self.codec.record(shown.row, campaign_activity_id=shown.activity_id)
