@@ -110,6 +110,7 @@ class Run:
         stop: set when the run has to end.
         deadline: instant at which it pauses, or None.
         idle: called now and then while the run waits.
+        hide: called with secrets that were just issued; masks them in the log.
         reports: what each stream did.
     """
 
@@ -120,6 +121,7 @@ class Run:
         self.started = clock.now()
         self.deadline: float | None = None
         self.idle: Callable[[], None] = _nothing
+        self.hide: Callable[..., None] = _nothing
         self.reports: dict[str, StreamReport] = {}
         self._said: set[str] = set()
 
@@ -159,8 +161,8 @@ class Run:
         )
 
 
-def _nothing() -> None:
-    """Do nothing while waiting."""
+def _nothing(*_secrets: str) -> None:
+    """Do nothing: nobody listens."""
 
 
 class Progress:

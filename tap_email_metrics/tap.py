@@ -443,6 +443,7 @@ class TapEmailMetrics(Tap):
             if isinstance(value, str) and schema.get(key, {}).get("secret")
         ]
         mask = RedactingFilter(secrets)
+        self.run.hide = mask.add
         for handler in logging.getLogger().handlers:
             handler.addFilter(mask)
 

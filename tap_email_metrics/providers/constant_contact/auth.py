@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Fatal,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 EARLY = 300.0
 """Seconds before its end in which an access token is not used any more."""
-DAY = 86_400.0
 AGAIN = (
     "authorise again: run tap-email-metrics-login with the same settings, or put a new "
     "constant_contact.refresh_token into them"
@@ -116,6 +116,7 @@ class ConstantContactAuthenticator:
                 f"constant_contact.auth_url ({host(self._settings.auth_url)})"
             )
             raise self._failure from error
+        self._run.hide(tokens.access_token, tokens.refresh_token)
         self._expires = tokens.expires_at - EARLY
         self._headers = {"Authorization": f"Bearer {tokens.access_token}"}
 
@@ -124,6 +125,7 @@ class ConstantContactAuthenticator:
         # kept. This raises where it cannot.
         self._store.save(tokens)
         answer = client.retrying(lambda: self._request(client, tokens), tries=3)
+        self._run.hide(answer.access_token, answer.refresh_token or "")
         now = self._run.clock.now()
         following = answer.refresh_token or tokens.refresh_token
         if isinstance(self._store, NoStore) and following != tokens.refresh_token:
@@ -136,7 +138,7 @@ class ConstantContactAuthenticator:
             seed=tokens.seed,
             refresh_token=following,
             access_token=answer.access_token,
-            expires_at=now + _life(answer),
+            expires_at=now + life(answer),
             refreshed_at=now,
         )
         self._store.save(new)
@@ -196,9 +198,10 @@ def error_code(response: requests.Response) -> str:
     return code if isinstance(code, str) and code.replace("_", "").isalpha() else ""
 
 
-def _life(answer: Answer) -> float:
+def life(answer: Answer) -> float:
+    """Return the seconds for which an access token serves."""
     try:
         seconds = float(answer.expires_in or 0)
     except ValueError:
         seconds = 0.0
-    return seconds if seconds > 0 else DAY
+    return seconds if seconds > 0 else float(DAY)

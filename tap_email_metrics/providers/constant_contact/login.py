@@ -1,0 +1,227 @@
+"""`tap-email-metrics-login`: authorise Constant Contact in a browser, on any machine.
+
+The device flow: this command shows an address and a code, a person opens the one and
+types the other, and the tokens go into the token store, never onto the screen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from tap_email_metrics.clock import Clock, SystemClock
+from tap_email_metrics.errors import Fatal, InvalidInput, TapError
+from tap_email_metrics.http import new_session, request_id, send
+from tap_email_metrics.providers.constant_contact.auth import Answer, error_code, life
+from tap_email_metrics.providers.constant_contact.settings import (
+    SCHEMA,
+    ConstantContactSettings,
+)
+from tap_email_metrics.providers.constant_contact.tokens import (
+    Tokens,
+    TokenStore,
+    seed_fingerprint,
+)
+from tap_email_metrics.settings import errors, without_empty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import requests
+    from requests.adapters import BaseAdapter
+
+Parsed = TypeVar("Parsed")
+
+SCOPES = "campaign_data contact_data account_read offline_access"
+SEED = "login"
+"""What stands for a refresh token in settings that never had one."""
+VARIABLE = "TAP_EMAIL_METRICS_CONSTANT_CONTACT"
+_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+_INTERVAL = 5.0
+
+
+class Device(msgspec.Struct):
+    """What the authorisation server says to a device that asks."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None = None
+    interval: float = _INTERVAL
+
+
+class Login:
+    """Walks a person through the device flow.
+
+    Args:
+        settings: of the provider.
+        clock: waits between the polls.
+        say: shows a line.
+        transport: carries the requests, None for the network.
+    """
+
+    def __init__(
+        self,
+        settings: ConstantContactSettings,
+        clock: Clock,
+        say: Callable[[str], object],
+        transport: BaseAdapter | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._say = say
+        self._session = new_session(transport)
+
+    def run(self, scopes: str = SCOPES) -> Path:
+        """Authorise; return the file that the tokens are in.
+
+        Raises:
+            InvalidInput: they cannot be kept.
+            Fatal: the server or the person refused.
+            Retriable: the server cannot be reached.
+        """
+        path = self._settings.token_store
+        if path is None:
+            raise InvalidInput(
+                "constant_contact.token_store is none: name a file, or leave it out"
+            )
+        store = TokenStore(path)
+        seed = self._settings.refresh_token
+        with store.held():
+            store.save(store.load(seed))
+        device = self._ask(scopes)
+        where = device.verification_uri_complete or device.verification_uri
+        self._say(f"Open {where}\nand confirm the code {device.user_code}")
+        answer = self._poll(device)
+        now = self._clock.now()
+        if answer.refresh_token is None:
+            raise Fatal("the server gave no refresh token: ask for offline_access")
+        tokens = Tokens(
+            seed=seed_fingerprint(seed),
+            refresh_token=answer.refresh_token,
+            access_token=answer.access_token,
+            expires_at=now + life(answer),
+            refreshed_at=now,
+        )
+        with store.held():
+            store.save(tokens)
+        return path
+
+    def _ask(self, scopes: str) -> Device:
+        form = {"client_id": self._settings.client_id, "scope": scopes}
+        response = self._post("/device/authorize", form)
+        if response.status_code != 200:  # noqa: PLR2004 - OK
+            raise Fatal(_refusal("POST /device/authorize", response))
+        return _parsed(response, Device)
+
+    def _poll(self, device: Device) -> Answer:
+        interval = max(1.0, device.interval)
+        form = {
+            "client_id": self._settings.client_id,
+            "grant_type": _GRANT,
+            "device_code": device.device_code,
+        }
+        while True:
+            self._clock.sleep(interval)
+            response = self._post("/token", form)
+            if response.status_code == 200:  # noqa: PLR2004 - OK
+                return _parsed(response, Answer)
+            match error_code(response):
+                case "authorization_pending":
+                    continue
+                case "slow_down":
+                    interval += _INTERVAL
+                case _ if response.status_code in {429, 502, 503}:
+                    interval += _INTERVAL
+                case _:
+                    raise Fatal(_refusal("POST /token", response))
+
+    def _post(self, path: str, form: dict[str, str]) -> requests.Response:
+        settings = self._settings
+        secret = settings.client_secret
+        return send(
+            self._session,
+            "POST",
+            settings.auth_url + path,
+            f"POST {path}",
+            data=form,
+            auth=(settings.client_id, secret) if secret else None,
+        )
+
+
+def _refusal(what: str, response: requests.Response) -> str:
+    code = error_code(response)
+    why = {
+        "access_denied": "you refused",
+        "expired_token": "the code expired; run this command again",
+        "invalid_client": "check constant_contact.client_id and client_secret",
+        "unauthorized_client": "switch the device flow on in the app's settings",
+        "invalid_scope": "the app may not ask for one of these scopes",
+    }.get(code, "the authorisation server refused")
+    where = f"{what} answered {response.status_code}{request_id(response)} {code}"
+    return f"{why} ({where.rstrip()})"
+
+
+def _parsed(response: requests.Response, kind: type[Parsed]) -> Parsed:
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Fatal(
+            "the answer is not one of an authorisation server: check "
+            "constant_contact.auth_url"
+        ) from error
+
+
+def read_settings(config: Path | None) -> ConstantContactSettings:
+    """Return the provider's settings from a file, or from the environment.
+
+    A refresh token is not needed: the word "login" stands for it.
+
+    Raises:
+        InvalidInput: they do not fit.
+    """
+    try:
+        text = os.environ.get(VARIABLE, "{}") if config is None else config.read_text()
+        section = json.loads(text)
+        if config is not None:
+            section = section["constant_contact"]
+        section = {"refresh_token": SEED, **without_empty(section)}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidInput(
+            "no settings: name a config file with an object constant_contact, or set "
+            f"the variable {VARIABLE} to such an object"
+        ) from error
+    if found := errors({"constant_contact": section}, _wrapped()):
+        raise InvalidInput("; ".join(found))
+    settings = ConstantContactSettings.parse(section)
+    if settings is None:
+        raise InvalidInput("constant_contact.client_id is missing")
+    return settings
+
+
+def _wrapped() -> dict[str, Any]:
+    return {"type": "object", "properties": {"constant_contact": SCHEMA}}
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"The tap's config file; without it, {VARIABLE} holds the object.",
+)
+@click.option("--scopes", default=SCOPES, show_default=True, help="What to ask for.")
+def main(config: Path | None, scopes: str) -> None:
+    """Authorise Constant Contact in a browser and keep the tokens in the store."""
+    try:
+        path = Login(read_settings(config), SystemClock(), click.echo).run(scopes)
+    except TapError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(
+        f"Authorised. The tokens are in {path}, and the tap keeps them there. Where "
+        f'the settings have no refresh_token yet, set it to "{SEED}".'
+    )
