@@ -665,3 +665,5 @@ def validate_state(state: Mapping[str, Any], prefixes: Collection[str]) -> None:
             )
         if not isinstance(entry, dict):
             raise damaged(f"bookmarks.{name}")
+        if "partitions" in entry:
+            raise damaged(f"bookmarks.{name}.partitions")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -43,19 +44,29 @@ TRIES = 6
 MAX_WAIT = 60.0
 _THROTTLED = 429
 _TRANSIENT = frozenset({500, 502, 503})
-_NO_CONNECTION = frozenset(
-    {
-        "NewConnectionError",
-        "NameResolutionError",
-        "SSLError",
-        "ProxyError",
-        "SSLCertVerificationError",
-        "gaierror",
-        "ConnectionRefusedError",
-    }
-)
 _REQUEST_IDS = ("x-amzn-requestid", "x-request-id", "x-amz-cf-id")
 
+
+class Unreachable(Retriable):
+    """No connection to the host: no other path of it can be read either."""
+
+
+_CAUSES: dict[str, type[Retriable]] = {
+    "ReadTimeoutError": TimedOut,
+    **dict.fromkeys(
+        (
+            "NewConnectionError",
+            "NameResolutionError",
+            "SSLError",
+            "ProxyError",
+            "SSLCertVerificationError",
+            "gaierror",
+            "ConnectionRefusedError",
+        ),
+        Unreachable,
+    ),
+}
+"""What a failed connection means, by the class of its innermost reason."""
 
 Parsed = TypeVar("Parsed")
 
@@ -192,8 +203,7 @@ class Client:
                 self.limits.slow_down()
                 # After a time-out less is asked for: that is no mere repetition.
                 if attempt >= (TRIES if isinstance(error, TimedOut) else tries):
-                    kind = Fatal if isinstance(error, Unreachable) else Skippable
-                    raise kind(f"{error} ({attempt} tries)") from error
+                    raise _given_up(error, attempt) from error
                 logger.info("%s; trying again", error)
                 self._wait(error, attempt)
                 if before_retry:
@@ -217,7 +227,11 @@ class Client:
             headers = self._authenticator.headers(self)
             response = self._send(url, template, params, headers)
         self.check(response, f"GET {template}")
-        return parse(response.content)
+        try:
+            return parse(response.content)
+        except Retriable as error:
+            where = f"GET {template} answered 200{request_id(response)}"
+            raise type(error)(f"{where} with {error}", error.retry_after) from error
 
     def _send(
         self,
@@ -273,6 +287,12 @@ class Client:
         raise Skippable(where)
 
 
+def _given_up(error: Retriable, tries: int) -> Fatal | Skippable:
+    if isinstance(error, Unreachable):
+        return Fatal(f"{error} ({tries} tries); check the URL settings and the network")
+    return Skippable(f"{error} ({tries} tries)")
+
+
 def send(  # noqa: PLR0913 - one request has that many parts
     session: requests.Session,
     method: str,
@@ -314,14 +334,14 @@ def send(  # noqa: PLR0913 - one request has that many parts
         raise TimedOut(f"{what}: no answer within {TIMEOUT[1]:.0f} s") from error
     except requests.exceptions.ConnectionError as error:
         cause = _cause(error)
-        kind = Unreachable if cause in _NO_CONNECTION else Retriable
+        kind = _CAUSES.get(cause, Retriable)
         raise kind(f"{what}: the connection to {host(url)} failed ({cause})") from error
+    except ValueError as error:  # what requests raises for a URL
+        raise Fatal(f"{what}: {host(url)} is no valid URL; check the settings") from (
+            error
+        )
     except requests.exceptions.RequestException as error:
         raise Retriable(f"{what}: {type(error).__name__}") from error
-
-
-class Unreachable(Retriable):
-    """No connection to the host: no other path of it can be read either."""
 
 
 def host(url: str) -> str:
@@ -366,6 +386,9 @@ def http_date(text: str | None) -> float | None:
     if not text:
         return None
     try:
-        return parsedate_to_datetime(text).timestamp()
+        moment = parsedate_to_datetime(text)
+        # Without a zone, or with -0000, it is UTC all the same.
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return aware.timestamp()
     except (ValueError, OverflowError):
         return None

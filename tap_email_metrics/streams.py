@@ -147,7 +147,8 @@ class EmailMetricsStream(Stream):
             self.get_sync_timer(),
         ):
             for record in self._ending_well():
-                self._check_max_record_limit(current_record_index=report.records)
+                if report.records == self.ABORT_AT_RECORD_COUNT:
+                    break  # `--test` wants no more
                 if write_messages:
                     self._write_record_message(record)
                 report.records += 1

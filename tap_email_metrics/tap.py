@@ -267,7 +267,7 @@ class TapEmailMetrics(Tap):
                 for stream in self._selected(name)
             }
             settings = provider.parse(self._config.get(name, {}))
-            self._warn_of_start(name, settings.earliest)
+            self._warn_of_start(name, provider.earliest)
             self._sessions[name] = provider.open(
                 settings, self.settings, self.run, states, self._transport
             )

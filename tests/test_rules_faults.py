@@ -180,9 +180,9 @@ def test_a_wait_that_the_server_names_is_kept() -> None:
 
 
 def test_while_a_wait_lasts_nobody_asks() -> None:
-    site = busy_site(messages=6, max_concurrency=4)
+    site = busy_site(messages=40, opens=1, max_concurrency=4)
     site.world.faults.add(
-        "status", message_id=6, path="/opens$", status=429, retry_after="40", times=1
+        "status", message_id=1, path="/opens$", status=429, retry_after="40", times=1
     )
     site.sync()
     entries = site.world.log.entries

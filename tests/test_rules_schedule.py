@@ -307,6 +307,18 @@ def test_an_edited_recipient_is_emitted_again_at_the_next_verification(
     assert not site.differences()
 
 
+def test_a_whole_read_of_recipients_emits_every_row_and_so_every_edit() -> None:
+    site, (message,) = site_of(20)
+    site.api.set_order("shuffled")
+    for _ in range(5):
+        site.api.add_row("recipients", message, date_added=NOW - 19 * DAY)
+    site.sync()
+    site.advance(1)
+    site.api.correct("recipients", 2, message_id=message, lastName="Byron")
+    assert sorted(site.sync().ids("encompass_recipients")) == [1, 2, 3, 4, 5]
+    assert not site.differences()
+
+
 # Messages
 
 

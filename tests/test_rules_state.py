@@ -137,6 +137,9 @@ def test_states_come_as_records_do_and_in_the_end() -> None:
         bytes_of[message["type"]] += len(json.dumps(message))
     assert 8 < len(run.states) < 40
     assert bytes_of["STATE"] < bytes_of["RECORD"]
+    opens = [n for n, m in enumerate(run.messages) if m.get("stream") == OPENS]
+    midst = run.messages[opens[0] : opens[-1]]
+    assert any(message["type"] == "STATE" for message in midst)
     assert run.messages[-1]["type"] == "STATE"
     site.advance(0.01)
     assert site.sync().messages[-1]["type"] == "STATE"
@@ -353,9 +356,9 @@ def test_the_bookmark_is_the_newest_key_and_never_goes_back() -> None:
     value = entry["replication_key_value"]
     assert value == ms(NOW)
     site.api.delete("opens", newest)
-    site.api.add_row("opens", 8, date_added=NOW - 3 * DAY)
+    older = site.api.add_row("opens", 8, date_added=NOW - DAY)
     site.advance(1)
-    site.sync()
+    assert site.sync().ids(OPENS) == [older]
     assert site.state["bookmarks"][OPENS]["replication_key_value"] == value
     site.sync()
     assert site.state["bookmarks"][OPENS]["replication_key_value"] == value

@@ -70,6 +70,10 @@ class Provider(Protocol):
     def streams(self) -> tuple[type[EmailMetricsStream], ...]:
         """Its streams, in the order in which they are read."""
 
+    @property
+    def earliest(self) -> float | None:
+        """Instant before which the API has nothing; None where that is not known."""
+
     def parse(self, section: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its own type
         """Return the provider's settings, None where it is switched off."""
 

@@ -121,15 +121,15 @@ def parse_list(body: bytes) -> tuple[list[Row], int | None]:
     try:
         answer = decode_json(body)
     except msgspec.DecodeError as error:
-        raise Retriable("Encompass answered with a body that is not JSON") from error
+        raise Retriable("a body that is not JSON") from error
     total = None
     if isinstance(answer, dict):
         if "data" not in answer and "message" in answer:
-            raise TimedOut("Encompass answered 200 with a message in place of data")
+            raise TimedOut("a message in place of data")
         total = answer.get("total")
         if isinstance(total, bool) or not isinstance(total, int) or total < 0:
-            raise Retriable("Encompass answered with a list without a total")
+            raise Retriable("a list without a total")
         answer = answer.get("data")
     if not isinstance(answer, list) or not all(isinstance(r, dict) for r in answer):
-        raise Retriable("Encompass answered with a body that is no list of objects")
+        raise Retriable("a body that is no list of objects")
     return answer, total
