@@ -5,7 +5,7 @@ epoch. This module alone writes bookmarks. The state of a stream is
 
     {"replication_key": …, "replication_key_value": …, "checked_through": …,
      "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
-     "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …}
+     "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …, "start": …}
 
 and `_tap` holds what belongs to no stream: `{"version": 1, "last_stream": …}`.
 """
@@ -84,7 +84,10 @@ def _decode(text: str) -> int:
 
 
 def _encode_time(seconds: float | None) -> str:
-    return "" if seconds is None else _encode(int(seconds // 60) - _EPOCH_MINUTE)
+    # A clock or a row from before 1970 is not worth an unreadable mark.
+    return (
+        "" if seconds is None else _encode(max(0, int(seconds // 60)) - _EPOCH_MINUTE)
+    )
 
 
 def _decode_time(text: str) -> float | None:
@@ -109,7 +112,8 @@ class Mark:
         order: ids as the last whole read saw them.
         verified: verification points passed at the last full verification.
         unsettled: the last read was not whole; due in the next run.
-        total: what the API counts where that is not `rows`: the rest is archived.
+        total: what the API counts where the last read saw fewer: the rest is
+            archived, or was seen by the read before only.
         failures: runs in a row in which this list could not be read.
         tried: start of the last of them.
     """
@@ -221,6 +225,7 @@ class Policy:
         sweep_days: days in which every closed list is read once.
         decaying: the revisit schedule; False reads every open list in every run.
         floor: parents whose times are all earlier are not read.
+        ceiling: parents whose times are all later are not read, in a backfill.
         archived: rows of the lists vanish after 180 days.
         verified_only: read at first sight and at verifications alone.
     """
@@ -229,8 +234,15 @@ class Policy:
     sweep_days: int
     decaying: bool = True
     floor: float = 0.0
+    ceiling: float = float("inf")
     archived: bool = True
     verified_only: bool = False
+
+    def covers(self, parent: Parent) -> bool:
+        """Return whether a parent never read before is to be read at all."""
+        late = parent.oldest is not None and parent.oldest >= self.ceiling
+        early = parent.newest is not None and parent.newest < self.floor
+        return not late and not early
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,15 +338,13 @@ class Plan:
     """What a stream reads in this run, in this order.
 
     Attributes:
-        live: open lists, failed ones and the sweep's.
+        live: open lists, those that have just closed, failed ones and the sweep's.
         history: lists that were closed when first seen, newest first.
-        closed: parents whose marks may go: closed, and nothing is owed.
         waiting: open lists that are not due.
     """
 
     live: list[Visit] = field(default_factory=list)
     history: list[Visit] = field(default_factory=list)
-    closed: list[int] = field(default_factory=list)
     waiting: int = 0
 
 
@@ -351,18 +361,18 @@ def plan(
     swept: list[Visit] = []
     for parent in _with_unlisted(parents, state.marks):
         mark = state.marks.get(parent.id)
-        if parent.newest is not None and parent.newest < policy.floor and not mark:
+        if not mark and not policy.covers(parent):
             continue
         if age(parent, mark, now) <= policy.window:
             if due(parent, mark, now, policy):
                 result.live.append(_visit(parent, mark, now))
             else:
                 result.waiting += 1
-        elif mark and not mark.settled:
-            if due(parent, mark, now, policy):
-                result.live.append(_visit(parent, mark, now))
         elif mark:
-            result.closed.append(parent.id)
+            # What has closed is read once more before its mark goes: something may
+            # have come since its last check.
+            if mark.settled or due(parent, mark, now, policy):
+                result.live.append(_visit(parent, mark, now))
         elif state.history is None or history_key(parent) < state.history:
             result.history.append(Visit(parent, None, everything=True, history=True))
         elif int(share(parent.id) * policy.sweep_days) in sweeping:
@@ -391,8 +401,10 @@ def _with_unlisted(
 
 
 def _visit(parent: Parent, mark: Mark | None, now: float) -> Visit:
-    never = mark is None or mark.checked is None
-    everything = never or (mark is not None and verification_due(parent, mark, now))
+    if mark is None or mark.checked is None:
+        return Visit(parent, mark, everything=True)
+    # After a check in the future, by a clock that was ahead, nothing would look new.
+    everything = verification_due(parent, mark, now) or mark.checked > now
     return Visit(parent, mark, everything=everything)
 
 
@@ -531,27 +543,40 @@ class StreamState:
         if known:
             self._value = self._entry["replication_key_value"] = max(known)
 
-    def acknowledge(self, gap: tuple[float, float]) -> bool:
-        """Remember an interval that may be gone; return whether it was known.
-
-        A gap that touches a known one is the same, and widens it.
-        """
+    def acknowledge(self, gap: tuple[float, float]) -> None:
+        """Remember an interval that may be gone; one that touches it, as one."""
         start, end = gap
         kept = []
-        known = False
         for old_start, old_end in self._gaps:
             if start <= old_end and end >= old_start:
-                known = True
                 start, end = min(start, old_start), max(end, old_end)
             else:
                 kept.append((old_start, old_end))
         self._gaps = sorted([*kept, (start, end)])
         self._entry["gaps"] = [[iso(start), iso(end)] for start, end in self._gaps]
-        return known
 
     def knows(self, gap: tuple[float, float]) -> bool:
-        """Return whether an interval touches one that was acknowledged before."""
-        return any(gap[0] <= end and gap[1] >= start for start, end in self._gaps)
+        """Return whether an interval was acknowledged before, to within a day."""
+        return any(
+            gap[0] >= start - DAY and gap[1] <= end + DAY for start, end in self._gaps
+        )
+
+    def begin_at(self, start: float | None) -> bool:
+        """Take over the start of what is read; return whether it moved back.
+
+        Then what was left out before is read as if for the first time.
+        """
+        old = self._read("start", _whole_number)
+        new = 0 if start is None else int(start)
+        self._entry["start"] = new
+        moved = old is not None and new < old
+        if moved:
+            for key in ("marks", "history", "digests"):
+                self._entry.pop(key, None)
+            self.marks.clear()
+            self._history = None
+            self._digests = ""
+        return moved
 
     def backfill(self, start: float, end: float) -> StreamState:
         """Return the state of a side backfill, kept apart from the live marks."""
@@ -575,7 +600,7 @@ def checked_through(
     oldest = now
     for parent in _with_unlisted(parents, marks):
         mark = marks.get(parent.id)
-        if parent.newest is not None and parent.newest < policy.floor and not mark:
+        if not mark and not policy.covers(parent):
             continue
         if age(parent, mark, now) > policy.window or (mark and mark.quarantined):
             continue

@@ -24,6 +24,7 @@ from tap_email_metrics.errors import (
     Gone,
     Retriable,
     Skippable,
+    Throttled,
     TimedOut,
 )
 
@@ -41,9 +42,9 @@ logger = logging.getLogger("tap-email-metrics")
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for bytes: above a gateway's limit of 29 s."""
 TRIES = 6
+THROTTLED_TRIES = 12
+"""About seven minutes of 429 without a Retry-After."""
 MAX_WAIT = 60.0
-_THROTTLED = 429
-_TRANSIENT = frozenset({500, 502, 503})
 _REQUEST_IDS = ("x-amzn-requestid", "x-request-id", "x-amz-cf-id")
 
 
@@ -122,6 +123,8 @@ def wait_times(retry: Retriable, attempt: int) -> float:
     """
     if retry.retry_after is not None:
         return min(retry.retry_after, 300.0)
+    if isinstance(retry, Throttled):
+        return min(2.0**attempt, MAX_WAIT)  # all wait alike: nobody may send
     return float(backoff.full_jitter(min(2.0**attempt, MAX_WAIT)))
 
 
@@ -148,6 +151,7 @@ class Client:
         self._clock: Clock = run.clock
         self._stop = run.stop
         self._session = session
+        self._denied: set[str] = set()
 
     def get(  # noqa: PLR0913 - the parts of a request
         self,
@@ -201,8 +205,7 @@ class Client:
                 result = request()
             except Retriable as error:
                 self.limits.slow_down()
-                # After a time-out less is asked for: that is no mere repetition.
-                if attempt >= (TRIES if isinstance(error, TimedOut) else tries):
+                if attempt >= _patience(error, tries):
                     raise _given_up(error, attempt) from error
                 logger.info("%s; trying again", error)
                 self._wait(error, attempt)
@@ -222,10 +225,13 @@ class Client:
     ) -> Parsed:
         headers = self._authenticator.headers(self)
         response = self._send(url, template, params, headers)
-        if response.status_code in {401, 403}:
+        if response.status_code in {401, 403} and template not in self._denied:
             self._authenticator.renew(headers)
             headers = self._authenticator.headers(self)
             response = self._send(url, template, params, headers)
+            if response.status_code in {401, 403}:
+                # A new token did not help: it will not for the next parent either.
+                self._denied.add(template)
         self.check(response, f"GET {template}")
         try:
             return parse(response.content)
@@ -247,7 +253,7 @@ class Client:
 
     def _wait(self, error: Retriable, attempt: int) -> None:
         seconds = wait_times(error, attempt)
-        if error.retry_after is not None:
+        if error.retry_after is not None or isinstance(error, Throttled):
             self.limits.hold(seconds)
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
@@ -262,11 +268,11 @@ class Client:
             what: method and path template, for messages.
 
         Raises:
-            Retriable: 429, 5xx; `TimedOut` for 408 and 504.
+            Retriable: 5xx; `TimedOut` for 408 and 504, `Throttled` for 429.
             Gone: 404 and 410.
             Denied: 401 and 403.
-            Skippable: another 4xx, for this path only.
-            Fatal: a redirect.
+            Skippable: another 4xx or a redirect, for this path only.
+            Fatal: a redirect of a path without a parent.
         """
         status = response.status_code
         where = f"{what} answered {status}{request_id(response)}"
@@ -274,17 +280,27 @@ class Client:
             return
         if status in {408, 504}:
             raise TimedOut(where, retry_after(response, self._clock.now()))
-        if status == _THROTTLED or status in _TRANSIENT:
-            raise Retriable(where, retry_after(response, self._clock.now()))
+        if status == requests.codes.too_many_requests:
+            raise Throttled(where, retry_after(response, self._clock.now()))
         if status in {404, 410}:
             raise Gone(where)
         if status in {401, 403}:
             raise Denied(f"{where} with a fresh token: the account may not read this")
         if 300 <= status < 400:  # noqa: PLR2004
-            raise Fatal(f"{where}: redirects are not followed; check the URL settings")
+            # One parent may have moved; where a whole list has, nothing else works.
+            kind = Skippable if "{}" in what else Fatal
+            raise kind(f"{where}: redirects are not followed; check the URL settings")
         if status >= 500:  # noqa: PLR2004
             raise Retriable(where, retry_after(response, self._clock.now()))
         raise Skippable(where)
+
+
+def _patience(error: Retriable, tries: int) -> int:
+    """Return the tries that an error is worth."""
+    if isinstance(error, Throttled):
+        return THROTTLED_TRIES
+    # After a time-out less is asked for: that is no mere repetition.
+    return TRIES if isinstance(error, TimedOut) else tries
 
 
 def _given_up(error: Retriable, tries: int) -> Fatal | Skippable:

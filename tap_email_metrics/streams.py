@@ -18,7 +18,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from singer_sdk import Stream, metrics
 from typing_extensions import override
@@ -30,12 +30,13 @@ from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import RowCodec, to_integer
 from tap_email_metrics.errors import (
     AuthenticationFailed,
+    Denied,
     Exhausted,
     Fatal,
     Gone,
+    HistoryLeft,
     InvalidInput,
     Skippable,
-    TapError,
     Terminated,
     Unavailable,
 )
@@ -94,6 +95,7 @@ class EmailMetricsStream(Stream):
         self._key_source: str | None = source
         self._newest_key: int | None = None
         self._requests_before = 0
+        self._refused = 0
 
     @property
     def session(self) -> Session:
@@ -175,6 +177,7 @@ class EmailMetricsStream(Stream):
             self._warn_of_fields()
         except Exhausted as error:
             report.outcome, report.message = "paused", str(error)
+            report.cut = not isinstance(error, HistoryLeft)
             self.run.complain(self.name, "paused", error)
         except Terminated as error:
             report.outcome, report.message = "terminated", str(error)
@@ -229,7 +232,7 @@ class EmailMetricsStream(Stream):
     def note_key(self, value: int | None) -> None:
         """Remember the newest replication key emitted, never later than now."""
         if value is not None:
-            capped = min(value, int(self.session.now() * 1000))
+            capped = min(value, int(self.run.started * 1000))
             self._newest_key = max(capped, self._newest_key or capped)
 
     def _warn_of_fields(self) -> None:
@@ -273,30 +276,29 @@ class ListStream(EmailMetricsStream):
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         """Yield the records that are new or changed."""
         interval = self.interval()
-        rows = self.rows()
+        rows = [row for row in self.rows() if interval.holds(self.key_value(row))]
         backfill = self._metrics_tap.settings.backfill
         digests = _bucket_digests(rows)
         known = self._known_digests()
         changed = [
             row for row in rows if backfill or not _same(known, digests, _bucket(row))
         ]
-        yield list(self._records(interval, changed))
+        yield list(self._records(changed))
         if not backfill:
             self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())
             if self.replication_key:
                 self.bookmark.promote(self.replication_key, self._newest_key)
-            self.bookmark.set_checked_through(self.session.now())
+            if self.session.parents_whole:
+                self.bookmark.set_checked_through(self.session.now())
+            else:
+                self.report.unsettled += 1
 
-    def _records(
-        self, interval: Interval, rows: Iterable[Row]
-    ) -> Iterator[Mapping[str, object]]:
+    def _records(self, rows: Iterable[Row]) -> Iterator[Mapping[str, object]]:
         for row in rows:
-            value = self.key_value(row)
-            if interval.holds(value):
-                record = self.codec.record(row)
-                if record is not None:
-                    self.note_key(value)
-                    yield record
+            record = self.codec.record(row)
+            if record is not None:
+                self.note_key(self.key_value(row))
+                yield record
 
     def _known_digests(self) -> bytes:
         if self._ignores_marks():
@@ -360,23 +362,36 @@ class FanOutStream(EmailMetricsStream):
         if settings.backfill and settings.start is not None:
             state = state.backfill(settings.start, settings.end or now)
             floor = settings.start - policy.window
-            policy = replace(policy, window=float("-inf"), floor=floor)
+            policy = replace(
+                policy,
+                window=float("-inf"),
+                floor=floor,
+                ceiling=settings.end or now,
+            )
+        else:
+            self._begin(state)
         fresh = self._ignores_marks() and not settings.backfill
         known = StreamState(self.name, {}) if fresh else state
         plan = bookmarks.plan(parents, known, now, policy)
-        for parent_id in plan.closed:
-            state.set_mark(parent_id, None)
         self.report.parents_left = len(plan.live) + len(plan.history)
         try:
             yield from self._visit_all(plan.live, state, policy)
-            if not settings.backfill:
+            # Parents that a list did not show may not be taken for read.
+            whole = self.session.parents_whole
+            if not settings.backfill and whole:
                 state.set_swept(int(now // DAY))
             yield from self._visit_all(self._share(plan.history), state, policy)
-            if not self.report.parents_left:
+            if not self.report.parents_left and whole:
                 state.set_history((round(policy.floor * 1000), 0))
         finally:
             self._note_state(state, parents, now, policy)
-        self._conclude(others=bool(plan.waiting))
+        self._conclude(state, others=bool(plan.waiting))
+
+    def _begin(self, state: StreamState) -> None:
+        if state.begin_at(self._metrics_tap.settings.start):
+            self.logger.warning(
+                "%s: start_date has moved back: everything is read again", self.name
+            )
 
     def _share(self, history: Iterable[Visit]) -> Iterator[Visit]:
         """Yield history while this stream's share of the run's time lasts.
@@ -446,7 +461,8 @@ class FanOutStream(EmailMetricsStream):
     ) -> int:
         """Commit what a parent's end means; return the failures in a row."""
         parent = done.task.parent
-        old = done.task.mark
+        # Also where the catalog has the marks ignored: failures count on.
+        old = state.marks.get(parent.id)
         self.report.parents_left -= 1
         self._count_requests()
         if done.error is None and done.result is not None:
@@ -466,19 +482,38 @@ class FanOutStream(EmailMetricsStream):
             )
             state.set_mark(parent.id, (old or Mark()).failed(self.session.now()))
             self.report.failed.append(parent.id)
-            # One that failed before says nothing about the others.
-            failures += 0 if old and old.failures else 1
-        else:
+            self._refused += isinstance(done.error, (Gone, Denied))
+            # One that failed before says nothing about the others, if any was read.
+            failures += 0 if old and old.failures and self._ever_read(state) else 1
+        elif done.error is not None:
             self.report.parents_left += 1
-            raise done.error or TapError("a task ended without a result")
+            raise done.error
         if done.task.history:
             state.set_history(bookmarks.history_key(parent))
         if failures >= FAILURES_IN_A_ROW:
-            raise Fatal(
-                f"{failures} messages in a row could not be read; the last: "
-                f"{done.error}"
+            self._give_up(
+                state, f"{failures} in a row could not be read; the last: {done.error}"
             )
         return failures
+
+    def _ever_read(self, state: StreamState) -> bool:
+        """Return whether any list of the stream was ever read."""
+        if self.report.parents or state.history is not None:
+            return True
+        return any(mark.checked is not None for mark in state.marks.values())
+
+    def _give_up(self, state: StreamState, reason: str) -> NoReturn:
+        """End the stream: nothing of it can be read.
+
+        Raises:
+            Unavailable: it was refused, or not there, and always has been.
+            Fatal: it could be read before.
+        """
+        if self._refused == len(self.report.failed) and not self._ever_read(state):
+            raise Unavailable(
+                f"the account has no access to it, or it is not there: {reason}"
+            )
+        raise Fatal(reason)
 
     def _note_state(
         self,
@@ -499,15 +534,16 @@ class FanOutStream(EmailMetricsStream):
         if self.replication_key:
             state.promote(self.replication_key, self._newest_key)
 
-    def _conclude(self, *, others: bool) -> None:
+    def _conclude(self, state: StreamState, *, others: bool) -> None:
         """Say what did not succeed.
 
         Args:
+            state: of the stream.
             others: there are open lists that were not due: they were readable.
         """
         report = self.report
         if report.failed and not report.parents and not others:
-            raise Fatal(f"none of {len(report.failed)} messages could be read")
+            self._give_up(state, f"none of {len(report.failed)} could be read")
         if report.quarantined:
             self.logger.warning(
                 "%s: messages in quarantine (tried daily): %s",
@@ -515,7 +551,7 @@ class FanOutStream(EmailMetricsStream):
                 report.quarantined,
             )
         if report.parents_left:
-            raise Exhausted(
+            raise HistoryLeft(
                 f"{report.parents_left} closed messages are left to read for the "
                 "first time; the next run goes on there"
             )

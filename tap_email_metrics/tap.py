@@ -321,17 +321,26 @@ class TapEmailMetrics(Tap):
     def _remember_last(self) -> None:
         tap = self.state.setdefault("bookmarks", {}).setdefault(TAP_KEY, {})
         tap.pop("last_stream", None)
-        for name, report in self.run.reports.items():
-            if report.outcome in {"paused", "terminated"}:
-                tap["last_stream"] = name
-                return
+        names = list(self.run.reports)
+        stopped = [
+            name
+            for name, report in self.run.reports.items()
+            if report.outcome in {"paused", "terminated"}
+        ]
+        cut = [name for name in stopped if self.run.reports[name].cut]
+        if stopped:
+            last = (cut or stopped)[0]
+            # One that had the whole run and was cut lets the next one begin: it would
+            # have all runs otherwise.
+            alone = cut and names.index(last) == 0
+            tap["last_stream"] = names[1 % len(names)] if alone else last
 
     def exit_code(self) -> int:
         """Return 0, 1, 2 or 128 + signal, for what the streams did."""
         if self.run.stop.signal:
             return 128 + self.run.stop.signal
         reports = self.run.reports.values()
-        if reports and all(report.refused for report in reports):
+        if reports and all(r.refused and not r.records for r in reports):
             return 2
         if self.output.closed or any(r.outcome == "failed" for r in reports):
             return 1

@@ -101,7 +101,7 @@ def test_a_first_run_that_is_cut_anywhere_loses_nothing() -> None:
 
 @pytest.mark.usefixtures("_many_states")
 def test_a_later_run_that_is_cut_anywhere_loses_nothing() -> None:
-    site = varied_site(5, rows=2, max_concurrency=2, sweep_days=2)
+    site = varied_site(5, rows=1, max_concurrency=2, sweep_days=2)
     site.sync()
     site.advance(2)
     for message in (1, 3, 5):

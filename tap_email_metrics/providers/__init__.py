@@ -34,6 +34,10 @@ class Session(Protocol):
         """Requests in flight at most."""
 
     @property
+    def parents_whole(self) -> bool:
+        """Whether the list of parents was read whole."""
+
+    @property
     def policy(self) -> Policy:
         """What is due when."""
 
