@@ -23,6 +23,7 @@ from tap_email_metrics.bookmarks import (
     iso,
     validate_state,
 )
+from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.clock import DAY, Clock, SystemClock
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.privacy import Privacy, RedactingFilter
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
     from singer_sdk.plugin_base import _ConfigInput
+    from singer_sdk.singerlib import CatalogEntry
     from singer_sdk.streams import Stream
 
     from tap_email_metrics.streams import EmailMetricsStream
@@ -173,22 +175,40 @@ class TapEmailMetrics(Tap):
     def streams(self) -> dict[str, Stream]:
         """The streams by name, in the order in which they are read."""
         if self._streams is None:
-            self._check_catalog()
             found = super().streams
             order = _stream_names()
             self._streams = {name: found[name] for name in order if name in found}
         return self._streams
 
+    @override
+    def setup_mapper(self) -> None:
+        """Check the catalog before anything is made of it.
+
+        Raises:
+            InvalidInput: it names a stream that does not exist.
+        """
+        self._check_catalog()
+        super().setup_mapper()
+
     def _check_catalog(self) -> None:
         if self.input_catalog is None:
             return
         known = _stream_names()
-        for name in self.input_catalog:
+        for name, entry in self.input_catalog.items():
             if name not in known:
                 raise InvalidInput(
                     f"The catalog names a stream {name!r} that this tap does not "
                     f"have; make a new one with --discover. Streams: {known}"
                 )
+            self._apply_privacy(entry)
+
+    def _apply_privacy(self, entry: CatalogEntry) -> None:
+        """Let a catalog made in another `pii.mode` name the types of this one."""
+        packaged = load_schema(entry.tap_stream_id)["properties"]
+        emitted = self.privacy.apply_to_schema({"properties": packaged})["properties"]
+        for name, column in (entry.schema.properties or {}).items():
+            if name in emitted and emitted[name]["type"] != packaged[name]["type"]:
+                column.type = emitted[name]["type"]
 
     # State
 
