@@ -61,6 +61,10 @@ class AnyMark(Protocol):
     """What shared code asks of a provider's marks."""
 
     @property
+    def checked(self) -> float | None:
+        """Start of the last complete check, None before the first."""
+
+    @property
     def failures(self) -> int:
         """Runs in a row in which the list could not be read."""
 
@@ -96,7 +100,8 @@ class Mark:
         order: ids as the last whole read saw them.
         verified: verification points passed at the last full verification.
         unsettled: the last read was not whole; due in the next run.
-        total: what the API counts where that is not `rows`: the rest is archived.
+        total: what the API counts where the last read saw fewer: the rest is
+            archived, or was seen by the read before only.
         failures: runs in a row in which this list could not be read.
         tried: start of the last of them.
     """
@@ -213,6 +218,7 @@ class Policy:
         sweep_days: days in which every closed list is read once.
         decaying: the revisit schedule; False reads every open list in every run.
         floor: parents whose times are all earlier are not read.
+        ceiling: parents whose times are all later are not read, in a backfill.
         archived: rows of the lists vanish after 180 days.
         verified_only: read at first sight and at verifications alone.
     """
@@ -221,8 +227,15 @@ class Policy:
     sweep_days: int
     decaying: bool = True
     floor: float = 0.0
+    ceiling: float = float("inf")
     archived: bool = True
     verified_only: bool = False
+
+    def covers(self, parent: Parent[Id]) -> bool:
+        """Return whether a parent never read before is to be read at all."""
+        late = parent.oldest is not None and parent.oldest >= self.ceiling
+        early = parent.newest is not None and parent.newest < self.floor
+        return not late and not early
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +331,9 @@ class Plan(Generic[Id, SomeMark]):
     """What a stream reads in this run, in this order.
 
     Attributes:
-        live: open lists, failed ones and the sweep's.
+        live: open lists, those that have just closed, failed ones and the sweep's.
         history: lists that were closed when first seen, newest first.
-        closed: parents whose marks may go: closed, and nothing is owed.
+        closed: parents whose marks may go: closed, and known to owe nothing.
         waiting: open lists that are not due.
     """
 
@@ -343,18 +356,18 @@ def plan(
     swept: list[Visit] = []
     for parent in _with_unlisted(parents, state.marks):
         mark = state.marks.get(parent.id)
-        if parent.newest is not None and parent.newest < policy.floor and not mark:
+        if not mark and not policy.covers(parent):
             continue
         if age(parent, mark, now) <= policy.window:
             if due(parent, mark, now, policy):
                 result.live.append(_visit(parent, mark, now))
             else:
                 result.waiting += 1
-        elif mark and not mark.settled:
-            if due(parent, mark, now, policy):
-                result.live.append(_visit(parent, mark, now))
         elif mark:
-            result.closed.append(parent.id)
+            # What has closed is read once more before its mark goes: something may
+            # have come since its last check.
+            if mark.settled or due(parent, mark, now, policy):
+                result.live.append(_visit(parent, mark, now))
         elif state.history is None or history_key(parent) < state.history:
             result.history.append(Visit(parent, None, everything=True, history=True))
         elif int(share(parent.id) * policy.sweep_days) in sweeping:
@@ -383,8 +396,10 @@ def _with_unlisted(
 
 
 def _visit(parent: Parent, mark: Mark | None, now: float) -> Visit:
-    never = mark is None or mark.checked is None
-    everything = never or (mark is not None and verification_due(parent, mark, now))
+    if mark is None or mark.checked is None:
+        return Visit(parent, mark, everything=True)
+    # After a check in the future, by a clock that was ahead, nothing would look new.
+    everything = verification_due(parent, mark, now) or mark.checked > now
     return Visit(parent, mark, everything=everything)
 
 
@@ -435,7 +450,7 @@ def checked_through(
     oldest = now
     for parent in _with_unlisted(parents, marks):
         mark = marks.get(parent.id)
-        if parent.newest is not None and parent.newest < policy.floor and not mark:
+        if not mark and not policy.covers(parent):
             continue
         if age(parent, mark, now) > policy.window or (mark and mark.quarantined):
             continue

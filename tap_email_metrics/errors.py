@@ -9,8 +9,10 @@
         - `Gone`: the parent does not exist (any more)
         - `Denied`: these credentials may not read it
     - `Retriable`: wait, then try the same request again
+        - `Throttled`: nobody may ask for a while
         - `TimedOut`: likewise, and ask for less
     - `Exhausted`: the budget of requests or of time is spent: pause, exit 0
+        - `HistoryLeft`: only this stream's share of it
     - `Terminated`: a signal, or the end of the run: stop at the next safe point
 
 A message says what, where and how to fix it; it carries method, path template,
@@ -69,12 +71,20 @@ class Retriable(TapError):  # noqa: N818
         self.retry_after = retry_after
 
 
+class Throttled(Retriable):
+    """Too many requests: everybody has to wait."""
+
+
 class TimedOut(Retriable):
     """The server took too long; a smaller request may succeed."""
 
 
 class Exhausted(TapError):  # noqa: N818
     """The budget of requests or of time is spent."""
+
+
+class HistoryLeft(Exhausted):
+    """This stream's share is spent; what is left was closed when first seen."""
 
 
 class Terminated(TapError):  # noqa: N818

@@ -8,6 +8,7 @@ not in tasks: only the first task in line may exceed it, so that it always ends.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _LOOK = 0.2  # seconds between two looks at the end of the run
-_JOIN = 3.0  # seconds that a worker may take to notice the end
+_JOIN = 3.0  # seconds that all workers may take to notice the end
 
 Task = TypeVar("Task")
 Page = TypeVar("Page", bound="Weighed")
@@ -103,10 +104,11 @@ class FanOut(Generic[Task, Page, Result]):
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        # One that waits for an answer notices late; it is a daemon, and what it
+        # reads goes nowhere.
+        end = time.monotonic() + (_JOIN / 10 if self._stop.is_set() else _JOIN)
         for thread in self._threads:
-            # One that waits for an answer notices late; it is a daemon, and what
-            # it reads goes nowhere.
-            thread.join(_JOIN if not self._stop.is_set() else _JOIN / 10)
+            thread.join(max(0.0, end - time.monotonic()))
 
     def read(
         self, tasks: Iterable[Task], on_wait: Callable[[], None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
@@ -23,6 +24,8 @@ from tap_email_metrics.errors import (
     Gone,
     Retriable,
     Skippable,
+    TapError,
+    Throttled,
     TimedOut,
 )
 
@@ -40,22 +43,32 @@ logger = logging.getLogger("tap-email-metrics")
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for bytes: above a gateway's limit of 29 s."""
 TRIES = 6
+THROTTLED_TRIES = 12
+"""About seven minutes of 429 without a Retry-After."""
 MAX_WAIT = 60.0
-_THROTTLED = 429
-_TRANSIENT = frozenset({500, 502, 503})
-_NO_CONNECTION = frozenset(
-    {
-        "NewConnectionError",
-        "NameResolutionError",
-        "SSLError",
-        "ProxyError",
-        "SSLCertVerificationError",
-        "gaierror",
-        "ConnectionRefusedError",
-    }
-)
 _REQUEST_IDS = ("x-amzn-requestid", "x-request-id", "x-amz-cf-id")
 
+
+class Unreachable(Retriable):
+    """No connection to the host: no other path of it can be read either."""
+
+
+_CAUSES: dict[str, type[Retriable]] = {
+    "ReadTimeoutError": TimedOut,
+    **dict.fromkeys(
+        (
+            "NewConnectionError",
+            "NameResolutionError",
+            "SSLError",
+            "ProxyError",
+            "SSLCertVerificationError",
+            "gaierror",
+            "ConnectionRefusedError",
+        ),
+        Unreachable,
+    ),
+}
+"""What a failed connection means, by the class of its innermost reason."""
 
 Parsed = TypeVar("Parsed")
 
@@ -112,6 +125,8 @@ def wait_times(retry: Retriable, attempt: int) -> float:
     """
     if retry.retry_after is not None:
         return min(retry.retry_after, 300.0)
+    if isinstance(retry, Throttled):
+        return min(2.0**attempt, MAX_WAIT)  # all wait alike: nobody may send
     return float(backoff.full_jitter(min(2.0**attempt, MAX_WAIT)))
 
 
@@ -141,6 +156,7 @@ class Client:
         self._clock: Clock = run.clock
         self._stop = run.stop
         self._session = session
+        self._denied: set[str] = set()
 
     def get(  # noqa: PLR0913 - the parts of a request
         self,
@@ -194,9 +210,8 @@ class Client:
                 result = request()
             except Retriable as error:
                 self.limits.slow_down()
-                # After a time-out less is asked for: that is no mere repetition.
-                if attempt >= (TRIES if isinstance(error, TimedOut) else tries):
-                    raise error.ends_as(f"{error} ({attempt} tries)") from error
+                if attempt >= _patience(error, tries):
+                    raise _given_up(error, attempt) from error
                 logger.info("%s; trying again", error)
                 self._wait(error, attempt)
                 if before_retry:
@@ -221,12 +236,20 @@ class Client:
         """
         headers = self._authenticator.headers(self)
         response = self._send(url, template, params, headers)
-        if response.status_code in self.refusals:
+        refused = response.status_code in self.refusals
+        if refused and template not in self._denied:
             self._authenticator.renew(headers, self)
             headers = self._authenticator.headers(self)
             response = self._send(url, template, params, headers)
+            if response.status_code in {401, 403}:
+                # A new token did not help: it will not for the next parent either.
+                self._denied.add(template)
         self.check(response, f"GET {template}")
-        return parse(response.content)
+        try:
+            return parse(response.content)
+        except Retriable as error:
+            where = f"GET {template} answered 200{request_id(response)}"
+            raise type(error)(f"{where} with {error}", error.retry_after) from error
 
     def _send(
         self,
@@ -242,7 +265,7 @@ class Client:
 
     def _wait(self, error: Retriable, attempt: int) -> None:
         seconds = wait_times(error, attempt)
-        if error.retry_after is not None:
+        if error.retry_after is not None or isinstance(error, Throttled):
             self.limits.hold(seconds)
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
@@ -257,11 +280,11 @@ class Client:
             what: method and path template, for messages.
 
         Raises:
-            Retriable: 429, 5xx; `TimedOut` for 408 and 504.
+            Retriable: 5xx; `TimedOut` for 408 and 504, `Throttled` for 429.
             Gone: 404 and 410.
             Denied: 401 and 403.
-            Skippable: another 4xx, for this path only.
-            Fatal: a redirect.
+            Skippable: another 4xx or a redirect, for this path only.
+            Fatal: a redirect of a path without a parent.
         """
         status = response.status_code
         where = f"{what} answered {status}{request_id(response)}"
@@ -269,17 +292,33 @@ class Client:
             return
         if status in {408, 504}:
             raise TimedOut(where, retry_after(response, self._clock.now()))
-        if status == _THROTTLED or status in _TRANSIENT:
-            raise Retriable(where, retry_after(response, self._clock.now()))
+        if status == requests.codes.too_many_requests:
+            raise Throttled(where, retry_after(response, self._clock.now()))
         if status in {404, 410}:
             raise Gone(where)
         if status in {401, 403}:
             raise Denied(f"{where} with a fresh token: the account may not read this")
         if 300 <= status < 400:  # noqa: PLR2004
-            raise Fatal(f"{where}: redirects are not followed; check the URL settings")
+            # One parent may have moved; where a whole list has, nothing else works.
+            kind = Skippable if "{}" in what else Fatal
+            raise kind(f"{where}: redirects are not followed; check the URL settings")
         if status >= 500:  # noqa: PLR2004
             raise Retriable(where, retry_after(response, self._clock.now()))
         raise Skippable(where)
+
+
+def _patience(error: Retriable, tries: int) -> int:
+    """Return the tries that an error is worth."""
+    if isinstance(error, Throttled):
+        return THROTTLED_TRIES
+    # After a time-out less is asked for: that is no mere repetition.
+    return TRIES if isinstance(error, TimedOut) else tries
+
+
+def _given_up(error: Retriable, tries: int) -> TapError:
+    if isinstance(error, Unreachable):
+        return Fatal(f"{error} ({tries} tries); check the URL settings and the network")
+    return error.ends_as(f"{error} ({tries} tries)")
 
 
 def send(  # noqa: PLR0913 - one request has that many parts
@@ -326,16 +365,14 @@ def send(  # noqa: PLR0913 - one request has that many parts
         raise TimedOut(f"{what}: no answer within {TIMEOUT[1]:.0f} s") from error
     except requests.exceptions.ConnectionError as error:
         cause = _cause(error)
-        kind = Unreachable if cause in _NO_CONNECTION else Retriable
+        kind = _CAUSES.get(cause, Retriable)
         raise kind(f"{what}: the connection to {host(url)} failed ({cause})") from error
+    except ValueError as error:  # what requests raises for a URL
+        raise Fatal(f"{what}: {host(url)} is no valid URL; check the settings") from (
+            error
+        )
     except requests.exceptions.RequestException as error:
         raise Retriable(f"{what}: {type(error).__name__}") from error
-
-
-class Unreachable(Retriable):
-    """No connection to the host: no other path of it can be read either."""
-
-    ends_as = Fatal
 
 
 def host(url: str) -> str:
@@ -380,6 +417,9 @@ def http_date(text: str | None) -> float | None:
     if not text:
         return None
     try:
-        return parsedate_to_datetime(text).timestamp()
+        moment = parsedate_to_datetime(text)
+        # Without a zone, or with -0000, it is UTC all the same.
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return aware.timestamp()
     except (ValueError, OverflowError):
         return None

@@ -36,7 +36,10 @@ def decode_number(text: str) -> int:
 
 def encode_time(seconds: float | None) -> str:
     """Return an instant, cut to whole minutes; nothing for None."""
-    return "" if seconds is None else encode_number(int(seconds // 60) - _EPOCH_MINUTE)
+    if seconds is None:
+        return ""
+    # A clock or a row from before 1970 is not worth an unreadable mark.
+    return encode_number(max(0, int(seconds // 60)) - _EPOCH_MINUTE)
 
 
 def decode_time(text: str) -> float | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import click
+from typing_extensions import override
 
 from tap_email_metrics.bookmarks import iso
 from tap_email_metrics.errors import Terminated
@@ -30,11 +31,25 @@ Outcome = Literal[
 class Stop(threading.Event):
     """Set once the run has to end; says why.
 
+    A plain flag: the lock of `threading.Event` would stop a signal handler that
+    interrupts another `set`. Nobody waits for it: those who wait look at it.
+
     Attributes:
         signal: number of the signal that ended it, None for another reason.
     """
 
     signal: int | None = None
+    _ended = False
+
+    @override
+    def is_set(self) -> bool:
+        """Return whether the run has to end."""
+        return self._ended
+
+    @override
+    def set(self) -> None:
+        """Ask the run to end at the next safe point."""
+        self._ended = True
 
     def check(self) -> None:
         """Return while the run may go on.
@@ -65,6 +80,7 @@ class StreamReport:
         unsettled: lists whose count and rows did not agree.
         behind_since: the oldest instant up to which an open list is read.
         headroom_days: days until the archive takes what was not read.
+        cut: it paused before its due lists were read.
         refused: the provider refused the credentials or cannot be reached.
         message: why it did not complete.
     """
@@ -79,6 +95,7 @@ class StreamReport:
     unsettled: int = 0
     behind_since: float | None = None
     headroom_days: float | None = None
+    cut: bool = False
     refused: bool = False
     message: str = ""
 

@@ -54,7 +54,8 @@ _COMMON = (
         default=0,
         title="Longest lag",
         description="A run that ends further behind than this many days exits 1; "
-        "0: off.",
+        "0: off. Quiet lists are checked weekly: with less than 8, revisit must be "
+        "always.",
     ),
     th.Property(
         "pii",

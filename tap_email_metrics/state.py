@@ -4,7 +4,7 @@ The state of a stream is
 
     {"replication_key": …, "replication_key_value": …, "checked_through": …,
      "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
-     "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …}
+     "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …, "start": …}
 
 and what a provider's streams keep beside that. `_tap` holds what belongs to no
 stream: `{"version": 1, "last_stream": …, "<provider>": {…}}`.
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tap_email_metrics.bookmarks import Id, Mark, SomeMark, from_iso, iso
+from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -196,27 +197,40 @@ class StreamState(Generic[Id, SomeMark]):
         if isinstance(value, int | str):
             self._value = self._entry["replication_key_value"] = value
 
-    def acknowledge(self, gap: tuple[float, float]) -> bool:
-        """Remember an interval that may be gone; return whether it was known.
-
-        A gap that touches a known one is the same, and widens it.
-        """
+    def acknowledge(self, gap: tuple[float, float]) -> None:
+        """Remember an interval that may be gone; one that touches it, as one."""
         start, end = gap
         kept: list[tuple[float, float]] = []
-        known = False
         for old_start, old_end in self._gaps:
             if start <= old_end and end >= old_start:
-                known = True
                 start, end = min(start, old_start), max(end, old_end)
             else:
                 kept.append((old_start, old_end))
         self._gaps = sorted([*kept, (start, end)])
         self._entry["gaps"] = [[iso(start), iso(end)] for start, end in self._gaps]
-        return known
 
     def knows(self, gap: tuple[float, float]) -> bool:
-        """Return whether an interval touches one that was acknowledged before."""
-        return any(gap[0] <= end and gap[1] >= start for start, end in self._gaps)
+        """Return whether an interval was acknowledged before, to within a day."""
+        return any(
+            gap[0] >= start - DAY and gap[1] <= end + DAY for start, end in self._gaps
+        )
+
+    def begin_at(self, start: float | None) -> bool:
+        """Take over the start of what is read; return whether it moved back.
+
+        Then what was left out before is read as if for the first time.
+        """
+        old = self.read("start", whole_number)
+        new = 0 if start is None else int(start)
+        self._entry["start"] = new
+        moved = old is not None and new < old
+        if moved:
+            for key in ("marks", "history", "digests"):
+                self._entry.pop(key, None)
+            self.marks.clear()
+            self._history = None
+            self._digests = ""
+        return moved
 
     def backfill(self, start: float, end: float) -> StreamState[Id, SomeMark]:
         """Return the state of a side backfill, kept apart from the live marks."""
@@ -296,6 +310,8 @@ def validate_state(state: Mapping[str, Any], prefixes: Collection[str]) -> None:
             )
         if not isinstance(entry, dict):
             raise damaged(f"bookmarks.{name}")
+        if "partitions" in entry:
+            raise damaged(f"bookmarks.{name}.partitions")
 
 
 NUMBERED: Kind[int, Mark] = Kind(Mark.unpack, int, str, whole_number, int, 0)

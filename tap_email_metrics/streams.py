@@ -1,8 +1,8 @@
 """The shapes of stream: a concrete stream is a few facts on one of them.
 
 - `ListStream`: a list that is read whole in each run; rows that changed are emitted.
-- `FanOutStream`: many parents, each with a list of its own; those that are due are
-  read concurrently and emitted in order.
+- `FanOutStream`, in a module of its own: many parents, each with a list of its own;
+  those that are due are read concurrently and emitted in order.
 
 Both are top-level streams of the SDK: its own parents and children write a SCHEMA,
 a state partition and a whole STATE for each parent. `_sync_records` and
@@ -14,40 +14,27 @@ from __future__ import annotations
 
 import abc
 import base64
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Stream, metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from typing_extensions import override
 
-from tap_email_metrics.bookmarks import (
-    Id,
-    Parent,
-    Plan,
-    Policy,
-    SomeMark,
-    Visit,
-    history_key,
-)
 from tap_email_metrics.catalog import load_schema
-from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import RowCodec, to_instant, to_integer, to_milliseconds
 from tap_email_metrics.digests import bucket_digests, bucket_of, same
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Exhausted,
     Fatal,
-    Gone,
+    HistoryLeft,
     InvalidInput,
     Skippable,
-    TapError,
     Terminated,
     Unavailable,
 )
-from tap_email_metrics.fanout import Done, FanOut, Read
-from tap_email_metrics.run import Progress
 from tap_email_metrics.state import StreamState
 
 if TYPE_CHECKING:
@@ -59,11 +46,6 @@ if TYPE_CHECKING:
     from tap_email_metrics.tap import TapEmailMetrics
 
 Row = dict[str, object]
-
-ROWS_IN_FLIGHT = 20_000
-"""Rows that may be read ahead of what is written."""
-FAILURES_IN_A_ROW = 10
-"""Parents that fail one after the other before the stream is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +94,7 @@ class EmailMetricsStream(Stream):
         self._key_is_number = "integer" in kinds
         self._newest_key: int | None = None
         self._requests_before = 0
+        self._refused = 0
 
     @property
     def session(self) -> Session:
@@ -165,7 +148,8 @@ class EmailMetricsStream(Stream):
             self.get_sync_timer(),
         ):
             for record in self._ending_well():
-                self._check_max_record_limit(current_record_index=report.records)
+                if report.records == self.ABORT_AT_RECORD_COUNT:
+                    break  # `--test` wants no more
                 if write_messages:
                     self._write_record_message(record)
                 report.records += 1
@@ -192,6 +176,7 @@ class EmailMetricsStream(Stream):
             self._warn_of_fields()
         except Exhausted as error:
             report.outcome, report.message = "paused", str(error)
+            report.cut = not isinstance(error, HistoryLeft)
             self.run.complain(self.name, "paused", error)
         except Terminated as error:
             report.outcome, report.message = "terminated", str(error)
@@ -259,7 +244,7 @@ class EmailMetricsStream(Stream):
     def note_key(self, value: int | None) -> None:
         """Remember the newest replication key emitted, never later than now."""
         if value is not None:
-            capped = min(value, int(self.session.now() * 1000))
+            capped = min(value, int(self.run.started * 1000))
             self._newest_key = max(capped, self._newest_key or capped)
 
     def _warn_of_fields(self) -> None:
@@ -308,7 +293,7 @@ class ListStream(EmailMetricsStream):
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         """Yield the records that are new or changed."""
         interval = self.interval()
-        rows = self.rows()
+        rows = [row for row in self.rows() if interval.holds(self.key_value(row))]
         backfill = self._metrics_tap.settings.backfill
         buckets = [bucket_of(row.get(self.id_field)) for row in rows]
         digests = bucket_digests(rows, buckets)
@@ -318,268 +303,23 @@ class ListStream(EmailMetricsStream):
             for row, bucket in zip(rows, buckets, strict=True)
             if backfill or not same(known, digests, bucket)
         ]
-        yield list(self._records(interval, changed))
+        yield list(self._records(changed))
         if not backfill:
             self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())
             self.promote(self.bookmark)
-            self.bookmark.set_checked_through(self.session.now())
+            if self.session.parents_whole:
+                self.bookmark.set_checked_through(self.session.now())
+            else:
+                self.report.unsettled += 1
 
-    def _records(
-        self, interval: Interval, rows: Iterable[Row]
-    ) -> Iterator[Mapping[str, object]]:
+    def _records(self, rows: Iterable[Row]) -> Iterator[Mapping[str, object]]:
         for row in rows:
-            value = self.key_value(row)
-            if interval.holds(value):
-                record = self.codec.record(row)
-                if record is not None:
-                    self.note_key(value)
-                    yield record
+            record = self.codec.record(row)
+            if record is not None:
+                self.note_key(self.key_value(row))
+                yield record
 
     def _known_digests(self) -> bytes:
         if self._ignores_marks():
             return b""
         return base64.b64decode(self.bookmark.digests)
-
-
-class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
-    """Many parents, each with its own list; reads those that are due.
-
-    Attributes:
-        parent_noun: what a parent is called in messages.
-    """
-
-    parent_noun: ClassVar[str]
-
-    @abc.abstractmethod
-    def read(
-        self, visit: Visit[Id, SomeMark], policy: Policy
-    ) -> Generator[list[Any], None, SomeMark]:
-        """Yield the rows of a parent to emit; return the mark that covers them."""
-
-    @abc.abstractmethod
-    def plan(
-        self,
-        parents: Sequence[Parent[Id]],
-        state: StreamState[Id, SomeMark],
-        now: float,
-        policy: Policy,
-    ) -> Plan[Id, SomeMark]:
-        """Return what is due, in the order in which it is read."""
-
-    @abc.abstractmethod
-    def is_over(
-        self, parent: Parent[Id], mark: SomeMark, now: float, policy: Policy
-    ) -> bool:
-        """Return whether a parent that was just read needs no mark any more."""
-
-    @abc.abstractmethod
-    def checked_through(
-        self,
-        parents: Sequence[Parent[Id]],
-        state: StreamState[Id, SomeMark],
-        now: float,
-        policy: Policy,
-    ) -> float:
-        """Return the instant up to which all that is open was read."""
-
-    @abc.abstractmethod
-    def first_mark(self) -> SomeMark:
-        """Return the mark of what was never read."""
-
-    @abc.abstractmethod
-    def record(self, row: Any, parent: Parent[Id]) -> Mapping[str, object] | None:  # noqa: ANN401 - what `read` yields
-        """Return the record of a row, None for one that is left out."""
-
-    def parents(self) -> Sequence[Parent[Id]]:
-        """Return what the stream fans out over."""
-        return self.session.parents()
-
-    def explained(self, error: TapError) -> TapError:
-        """Return what an error of one parent means; it may end the stream."""
-        return error
-
-    def after(self, parent: Parent[Id]) -> None:
-        """Commit what else a parent that was read has changed."""
-
-    @property
-    def policy(self) -> Policy:
-        """What is due when, for this stream."""
-        return self.session.policy
-
-    @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
-        """Yield the records of the parents that are due, one page at a time."""
-        settings = self._metrics_tap.settings
-        parents = self.parents()
-        now = self.session.now()
-        state: StreamState[Id, SomeMark] = self.bookmark
-        policy = self.policy
-        if settings.backfill and settings.start is not None:
-            state = state.backfill(settings.start, settings.end or now)
-            floor = settings.start - policy.window
-            policy = replace(policy, window=float("-inf"), floor=floor)
-        fresh = self._ignores_marks() and not settings.backfill
-        known = StreamState(self.name, {}, state.kind) if fresh else state
-        plan = self.plan(parents, known, now, policy)
-        for parent_id in plan.closed:
-            state.set_mark(parent_id, None)
-        self.report.parents_left = len(plan.live) + len(plan.history)
-        try:
-            yield from self._visit_all(plan.live, state, policy)
-            if not settings.backfill:
-                state.set_swept(int(now // DAY))
-            yield from self._visit_all(self._share(plan.history), state, policy)
-            if not self.report.parents_left:
-                state.set_history((round(policy.floor * 1000), state.kind.lowest))
-        finally:
-            self._note_state(state, parents, now, policy)
-        self._conclude(others=bool(plan.waiting))
-
-    def _share(
-        self, history: Iterable[Visit[Id, SomeMark]]
-    ) -> Iterator[Visit[Id, SomeMark]]:
-        """Yield history while this stream's share of the run's time lasts.
-
-        Otherwise a long history would starve the streams that come after.
-        """
-        run = self.run
-        end = None
-        if run.deadline is not None:
-            left = max(1, self._metrics_tap.streams_left(self.provider))
-            end = run.clock.now() + (run.deadline - run.clock.now()) / left
-        budget = self._metrics_tap.history_share(self.provider)
-        sent = self._metrics_tap.requests_sent(self.provider)
-        for visit in history:
-            if end is not None and run.clock.now() >= end:
-                return
-            spent = self._metrics_tap.requests_sent(self.provider) - sent
-            if budget is not None and spent >= budget:
-                return
-            yield visit
-
-    def _visit_all(
-        self,
-        visits: Iterable[Visit[Id, SomeMark]],
-        state: StreamState[Id, SomeMark],
-        policy: Policy,
-    ) -> Iterator[Iterable[Mapping[str, object]]]:
-        interval = self.interval()
-        # With a limit on records, as in `--test`, nothing is read ahead.
-        ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
-        fan_out: FanOut[Visit[Id, SomeMark], list[Any], SomeMark] = FanOut(
-            partial(self.read, policy=policy),
-            workers=ahead,
-            capacity=ROWS_IN_FLIGHT,
-            stop=self.run.stop,
-        )
-        failures = 0
-        with fan_out, Progress(self.run, self.name, self.report.parents_left) as bar:
-            for event in fan_out.read(visits, partial(self._look, bar)):
-                if isinstance(event, Read):
-                    yield self._records(interval, event)
-                    bar.tick()
-                    continue
-                failures = self._finish(event, state, policy, failures)
-                bar.done()
-                yield ()
-
-    def _look(self, bar: Progress) -> None:
-        bar.tick()
-        self.run.idle()
-
-    def _records(
-        self, interval: Interval, event: Read[Visit[Id, SomeMark], list[Any]]
-    ) -> Iterator[Mapping[str, object]]:
-        for row in event.page:
-            value = self.key_value(row)
-            if interval.holds(value):
-                record = self.record(row, event.task.parent)
-                if record is not None:
-                    self.note_key(value)
-                    yield record
-
-    def _finish(
-        self,
-        done: Done[Visit[Id, SomeMark], SomeMark],
-        state: StreamState[Id, SomeMark],
-        policy: Policy,
-        failures: int,
-    ) -> int:
-        """Commit what a parent's end means; return the failures in a row."""
-        parent = done.task.parent
-        noun = self.parent_noun
-        old = done.task.mark
-        error = done.error and self.explained(done.error)
-        self.report.parents_left -= 1
-        self._count_requests()
-        if error is None and done.result is not None:
-            mark = done.result
-            self.report.parents += 1
-            self.report.unsettled += mark.unsettled
-            over = self.is_over(parent, mark, self.session.now(), policy)
-            state.set_mark(parent.id, None if over and mark.settled else mark)
-            self.after(parent)
-            failures = 0
-        elif isinstance(error, Gone) and not parent.listed:
-            self.logger.info("%s: %s %s is gone", self.name, noun, parent.id)
-            state.set_mark(parent.id, None)
-        elif isinstance(error, Skippable):
-            self.logger.warning(
-                "%s: %s %s was left out: %s", self.name, noun, parent.id, error
-            )
-            mark = (old or self.first_mark()).failed(self.session.now())
-            state.set_mark(parent.id, mark)
-            self.report.failed.append(parent.id)
-            # One that failed before says nothing about the others.
-            failures += 0 if old and old.failures else 1
-        else:
-            self.report.parents_left += 1
-            raise error or TapError("a task ended without a result")
-        if done.task.history:
-            state.set_history(history_key(parent))
-        if failures >= FAILURES_IN_A_ROW:
-            raise Fatal(
-                f"{failures} {noun}s in a row could not be read; the last: {done.error}"
-            )
-        return failures
-
-    def _note_state(
-        self,
-        state: StreamState[Id, SomeMark],
-        parents: Sequence[Parent[Id]],
-        now: float,
-        policy: Policy,
-    ) -> None:
-        report = self.report
-        report.quarantined = sorted(
-            parent_id for parent_id, mark in state.marks.items() if mark.quarantined
-        )
-        if self._metrics_tap.settings.backfill:
-            return
-        through = self.checked_through(parents, state, now, policy)
-        state.set_checked_through(through)
-        report.behind_since = through
-        self.promote(state)
-
-    def _conclude(self, *, others: bool) -> None:
-        """Say what did not succeed.
-
-        Args:
-            others: there are open lists that were not due: they were readable.
-        """
-        report = self.report
-        if report.failed and not report.parents and not others:
-            failed = len(report.failed)
-            raise Fatal(f"none of {failed} {self.parent_noun}s could be read")
-        if report.quarantined:
-            self.logger.warning(
-                "%s: %ss in quarantine (tried daily): %s",
-                self.name,
-                self.parent_noun,
-                report.quarantined,
-            )
-        if report.parents_left:
-            raise Exhausted(
-                f"{report.parents_left} closed {self.parent_noun}s are left to read "
-                "for the first time; the next run goes on there"
-            )

@@ -17,6 +17,7 @@ from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
 from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.clock import DAY, Clock, SystemClock
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.privacy import Privacy, RedactingFilter
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
     from singer_sdk.plugin_base import _ConfigInput
+    from singer_sdk.singerlib import CatalogEntry
     from singer_sdk.streams import Stream
 
     from tap_email_metrics.streams import EmailMetricsStream
@@ -182,22 +184,40 @@ class TapEmailMetrics(Tap):
     def streams(self) -> dict[str, Stream]:
         """The streams by name, in the order in which they are read."""
         if self._streams is None:
-            self._check_catalog()
             found = super().streams
             order = _stream_names()
             self._streams = {name: found[name] for name in order if name in found}
         return self._streams
 
+    @override
+    def setup_mapper(self) -> None:
+        """Check the catalog before anything is made of it.
+
+        Raises:
+            InvalidInput: it names a stream that does not exist.
+        """
+        self._check_catalog()
+        super().setup_mapper()
+
     def _check_catalog(self) -> None:
         if self.input_catalog is None:
             return
         known = _stream_names()
-        for name in self.input_catalog:
+        for name, entry in self.input_catalog.items():
             if name not in known:
                 raise InvalidInput(
                     f"The catalog names a stream {name!r} that this tap does not "
                     f"have; make a new one with --discover. Streams: {known}"
                 )
+            self._apply_privacy(entry)
+
+    def _apply_privacy(self, entry: CatalogEntry) -> None:
+        """Let a catalog made in another `pii.mode` name the types of this one."""
+        packaged = load_schema(entry.tap_stream_id)["properties"]
+        emitted = self.privacy.apply_to_schema({"properties": packaged})["properties"]
+        for name, column in (entry.schema.properties or {}).items():
+            if name in emitted and emitted[name]["type"] != packaged[name]["type"]:
+                column.type = emitted[name]["type"]
 
     # State
 
@@ -273,7 +293,7 @@ class TapEmailMetrics(Tap):
         if name not in self._sessions:
             provider = next(p for p in PROVIDERS if p.name == name)
             settings = provider.parse(self._config.get(name, {}))
-            self._warn_of_start(name, settings.earliest)
+            self._warn_of_start(name, provider.earliest)
             self._sessions[name] = provider.open(
                 settings, self.settings, self.run, self._memory(name), self._transport
             )
@@ -337,17 +357,26 @@ class TapEmailMetrics(Tap):
     def _remember_last(self) -> None:
         tap = self.state.setdefault("bookmarks", {}).setdefault(TAP_KEY, {})
         tap.pop("last_stream", None)
-        for name, report in self.run.reports.items():
-            if report.outcome in {"paused", "terminated"}:
-                tap["last_stream"] = name
-                return
+        names = list(self.run.reports)
+        stopped = [
+            name
+            for name, report in self.run.reports.items()
+            if report.outcome in {"paused", "terminated"}
+        ]
+        cut = [name for name in stopped if self.run.reports[name].cut]
+        if stopped:
+            last = (cut or stopped)[0]
+            # One that had the whole run and was cut lets the next one begin: it would
+            # have all runs otherwise.
+            alone = cut and names.index(last) == 0
+            tap["last_stream"] = names[1 % len(names)] if alone else last
 
     def exit_code(self) -> int:
         """Return 0, 1, 2 or 128 + signal, for what the streams did."""
         if self.run.stop.signal:
             return 128 + self.run.stop.signal
         reports = self.run.reports.values()
-        if reports and all(report.refused for report in reports):
+        if reports and all(r.refused and not r.records for r in reports):
             return 2
         if self.output.closed or any(r.outcome == "failed" for r in reports):
             return 1

@@ -120,8 +120,9 @@ class Writer(GenericSingerWriter[bytes, Message]):
                 # Also of a target that takes a little now and then.
                 self._give_up_in_time()
             if ready:
-                size = _PIPE_ATOM if ending else _BLOCK
-                data = data[os.write(descriptor, data[:size]) :]
+                # Never more than a pipe with room takes: a signal that comes just
+                # before a longer write would leave it stuck.
+                data = data[os.write(descriptor, data[:_PIPE_ATOM]) :]
 
     def _give_up_in_time(self) -> None:
         now = time.monotonic()

@@ -31,7 +31,7 @@ NAMES = [
     if provider.name == "constant_contact"
 ]
 
-__all__ = ["DAY", "NOW", "NAMES", "PREFIX", "SNAPSHOTS", "Account", "Sync", "World"]
+__all__ = ["DAY", "NAMES", "NOW", "PREFIX", "SNAPSHOTS", "Account", "Sync", "World"]
 
 
 class Account(Site):

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from tap_email_metrics.catalog import load_schema, schema_names
+from tap_email_metrics.fanout_stream import FanOutStream
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.encompass.streams import MessageStream
 from tap_email_metrics.settings import config_schema
-from tap_email_metrics.streams import EmailMetricsStream, FanOutStream, ListStream
+from tap_email_metrics.streams import EmailMetricsStream, ListStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +26,14 @@ SIMULATOR = sorted((ROOT / "simulator").rglob("*.py"))
 CODE = TAP + SIMULATOR
 STREAMS: list[Any] = [stream for provider in PROVIDERS for stream in provider.streams]
 NAMES = [str(stream.name) for stream in STREAMS]
-MOST_LINES = 600
+MOST_LINES = 700
 
 #: Where real time is read, and why it cannot be an argument there.
 CLOCKS = {
     # The one clock that the others are given.
     "clock.py": {"time.time", "time.monotonic", "time.sleep"},
+    # How long threads, which no clock moves, may take to notice the end.
+    "fanout.py": {"time.monotonic"},
     # The last resort against a blocked stdout, once the run is over.
     "writer.py": {"time.monotonic"},
 }
@@ -91,8 +94,8 @@ def test_shapes_are_no_streams() -> None:
 
 
 @each_stream
-def test_facts_of_a_stream(stream: type[Any]) -> None:
-    [provider] = [p for p in PROVIDERS if stream in list(p.streams)]
+def test_facts_of_a_stream(stream: Any) -> None:
+    [provider] = [p for p in PROVIDERS if stream in p.streams]
     assert stream.provider == provider.name
     assert stream.name.startswith(f"{provider.name}_")
     columns = load_schema(stream.name)["properties"]

@@ -19,17 +19,19 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 
 from simulator.clock import SimClock
 from tap_email_metrics.errors import (
-    AuthenticationFailed,
+    Denied,
     Fatal,
     Gone,
     Retriable,
     Skippable,
     TapError,
     Terminated,
+    Throttled,
     TimedOut,
 )
 from tap_email_metrics.http import (
     MAX_WAIT,
+    THROTTLED_TRIES,
     TIMEOUT,
     TRIES,
     Client,
@@ -158,11 +160,11 @@ class Rig:
     ("status", "error", "sent"),
     [
         *[(status, Skippable, 1) for status in (201, 204, 400, 402, 405, 409, 422)],
-        *[(status, Fatal, 1) for status in (300, 301, 302, 304, 307, 308)],
-        (401, AuthenticationFailed, 2),
-        (403, Skippable, 2),
+        *[(status, Skippable, 1) for status in (300, 301, 302, 304, 307, 308)],
+        *[(status, Denied, 2) for status in (401, 403)],
         *[(status, Gone, 1) for status in (404, 410)],
-        *[(s, Skippable, TRIES) for s in (408, 429, 500, 501, 502, 503, 504, 599)],
+        *[(s, Skippable, TRIES) for s in (408, 500, 501, 502, 503, 504, 599)],
+        (429, Skippable, THROTTLED_TRIES),
     ],
 )
 def test_status_and_error(status: int, error: type[TapError], sent: int) -> None:
@@ -177,7 +179,7 @@ def test_status_and_error(status: int, error: type[TapError], sent: int) -> None
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((408, TimedOut), (504, TimedOut), (429, Retriable), (500, Retriable)),
+        *((408, TimedOut), (504, TimedOut), (429, Throttled), (500, Retriable)),
         *((502, Retriable), (503, Retriable), (511, Retriable)),
     ],
 )
@@ -210,17 +212,24 @@ def test_a_body_that_cannot_be_parsed_is_fetched_again() -> None:
 
     def parse(_: bytes) -> None:
         if len(rig.network.sent) < 3:
-            raise Retriable("no JSON")
+            raise TimedOut("a body that is not JSON", 7)
 
-    rig.client.get(TEMPLATE, (7,), parse=parse)
+    seen: list[Retriable] = []
+    rig.client.get(TEMPLATE, (7,), parse=parse, before_retry=seen.append)
     assert len(rig.network.sent) == 3
+    for error in seen:
+        assert type(error) is TimedOut
+        assert error.retry_after == 7
+        assert str(error) == f"GET {TEMPLATE} answered 200 with a body that is not JSON"
 
 
 def test_a_redirect_is_refused() -> None:
     rig = Rig((302, {"Location": "https://elsewhere.example.org/"}))
-    with pytest.raises(Fatal, match="redirects are not followed"):
+    with pytest.raises(Skippable, match="redirects are not followed"):
         rig.get()
-    assert len(rig.network.sent) == 1
+    with pytest.raises(Fatal, match="redirects are not followed"):
+        rig.client.get("/v2/messages", parse=bytes)
+    assert len(rig.network.sent) == 2
 
 
 # Authentication
@@ -238,9 +247,15 @@ def test_authentication_once_more(status: int) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_authentication_never_twice(status: int) -> None:
     rig = Rig(status)
-    with pytest.raises((Skippable, AuthenticationFailed)):
+    with pytest.raises(Denied, match="with a fresh token"):
         rig.get()
     assert len(rig.tokens.refused) == 1
+    with pytest.raises(Denied):
+        rig.get()
+    assert len(rig.tokens.refused) == 1, "of another parent it would be the same"
+    with pytest.raises(Denied):
+        rig.client.get("/v2/messages", parse=bytes)
+    assert len(rig.tokens.refused) == 2
 
 
 # Connections
@@ -420,6 +435,16 @@ def test_the_wait_is_as_long_as_asked_and_holds_all(asked: int) -> None:
     assert rig.limits.concurrency < 4
 
 
+def test_throttling_makes_all_wait_longer_and_longer() -> None:
+    waits = [wait_times(Throttled("x"), attempt) for attempt in range(1, 12)]
+    assert waits == sorted(waits)
+    assert waits[0] > 0
+    assert waits[-1] == MAX_WAIT
+    rig = Rig(429, 200)
+    rig.get()
+    assert rig.clock.now() - NOW == pytest.approx(waits[0], abs=0.01)
+
+
 def test_a_wait_ends_with_the_run() -> None:
     rig = Rig((429, {"Retry-After": "200"}), 200)
 
@@ -453,6 +478,22 @@ def test_one_try_is_one_try() -> None:
         rig.get(tries=1)
     assert len(rig.network.sent) == 1
     assert rig.clock.now() == NOW
+
+
+def test_a_time_out_has_all_tries_since_less_is_asked_for() -> None:
+    rig = Rig(504)
+    with pytest.raises(Skippable, match=rf"\({TRIES} tries\)"):
+        rig.get(tries=1)
+    assert len(rig.network.sent) == TRIES
+
+
+@pytest.mark.parametrize("kind", ["InvalidURL", "MissingSchema", "InvalidSchema"])
+def test_a_url_that_is_none_is_fatal_at_once(kind: str) -> None:
+    rig = Rig(getattr(requests.exceptions, kind)("canary"))
+    with pytest.raises(Fatal, match="check the settings") as caught:
+        rig.get()
+    assert "canary" not in str(caught.value)
+    assert len(rig.network.sent) == 1
 
 
 def test_success_speeds_up_again() -> None:

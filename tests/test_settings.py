@@ -302,6 +302,13 @@ def test_what_is_wrong_is_said_in_a_line(config: dict[str, Any], line: str) -> N
     assert "canary" not in found
 
 
+def test_a_rule_of_another_kind_quotes_nothing_either() -> None:
+    schema = {"properties": {"name": {"pattern": "^x$"}}}
+    assert errors({"name": "canary"}, schema) == [
+        "name does not fit the schema (pattern)"
+    ]
+
+
 def settings_of(schema: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (section, name)

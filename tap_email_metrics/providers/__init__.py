@@ -36,6 +36,10 @@ class Session(Protocol):
         """Requests in flight at most."""
 
     @property
+    def parents_whole(self) -> bool:
+        """Whether the list of parents was read whole."""
+
+    @property
     def policy(self) -> Policy:
         """What is due when."""
 
@@ -74,6 +78,10 @@ class Provider(Protocol):
 
     def offers(self, settings: Any) -> Sequence[type[EmailMetricsStream]]:  # noqa: ANN401 - what `parse` returned
         """Return the streams that discovery shows."""
+
+    @property
+    def earliest(self) -> float | None:
+        """Instant before which the API has nothing; None where that is not known."""
 
     def parse(self, section: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its own type
         """Return the provider's settings, None where it is switched off."""

@@ -83,6 +83,7 @@ class ConstantContact:
     schema = SCHEMA
     credentials = CREDENTIALS
     streams = STREAMS
+    earliest = None
 
     def offers(
         self,

@@ -17,6 +17,7 @@ from tap_email_metrics.errors import (
     Exhausted,
     Fatal,
     Retriable,
+    Throttled,
     Unavailable,
 )
 from tap_email_metrics.http import TRIES, Client, http_date, request_id, retry_after
@@ -102,7 +103,7 @@ class ConstantContactClient(Client):
                     "00:00 UTC"
                 )
             wait = retry_after(response, self._clock.now())
-            raise Retriable(f"{where} {error_key(response)}".rstrip(), wait)
+            raise Throttled(f"{where} {error_key(response)}".rstrip(), wait)
         if status == _DENIED:
             raise Denied(where)
         super().check(response, what)

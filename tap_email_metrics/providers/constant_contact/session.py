@@ -104,6 +104,11 @@ class ConstantContactSession:
         )
 
     @property
+    def parents_whole(self) -> bool:
+        """Whether the list of parents is all there is: it has no count to say so."""
+        return True
+
+    @property
     def account(self) -> str:
         """Value of the `account` column."""
         return self.settings.account

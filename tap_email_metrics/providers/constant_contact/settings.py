@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk import typing as th
 
@@ -126,14 +126,8 @@ SCHEMA = th.PropertiesList(
 
 @dataclass(frozen=True, slots=True)
 class ConstantContactSettings:
-    """Parsed settings; see the schema for what each one means.
+    """Parsed settings; see the schema for what each one means."""
 
-    Attributes:
-        earliest: the API has nothing from before this instant; None: unknown.
-        token_store: file of the tokens, None for none.
-    """
-
-    earliest: ClassVar[None] = None
     client_id: str
     client_secret: str | None
     refresh_token: str

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from tap_email_metrics.codec import to_instant
 from tap_email_metrics.errors import Denied, Gone
+from tap_email_metrics.fanout_stream import FanOutStream
 from tap_email_metrics.providers.constant_contact import marks
 from tap_email_metrics.providers.constant_contact.campaigns import ActivityStats
 from tap_email_metrics.providers.constant_contact.marks import CounterMark
@@ -18,7 +19,7 @@ from tap_email_metrics.providers.constant_contact.reading import (
     EventList,
     EventReader,
 )
-from tap_email_metrics.streams import EmailMetricsStream, FanOutStream
+from tap_email_metrics.streams import EmailMetricsStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence

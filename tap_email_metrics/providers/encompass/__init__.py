@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.providers.encompass.session import EncompassSession
+from tap_email_metrics.providers.encompass.session import FIRST_SEND, EncompassSession
 from tap_email_metrics.providers.encompass.settings import (
     CREDENTIALS,
     SCHEMA,
@@ -30,6 +30,7 @@ class Encompass:
     schema = SCHEMA
     credentials = CREDENTIALS
     streams = STREAMS
+    earliest = FIRST_SEND
 
     def offers(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tap_email_metrics.codec import decode_json
+from tap_email_metrics.codec import decode_json, to_integer
 from tap_email_metrics.errors import Retriable, TimedOut
 from tap_email_metrics.http import TRIES, Client
 
@@ -25,6 +25,7 @@ Row = dict[str, object]
 
 MAX_RESULTS = 1000
 MIN_RESULTS = 10
+_GROW_AFTER = 8  # answers in a row; each try at more may cost a time-out of 29 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Page:
     Attributes:
         rows: in the order of the answer.
         total: rows in the whole list, as this page says; None for a bare array.
-        size: rows that were asked for.
+        size: places that the page covers: the answer's own `maxResults`, which a
+            server that sends fewer than asked for sets; else what was asked for.
     """
 
     rows: list[Row]
@@ -55,6 +57,7 @@ class EncompassClient(Client):
     ) -> None:
         super().__init__(base_url, authenticator, limits, run, session)
         self._size = MAX_RESULTS
+        self._successes = 0
         self._size_lock = threading.Lock()
 
     def page(  # noqa: PLR0913 - the parts of a request
@@ -87,7 +90,7 @@ class EncompassClient(Client):
             "startAt": start,
             "maxResults": size,
         }
-        rows, total = self.get(
+        rows, total, served = self.get(
             template,
             ids,
             params,
@@ -96,7 +99,8 @@ class EncompassClient(Client):
             before_retry=lambda error: self._shrink(error, params),
         )
         self._grow()
-        return Page(rows, total, int(params["maxResults"]))
+        asked = int(params["maxResults"])
+        return Page(rows, total, served if served and served < asked else asked)
 
     def _shrink(self, error: Retriable, params: dict[str, int | str]) -> None:
         if not isinstance(error, TimedOut):
@@ -105,14 +109,20 @@ class EncompassClient(Client):
             size = max(MIN_RESULTS, int(params["maxResults"]) // 2)
             params["maxResults"] = size
             self._size = min(self._size, size)
+            self._successes = 0
 
     def _grow(self) -> None:
         with self._size_lock:
-            self._size = min(MAX_RESULTS, self._size * 2)
+            self._successes += 1
+            if self._successes >= _GROW_AFTER:
+                self._successes = 0
+                self._size = min(MAX_RESULTS, self._size * 2)
 
 
-def parse_list(body: bytes) -> tuple[list[Row], int | None]:
-    """Return the rows of a list and its total, None for a bare array.
+def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
+    """Return the rows of a list, its total and its page size.
+
+    Both are None for a bare array.
 
     Raises:
         TimedOut: a message in place of the rows.
@@ -121,15 +131,16 @@ def parse_list(body: bytes) -> tuple[list[Row], int | None]:
     try:
         answer = decode_json(body)
     except msgspec.DecodeError as error:
-        raise Retriable("Encompass answered with a body that is not JSON") from error
-    total = None
+        raise Retriable("a body that is not JSON") from error
+    total = size = None
     if isinstance(answer, dict):
         if "data" not in answer and "message" in answer:
-            raise TimedOut("Encompass answered 200 with a message in place of data")
+            raise TimedOut("a message in place of data")
         total = answer.get("total")
         if isinstance(total, bool) or not isinstance(total, int) or total < 0:
-            raise Retriable("Encompass answered with a list without a total")
+            raise Retriable("a list without a total")
+        size = to_integer(answer.get("maxResults"))
         answer = answer.get("data")
     if not isinstance(answer, list) or not all(isinstance(r, dict) for r in answer):
-        raise Retriable("Encompass answered with a body that is no list of objects")
-    return answer, total
+        raise Retriable("a body that is no list of objects")
+    return answer, total, size if size and size > 0 else None

@@ -23,13 +23,14 @@ from tap_email_metrics.http import TRIES
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Collection, Generator, Iterable
 
     from tap_email_metrics.bookmarks import Order, Policy, Visit
     from tap_email_metrics.providers.encompass.client import EncompassClient, Page, Row
 
 _HEAD = 50  # rows asked for at the head of a descending list
 _SPARE_PAGES = 20
+_MANY = 2 * MAX_RESULTS
 
 
 @dataclass(slots=True)
@@ -111,13 +112,15 @@ def walk(
     Args:
         fetch: returns the page at a start index.
         keep: whether a row is emitted.
-        shrinking: rows may vanish meanwhile. One that goes while another comes
-            leaves the total as it was, so each page starts with the last row of
-            the one before: where that is not so, the list has shifted.
+        shrinking: rows may vanish meanwhile, or have vanished and left their places.
+            One that goes while another comes leaves the total as it was, so each
+            page starts with the last row of the one before: where that is not so,
+            the list has shifted. A page that brings no new row is one of places
+            that are known: the next one starts after them.
     """
     seen = Walk()
-    start = largest = pages = 0
-    ceiling = 0
+    start = largest = ceiling = pages = 0
+    known: set[int] = set()
     last: int | None = None
     while not pages or start < largest:
         if pages and start >= ceiling:
@@ -127,31 +130,40 @@ def walk(
         pages += 1
         seen.totals = (page.total if pages == 1 else seen.totals[0], page.total)
         largest = max(largest, page.total or 0)
-        if pages == 1:
-            ceiling = _ceiling(page)
+        ceiling = ceiling or _ceiling(page)
         step = len(page.rows) or page.size
         if last is not None:
             page = _after(page, last, seen)
-        # A bare array may ignore the start: what comes again is not new.
-        known = set() if page.total is not None else set(seen.ids)
+        bare = page.total is None
         before = len(known)
-        rows = _note(page, seen, keep, known)
+        rows = _note(page, seen, keep, known if bare else ())
         if rows:
             yield rows
+        if shrinking or bare:
+            known.update(seen.ids[-len(page.rows) :] if page.rows else ())
         last = None
-        if page.total is None:
+        if bare:
             # A bare array has no total: it ends where nothing new comes.
-            grown = len(set(seen.ids)) > before
-            largest = start + step + grown
+            largest = start + step + (len(known) > before)
             ceiling = largest + 1
         elif shrinking and page.rows and start + step < largest:
-            last = to_integer(page.rows[-1].get("id"))
-            # A page of one row cannot overlap with the next and move on as well.
-            seen.shifted |= last is None or step == 1
-            last = None if step == 1 else last
-            step -= last is not None
+            step, last = _overlap(page, seen, step, fresh=len(known) > before)
         start += step
     return seen
+
+
+def _overlap(
+    page: Page, seen: Walk, step: int, *, fresh: bool
+) -> tuple[int, int | None]:
+    """Return the step to the next page, and the id with which that has to start."""
+    if not fresh:
+        return page.size, None
+    last = to_integer(page.rows[-1].get("id"))
+    # A page of one row cannot overlap with the next and move on as well.
+    if last is None or step == 1:
+        seen.shifted = True
+        return step, None
+    return step - 1, last
 
 
 def _ceiling(first: Page) -> int:
@@ -169,7 +181,7 @@ def _after(page: Page, last: int, seen: Walk) -> Page:
 
 
 def _note(
-    page: Page, seen: Walk, keep: Callable[[Row], bool], known: set[int]
+    page: Page, seen: Walk, keep: Callable[[Row], bool], known: Collection[int]
 ) -> list[Row]:
     rows = []
     for row in page.rows:
@@ -302,6 +314,8 @@ class ListReader:
             if page.total is None or not page.rows or not ascending(reversed(ids)):
                 return None
             found = page.total - mark.rows
+            if found > _MANY:
+                return None  # they are held here until all is proved
         if found < 0 or ids[found] != mark.last_id:
             return None
         if found:
@@ -325,9 +339,10 @@ class ListReader:
             return self._settled(visit, first, now, everything=everything)
         second = yield from self._walk(visit, keep)
         archived = may_lose_rows(visit.parent, now, self._policy)
-        # What the archive keeps in the total is missing from two reads alike.
-        alike = archived and second.same_as(first)
-        if second.whole or second.completes(first) or alike:
+        # Where nothing vanishes, two reads of a list that is in another order each
+        # time may add up; what the archive keeps in the total is missing from both.
+        enough = second.same_as(first) if archived else second.completes(first)
+        if second.whole or enough:
             return self._settled(visit, second, now, everything=everything)
         old = visit.mark or Mark()
         return replace(
@@ -394,14 +409,20 @@ class _News:
     def __call__(self, row: Row) -> bool:
         if self._since is None or self._checked is None:
             return True
-        added = to_integer(row.get("dateAdded"))
+        added = _date(row)
         self.new += added is None or added > self._checked
         return added is None or added > self._since
 
 
+def _date(row: Row) -> int | None:
+    """Return a row's `dateAdded` in epoch ms; an unset one, 0 or less, is none."""
+    added = to_integer(row.get("dateAdded"))
+    return added if added is not None and added > 0 else None
+
+
 def _added(rows: Iterable[Row]) -> int | None:
     """Return the latest `dateAdded` of rows, in epoch ms."""
-    times = (to_integer(row.get("dateAdded")) for row in rows)
+    times = (_date(row) for row in rows)
     return max((ms for ms in times if ms is not None), default=None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from tap_email_metrics.http import new_session
 from tap_email_metrics.limits import Ledger, Limits, fingerprint, state_directory
 from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
 from tap_email_metrics.providers.encompass.client import EncompassClient
-from tap_email_metrics.providers.encompass.reading import ListReader, walk
+from tap_email_metrics.providers.encompass.reading import ListReader, Walk, walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +54,7 @@ class EncompassSession:
 
     Attributes:
         limits: what every request crosses.
+        parents_whole: whether the list of messages was read whole.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class EncompassSession:
         self._client = EncompassClient(
             settings.api_url, self._authenticator, self.limits, run, http
         )
-        self._lock = threading.Lock()
         self._messages: list[Row] | None = None
+        self.parents_whole = True
         self._failure: TapError | None = None
 
     def _open_ledger(self) -> Ledger | None:
@@ -146,35 +146,39 @@ class EncompassSession:
             Fatal: the list cannot be read, or actions were archived unread and
                 `on_archive_gap` is fail.
         """
-        with self._lock:
-            if self._failure:
-                raise self._failure
-            if self._messages is None:
-                try:
-                    rows = in_background(
-                        self._read_messages, self._run.stop, self._run.idle
-                    )
-                    self._guard(parents_of(rows))
-                except (Fatal, Skippable) as error:
-                    self._failure = _for_all_streams(error)
-                    raise self._failure from error
-                self._messages = rows
-            return self._messages
+        if self._failure:
+            raise self._failure
+        if self._messages is None:
+            try:
+                rows = in_background(
+                    self._read_messages, self._run.stop, self._run.idle
+                )
+                self._guard(parents_of(rows))
+            except (Fatal, Skippable) as error:
+                self._failure = _for_all_streams(error)
+                raise self._failure from error
+            self._messages = rows
+        return self._messages
 
     def _read_messages(self) -> list[Row]:
         """Read the list; once more where totals and rows do not agree."""
-        rows: dict[object, Row] = {}
+        rows: dict[int | str, Row] = {}
         for _ in range(2):
             reading = walk(self._message_page, bool, shrinking=False)
             while True:
                 try:
                     page = next(reading)
                 except StopIteration as end:
-                    seen = end.value
+                    seen: Walk = end.value
                     break
-                rows.update((row.get("id"), row) for row in page)
+                rows.update((_identity(row), row) for row in page)
+            self.parents_whole = seen.whole
             if seen.whole:
-                break
+                return list(rows.values())
+        self._run.logger.warning(
+            "the list of messages changed while it was read, twice: what it did not "
+            "show is read in the next run"
+        )
         return list(rows.values())
 
     def _message_page(self, start: int) -> Page:
@@ -215,6 +219,8 @@ class EncompassSession:
             if state is None:
                 continue
             through = bookmarks.checked_through(parents, state.marks, now, self.policy)
+            # Lists that closed since the last run are not among the open ones.
+            through = min(through, state.checked_through or through)
             headroom = bookmarks.headroom_days(through, now)
             self._run.report(name).headroom_days = headroom
             gap = bookmarks.archive_gap(through, now)
@@ -280,7 +286,7 @@ def parents_of(rows: Sequence[Row]) -> list[Parent]:
         added = _seconds(row, "dateAdded")
         times = [moment for moment in (sent, scheduled, added) if moment is not None]
         first = next((t for t in (sent, scheduled, added) if t is not None), None)
-        if first is not None and first < FIRST_SEND:
+        if times and max(times) < FIRST_SEND:
             continue
         parents.append(
             Parent(
@@ -294,5 +300,12 @@ def parents_of(rows: Sequence[Row]) -> list[Parent]:
 
 
 def _seconds(row: Row, field: str) -> float | None:
+    """Return a time in seconds; an unset one, 0 or less, is none."""
     ms = to_integer(row.get(field))
-    return None if ms is None else ms / 1000
+    return ms / 1000 if ms is not None and ms > 0 else None
+
+
+def _identity(row: Row) -> int | str:
+    """Return a row's id; one without gets its text, so that it is not lost here."""
+    row_id = to_integer(row.get("id"))
+    return repr(row) if row_id is None else row_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk import typing as th
 
@@ -17,8 +17,6 @@ API_URLS = {
     "us": "https://emapi.imodules.com",
     "ca": "https://emapi-ca.imodules.com",
 }
-FIRST_SEND = 1_451_606_400.0
-"""2016-01-01: the API has nothing of messages sent before."""
 CREDENTIALS = ("site_url", "client_id", "client_secret")
 
 SCHEMA = th.PropertiesList(
@@ -136,13 +134,8 @@ SCHEMA = th.PropertiesList(
 
 @dataclass(frozen=True, slots=True)
 class EncompassSettings:
-    """Parsed settings; see the schema for what each one means.
+    """Parsed settings; see the schema for what each one means."""
 
-    Attributes:
-        earliest: the API has nothing from before this instant.
-    """
-
-    earliest: ClassVar[float] = FIRST_SEND
     site_url: str
     client_id: str
     client_secret: str

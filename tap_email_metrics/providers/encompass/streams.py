@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from tap_email_metrics import bookmarks
 from tap_email_metrics.bookmarks import Mark
-from tap_email_metrics.streams import FanOutStream, ListStream
+from tap_email_metrics.fanout_stream import FanOutStream
+from tap_email_metrics.streams import ListStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence

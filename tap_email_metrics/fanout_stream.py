@@ -1,0 +1,324 @@
+"""The shape of stream that fans out: many parents, each with a list of its own."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
+
+from typing_extensions import override
+
+from tap_email_metrics.bookmarks import (
+    Id,
+    Parent,
+    Plan,
+    Policy,
+    SomeMark,
+    Visit,
+    history_key,
+)
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import (
+    Denied,
+    Fatal,
+    Gone,
+    HistoryLeft,
+    Skippable,
+    TapError,
+    Unavailable,
+)
+from tap_email_metrics.fanout import Done, FanOut, Read
+from tap_email_metrics.run import Progress
+from tap_email_metrics.state import StreamState
+from tap_email_metrics.streams import EmailMetricsStream
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+
+    from tap_email_metrics.streams import Interval
+
+ROWS_IN_FLIGHT = 20_000
+"""Rows that may be read ahead of what is written."""
+FAILURES_IN_A_ROW = 10
+"""Parents that fail one after the other before the stream is given up."""
+
+
+class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
+    """Many parents, each with its own list; reads those that are due.
+
+    Attributes:
+        parent_noun: what a parent is called in messages.
+    """
+
+    parent_noun: ClassVar[str]
+
+    @abc.abstractmethod
+    def read(
+        self, visit: Visit[Id, SomeMark], policy: Policy
+    ) -> Generator[list[Any], None, SomeMark]:
+        """Yield the rows of a parent to emit; return the mark that covers them."""
+
+    @abc.abstractmethod
+    def plan(
+        self,
+        parents: Sequence[Parent[Id]],
+        state: StreamState[Id, SomeMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[Id, SomeMark]:
+        """Return what is due, in the order in which it is read."""
+
+    @abc.abstractmethod
+    def is_over(
+        self, parent: Parent[Id], mark: SomeMark, now: float, policy: Policy
+    ) -> bool:
+        """Return whether a parent that was just read needs no mark any more."""
+
+    @abc.abstractmethod
+    def checked_through(
+        self,
+        parents: Sequence[Parent[Id]],
+        state: StreamState[Id, SomeMark],
+        now: float,
+        policy: Policy,
+    ) -> float:
+        """Return the instant up to which all that is open was read."""
+
+    @abc.abstractmethod
+    def first_mark(self) -> SomeMark:
+        """Return the mark of what was never read."""
+
+    @abc.abstractmethod
+    def record(self, row: Any, parent: Parent[Id]) -> Mapping[str, object] | None:  # noqa: ANN401 - what `read` yields
+        """Return the record of a row, None for one that is left out."""
+
+    def parents(self) -> Sequence[Parent[Id]]:
+        """Return what the stream fans out over."""
+        return self.session.parents()
+
+    def explained(self, error: TapError) -> TapError:
+        """Return what an error of one parent means; it may end the stream."""
+        return error
+
+    def after(self, parent: Parent[Id]) -> None:
+        """Commit what else a parent that was read has changed."""
+
+    @property
+    def policy(self) -> Policy:
+        """What is due when, for this stream."""
+        return self.session.policy
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+        """Yield the records of the parents that are due, one page at a time."""
+        settings = self._metrics_tap.settings
+        parents = self.parents()
+        now = self.session.now()
+        state: StreamState[Id, SomeMark] = self.bookmark
+        policy = self.policy
+        if settings.backfill and settings.start is not None:
+            state = state.backfill(settings.start, settings.end or now)
+            floor = settings.start - policy.window
+            policy = replace(
+                policy,
+                window=float("-inf"),
+                floor=floor,
+                ceiling=settings.end or now,
+            )
+        else:
+            self._begin(state)
+        fresh = self._ignores_marks() and not settings.backfill
+        known = StreamState(self.name, {}, state.kind) if fresh else state
+        plan = self.plan(parents, known, now, policy)
+        for parent_id in plan.closed:
+            state.set_mark(parent_id, None)
+        self.report.parents_left = len(plan.live) + len(plan.history)
+        try:
+            yield from self._visit_all(plan.live, state, policy)
+            # Parents that a list did not show may not be taken for read.
+            whole = self.session.parents_whole
+            if not settings.backfill and whole:
+                state.set_swept(int(now // DAY))
+            yield from self._visit_all(self._share(plan.history), state, policy)
+            if not self.report.parents_left and whole:
+                state.set_history((round(policy.floor * 1000), state.kind.lowest))
+        finally:
+            self._note_state(state, parents, now, policy)
+        self._conclude(state, others=bool(plan.waiting))
+
+    def _begin(self, state: StreamState[Id, SomeMark]) -> None:
+        if state.begin_at(self._metrics_tap.settings.start):
+            self.logger.warning(
+                "%s: start_date has moved back: everything is read again", self.name
+            )
+
+    def _share(
+        self, history: Iterable[Visit[Id, SomeMark]]
+    ) -> Iterator[Visit[Id, SomeMark]]:
+        """Yield history while this stream's share of the run's time lasts.
+
+        Otherwise a long history would starve the streams that come after.
+        """
+        run = self.run
+        end = None
+        if run.deadline is not None:
+            left = max(1, self._metrics_tap.streams_left(self.provider))
+            end = run.clock.now() + (run.deadline - run.clock.now()) / left
+        budget = self._metrics_tap.history_share(self.provider)
+        sent = self._metrics_tap.requests_sent(self.provider)
+        for visit in history:
+            if end is not None and run.clock.now() >= end:
+                return
+            spent = self._metrics_tap.requests_sent(self.provider) - sent
+            if budget is not None and spent >= budget:
+                return
+            yield visit
+
+    def _visit_all(
+        self,
+        visits: Iterable[Visit[Id, SomeMark]],
+        state: StreamState[Id, SomeMark],
+        policy: Policy,
+    ) -> Iterator[Iterable[Mapping[str, object]]]:
+        interval = self.interval()
+        # With a limit on records, as in `--test`, nothing is read ahead.
+        ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
+        fan_out: FanOut[Visit[Id, SomeMark], list[Any], SomeMark] = FanOut(
+            partial(self.read, policy=policy),
+            workers=ahead,
+            capacity=ROWS_IN_FLIGHT,
+            stop=self.run.stop,
+        )
+        failures = 0
+        with fan_out, Progress(self.run, self.name, self.report.parents_left) as bar:
+            for event in fan_out.read(visits, partial(self._look, bar)):
+                if isinstance(event, Read):
+                    yield self._records(interval, event)
+                    bar.tick()
+                    continue
+                failures = self._finish(event, state, policy, failures)
+                bar.done()
+                yield ()
+
+    def _look(self, bar: Progress) -> None:
+        bar.tick()
+        self.run.idle()
+
+    def _records(
+        self, interval: Interval, event: Read[Visit[Id, SomeMark], list[Any]]
+    ) -> Iterator[Mapping[str, object]]:
+        for row in event.page:
+            value = self.key_value(row)
+            if interval.holds(value):
+                record = self.record(row, event.task.parent)
+                if record is not None:
+                    self.note_key(value)
+                    yield record
+
+    def _finish(
+        self,
+        done: Done[Visit[Id, SomeMark], SomeMark],
+        state: StreamState[Id, SomeMark],
+        policy: Policy,
+        failures: int,
+    ) -> int:
+        """Commit what a parent's end means; return the failures in a row."""
+        parent = done.task.parent
+        noun = self.parent_noun
+        # Also where the catalog has the marks ignored: failures count on.
+        old = state.marks.get(parent.id)
+        error = done.error and self.explained(done.error)
+        self.report.parents_left -= 1
+        self._count_requests()
+        if error is None and done.result is not None:
+            mark = done.result
+            self.report.parents += 1
+            self.report.unsettled += mark.unsettled
+            over = self.is_over(parent, mark, self.session.now(), policy)
+            state.set_mark(parent.id, None if over and mark.settled else mark)
+            self.after(parent)
+            failures = 0
+        elif isinstance(error, Gone) and not parent.listed:
+            self.logger.info("%s: %s %s is gone", self.name, noun, parent.id)
+            state.set_mark(parent.id, None)
+        elif isinstance(error, Skippable):
+            self.logger.warning(
+                "%s: %s %s was left out: %s", self.name, noun, parent.id, error
+            )
+            mark = (old or self.first_mark()).failed(self.session.now())
+            state.set_mark(parent.id, mark)
+            self.report.failed.append(parent.id)
+            self._refused += isinstance(done.error, (Gone, Denied))
+            # One that failed before says nothing about the others, if any was read.
+            failures += 0 if old and old.failures and self._ever_read(state) else 1
+        elif error is not None:
+            self.report.parents_left += 1
+            raise error
+        if done.task.history:
+            state.set_history(history_key(parent))
+        if failures >= FAILURES_IN_A_ROW:
+            self._give_up(
+                state, f"{failures} in a row could not be read; the last: {error}"
+            )
+        return failures
+
+    def _ever_read(self, state: StreamState[Id, SomeMark]) -> bool:
+        """Return whether any list of the stream was ever read."""
+        if self.report.parents or state.history is not None:
+            return True
+        return any(mark.checked is not None for mark in state.marks.values())
+
+    def _give_up(self, state: StreamState[Id, SomeMark], reason: str) -> NoReturn:
+        """End the stream: nothing of it can be read.
+
+        Raises:
+            Unavailable: it was refused, or not there, and always has been.
+            Fatal: it could be read before.
+        """
+        if self._refused == len(self.report.failed) and not self._ever_read(state):
+            raise Unavailable(
+                f"the account has no access to it, or it is not there: {reason}"
+            )
+        raise Fatal(reason)
+
+    def _note_state(
+        self,
+        state: StreamState[Id, SomeMark],
+        parents: Sequence[Parent[Id]],
+        now: float,
+        policy: Policy,
+    ) -> None:
+        report = self.report
+        report.quarantined = sorted(
+            parent_id for parent_id, mark in state.marks.items() if mark.quarantined
+        )
+        if self._metrics_tap.settings.backfill:
+            return
+        through = self.checked_through(parents, state, now, policy)
+        state.set_checked_through(through)
+        report.behind_since = through
+        self.promote(state)
+
+    def _conclude(self, state: StreamState[Id, SomeMark], *, others: bool) -> None:
+        """Say what did not succeed.
+
+        Args:
+            state: of the stream.
+            others: there are open lists that were not due: they were readable.
+        """
+        report = self.report
+        if report.failed and not report.parents and not others:
+            self._give_up(state, f"none of {len(report.failed)} could be read")
+        if report.quarantined:
+            self.logger.warning(
+                "%s: %ss in quarantine (tried daily): %s",
+                self.name,
+                self.parent_noun,
+                report.quarantined,
+            )
+        if report.parents_left:
+            raise HistoryLeft(
+                f"{report.parents_left} closed {self.parent_noun}s are left to read "
+                "for the first time; the next run goes on there"
+            )
