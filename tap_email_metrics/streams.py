@@ -35,14 +35,13 @@ from tap_email_metrics.errors import (
     Terminated,
     Unavailable,
 )
-from tap_email_metrics.state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.providers import Session
     from tap_email_metrics.run import Run, StreamReport
-    from tap_email_metrics.state import Kind
+    from tap_email_metrics.state import Kind, StreamState
     from tap_email_metrics.tap import TapEmailMetrics
 
 Row = dict[str, object]

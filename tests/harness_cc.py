@@ -25,7 +25,7 @@ PREFIX = "constant_contact_"
 SNAPSHOTS = ("unique_opens", "did_not_opens", "links")
 URL = "https://api.example.test"
 NAMES = [
-    str(stream.name)
+    str(stream.name)  # type: ignore[misc]
     for provider in PROVIDERS
     for stream in provider.streams
     if provider.name == "constant_contact"

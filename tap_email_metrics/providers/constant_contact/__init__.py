@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tap_email_metrics.providers.constant_contact.contact_reports import (
+    CONTACT_REPORTS,
+)
 from tap_email_metrics.providers.constant_contact.lists import (
     Account,
     CampaignActivities,
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.state import Memory
     from tap_email_metrics.streams import EmailMetricsStream
 
-STREAMS = (
+ORDINARY = (
     CampaignSummaries,
     CampaignStats,
     Campaigns,
@@ -74,6 +77,7 @@ STREAMS = (
     Account,
 )
 """In the order in which they are read; the snapshots come after what they tell of."""
+STREAMS = (*ORDINARY, *CONTACT_REPORTS)
 
 
 class ConstantContact:
@@ -86,11 +90,10 @@ class ConstantContact:
     earliest = None
 
     def offers(
-        self,
-        settings: ConstantContactSettings | None,  # noqa: ARG002 - the same for all
+        self, settings: ConstantContactSettings | None
     ) -> Sequence[type[EmailMetricsStream]]:
         """Return the streams that discovery shows."""
-        return STREAMS
+        return STREAMS if settings and settings.contact_reports else ORDINARY
 
     def parse(self, section: Mapping[str, Any]) -> ConstantContactSettings | None:
         """Return the settings, None where the provider is switched off."""

@@ -90,6 +90,7 @@ class ConstantContactSession:
         self._looked = False
         self._failure: TapError | None = None
         self._emails: dict[str | None, list[Row]] = {}
+        self._contacts: list[str] | None = None
         self._privileges: frozenset[str] | None = None
 
     def _open_ledger(self) -> Ledger:
@@ -219,6 +220,15 @@ class ConstantContactSession:
                 {str(row.get("campaign_id")): row for row in reversed(rows)}.values()
             )[::-1]
         return self._emails[after]
+
+    def contact_ids(self) -> list[str]:
+        """Return the ids of all contacts in order, read once a run."""
+        if self._contacts is None:
+            rows = self.listing(
+                "/contacts", "contacts", {"status": "all", "limit": 500}
+            )
+            self._contacts = sorted({str(row.get("contact_id")) for row in rows})
+        return self._contacts
 
     def cursor(self) -> str:
         """Return the instant from which the next run asks for changes.

@@ -1,0 +1,84 @@
+"""Constant Contact over forty days: what reached the target is what the API showed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from harness_cc import DAY, NOW, SNAPSHOTS, Account, World
+
+from simulator.constant_contact_truth import KEYS, STREAMS
+
+PLAIN = tuple(
+    name
+    for name in (stream.removeprefix("constant_contact_") for stream in STREAMS)
+    if name not in {*SNAPSHOTS, "snapshots"}
+    and name not in {"contact_activity_details", "contact_activity_summary"}
+    and name != "contact_open_and_click_rates"
+)
+
+
+def current(account: Account, stream: str) -> dict[Any, Any]:
+    """The rows of the last complete reading of each list, without the instant."""
+    readings = {
+        (r["campaign_activity_id"], r["as_of"])
+        for r in account.rows("snapshots").values()
+        if r["report"] == stream
+    }
+    return {
+        key: {**row, "as_of": None}
+        for key, row in account.rows(stream).items()
+        if (row["campaign_activity_id"], row["as_of"]) in readings
+    }
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_forty_days_match_the_truth(seed: int) -> None:
+    world = World.generate(seed, 0, NOW, campaigns=14, days_ahead=42)
+    account = Account(world)
+    assert account.sync().code == 0
+    for _ in range(40):
+        account.advance(1)
+        assert account.sync().code == 0
+    assert account.wrong(*PLAIN) == []
+    for stream in ("unique_opens", "links"):
+        key = KEYS[f"constant_contact_{stream}"]
+        now = account.truth(stream, [account.times[-1]])
+        wanted = {tuple(r[k] for k in key): {**r, "as_of": None} for r in now}
+        assert current(account, stream) == wanted
+
+
+def test_shapes_that_the_vendor_leaves_open_make_no_difference() -> None:
+    world = World.generate(5, 0, NOW, campaigns=6, days_ahead=10)
+    account = Account(world)
+    account.api.set_policy(
+        counts_as_strings=True,
+        stats_keys="dots",
+        aggregate_percents="array",
+        error_shape="empty",
+        empty_last_page=True,
+        activity_type_in_stats=True,
+    )
+    for _ in range(3):
+        assert account.sync().code == 0
+        account.advance(2)
+    assert account.wrong(*PLAIN) == []
+
+
+def test_contact_reports_are_offered_only_when_asked_for() -> None:
+    world = World(NOW)
+    sent = world.constant_contact.add_campaign(sent=NOW - DAY, recipients=3, links=1)
+    world.constant_contact.add_event("opens", sent, created=NOW - DAY / 2)
+    assert not any("contact_activity" in name for name in Account(world).tap().streams)
+    account = Account(world, contact_reports=True)
+    sync = account.sync()
+    assert sync.code == 0
+    reports = (
+        "contact_activity_details",
+        "contact_activity_summary",
+        "contact_open_and_click_rates",
+    )
+    assert account.wrong(*reports) == []
+    assert len(account.paths("/activity_details")) == 4
+    account.sync()
+    assert account.paths("/activity_details") == []
