@@ -99,8 +99,8 @@ def test_no_setting_of_the_tap_has_a_value() -> None:
     assert not [name for name, plugin in EXTRACTORS.items() if plugin.get("config")]
 
 
-def test_a_provider_is_complete_with_its_group() -> None:
-    [group] = TAP["settings_group_validation"]
+@pytest.mark.parametrize("group", TAP["settings_group_validation"])
+def test_a_provider_is_complete_with_its_group(group: list[str]) -> None:
     config: dict[str, Any] = {}
     for name in group:
         outer, _, inner = name.partition(".")
@@ -135,7 +135,7 @@ def test_every_provider_has_an_inherited_plugin_and_a_schedule() -> None:
     jobs = {job["name"]: job["tasks"] for job in MELTANO["jobs"]}
     providers = {name.partition(".")[0] for name in OWN if "." in name} - {"pii"}
     for provider in providers:
-        plugin = EXTRACTORS[f"tap-email-metrics--{provider}"]
+        plugin = EXTRACTORS[f"tap-email-metrics--{provider.replace('_', '-')}"]
         assert plugin["inherit_from"] == "tap-email-metrics"
         assert plugin["select"] == [f"{provider}_*.*"]
         assert any(plugin["name"] in task for task in jobs[provider])

@@ -55,7 +55,7 @@ ENCOMPASS: dict[str, object] = {
     "daily_requests": None,
     "daily_reserve": 0,
 }
-SECRETS = {"pepper", "client_secret"}
+SECRETS = {"client_secret", "pepper", "refresh_token"}
 CREDENTIALS = {
     "site_url": "https://site.example.edu",
     "client_id": "1234",
