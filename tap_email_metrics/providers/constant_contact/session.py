@@ -91,6 +91,7 @@ class ConstantContactSession:
         self._failure: TapError | None = None
         self._emails: dict[str | None, list[Row]] = {}
         self._contacts: list[str] | None = None
+        self._dead: AuthenticationFailed | None = None
         self._privileges: frozenset[str] | None = None
 
     def _open_ledger(self) -> Ledger:
@@ -160,10 +161,20 @@ class ConstantContactSession:
         Raises:
             Unavailable: the account's token, user or app may not read it.
         """
+        self.check()
         try:
             return in_background(work, self._run.stop, self._run.idle)
         except Denied as error:
             raise self.explain(error) from error
+
+    def check(self) -> None:
+        """Return unless the app is known to be denied everything.
+
+        Raises:
+            AuthenticationFailed: it is.
+        """
+        if self._dead:
+            raise self._dead
 
     def listing(
         self,
@@ -250,11 +261,12 @@ class ConstantContactSession:
         try:
             have = self._held()
         except Denied:
-            return AuthenticationFailed(
+            self._dead = AuthenticationFailed(
                 "Constant Contact denies everything to this app: it is deactivated, or "
                 "its user is. Activate it under My Applications on "
                 f"developer.constantcontact.com ({denied})"
             )
+            return self._dead
         except Skippable as error:
             return Unavailable(f"{denied}; why is not known ({error})")
         if privilege not in have:

@@ -340,6 +340,7 @@ class Snapshots(EmailMetricsStream):
         ]
         yield [record for record in records if record is not None]
         self.bookmark.write(PENDING, None)
+        cast("ConstantContactSession", self.session).check()
 
 
 def _pending(value: Any) -> list[list[str | int]]:  # noqa: ANN401 - whatever JSON holds
