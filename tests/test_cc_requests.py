@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from harness_cc import DAY, NOW, Account
 
 CAMPAIGNS, OPEN = 1000, 60
 LISTS = 8
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +30,7 @@ def account() -> Account:
         api.add_event("clicks", campaign, contacts[0], created=sent + DAY / 2)
     first = account.sync()
     assert first.code == 0
-    print(f"first sync: {first.requests} requests")
+    say(f"first sync: {first.requests} requests")
     account.advance(1)
     return account
 
@@ -35,7 +41,7 @@ def test_a_quiet_sync_takes_at_most_twenty_requests(
     run = account.sync()
     everything = CAMPAIGNS * LISTS + CAMPAIGNS // 150 + 1 + CAMPAIGNS // 500
     with capsys.disabled():
-        print(f"\nquiet sync: {run.requests} requests; everything: {everything}")
+        say(f"\nquiet sync: {run.requests} requests; everything: {everything}")
     assert run.code == 0
     assert run.requests <= 20
     assert run.records("constant_contact_opens") == []
@@ -56,11 +62,11 @@ def test_one_campaign_that_moved_costs_only_itself(
     account.advance(1)
     run = account.sync()
     with capsys.disabled():
-        print(f"\none campaign moved: {run.requests} requests ({quiet} when quiet)")
+        say(f"\none campaign moved: {run.requests} requests ({quiet} when quiet)")
     # Opens, clicks, unique opens, links and its activity's stats, a page each.
     assert run.requests - quiet == 5
     assert account.wrong("opens", "clicks", "campaign_stats") == []
     entry = len(str(account.state)) / CAMPAIGNS
     with capsys.disabled():
-        print(f"state: {entry:.0f} bytes a campaign")
+        say(f"state: {entry:.0f} bytes a campaign")
     assert entry <= 600

@@ -358,3 +358,54 @@ def test_a_deactivated_app(account: Account) -> None:
     assert run.code == 2
     message = run.reports["constant_contact_campaign_summaries"]["message"]
     assert "deactivated" in message
+
+
+def test_stats_that_fail_for_now_are_no_refused_ids(account: Account) -> None:
+    for day in range(1, 6):
+        campaign(account, days=day)
+
+    def fail(request: Any, reply: Any) -> None:
+        if "/stats/email_campaigns/" in request.path:
+            reply.status, reply.body = 500, b""
+
+    remove = account.world.on_reply(fail)
+    run = account.sync(streams=("opens",))
+    assert run.code == 1
+    assert run.requests <= 1 + 1 + 6
+    remove()
+    sync(account)
+    assert account.state["bookmarks"]["_tap"]["constant_contact"]["refused"] == {}
+
+
+def test_contacts_go_on_where_they_stopped(account: Account) -> None:
+    for _ in range(1600):
+        account.api.add_contact(created=NOW - 9 * DAY)
+    failing: list[str] = []
+
+    def fail(request: Any, reply: Any) -> None:
+        if "cursor" in request.query:
+            failing.append(request.path)
+        if len(failing) > 1:
+            reply.status, reply.body = 400, b""
+
+    remove = account.world.on_reply(fail)
+    assert account.sync(streams=("contacts",)).code == 1
+    remove()
+    assert account.entry("contacts")["resume"]
+    run = account.sync(streams=("contacts",))
+    assert (run.code, run.requests) == (0, 2)  # the last two pages of four
+    assert account.wrong("contacts") == []
+
+
+def test_a_link_that_leaves_the_api_is_not_followed(account: Account) -> None:
+    account.api.add_contact(created=NOW - DAY)
+
+    def lead_away(request: Any, reply: Any) -> None:
+        if request.path.endswith("/contacts"):
+            link = b'{"contacts":[],"_links":{"next":{"href":"//evil.test/v3/x"}}}'
+            reply.body = link
+
+    account.world.on_reply(lead_away)
+    run = account.sync(streams=("contacts",))
+    assert run.code == 1
+    assert "leaves the API" in run.reports["constant_contact_contacts"]["message"]

@@ -48,6 +48,22 @@ def test_forty_days_match_the_truth(seed: int) -> None:
         assert current(account, stream) == wanted
 
 
+def test_who_did_not_open_is_read_where_it_is_selected() -> None:
+    account = Account(World.generate(6, 0, NOW, campaigns=6, days_ahead=12))
+    assert "did_not_opens" not in {
+        name.removeprefix("constant_contact_")
+        for name, stream in account.tap().streams.items()
+        if stream.selected
+    }
+    for _ in range(6):
+        assert account.sync(streams=("did_not_opens", "snapshots")).code == 0
+        account.advance(2)
+    now = account.truth("did_not_opens", [account.times[-1]])
+    key = KEYS["constant_contact_did_not_opens"]
+    wanted = {tuple(r[k] for k in key): {**r, "as_of": None} for r in now}
+    assert current(account, "did_not_opens") == wanted
+
+
 def test_shapes_that_the_vendor_leaves_open_make_no_difference() -> None:
     world = World.generate(5, 0, NOW, campaigns=6, days_ahead=10)
     account = Account(world)

@@ -16,7 +16,7 @@ from tap_email_metrics.bookmarks import Parent, history_key
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import to_integer, to_milliseconds
 from tap_email_metrics.digests import digest
-from tap_email_metrics.errors import Skippable
+from tap_email_metrics.errors import Denied, Retriable, Skippable
 from tap_email_metrics.providers.constant_contact.marks import (
     CounterMark,
     long_id,
@@ -183,7 +183,9 @@ class Campaigns:
         """Ask for the stats of campaigns; split the call around a refused id."""
         try:
             answer = self._client.one(CAMPAIGN_STATS, [",".join(ids)])
-        except Skippable:
+        except Skippable as error:
+            if not _blames_an_id(error):
+                raise
             if len(ids) == 1:
                 return
             half = len(ids) // 2
@@ -354,6 +356,14 @@ def _is_day(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _blames_an_id(error: Skippable) -> bool:
+    """Return whether a call may succeed without one of its ids.
+
+    Not one that is denied as such, and not one that failed all tries long.
+    """
+    return not isinstance(error, Denied) and not isinstance(error.__cause__, Retriable)
+
+
 def _results(answer: Row) -> Iterator[Row]:
     rows = answer.get("results")
     for row in rows if isinstance(rows, list) else ():
@@ -449,7 +459,9 @@ class ActivityStats:
         """Ask for some; split the call around an id that is refused."""
         try:
             return list(_results(self._client.one(ACTIVITY_STATS, [",".join(ids)])))
-        except Skippable:
+        except Skippable as error:
+            if not _blames_an_id(error):
+                raise
             if len(ids) == 1:
                 return []
             half = len(ids) // 2

@@ -287,29 +287,34 @@ class Contacts(EmailMetricsStream):
         }
         if since is not None:
             params[parameter] = since
-        href = resume["href"] if resume else None
+        page = self._first(params, resume)
         while True:
-            page = self._page(params, href)
             session = cast("ConstantContactSession", self.session)
             self._following = self._following or session.cursor()
             yield list(self._records(page.rows))
-            href = page.href
-            if href is None:
+            if page.href is None:
                 return
             if resumable and not self._metrics_tap.settings.backfill:
-                place = {"href": href, "cursor": self._following}
+                place = {"href": page.href, "cursor": self._following}
                 self.bookmark.write(self._resume, place)
+            page = self._page(params, page.href)
+
+    def _first(
+        self, params: Mapping[str, int | str], resume: Mapping[str, str] | None
+    ) -> Page:
+        """Return the page to begin with; a link of an earlier run may have expired."""
+        if resume:
+            try:
+                return self._page(params, resume["href"])
+            except Skippable as error:
+                self.logger.warning("%s: begun anew: %s", self.name, error)
+        return self._page(params, None)
 
     def _page(self, params: Mapping[str, int | str], href: str | None) -> Page:
         session = cast("ConstantContactSession", self.session)
-        read = partial(session.page, "/contacts", (), params, "contacts")
-        try:
-            return session.wait(partial(read, href))
-        except Skippable:
-            if href is None:
-                raise
-            # A link from an earlier run may have expired.
-            return session.wait(partial(read, None))
+        return session.wait(
+            partial(session.page, "/contacts", (), params, "contacts", href)
+        )
 
     def _records(self, rows: Iterable[Row]) -> Iterator[Mapping[str, object]]:
         for row in rows:

@@ -183,7 +183,7 @@ def plan(
         is_open = now - (parent.newest or 0.0) <= policy.window
         if mark is not None:
             _plan_known(result, parent, mark, counter(parent.id), now, is_open=is_open)
-        elif (parent.newest or 0.0) < policy.floor:
+        elif not policy.covers(parent):
             continue
         elif is_open:
             result.live.append(Visit(parent, None, everything=True))
@@ -248,7 +248,7 @@ def checked_through(
     for parent in parents:
         newest = parent.newest or 0.0
         mark = marks.get(parent.id)
-        if now - newest > policy.window or newest < policy.floor:
+        if now - newest > policy.window or not policy.covers(parent):
             continue
         if mark is None:
             oldest = min(oldest, parent.sent or now)

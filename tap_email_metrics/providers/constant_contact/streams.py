@@ -263,7 +263,8 @@ class SnapshotStream(CampaignStream):
         super().after(parent)
         memory = self._metrics_tap
         readings = self._readings.pop(parent.id, [])
-        if not memory.streams[SNAPSHOTS].selected:
+        told = memory.streams.get(SNAPSHOTS)
+        if told is None or not told.selected:
             return
         state = memory.stream_state(SNAPSHOTS)
         pending = state.read(PENDING, _pending) or []
