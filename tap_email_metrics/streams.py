@@ -468,6 +468,7 @@ class FanOutStream(EmailMetricsStream):
         if done.error is None and done.result is not None:
             mark = done.result
             self.report.parents += 1
+            state.readable = True
             self.report.unsettled += mark.unsettled
             now = self.session.now()
             closed = bookmarks.age(parent, mark, now) > policy.window
@@ -484,7 +485,7 @@ class FanOutStream(EmailMetricsStream):
             self.report.failed.append(parent.id)
             self._refused += isinstance(done.error, (Gone, Denied))
             # One that failed before says nothing about the others, if any was read.
-            failures += 0 if old and old.failures and self._ever_read(state) else 1
+            failures += 0 if old and old.failures and state.readable else 1
         elif done.error is not None:
             self.report.parents_left += 1
             raise done.error
@@ -492,15 +493,11 @@ class FanOutStream(EmailMetricsStream):
             state.set_history(bookmarks.history_key(parent))
         if failures >= FAILURES_IN_A_ROW:
             self._give_up(
-                state, f"{failures} in a row could not be read; the last: {done.error}"
+                state,
+                f"{failures} messages in a row could not be read; "
+                f"the last: {done.error}",
             )
         return failures
-
-    def _ever_read(self, state: StreamState) -> bool:
-        """Return whether any list of the stream was ever read."""
-        if self.report.parents or state.history is not None:
-            return True
-        return any(mark.checked is not None for mark in state.marks.values())
 
     def _give_up(self, state: StreamState, reason: str) -> NoReturn:
         """End the stream: nothing of it can be read.
@@ -509,7 +506,7 @@ class FanOutStream(EmailMetricsStream):
             Unavailable: it was refused, or not there, and always has been.
             Fatal: it could be read before.
         """
-        if self._refused == len(self.report.failed) and not self._ever_read(state):
+        if self._refused == len(self.report.failed) and not state.readable:
             raise Unavailable(
                 f"the account has no access to it, or it is not there: {reason}"
             )
@@ -543,7 +540,7 @@ class FanOutStream(EmailMetricsStream):
         """
         report = self.report
         if report.failed and not report.parents and not others:
-            self._give_up(state, f"none of {len(report.failed)} could be read")
+            self._give_up(state, f"none of {len(report.failed)} messages could be read")
         if report.quarantined:
             self.logger.warning(
                 "%s: messages in quarantine (tried daily): %s",

@@ -109,7 +109,7 @@ def test_a_pause_longer_than_the_window_is_a_gap_as_any_other(
     (said,) = [
         line for line in warnings(caplog) if line.startswith(f"{OPENS}: ARCHIVE GAP")
     ]
-    assert f"from {iso(read)} to {iso(limit)}" in said or "acknowledged" not in said
+    assert "acknowledged" not in said
     start = said.split(" from ")[1].split(" to ")[0]
     assert iso(read) <= start <= iso(read + 60)
     assert f"to {iso(limit)} " in said
@@ -123,7 +123,7 @@ def test_a_list_that_has_closed_is_read_once_more_before_its_mark_goes() -> None
     site.advance(10)
     run = site.sync(**ONLY_OPENS)
     assert run.ids(OPENS) == [late]
-    assert site.visited("opens") == [busy, quiet]
+    assert sorted(site.visited("opens")) == [busy, quiet]
     assert site.mark("opens", busy).rows == 4
     with pytest.raises(KeyError):
         site.mark("opens", quiet)
@@ -150,12 +150,13 @@ def test_a_start_moved_back_emits_the_wider_interval_in_the_next_run(
     assert f"{OPENS}: start_date has moved back: everything is read again" in warnings(
         caplog
     )
-    assert sorted(run.ids(MESSAGES)) == [new, old]
+    assert old in run.ids(MESSAGES)
     assert {row["message_id"] for row in run.records(OPENS)} == {new, old}
     site.advance(0.1)
     del site.common["start_date"]
     run = site.sync()
-    assert sorted(run.ids(MESSAGES)) == [new, old, older]
+    assert older in run.ids(MESSAGES)
+    assert {row["message_id"] for row in run.records(OPENS)} == {new, old, older}
     assert not site.differences()
 
 
@@ -207,7 +208,7 @@ def test_a_row_with_an_unset_time_is_read_and_leaves_a_state_that_loads(
     newest = site.mark("opens", message).newest
     assert newest is None if not opens else newest is not None
     site.advance(2)
-    odder = site.api.add_row("opens", message, dateAdded=unset)
+    odder = site.api.add_row("opens", message, date_added=NOW + DAY, dateAdded=unset)
     run = site.sync()
     assert run.code == 0
     assert {odd, odder} <= {*run.ids(OPENS)}
@@ -233,7 +234,7 @@ def test_a_daily_budget_that_is_never_enough_starves_no_stream(
         for kind in kinds[1:]:
             site.api.add_row(kind, message)
     reads: dict[str, int] = dict.fromkeys(kinds, 0)
-    for _ in range(20):
+    for _ in range(14):
         run = site.sync()
         assert run.code == 0
         for kind in kinds:
@@ -333,11 +334,11 @@ def test_a_redirect_of_one_list_fails_this_list_only(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 403, 401])
-@pytest.mark.parametrize("messages", [4, 25])
+@pytest.mark.parametrize(("count", "age"), [(4, 0), (25, 0), (4, 400), (25, 400)])
 def test_a_stream_that_is_refused_for_every_message_is_unavailable(
-    status: int, messages: int
+    status: int, count: int, age: int
 ) -> None:
-    site, _ = site_of(*(number / 10 for number in range(1, messages + 1)))
+    site, messages = site_of(*(age + number / 10 for number in range(1, count + 1)))
     site.world.faults.add("status", path="/delivers$", status=status)
     for _ in range(9):
         run = site.sync()
@@ -350,7 +351,14 @@ def test_a_stream_that_is_refused_for_every_message_is_unavailable(
         assert len(site.asked("delivers")) <= 30
         assert run.lists["/apiservices/authenticate"] <= 2 + 4
         site.advance(1)
-    assert not site.mark("opens", 1).failures
+    # Once it is granted, nothing of it is missing.
+    late = {
+        site.api.add_row("delivers", message, date_added=NOW + 2 * DAY)
+        for message in messages
+    }
+    site.world.faults.clear()
+    site.sync()
+    assert site.target_ids("delivers") == late
 
 
 # The end of a run
@@ -362,26 +370,29 @@ def test_many_workers_that_wait_for_answers_end_under_one_deadline(
     monkeypatch.setattr(fanout, "_JOIN", 0.2)
     answer = threading.Event()
     all_wait = threading.Barrier(65)
+    began = 0.0
 
     def work(_task: int) -> Generator[list[int], None, None]:
         all_wait.wait(20)
         answer.wait(60)
         yield []
 
-    fan_out = FanOut(work, workers=64, capacity=10, stop=threading.Event())
-
     def refuse() -> None:
         all_wait.wait(20)
         raise ConnectionError
 
-    began = 0.0
-    try:
-        with pytest.raises(ConnectionError), fan_out:
-            events = fan_out.read(range(64), refuse)
+    def read() -> None:
+        nonlocal began
+        fan_out = FanOut(work, workers=64, capacity=10, stop=threading.Event())
+        with fan_out:
             try:
-                next(events)
+                next(fan_out.read(range(64), refuse))
             finally:
                 began = time.monotonic()
+
+    try:
+        with pytest.raises(ConnectionError):
+            read()
         assert time.monotonic() - began < 5
     finally:
         answer.set()
@@ -453,6 +464,19 @@ def test_five_minutes_of_429_without_a_wait_cost_time_and_no_list() -> None:
     # All wait while one has to: a request each at most after each wait.
     struck = [entry for entry in site.world.log.entries if entry.status == 429]
     assert 0 < len(struck) <= 4 * 12
+
+
+def test_while_the_wait_after_a_429_lasts_nobody_asks_though_none_was_named() -> None:
+    site, _ = site_of(*(number / 20 for number in range(1, 41)), max_concurrency=4)
+    site.world.faults.add("status", message_id=1, path="/opens$", status=429, times=5)
+    run = site.sync(**ONLY_OPENS)
+    assert run.code == 0
+    entries = site.world.log.entries
+    struck = [entry.at for entry in entries if entry.status == 429]
+    assert len(struck) == 5
+    for attempt, at in enumerate(struck, start=1):
+        later = [entry.at for entry in entries if entry.at > at + 0.1]
+        assert min(later) >= at + 2**attempt
 
 
 def test_a_descending_list_that_gained_many_rows_is_read_page_by_page(
