@@ -238,6 +238,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             over = self.is_over(parent, mark, self.session.now(), policy)
             state.set_mark(parent.id, None if over and mark.settled else mark)
             self.after(parent)
+            state.readable = True
             failures = 0
         elif isinstance(error, Gone) and not parent.listed:
             self.logger.info("%s: %s %s is gone", self.name, noun, parent.id)
@@ -251,7 +252,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             self.report.failed.append(parent.id)
             self._refused += isinstance(done.error, (Gone, Denied))
             # One that failed before says nothing about the others, if any was read.
-            failures += 0 if old and old.failures and self._ever_read(state) else 1
+            failures += 0 if old and old.failures and state.readable else 1
         elif error is not None:
             self.report.parents_left += 1
             raise error
@@ -259,15 +260,10 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             state.set_history(history_key(parent))
         if failures >= FAILURES_IN_A_ROW:
             self._give_up(
-                state, f"{failures} in a row could not be read; the last: {error}"
+                state,
+                f"{failures} {noun}s in a row could not be read; the last: {error}",
             )
         return failures
-
-    def _ever_read(self, state: StreamState[Id, SomeMark]) -> bool:
-        """Return whether any list of the stream was ever read."""
-        if self.report.parents or state.history is not None:
-            return True
-        return any(mark.checked is not None for mark in state.marks.values())
 
     def _give_up(self, state: StreamState[Id, SomeMark], reason: str) -> NoReturn:
         """End the stream: nothing of it can be read.
@@ -276,7 +272,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             Unavailable: it was refused, or not there, and always has been.
             Fatal: it could be read before.
         """
-        if self._refused == len(self.report.failed) and not self._ever_read(state):
+        if self._refused == len(self.report.failed) and not state.readable:
             raise Unavailable(
                 f"the account has no access to it, or it is not there: {reason}"
             )
@@ -309,7 +305,8 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         """
         report = self.report
         if report.failed and not report.parents and not others:
-            self._give_up(state, f"none of {len(report.failed)} could be read")
+            failed = f"none of {len(report.failed)} {self.parent_noun}s"
+            self._give_up(state, f"{failed} could be read")
         if report.quarantined:
             self.logger.warning(
                 "%s: %ss in quarantine (tried daily): %s",

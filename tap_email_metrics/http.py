@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -42,6 +43,7 @@ logger = logging.getLogger("tap-email-metrics")
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for bytes: above a gateway's limit of 29 s."""
+_HELPLESS = 3
 TRIES = 6
 THROTTLED_TRIES = 12
 """About seven minutes of 429 without a Retry-After."""
@@ -156,7 +158,7 @@ class Client:
         self._clock: Clock = run.clock
         self._stop = run.stop
         self._session = session
-        self._denied: set[str] = set()
+        self._helpless: Counter[str] = Counter()
 
     def get(  # noqa: PLR0913 - the parts of a request
         self,
@@ -237,19 +239,26 @@ class Client:
         headers = self._authenticator.headers(self)
         response = self._send(url, template, params, headers)
         refused = response.status_code in self.refusals
-        if refused and template not in self._denied:
+        if refused and self._may_help(template):
             self._authenticator.renew(headers, self)
             headers = self._authenticator.headers(self)
             response = self._send(url, template, params, headers)
             if response.status_code in {401, 403}:
-                # A new token did not help: it will not for the next parent either.
-                self._denied.add(template)
+                self._helpless[template] += 1
         self.check(response, f"GET {template}")
+        self._helpless.pop(template, None)
         try:
             return parse(response.content)
         except Retriable as error:
             where = f"GET {template} answered 200{request_id(response)}"
             raise type(error)(f"{where} with {error}", error.retry_after) from error
+
+    def _may_help(self, template: str) -> bool:
+        """Return whether a new token may help: it did not for a few parents in a row.
+
+        Otherwise a list that the account may not read would cost a token a parent.
+        """
+        return self._helpless[template] < _HELPLESS
 
     def _send(
         self,

@@ -4,7 +4,8 @@ The state of a stream is
 
     {"replication_key": …, "replication_key_value": …, "checked_through": …,
      "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
-     "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …, "start": …}
+     "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …, "start": …,
+     "readable": true}
 
 and what a provider's streams keep beside that. `_tap` holds what belongs to no
 stream: `{"version": 1, "last_stream": …, "<provider>": {…}}`.
@@ -136,6 +137,15 @@ class StreamState(Generic[Id, SomeMark]):
     def history(self) -> tuple[int, Id] | None:
         """Down to where closed parents are read: ms and id; None: no one."""
         return self._history
+
+    @property
+    def readable(self) -> bool:
+        """Whether any list of the stream was ever read."""
+        return self._entry.get("readable") is True
+
+    @readable.setter
+    def readable(self, value: bool) -> None:
+        self._entry["readable"] = value
 
     @property
     def swept(self) -> int | None:

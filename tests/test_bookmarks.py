@@ -61,9 +61,9 @@ marks = st.builds(
     checked=st.none() | instants,
     order=st.sampled_from(["a", "d", "n"]),
     verified=st.integers(0, 200),
-    unsettled=st.booleans(),
+    unsettled=st.sampled_from([False, False, True]),
     total=st.none() | st.integers(0, 10**9),
-    failures=st.integers(0, 99),
+    failures=st.sampled_from([0, 0, 0, 0, 1, 4, 5, 99]),
     tried=st.none() | instants,
 )
 
@@ -226,6 +226,12 @@ def test_a_time_beyond_all_calendars_is_damage(place: int, digits: str) -> None:
     parts[place] = digits
     with pytest.raises(ValueError, match=r".*"):
         Mark.unpack(".".join(parts))
+
+
+def test_a_time_from_before_1970_does_not_spoil_a_mark() -> None:
+    mark = Mark(newest=-1e10, checked=NOW)
+    assert Mark.unpack(mark.pack()).newest == 0
+    assert Mark.unpack(mark.pack()).checked == minute(NOW)
 
 
 def test_failures_count_up_to_quarantine() -> None:
@@ -558,6 +564,15 @@ def test_what_is_no_longer_listed_is_read_while_it_has_a_mark() -> None:
     made = plan([], state, NOW, POLICY)
     assert sorted(visit.parent.id for visit in made.live) == [5, 6, 7]
     assert not any(visit.parent.listed for visit in made.live)
+
+
+def test_a_list_that_has_just_closed_is_read_once_more() -> None:
+    state = fresh()
+    state.set_history((0, 0))
+    state.set_mark(1, settled(0.1, newest=NOW - 370 * DAY))
+    assert planned(plan([sent(370, 1)], state, NOW, POLICY)) == [1]
+    state.set_mark(1, None)
+    assert planned(plan([sent(370, 1)], state, NOW, POLICY)) == []
 
 
 def test_a_check_in_the_future_hides_no_row() -> None:

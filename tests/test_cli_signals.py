@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 
 WITHIN = 10.0
 """Seconds in which a terminated tap has to be gone."""
-FULL = 60_000
-"""Bytes that wait in a pipe that takes no more blocks."""
+FULL = 40_000
+"""Bytes that wait at least in a pipe of 64 KiB that takes no more blocks."""
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ SIMULATOR = sorted((ROOT / "simulator").rglob("*.py"))
 CODE = TAP + SIMULATOR
 STREAMS: list[Any] = [stream for provider in PROVIDERS for stream in provider.streams]
 NAMES = [str(stream.name) for stream in STREAMS]
-MOST_LINES = 700
+MOST_LINES = 720
 
 #: Where real time is read, and why it cannot be an argument there.
 CLOCKS = {

@@ -157,6 +157,19 @@ def test_a_message_that_is_forbidden_for_ever_fails_alone() -> None:
     assert run.reports[OPENS]["failed"] == [3]
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_refused_is_replaced_also_where_one_message_is_forbidden(
+    status: int,
+) -> None:
+    site = busy_site(messages=20, opens=1, max_concurrency=1)
+    site.api.set_policy(auth_failure_status=status)
+    site.world.faults.add("status", status=403, message_id=2, path="/opens$")
+    site.world.faults.add("expire_token", message_id=5, path="/opens$", times=1)
+    run = site.sync()
+    assert run.code == 0
+    assert run.reports[OPENS]["failed"] == [2]
+
+
 def test_where_no_token_is_ever_good_the_tap_stops() -> None:
     site = busy_site()
     site.world.faults.add("expire_token", path="^/v2/")

@@ -100,7 +100,9 @@ class EncompassClient(Client):
         )
         self._grow()
         asked = int(params["maxResults"])
-        return Page(rows, total, served if served and served < asked else asked)
+        if served is None and rows:
+            served = len(rows)  # nothing says that the page covers more
+        return Page(rows, total, min(served or asked, asked))
 
     def _shrink(self, error: Retriable, params: dict[str, int | str]) -> None:
         if not isinstance(error, TimedOut):
