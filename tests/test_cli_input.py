@@ -21,6 +21,9 @@ pytestmark = pytest.mark.slow
 CANARY = "canary-4711"
 STREAM = "encompass_opens"
 
+OFFERED = 7 + 22
+"""Streams of both providers, but for the reports by contact, which are off."""
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[SimulatorServer]:
@@ -144,6 +147,19 @@ BAD_STATES = {
         {"bookmarks": {"encompass_messages": {"digests": "%"}}},
         "damaged at bookmarks.encompass_messages.digests",
     ),
+    **{
+        f"damaged at {place}": (
+            {"bookmarks": {"_tap": {"constant_contact": kept}}},
+            f"damaged at bookmarks._tap.constant_contact{place}. Restore",
+        )
+        for place, kept in {
+            "": [1],
+            ".campaigns": {"campaigns": CANARY},
+            ".campaigns.a1": {"campaigns": {"a1": [1, 2, 3]}},
+            ".refused.a1": {"refused": {"a1": "x"}},
+            ".all_asked": {"all_asked": "x"},
+        }.items()
+    },
     "damaged bookmarks": ({"bookmarks": [1]}, "damaged at bookmarks"),
 }
 
@@ -219,7 +235,7 @@ def test_discovery_needs_no_settings(tmp_path: Path) -> None:
     ended = run(tmp_path, None, "--discover")
     assert ended.code == 0
     names = {stream["tap_stream_id"] for stream in json.loads(ended.out)["streams"]}
-    assert len(names) == 7
+    assert len(names) == OFFERED
 
 
 def test_discovery_warns_of_settings(tmp_path: Path) -> None:
@@ -227,7 +243,7 @@ def test_discovery_warns_of_settings(tmp_path: Path) -> None:
     assert ended.code == 0
     (line,) = ended.troubles
     assert "encompass.site_url is missing" in line
-    assert len(json.loads(ended.out)["streams"]) == 7
+    assert len(json.loads(ended.out)["streams"]) == OFFERED
 
 
 def test_connection(tmp_path: Path, server: SimulatorServer) -> None:
