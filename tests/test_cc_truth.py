@@ -98,3 +98,17 @@ def test_contact_reports_are_offered_only_when_asked_for() -> None:
     assert len(account.paths("/activity_details")) == 4
     account.sync()
     assert account.paths("/activity_details") == []
+
+
+def test_a_second_link_that_a_contact_clicks_moves_the_links() -> None:
+    world = World(NOW)
+    api = world.constant_contact
+    person = api.add_contact(created=NOW - 9 * DAY)
+    sent = api.add_campaign(sent=NOW - 3 * DAY, recipients=[person], links=2)
+    first, second = api.activity(sent).links
+    account = Account(world)
+    for url_id in (first, second):
+        api.add_event("clicks", sent, person, url_id=url_id)
+        assert account.sync(streams=("links", "snapshots")).code == 0
+        account.advance(1)
+    assert [row["unique_clicks"] for row in account.rows("links").values()] == [1, 1]

@@ -57,7 +57,7 @@ GATES: dict[str, tuple[str, ...]] = {
     f"{_PREFIX}bounces": ("em_bounces",),
     f"{_PREFIX}unique_opens": ("em_opens_all",),
     f"{_PREFIX}did_not_opens": ("em_sends", "em_opens", "em_bounces"),
-    f"{_PREFIX}links": ("em_clicks",),
+    f"{_PREFIX}links": ("em_clicks_all",),
     f"{_PREFIX}campaign_activity_stats": (_WHOLE,),
     f"{_PREFIX}send_history": ("em_sends", "last_sent"),
 }
