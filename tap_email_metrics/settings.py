@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
@@ -166,7 +167,8 @@ def _instant(config: Mapping[str, Any], name: str) -> float | None:
 def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings without nulls, empty strings and sections left empty.
 
-    Meltano passes an empty variable on as a value.
+    Meltano passes an empty variable on as a value. The SDK reads a fraction in a file
+    as a Decimal, which does not mix with other numbers.
     """
     kept: dict[str, Any] = {}
     for name, item in value.items():
@@ -174,6 +176,8 @@ def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
             section = without_empty(item)
             if section:
                 kept[name] = section
+        elif isinstance(item, Decimal):
+            kept[name] = float(item)
         elif item is not None and item != "":
             kept[name] = item
     return kept

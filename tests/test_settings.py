@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -364,6 +365,11 @@ def test_empty_values_are_left_out() -> None:
         "stream_map_config": {},
     }
     assert repr(given_config) == before
+
+
+def test_a_fraction_out_of_a_file_is_a_number_as_any_other() -> None:
+    found = without_empty({"encompass": {"requests_per_second": Decimal("2.5")}})
+    assert repr(found) == "{'encompass': {'requests_per_second': 2.5}}"
 
 
 @given(
