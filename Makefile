@@ -64,6 +64,10 @@ test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
 	    --ignore=tests/meltano -p no:cacheprovider -n $(WORKERS) </dev/null; \
 	done
 
+.PHONY: quota-sim
+quota-sim: $(INSTALLED) ## Three simulated days of a backfill that is larger than the daily quota
+	$(PY) -m scripts.quota_sim
+
 .PHONY: constraints
 constraints: $(BOOTSTRAPPED) ## Resolve all pinned versions anew
 	resolve() { $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
