@@ -241,6 +241,10 @@ class TapEmailMetrics(Tap):
         for name in bookmarks:
             if name != TAP_KEY:
                 self.stream_state(name)
+        for provider in PROVIDERS:
+            kept = bookmarks.get(TAP_KEY, {})
+            if provider.name in kept:
+                provider.check_shared(kept[provider.name])
         self._resume(bookmarks.get(TAP_KEY, {}).get("last_stream"))
 
     def _resume(self, last: str | None) -> None:

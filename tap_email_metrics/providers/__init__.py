@@ -86,6 +86,13 @@ class Provider(Protocol):
     def parse(self, section: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its own type
         """Return the provider's settings, None where it is switched off."""
 
+    def check_shared(self, shared: object) -> None:
+        """Check what the state keeps under the provider's name in `_tap`.
+
+        Raises:
+            InvalidInput: it is damaged; the message names the key.
+        """
+
     def open(
         self,
         settings: Any,  # noqa: ANN401 - what `parse` returned

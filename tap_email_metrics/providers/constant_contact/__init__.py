@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tap_email_metrics.providers.constant_contact.campaigns import check_shared
 from tap_email_metrics.providers.constant_contact.contact_reports import (
     CONTACT_REPORTS,
 )
@@ -98,6 +99,10 @@ class ConstantContact:
     def parse(self, section: Mapping[str, Any]) -> ConstantContactSettings | None:
         """Return the settings, None where the provider is switched off."""
         return ConstantContactSettings.parse(section)
+
+    def check_shared(self, shared: object) -> None:
+        """Refuse what the state keeps beside the streams, if it is damaged."""
+        check_shared(shared)
 
     def open(
         self,

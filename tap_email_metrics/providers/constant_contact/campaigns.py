@@ -22,7 +22,7 @@ from tap_email_metrics.providers.constant_contact.marks import (
     long_id,
     short_id,
 )
-from tap_email_metrics.state import damaged
+from tap_email_metrics.state import TAP_KEY, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -327,21 +327,31 @@ def reported(campaign: Row) -> list[str]:
 
 
 def _shared(shared: dict[str, Any]) -> dict[str, Any]:
-    """Return what the state keeps of all campaigns.
+    """Return what the state keeps of all campaigns."""
+    mine: dict[str, Any] = shared.setdefault("constant_contact", {})
+    for name in ("campaigns", "refused"):
+        mine.setdefault(name, {})
+    return mine
+
+
+def check_shared(mine: object) -> None:
+    """Return where what the state keeps of all campaigns can be understood.
 
     Raises:
         InvalidInput: it is damaged.
     """
-    mine = shared.setdefault("constant_contact", {})
+    place = f"bookmarks.{TAP_KEY}.constant_contact"
     if not isinstance(mine, dict):
-        raise damaged("bookmarks._tap.constant_contact")
+        raise damaged(place)
     for name, fits in (("campaigns", _is_entry), ("refused", _is_day)):
-        part = mine.setdefault(name, {})
-        if not isinstance(part, dict) or not all(map(fits, part.values())):
-            raise damaged(f"bookmarks._tap.constant_contact.{name}")
+        part = mine.get(name, {})
+        if not isinstance(part, dict):
+            raise damaged(f"{place}.{name}")
+        for key, value in part.items():
+            if not fits(value):
+                raise damaged(f"{place}.{name}.{key}")
     if not _is_day(mine.get("all_asked", 0)):
-        raise damaged("bookmarks._tap.constant_contact.all_asked")
-    return mine
+        raise damaged(f"{place}.all_asked")
 
 
 def _is_entry(entry: object) -> bool:

@@ -43,6 +43,9 @@ class Encompass:
         """Return the settings, None where the provider is switched off."""
         return EncompassSettings.parse(section)
 
+    def check_shared(self, shared: object) -> None:
+        """Return: it keeps nothing beside its streams."""
+
     def open(
         self,
         settings: EncompassSettings,
