@@ -6,13 +6,14 @@ import json
 import sys
 import threading
 from dataclasses import dataclass, field
+from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import click
 from typing_extensions import override
 
 from tap_email_metrics.bookmarks import iso
-from tap_email_metrics.errors import Terminated
+from tap_email_metrics.errors import Terminated, Unavailable
 
 if TYPE_CHECKING:
     import logging
@@ -146,7 +147,9 @@ class Run:
         """Log why a stream did not complete, once for a reason that several share."""
         if str(error) not in self._said:
             self._said.add(str(error))
-            self.logger.error("%s: %s: %s", stream, what, error)
+            # What the account never had is no fault of this run.
+            level = WARNING if isinstance(error, Unavailable) else ERROR
+            self.logger.log(level, "%s: %s: %s", stream, what, error)
 
     def report(self, stream: str) -> StreamReport:
         """Return the report of a stream."""

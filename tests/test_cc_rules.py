@@ -339,7 +339,11 @@ def test_segments_that_are_not_ready(account: Account) -> None:
     ],
 )
 def test_what_may_not_be_read_is_unavailable(
-    changes: dict[str, Any], scopes: str | None, streams: tuple[str], text: str
+    changes: dict[str, Any],
+    scopes: str | None,
+    streams: tuple[str],
+    text: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     account = Account()
     if scopes:
@@ -350,6 +354,10 @@ def test_what_may_not_be_read_is_unavailable(
     assert (run.code, report["outcome"]) == (0, "unavailable")
     assert text in report["message"]
     assert run.reports["constant_contact_campaigns"]["outcome"] == "empty"
+    [said] = [record for record in caplog.records if text in record.getMessage()[:400]]
+    assert "left out" in said.getMessage()
+    assert said.levelname == "WARNING"
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_a_deactivated_app(account: Account) -> None:
