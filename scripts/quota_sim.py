@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 DAY = 86_400
 DAYS = 3
-CAMPAIGNS = 1_950
+CAMPAIGNS = 1_700
 """As many as take about 25,000 calls to read."""
 DAILY, RESERVE, PER_SECOND = 10_000, 500, 4
 SNAPSHOTS = ("constant_contact_unique_opens", "constant_contact_links")

@@ -29,6 +29,10 @@ SDK_SETTINGS = [
 ]
 
 
+#: Meltano by itself selects also what the tap does not select by default.
+LEFT_OUT = ["!constant_contact_did_not_opens.*"]
+
+
 def own_schema() -> dict[str, Any]:
     schema = dict(TapEmailMetrics.config_jsonschema)
     schema["properties"] = {
@@ -132,12 +136,15 @@ def test_the_pins_that_keep_rows() -> None:
 
 
 def test_every_provider_has_an_inherited_plugin_and_a_schedule() -> None:
+    assert TAP["select"] == ["*.*", *LEFT_OUT]
     jobs = {job["name"]: job["tasks"] for job in MELTANO["jobs"]}
     providers = {name.partition(".")[0] for name in OWN if "." in name} - {"pii"}
     for provider in providers:
         plugin = EXTRACTORS[f"tap-email-metrics--{provider.replace('_', '-')}"]
         assert plugin["inherit_from"] == "tap-email-metrics"
-        assert plugin["select"] == [f"{provider}_*.*"]
+        chosen, *left_out = plugin["select"]
+        assert chosen == f"{provider}_*.*"
+        assert left_out == [one for one in LEFT_OUT if one[1:].startswith(provider)]
         assert any(plugin["name"] in task for task in jobs[provider])
         assert provider in {schedule["job"] for schedule in MELTANO["schedules"]}
 
@@ -155,3 +162,9 @@ def test_sample_config_is_valid() -> None:
     config = json.loads((ROOT / "sample_config.json").read_text())
     jsonschema.validate(config, own_schema())
     assert TapEmailMetrics(config=config).catalog_dict["streams"]
+
+
+def test_sample_config_switches_one_provider_on() -> None:
+    """Whoever fills in one would have the other's placeholders fail in each run."""
+    config = json.loads((ROOT / "sample_config.json").read_text())
+    assert [p.name for p in TapEmailMetrics(config=config).enabled] == ["encompass"]
