@@ -10,14 +10,24 @@ import sys
 import time
 from dataclasses import dataclass
 
-from scripts.comparison import Comparison
+from scripts.comparison import Comparison, compare
 from scripts.project import CACHE, CommandFailedError, Project
 from scripts.warehouse import Postgres
-from scripts.world import KEYS, World
+from scripts.world import KEYS, PACE, World
 
 FOLDER = CACHE / "demo"
 SCHEMA = "email_metrics"
-SEED, SIZE = 7, 30
+SEED, SIZE, CAMPAIGNS = 7, 30, 12
+#: Whose requests a path's are, where its last part is not the stream's name.
+OWNERS = {
+    "/reports/summary_reports/email_campaign_summaries": "campaign_summaries",
+    "/reports/stats/email_campaigns/{ids}": "campaign_stats",
+    "/reports/stats/email_campaign_activities/{ids}": "campaign_activity_stats",
+    "/emails": "campaigns",
+    "/emails/{id}": "campaign_activities",
+    "/emails/activities/{id}": "campaign_activities",
+    "/account/summary": "account",
+}
 
 
 @dataclass(frozen=True)
@@ -43,21 +53,19 @@ def main() -> None:
     FOLDER.mkdir(parents=True)
     with (
         Postgres(FOLDER / "postgres") as postgres,
-        World(FOLDER, seed=SEED, size=SIZE) as world,
+        World(FOLDER, seed=SEED, size=SIZE, campaigns=CAMPAIGNS) as world,
     ):
-        say(f"Simulator at {world.url} with {SIZE} messages; Postgres in {FOLDER}")
+        say(f"Simulator at {world.url}, {SIZE} messages of Encompass and {CAMPAIGNS}")
+        say(f"campaigns of Constant Contact; Postgres in {FOLDER}")
         try:
             runs = pipeline(world, postgres)
         except CommandFailedError as problem:
             sys.exit(str(problem))
-        found = {
-            stream: Comparison.of(
-                postgres.rows(SCHEMA, stream),
-                world.truth(stream, [run.at for run in runs]),
-                key,
-            )
-            for stream, key in KEYS.items()
-        }
+        found = compare(
+            lambda stream: postgres.rows(SCHEMA, stream),
+            lambda stream: world.truth(stream, [run.at for run in runs]),
+            KEYS,
+        )
     report(found, runs)
     if any(comparison.differences for comparison in found.values()):
         sys.exit("Postgres does not hold the truth.")
@@ -73,7 +81,7 @@ def pipeline(world: World, postgres: Postgres) -> list[Run]:
         {
             **world.settings,
             "TAP_EMAIL_METRICS_ENCOMPASS_REVISIT": "always",
-            "TAP_EMAIL_METRICS_ENCOMPASS_REQUESTS_PER_SECOND": "50",
+            "TAP_EMAIL_METRICS_ENCOMPASS_REQUESTS_PER_SECOND": str(PACE),
             "TARGET_POSTGRES_SQLALCHEMY_URL": postgres.sqlalchemy_url,
             "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": SCHEMA,
         },
@@ -110,7 +118,9 @@ def requests_by_stream(served: dict[str, int]) -> dict[str, int]:
     """Return the requests under the stream whose path they have, others under ""."""
     counts: dict[str, int] = {}
     for path, count in served.items():
-        stream = f"encompass_{path.rpartition('/')[2]}"
+        provider = "constant_contact" if path.startswith("/v3/") else "encompass"
+        name = OWNERS.get(path.removeprefix("/v3"), path.rpartition("/")[2])
+        stream = f"{provider}_{name}"
         owner = stream if stream in KEYS else ""
         counts[owner] = counts.get(owner, 0) + count
     return counts
@@ -144,21 +154,47 @@ def move_on(world: World) -> None:
     world.change(
         *({"do": "add_row", "kind": kind, "message_id": new} for kind in kinds)
     )
-    say("Five days pass: late opens, a new message, corrected counts, archived actions")
+    newest = max(
+        world.truth("constant_contact_sends", [now - 2 * 86400]),
+        key=lambda row: str(row["created_time"]),
+    )
+    activity = newest["campaign_activity_id"]
+    build = "constant_contact."
+    world.change(
+        {
+            "do": f"{build}add_campaign",
+            "sent": now - 3600,
+            "recipients": 5,
+            "links": 2,
+            "name": "Hello again 👋",
+        },
+        # It is in the list, and counted, only now.
+        {
+            "do": f"{build}add_event",
+            "kind": "opens",
+            "activity": activity,
+            "contact": newest["contact_id"],
+            "created": now - 40 * 3600,
+            "visible_from": now - 1,
+        },
+        {"do": f"{build}unsubscribe", "contact_id": newest["contact_id"]},
+    )
+    say("Five days pass: late opens, a new message and a new campaign, corrected")
+    say("counts, archived actions, a contact who leaves")
 
 
 def report(found: dict[str, Comparison], runs: list[Run]) -> None:
     """Print a table with a line a stream, and the first few differences."""
-    header = f"{'':22}{'rows in':>10}{'rows in':>10}{'records of run':>24}"
+    header = f"{'':40}{'rows in':>10}{'rows in':>10}{'records of run':>24}"
     say(f"\n{header}{'requests of run':>24}")
     numbers = "".join(f"{number:>8}" for number in range(1, len(runs) + 1))
-    say(f"{'stream':22}{'Postgres':>10}{'truth':>10}{numbers}{numbers}")
+    say(f"{'stream':40}{'Postgres':>10}{'truth':>10}{numbers}{numbers}")
     for stream, rows in found.items():
         records = "".join(f"{run.records.get(stream, 0):>8}" for run in runs)
         asked = "".join(f"{run.requests.get(stream, 0):>8}" for run in runs)
-        say(f"{stream:22}{rows.held:>10}{rows.expected:>10}{records}{asked}")
+        say(f"{stream:40}{rows.held:>10}{rows.expected:>10}{records}{asked}")
     others = "".join(f"{run.requests.get('', 0):>8}" for run in runs)
-    say(f"{'(tokens)':22}{'':>20}{'':>24}{others}\n")
+    say(f"{'(tokens, privileges)':40}{'':>20}{'':>24}{others}\n")
     for stream, rows in found.items():
         for difference in rows.differences:
             say(f"{stream}: {difference}")

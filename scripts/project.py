@@ -68,7 +68,9 @@ def flat_settings(prefix: str, settings: Mapping[str, Any]) -> list[tuple[str, s
         if isinstance(value, dict):
             flat += flat_settings(variable, value)
         else:
-            flat.append((variable, value if isinstance(value, str) else str(value)))
+            # Meltano's integers take no fraction, not even that of 4.0.
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            flat.append((variable, text))
     return flat
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
@@ -69,6 +69,8 @@ def plain(value: object) -> object:
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         text = aware.astimezone(UTC).isoformat(timespec="milliseconds")
         return text.replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return value

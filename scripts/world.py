@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 
 from scripts.project import ROOT, read_settings
+from simulator.constant_contact_truth import KEYS as CONSTANT_CONTACT_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
+#: Streams of Constant Contact that nobody gets without asking for them.
+ON_REQUEST = (
+    "constant_contact_did_not_opens",
+    "constant_contact_contact_activity_details",
+    "constant_contact_contact_activity_summary",
+    "constant_contact_contact_open_and_click_rates",
+)
 #: The streams and their keys, as a warehouse has to hold them.
-KEYS = {
+KEYS: dict[str, tuple[str, ...]] = {
     "encompass_messages": ("account", "id"),
     "encompass_recipients": ("account", "message_id", "id"),
     "encompass_opens": ("account", "message_id", "id"),
@@ -25,7 +33,10 @@ KEYS = {
     "encompass_bounces": ("account", "message_id", "id"),
     "encompass_delivers": ("account", "message_id", "id"),
     "encompass_links": ("account", "message_id", "id"),
+    **{s: key for s, key in CONSTANT_CONTACT_KEYS.items() if s not in ON_REQUEST},
 }
+#: Requests a second that the world allows Constant Contact, and that the tap makes.
+PACE = 100
 TIMEOUT = 120
 
 
@@ -37,10 +48,13 @@ class World:
         config: file with the settings that the tap needs to read it.
     """
 
-    def __init__(self, folder: Path, *, seed: int, size: int) -> None:
+    def __init__(
+        self, folder: Path, *, seed: int, size: int, campaigns: int = 0
+    ) -> None:
         self.config = folder / "tap.json"
         command = [sys.executable, "-m", "simulator", "--days-behind", "20"]
         command += ["--port", "0", "--seed", str(seed), "--size", str(size)]
+        command += ["--campaigns", str(campaigns), "--requests-per-second", str(PACE)]
         command += ["--config-out", str(self.config)]
         self._process = subprocess.Popen(  # noqa: S603 - our own simulator
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
@@ -84,10 +98,16 @@ class World:
         return ids
 
     def truth(self, stream: str, at: Iterable[float]) -> list[dict[str, Any]]:
-        """Return what readings at these instants must have yielded."""
+        """Return what readings of KEYS at these instants must have yielded."""
         instants = ",".join(map(repr, at))
         answer = self._ask("GET", f"truth/{stream}?at={instants}")
-        return [json.loads(line) for line in answer.iter_lines()]
+        rows = [json.loads(line) for line in answer.iter_lines()]
+        # A list that nobody read has no complete reading.
+        return [
+            row
+            for row in rows
+            if f"constant_contact_{row.get('report')}" not in ON_REQUEST
+        ]
 
     def forget_requests(self) -> None:
         """Start to count requests anew."""

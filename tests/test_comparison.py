@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts.comparison import Comparison, Row
+from scripts.comparison import compare as compare_all
 
 KEY = ("account", "id")
 TRUTH: list[Row] = [
@@ -55,3 +56,24 @@ def test_a_difference_is_named(held: list[Row], expected: list[str]) -> None:
 
 def test_an_empty_target() -> None:
     assert compare([]) == ("2 only in the truth: ('a', 1), ('a', 2)",)
+
+
+def test_of_a_snapshot_only_the_last_complete_reading_counts() -> None:
+    links = "constant_contact_links"
+    keys = {links: ("campaign_activity_id", "url_id")}
+
+    def world(*links_of: tuple[str, int, str], read: str) -> dict[str, list[Row]]:
+        names = ("url_id", "unique_clicks", "as_of")
+        at = {"campaign_activity_id": "a"}
+        rows = [{**at, **dict(zip(names, one, strict=True))} for one in links_of]
+        reading = {**at, "report": "links", "as_of": read}
+        return {links: rows, "constant_contact_snapshots": [reading]}
+
+    truth = world(("x", 2, "T2"), ("gone", 1, "T1"), read="T2")
+    held = world(("x", 2, "T3"), ("gone", 1, "T0"), read="T3")
+    assert compare_all(held.__getitem__, truth.__getitem__, keys)[links] == Comparison(
+        1, 1, ()
+    )
+    late = world(("x", 2, "T3"), ("gone", 1, "T4"), read="T3")
+    [line] = compare_all(late.__getitem__, truth.__getitem__, keys)[links].differences
+    assert line == "1 newer than the last complete reading: ('a', 'gone')"
