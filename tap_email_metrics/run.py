@@ -13,7 +13,7 @@ import click
 from typing_extensions import override
 
 from tap_email_metrics.bookmarks import iso
-from tap_email_metrics.errors import Terminated, Unavailable
+from tap_email_metrics.errors import Exhausted, Terminated, Unavailable
 
 if TYPE_CHECKING:
     import logging
@@ -147,8 +147,9 @@ class Run:
         """Log why a stream did not complete, once for a reason that several share."""
         if str(error) not in self._said:
             self._said.add(str(error))
-            # What the account never had is no fault of this run.
-            level = WARNING if isinstance(error, Unavailable) else ERROR
+            # What the account never had, or a spent budget, is no fault of this run.
+            no_fault = isinstance(error, (Unavailable, Exhausted))
+            level = WARNING if no_fault else ERROR
             self.logger.log(level, "%s: %s: %s", stream, what, error)
 
     def report(self, stream: str) -> StreamReport:
