@@ -410,15 +410,23 @@ class _Reader:
             if known and activity.sent(at) is not None:
                 yield activity
 
+    def _read(self, at: float) -> Iterator[Activity]:
+        """Yield what a sent campaign has: the lists of an unsent resend are empty."""
+        for _, campaign in self._world.sent_campaigns(at):
+            for activity in campaign.activities:
+                if self._world.reported_activity(activity.activity_id, at):
+                    yield activity
+
     def _readings(self, at: float) -> Iterator[Record]:
         for name in SNAPSHOTS:
-            for activity in self._sent(at):
+            for activity in self._read(at):
+                sent = activity.sent(at) is not None
                 yield {
                     "account": self._account,
                     "report": name,
                     "campaign_activity_id": activity.activity_id,
                     "as_of": stamp(at),
-                    "rows": len(self._listed(name, activity, at)),
+                    "rows": len(self._listed(name, activity, at)) if sent else 0,
                 }
 
     def _row(self, event: Event, at: float) -> Raw:
