@@ -162,3 +162,9 @@ def test_sample_config_is_valid() -> None:
     config = json.loads((ROOT / "sample_config.json").read_text())
     jsonschema.validate(config, own_schema())
     assert TapEmailMetrics(config=config).catalog_dict["streams"]
+
+
+def test_sample_config_switches_one_provider_on() -> None:
+    """Whoever fills in one would have the other's placeholders fail in each run."""
+    config = json.loads((ROOT / "sample_config.json").read_text())
+    assert [p.name for p in TapEmailMetrics(config=config).enabled] == ["encompass"]
