@@ -78,11 +78,12 @@ Parsed = TypeVar("Parsed")
 class Authenticator(Protocol):
     """Credentials as a flow: what to send, and what to do when it is refused."""
 
-    def headers(self, client: Client) -> Mapping[str, str]:
-        """Return the headers that authenticate a request.
+    def headers(self, client: Client, url: str) -> Mapping[str, str]:
+        """Return the headers that authenticate a GET.
 
         Args:
             client: sends what is needed to obtain them.
+            url: of the request, for those who sign it.
 
         Raises:
             AuthenticationFailed: there are none to be had.
@@ -139,6 +140,8 @@ class Client:
 
     Attributes:
         limits: rate, budget and concurrency; every request crosses them.
+        server_time: the server's clock less this machine's, in seconds, at the last
+            answer; None before the first.
         refusals: the statuses after which new credentials may help.
     """
 
@@ -155,6 +158,7 @@ class Client:
         self._base_url = base_url.rstrip("/")
         self._authenticator = authenticator
         self.limits = limits
+        self.server_time: float | None = None
         self._clock: Clock = run.clock
         self._stop = run.stop
         self._session = session
@@ -236,12 +240,12 @@ class Client:
             Retriable: the same request may succeed after a wait.
             TapError: what `check` and `parse` raise.
         """
-        headers = self._authenticator.headers(self)
+        headers = self._authenticator.headers(self, url)
         response = self._send(url, template, params, headers)
         refused = response.status_code in self.refusals
         if refused and self._may_help(template):
             self._authenticator.renew(headers, self)
-            headers = self._authenticator.headers(self)
+            headers = self._authenticator.headers(self, url)
             response = self._send(url, template, params, headers)
             if response.status_code in {401, 403}:
                 self._helpless[template] += 1
@@ -268,9 +272,17 @@ class Client:
         headers: Mapping[str, str],
     ) -> requests.Response:
         with self.limits.request():
-            return send(
+            response = send(
                 self._session, "GET", url, f"GET {template}", params, headers=headers
             )
+        self.note_time(response)
+        return response
+
+    def note_time(self, response: requests.Response) -> None:
+        """Take the server's clock from an answer."""
+        moment = http_date(response.headers.get("Date"))
+        if moment is not None:
+            self.server_time = moment - self._clock.now()
 
     def _wait(self, error: Retriable, attempt: int) -> None:
         seconds = wait_times(error, attempt)

@@ -39,8 +39,8 @@ from tap_email_metrics.errors import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
-    from tap_email_metrics.providers import Session
     from tap_email_metrics.run import Run, StreamReport
+    from tap_email_metrics.session import ProviderSession
     from tap_email_metrics.state import Kind, StreamState
     from tap_email_metrics.tap import TapEmailMetrics
 
@@ -96,7 +96,7 @@ class EmailMetricsStream(Stream):
         self._refused = 0
 
     @property
-    def session(self) -> Session:
+    def session(self) -> ProviderSession[Any]:
         """The provider's session of this run."""
         return self._metrics_tap.session(self.provider)
 

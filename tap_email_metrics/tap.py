@@ -21,7 +21,7 @@ from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.clock import DAY, Clock, SystemClock
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.privacy import Privacy, RedactingFilter
-from tap_email_metrics.providers import PROVIDERS, Provider, Session
+from tap_email_metrics.providers import PROVIDERS, Provider
 from tap_email_metrics.run import Run
 from tap_email_metrics.settings import (
     CommonSettings,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import CatalogEntry
     from singer_sdk.streams import Stream
 
+    from tap_email_metrics.session import ProviderSession
     from tap_email_metrics.streams import EmailMetricsStream
 
 STATE_SECONDS = 60.0
@@ -99,7 +100,7 @@ class TapEmailMetrics(Tap):
         """
         self._clock = clock or SystemClock()
         self._transport = transport
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, ProviderSession[Any]] = {}
         self._stream_states: dict[str, StreamState[Any, Any]] = {}
         self._state_bytes = 0
         self._state_written = self._clock.monotonic()
@@ -292,7 +293,7 @@ class TapEmailMetrics(Tap):
 
     # The run
 
-    def session(self, name: str) -> Session:
+    def session(self, name: str) -> ProviderSession[Any]:
         """Return a provider's session of this run."""
         if name not in self._sessions:
             provider = next(p for p in PROVIDERS if p.name == name)

@@ -98,7 +98,7 @@ class Rig:
         )
 
     def headers(self) -> Mapping[str, str]:
-        return self.authenticator.headers(self.client)
+        return self.authenticator.headers(self.client, "")
 
     def token(self) -> str:
         return self.headers()["Authorization"]
@@ -303,10 +303,10 @@ def test_the_end_of_the_run_is_no_refusal() -> None:
 @pytest.mark.parametrize("skew", [-7200, 0, 7200])
 def test_the_servers_time_is_noted(skew: int) -> None:
     rig = Rig()
-    assert rig.authenticator.server_time is None
+    assert rig.client.server_time is None
     rig.site.headers["Date"] = formatdate(NOW + skew, usegmt=True)
     rig.token()
-    assert rig.authenticator.server_time == skew
+    assert rig.client.server_time == skew
 
 
 @pytest.mark.parametrize("date", [None, "", "today"])
@@ -315,7 +315,7 @@ def test_no_date_no_time(date: str | None) -> None:
     if date is not None:
         rig.site.headers["Date"] = date
     rig.token()
-    assert rig.authenticator.server_time is None
+    assert rig.client.server_time is None
 
 
 def test_an_error_holds_no_secret() -> None:

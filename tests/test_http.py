@@ -119,7 +119,7 @@ class Tokens:
         self.number = 1
         self.refused: list[Mapping[str, str]] = []
 
-    def headers(self, _client: Client) -> Mapping[str, str]:
+    def headers(self, _client: Client, _url: str) -> Mapping[str, str]:
         return {"Authorization": f"Bearer token-{self.number}"}
 
     def renew(
@@ -553,7 +553,7 @@ CANARIES = ("canary-path", "canary-query", "canary-body", "canary-token", "canar
 
 
 class Canaries(Tokens):
-    def headers(self, _client: Client) -> Mapping[str, str]:
+    def headers(self, _client: Client, _url: str) -> Mapping[str, str]:
         return {"Authorization": f"Bearer canary-token-{self.number}"}
 
 

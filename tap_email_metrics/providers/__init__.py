@@ -12,49 +12,11 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
-    from tap_email_metrics.bookmarks import Parent, Policy
-    from tap_email_metrics.limits import Limits
     from tap_email_metrics.run import Run
+    from tap_email_metrics.session import ProviderSession
     from tap_email_metrics.settings import CommonSettings
     from tap_email_metrics.state import Memory
     from tap_email_metrics.streams import EmailMetricsStream
-
-
-class Session(Protocol):
-    """One provider in one run: authenticated once, shared by its streams."""
-
-    @property
-    def account(self) -> str:
-        """Value of the `account` column."""
-
-    @property
-    def limits(self) -> Limits:
-        """What every request crosses."""
-
-    @property
-    def max_concurrency(self) -> int:
-        """Requests in flight at most."""
-
-    @property
-    def parents_whole(self) -> bool:
-        """Whether the list of parents was read whole."""
-
-    @property
-    def policy(self) -> Policy:
-        """What is due when."""
-
-    @property
-    def budget(self) -> int | None:
-        """Requests that are left of the day, None for no limit."""
-
-    def now(self) -> float:
-        """Return the time on the API's clock."""
-
-    def parents(self) -> Sequence[Parent[Any]]:
-        """Return what the fan-out streams fan out over."""
-
-    def close(self) -> None:
-        """Give back what the run held."""
 
 
 class Provider(Protocol):
@@ -100,7 +62,7 @@ class Provider(Protocol):
         run: Run,
         memory: Memory,
         transport: BaseAdapter | None,
-    ) -> Session:
+    ) -> ProviderSession[Any]:
         """Return a session for one run; no request is sent yet.
 
         Args:

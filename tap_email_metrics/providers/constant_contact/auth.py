@@ -77,7 +77,7 @@ class ConstantContactAuthenticator:
             deadline=run.deadline,
         )
 
-    def headers(self, client: Client) -> Mapping[str, str]:
+    def headers(self, client: Client, url: str) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
         """Return the Authorization header, with a new token where one is due.
 
         Raises:

@@ -20,7 +20,7 @@ from tap_email_metrics.errors import (
     Throttled,
     Unavailable,
 )
-from tap_email_metrics.http import TRIES, Client, http_date, request_id, retry_after
+from tap_email_metrics.http import TRIES, Client, request_id, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,12 +58,7 @@ class Page:
 
 
 class ConstantContactClient(Client):
-    """Reads objects, and lists by their links.
-
-    Attributes:
-        server_time: the server's clock less this machine's, in seconds, at the last
-            answer; None before the first.
-    """
+    """Reads objects, and lists by their links."""
 
     # A 403 is final: a new token has the same scopes, and costs a rotation.
     refusals = frozenset({401})
@@ -79,7 +74,6 @@ class ConstantContactClient(Client):
         super().__init__(base_url, authenticator, limits, run, session)
         parts = urlsplit(base_url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
-        self.server_time: float | None = None
 
     @override
     def check(self, response: requests.Response, what: str) -> None:
@@ -89,8 +83,6 @@ class ConstantContactClient(Client):
             Exhausted: the day's quota is spent.
             Denied: 403: the token, its user or its app may not read this.
         """
-        if (moment := http_date(response.headers.get("Date"))) is not None:
-            self.server_time = moment - self._clock.now()
         status = response.status_code
         where = f"{what} answered {status}{request_id(response)}"
         if status == _PENDING:

@@ -6,6 +6,8 @@ import threading
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
+from typing_extensions import override
+
 from tap_email_metrics.bookmarks import Parent, Policy, iso
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import (
@@ -17,14 +19,16 @@ from tap_email_metrics.errors import (
     Unavailable,
 )
 from tap_email_metrics.fanout import in_background
-from tap_email_metrics.http import new_session
-from tap_email_metrics.limits import Ledger, Limits, fingerprint, state_directory
 from tap_email_metrics.providers.constant_contact.auth import (
     ConstantContactAuthenticator,
 )
 from tap_email_metrics.providers.constant_contact.campaigns import Campaigns
 from tap_email_metrics.providers.constant_contact.client import ConstantContactClient
+from tap_email_metrics.providers.constant_contact.settings import (
+    ConstantContactSettings,
+)
 from tap_email_metrics.providers.constant_contact.tokens import NoStore, TokenStore
+from tap_email_metrics.session import ProviderSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,9 +36,6 @@ if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
     from tap_email_metrics.providers.constant_contact.client import Page, Row
-    from tap_email_metrics.providers.constant_contact.settings import (
-        ConstantContactSettings,
-    )
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
     from tap_email_metrics.state import Memory
@@ -44,17 +45,16 @@ Result = TypeVar("Result")
 PRIVILEGES = "/account/user/privileges"
 OVERLAP = 3600.0
 """Seconds before the start of the last run from which on changes are asked for."""
-_SKEW = 60.0  # seconds by which the API's clock must be behind to be believed
 
 
-class ConstantContactSession:
+class ConstantContactSession(ProviderSession[ConstantContactSettings]):
     """Shared by the Constant Contact streams of one run.
 
     Attributes:
-        limits: what every request crosses.
-        client: what sends them.
         campaign_cache: what is known of campaigns; `campaigns` reads it first.
     """
+
+    name = "constant_contact"
 
     def __init__(
         self,
@@ -64,24 +64,12 @@ class ConstantContactSession:
         memory: Memory,
         transport: BaseAdapter | None,
     ) -> None:
-        self.settings = settings
-        self.common = common
-        self._run = run
-        self._ledger = self._open_ledger()
-        self.limits = Limits(
-            clock=run.clock,
-            stop=run.stop,
-            requests_per_second=settings.requests_per_second,
-            max_concurrency=settings.max_concurrency,
-            ledger=self._ledger,
-            deadline=run.deadline,
-        )
+        super().__init__(settings, common, run, transport)
         path = settings.token_store
         store = NoStore() if path is None else TokenStore(path)
-        http = new_session(transport)
-        authenticator = ConstantContactAuthenticator(settings, store, http, run)
-        self.client = ConstantContactClient(
-            settings.api_url, authenticator, self.limits, run, http
+        authenticator = ConstantContactAuthenticator(settings, store, self._http, run)
+        self._client = ConstantContactClient(
+            settings.api_url, authenticator, self.limits, run, self._http
         )
         self.campaign_cache = Campaigns(
             self.client, memory, self.policy, self.now, backfill=common.backfill
@@ -94,42 +82,14 @@ class ConstantContactSession:
         self._dead: AuthenticationFailed | None = None
         self._privileges: frozenset[str] | None = None
 
-    def _open_ledger(self) -> Ledger:
-        settings = self.settings
-        path = settings.token_store
-        return Ledger(
-            state_directory() if path is None else path.parent,
-            fingerprint(f"constant_contact {settings.client_id}"),
-            settings.daily_requests,
-            settings.daily_reserve,
-            self._run.clock,
-        )
-
     @property
-    def parents_whole(self) -> bool:
-        """Whether the list of parents is all there is: it has no count to say so."""
-        return True
-
-    @property
-    def account(self) -> str:
-        """Value of the `account` column."""
-        return self.settings.account
-
-    @property
-    def max_concurrency(self) -> int:
-        """Requests in flight at most."""
-        return self.settings.max_concurrency
-
-    @property
-    def budget(self) -> int | None:
-        """Requests that are left of the day."""
-        day = self._ledger.look()
-        left = self.settings.daily_requests - self.settings.daily_reserve - day.used
-        return 0 if day.spent else max(0, left)
+    @override
+    def client(self) -> ConstantContactClient:
+        return self._client
 
     @cached_property
+    @override
     def policy(self) -> Policy:
-        """What is due when."""
         window = self.settings.activity_window_days * DAY
         start = self.common.start
         return Policy(
@@ -138,20 +98,6 @@ class ConstantContactSession:
             floor=0.0 if start is None else max(0.0, start - window),
             archived=False,
         )
-
-    def now(self) -> float:
-        """Return the time on the API's clock, where that is behind this machine's.
-
-        What changes next is dated by the API's clock: a machine that runs ahead of
-        it would look for it too late.
-        """
-        skew = self.client.server_time
-        moment = self._run.clock.now()
-        return moment + skew if skew is not None and skew < -_SKEW else moment
-
-    def close(self) -> None:
-        """Give back the requests of the day that were not used."""
-        self._ledger.close()
 
     # Reading
 
@@ -215,8 +161,8 @@ class ConstantContactSession:
             self._looked = True
         return self.campaign_cache
 
+    @override
     def parents(self) -> Sequence[Parent[str]]:
-        """Return the campaigns as what the other streams fan out over."""
         return self.campaigns().parents()
 
     def emails(self, after: str | None) -> list[Row]:

@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import typing as th
+from typing_extensions import override
 
-from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.limits import state_directory
+from tap_email_metrics.section import (
+    Section,
+    account_setting,
+    is_off,
+    limit_settings,
+    require,
+    with_defaults,
+)
 from tap_email_metrics.urls import base_url
 
 if TYPE_CHECKING:
@@ -48,12 +56,8 @@ SCHEMA = th.PropertiesList(
         description="File that keeps the rotating refresh token; by default one in the "
         "user's state directory. none: the token is long-lived, nothing is kept.",
     ),
-    th.Property(
-        "account",
-        th.StringType,
-        title="Account",
-        description="Value of the `account` column; the client id if not set. Set it "
-        "where one app reads several accounts.",
+    account_setting(
+        "the client id if not set. Set it where one app reads several accounts."
     ),
     th.Property(
         "activity_window_days",
@@ -91,57 +95,46 @@ SCHEMA = th.PropertiesList(
         title="Authorisation URL",
         description="Base URL of the authorisation server.",
     ),
-    th.Property(
-        "max_concurrency",
-        th.IntegerType(minimum=1, maximum=64),
-        default=4,
-        title="Concurrency",
-        description="Requests in flight at most.",
-    ),
-    th.Property(
-        "requests_per_second",
-        th.NumberType(exclusive_minimum=0),
-        default=4,
-        title="Requests per second",
-        description="Requests started in any one second at most.",
-    ),
-    th.Property(
-        "daily_requests",
-        th.IntegerType(minimum=1),
-        default=10_000,
-        title="Daily requests",
-        description="Requests in a UTC day at most, over all runs on this machine that "
-        "use this API key.",
-    ),
-    th.Property(
-        "daily_reserve",
-        th.IntegerType(minimum=0),
-        default=500,
-        title="Daily reserve",
-        description="Requests of the day that are left to others.",
+    *limit_settings(
+        workers=4,
+        rate=("second", 4),
+        daily=10_000,
+        reserve=500,
+        shared_by="over all runs on this machine that use this API key",
     ),
     additional_properties=False,
 ).to_dict()
 
 
 @dataclass(frozen=True, slots=True)
-class ConstantContactSettings:
+class ConstantContactSettings(Section):
     """Parsed settings; see the schema for what each one means."""
 
     client_id: str
     client_secret: str | None
     refresh_token: str
     token_store: Path | None
-    account: str
     activity_window_days: int
     lookback_days: int
     contact_reports: bool
-    api_url: str
     auth_url: str
-    max_concurrency: int
     requests_per_second: float
-    daily_requests: int
-    daily_reserve: int
+
+    @property
+    @override
+    def rate(self) -> float:
+        return self.requests_per_second
+
+    @property
+    @override
+    def api_key(self) -> str:
+        return self.client_id
+
+    @property
+    @override
+    def ledger_folder(self) -> Path:
+        path = self.token_store
+        return state_directory() if path is None else path.parent
 
     @classmethod
     def parse(cls, section: Mapping[str, Any]) -> ConstantContactSettings | None:
@@ -153,29 +146,13 @@ class ConstantContactSettings:
         Raises:
             InvalidInput: it is half-filled, or a URL is unfit.
         """
-        present = [
-            name for name in (*CREDENTIALS, "client_secret") if section.get(name)
-        ]
-        if not present:
+        if is_off(section, (*CREDENTIALS, "client_secret")):
             return None
-        for name in CREDENTIALS:
-            if name not in present:
-                raise InvalidInput(
-                    f"constant_contact.{name} is missing: Constant Contact needs "
-                    f"{', '.join(CREDENTIALS)} (tap-email-metrics-login obtains a "
-                    "refresh token); to leave it out, set none of them"
-                )
-        defaults = {
-            name: schema.get("default") for name, schema in SCHEMA["properties"].items()
-        }
-        values = defaults | dict(section)
+        hint = " (tap-email-metrics-login obtains a refresh token)"
+        require("constant_contact", section, CREDENTIALS, hint)
+        values = with_defaults("constant_contact", SCHEMA, section)
         for name in ("api_url", "auth_url"):
             values[name] = base_url(f"constant_contact.{name}", values[name])
-        if values["daily_reserve"] >= values["daily_requests"]:
-            raise InvalidInput(
-                "constant_contact.daily_reserve leaves nothing of constant_contact."
-                "daily_requests: make it smaller"
-            )
         values["account"] = values["account"] or values["client_id"]
         values["token_store"] = _store(values["token_store"], values["client_id"])
         return cls(**values)

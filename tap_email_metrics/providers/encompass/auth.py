@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tap_email_metrics.errors import AuthenticationFailed, Fatal, Retriable, Skippable
-from tap_email_metrics.http import TRIES, host, http_date, request_id, send
+from tap_email_metrics.http import TRIES, host, request_id, send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +42,6 @@ class EncompassAuthenticator:
 
     The lifetime is what the answer says: the vendor's page shows about two years,
     customers saw 24 hours.
-
-    Attributes:
-        server_time: the server's clock less this machine's, at the last token, in
-            seconds; None where it gave no date.
     """
 
     def __init__(
@@ -58,9 +54,8 @@ class EncompassAuthenticator:
         self._headers: dict[str, str] = {}
         self._expires = float("-inf")
         self._failure: AuthenticationFailed | None = None
-        self.server_time: float | None = None
 
-    def headers(self, client: Client) -> Mapping[str, str]:
+    def headers(self, client: Client, url: str) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
         """Return the Authorization header, with a new token where one is due.
 
         Raises:
@@ -115,8 +110,7 @@ class EncompassAuthenticator:
                     "grant_type": "email_api_auth_key",
                 },
             )
-        if (moment := http_date(response.headers.get("Date"))) is not None:
-            self.server_time = moment - self._clock.now()
+        client.note_time(response)
         if response.status_code in {400, 401, 403}:
             raise AuthenticationFailed(self._refusal(response))
         client.check(response, f"POST {PATH}")

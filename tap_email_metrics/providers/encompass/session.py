@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from tap_email_metrics import bookmarks
 from tap_email_metrics.bookmarks import Parent, Policy, iso
 from tap_email_metrics.clock import DAY
@@ -17,11 +19,11 @@ from tap_email_metrics.errors import (
     TapError,
 )
 from tap_email_metrics.fanout import in_background
-from tap_email_metrics.http import new_session
-from tap_email_metrics.limits import Ledger, Limits, fingerprint, state_directory
 from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
 from tap_email_metrics.providers.encompass.client import EncompassClient
 from tap_email_metrics.providers.encompass.reading import ListReader, Walk, walk
+from tap_email_metrics.providers.encompass.settings import EncompassSettings
+from tap_email_metrics.session import ProviderSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
     from tap_email_metrics.providers.encompass.client import Page, Row
-    from tap_email_metrics.providers.encompass.settings import EncompassSettings
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
     from tap_email_metrics.state import StreamState
@@ -46,16 +47,12 @@ ARCHIVED = (
     "encompass_delivers",
 )
 HEADROOM_DAYS = 30
-_SKEW = 60.0  # seconds by which the API's clock must be behind to be believed
 
 
-class EncompassSession:
-    """Shared by the Encompass streams of one run.
+class EncompassSession(ProviderSession[EncompassSettings]):
+    """Shared by the Encompass streams of one run."""
 
-    Attributes:
-        limits: what every request crosses.
-        parents_whole: whether the list of messages was read whole.
-    """
+    name = "encompass"
 
     def __init__(
         self,
@@ -65,79 +62,31 @@ class EncompassSession:
         states: Mapping[str, StreamState],
         transport: BaseAdapter | None,
     ) -> None:
-        self._settings = settings
-        self._common = common
-        self._run = run
+        super().__init__(settings, common, run, transport)
         self._states = states
-        self._ledger = self._open_ledger()
-        self.limits = Limits(
-            clock=run.clock,
-            stop=run.stop,
-            requests_per_second=settings.requests_per_second,
-            max_concurrency=settings.max_concurrency,
-            ledger=self._ledger,
-            deadline=run.deadline,
-        )
-        http = new_session(transport)
-        self._authenticator = EncompassAuthenticator(settings, http, run.clock)
+        authenticator = EncompassAuthenticator(settings, self._http, run.clock)
         self._client = EncompassClient(
-            settings.api_url, self._authenticator, self.limits, run, http
+            settings.api_url, authenticator, self.limits, run, self._http
         )
         self._messages: list[Row] | None = None
-        self.parents_whole = True
         self._failure: TapError | None = None
 
-    def _open_ledger(self) -> Ledger | None:
-        settings = self._settings
-        if settings.daily_requests is None:
-            return None
-        return Ledger(
-            state_directory(),
-            fingerprint(f"encompass {settings.client_id} {settings.client_secret}"),
-            settings.daily_requests,
-            settings.daily_reserve,
-            self._run.clock,
-        )
-
     @property
-    def account(self) -> str:
-        """Value of the `account` column."""
-        return self._settings.account
-
-    @property
-    def max_concurrency(self) -> int:
-        """Requests in flight at most."""
-        return self._settings.max_concurrency
-
-    @property
-    def budget(self) -> int | None:
-        """Requests that are left of the day, None for no limit."""
-        if self._ledger is None or self._settings.daily_requests is None:
-            return None
-        used = self._ledger.look().used
-        return self._settings.daily_requests - self._settings.daily_reserve - used
+    @override
+    def client(self) -> EncompassClient:
+        return self._client
 
     @cached_property
+    @override
     def policy(self) -> Policy:
-        """What is due when."""
-        window = self._settings.activity_window_days * DAY
-        start = self._common.start
+        window = self.settings.activity_window_days * DAY
+        start = self.common.start
         return Policy(
             window=window,
-            sweep_days=self._settings.sweep_days,
-            decaying=self._settings.revisit == "decaying",
+            sweep_days=self.settings.sweep_days,
+            decaying=self.settings.revisit == "decaying",
             floor=0.0 if start is None else max(0.0, start - window),
         )
-
-    def now(self) -> float:
-        """Return the time on the API's clock, where that is behind this machine's.
-
-        `dateAdded` is written by the API's clock: a machine that runs ahead of it
-        would take what is added next for old.
-        """
-        skew = self._authenticator.server_time
-        moment = self._run.clock.now()
-        return moment + skew if skew is not None and skew < -_SKEW else moment
 
     def messages(self) -> Sequence[Row]:
         """Return the rows of all messages, read once a run.
@@ -184,8 +133,8 @@ class EncompassSession:
     def _message_page(self, start: int) -> Page:
         return self._client.page(MESSAGES, (), start, query=ALL_TIME)
 
+    @override
     def parents(self) -> Sequence[Parent]:
-        """Return the messages as what the other streams fan out over."""
         return parents_of(self.messages())
 
     def reader(self, path: str, policy: Policy, *, dated: bool) -> ListReader:
@@ -194,15 +143,10 @@ class EncompassSession:
             self._client,
             path,
             policy,
-            self._settings.lookback_days,
+            self.settings.lookback_days,
             self.now,
             dated=dated,
         )
-
-    def close(self) -> None:
-        """Give back the requests of the day that were not used."""
-        if self._ledger:
-            self._ledger.close()
 
     def _guard(self, parents: Sequence[Parent]) -> None:
         """Say how long unread actions are safe, and what may be gone already.
@@ -210,7 +154,7 @@ class EncompassSession:
         Raises:
             Fatal: there is a new gap and `on_archive_gap` is fail.
         """
-        if self._common.backfill:
+        if self.common.backfill:
             return
         now = self.now()
         fresh = []
@@ -228,7 +172,7 @@ class EncompassSession:
                 self._say_headroom(name, headroom, through)
             elif self._gap(name, gap, state):
                 fresh.append(name)
-        if fresh and self._settings.on_archive_gap == "fail":
+        if fresh and self.settings.on_archive_gap == "fail":
             raise Fatal(
                 f"actions may have been archived unread in {', '.join(fresh)} and "
                 "encompass.on_archive_gap is fail: nothing was read. Run once with "
@@ -252,7 +196,7 @@ class EncompassSession:
     def _gap(self, name: str, gap: tuple[float, float], state: StreamState) -> bool:
         """Report a gap; return whether it has to stop the run."""
         known = state.knows(gap)
-        if self._settings.on_archive_gap == "warn":
+        if self.settings.on_archive_gap == "warn":
             state.acknowledge(gap)
         self._run.logger.warning(
             "%s: ARCHIVE GAP%s: actions from %s to %s were archived after 180 days "

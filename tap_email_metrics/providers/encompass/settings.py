@@ -6,12 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import typing as th
+from typing_extensions import override
 
-from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.limits import state_directory
+from tap_email_metrics.section import (
+    Section,
+    account_setting,
+    is_off,
+    limit_settings,
+    require,
+    with_defaults,
+)
 from tap_email_metrics.urls import base_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 API_URLS = {
     "us": "https://emapi.imodules.com",
@@ -53,12 +63,7 @@ SCHEMA = th.PropertiesList(
         title="API URL",
         description="Base URL of the API, in place of the region's.",
     ),
-    th.Property(
-        "account",
-        th.StringType,
-        title="Account",
-        description="Value of the `account` column; the client id if not set.",
-    ),
+    account_setting("the client id if not set."),
     th.Property(
         "activity_window_days",
         th.IntegerType(minimum=1),
@@ -100,57 +105,40 @@ SCHEMA = th.PropertiesList(
         description="What to do when actions may have been archived unread: warn, "
         "or fail before reading.",
     ),
-    th.Property(
-        "max_concurrency",
-        th.IntegerType(minimum=1, maximum=64),
-        default=4,
-        title="Concurrency",
-        description="Requests in flight at most.",
-    ),
-    th.Property(
-        "requests_per_second",
-        th.NumberType(exclusive_minimum=0),
-        default=10,
-        title="Requests per second",
-        description="Requests started in any one second at most.",
-    ),
-    th.Property(
-        "daily_requests",
-        th.IntegerType(minimum=1),
-        title="Daily requests",
-        description="Requests in a UTC day at most, over all runs on this machine; "
-        "no limit if not set.",
-    ),
-    th.Property(
-        "daily_reserve",
-        th.IntegerType(minimum=0),
-        default=0,
-        title="Daily reserve",
-        description="Requests of the day that are left to others.",
-    ),
+    *limit_settings(workers=4, rate=("second", 10), daily=None, reserve=0),
     additional_properties=False,
 ).to_dict()
 
 
 @dataclass(frozen=True, slots=True)
-class EncompassSettings:
+class EncompassSettings(Section):
     """Parsed settings; see the schema for what each one means."""
 
     site_url: str
     client_id: str
     client_secret: str
     region: str
-    api_url: str
-    account: str
     activity_window_days: int
     sweep_days: int
     lookback_days: int
     revisit: str
     on_archive_gap: str
-    max_concurrency: int
     requests_per_second: float
-    daily_requests: int | None
-    daily_reserve: int
+
+    @property
+    @override
+    def rate(self) -> float:
+        return self.requests_per_second
+
+    @property
+    @override
+    def api_key(self) -> str:
+        return f"{self.client_id} {self.client_secret}"
+
+    @property
+    @override
+    def ledger_folder(self) -> Path:
+        return state_directory()
 
     @classmethod
     def parse(cls, section: Mapping[str, Any]) -> EncompassSettings | None:
@@ -162,28 +150,13 @@ class EncompassSettings:
         Raises:
             InvalidInput: it is half-filled, or a URL is unfit.
         """
-        present = [name for name in CREDENTIALS if section.get(name)]
-        if not present:
+        if is_off(section, CREDENTIALS):
             return None
-        for name in CREDENTIALS:
-            if name not in present:
-                raise InvalidInput(
-                    f"encompass.{name} is missing: Encompass needs "
-                    f"{', '.join(CREDENTIALS)}; to leave it out, set none of them"
-                )
-        defaults = {
-            name: schema.get("default") for name, schema in SCHEMA["properties"].items()
-        }
-        values = defaults | dict(section)
+        require("encompass", section, CREDENTIALS)
+        values = with_defaults("encompass", SCHEMA, section)
         values["api_url"] = base_url(
             "encompass.api_url", values["api_url"] or API_URLS[values["region"]]
         )
         values["site_url"] = base_url("encompass.site_url", values["site_url"])
         values["account"] = values["account"] or values["client_id"]
-        reserve, daily = values["daily_reserve"], values["daily_requests"]
-        if daily is not None and reserve >= daily:
-            raise InvalidInput(
-                "encompass.daily_reserve leaves nothing of encompass.daily_requests: "
-                "make it smaller"
-            )
         return cls(**values)
