@@ -140,7 +140,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             whole = self.session.parents_whole
             if not settings.backfill and whole:
                 state.set_swept(int(now // DAY))
-            yield from self._visit_all(self._share(plan.history), state, policy)
+            yield from self._visit_all(self._in_share(plan.history), state, policy)
             if not self.report.parents_left and whole:
                 state.set_history((round(policy.floor * 1000), state.kind.lowest))
         finally:
@@ -153,25 +153,13 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
                 "%s: start_date has moved back: everything is read again", self.name
             )
 
-    def _share(
+    def _in_share(
         self, history: Iterable[Visit[Id, SomeMark]]
     ) -> Iterator[Visit[Id, SomeMark]]:
-        """Yield history while this stream's share of the run's time lasts.
-
-        Otherwise a long history would starve the streams that come after.
-        """
-        run = self.run
-        end = None
-        if run.deadline is not None:
-            left = max(1, self._metrics_tap.streams_left(self.provider))
-            end = run.clock.now() + (run.deadline - run.clock.now()) / left
-        budget = self._metrics_tap.history_share(self.provider)
-        sent = self._metrics_tap.requests_sent(self.provider)
+        """Yield history while this stream's share of the run lasts."""
+        share = self.share()
         for visit in history:
-            if end is not None and run.clock.now() >= end:
-                return
-            spent = self._metrics_tap.requests_sent(self.provider) - sent
-            if budget is not None and spent >= budget:
+            if not share.left():
                 return
             yield visit
 

@@ -240,22 +240,45 @@ class Client:
             Retriable: the same request may succeed after a wait.
             TapError: what `check` and `parse` raise.
         """
-        headers = self._authenticator.headers(self, url)
-        response = self._send(url, template, params, headers)
-        refused = response.status_code in self.refusals
-        if refused and self._may_help(template):
-            self._authenticator.renew(headers, self)
-            headers = self._authenticator.headers(self, url)
-            response = self._send(url, template, params, headers)
-            if response.status_code in {401, 403}:
-                self._helpless[template] += 1
-        self.check(response, f"GET {template}")
-        self._helpless.pop(template, None)
+        response = self.exchange(url, template, params)
         try:
             return parse(response.content)
         except Retriable as error:
             where = f"GET {template} answered 200{request_id(response)}"
             raise type(error)(f"{where} with {error}", error.retry_after) from error
+
+    def exchange(
+        self,
+        url: str,
+        template: str,
+        params: Mapping[str, int | str] | None = None,
+        *,
+        stream: bool = False,
+    ) -> requests.Response:
+        """Return a usable answer to one GET, authenticated anew if that may help.
+
+        Args:
+            url: of the request.
+            template: its path, for messages.
+            params: its query, unless the URL has it.
+            stream: whether its body is left on the wire; the caller closes it.
+
+        Raises:
+            TapError: what `check` raises.
+        """
+        headers = self._authenticator.headers(self, url)
+        response = self._send(url, template, params, headers, stream=stream)
+        refused = response.status_code in self.refusals
+        if refused and self._may_help(template):
+            response.close()
+            self._authenticator.renew(headers, self)
+            headers = self._authenticator.headers(self, url)
+            response = self._send(url, template, params, headers, stream=stream)
+            if response.status_code in {401, 403}:
+                self._helpless[template] += 1
+        self.check(response, f"GET {template}")
+        self._helpless.pop(template, None)
+        return response
 
     def _may_help(self, template: str) -> bool:
         """Return whether a new token may help: it did not for a few parents in a row.
@@ -270,10 +293,18 @@ class Client:
         template: str,
         params: Mapping[str, int | str] | None,
         headers: Mapping[str, str],
+        *,
+        stream: bool,
     ) -> requests.Response:
         with self.limits.request():
             response = send(
-                self._session, "GET", url, f"GET {template}", params, headers=headers
+                self._session,
+                "GET",
+                url,
+                f"GET {template}",
+                params,
+                headers=headers,
+                stream=stream,
             )
         self.note_time(response)
         return response
@@ -351,19 +382,23 @@ def send(  # noqa: PLR0913 - one request has that many parts
     *,
     headers: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
+    json: Mapping[str, object] | None = None,
     auth: tuple[str, str] | None = None,
+    stream: bool = False,
 ) -> requests.Response:
     """Send one request, once.
 
     Args:
         session: as `new_session` makes it.
-        method: GET or POST.
+        method: GET, POST or DELETE.
         url: without a query.
         what: method and path template, for messages.
         params: the query.
         headers: what authenticates the request.
         data: a form.
+        json: a body.
         auth: user and password for HTTP Basic.
+        stream: whether the body is left on the wire.
 
     Raises:
         TimedOut: no answer in time.
@@ -376,24 +411,35 @@ def send(  # noqa: PLR0913 - one request has that many parts
             params=params,
             headers=headers,
             data=data,
+            json=json,
             auth=auth,
+            stream=stream,
             timeout=TIMEOUT,
             allow_redirects=False,
         )
-    except requests.exceptions.ConnectTimeout as error:
-        raise Unreachable(f"{what}: cannot connect to {host(url)}") from error
-    except requests.exceptions.Timeout as error:
-        raise TimedOut(f"{what}: no answer within {TIMEOUT[1]:.0f} s") from error
-    except requests.exceptions.ConnectionError as error:
+    except (requests.exceptions.RequestException, ValueError) as error:
+        raise explained(error, what, url) from error
+
+
+def explained(error: Exception, what: str, url: str) -> TapError:
+    """Return what it means that a request, or its body, did not get through.
+
+    Args:
+        error: what requests raised; a ValueError is its word for a bad URL.
+        what: method and path template, for messages.
+        url: of the request.
+    """
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return Unreachable(f"{what}: cannot connect to {host(url)}")
+    if isinstance(error, requests.exceptions.Timeout):
+        return TimedOut(f"{what}: no answer within {TIMEOUT[1]:.0f} s")
+    if isinstance(error, requests.exceptions.ConnectionError):
         cause = _cause(error)
         kind = _CAUSES.get(cause, Retriable)
-        raise kind(f"{what}: the connection to {host(url)} failed ({cause})") from error
-    except ValueError as error:  # what requests raises for a URL
-        raise Fatal(f"{what}: {host(url)} is no valid URL; check the settings") from (
-            error
-        )
-    except requests.exceptions.RequestException as error:
-        raise Retriable(f"{what}: {type(error).__name__}") from error
+        return kind(f"{what}: the connection to {host(url)} failed ({cause})")
+    if isinstance(error, ValueError):
+        return Fatal(f"{what}: {host(url)} is no valid URL; check the settings")
+    return Retriable(f"{what}: {type(error).__name__}")
 
 
 def host(url: str) -> str:

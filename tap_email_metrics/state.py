@@ -5,7 +5,7 @@ The state of a stream is
     {"replication_key": …, "replication_key_value": …, "checked_through": …,
      "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
      "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …, "start": …,
-     "readable": true}
+     "readable": true, "lists": {"<list>": {…}}}
 
 and what a provider's streams keep beside that. `_tap` holds what belongs to no
 stream: `{"version": 1, "last_stream": …, "<provider>": {…}}`.
@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from tap_email_metrics.bookmarks import Id, Mark, SomeMark, from_iso, iso
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.windows import reaches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from tap_email_metrics.windows import Reach
 
 Value = TypeVar("Value")
 
@@ -98,6 +101,7 @@ class StreamState(Generic[Id, SomeMark]):
         self._swept = self.read("swept", whole_number)
         self._backfill = self.read("backfill", _dict)
         self._digests = self.read("digests", _base64) or ""
+        self.reaches: dict[str, Reach] = self.read("lists", reaches) or {}
         self._value = entry.get("replication_key_value")
 
     def read(self, key: str, convert: Callable[[Any], Value]) -> Value | None:
@@ -177,6 +181,16 @@ class StreamState(Generic[Id, SomeMark]):
         else:
             packed[key] = text = mark.pack()
             self.marks[parent_id] = self.kind.unpack(text)
+
+    def set_reach(self, name: str, reach: Reach) -> None:
+        """Store how far a list is read that is asked for by windows."""
+        self.reaches[name] = reach
+        self._entry.setdefault("lists", {})[name] = reach.pack()
+
+    def forget_reaches(self) -> None:
+        """Take all lists for never read."""
+        self.reaches = {}
+        self._entry.pop("lists", None)
 
     def set_history(self, key: tuple[int, Id]) -> None:
         """Store down to where the history is read."""

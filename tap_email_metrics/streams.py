@@ -3,8 +3,9 @@
 - `ListStream`: a list that is read whole in each run; rows that changed are emitted.
 - `FanOutStream`, in a module of its own: many parents, each with a list of its own;
   those that are due are read concurrently and emitted in order.
+- `WindowStream`, likewise: lists that are asked for by time.
 
-Both are top-level streams of the SDK: its own parents and children write a SCHEMA,
+All are top-level streams of the SDK: its own parents and children write a SCHEMA,
 a state partition and a whole STATE for each parent. `_sync_records` and
 `_write_state_message` are private in the SDK and overridden here alone, which is
 why its minor version is pinned.
@@ -68,6 +69,32 @@ class Interval:
         )
 
 
+class Share:
+    """What one stream may spend of the run on its history.
+
+    Otherwise a long history would starve the streams that come after.
+    """
+
+    def __init__(self, tap: TapEmailMetrics, provider: str) -> None:
+        self._tap = tap
+        self._provider = provider
+        self._clock, deadline = tap.run.clock, tap.run.deadline
+        self._end: float | None = None
+        if deadline is not None:
+            streams = max(1, tap.streams_left(provider))
+            now = self._clock.now()
+            self._end = now + (deadline - now) / streams
+        self._requests = tap.history_share(provider)
+        self._sent = tap.requests_sent(provider)
+
+    def left(self) -> bool:
+        """Return whether there is anything left of it, in time and in requests."""
+        if self._end is not None and self._clock.now() >= self._end:
+            return False
+        spent = self._tap.requests_sent(self._provider) - self._sent
+        return self._requests is None or spent < self._requests
+
+
 class EmailMetricsStream(Stream):
     """What all shapes share: one pass over rows, one place for how it ends.
 
@@ -87,7 +114,7 @@ class EmailMetricsStream(Stream):
         super().__init__(tap, schema=tap.privacy.apply_to_schema(self._packaged))
         self._metrics_tap = tap
         key = self.replication_key
-        source = self._packaged["properties"][key]["x-source"] if key else None
+        source = self._packaged["properties"][key].get("x-source") if key else None
         self._key_source: str | None = source
         kinds = self._packaged["properties"][key]["type"] if key else ()
         self._key_is_number = "integer" in kinds
@@ -229,6 +256,10 @@ class EmailMetricsStream(Stream):
             return None
         value = row.get(self._key_source)
         return to_integer(value) if self._key_is_number else to_milliseconds(value)
+
+    def share(self) -> Share:
+        """Return this stream's share of what the run has left, from now on."""
+        return Share(self._metrics_tap, self.provider)
 
     def promote(self, state: StreamState[Any, Any]) -> None:
         """Move the bookmark up to the newest replication key emitted."""

@@ -1,0 +1,241 @@
+"""Reading one window of a list, and proof that nothing of it was missed.
+
+Rows may arrive, change and leave while a window is paged, in an order that nobody
+states. So a window is whole when the count before, the rows received and the count
+after agree, and no later page repeats a row of an earlier one.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from tap_email_metrics.errors import Fatal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+
+    from tap_email_metrics.windows import Window
+
+Row = dict[str, object]
+
+LARGEST = 50_000
+"""Rows above which a window is split."""
+TRIES = 3
+"""Reads of an instant in one run, at most."""
+MOST_PAGES = 2_000
+"""A list with more pages than that does not end."""
+
+
+class Answer(Protocol):
+    """One page of a list, decoded as it comes."""
+
+    @property
+    def count(self) -> int | None:
+        """Rows in the whole window, as far as the answer has said so by now."""
+
+    def rows(self) -> Iterator[list[Row]]:
+        """Yield the rows of the page, some at a time."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class WindowList(Protocol):
+    """A list that is asked for by windows.
+
+    Attributes:
+        key: names it in the state, and in messages: nothing personal.
+        columns: what its records have from the request.
+    """
+
+    @property
+    def key(self) -> str:
+        """Return what names it."""
+
+    @property
+    def columns(self) -> Mapping[str, object]:
+        """Return the columns that no row carries."""
+
+    def open(self, window: Window | None, first_row: int) -> Answer:
+        """Return the page that begins at a row; without a window, of all rows.
+
+        Raises:
+            TapError: it cannot be read.
+        """
+
+    def count(self, window: Window | None) -> int | None:
+        """Return how many rows there are; None where the answer does not say.
+
+        Raises:
+            TapError: it cannot be read.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows, each with how many equal ones came before it in its window."""
+
+    rows: list[tuple[Row, int]]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The end of a window, or of a part of one.
+
+    Attributes:
+        window: what was read; None for all there is.
+        whole: whether it was proved that nothing is missing.
+        rows: how many came.
+        outside: how many of them lie outside the window by their own date.
+        twins: how many cannot be told from another one.
+    """
+
+    window: Window | None
+    whole: bool
+    rows: int
+    outside: int
+    twins: int
+
+    def __len__(self) -> int:
+        """Return 0: it holds no rows."""
+        return 0
+
+
+@dataclass(slots=True)
+class _Look:
+    """What one read of a window has seen so far."""
+
+    before: int | None = None
+    after: int | None = None
+    received: int = 0
+    outside: int = 0
+    twins: int = 0
+    repeated: bool = False
+    ended: bool = False
+    too_large: bool = False
+    digest: int = 0
+    known: set[int] = field(default_factory=set)
+    equals: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the counts and the rows do."""
+        counts = [count for count in (self.before, self.after) if count is not None]
+        # Without any count the empty page at the end is all there is to go by.
+        return all(c == self.received for c in counts) if counts else self.ended
+
+
+class WindowReader:
+    """Reads windows of one list.
+
+    Args:
+        source: the list.
+        identity: what tells a row from others, hashable.
+        key_value: a row's own date in epoch ms, None where it has none.
+        counts_equals: whether rows that are equal are told apart by their number.
+    """
+
+    def __init__(
+        self,
+        source: WindowList,
+        identity: Callable[[Row], Hashable],
+        key_value: Callable[[Row], int | None],
+        *,
+        counts_equals: bool,
+    ) -> None:
+        self._source = source
+        self._identity = identity
+        self._key_value = key_value
+        self._counts_equals = counts_equals
+
+    def read(self, window: Window | None) -> Generator[Rows | Part, None, None]:
+        """Yield the rows of a window, and an end for it or for each of its parts."""
+        yield from self._read(window, tries=TRIES, known=None)
+
+    def _read(
+        self, window: Window | None, *, tries: int, known: int | None
+    ) -> Generator[Rows | Part, None, None]:
+        look = _Look()
+        if tries < TRIES:
+            # The count in an answer may be that of its page alone: ask for it.
+            look.before = self._source.count(window)
+        yield from self._look(window, look)
+        whole = look.agrees and (not look.repeated or look.digest == known)
+        if look.too_large and window is not None:
+            for half in window.halves():
+                yield from self._read(half, tries=tries, known=None)
+        elif whole or tries == 1:
+            yield Part(window, whole, look.received, look.outside, look.twins)
+        elif window is None or window.seconds == 1 or look.agrees:
+            yield from self._read(window, tries=tries - 1, known=look.digest)
+        else:
+            for half in window.halves():
+                yield from self._read(half, tries=tries - 1, known=None)
+
+    def _look(self, window: Window | None, look: _Look) -> Generator[Rows, None, None]:
+        """Yield the rows of all pages, unless there are too many."""
+        for _ in range(MOST_PAGES):
+            before = look.received
+            with closing(self._source.open(window, before)) as answer:
+                look.before = answer.count if look.before is None else look.before
+                look.too_large = _splits(window, look.before)
+                if look.too_large:
+                    return
+                yield from self._page(window, look, answer)
+                look.before = answer.count if look.before is None else look.before
+            look.ended = look.received == before
+            if look.ended or (look.before is not None and look.received >= look.before):
+                look.after = self._source.count(window)
+                look.too_large = _splits(window, look.after)
+                return
+        raise Fatal(f"a list of more than {MOST_PAGES} pages: it does not end")
+
+    def _page(
+        self, window: Window | None, look: _Look, answer: Answer
+    ) -> Generator[Rows, None, None]:
+        here: set[int] = set()
+        for rows in answer.rows():
+            numbered = []
+            for row in rows:
+                number = hash(self._identity(row))
+                equals = self._note(look, here, number)
+                look.outside += self._is_outside(window, row)
+                numbered.append((row, equals))
+            look.received += len(rows)
+            yield Rows(numbered)
+        look.known |= here
+
+    def _note(self, look: _Look, here: set[int], number: int) -> int:
+        """Take a row in; return how many equal ones came before it."""
+        look.digest = (look.digest + number) % 2**64
+        if number not in look.known and number not in here:
+            here.add(number)
+            return 0
+        look.repeated = look.repeated or number in look.known
+        look.equals[number] = look.equals.get(number, 0) + 1
+        if self._counts_equals:
+            return look.equals[number]
+        look.twins += 1
+        return 0
+
+    def _is_outside(self, window: Window | None, row: Row) -> bool:
+        value = self._key_value(row)
+        if window is None or value is None:
+            return False
+        return not window.start <= value // 1000 < window.end
+
+
+def _splits(window: Window | None, count: int | None) -> bool:
+    """Return whether a window has more rows than are read at once."""
+    return (
+        window is not None
+        and window.seconds > 1
+        and count is not None
+        and count > LARGEST
+    )
