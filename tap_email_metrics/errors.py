@@ -62,9 +62,11 @@ class Retriable(TapError):  # noqa: N818
     Attributes:
         retry_after: seconds that the server asked for, or None.
         ends_as: what it is after the last try.
+        most_tries: tries in all, where it is worth fewer than others.
     """
 
     ends_as: ClassVar[type[TapError]] = Skippable
+    most_tries: ClassVar[int | None] = None
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -276,7 +276,11 @@ class Client:
             response = self._send(url, template, params, headers, stream=stream)
             if response.status_code in {401, 403}:
                 self._helpless[template] += 1
-        self.check(response, f"GET {template}")
+        try:
+            self.check(response, f"GET {template}")
+        except TapError:
+            response.close()
+            raise
         self._helpless.pop(template, None)
         return response
 
@@ -363,6 +367,8 @@ def _patience(error: Retriable, tries: int) -> int:
     """Return the tries that an error is worth."""
     if isinstance(error, Throttled):
         return THROTTLED_TRIES
+    if error.most_tries is not None:
+        return error.most_tries
     # After a time-out less is asked for: that is no mere repetition.
     return TRIES if isinstance(error, TimedOut) else tries
 

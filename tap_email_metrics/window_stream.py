@@ -104,13 +104,31 @@ class WindowStream(EmailMetricsStream):
     def wide_lookback(self) -> int:
         """Return the same, where the lists go by another date than the row's own."""
 
+    def horizon(self) -> int:
+        """Return up to when rows are asked for: they must have had time to show."""
+        return int(self.session.now()) - SETTLE
+
+    def next_width(self, seconds: int, rows: int) -> int:
+        """Return the length of the next window of the history.
+
+        Args:
+            seconds: of the last one.
+            rows: that it had.
+        """
+        if rows < SMALL:
+            return seconds * 2
+        return seconds // 2 if rows > LARGE else seconds
+
+    def is_read(self, reach: Reach) -> bool:
+        """Return whether a list was read up to now, as one just read in full is."""
+        return reach.complete_to >= self._end
+
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         """Yield the records of the live windows, then of the history."""
         self._sources = {source.key: source for source in self.lists()}
         self._state = self._state_of_run()
-        # What was asked for by its date must have had time to show.
-        self._end = int(self.session.now()) - SETTLE
+        self._end = self.horizon()
         self._reaches = {key: self._reach(key) for key in self._sources}
         self._read_rows = dict.fromkeys(self._sources, 0)
         self._unsettled: dict[str, list[Window]] = {}
@@ -169,14 +187,10 @@ class WindowStream(EmailMetricsStream):
             lookback = self.wide_lookback if reach.wide else self.lookback
             window = reach.live(self._end, lookback)
             # One just read in full has nothing new, and nothing left.
-            if window and key not in self._denied and not self._is_read(reach):
+            if window and key not in self._denied and not self.is_read(reach):
                 since = self._since(reach, window)
                 due.append(Due(source, window, since, live=True))
         return due
-
-    def _is_read(self, reach: Reach) -> bool:
-        """Return whether a list was read up to now, as one just read in full is."""
-        return reach.complete_to >= self._end
 
     def _since(self, reach: Reach, window: Window) -> int | None:
         """Return from when on rows of the live window have to have changed."""
@@ -222,7 +236,7 @@ class WindowStream(EmailMetricsStream):
                 key = one.source.key
                 if one.window:
                     left[key] = without(left[key], one.window)
-                widths[key] = _next_width(widths[key], self._read_rows[key])
+                widths[key] = self.next_width(widths[key], self._read_rows[key])
 
     def _left(self, key: str) -> tuple[Window, ...]:
         """Return what was not tried yet in this run."""
@@ -239,7 +253,7 @@ class WindowStream(EmailMetricsStream):
         self.report.parents_left = len(due)
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
         fan_out: FanOut[Due, Rows | Part, None] = FanOut(
-            self._read,
+            self.read,
             workers=max(1, min(ahead, len(due))),
             capacity=ROWS_IN_FLIGHT,
             stop=self.run.stop,
@@ -256,7 +270,8 @@ class WindowStream(EmailMetricsStream):
                     yield self._records(event.task, event.page)
                     bar.tick()
 
-    def _read(self, due: Due) -> Generator[Rows | Part, None, None]:
+    def read(self, due: Due) -> Generator[Rows | Part, None, None]:
+        """Yield the rows of a window, and an end for it or for each of its parts."""
         columns = dict(due.source.columns)
         reader = WindowReader(
             due.source,
@@ -395,10 +410,3 @@ class WindowStream(EmailMetricsStream):
             raise error
         for key, refused in self._denied.items():
             self.logger.warning("%s: %s was left out: %s", self.name, key, refused)
-
-
-def _next_width(seconds: int, rows: int) -> int:
-    """Return the length of the next window of the history."""
-    if rows < SMALL:
-        return seconds * 2
-    return seconds // 2 if rows > LARGE else seconds

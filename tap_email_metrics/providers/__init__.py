@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tap_email_metrics.providers.constant_contact import ConstantContact
 from tap_email_metrics.providers.encompass import Encompass
+from tap_email_metrics.providers.luxsci import LuxSci
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,4 +75,4 @@ class Provider(Protocol):
         """
 
 
-PROVIDERS: tuple[Provider, ...] = (Encompass(), ConstantContact())
+PROVIDERS: tuple[Provider, ...] = (Encompass(), ConstantContact(), LuxSci())

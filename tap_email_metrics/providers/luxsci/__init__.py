@@ -1,0 +1,59 @@
+"""LuxSci: the REST API's reports of secure email and marketing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tap_email_metrics.providers.luxsci.session import LuxSciSession
+from tap_email_metrics.providers.luxsci.settings import (
+    CREDENTIALS,
+    SCHEMA,
+    LuxSciSettings,
+)
+from tap_email_metrics.providers.luxsci.streams import STREAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.run import Run
+    from tap_email_metrics.settings import CommonSettings
+    from tap_email_metrics.state import Memory
+    from tap_email_metrics.streams import EmailMetricsStream
+
+
+class LuxSci:
+    """The provider: emails sent and what became of them."""
+
+    name = "luxsci"
+    schema = SCHEMA
+    credentials = CREDENTIALS
+    streams = STREAMS
+    earliest = None
+
+    def offers(
+        self, settings: LuxSciSettings | None
+    ) -> Sequence[type[EmailMetricsStream]]:
+        """Return the streams that discovery shows: those of the scope and logins."""
+        if settings is None:
+            return STREAMS
+        return [stream for stream in STREAMS if stream.is_offered(settings)]
+
+    def parse(self, section: Mapping[str, Any]) -> LuxSciSettings | None:
+        """Return the settings, None where the provider is switched off."""
+        return LuxSciSettings.parse(section)
+
+    def check_shared(self, shared: object) -> None:
+        """Return: it keeps nothing beside its streams."""
+
+    def open(
+        self,
+        settings: LuxSciSettings,
+        common: CommonSettings,
+        run: Run,
+        memory: Memory,  # noqa: ARG002 - streams know their own
+        transport: BaseAdapter | None,
+    ) -> LuxSciSession:
+        """Return a session for one run; no request is sent yet."""
+        return LuxSciSession(settings, common, run, transport)

@@ -1,0 +1,255 @@
+"""LuxSci authentication: signed requests with one auth code a run, or an API key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import threading
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tap_email_metrics.codec import decode_json
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Fatal,
+    Retriable,
+    Skippable,
+    TapError,
+)
+from tap_email_metrics.http import Authenticator, host, http_date, request_id, send
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import requests
+
+    from tap_email_metrics.http import Client
+    from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
+    from tap_email_metrics.run import Run
+
+PATH = "/auth"
+SKEW = 120.0
+"""Seconds between the two clocks that are worth a word; what LuxSci allows is not
+documented."""
+_CREATED = 201
+_REASONS: tuple[tuple[str, str], ...] = (
+    (
+        r"disabled|inactive|deactivated|suspended",
+        "the API integration is disabled: enable it in LuxSci's settings",
+    ),
+    (
+        r"scope|not an? (account|user)",
+        "the token is of another scope: check luxsci.scope (account or user)",
+    ),
+    (
+        r"\bdate\b|\btime|clock",
+        "the date was refused: set this machine's clock (NTP)",
+    ),
+    (r"signature|secret|hmac", "the signature was refused: check luxsci.secret"),
+    (
+        r"password|login|\buser\b",
+        "the user was refused: check luxsci.user and luxsci.password",
+    ),
+    (r"token|key|integration", "the token is not known: check luxsci.token"),
+)
+"""What an error text is about, by its words: the vendor does not document them."""
+
+
+class ReportAuthenticator(Authenticator, Protocol):
+    """An authenticator that may have something to give back."""
+
+    def close(self, client: Client) -> None:
+        """Give back what the run held; a failure of that is of no consequence."""
+
+
+# Signing
+
+
+def signature(secret: str, *parts: str) -> str:
+    """Return the lower-case hex HMAC-SHA-256 of lines, each with its line feed."""
+    message = "".join(f"{part}\n" for part in parts)
+    return hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()
+
+
+def request_signature(  # noqa: PLR0913 - the parts that LuxSci signs
+    secret: str, auth: str, method: str, path: str, query: str, *, body: str = ""
+) -> str:
+    """Return the signature of a request.
+
+    Args:
+        secret: the integration's.
+        auth: the auth code.
+        method: GET, DELETE, …
+        path: from the host on, as it is sent.
+        query: as it is sent, without its question mark.
+        body: JSON; empty for none.
+    """
+    digest = hashlib.sha256(body.strip().encode()).hexdigest() if body else ""
+    return signature(secret, auth, method, path, query, digest)
+
+
+# Errors
+
+
+def error_text(body: object) -> str:
+    """Return what an answer says went wrong, for matching alone: never to be shown."""
+    if not isinstance(body, dict):
+        return ""
+    text = body.get("error_message") or body.get("error") or body.get("comment")
+    return text.lower() if isinstance(text, str) else ""
+
+
+def reason_of(text: str) -> str | None:
+    """Return what an error text means for the settings, None where that is unclear."""
+    return next((hint for words, hint in _REASONS if re.search(words, text)), None)
+
+
+def parsed(content: bytes) -> object:
+    """Return what a body says, None where it is not JSON."""
+    try:
+        return decode_json(content)
+    except msgspec.DecodeError:
+        return None
+
+
+# Authenticators
+
+
+class SecureAuthenticator:
+    """One auth code for all threads and streams of a run.
+
+    Its lifetime is not documented: it serves until it is refused.
+    """
+
+    def __init__(
+        self, settings: LuxSciSettings, session: requests.Session, run: Run
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._run = run
+        self._lock = threading.Lock()
+        self._code: str | None = None
+        self._failure: AuthenticationFailed | None = None
+
+    def headers(self, client: Client, url: str) -> Mapping[str, str]:
+        """Return the cookie that signs a GET.
+
+        Raises:
+            AuthenticationFailed: refused, or not to be reached.
+        """
+        with self._lock:
+            if self._failure:
+                raise self._failure
+            if self._code is None:
+                self._code = self._obtain(client)
+            return self._cookie(self._code, "GET", url)
+
+    def renew(self, refused: Mapping[str, str], client: Client) -> None:  # noqa: ARG002 - the next request obtains it
+        """Forget a refused code, unless another thread has replaced it."""
+        with self._lock:
+            if self._code and refused["Cookie"].startswith(f"signature={self._code}:"):
+                self._code = None
+
+    def close(self, client: Client) -> None:
+        """Revoke the auth code."""
+        url = self._settings.api_url + PATH
+        with self._lock:
+            code, self._code = self._code, None
+            if code is None:
+                return
+            headers = self._cookie(code, "DELETE", url)
+            what = f"DELETE {PATH}"
+            try:
+                with client.limits.request():
+                    send(self._session, "DELETE", url, what, headers=headers)
+            except TapError as error:
+                self._run.logger.info("the auth code was not revoked: %s", error)
+
+    def _cookie(self, code: str, method: str, url: str) -> dict[str, str]:
+        parts = urlsplit(url)
+        signed = request_signature(
+            self._settings.secret, code, method, parts.path, parts.query
+        )
+        return {"Cookie": f"signature={code}:{signed}"}
+
+    def _obtain(self, client: Client) -> str:
+        try:
+            code = client.retrying(lambda: self._request(client), tries=4)
+        except AuthenticationFailed as error:
+            self._failure = error
+            raise
+        except (Skippable, Fatal) as error:
+            where = host(self._settings.api_url)
+            self._failure = AuthenticationFailed(
+                f"LuxSci: {error}; check luxsci.host ({where}) and the network"
+            )
+            raise self._failure from error
+        self._run.hide(code)
+        return code
+
+    def _request(self, client: Client) -> str:
+        settings, what = self._settings, f"POST {PATH}"
+        sent = self._run.clock.now()
+        parts = [settings.token, str(int(sent))]
+        body: dict[str, object] = {"token": settings.token, "date": int(sent)}
+        if settings.scope == "user":
+            parts += [settings.user or "", settings.password or ""]
+            body |= {"user": settings.user, "pass": settings.password}
+        signed = signature(settings.secret, *parts)
+        with client.limits.request():
+            response = send(
+                self._session,
+                "POST",
+                settings.api_url + PATH,
+                what,
+                json={**body, "signature": signed},
+            )
+        client.note_time(response)
+        answer = parsed(response.content)
+        if response.status_code in {200, _CREATED} and isinstance(answer, dict):
+            code = answer.get("auth")
+            if str(answer.get("success")) == "1" and isinstance(code, str) and code:
+                return code
+            raise AuthenticationFailed(self._refusal(response, answer, sent))
+        if response.status_code in {400, 401, 403, 404}:
+            raise AuthenticationFailed(self._refusal(response, answer, sent))
+        if response.status_code in {200, _CREATED}:
+            raise Retriable(f"{what} answered without an auth code")
+        client.check(response, what)
+        raise Retriable(f"{what} answered {response.status_code}")
+
+    def _refusal(self, response: requests.Response, answer: object, sent: float) -> str:
+        where = f"POST {PATH} answered {response.status_code}{request_id(response)}"
+        server = http_date(response.headers.get("Date"))
+        skew = 0.0 if server is None else sent - server
+        if abs(skew) > SKEW:
+            way = "ahead of" if skew > 0 else "behind"
+            off = f"{abs(skew):.0f} s {way} LuxSci's"
+            hint = f"this machine's clock is {off}: set it (NTP)"
+        else:
+            hint = reason_of(error_text(answer)) or (
+                "check luxsci.token, luxsci.secret, luxsci.scope and, in user scope, "
+                "luxsci.user and luxsci.password; that the integration is enabled; and "
+                "luxsci.host"
+            )
+        return f"LuxSci refused the credentials: {where}; {hint}"
+
+
+class KeyAuthenticator:
+    """An API key in a header: nothing to obtain, to renew or to give back."""
+
+    def __init__(self, settings: LuxSciSettings) -> None:
+        self._headers = {"X-API-Key": f"{settings.token}:{settings.secret}"}
+
+    def headers(self, client: Client, url: str) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
+        """Return the header that holds the key."""
+        return self._headers
+
+    def renew(self, refused: Mapping[str, str], client: Client) -> None:
+        """Do nothing: there is no other key."""
+
+    def close(self, client: Client) -> None:
+        """Do nothing: nothing is held."""

@@ -1,0 +1,207 @@
+"""Where each report is: what is known of the vendor's paths, and how well.
+
+Most paths are not public. A report is looked up by the vendor's name of it (the
+operationId) in the setting `path_overrides`, then in the customer's copy of the
+vendor's OpenAPI file, then here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import yaml
+
+from tap_email_metrics.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+Mark = Literal["confirmed", "inferred", "assumed", "path_overrides", "openapi_path"]
+
+BASE = "/perl/api/v2"
+"""What every path begins with; those here are without it."""
+_ACCOUNT, _USER = "/account/{account}/report", "/user/{login}/report"
+_MARKETING = "/user/{login}/marketing/v3"
+_PLACE = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One report.
+
+    Attributes:
+        operation: the vendor's name of it.
+        path: below the base, with `{account}` and `{login}`.
+        mark: how the path is known.
+    """
+
+    operation: str
+    path: str
+    mark: Mark
+
+    @property
+    def is_a_guess(self) -> bool:
+        """Whether a 404 says more of the path than of the account."""
+        return self.mark in {"inferred", "assumed"}
+
+
+def _both(operation: str, path: str) -> tuple[Endpoint, Endpoint]:
+    """Return a report of the account and of a user; `{}` is where they differ."""
+    return (
+        Endpoint(operation.format("Account"), f"{_ACCOUNT}{path}", "assumed"),
+        Endpoint(operation.format("User"), f"{_USER}{path}", "assumed"),
+    )
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *_both("getEmailSMTPDeliveryStatusReport{}", "/email/smtp/delivery"),
+    *_both("getEmailWebMailDeliveryStatusReport{}", "/email/webmail/delivery"),
+    Endpoint(
+        "getEmailSMTPSentReportAccount", f"{_ACCOUNT}/email/smtp/sent", "confirmed"
+    ),
+    Endpoint(
+        "getEmailWebMailSentReportAccount",
+        f"{_ACCOUNT}/email/webmail/sent",
+        "confirmed",
+    ),
+    Endpoint("getEmailSMTPSentReportUser", f"{_USER}/email/smtp/sent", "inferred"),
+    Endpoint(
+        "getEmailWebMailSentReportUser", f"{_USER}/email/webmail/sent", "confirmed"
+    ),
+    *_both("getEmailSMTPOpenReport{}", "/email/smtp/opens"),
+    *_both("getEmailWebMailOpenReport{}", "/email/webmail/opens"),
+    *_both("getEmailSMTPClickReport{}", "/email/smtp/clicks"),
+    Endpoint(
+        "getEmailWebMailClickReportAccount",
+        f"{_ACCOUNT}/email/webmail/clicks",
+        "assumed",
+    ),
+    *_both("getEmailFeedBackLoopsReport{}", "/email/fbl"),
+    *_both("get{}SuppressionReport", "/email/suppressions"),
+    *_both("getEmailSMTPTempFailReport{}", "/email/smtp/tempfail"),
+    Endpoint(
+        "getSMTPLoginFailureReportAccount", f"{_ACCOUNT}/smtp/loginfailures", "assumed"
+    ),
+    *_both("getEmailSMTPDeliveryStatusSummaryReport{}", "/email/smtp/delivery/summary"),
+    *_both("getEmailSMTPOpenSummaryReport{}", "/email/smtp/opens/summary"),
+    *_both("getEmailSMTPClickSummaryReport{}", "/email/smtp/clicks/summary"),
+    *_both("getEmailFeedBackLoopsSummaryReport{}", "/email/fbl/summary"),
+    *_both("get{}SuppressionSummaryReport", "/email/suppressions/summary"),
+    Endpoint("getLists", f"{_MARKETING}/lists", "assumed"),
+    Endpoint("getContacts", f"{_MARKETING}/contacts", "assumed"),
+    Endpoint("getCampaigns", f"{_MARKETING}/campaigns", "assumed"),
+    Endpoint("getReportLogs", f"{_MARKETING}/report/logs", "assumed"),
+    Endpoint("getReportOpened", f"{_MARKETING}/report/opened", "assumed"),
+    Endpoint("getReportClicked", f"{_MARKETING}/report/clicked", "assumed"),
+    Endpoint("getReportUrls", f"{_MARKETING}/report/urls", "assumed"),
+    Endpoint("getReportBounces", f"{_MARKETING}/report/bounces", "assumed"),
+    Endpoint("getReportComplaints", f"{_MARKETING}/report/complaints", "assumed"),
+    Endpoint("getReportUnsubscribed", f"{_MARKETING}/report/unsubscribed", "assumed"),
+    Endpoint("getUserReport2", f"{_ACCOUNT}/users", "assumed"),
+    Endpoint("getUserSummaryReport", f"{_ACCOUNT}/users/summary", "assumed"),
+    *_both("get{}Jobs", "/jobs"),
+)
+"""What the vendor offers, as far as its page of report responses says."""
+KNOWN: dict[str, Endpoint] = {one.operation: one for one in ENDPOINTS}
+
+
+def offered(operation: str, scope: str) -> str | None:
+    """Return the vendor's name of a report in a scope, None where it has none.
+
+    Args:
+        operation: the name, with `{}` for the scope.
+        scope: account or user.
+    """
+    known = KNOWN.get(operation.format(scope.title()))
+    belongs = known is not None and known.path.startswith(f"/{scope}/")
+    return known.operation if known and belongs else None
+
+
+def resolve(
+    operation: str, overrides: Mapping[str, str], described: Mapping[str, str]
+) -> Endpoint:
+    """Return where a report is.
+
+    Args:
+        operation: the vendor's name of it, one of `KNOWN`.
+        overrides: the setting `path_overrides`.
+        described: paths of the vendor's OpenAPI file.
+    """
+    if operation in overrides:
+        return Endpoint(operation, overrides[operation], "path_overrides")
+    if operation in described:
+        return Endpoint(operation, described[operation], "openapi_path")
+    return KNOWN[operation]
+
+
+def checked(name: str, path: str) -> str:
+    """Return a path as the table here has them: below the base, with our names.
+
+    Args:
+        name: of the setting that it comes from, for messages.
+        path: with a `{…}` for the account's number or the user's login.
+
+    Raises:
+        InvalidInput: it is no path, or has a part that the tap cannot fill.
+    """
+    path = path.removeprefix(BASE)
+    if not path.startswith("/") or path.startswith("//") or set("?#\\ ") & set(path):
+        raise InvalidInput(
+            f"{name} is no path: write it as /account/{{account}}/report/…, without "
+            "host and query"
+        )
+    return _PLACE.sub(functools.partial(_named, name), path)
+
+
+def _named(name: str, place: re.Match[str]) -> str:
+    label = place[1].lower()
+    if "acc" in label:
+        return "{account}"
+    if any(word in label for word in ("user", "login", "email")):
+        return "{login}"
+    raise InvalidInput(
+        f"{name} has a part {place[0]} that the tap cannot fill: it knows {{account}} "
+        "and {login}"
+    )
+
+
+def described_paths(file: Path) -> dict[str, str]:
+    """Return the paths of the known reports in an OpenAPI file, YAML or JSON.
+
+    Raises:
+        InvalidInput: it cannot be read, or has none of them.
+    """
+    try:
+        found = _operations(file, file.stat().st_mtime_ns)
+    except OSError as error:
+        raise InvalidInput(
+            f"luxsci.openapi_path: cannot read {file}: {error.strerror}"
+        ) from error
+    return dict(found)
+
+
+@functools.lru_cache(maxsize=4)
+def _operations(file: Path, changed: int) -> tuple[tuple[str, str], ...]:  # noqa: ARG001 - tells versions of a file apart
+    setting = "luxsci.openapi_path"
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        document = yaml.load(file.read_bytes(), loader)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{setting}: {file} is neither YAML nor JSON") from error
+    paths = document.get("paths") if isinstance(document, dict) else None
+    found = []
+    for path, item in paths.items() if isinstance(paths, dict) else ():
+        get = item.get("get") if isinstance(item, dict) else None
+        operation = get.get("operationId") if isinstance(get, dict) else None
+        if operation in KNOWN:
+            found.append((operation, checked(f"{setting}: {operation}", str(path))))
+    if not found:
+        raise InvalidInput(
+            f"{setting}: {file} describes none of the reports that the tap reads: is "
+            "it the vendor's luxsci-api.yaml?"
+        )
+    return tuple(found)

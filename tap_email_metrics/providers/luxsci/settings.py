@@ -1,0 +1,279 @@
+"""LuxSci settings: what the user may say, parsed once."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk import typing as th
+from typing_extensions import override
+
+from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.limits import state_directory
+from tap_email_metrics.providers.luxsci.paths import (
+    BASE,
+    KNOWN,
+    checked,
+    described_paths,
+)
+from tap_email_metrics.section import (
+    Section,
+    account_setting,
+    is_off,
+    limit_settings,
+    require,
+    with_defaults,
+)
+from tap_email_metrics.urls import base_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CREDENTIALS = ("token", "secret")
+IDENTIFIED_BY = {"account": ("account_id",), "user": ("user", "password")}
+"""What is needed beside the credentials, by scope."""
+
+SCHEMA = th.PropertiesList(
+    th.Property(
+        "auth",
+        th.StringType,
+        default="secure",
+        allowed_values=["secure", "api_key"],
+        title="Authentication",
+        description="secure: LuxSci Secure, signed requests. api_key: the X-API-Key "
+        "header, in account scope only.",
+    ),
+    th.Property(
+        "token",
+        th.StringType,
+        secret=True,
+        title="Token",
+        description="The API integration's token.",
+    ),
+    th.Property(
+        "secret",
+        th.StringType,
+        secret=True,
+        title="Secret",
+        description="The API integration's secret; it signs and is never sent (with "
+        "api_key it is).",
+    ),
+    th.Property(
+        "scope",
+        th.StringType,
+        default="account",
+        allowed_values=["account", "user"],
+        title="Scope",
+        description="Whose reports are read: the account's, or one user's.",
+    ),
+    th.Property(
+        "account_id",
+        th.StringType,
+        title="Account ID",
+        description="The account's number; needed in account scope.",
+    ),
+    th.Property(
+        "user",
+        th.StringType,
+        title="User",
+        description="The user's login; needed in user scope.",
+    ),
+    th.Property(
+        "password",
+        th.StringType,
+        secret=True,
+        title="Password",
+        description="The user's password; needed in user scope.",
+    ),
+    th.Property(
+        "logins",
+        th.ArrayType(th.StringType),
+        title="Logins",
+        description="Logins whose marketing reports are read in account scope; in "
+        "user scope they are the user's own.",
+    ),
+    th.Property(
+        "host",
+        th.StringType,
+        default="rest.luxsci.com",
+        title="Host",
+        description="The API's host; customers with dedicated servers have their own.",
+    ),
+    th.Property(
+        "path_overrides",
+        th.ObjectType(additional_properties=th.StringType),
+        title="Path overrides",
+        description="Paths of reports by the vendor's names of them (operationId), "
+        'such as {"getEmailSMTPOpenReportAccount": "/account/{account}/report/…"}; '
+        "they come before all others.",
+    ),
+    th.Property(
+        "openapi_path",
+        th.StringType,
+        title="OpenAPI file",
+        description="Your copy of the vendor's OpenAPI file (luxsci-api.yaml): the "
+        "paths in it come before the tap's own.",
+    ),
+    th.Property(
+        "window_days",
+        th.IntegerType(minimum=1),
+        default=1,
+        title="Window",
+        description="Days in the first window of the history; the next is twice as "
+        "long while one has fewer than 10,000 rows.",
+    ),
+    th.Property(
+        "lookback_days",
+        th.IntegerType(minimum=0),
+        default=2,
+        title="Look-back",
+        description="Days that each run reads again, for rows that come late.",
+    ),
+    th.Property(
+        "delivery_lookback_days",
+        th.IntegerType(minimum=0),
+        default=30,
+        title="Look-back of deliveries",
+        description="The same for rows that change after they are written: delivery "
+        "status, marketing logs and bounces.",
+    ),
+    th.Property(
+        "tracked_headers",
+        th.BooleanType,
+        default=False,
+        title="Tracked headers",
+        description="Ask for the email headers that the account captures "
+        "(tracked_headers=1; the value is a guess).",
+    ),
+    th.Property(
+        "detail",
+        th.BooleanType,
+        default=False,
+        title="Detail",
+        description="Ask marketing reports for custom fields (detail=1, a guess); they "
+        "come in additional_fields.",
+    ),
+    account_setting(
+        "the account id if not set; in user scope 16 hex digits of the login's SHA-256."
+    ),
+    th.Property(
+        "api_url",
+        th.StringType,
+        title="API URL",
+        description=f"Base URL of the API, in place of https://<host>{BASE}.",
+    ),
+    *limit_settings(workers=2, rate=("minute", 60), daily=6_000, reserve=200),
+    additional_properties=False,
+).to_dict()
+
+
+@dataclass(frozen=True, slots=True)
+class LuxSciSettings(Section):
+    """Parsed settings; see the schema for what each one means."""
+
+    auth: str
+    token: str
+    secret: str
+    scope: str
+    account_id: str | None
+    user: str | None
+    password: str | None
+    logins: tuple[str, ...]
+    host: str
+    path_overrides: Mapping[str, str]
+    openapi_path: Path | None
+    window_days: int
+    lookback_days: int
+    delivery_lookback_days: int
+    tracked_headers: bool
+    detail: bool
+    requests_per_minute: float
+    described: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    @override
+    def rate(self) -> float:
+        return self.requests_per_minute / 60
+
+    @property
+    @override
+    def api_key(self) -> str:
+        return self.token
+
+    @property
+    @override
+    def ledger_folder(self) -> Path:
+        return state_directory()
+
+    @classmethod
+    def parse(cls, section: Mapping[str, Any]) -> LuxSciSettings | None:
+        """Return the settings, or None where the provider is switched off.
+
+        Args:
+            section: valid against the schema, without empty values.
+
+        Raises:
+            InvalidInput: it is half-filled, or something does not fit.
+        """
+        if is_off(section, (*CREDENTIALS, "account_id", "user", "password")):
+            return None
+        values = with_defaults("luxsci", SCHEMA, section)
+        scope = values["scope"]
+        hint = f" (scope is {scope})"
+        require("luxsci", section, (*CREDENTIALS, *IDENTIFIED_BY[scope]), hint)
+        if values["auth"] == "api_key" and scope == "user":
+            raise InvalidInput(
+                "luxsci.auth api_key works in account scope only: set luxsci.scope to "
+                "account, or luxsci.auth to secure"
+            )
+        host = values["host"]
+        api_url = values["api_url"] or f"https://{host}{BASE}"
+        values["api_url"] = base_url("luxsci.api_url", api_url)
+        values["logins"] = _logins(values)
+        values["account"] = values["account"] or _account(values)
+        values["path_overrides"] = _overrides(values["path_overrides"] or {})
+        if values["openapi_path"]:
+            values["openapi_path"] = file = Path(values["openapi_path"]).expanduser()
+            values["described"] = described_paths(file)
+        return cls(**values)
+
+
+def login_digest(login: str) -> str:
+    """Return 16 hex digits that name a login where an address may not stand."""
+    return hashlib.sha256(login.encode()).hexdigest()[:16]
+
+
+def _account(values: Mapping[str, Any]) -> str:
+    if values["scope"] == "user":
+        return login_digest(values["user"])
+    return str(values["account_id"])
+
+
+def _logins(values: Mapping[str, Any]) -> tuple[str, ...]:
+    given = tuple(dict.fromkeys(values["logins"] or ()))
+    if values["scope"] == "account":
+        return given
+    own = (values["user"],)
+    if given not in {(), own}:
+        raise InvalidInput(
+            "luxsci.logins: in user scope only the user's own reports can be read; "
+            "leave it out, or set luxsci.scope to account"
+        )
+    return own
+
+
+def _overrides(given: Mapping[str, str]) -> dict[str, str]:
+    for operation in given:
+        if operation not in KNOWN:
+            close = difflib.get_close_matches(operation, KNOWN, n=1)
+            hint = f"did you mean {close[0]}?" if close else "the README lists them"
+            raise InvalidInput(
+                f"luxsci.path_overrides names an unknown report {operation}; {hint}"
+            )
+    return {
+        operation: checked(f"luxsci.path_overrides.{operation}", path)
+        for operation, path in given.items()
+    }

@@ -1,0 +1,454 @@
+"""LuxSci's streams: one for each kind of report.
+
+https://luxsci.com/api-report-responses lists the columns. Of the paths only those of
+sent email are confirmed; `paths.py` says how each is known.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from typing_extensions import override
+
+from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.providers.luxsci.paths import offered
+from tap_email_metrics.window_reader import Part, Rows
+from tap_email_metrics.window_stream import WindowStream
+from tap_email_metrics.windows import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from tap_email_metrics.providers.luxsci.session import LuxSciSession, ReportList
+    from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
+    from tap_email_metrics.window_stream import Due
+    from tap_email_metrics.windows import Reach
+
+_WEEK = 7 * DAY
+TRACKED_HEADERS = {"tracked_headers": 1}
+DETAIL = {"detail": 1}
+"""The names are documented, or not even that; the values are guesses."""
+Operations = tuple[tuple[str | None, str], ...]
+
+
+class ReportStream(WindowStream):
+    """A report of the account, or of one user: as the scope of the settings says.
+
+    Attributes:
+        operations: pairs of a channel, if it has any, and the vendor's name of the
+            report, with `{}` for the scope.
+    """
+
+    provider = "luxsci"
+    operations: ClassVar[Operations]
+
+    @classmethod
+    def is_offered(cls, settings: LuxSciSettings) -> bool:
+        """Return whether the vendor has this report in the scope of the settings."""
+        return any(offered(name, settings.scope) for _, name in cls.operations)
+
+    @property
+    def luxsci(self) -> LuxSciSession:
+        """The provider's session of this run."""
+        return cast("LuxSciSession", self.session)
+
+    def columns(self) -> dict[str, str]:
+        """Return the vendor's names of the columns that are known, by lower case."""
+        parts = self._packaged["properties"].values()
+        names = [part["x-source"] for part in parts if "x-source" in part]
+        return {name.lower(): name for name in names}
+
+    def query(self) -> Mapping[str, int | str]:
+        """Return the parameters that are not about which rows come."""
+        return {}
+
+    @override
+    def lists(self) -> Sequence[ReportList]:
+        return self.luxsci.of_scope(self.operations, self.columns(), self.query())
+
+    @property
+    @override
+    def first_start(self) -> int:
+        return self.luxsci.first_start
+
+    @property
+    @override
+    def first_width(self) -> int:
+        return self.luxsci.settings.window_days * DAY
+
+    @property
+    @override
+    def lookback(self) -> int:
+        return self.lateness
+
+    @property
+    @override
+    def lateness(self) -> int:
+        return self.luxsci.settings.lookback_days * DAY
+
+    @property
+    @override
+    def wide_lookback(self) -> int:
+        settings = self.luxsci.settings
+        return max(settings.lookback_days, settings.delivery_lookback_days) * DAY
+
+
+class EmailReport(ReportStream):
+    """A report of emails sent, with the captured headers where they are asked for."""
+
+    @override
+    def query(self) -> Mapping[str, int | str]:
+        return TRACKED_HEADERS if self.luxsci.settings.tracked_headers else {}
+
+
+class DeliveryStatus(EmailReport):
+    """Deliveries to recipients. `GET /account/{account}/report/email/smtp/delivery`.
+
+    A row changes with each delivery attempt, open, click and unsubscribe.
+    """
+
+    name = "luxsci_delivery_status"
+    primary_keys = ("account", "event_id")
+    replication_key = "last_updated"
+    changes_only = True
+    operations = (
+        ("smtp", "getEmailSMTPDeliveryStatusReport{}"),
+        ("webmail", "getEmailWebMailDeliveryStatusReport{}"),
+    )
+
+    @property
+    @override
+    def lookback(self) -> int:
+        return self.wide_lookback
+
+
+class Sent(EmailReport):
+    """Emails sent. `GET /account/{account}/report/email/smtp/sent`."""
+
+    name = "luxsci_sent"
+    primary_keys = ("account", "channel", "sendmail_id")
+    replication_key = "date_sent"
+    operations = (
+        ("smtp", "getEmailSMTPSentReport{}"),
+        ("webmail", "getEmailWebMailSentReport{}"),
+    )
+
+
+class Opens(EmailReport):
+    """Opens of emails. `GET /account/{account}/report/email/smtp/opens`."""
+
+    name = "luxsci_opens"
+    primary_keys = ("account", "event_id")
+    replication_key = "open_date"
+    operations = (
+        ("smtp", "getEmailSMTPOpenReport{}"),
+        ("webmail", "getEmailWebMailOpenReport{}"),
+    )
+
+
+class Clicks(EmailReport):
+    """Clicks on links. `GET /account/{account}/report/email/smtp/clicks`."""
+
+    name = "luxsci_clicks"
+    primary_keys = ("account", "event_id")
+    replication_key = "click_date"
+    operations = (
+        ("smtp", "getEmailSMTPClickReport{}"),
+        ("webmail", "getEmailWebMailClickReport{}"),
+    )
+
+
+class Complaints(ReportStream):
+    """Complaints by feedback loops. `GET /account/{account}/report/email/fbl`."""
+
+    name = "luxsci_complaints"
+    primary_keys = ("account", "event_id")
+    replication_key = "complaint_date"
+    operations = ((None, "getEmailFeedBackLoopsReport{}"),)
+
+
+class Suppressions(ReportStream):
+    """Suppressed addresses. `GET /account/{account}/report/email/suppressions`."""
+
+    name = "luxsci_suppressions"
+    primary_keys = ("account", "event_id")
+    replication_key = "added"
+    operations = ((None, "get{}SuppressionReport"),)
+
+
+class TemporaryFailures(ReportStream):
+    """Temporary failures. `GET /account/{account}/report/email/smtp/tempfail`."""
+
+    name = "luxsci_temporary_failures"
+    primary_keys = ("account", "event_id")
+    replication_key = "date_temp_failure"
+    operations = ((None, "getEmailSMTPTempFailReport{}"),)
+
+
+class LoginFailures(ReportStream):
+    """Failed SMTP logins. `GET /account/{account}/report/smtp/loginfailures`."""
+
+    name = "luxsci_login_failures"
+    primary_keys = ("account", "event_id")
+    replication_key = "failed_at"
+    operations = ((None, "getSMTPLoginFailureReport{}"),)
+
+
+class Users(ReportStream):
+    """Users of the account. `GET /account/{account}/report/users`."""
+
+    name = "luxsci_users"
+    primary_keys = ("account", "user_id")
+    replication_key = "modified"
+    operations = ((None, "getUserReport2"),)
+    full_days = 7
+
+
+class Jobs(ReportStream):
+    """Asynchronous reports. `GET /account/{account}/report/jobs`."""
+
+    name = "luxsci_jobs"
+    primary_keys = ("account", "job_id")
+    replication_key = "updated"
+    operations = ((None, "get{}Jobs"),)
+    full_days = 7
+
+
+# Secure Marketing
+
+
+class MarketingReport(ReportStream):
+    """A report that each login has of its own."""
+
+    @classmethod
+    @override
+    def is_offered(cls, settings: LuxSciSettings) -> bool:
+        return bool(settings.logins)
+
+    @override
+    def lists(self) -> Sequence[ReportList]:
+        [(_, operation)] = self.operations
+        return self.luxsci.of_logins(operation, self.columns(), self.query())
+
+    @override
+    def query(self) -> Mapping[str, int | str]:
+        return DETAIL if self.luxsci.settings.detail else {}
+
+
+class MarketingLists(MarketingReport):
+    """Lists of contacts. `GET /user/{login}/marketing/v3/lists`."""
+
+    name = "luxsci_marketing_lists"
+    primary_keys = ("account", "list_id")
+    replication_key = "modified"
+    operations = ((None, "getLists"),)
+    full_days = 7
+
+
+class MarketingContacts(MarketingReport):
+    """Contacts. `GET /user/{login}/marketing/v3/contacts`."""
+
+    name = "luxsci_marketing_contacts"
+    primary_keys = ("account", "contact_id")
+    replication_key = "modified"
+    operations = ((None, "getContacts"),)
+    full_days = 7
+
+
+class MarketingCampaigns(MarketingReport):
+    """Campaigns with their counts. `GET /user/{login}/marketing/v3/campaigns`."""
+
+    name = "luxsci_marketing_campaigns"
+    primary_keys = ("account", "campaign_id")
+    replication_key = "modified"
+    operations = ((None, "getCampaigns"),)
+    full_days = 7
+
+
+class MarketingLogs(MarketingReport):
+    """Messages of campaigns. `GET /user/{login}/marketing/v3/report/logs`."""
+
+    name = "luxsci_marketing_logs"
+    primary_keys = ("account", "log_id")
+    replication_key = "delivery_status_updated"
+    operations = ((None, "getReportLogs"),)
+
+    @property
+    @override
+    def lookback(self) -> int:
+        return self.wide_lookback
+
+
+class MarketingOpens(MarketingReport):
+    """Opens of campaigns. `GET /user/{login}/marketing/v3/report/opened`."""
+
+    name = "luxsci_marketing_opens"
+    primary_keys = ("account", "event_id")
+    replication_key = "open_date"
+    operations = ((None, "getReportOpened"),)
+
+
+class MarketingClicks(MarketingReport):
+    """Clicks in campaigns. `GET /user/{login}/marketing/v3/report/clicked`."""
+
+    name = "luxsci_marketing_clicks"
+    primary_keys = ("account", "event_id")
+    replication_key = "click_date"
+    operations = ((None, "getReportClicked"),)
+
+
+class MarketingUrls(MarketingReport):
+    """Links and their clicks. `GET /user/{login}/marketing/v3/report/urls`."""
+
+    name = "luxsci_marketing_urls"
+    primary_keys = ("account", "event_id")
+    operations = ((None, "getReportUrls"),)
+    full_days = 1
+
+
+class MarketingBounces(MarketingLogs):
+    """Bounces of campaigns. `GET /user/{login}/marketing/v3/report/bounces`."""
+
+    name = "luxsci_marketing_bounces"
+    operations = ((None, "getReportBounces"),)
+
+
+class MarketingComplaints(MarketingReport):
+    """Complaints, undated. `GET /user/{login}/marketing/v3/report/complaints`."""
+
+    name = "luxsci_marketing_complaints"
+    primary_keys = ("account", "log_id")
+    operations = ((None, "getReportComplaints"),)
+    full_days = 1
+
+
+class MarketingUnsubscribes(MarketingReport):
+    """Unsubscribes. `GET /user/{login}/marketing/v3/report/unsubscribed`."""
+
+    name = "luxsci_marketing_unsubscribes"
+    primary_keys = ("account", "event_id")
+    replication_key = "unsubscribed_date"
+    operations = ((None, "getReportUnsubscribed"),)
+
+
+# Summaries
+
+
+class Summary(ReportStream):
+    """A report that answers one row about the time asked for: a row a whole day.
+
+    Read at most once a UTC day, never about today.
+    """
+
+    primary_keys: ClassVar[tuple[str, ...]] = ("account", "scope", "interval_start")
+    replication_key = "interval_start"
+
+    @property
+    @override
+    def first_width(self) -> int:
+        return _WEEK
+
+    @override
+    def next_width(self, seconds: int, rows: int) -> int:
+        return seconds
+
+    @override
+    def horizon(self) -> int:
+        return super().horizon() // DAY * DAY
+
+    @override
+    def is_read(self, reach: Reach) -> bool:
+        return reach.seen is not None and reach.through >= self.horizon()
+
+    @override
+    def read(self, due: Due) -> Generator[Rows | Part, None, None]:
+        window = cast("Window", due.window)
+        at = window.start
+        while at < window.end:
+            day = Window(at // DAY * DAY, at // DAY * DAY + DAY)
+            with closing(due.source.open(day, 0)) as answer:
+                rows = [row for rows in answer.rows() for row in rows]
+            start = {"interval_start": iso(day.start)}
+            yield Rows([(row | start, 0) for row in rows])
+            part = Window(at, min(day.end, window.end))
+            yield Part(part, whole=True, rows=len(rows), outside=0, twins=0)
+            at = part.end
+
+
+class DeliveryStatusSummary(Summary):
+    """Deliveries a day. `GET /account/{account}/report/email/smtp/delivery/summary`."""
+
+    name = "luxsci_delivery_status_summary"
+    operations = ((None, "getEmailSMTPDeliveryStatusSummaryReport{}"),)
+
+
+class OpensSummary(Summary):
+    """Opens a day. `GET /account/{account}/report/email/smtp/opens/summary`."""
+
+    name = "luxsci_opens_summary"
+    operations = ((None, "getEmailSMTPOpenSummaryReport{}"),)
+
+
+class ClicksSummary(Summary):
+    """Clicks a day. `GET /account/{account}/report/email/smtp/clicks/summary`."""
+
+    name = "luxsci_clicks_summary"
+    operations = ((None, "getEmailSMTPClickSummaryReport{}"),)
+
+
+class ComplaintsSummary(Summary):
+    """Complaints a day. `GET /account/{account}/report/email/fbl/summary`."""
+
+    name = "luxsci_complaints_summary"
+    operations = ((None, "getEmailFeedBackLoopsSummaryReport{}"),)
+
+
+class SuppressionsSummary(Summary):
+    """Suppressions a day.
+
+    `GET /account/{account}/report/email/suppressions/summary`.
+    """
+
+    name = "luxsci_suppressions_summary"
+    operations = ((None, "get{}SuppressionSummaryReport"),)
+
+
+class UsersSummary(Summary):
+    """Users a day. `GET /account/{account}/report/users/summary`."""
+
+    name = "luxsci_users_summary"
+    primary_keys = ("account", "interval_start")
+    operations = ((None, "getUserSummaryReport"),)
+
+
+STREAMS = (
+    DeliveryStatus,
+    Sent,
+    Opens,
+    Clicks,
+    Complaints,
+    Suppressions,
+    TemporaryFailures,
+    LoginFailures,
+    DeliveryStatusSummary,
+    OpensSummary,
+    ClicksSummary,
+    ComplaintsSummary,
+    SuppressionsSummary,
+    MarketingCampaigns,
+    MarketingLogs,
+    MarketingOpens,
+    MarketingClicks,
+    MarketingBounces,
+    MarketingComplaints,
+    MarketingUnsubscribes,
+    MarketingUrls,
+    MarketingLists,
+    MarketingContacts,
+    Users,
+    UsersSummary,
+    Jobs,
+)
+"""In the order in which they are read."""
