@@ -10,6 +10,7 @@ A field is converted by the type that the packaged schema gives its column:
 | string         | text            | a number or truth value: its JSON text|
 | ... date-time  |                 | RFC 3339 text; without an offset: UTC |
 | ... date       | "2020-09-17"    | as date-time: its day in UTC          |
+| ... both       |                 | "", "0000-00-00", ...: null           |
 | array, object  | a list, object  | (items of a list: as such columns)    |
 | `epoch-ms`     | as integer      | (shown as a date-time in UTC)         |
 
@@ -26,8 +27,8 @@ another form is kept only where all of its columns are selected, as it holds the
 A column with `"x-derived": "event-id"` is the id of an event to which the vendor gives
 none: the first 32 hex digits of the SHA-256 (in a `pii.mode` other than plain: HMAC
 with the pepper) of compact JSON in UTF-8, a list of the account, the stream, the
-columns in `x-identity` (before `x-pii`; null where there is no such column), and the
-number of events equal in these that came before.
+columns in `x-identity` (from the row or the request, before `x-pii`; null where there
+is no such column), and the number of events equal in these that came before.
 """
 
 from __future__ import annotations
@@ -39,7 +40,14 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -77,6 +85,9 @@ _MOMENT = re.compile(
     r"([Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?",
     re.ASCII,
 )
+_NEVER = ("", "0000-00-00", "0000-00-00 00:00:00")
+"""How databases that know no null write a date that is none."""
+
 _ID_LENGTH = 32
 _SEPARATOR = "."  # in an `x-source`, between a group and its field
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -210,6 +221,14 @@ def _day(value: object) -> str:
     return _moment(value)[: len("YYYY-MM-DD")]
 
 
+def _moment_or_null(value: object) -> str | None:
+    return None if value in _NEVER else _moment(value)
+
+
+def _day_or_null(value: object) -> str | None:
+    return None if value in _NEVER else _day(value)
+
+
 def _object(value: object) -> object:
     if not isinstance(value, dict) or _is_deep(value):
         raise _Unfit
@@ -276,8 +295,8 @@ _CONVERTERS: dict[tuple[str, str | None], Converter] = {
     ("number", None): _number,
     ("boolean", None): _boolean,
     ("string", None): _string,
-    ("string", "date-time"): _moment,
-    ("string", "date"): _day,
+    ("string", "date-time"): _moment_or_null,
+    ("string", "date"): _day_or_null,
     ("object", None): _object,
 }
 """What makes columns, by their type and format."""
@@ -410,7 +429,7 @@ class _Identity:
         column: the name of the column that holds them.
 
     Raises:
-        ValueError: a column of the identity is no text or integer of the row itself.
+        ValueError: a column of the identity is no text or integer, or is in a group.
     """
 
     def __init__(
@@ -421,34 +440,52 @@ class _Identity:
         self.column = column
         self._start = (account, schema["title"])
         self._blank: dict[str, object] = dict.fromkeys(names)
-        self._columns = tuple(
-            _identifying(name, every[name]) for name in names if name in every
-        )
+        made = {n: _identifying(n, every[n]) for n in names if n in every}
+        self._from_row = tuple(made[n] for n in made if "x-source" in every[n])
+        self._from_path = tuple(made[n] for n in made if "x-source" not in every[n])
         plain = privacy.mode == "plain"
         self._pepper = None if plain else privacy._pepper  # noqa: SLF001 - one keeper
 
-    def of(self, row: dict[str, Any]) -> tuple[object, ...]:
+    def of(
+        self, row: dict[str, Any], from_path: Mapping[str, object]
+    ) -> tuple[object, ...]:
         """Return what tells an event apart, null where it is absent or unusable."""
-        values = self._blank.copy()
-        _fill(values, self._columns, row)
-        return tuple(values.values())
+        return tuple(self._values(row, from_path).values())
 
-    def id_of(self, row: dict[str, Any], occurrence: int) -> str | None:
-        """Return the id of an event; None where nothing tells it apart."""
-        values = self.of(row)
-        if not any(values):
+    def id_of(
+        self, row: dict[str, Any], from_path: Mapping[str, object], occurrence: int
+    ) -> str | None:
+        """Return the id of an event; None where nothing in the row tells it apart."""
+        values = self._values(row, from_path)
+        if not any(values[column.name] for column in self._from_row):
             return None
-        data = msgspec.json.encode((*self._start, *values, occurrence))
+        data = msgspec.json.encode((*self._start, *values.values(), occurrence))
         if self._pepper is None:
             return hashlib.sha256(data).hexdigest()[:_ID_LENGTH]
         return hmac.digest(self._pepper, data, "sha256").hex()[:_ID_LENGTH]
 
+    def _values(
+        self, row: dict[str, Any], from_path: Mapping[str, object]
+    ) -> dict[str, object]:
+        values = self._blank.copy()
+        _fill(values, self._from_row, row)
+        if self._from_path:
+            _fill(values, self._from_path, _given(self._from_path, from_path))
+        return values
+
 
 def _identifying(name: str, column: dict[str, Any]) -> _Column:
-    source = column.get("x-source", _SEPARATOR)
+    source = column.get("x-source", name)
     if _SEPARATOR in source or not {"string", "integer", "null"} >= {*_types(column)}:
         raise ValueError(f"No identity is made from a column {column}")
     return _Column(name, source, _converter(column, ()), None)
+
+
+def _given(
+    columns: Iterable[_Column], from_path: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the values of columns that no row carries; KeyError: one is missing."""
+    return {column.name: from_path[column.name] for column in columns}
 
 
 class RowCodec:
@@ -512,11 +549,15 @@ class RowCodec:
         self._from_row = tuple(column for in_row, column in plan if in_row)
         self._from_path = tuple(column for in_row, column in plan if not in_row)
 
-    def identity(self, row: object) -> tuple[object, ...]:
-        """Return what a row's event id is made from; empty where it has none."""
+    def identity(self, row: object, **from_path: object) -> tuple[object, ...]:
+        """Return what a row's event id is made from; empty where it has none.
+
+        Raises:
+            KeyError: a column from the path that it is made from was not given.
+        """
         if self._identity is None or not isinstance(row, dict):
             return ()
-        return self._identity.of(row)
+        return self._identity.of(row, from_path)
 
     def record(
         self, row: object, occurrence: int = 0, **from_path: object
@@ -529,24 +570,26 @@ class RowCodec:
             from_path: the columns that no row carries, such as `message_id=123`.
 
         Returns:
-            None where a key column would be null or empty, or where nothing tells an
-            event apart: the row is counted in `rejected`.
+            None where a key column would be null or empty, or where nothing in the
+            row tells an event apart: the row is counted in `rejected`.
 
         Raises:
-            KeyError: a column from the path was not given.
+            KeyError: a column from the path, selected or in the `identity`, was not
+                given.
         """
         if not isinstance(row, dict):
             self.rejected += 1
             return None
         record = self._blank.copy()
         if self._identity is not None:
-            record[self._identity.column] = self._identity.id_of(row, occurrence)
+            event_id = self._identity.id_of(row, from_path, occurrence)
+            record[self._identity.column] = event_id
         if self._groups:
             row, unfit = self._flattened(row)
             unfit |= _fill(record, self._from_row, row)
         else:
             unfit = _fill(record, self._from_row, row)
-        path = {column.name: from_path[column.name] for column in self._from_path}
+        path = _given(self._from_path, from_path)
         unfit |= _fill(record, self._from_path, path)
         unknown = row.keys() - self._known
         if unknown or unfit:

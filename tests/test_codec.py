@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, FormatChecker
 
 from tap_email_metrics.catalog import load_schema, schema_names
-from tap_email_metrics.codec import RowCodec, decode_json, storable, to_integer
+from tap_email_metrics.codec import (
+    RowCodec,
+    decode_json,
+    storable,
+    to_integer,
+    to_milliseconds,
+)
 from tap_email_metrics.privacy import Privacy
 
 if TYPE_CHECKING:
@@ -635,7 +641,8 @@ def test_emitted_moments_sort_like_time() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        *("", "soon", "2020-09-17", "2020-09-17T06:18", "20200917T061839Z"),
+        *("soon", "2020-09-17", "2020-09-17T06:18", "20200917T061839Z"),
+        *("0000-00-00 00:00:01", "0000-00-00 ", " ", "0", 0, False),
         *("2020-02-30T00:00:00Z", "0000-01-01T00:00:00Z", "2020-13-01T00:00:00Z"),
         *("2020-09-17T24:00:00Z", "2020-09-17T06:18:60Z", "2020-09-17T06:18:39,5Z"),
         *("2020-09-17T06:18:39.Z", "2020-09-17T06:18:39.1234567890Z"),
@@ -661,13 +668,39 @@ def test_days_stay(day: date) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["", "2020-02-30", "20200917", "2020-9-17", "2020-W38-4", 20_200_917, True]
+    "raw",
+    ["0000-00-01", "2020-02-30", "20200917", "2020-9-17", "2020-W38-4", 20_200_917, 0],
 )
 def test_what_is_no_day_is_kept_raw(raw: object) -> None:
     record = sorts().record({"day": raw})
     assert record is not None
     assert record["day"] is None
     assert record["additional_fields"] == {"day": raw}
+
+
+NEVER = ("", "0000-00-00", "0000-00-00 00:00:00")
+
+
+@pytest.mark.parametrize("name", ["moment", "day"])
+@pytest.mark.parametrize("raw", NEVER)
+def test_no_date_in_text_is_null_without_complaint(name: str, raw: str) -> None:
+    subject = sorts()
+    record = subject.record({name: raw})
+    assert record is not None
+    assert record[name] is record["additional_fields"] is None
+    assert not subject.uncoercible
+
+
+@pytest.mark.parametrize("raw", NEVER)
+def test_no_date_is_no_key(raw: str) -> None:
+    subject = sorts(key=("day",))
+    assert subject.record({"day": raw}) is None
+    assert subject.rejected == 1
+
+
+@pytest.mark.parametrize("raw", NEVER)
+def test_no_date_has_no_milliseconds(raw: str) -> None:
+    assert to_milliseconds(raw) is None
 
 
 @given(
@@ -769,19 +802,21 @@ def test_what_is_nested_too_deeply_for_a_column_is_kept_as_text(
     assert json.loads(record["additional_fields"][name]) == raw  # type: ignore[index]
 
 
-# Constant Contact: groups, and every column at once.
+# Constant Contact and LuxSci: groups, and every column at once.
 
 CONTACT_STREAMS = tuple(
     name for name in schema_names() if name.startswith("constant_contact_")
 )
-SCHEMAS |= {stream: load_schema(stream) for stream in CONTACT_STREAMS}
+LUXSCI_STREAMS = tuple(name for name in schema_names() if name.startswith("luxsci_"))
+TYPED_STREAMS = CONTACT_STREAMS + LUXSCI_STREAMS
+SCHEMAS |= {stream: load_schema(stream) for stream in TYPED_STREAMS}
 KEYS |= {
     stream: tuple(
         name
         for name, column in SCHEMAS[stream]["properties"].items()
         if "null" not in column["type"] and name not in ("as_of", "rows")
     )
-    for stream in CONTACT_STREAMS
+    for stream in TYPED_STREAMS
 }
 MOMENT = "2020-09-17T06:18:39.000Z"
 STATS = "constant_contact_campaign_activity_stats"
@@ -792,7 +827,7 @@ COUNTERS = tuple(
 
 def path_of(stream: str) -> dict[str, Json]:
     """Return values for the columns that no row has."""
-    known = {"as_of": MOMENT, "rows": 0}
+    known = {"as_of": MOMENT, "rows": 0, "interval_start": MOMENT[:10]}
     return {
         name: known.get(name, "x")
         for name, column in SCHEMAS[stream]["properties"].items()
@@ -825,23 +860,34 @@ def fitting(column: dict[str, Any]) -> st.SearchStrategy[Json]:
 
 
 @st.composite
-def contact_rows(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+def typed_rows(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """Draw a stream and a row of it, with odd values, odd fields and odd groups."""
-    stream = draw(st.sampled_from(CONTACT_STREAMS))
+    stream = draw(st.sampled_from(TYPED_STREAMS))
     row: dict[str, Any] = {}
     for name, column in SCHEMAS[stream]["properties"].items():
         group, _, field = column.get("x-source", "").rpartition(".")
         if not field:
             continue
         if name in KEYS[stream]:
-            row[field] = draw(st.text("abc", min_size=1, max_size=3))
+            text = st.text("abc", min_size=1, max_size=3)
+            row[field] = draw(text if column["type"] == "string" else fitting(column))
         elif draw(st.booleans()):
             target = row.setdefault(group, {}) if group else row
             target[field] = draw(st.one_of(fitting(column), VALUES))
     if draw(st.booleans()):
         for group in [name for name, value in row.items() if isinstance(value, dict)]:
             row[group] |= draw(st.dictionaries(NAMES, VALUES, max_size=2))
+    row |= own_field(stream)
     return stream, {**draw(st.dictionaries(NAMES, VALUES, max_size=2)), **row}
+
+
+def own_field(stream: str) -> dict[str, Any]:
+    """Return one field that tells an event of the stream apart, if it has events."""
+    every = SCHEMAS[stream]["properties"]
+    for name in every.get("event_id", {}).get("x-identity", ()):
+        if "x-source" in every.get(name, {}):
+            return {every[name]["x-source"]: MOMENT if "format" in every[name] else "7"}
+    return {}
 
 
 def day_checker(schema: dict[str, Any]) -> Draft7Validator:
@@ -853,12 +899,11 @@ def day_checker(schema: dict[str, Any]) -> Draft7Validator:
     return checker
 
 
-@given(contact_rows(), st.sampled_from(["plain", "hash", "domain", "drop"]))
-def test_every_contact_record_is_valid_in_every_mode(
+@given(typed_rows(), st.sampled_from(["plain", "hash", "domain", "drop"]))
+def test_every_typed_record_is_valid_in_every_mode(
     drawn: tuple[str, dict[str, Any]], mode: str
 ) -> None:
     stream, row = drawn
-    row = {**row, "contact_id": "c"} if "event_id" in KEYS[stream] else row
     before = repr(row)
     privacy = Privacy(mode, "pepper")
     record = contact_record(stream, row, privacy=privacy)
@@ -871,10 +916,9 @@ def test_every_contact_record_is_valid_in_every_mode(
         assert record.get("additional_fields") is None
 
 
-@given(contact_rows())
-def test_nothing_of_a_contact_row_is_lost(drawn: tuple[str, dict[str, Any]]) -> None:
+@given(typed_rows())
+def test_nothing_of_a_typed_row_is_lost(drawn: tuple[str, dict[str, Any]]) -> None:
     stream, row = drawn
-    row = {**row, "contact_id": "c"} if "event_id" in KEYS[stream] else row
     record = contact_record(stream, row)
     columns = {
         column["x-source"]: name
@@ -889,8 +933,10 @@ def test_nothing_of_a_contact_row_is_lost(drawn: tuple[str, dict[str, Any]]) -> 
     for path, raw in flat.items():
         if path in columns:
             # Either the column shows it, or it is kept as it came.
+            column = SCHEMAS[stream]["properties"][columns[path]]
+            says_nothing = raw is None or ("format" in column and raw in NEVER)
             kept = clean(path) in extra
-            assert kept == (raw is not None and record[columns[path]] is None)
+            assert kept == (not says_nothing and record[columns[path]] is None)
         if path not in columns and stream != "constant_contact_snapshots":
             assert clean(path) in extra
         if clean(path) in extra:
@@ -1030,12 +1076,11 @@ def test_an_odd_group_does_not_leak_what_is_not_selected(
     assert subject.uncoercible["email_address"] == counted
 
 
-@given(contact_rows(), st.data())
-def test_contact_columns_that_are_not_selected_do_not_leak(
+@given(typed_rows(), st.data())
+def test_typed_columns_that_are_not_selected_do_not_leak(
     drawn: tuple[str, dict[str, Any]], data: st.DataObject
 ) -> None:
     stream, row = drawn
-    row = {**row, "contact_id": "c"} if "event_id" in KEYS[stream] else row
     every = SCHEMAS[stream]["properties"]
     selected = data.draw(st.sets(st.sampled_from(list(every))))
     record = contact_record(stream, row, selected=selected)
@@ -1201,7 +1246,7 @@ def test_what_has_no_event_id_has_no_identity() -> None:
         {"type": ["number", "null"], "x-source": "a"},
         {"type": ["array", "null"], "items": {"type": ["string"]}, "x-source": "a"},
         {"type": ["string", "null"], "x-source": "a.b"},
-        {"type": ["string", "null"]},
+        {"type": ["number", "null"]},
     ],
 )
 def test_what_cannot_tell_events_apart_is_refused(column: dict[str, Any]) -> None:
@@ -1209,6 +1254,105 @@ def test_what_cannot_tell_events_apart_is_refused(column: dict[str, Any]) -> Non
     schema = {"title": "events", "properties": {"event_id": event_id, "a": column}}
     with pytest.raises(ValueError, match="identity"):
         sorts(schema)
+
+
+# Ids of events that come in part from the request.
+
+DELIVERY = {
+    "sendmail_id": "1758464000-0123456789",
+    "to": "jane@x.org",
+    "date_sent": "2026-09-21 14:13:20",
+    "status": "Delivered",
+}
+ASKED: dict[str, Json] = {"login": "J\u00f6rg@x.org", "channel": "webmail"}
+
+
+def luxsci(stream: str, **options: Json) -> RowCodec:
+    given_options = {
+        "key": ("account", "event_id"),
+        "selected": None,
+        "account": "12345",
+        "privacy": Privacy(),
+    }
+    return RowCodec(load_schema(f"luxsci_{stream}"), **{**given_options, **options})
+
+
+def test_an_event_id_with_what_the_request_said() -> None:
+    record = luxsci("delivery_status").record(DELIVERY, **ASKED)
+    assert record is not None
+    data = (
+        '["12345","luxsci_delivery_status","J\u00f6rg@x.org","webmail",'
+        '"1758464000-0123456789","jane@x.org","2026-09-21T14:13:20.000Z",0]'
+    )
+    expected = hashlib.sha256(data.encode()).hexdigest()[:32]
+    assert record["event_id"] == expected == "ad55d09d0d1e4d87dd25a176521d6a9b"
+    assert (record["login"], record["channel"]) == ("J\u00f6rg@x.org", "webmail")
+
+
+def test_an_event_id_of_a_whole_account_with_nulls() -> None:
+    row = {**DELIVERY, "date_temp_failure": "0000-00-00 00:00:00"}
+    record = luxsci("temporary_failures").record(row, 2, login=None)
+    assert record is not None
+    data = (
+        '["12345","luxsci_temporary_failures",null,"1758464000-0123456789",null,null,2]'
+    )
+    expected = hashlib.sha256(data.encode()).hexdigest()[:32]
+    assert record["event_id"] == expected == "ad541b4dfcc27f651928db4182324f95"
+
+
+def test_an_identity_with_what_the_request_said() -> None:
+    subject = luxsci("delivery_status")
+    assert subject.identity(DELIVERY, **ASKED) == (
+        *("J\u00f6rg@x.org", "webmail", "1758464000-0123456789", "jane@x.org"),
+        "2026-09-21T14:13:20.000Z",
+    )
+    assert subject.identity(DELIVERY, login=None, channel="smtp")[:2] == (None, "smtp")
+
+
+def test_what_the_request_said_alone_tells_no_event_apart() -> None:
+    subject = luxsci("delivery_status")
+    assert subject.record({"status": "Delivered"}, **ASKED) is None
+    assert subject.record({**DELIVERY, "sendmail_id": None}, **ASKED) is not None
+    assert subject.rejected == 1
+
+
+def test_a_row_does_not_say_what_the_request_does() -> None:
+    row = {**DELIVERY, "login": "other", "channel": "smtp"}
+    subject = luxsci("delivery_status")
+    record = subject.record(row, **ASKED)
+    assert record is not None
+    assert record["channel"] == "webmail"
+    assert record["additional_fields"] == {"login": "other", "channel": "smtp"}
+    assert subject.identity(row, **ASKED) == subject.identity(DELIVERY, **ASKED)
+
+
+def test_event_ids_do_not_hang_on_the_request_being_selected() -> None:
+    record = luxsci("delivery_status", selected=()).record(DELIVERY, **ASKED)
+    assert record == {
+        "account": "12345",
+        "event_id": "ad55d09d0d1e4d87dd25a176521d6a9b",
+    }
+
+
+def test_the_request_is_treated_in_its_column_and_not_in_the_id() -> None:
+    record = luxsci("delivery_status", privacy=HASH).record(DELIVERY, **ASKED)
+    assert record is not None
+    values = luxsci("delivery_status").identity(DELIVERY, **ASKED)
+    data = json.dumps(
+        ["12345", "luxsci_delivery_status", *values, 0],
+        ensure_ascii=False,
+        separators=(",", ":"),
+    ).encode()
+    assert record["event_id"] == hmac.new(b"pepper", data, "sha256").hexdigest()[:32]
+    assert record["login"] == HASH.hashed(ASKED["login"])
+
+
+def test_the_request_must_be_given_for_an_identity() -> None:
+    subject = luxsci("delivery_status", selected=())
+    with pytest.raises(KeyError, match="channel"):
+        subject.record(DELIVERY, login=None)
+    with pytest.raises(KeyError, match="login"):
+        subject.identity(DELIVERY)
 
 
 # Bodies.
