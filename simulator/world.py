@@ -16,6 +16,8 @@ from simulator.encompass import EncompassFace
 from simulator.faults import Faults
 from simulator.generate import FUTURE_DAYS, generate_encompass
 from simulator.log import RequestLog
+from simulator.luxsci import LuxSci
+from simulator.luxsci_face import LuxSciFace
 from simulator.messages import Reply, Request, message_reply
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ class World:
         self._encompass = EncompassFace(self.encompass, self.clock)
         self.constant_contact = ConstantContact(self.clock, self.lock, seed)
         self._constant_contact = ConstantContactFace(self.constant_contact, self.clock)
-        self._faces = (self._encompass, self._constant_contact)
+        self.luxsci = LuxSci(self.clock, self.lock, seed)
+        self._luxsci = LuxSciFace(self.luxsci, self.clock)
+        self._faces = (self._encompass, self._constant_contact, self._luxsci)
         self._hooks: list[Hook] = []
         self._reply_hooks: list[ReplyHook] = []
         self._answered = 0
