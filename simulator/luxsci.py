@@ -249,6 +249,10 @@ class LuxSci(Store):
             "used_tls": 1 if is_smtp else None,
         }
 
+    def delivery(self, sendmail_id: str, to: str | None = None) -> Entry:
+        """Return a recipient's row of a message, by default the first one's."""
+        return self.entry(self._rows_of(sendmail_id, to)[0])
+
     def update_delivery(
         self,
         sendmail_id: str,

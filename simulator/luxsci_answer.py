@@ -100,8 +100,10 @@ def fields_of(store: Store, found: Sequence[Any], at: float) -> Iterator[Raw]:
     for item in found:
         if isinstance(item, dict):
             yield item
-        else:
+        elif item.custom:
             yield {**blank, **item.custom, **item.row.fields(at)}
+        else:
+            yield item.row.fields(at)
 
 
 class Answer:

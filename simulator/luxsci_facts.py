@@ -431,4 +431,4 @@ class LuxSciPolicy:
 
 def gmt(at: float) -> str:
     """Return UTC seconds as the vendor's DATETIME."""
-    return datetime.fromtimestamp(int(at // 1), UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(at // 1, UTC).isoformat(" ", "seconds")[:19]

@@ -95,7 +95,7 @@ def test_an_account_authenticates_and_revokes(world: World, client: Client) -> N
 def test_what_is_signed_has_to_be_sent(
     client: Client, changed: dict[str, str], text: str
 ) -> None:
-    assert refusal(client.authenticate(**changed)) == (401, text)  # type: ignore[arg-type]
+    assert refusal(client.authenticate(**changed)) == (401, text)
 
 
 def test_users_show_their_password(client: Client) -> None:
