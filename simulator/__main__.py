@@ -42,11 +42,26 @@ def _parser() -> argparse.ArgumentParser:
         " does not mention it)",
     )
     add(
+        "--luxsci",
+        type=int,
+        default=0,
+        metavar="N",
+        help="LuxSci's messages at the start (default 0: the configuration does not"
+        " mention it)",
+    )
+    add(
         "--requests-per-second",
         type=float,
         default=4,
         metavar="N",
         help="Constant Contact's limit, in real seconds (default 4)",
+    )
+    add(
+        "--requests-per-minute",
+        type=int,
+        default=60,
+        metavar="N",
+        help="LuxSci's limit, in real seconds (default 60)",
     )
     add(
         "--long-lived",
@@ -82,6 +97,8 @@ def _write_config(path: Path, world: World, url: str) -> None:
     }
     if world.constant_contact.campaigns:
         config["constant_contact"] = _constant_contact(path, world, url)
+    if world.luxsci.logins:
+        config["luxsci"] = _luxsci(world, url)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
@@ -102,6 +119,19 @@ def _constant_contact(path: Path, world: World, url: str) -> dict[str, object]:
     }
 
 
+def _luxsci(world: World, url: str) -> dict[str, object]:
+    """Return the settings of LuxSci, in account scope."""
+    account = world.luxsci
+    return {
+        "token": account.token,
+        "secret": account.secret,
+        "account_id": account.account_id,
+        "logins": account.logins,
+        "requests_per_minute": account.policy.requests_per_minute,
+        "api_url": url,
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return 0."""
     options = _parser().parse_args(argv)
@@ -116,11 +146,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         start,
         days_ahead=ahead,
         campaigns=options.campaigns,
+        luxsci=options.luxsci,
     )
     world.constant_contact.set_policy(
         requests_per_second=options.requests_per_second,
         rotating_tokens=not options.long_lived,
     )
+    world.luxsci.set_policy(requests_per_minute=options.requests_per_minute)
     with serve(world, options.port) as server:
         if options.config_out:
             _write_config(options.config_out, world, server.url)

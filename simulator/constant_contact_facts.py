@@ -20,7 +20,7 @@ from simulator.constant_contact_events import (
     Event,
     stamp,
 )
-from simulator.constant_contact_limits import Limits
+from simulator.limits import Limits
 from simulator.rows import Row
 
 if TYPE_CHECKING:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from simulator.clock import DAY
 from simulator.faults import Rule
+from simulator.luxsci_truth import ACCOUNT_SCOPE, Reading
 from simulator.messages import Reply, Request, encode, json_reply, message_reply
 from simulator.truth import STREAMS, truth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from simulator.limits import Limits
     from simulator.world import World
 
 PREFIX = "/_sim/"
@@ -35,7 +38,11 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
            rows (max_rows: 504 when more are asked for)
   DELETE /_sim/faults            no more faults
   GET    /_sim/truth/<stream>    JSON lines: the records that a complete reading now,
-           ?at=s1,s2             or at these instants (epoch seconds), must yield
+           ?at=s1,s2             or at these instants (epoch seconds), must yield;
+                                 for LuxSci besides user (the login, in user scope),
+                                 logins (with commas), start (epoch seconds),
+                                 lookback_days, delivery_lookback_days,
+                                 tracked_headers=1, detail=1
   GET    /_sim/requests          {"total", "counts": [...], "requests": [...]}
   DELETE /_sim/requests          forget them
   POST   /_sim/script            a list of changes; answers a list of ids or nulls:
@@ -53,8 +60,16 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
             "contact": id, "created": s, "visible_from": s, "device": "mobile"}
            {"do": "constant_contact.set_policy", "requests_per_second": 0}
            {"do": "constant_contact.approve_device", "user_code": code}
+         and likewise for LuxSci:
+           {"do": "luxsci.add_message", "sent": s, "recipients": 2, "login": login}
+           {"do": "luxsci.add_open", "sendmail_id": id, "to": email, "at": s}
+           {"do": "luxsci.add_row", "kind": "complaints", "visible_from": s,
+            "fields": {"to": "redacted", "complaint_date": s}}
+           {"do": "luxsci.correct", "row": n, "at": s, "fields": {"Opens": 3}}
+           {"do": "luxsci.set_policy", "rows": "objects", "denied": ["getLists"]}
   GET    /_sim/limits            Constant Contact's: {"used_today", "used_by_day",
                                  "throttled", "refused", "busiest_second"}
+  GET    /_sim/limits/luxsci     LuxSci's, with "busiest_minute"
 """
 _BUILDERS = frozenset(
     {
@@ -64,6 +79,18 @@ _BUILDERS = frozenset(
         *("delete_contact", "add_item", "update_item", "delete_item"),
         *("update_account", "activities_of", "set_policy", "consent"),
         *("approve_device", "deny_device", "revoke_refresh"),
+    }
+)
+
+
+_LUXSCI_BUILDERS = frozenset(
+    {
+        *("add_row", "correct", "delete", "fields", "add_user", "update_user"),
+        *("add_job", "update_job", "add_message", "update_delivery", "deliver"),
+        *("add_open", "add_click", "add_complaint", "add_temporary_failure"),
+        *("unsubscribe", "add_suppression", "add_login_failure", "add_list"),
+        *("add_contact", "add_campaign", "update_item", "send_campaign", "dispose"),
+        *("log_event", "set_policy", "revoke"),
     }
 )
 
@@ -102,14 +129,14 @@ class Control:
             case "POST", "script":
                 return json_reply(200, [self._apply(step) for step in body])
             case "GET", "truth":
-                return self._truth(rest, request.query.get("at"))
+                return self._truth(rest, request.query)
             case "GET", _:
-                return self._show(name)
+                return self._show(name, rest)
             case _:
                 return message_reply(404)
         return Reply(204)
 
-    def _show(self, name: str) -> Reply:
+    def _show(self, name: str, rest: str = "") -> Reply:
         world = self._world
         match name:
             case "health":
@@ -121,8 +148,18 @@ class Control:
             case "requests":
                 return json_reply(200, world.log.as_json())
             case "limits":
-                return json_reply(200, world.constant_contact.limits.as_json())
+                return json_reply(200, self._limits(rest).as_json())
         return message_reply(404)
+
+    def _limits(self, provider: str) -> Limits:
+        """Return a provider's counters; KeyError for one that has none."""
+        world = self._world
+        accounts: dict[str, Limits] = {
+            "": world.constant_contact.limits,
+            "constant_contact": world.constant_contact.limits,
+            "luxsci": world.luxsci.limits,
+        }
+        return accounts[provider]
 
     def _move(self, wish: dict[str, float]) -> None:
         clock = self._world.clock
@@ -139,11 +176,12 @@ class Control:
             raise ValueError("the world's clock never passes the real present")
         clock.set(target)
 
-    def _truth(self, stream: str, at: str | None) -> Reply:
+    def _truth(self, stream: str, query: Mapping[str, str]) -> Reply:
         if stream not in STREAMS:
             return message_reply(404, f"streams: {', '.join(STREAMS)}")
+        at = query.get("at")
         instants = [float(instant) for instant in at.split(",")] if at else None
-        rows = truth(self._world, stream, instants)
+        rows = truth(self._world, stream, instants, reading=_reading(query))
         lines = b"".join(encode(row) + b"\n" for row in rows)
         return Reply(200, lines, {"Content-Type": "application/x-ndjson"})
 
@@ -162,6 +200,25 @@ class Control:
         provider, _, builder = name.partition(".")
         if provider == "constant_contact" and builder in _BUILDERS:
             return getattr(self._world.constant_contact, builder)(**step)
+        if provider == "luxsci" and builder in _LUXSCI_BUILDERS:
+            return getattr(self._world.luxsci, builder)(**step)
         if name == "correct":  # its first two are positional only
             return account.correct(step.pop("kind"), step.pop("row_id"), **step)  # type: ignore[func-returns-value]
         return changes[name](**step)
+
+
+def _reading(query: Mapping[str, str]) -> Reading:
+    """Return the settings of LuxSci that a query tells; ValueError for a bad number."""
+    numbers = {
+        name: float(query[name])
+        for name in ("start", "lookback_days", "delivery_lookback_days")
+        if name in query
+    }
+    switches = {
+        name: query[name] == "1"
+        for name in ("tracked_headers", "detail")
+        if name in query
+    }
+    logins = {"logins": tuple(query["logins"].split(","))} if "logins" in query else {}
+    settings: dict[str, Any] = {**numbers, **switches, **logins}
+    return replace(ACCOUNT_SCOPE, user=query.get("user"), **settings)

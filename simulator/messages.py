@@ -14,18 +14,25 @@ if TYPE_CHECKING:
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _ID = re.compile(rf"(?<=/)(?:\d+|{_UUID})(?=/|$)")
+_LOGIN = re.compile(r"(?<=/v2/user/)[^/]+")
 _LIST = re.compile(r"(?<=/stats/)(email_campaigns|email_campaign_activities)/[^/]+")
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+"""Made once: it takes longer to make than to encode a row."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request: header names in lower case, query decoded, last value wins."""
+    """One request: header names in lower case, query decoded, last value wins.
+
+    `raw_query` is the query as it came, still encoded, as the path is.
+    """
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    raw_query: str = ""
 
     @classmethod
     def parse(
@@ -35,7 +42,7 @@ class Request:
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         lower = {name.lower(): value for name, value in headers.items()}
-        return cls(method, parts.path or "/", query, lower, body)
+        return cls(method, parts.path or "/", query, lower, body, parts.query)
 
     @property
     def identity(self) -> str:
@@ -45,7 +52,8 @@ class Request:
     @property
     def template(self) -> str:
         """The path without its ids, as `/v2/messages/{id}/opens` or `…/{ids}`."""
-        return _ID.sub("{id}", _LIST.sub(r"\1/{ids}", self.path))
+        path = _LOGIN.sub("{login}", _LIST.sub(r"\1/{ids}", self.path))
+        return _ID.sub("{id}", path)
 
 
 @dataclass
@@ -65,7 +73,7 @@ class Reply:
 
 def encode(value: object) -> bytes:
     """Return compact ASCII JSON; a lone surrogate becomes its escape."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def json_reply(status: int, value: object) -> Reply:

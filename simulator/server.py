@@ -32,7 +32,7 @@ class SimulatorServer(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self.connections: set[socket.socket] = set()
         # The world's clock stands still between calls: seconds are told by a real one.
-        world.constant_contact.ticker = time.monotonic
+        world.constant_contact.ticker = world.luxsci.ticker = time.monotonic
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property

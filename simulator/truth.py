@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from simulator import constant_contact_truth
+from simulator import constant_contact_truth, luxsci_truth
 from simulator.values import clean, to_integer, to_string, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from simulator.luxsci_truth import Reading
     from simulator.rows import Row
     from simulator.world import World
 
@@ -81,7 +82,7 @@ _COLUMNS = {
     "encompass_delivers": _ACTION,
     "encompass_links": (*_ints("id"), *_strings("name", "url")),
 }
-STREAMS = (*_COLUMNS, *constant_contact_truth.STREAMS)
+STREAMS = (*_COLUMNS, *constant_contact_truth.STREAMS, *luxsci_truth.STREAMS)
 
 
 def truth(
@@ -89,11 +90,13 @@ def truth(
     stream: str,
     at: Iterable[float] | None = None,
     account: str | None = None,
+    reading: Reading = luxsci_truth.ACCOUNT_SCOPE,
 ) -> list[dict[str, object]]:
     """Return every row the API shows at any of the instants, sorted by key.
 
     Instants are UTC seconds (default: now). A row's values are as of the latest of
-    them at which it is shown. KeyError for an unknown stream.
+    them at which it is shown; what else holds of LuxSci's, whose settings `reading`
+    are, says its own module. KeyError for an unknown stream.
     """
     with world.lock:
         instants = sorted([world.clock.now()] if at is None else at)
@@ -101,6 +104,8 @@ def truth(
             return constant_contact_truth.truth(
                 world.constant_contact, stream, instants, account
             )
+        if stream in luxsci_truth.STREAMS:
+            return luxsci_truth.truth(world.luxsci, stream, instants, account, reading)
         columns = _COLUMNS[stream]
         kind = stream.removeprefix("encompass_")
         name = world.encompass.client_id if account is None else account

@@ -16,6 +16,9 @@ from simulator.encompass import EncompassFace
 from simulator.faults import Faults
 from simulator.generate import FUTURE_DAYS, generate_encompass
 from simulator.log import RequestLog
+from simulator.luxsci import LuxSci
+from simulator.luxsci_face import LuxSciFace
+from simulator.luxsci_generate import generate_luxsci
 from simulator.messages import Reply, Request, message_reply
 
 if TYPE_CHECKING:
@@ -39,13 +42,15 @@ class World:
         self._encompass = EncompassFace(self.encompass, self.clock)
         self.constant_contact = ConstantContact(self.clock, self.lock, seed)
         self._constant_contact = ConstantContactFace(self.constant_contact, self.clock)
-        self._faces = (self._encompass, self._constant_contact)
+        self.luxsci = LuxSci(self.clock, self.lock, seed)
+        self._luxsci = LuxSciFace(self.luxsci, self.clock)
+        self._faces = (self._encompass, self._constant_contact, self._luxsci)
         self._hooks: list[Hook] = []
         self._reply_hooks: list[ReplyHook] = []
         self._answered = 0
 
     @classmethod
-    def generate(
+    def generate(  # noqa: PLR0913
         cls,
         seed: int,
         messages: int,
@@ -53,14 +58,17 @@ class World:
         *,
         days_ahead: float = FUTURE_DAYS,
         campaigns: int = 0,
+        luxsci: int = 0,
     ) -> World:
         """Return a pseudo-random world at `now` that goes on for `days_ahead`.
 
-        It has so many messages of Encompass and campaigns of Constant Contact.
+        It has so many messages of Encompass, campaigns of Constant Contact and
+        messages of LuxSci.
         """
         world = cls(now, seed=seed)
         generate_encompass(world.encompass, seed, messages, now, days_ahead)
         generate_constant_contact(world, seed, campaigns, now, days_ahead=days_ahead)
+        generate_luxsci(world, seed, luxsci, now, days_ahead=days_ahead)
         return world
 
     def on_request(self, hook: Hook) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Constant Contact's limits: requests a second and requests a UTC day."""
+"""A provider's limits: requests in a sliding span and requests a UTC day."""
 
 from __future__ import annotations
 
@@ -12,40 +12,45 @@ if TYPE_CHECKING:
 
 _SLACK = 1e-6
 """Instants as large as today's are this coarse."""
+_NAMES = {1.0: "second", 60.0: "minute"}
 
 
 class Limits:
-    """Counts what was let through; what is refused counts for nothing."""
+    """Counts what was let through; what is refused counts for nothing.
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    `span` is the seconds that the short limit is about.
+    """
+
+    def __init__(self, now: Callable[[], float], span: float = 1.0) -> None:
         self._now = now
+        self._span = span
         self._recent: deque[float] = deque()
         self.used_by_day: Counter[str] = Counter()
         self.throttled = 0
-        """Requests refused for the second's limit."""
+        """Requests refused for the short limit."""
         self.refused = 0
         """Requests refused for the day's limit."""
         self.busiest = 0
-        """The most requests let through in any sliding second."""
+        """The most requests let through in any sliding span."""
 
     @property
     def used_today(self) -> int:
         """Requests let through since 00:00 UTC."""
         return self.used_by_day[day(self._now())]
 
-    def refuse(self, tick: float, per_second: float, per_day: int) -> str | None:
+    def refuse(self, tick: float, per_span: float, per_day: int) -> str | None:
         """Let a request through, or return the error key of its refusal.
 
-        `tick` is the instant that seconds are told by; a limit of 0 is none.
+        `tick` is the instant that the span is told by; a limit of 0 is none.
         """
         recent = self._recent
-        while recent and not tick - 1 + _SLACK < recent[0] <= tick:
+        while recent and not tick - self._span + _SLACK < recent[0] <= tick:
             recent.popleft()
         today = day(self._now())
         if per_day and self.used_by_day[today] >= per_day:
             self.refused += 1
             return "quota_exceeded"
-        if per_second and len(recent) >= per_second:
+        if per_span and len(recent) >= per_span:
             self.throttled += 1
             return "throttled"
         recent.append(tick)
@@ -60,5 +65,5 @@ class Limits:
             "used_by_day": dict(self.used_by_day),
             "throttled": self.throttled,
             "refused": self.refused,
-            "busiest_second": self.busiest,
+            f"busiest_{_NAMES[self._span]}": self.busiest,
         }

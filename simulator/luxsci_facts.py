@@ -1,0 +1,434 @@
+"""What LuxSci's reports are made of: columns, dates, endpoints; and the policy.
+
+Column names are the vendor's. Instants given to builders are UTC seconds; only the
+vendor's own fields hold date-times as text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from simulator.clock import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "/perl/api/v2"
+MOST_ROWS = 50_000
+"""In one answer; also what is asked for by a request that does not say."""
+
+Type = Literal["integer", "float", "datetime", "string"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a report."""
+
+    name: str
+    type: Type
+    tracked: bool = False
+    """Shown only when `tracked_headers` is asked for."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of report, the same in every scope and channel."""
+
+    name: str
+    columns: tuple[Column, ...]
+    date: str | None = None
+    """The date that the tap goes by."""
+    sent: str | None = None
+    """The date of the send, where a row has another one besides."""
+    has_channels: bool = False
+    is_detailed: bool = False
+    """Shows custom fields when `detail` is asked for."""
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The columns that the API may filter by."""
+        return tuple(name for name in (self.date, self.sent) if name)
+
+
+_TYPES: dict[str, Type] = {
+    "i": "integer",
+    "f": "float",
+    "d": "datetime",
+    "s": "string",
+}
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    """Return columns from `name:letter`; `headers` is the six tracked ones."""
+    made: list[Column] = []
+    for word in text.split():
+        if word == "headers":
+            names = (f"header{n}{end}" for n in (1, 2, 3) for end in ("", "_value"))
+            made += [Column(name, "string", tracked=True) for name in names]
+        else:
+            name, _, letter = word.partition(":")
+            made.append(Column(name, _TYPES[letter or "s"]))
+    return tuple(made)
+
+
+_CAMPAIGN = "log_id:i tracking_code campaign_id:i campaign_title"
+_CONTACT = "contact_id:i list_id:i email"
+_USER = "user user_id:i"
+_DELIVERY = (
+    "date_sent:d from from_ip headers last_updated:d delivery_status_updated:d"
+    " delivery_seconds:i n_recipients:i secureline:i sendmail_id size_bytes:i"
+    " smtp_code:i spam:i Opens:i Clicks:i Unsubscribed:i status details tls_delivery:i"
+    f" tls_info to {_USER} template_id:i"
+)
+_SENT = (
+    "date_sent:d from from_ip headers high_volume:i n_recipients:i notes opt_out:i"
+    " secureline:i sendmail_id size_bytes:i spam:i template_id:i to used_tls:i"
+    f" {_USER}"
+)
+_CLICKS = (
+    "date_sent:d from headers clicker_ip click_date:d user_agent sendmail_id status"
+    f" template_id:i to url {_USER}"
+)
+_OPENS = (
+    "date_sent:d from headers opener_ip open_date:d user_agent sendmail_id status"
+    f" template_id:i to {_USER}"
+)
+_COMPLAINTS = (
+    "complaint_date:d complaint_source date_sent:d message_type sendmail_id server_ip"
+    f" subject to {_USER}"
+)
+_CAMPAIGNS = (
+    "campaign_id:i title template_id:i send_at:d send_started_at:d hourly_rate_limit:i"
+    " queue_priority:i n_staged:i n_sent:i n_queued:i n_delivered:i n_soft_bounce:i"
+    " n_hard_bounce:i n_lost:i n_opened_unique:i n_opened_total:i n_clicked_unique:i"
+    " n_clicked_total:i n_opened_clicked_unique:i n_suppressed:i n_spam:i status"
+    " status_detail created:d modified:d"
+)
+_LOGS = (
+    "log_id:i tracking_code sendmail_id campaign_id:i campaign_title sent:d"
+    f" delivery_status_updated:d {_CONTACT} disposition smtp_code:i state_detail"
+    " opens:i clicks:i unsubscribed:i complained:i tls_used:i sl_type:i"
+)
+_BOUNCES = (
+    "log_id:i tracking_code sendmail_id campaign_id:i campaign_title"
+    f" delivery_status_updated:d {_CONTACT} disposition smtp_code:i state_detail"
+)
+_JOBS = (
+    "job_id:i filename created:d updated:d completed:d status status_detail"
+    " expected_rows:i completed_rows:i uid:i current_jobs:i max_jobs:i"
+)
+_COUNTED = "queued delivered hard_failed soft_failed failed opened clicked unsubscribed"
+_SECURED = "secureline secureline_escrow secureline_tls"
+_SHARES = f"{_COUNTED} {_SECURED}".split()
+_DELIVERY_SUMMARY = " ".join(
+    (
+        *(f"{name}:i" for name in ("recipients", *_SHARES)),
+        *(f"pct_{name}:f" for name in _SHARES),
+        "report_date:d",
+    )
+)
+COUNTED = tuple(_SHARES)
+"""What the delivery summary counts, and has a share of, beside recipients."""
+_ALL = (
+    Kind("delivery_status", _columns(_DELIVERY), "last_updated", "date_sent", True),  # noqa: FBT003
+    Kind("sent", _columns(_SENT), "date_sent", has_channels=True),
+    Kind("opens", _columns(_OPENS), "open_date", "date_sent", has_channels=True),
+    Kind("clicks", _columns(_CLICKS), "click_date", "date_sent", has_channels=True),
+    Kind("complaints", _columns(_COMPLAINTS), "complaint_date", "date_sent"),
+    Kind(
+        "suppressions",
+        _columns(
+            "account_id:i added:d domain_id:i email expires:i note sendmail_id"
+            " user_id:i"
+        ),
+        "added",
+    ),
+    Kind(
+        "temporary_failures",
+        _columns(
+            "date_sent:d date_temp_failure:d temp_fail_message sendmail_id msg_to"
+            " user_id:i"
+        ),
+        "date_temp_failure",
+        "date_sent",
+    ),
+    Kind("login_failures", _columns("date:d ip reason user_id:i"), "date"),
+    Kind("delivery_status_summary", _columns(_DELIVERY_SUMMARY)),
+    Kind("opens_summary", _columns("all_opens:i msg_opens:i report_date:d")),
+    Kind("clicks_summary", _columns("all_clicks:i msg_clicks:i report_date:d")),
+    Kind("complaints_summary", _columns("complaints:i report_date:d")),
+    Kind("suppressions_summary", _columns("count:i report_date:d")),
+    Kind("marketing_campaigns", _columns(_CAMPAIGNS), "modified"),
+    Kind(
+        "marketing_logs",
+        _columns(_LOGS),
+        "delivery_status_updated",
+        "sent",
+        is_detailed=True,
+    ),
+    Kind(
+        "marketing_opens",
+        _columns(f"{_CAMPAIGN} open_date:d {_CONTACT} ip_address user_agent"),
+        "open_date",
+        is_detailed=True,
+    ),
+    Kind(
+        "marketing_clicks",
+        _columns(f"{_CAMPAIGN} click_date:d {_CONTACT} ip_address url user_agent"),
+        "click_date",
+        is_detailed=True,
+    ),
+    Kind(
+        "marketing_bounces",
+        _columns(_BOUNCES),
+        "delivery_status_updated",
+        is_detailed=True,
+    ),
+    Kind("marketing_complaints", _columns(f"{_CAMPAIGN} {_CONTACT}"), is_detailed=True),
+    Kind(
+        "marketing_unsubscribes",
+        _columns(f"{_CAMPAIGN} unsubscribed_date:d {_CONTACT} note"),
+        "unsubscribed_date",
+        is_detailed=True,
+    ),
+    Kind("marketing_urls", _columns("campaign_id:i campaign_title url clicks:i")),
+    Kind(
+        "marketing_lists",
+        _columns(
+            "list_id:i owner_id:i created:d modified:d name from_email from_name"
+            " reply_email n_subscribers:i list_group_id:i"
+        ),
+        "modified",
+    ),
+    Kind(
+        "marketing_contacts",
+        _columns(
+            "contact_id:i list_id:i owner_id:i created:d modified:d email domain"
+            " is_active:i"
+        ),
+        "modified",
+        is_detailed=True,
+    ),
+    Kind(
+        "users",
+        _columns("user_id:i domain_id:i login created:d modified:d name"),
+        "modified",
+    ),
+    Kind(
+        "users_summary",
+        _columns("delta_users:i total_users:i user_limit:i pct_users:f report_date:d"),
+    ),
+    Kind("jobs", _columns(_JOBS), "updated"),
+)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+"""Every kind of report, in the order in which the tap reads them."""
+CHANNELS = ("smtp", "webmail")
+SUMMARIES = {
+    "delivery_status_summary": "delivery_status",
+    "opens_summary": "opens",
+    "clicks_summary": "clicks",
+    "complaints_summary": "complaints",
+    "suppressions_summary": "suppressions",
+    "users_summary": "users",
+}
+"""Summaries, and the kind of the rows that they are computed from."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One report as the vendor's OpenAPI file would name it."""
+
+    operation: str
+    path: str
+    """Below PREFIX; with `{account}` or `{login}`."""
+    kind: str
+    channel: str | None = None
+
+    @property
+    def is_of_account(self) -> bool:
+        """Say whether it is in account scope."""
+        return self.path.startswith("/account/")
+
+    @property
+    def is_marketing(self) -> bool:
+        """Say whether it is about a login's marketing."""
+        return self.kind.startswith("marketing_")
+
+
+_MARKETING = {
+    "getLists": "lists",
+    "getContacts": "contacts",
+    "getCampaigns": "campaigns",
+    "getReportLogs": "report/logs",
+    "getReportOpened": "report/opened",
+    "getReportClicked": "report/clicked",
+    "getReportUrls": "report/urls",
+    "getReportBounces": "report/bounces",
+    "getReportComplaints": "report/complaints",
+    "getReportUnsubscribed": "report/unsubscribed",
+}
+_RENAMED = {"opened": "opens", "clicked": "clicks", "unsubscribed": "unsubscribes"}
+_BY_CHANNEL = {
+    "DeliveryStatus": ("delivery", "delivery_status"),
+    "Sent": ("sent", "sent"),
+    "Click": ("clicks", "clicks"),
+    "Open": ("opens", "opens"),
+}
+# (operation, with @ for the scope; path below {scope}/report/email; kind)
+_SCOPED = (
+    ("getEmailFeedBackLoopsReport@", "fbl", "complaints"),
+    ("get@SuppressionReport", "suppressions", "suppressions"),
+    ("getEmailSMTPTempFailReport@", "smtp/tempfail", "temporary_failures"),
+    (
+        "getEmailSMTPDeliveryStatusSummaryReport@",
+        "smtp/delivery/summary",
+        "delivery_status_summary",
+    ),
+    ("getEmailSMTPOpenSummaryReport@", "smtp/opens/summary", "opens_summary"),
+    ("getEmailSMTPClickSummaryReport@", "smtp/clicks/summary", "clicks_summary"),
+    ("getEmailFeedBackLoopsSummaryReport@", "fbl/summary", "complaints_summary"),
+    ("get@SuppressionSummaryReport", "suppressions/summary", "suppressions_summary"),
+)
+_SCOPES = {"Account": "/account/{account}", "User": "/user/{login}"}
+
+
+def _endpoints() -> tuple[Endpoint, ...]:
+    made = [
+        Endpoint("getUserReport2", "/account/{account}/report/users", "users"),
+        Endpoint(
+            "getUserSummaryReport",
+            "/account/{account}/report/users/summary",
+            "users_summary",
+        ),
+        Endpoint(
+            "getSMTPLoginFailureReportAccount",
+            "/account/{account}/report/smtp/loginfailures",
+            "login_failures",
+        ),
+    ]
+    for operation, tail in _MARKETING.items():
+        name = tail.removeprefix("report/")
+        kind = f"marketing_{_RENAMED.get(name, name)}"
+        made.append(Endpoint(operation, f"/user/{{login}}/marketing/v3/{tail}", kind))
+    for scope, base in _SCOPES.items():
+        made.append(Endpoint(f"get{scope}Jobs", f"{base}/report/jobs", "jobs"))
+        email = f"{base}/report/email"
+        for operation, tail, kind in _SCOPED:
+            name = operation.replace("@", scope)
+            made.append(Endpoint(name, f"{email}/{tail}", kind))
+        for word, (tail, kind) in _BY_CHANNEL.items():
+            for channel, spelt in zip(CHANNELS, ("SMTP", "WebMail"), strict=True):
+                name = f"getEmail{spelt}{word}Report{scope}"
+                if name != "getEmailWebMailClickReportUser":  # the vendor has none
+                    path = f"{email}/{channel}/{tail}"
+                    made.append(Endpoint(name, path, kind, channel))
+    return tuple(made)
+
+
+ENDPOINTS = _endpoints()
+REFUSALS: dict[str, str] = {
+    "signature": "invalid signature",
+    "date": "date is out of range",
+    "token": "invalid token",
+    "login": "invalid user or password",
+    "expired": "auth has expired",
+    "disabled": "integration is disabled",
+    "scope": "wrong scope",
+    "denied": "access denied",
+    "throttled": "too many requests",
+    "exhausted": "daily limit reached",
+    "missing": "not found",
+    "method": "method not allowed",
+    "invalid": "invalid parameter",
+}
+"""Reasons, and what the vendor says of each."""
+_MASTERED = frozenset({"signature", "date", "token", "login", "expired", "disabled"})
+
+
+@dataclass(frozen=True)
+class LuxSciPolicy:
+    """Every choice of the account's owner, and every reading of what is left open."""
+
+    # The integration
+    disabled: bool = False
+    denied: frozenset[str] = frozenset()
+    """operationIds that the integration may not use."""
+    absent: frozenset[str] = frozenset()
+    """operationIds that answer 404."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """operationId to its path below PREFIX, in place of the built-in one."""
+    auth_lifetime: float = DAY
+    max_skew: float = 300.0
+    """Seconds that the `date` of an auth request may be off."""
+    renew_every: int = 0
+    """Every so many answers carry a fresh auth code; 0: none."""
+    user_limit: int = 50
+    # Limits; 0 is none
+    requests_per_minute: int = 60
+    requests_per_day: int = 6_000
+    throttle_status: int = 429
+    retry_after: str | None = None
+    # Refusals: 200 is an answer whose `success` is 0
+    auth_status: int = 401
+    """Of signature, date, token, login, expired and disabled."""
+    access_status: int = 403
+    """Of scope and denied."""
+    error_field: Literal["error_message", "error"] = "error_message"
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """In place of those in REFUSALS, by reason."""
+    # Shapes
+    rows: Literal["arrays", "objects"] = "arrays"
+    header_entries: Literal["strings", "objects"] = "strings"
+    header_at: Literal["top", "data"] = "top"
+    header_place: Literal["before", "after"] = "before"
+    header_order: Literal["page", "shuffled"] = "page"
+    """page: as on the vendor's page; shuffled: each answer in its own way."""
+    header_case: Literal["page", "lower", "upper", "mixed"] = "page"
+    """Of the vendor's columns; code words stay."""
+    rows_name: str = "rows"
+    """Where `data` is an object."""
+    count_at: Literal["top", "data"] = "top"
+    count_name: str = "count"
+    count_type: Literal["number", "string"] = "number"
+    count_of: Literal["all", "page", "nothing"] = "all"
+    """What it means but for `matches=0`, which always tells all."""
+    numbers_as_strings: bool = False
+    strings_as_numbers: bool = False
+    """Where the text is an integer's."""
+    nulls: Literal["null", "empty_dates", "zero_dates", "empty"] = "null"
+    """empty: of every type; empty_dates and zero_dates: DATETIMEs only."""
+    max_rows: int = 0
+    """Rows in one answer, however many are asked for; 0: MOST_ROWS."""
+    max_bytes: int = 50_000_000
+    """An answer ends with the row that passes it."""
+    # Behaviour
+    delivery_date: Literal["last_updated", "date_sent"] = "last_updated"
+    """What dates mean for delivery status; `sent` of marketing's logs likewise."""
+    event_date: Literal["own", "date_sent"] = "own"
+    """What dates mean for opens, clicks, complaints and temporary failures."""
+    rows_order: Literal["date", "insertion", "descending"] = "date"
+
+    def status(self, reason: str) -> int:
+        """Return the status of a refusal for this reason."""
+        if reason in _MASTERED:
+            return self.auth_status
+        if reason in ("scope", "denied"):
+            return self.access_status
+        if reason in ("throttled", "exhausted"):
+            return self.throttle_status
+        return {"missing": 404, "method": 405}.get(reason, 400)
+
+    def column(self, kind: Kind) -> str | None:
+        """Return the column that the API filters a kind's rows by."""
+        if kind.sent is None:
+            return kind.date
+        if kind.name in ("delivery_status", "marketing_logs"):
+            return kind.date if self.delivery_date == "last_updated" else kind.sent
+        return kind.date if self.event_date == "own" else kind.sent
+
+
+def gmt(at: float) -> str:
+    """Return UTC seconds as the vendor's DATETIME."""
+    return datetime.fromtimestamp(at // 1, UTC).isoformat(" ", "seconds")[:19]
