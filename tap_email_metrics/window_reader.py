@@ -75,9 +75,15 @@ class WindowList(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows, each with how many equal ones came before it in its window."""
+    """Rows, each with how many equal ones came before it in its window.
+
+    Attributes:
+        day: the day that the rows are about, where they do not say so themselves, in
+            UTC seconds.
+    """
 
     rows: list[tuple[Row, int]]
+    day: int | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -281,6 +281,10 @@ class WindowStream(EmailMetricsStream):
         )
         yield from reader.read(due.window)
 
+    def columns_of_day(self, day: int) -> Mapping[str, object]:
+        """Return the columns of rows about a day, which begins at these UTC seconds."""
+        return {str(self.replication_key): iso(day)[:10]}
+
     def identity(self, row: Row, columns: Mapping[str, object]) -> Hashable:
         """Return what tells a row from the others of its list."""
         found = self.codec.identity(row, **columns)
@@ -303,8 +307,10 @@ class WindowStream(EmailMetricsStream):
     def _records(self, due: Due, batch: Rows) -> Iterator[Mapping[str, object]]:
         interval = self.interval()
         columns = dict(due.source.columns)
+        if batch.day is not None:
+            columns |= self.columns_of_day(batch.day)
         for row, equals in batch.rows:
-            value = self.key_value(row)
+            value = self.key_value(row) if batch.day is None else batch.day * 1000
             if not interval.holds(value) or due.is_unchanged(value):
                 continue
             record = self.codec.record(row, equals, **columns)

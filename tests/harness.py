@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from simulator import constant_contact_truth, luxsci_truth
 from simulator.adapter import SimulatorAdapter
-from simulator.constant_contact_truth import KEYS
 from simulator.truth import truth
 from simulator.world import World
 from tap_email_metrics.bookmarks import Mark
@@ -31,6 +31,7 @@ STREAMS = (
     "encompass_recipients",
     "encompass_links",
 )
+KEYS = {**constant_contact_truth.KEYS, **luxsci_truth.KEYS}
 Record = dict[str, Any]
 Key = tuple[Any, ...]
 
@@ -127,7 +128,12 @@ class Target:
 
 
 class Site:
-    """One account with its tap, its target and its state from run to run."""
+    """One account with its tap, its target and its state from run to run.
+
+    Streams may be named without the provider's prefix.
+    """
+
+    provider = "encompass"
 
     def __init__(self, world: World | None = None, **settings: Any) -> None:
         self.world = world or World(NOW)
@@ -150,7 +156,7 @@ class Site:
 
     def config(self) -> dict[str, Any]:
         """The settings as a user writes them."""
-        return {**self.common, "encompass": self.settings}
+        return {**self.common, self.provider: self.settings}
 
     def tap(
         self,
@@ -170,7 +176,8 @@ class Site:
         )
         for name, stream in tap.streams.items():
             if streams:
-                stream.selected = name in streams
+                short = name.removeprefix(f"{self.provider}_")
+                stream.selected = bool({name, short} & {*streams})
         return tap
 
     def sync(self, *, load: bool = True, **options: Any) -> Sync:
@@ -195,6 +202,36 @@ class Site:
             lists,
             {name: report.summary() for name, report in tap.run.reports.items()},
         )
+
+    def truth(self, stream: str, at: list[float] | None = None) -> list[Record]:
+        """What a stream has to hold after the runs so far."""
+        return truth(self.world, f"{self.provider}_{stream}", at=at or self.times)
+
+    def rows(self, stream: str) -> dict[Key, Record]:
+        """The target's rows of a stream, by key."""
+        return self.target.rows.get(f"{self.provider}_{stream}", {})
+
+    def entry(self, stream: str) -> dict[str, Any]:
+        """A stream's part of the state."""
+        found: dict[str, Any] = self.state["bookmarks"][f"{self.provider}_{stream}"]
+        return found
+
+    def wrong(self, *streams: str) -> list[str]:
+        """Compare streams with the truth, a line for each that differs."""
+        lines = []
+        for stream in streams:
+            name = f"{self.provider}_{stream}"
+            wanted = {key_of(name, record): record for record in self.truth(stream)}
+            have = self.rows(stream)
+            missing, extra = wanted.keys() - have.keys(), have.keys() - wanted.keys()
+            differ = [k for k in wanted.keys() & have.keys() if wanted[k] != have[k]]
+            if missing or extra or differ:
+                lines.append(
+                    f"{stream}: {len(missing)} missing, {len(extra)} extra, "
+                    f"{len(differ)} differ of {len(wanted)}: "
+                    f"{sorted([*missing, *extra, *differ], key=repr)[:2]}"
+                )
+        return lines
 
     def advance(self, days: float) -> None:
         """Let the world's clock move on."""

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import DAY, NOW, MemoryWriter, Site, Sync
+from harness import DAY, NOW, Site, Sync
 
-from simulator.adapter import SimulatorAdapter
-from simulator.constant_contact_truth import KEYS, truth
 from simulator.world import World
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.constant_contact.marks import CounterMark, short_id
-from tap_email_metrics.tap import TapEmailMetrics
 
 if TYPE_CHECKING:
-    from requests.adapters import BaseAdapter
-
     from simulator.constant_contact import ConstantContact
 
 PREFIX = "constant_contact_"
@@ -36,6 +30,8 @@ __all__ = ["DAY", "NAMES", "NOW", "PREFIX", "SNAPSHOTS", "Account", "Sync", "Wor
 
 class Account(Site):
     """One Constant Contact account with its tap, its target and its state."""
+
+    provider = "constant_contact"
 
     def __init__(
         self,
@@ -64,43 +60,6 @@ class Account(Site):
         """The simulated account."""
         return self.world.constant_contact
 
-    def config(self) -> dict[str, Any]:
-        return {**self.common, "constant_contact": self.settings}
-
-    def tap(
-        self,
-        *,
-        streams: tuple[str, ...] = (),
-        catalog: dict[str, Any] | None = None,
-        transport: BaseAdapter | None = None,
-    ) -> TapEmailMetrics:
-        """Return the tap; streams are named without their prefix."""
-        tap = TapEmailMetrics(
-            config=self.config(),
-            state=json.loads(json.dumps(self.state)),
-            catalog=catalog,
-            clock=self.world.clock,
-            transport=transport or SimulatorAdapter(self.world),
-            message_writer=MemoryWriter(),
-        )
-        for name, stream in tap.streams.items():
-            if streams:
-                stream.selected = name.removeprefix(PREFIX) in streams
-        return tap
-
-    def truth(self, stream: str, at: list[float] | None = None) -> list[dict[str, Any]]:
-        """What a stream has to hold after the runs so far."""
-        return truth(self.api, PREFIX + stream, at or self.times, None)
-
-    def rows(self, stream: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-        """The target's rows of a stream, by key."""
-        return self.target.rows.get(PREFIX + stream, {})
-
-    def entry(self, stream: str) -> dict[str, Any]:
-        """A stream's part of the state."""
-        found: dict[str, Any] = self.state["bookmarks"][PREFIX + stream]
-        return found
-
     def counter_mark(self, stream: str, campaign_id: str) -> CounterMark:
         """The mark of a campaign; KeyError if there is none."""
         return CounterMark.unpack(self.entry(stream)["marks"][short_id(campaign_id)])
@@ -112,20 +71,3 @@ class Account(Site):
     def paths(self, end: str) -> list[str]:
         """The paths of the last run's requests that end so."""
         return [e.path for e in self.world.log.entries if e.path.endswith(end)]
-
-    def wrong(self, *streams: str) -> list[str]:
-        """Compare event and metadata streams with the truth, a line for each."""
-        lines = []
-        for stream in streams:
-            key = KEYS[PREFIX + stream]
-            wanted = {tuple(r[k] for k in key): r for r in self.truth(stream)}
-            have = self.rows(stream)
-            missing, extra = wanted.keys() - have.keys(), have.keys() - wanted.keys()
-            differ = [k for k in wanted.keys() & have.keys() if wanted[k] != have[k]]
-            if missing or extra or differ:
-                lines.append(
-                    f"{stream}: {len(missing)} missing, {len(extra)} extra, "
-                    f"{len(differ)} differ of {len(wanted)}: "
-                    f"{sorted([*missing, *extra, *differ], key=repr)[:2]}"
-                )
-        return lines

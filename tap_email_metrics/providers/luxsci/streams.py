@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from typing_extensions import override
 
-from tap_email_metrics.bookmarks import iso
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.providers.luxsci.paths import offered
 from tap_email_metrics.window_reader import Part, Rows
@@ -347,6 +346,11 @@ class Summary(ReportStream):
 
     @property
     @override
+    def first_start(self) -> int:
+        return -(-super().first_start // DAY) * DAY
+
+    @property
+    @override
     def first_width(self) -> int:
         return _WEEK
 
@@ -370,8 +374,7 @@ class Summary(ReportStream):
             day = Window(at // DAY * DAY, at // DAY * DAY + DAY)
             with closing(due.source.open(day, 0)) as answer:
                 rows = [row for rows in answer.rows() for row in rows]
-            start = {"interval_start": iso(day.start)}
-            yield Rows([(row | start, 0) for row in rows])
+            yield Rows([(row, 0) for row in rows], day=day.start)
             part = Window(at, min(day.end, window.end))
             yield Part(part, whole=True, rows=len(rows), outside=0, twins=0)
             at = part.end
