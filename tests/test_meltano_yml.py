@@ -86,6 +86,8 @@ def test_kind_fits_the_type(name: str) -> None:
         expected = "integer"
     elif "boolean" in types(part):
         expected = "boolean"
+    elif types(part) & {"array", "object"}:
+        [expected] = types(part) - {"null"}
     else:
         expected = "string"
     assert setting["kind"] == expected
