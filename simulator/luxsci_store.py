@@ -34,6 +34,9 @@ class Store:
         self.seed = seed
         self.ticker = clock.now
         """What tells the seconds of the limits: real ones behind a real port."""
+        self.present = clock.now
+        """What the `date` of an auth request is held against: the real present behind a
+        real port, whose world is in the past."""
         self.limits = Limits(clock.now, MINUTE)
         self.auth = Authority(self, clock.now)
         self._clock = clock
