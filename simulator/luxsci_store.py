@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from simulator.limits import Limits
 from simulator.luxsci_auth import Authority
-from simulator.luxsci_facts import CHANNELS, KINDS, SUMMARIES, LuxSciPolicy
+from simulator.luxsci_facts import CHANNELS, KINDS, SUMMARIES
+from simulator.luxsci_policy import LuxSciPolicy
 from simulator.luxsci_summaries import summarise, urls
 from simulator.luxsci_tables import EVERYTHING, Entry, Interval, Table
 

@@ -213,10 +213,8 @@ def truth(
         account = _account(world, reading)
     reader = _Reader(world, stream, account, reading)
     key = KEYS[stream]
-    latest = {
-        tuple(record[part] for part in key): record
-        for record in reader.read(reading.visits(instants))
-    }
+    records = reader.read(reading.visits(instants))
+    latest = {tuple(record[part] for part in key): record for record in records}
     return [latest[part] for part in sorted(latest, key=repr)]
 
 

@@ -238,7 +238,9 @@ def test_loose_types(world: World, client: Client) -> None:
 
 def test_rows_change_and_move(world: World, client: Client) -> None:
     account = world.luxsci
-    sendmail_id = account.add_message(sent=NOW - 5 * DAY, recipients=["a@example.org"])
+    sendmail_id = account.add_message(
+        sent=NOW - 5 * DAY, visible_from=NOW - 4.5 * DAY, recipients=["a@example.org"]
+    )
     account.add_message(sent=NOW - 5 * DAY, Opens=-1)
     account.deliver(sendmail_id, at=NOW - 4 * DAY)
     account.add_open(sendmail_id, at=NOW + 60)

@@ -86,8 +86,8 @@ def test_the_truth_takes_settings(world: World, client: Client) -> None:
 
 def test_a_reader_ahead_of_the_world(world: World) -> None:
     account = world.luxsci
-    for at in (NOW - 60, NOW + 5 * DAY):
-        account.add_message(sent=at)
+    for sent in (NOW - 60, NOW + 5 * DAY):
+        account.add_message(sent=sent)
     now = (PRESENT, PRESENT + 60)
     at = [NOW, NOW + 6 * DAY]
     assert len(truth(world, "luxsci_sent", at[:1])) == 0
