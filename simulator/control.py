@@ -42,7 +42,8 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
                                  for LuxSci besides user (the login, in user scope),
                                  logins (with commas), start (epoch seconds),
                                  lookback_days, delivery_lookback_days,
-                                 tracked_headers=1, detail=1
+                                 tracked_headers=1, detail=1, and now: the reader's
+                                 clock at each instant, where it is not the world's
   GET    /_sim/requests          {"total", "counts": [...], "requests": [...]}
   DELETE /_sim/requests          forget them
   POST   /_sim/script            a list of changes; answers a list of ids or nulls:
@@ -67,6 +68,7 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
             "fields": {"to": "redacted", "complaint_date": s}}
            {"do": "luxsci.correct", "row": n, "at": s, "fields": {"Opens": 3}}
            {"do": "luxsci.set_policy", "rows": "objects", "denied": ["getLists"]}
+           (the choices: LuxSciPolicy in simulator/luxsci_policy.py)
   GET    /_sim/limits            Constant Contact's: {"used_today", "used_by_day",
                                  "throttled", "refused", "busiest_second"}
   GET    /_sim/limits/luxsci     LuxSci's, with "busiest_minute"
@@ -209,7 +211,7 @@ class Control:
 
 def _reading(query: Mapping[str, str]) -> Reading:
     """Return the settings of LuxSci that a query tells; ValueError for a bad number."""
-    numbers = {
+    numbers: dict[str, Any] = {
         name: float(query[name])
         for name in ("start", "lookback_days", "delivery_lookback_days")
         if name in query
@@ -219,6 +221,8 @@ def _reading(query: Mapping[str, str]) -> Reading:
         for name in ("tracked_headers", "detail")
         if name in query
     }
+    if "now" in query:
+        numbers["now"] = tuple(float(now) for now in query["now"].split(","))
     logins = {"logins": tuple(query["logins"].split(","))} if "logins" in query else {}
     settings: dict[str, Any] = {**numbers, **switches, **logins}
     return replace(ACCOUNT_SCOPE, user=query.get("user"), **settings)

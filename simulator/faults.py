@@ -170,10 +170,12 @@ class Rule:
                 reply.body = encode(page)
 
     def _falsify(self, page: dict[str, object]) -> None:
-        total = page.get("total")
-        if self.kind == "shift_total" and page.get("data") and isinstance(total, int):
-            page["total"] = total + self.by
-        name = next((name for name in ROWS if page.get(name)), None)
+        for name in ("total", "count"):
+            total = page.get(name)
+            is_shifted = self.kind == "shift_total" and page.get("data")
+            if is_shifted and isinstance(total, int):
+                page[name] = total + self.by
+        name = next((name for name in ROWS if page.get(name)), "")
         if self.kind == "repeat_row" and name:
             rows = page[name]
             if isinstance(rows, list):
@@ -213,7 +215,8 @@ def _chance(seed: int, identity: str, attempt: int) -> float:
 
 def _rows_asked(request: Request) -> int:
     try:
-        asked = request.query.get("maxResults", request.query.get("limit"))
+        names = ("maxResults", "limit", "matches")
+        asked = next((request.query[n] for n in names if n in request.query), None)
         return DEFAULT_ROWS if asked is None else int(asked)
     except ValueError:
         return DEFAULT_ROWS

@@ -13,7 +13,8 @@ from simulator.messages import Reply, encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from simulator.luxsci_facts import Kind, LuxSciPolicy
+    from simulator.luxsci_facts import Kind
+    from simulator.luxsci_policy import LuxSciPolicy
     from simulator.luxsci_store import Store
     from simulator.luxsci_tables import Interval
 

@@ -104,7 +104,7 @@ class Authority:
 
     def _check_date(self, date: object) -> None:
         try:
-            off = abs(int(str(date)) - self._now())
+            off = abs(int(str(date)) - self._account.present())
         except ValueError:
             raise RefusalError("date") from None
         if off > self._account.policy.max_skew:

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from simulator.luxsci_answer import Answer, Ask
 from simulator.luxsci_auth import PATH as AUTH
 from simulator.luxsci_auth import RefusalError
-from simulator.luxsci_facts import ENDPOINTS, KINDS, MOST_ROWS, PREFIX, REFUSALS
+from simulator.luxsci_facts import ENDPOINTS, KINDS, MOST_ROWS, PREFIX
+from simulator.luxsci_policy import REFUSALS
 from simulator.luxsci_store import is_computed
 from simulator.luxsci_tables import NOWHERE, Interval, after
 from simulator.messages import Reply, Request, json_reply

@@ -107,6 +107,7 @@ class _Generator:
         for sent in sorted(sends):
             self._message(float(int(sent)))
         self._redacted_twins()
+        self._undated()
         self._beside()
         for login in account.logins[:2]:
             self._marketing(login, max(2, messages // 20))
@@ -201,6 +202,16 @@ class _Generator:
                     fields={"to": "redacted", "user": None},
                 )
 
+    def _undated(self) -> None:
+        """Add messages of which nobody knows when their row was updated."""
+        for sent, updated in ((self._now - DAY, None), (self._now + DAY, "")):
+            self._account.add_message(
+                sent=sent,
+                status="No Data Available",
+                last_updated=updated,
+                delivery_status_updated="0000-00-00 00:00:00",
+            )
+
     def _beside(self) -> None:
         """Add what belongs to no message."""
         account, rng = self._account, self._rng
@@ -257,9 +268,25 @@ class _Generator:
         for number in range(campaigns):
             at = float(int(rng.uniform(self._start, self._end)))
             self._campaign(login, rng.sample(people, _PER_CAMPAIGN), at, number)
+        self._by_hand(login, lists[0])
         account.add_campaign(
             login, created=self._now - DAY, title="Not sent \ud83d yet"
         )
+
+    def _by_hand(self, login: str, list_id: int) -> None:
+        """Add events without a log, one of them twice in a second."""
+        for at in (self._now - 5 * DAY, self._now - 5 * DAY, self._now + DAY):
+            row = {"list_id": list_id, "log_id": None, "email": "by.hand@example.org"}
+            for kind, more in (
+                (
+                    "marketing_unsubscribes",
+                    {"unsubscribed_date": at, "note": "By hand"},
+                ),
+                ("marketing_opens", {"open_date": at}),
+            ):
+                self._account.add_row(
+                    kind, login=login, visible_from=at, fields=row | more
+                )
 
     @staticmethod
     def _custom(number: int) -> dict[str, object]:

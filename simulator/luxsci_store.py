@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from simulator.limits import Limits
 from simulator.luxsci_auth import Authority
-from simulator.luxsci_facts import CHANNELS, KINDS, SUMMARIES, LuxSciPolicy
+from simulator.luxsci_facts import CHANNELS, KINDS, SUMMARIES
+from simulator.luxsci_policy import LuxSciPolicy
 from simulator.luxsci_summaries import summarise, urls
 from simulator.luxsci_tables import EVERYTHING, Entry, Interval, Table
 
@@ -34,6 +35,9 @@ class Store:
         self.seed = seed
         self.ticker = clock.now
         """What tells the seconds of the limits: real ones behind a real port."""
+        self.present = clock.now
+        """What the `date` of an auth request is held against: the real present behind a
+        real port, whose world is in the past."""
         self.limits = Limits(clock.now, MINUTE)
         self.auth = Authority(self, clock.now)
         self._clock = clock

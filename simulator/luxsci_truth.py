@@ -7,6 +7,10 @@ the last SETTLING seconds wait. Lists of things are besides read whole every
 WHOLE_DAYS. Marketing's URLs and complaints are read whole by the first reading of a
 UTC day, as are the summaries, each for the whole days since the last one and for the
 look-back's again.
+
+Whose clock is ahead of the world's, as an unmodified reader's is behind a real port,
+says so by `Reading.now`: its clock decides what is asked for, the world's what is
+answered.
 """
 
 from __future__ import annotations
@@ -141,6 +145,14 @@ STREAMS = tuple(KEYS)
 
 
 @dataclass(frozen=True)
+class Visit:
+    """One reading: the world's instant and the reader's, in UTC seconds."""
+
+    at: float
+    now: float
+
+
+@dataclass(frozen=True)
 class Reading:
     """The settings that decide what is read."""
 
@@ -154,6 +166,13 @@ class Reading:
     delivery_lookback_days: float = 30.0
     tracked_headers: bool = False
     detail: bool = False
+    now: tuple[float, ...] = ()
+    """What the reader's clock shows at each reading, if not the world's instant."""
+
+    def visits(self, instants: Sequence[float]) -> list[Visit]:
+        """Return the readings; ValueError unless `now` fits the instants."""
+        pairs = zip(instants, self.now or instants, strict=True)
+        return [Visit(at, now) for at, now in pairs]
 
 
 ACCOUNT_SCOPE = Reading()
@@ -194,9 +213,8 @@ def truth(
         account = _account(world, reading)
     reader = _Reader(world, stream, account, reading)
     key = KEYS[stream]
-    latest = {
-        tuple(record[part] for part in key): record for record in reader.read(instants)
-    }
+    records = reader.read(reading.visits(instants))
+    latest = {tuple(record[part] for part in key): record for record in records}
     return [latest[part] for part in sorted(latest, key=repr)]
 
 
@@ -224,17 +242,17 @@ class _Reader:
         )
         self._render = renderers(self._columns, world.policy)
 
-    def read(self, instants: Sequence[float]) -> Iterator[Record]:
+    def read(self, visits: Sequence[Visit]) -> Iterator[Record]:
         """Yield the records of every reading, in order."""
         name = self._kind.name
         for report in self._reports():
             if name in SUMMARIES:
-                yield from self._summaries(report, instants)
+                yield from self._summaries(report, visits)
             elif self._kind.date is None:
-                for at in _daily(instants):
-                    yield from self._rows(report, at, EVERYTHING)
+                for visit in _daily(visits):
+                    yield from self._rows(report, visit.at, EVERYTHING)
             else:
-                yield from self._windows(report, instants)
+                yield from self._windows(report, visits)
 
     def _reports(self) -> list[_Report]:
         """Return the reports that the stream is read from."""
@@ -259,18 +277,19 @@ class _Reader:
 
     # When and what
 
-    def _windows(self, report: _Report, instants: Sequence[float]) -> Iterator[Record]:
+    def _windows(self, report: _Report, visits: Sequence[Visit]) -> Iterator[Record]:
         """Yield what the windows of each reading show, and the whole lists."""
         days = self._lookback()
         whole = -math.inf
         end = None
-        for at in instants:
-            low = self._start(instants) if end is None else end - days * DAY
-            end = math.floor(at - SETTLING)
+        for visit in visits:
+            at = visit.at
+            low = self._start(visits) if end is None else end - days * DAY
+            end = math.floor(visit.now - SETTLING)
             settled = gmt(end)
             yield from self._rows(report, at, Interval(gmt(low), settled), settled)
-            if self._kind.name in _THINGS and at - whole >= WHOLE_DAYS * DAY:
-                whole = at
+            if self._kind.name in _THINGS and visit.now - whole >= WHOLE_DAYS * DAY:
+                whole = visit.now
                 yield from self._rows(report, at, EVERYTHING, settled)
 
     def _lookback(self) -> float:
@@ -278,23 +297,21 @@ class _Reader:
         is_slow = self._kind.name in _SLOW
         return reading.delivery_lookback_days if is_slow else reading.lookback_days
 
-    def _start(self, instants: Sequence[float]) -> float:
+    def _start(self, visits: Sequence[Visit]) -> float:
         start = self._reading.start
-        return instants[0] - START_DAYS * DAY if start is None else start
+        return visits[0].now - START_DAYS * DAY if start is None else start
 
-    def _summaries(
-        self, report: _Report, instants: Sequence[float]
-    ) -> Iterator[Record]:
+    def _summaries(self, report: _Report, visits: Sequence[Visit]) -> Iterator[Record]:
         """Yield a row a whole day: days since the last reading, and the look-back's."""
         end = None
-        for at in _daily(instants):
-            first = math.ceil(self._start(instants) / DAY)
+        for visit in _daily(visits):
+            first = math.ceil(self._start(visits) / DAY)
             if end is not None:
                 first = max(first, end - math.ceil(self._reading.lookback_days))
-            end = math.floor(at / DAY)
+            end = math.floor(visit.now / DAY)
             for day in range(first, end):
                 interval = Interval(gmt(day * DAY), gmt((day + 1) * DAY))
-                yield from self._rows(report, at, interval)
+                yield from self._rows(report, visit.at, interval)
 
     # Records
 
@@ -365,11 +382,11 @@ class _Reader:
         record["event_id"] = hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _daily(instants: Sequence[float]) -> list[float]:
-    """Return the first instant of each UTC day."""
-    first: dict[int, float] = {}
-    for at in instants:
-        first.setdefault(math.floor(at / DAY), at)
+def _daily(visits: Sequence[Visit]) -> list[Visit]:
+    """Return the first reading of each UTC day of the reader's."""
+    first: dict[int, Visit] = {}
+    for visit in visits:
+        first.setdefault(math.floor(visit.now / DAY), visit)
     return list(first.values())
 
 

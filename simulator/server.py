@@ -33,6 +33,7 @@ class SimulatorServer(ThreadingHTTPServer):
         self.connections: set[socket.socket] = set()
         # The world's clock stands still between calls: seconds are told by a real one.
         world.constant_contact.ticker = world.luxsci.ticker = time.monotonic
+        world.luxsci.present = present or time.time
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property

@@ -98,6 +98,10 @@ def test_what_is_signed_has_to_be_sent(
     assert refusal(client.authenticate(**changed)) == (401, text)
 
 
+def test_the_date_may_be_a_number(client: Client) -> None:
+    assert client.authenticate(date=int(NOW)).status_code == 201
+
+
 def test_users_show_their_password(client: Client) -> None:
     assert client.authenticate(LOGIN).status_code == 201
     wrong = client.authenticate(LOGIN, "wrong")
