@@ -30,8 +30,10 @@ ReplyHook = Callable[[Request, Reply], None]
 class World:
     """All the simulated APIs at one instant; thread-safe by its one lock."""
 
-    def __init__(self, now: float, *, seed: int = 0) -> None:
-        self.clock = SimClock(now)
+    def __init__(
+        self, now: float, *, seed: int = 0, clock: SimClock | None = None
+    ) -> None:
+        self.clock = clock or SimClock(now)
         self.lock = threading.RLock()
         self.encompass = Account(self.clock, self.lock, seed)
         self.faults = Faults()
@@ -53,12 +55,13 @@ class World:
         *,
         days_ahead: float = FUTURE_DAYS,
         campaigns: int = 0,
+        clock: SimClock | None = None,
     ) -> World:
         """Return a pseudo-random world at `now` that goes on for `days_ahead`.
 
         It has so many messages of Encompass and campaigns of Constant Contact.
         """
-        world = cls(now, seed=seed)
+        world = cls(now, seed=seed, clock=clock)
         generate_encompass(world.encompass, seed, messages, now, days_ahead)
         generate_constant_contact(world, seed, campaigns, now, days_ahead=days_ahead)
         return world

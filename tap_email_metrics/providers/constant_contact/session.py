@@ -44,6 +44,8 @@ Result = TypeVar("Result")
 PRIVILEGES = "/account/user/privileges"
 OVERLAP = 3600.0
 """Seconds before the start of the last run from which on changes are asked for."""
+HEADROOM = 0.03
+"""Seconds by which travel times may differ: 97 % of the rate is used."""
 _SKEW = 60.0  # seconds by which the API's clock must be behind to be believed
 
 
@@ -75,6 +77,7 @@ class ConstantContactSession:
             max_concurrency=settings.max_concurrency,
             ledger=self._ledger,
             deadline=run.deadline,
+            headroom=HEADROOM,
         )
         path = settings.token_store
         store = NoStore() if path is None else TokenStore(path)
