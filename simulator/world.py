@@ -47,7 +47,7 @@ class World:
         self._answered = 0
 
     @classmethod
-    def generate(
+    def generate(  # noqa: PLR0913 - the parts of a world
         cls,
         seed: int,
         messages: int,

@@ -38,8 +38,11 @@ also on a clock whose seconds count from the epoch."""
 WIDEST = 3.0
 """Most headroom that throttling leads to: a quarter of the rate."""
 
-RELAX = 1000
-"""Starts without throttling after which the headroom is halved again."""
+WIDER = 1.5
+"""Factor by which throttling widens the headroom, and calm narrows it again."""
+
+CALM = 1000
+"""Starts without throttling after which it is narrowed by one step."""
 
 BLOCK = 10
 """Most requests that a process reserves in the ledger at a time."""
@@ -74,7 +77,7 @@ class Limits:
         deadline: `Clock.now` seconds from which nothing starts, or None.
         headroom: seconds by which the travel times of requests may differ and any
             second still holds at most N arrivals; it costs the same share of the rate.
-            Throttling doubles it for a while. 0: starts alone are spaced.
+            Throttling widens it for a while. 0: starts alone are spaced.
 
     Raises:
         InvalidInput: a rate that is not positive, or no concurrency at all.
@@ -221,9 +224,9 @@ class _Pace:
 
     def _relax(self) -> None:
         self._starts += 1
-        if self._starts >= RELAX:
+        if self._starts >= CALM:
             self._starts = 0
-            self._headroom = max(self._least, self._headroom / 2)
+            self._headroom = max(self._least, self._headroom / WIDER)
 
     def hold(self, seconds: float) -> None:
         """Let the next turn come after that many seconds, or later."""
@@ -232,7 +235,7 @@ class _Pace:
             # Several in flight are refused for one and the same crowd.
             if now >= self._held_until:
                 self._starts = 0
-                self._headroom = min(2 * self._headroom, WIDEST)
+                self._headroom = min(WIDER * self._headroom, WIDEST)
             self._held_until = max(self._held_until, now + seconds)
             self._free_at = max(self._free_at, self._held_until)
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 EARLY = 300.0
 """Seconds before its end in which an access token is not used any more."""
+SPACING = 1.0
+"""Seconds between two requests for a token."""
 AGAIN = (
     "authorise again: run tap-email-metrics-login with the same settings, or put a new "
     "constant_contact.refresh_token into them"
@@ -72,7 +74,7 @@ class ConstantContactAuthenticator:
         self.limits = Limits(
             clock=run.clock,
             stop=run.stop,
-            requests_per_second=1,
+            requests_per_second=1 / SPACING,
             max_concurrency=1,
             deadline=run.deadline,
         )
@@ -124,6 +126,10 @@ class ConstantContactAuthenticator:
         # The old token is void once used: first make sure that the new one can be
         # kept. This raises where it cannot.
         self._store.save(tokens)
+        # Another process may have asked a moment ago, and the limit is for all.
+        since = self._run.clock.now() - tokens.refreshed_at
+        if 0 <= since < SPACING:
+            self._run.clock.sleep(SPACING - since)
         answer = client.retrying(lambda: self._request(client, tokens), tries=3)
         self._run.hide(answer.access_token, answer.refresh_token or "")
         now = self._run.clock.now()
