@@ -41,7 +41,7 @@ TOO_MANY = 429
 FINE = {"complete", "empty", "paused"}
 BETWEEN = 60.0
 """Seconds from the end of a run to the start of the next: a scheduler's."""
-ONE_WAY = (0.135, 0.165)
+ONE_WAY = (0.14, 0.16)
 """Seconds that a request travels to the server, and an answer back."""
 URL = "https://api.example.test"
 Row = dict[str, Any]

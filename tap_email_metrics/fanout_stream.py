@@ -156,22 +156,10 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _share(
         self, history: Iterable[Visit[Id, SomeMark]]
     ) -> Iterator[Visit[Id, SomeMark]]:
-        """Yield history while this stream's share of the run's time lasts.
-
-        Otherwise a long history would starve the streams that come after.
-        """
-        run = self.run
-        end = None
-        if run.deadline is not None:
-            left = max(1, self._metrics_tap.streams_left(self.provider))
-            end = run.clock.now() + (run.deadline - run.clock.now()) / left
-        budget = self._metrics_tap.history_share(self.provider)
-        sent = self._metrics_tap.requests_sent(self.provider)
+        """Yield history while this stream's share of the run lasts."""
+        share = self.share()
         for visit in history:
-            if end is not None and run.clock.now() >= end:
-                return
-            spent = self._metrics_tap.requests_sent(self.provider) - sent
-            if budget is not None and spent >= budget:
+            if share.is_spent:
                 return
             yield visit
 
@@ -316,6 +304,6 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             )
         if report.parents_left:
             raise HistoryLeft(
-                f"{report.parents_left} closed {self.parent_noun}s are left to read "
-                "for the first time; the next run goes on there"
+                f"{report.parents_left} {self.parent_noun}s are left to read; the next "
+                "run goes on there"
             )

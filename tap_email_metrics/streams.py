@@ -68,6 +68,33 @@ class Interval:
         )
 
 
+class Share:
+    """A stream's equal part of what is left of the run, in requests and in time.
+
+    What has a limit nowhere is shared out by it: a long history, or a report of each
+    contact, would otherwise starve the streams that come after.
+    """
+
+    def __init__(self, tap: TapEmailMetrics, provider: str) -> None:
+        self._tap = tap
+        self._provider = provider
+        self._budget = tap.history_share(provider)
+        self._sent = tap.requests_sent(provider)
+        clock, deadline = tap.run.clock, tap.run.deadline
+        self._end: float | None = None
+        if deadline is not None:
+            left = max(1, tap.streams_left(provider))
+            self._end = clock.now() + (deadline - clock.now()) / left
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the rest belongs to the other streams."""
+        if self._end is not None and self._tap.run.clock.now() >= self._end:
+            return True
+        sent = self._tap.requests_sent(self._provider) - self._sent
+        return self._budget is not None and sent >= self._budget
+
+
 class EmailMetricsStream(Stream):
     """What all shapes share: one pass over rows, one place for how it ends.
 
@@ -114,6 +141,10 @@ class EmailMetricsStream(Stream):
     def bookmark(self) -> StreamState[Any, Any]:
         """This stream's part of the state."""
         return self._metrics_tap.stream_state(self.name)
+
+    def share(self) -> Share:
+        """Return this stream's part of what is left now."""
+        return Share(self._metrics_tap, self.provider)
 
     @abc.abstractmethod
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:

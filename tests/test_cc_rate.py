@@ -55,8 +55,8 @@ def test_the_defaults_are_those_of_the_vendor() -> None:
         pytest.param(0.05, id="0.05 s"),
         pytest.param(0.3, id="0.3 s"),
         pytest.param(1.0, id="1 s"),
-        pytest.param(jitter(0.01, 0.04), id="0.02 to 0.08 s"),
-        pytest.param(jitter(0.47, 0.5), id="0.94 to 1 s"),
+        pytest.param(jitter(0.01, 0.03), id="0.02 to 0.06 s"),
+        pytest.param(jitter(0.48, 0.5), id="0.96 to 1 s"),
     ],
 )
 def test_a_backfill_uses_the_rate_and_causes_no_429(

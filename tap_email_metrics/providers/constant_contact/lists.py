@@ -165,13 +165,16 @@ class CampaignActivities(CampaignStream):
         for parent in parents:
             mark = state.marks.get(parent.id)
             visit = Visit(parent, mark, everything=True, history=first and not mark)
-            if not visit.history and (
-                not mark or mark.due(self._updated[parent.id], now)
-            ):
-                plan.live.append(visit)
-            elif mark:
+            if mark and not mark.due(self._updated[parent.id], now):
                 plan.waiting += 1
-            elif state.history is None or history_key(parent) < state.history:
+            elif mark and mark.failures:
+                plan.live.append(visit)
+            elif (
+                not visit.history
+                or state.history is None
+                or (history_key(parent) < state.history)
+            ):
+                # Thousands may change at once: they are shared out over the runs.
                 plan.history.append(visit)
         self._plan_unlisted(plan, state, now)
         plan.history.sort(key=_newest_first)

@@ -44,8 +44,8 @@ Result = TypeVar("Result")
 PRIVILEGES = "/account/user/privileges"
 OVERLAP = 3600.0
 """Seconds before the start of the last run from which on changes are asked for."""
-HEADROOM = 0.03
-"""Seconds by which travel times may differ: 97 % of the rate is used."""
+HEADROOM = 0.02
+"""Seconds by which travel times may differ: 98 % of the rate is used."""
 _SKEW = 60.0  # seconds by which the API's clock must be behind to be believed
 
 
