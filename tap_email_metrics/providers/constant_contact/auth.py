@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from tap_email_metrics.run import Run
 
 EARLY = 300.0
-"""Seconds before its end in which an access token is not used any more."""
+"""Seconds before its end in which an access token is not used any more, at most half
+of its life."""
 SPACING = 1.0
 """Seconds between two requests for a token."""
 AGAIN = (
@@ -103,7 +105,7 @@ class ConstantContactAuthenticator:
         try:
             with self._store.held():
                 tokens = self._store.load(self._settings.refresh_token)
-                usable = tokens.expires_at - EARLY > self._run.clock.now()
+                usable = _serves_until(tokens) > self._run.clock.now()
                 if not usable or f"Bearer {tokens.access_token}" == refused:
                     tokens = self._refresh(client, tokens)
         except AuthenticationFailed as error:
@@ -119,7 +121,7 @@ class ConstantContactAuthenticator:
             )
             raise self._failure from error
         self._run.hide(tokens.access_token, tokens.refresh_token)
-        self._expires = tokens.expires_at - EARLY
+        self._expires = _serves_until(tokens)
         self._headers = {"Authorization": f"Bearer {tokens.access_token}"}
 
     def _refresh(self, client: Client, tokens: Tokens) -> Tokens:
@@ -147,7 +149,13 @@ class ConstantContactAuthenticator:
             expires_at=now + life(answer),
             refreshed_at=now,
         )
-        self._store.save(new)
+        try:
+            self._store.save(new)
+        except OSError as error:
+            raise AuthenticationFailed(
+                f"Constant Contact: {self._store} cannot keep the new refresh token "
+                f"({error.strerror}), and the old one is void. Once it can, {AGAIN}"
+            ) from error
         return new
 
     def _request(self, client: Client, tokens: Tokens) -> Answer:
@@ -210,4 +218,10 @@ def life(answer: Answer) -> float:
         seconds = float(answer.expires_in or 0)
     except ValueError:
         seconds = 0.0
-    return seconds if seconds > 0 else float(DAY)
+    return seconds if 0 < seconds < math.inf else float(DAY)
+
+
+def _serves_until(tokens: Tokens) -> float:
+    """Return the UTC seconds up to which an access token is used."""
+    whole = tokens.expires_at - tokens.refreshed_at
+    return tokens.expires_at - min(EARLY, whole / 2)

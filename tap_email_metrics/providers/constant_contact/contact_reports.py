@@ -9,7 +9,6 @@ too: contacts are read in turn, less often.
 from __future__ import annotations
 
 import abc
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -18,13 +17,15 @@ from typing_extensions import override
 from tap_email_metrics.bookmarks import from_iso, iso
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Gone, HistoryLeft, Skippable
+from tap_email_metrics.providers.constant_contact.reading import EventList
 from tap_email_metrics.state import texts
 from tap_email_metrics.streams import EmailMetricsStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tap_email_metrics.providers.constant_contact.client import Row
+    from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.providers.constant_contact.reading import Event
     from tap_email_metrics.providers.constant_contact.session import (
         ConstantContactSession,
     )
@@ -50,11 +51,11 @@ class ContactReport(EmailMetricsStream):
         return cast("ConstantContactSession", self.session)
 
     @abc.abstractmethod
-    def rows(self, contact_id: str) -> Sequence[Row]:
+    def rows(self, contact_id: str) -> Sequence[Any]:
         """Return the rows of a contact."""
 
     @abc.abstractmethod
-    def record(self, row: Row, contact_id: str) -> Mapping[str, object] | None:
+    def record(self, row: Any, contact_id: str) -> Mapping[str, object] | None:  # noqa: ANN401 - what `rows` returns
         """Return the record of a row."""
 
     @override
@@ -137,18 +138,24 @@ class ContactActivityDetails(ContactReport):
     path = "/reports/contact_reports/{}/activity_details"
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Row]:
-        self._seen: Counter[tuple[object, ...]] = Counter()
-        pages = self.constant_contact.client.pages(
-            self.path, [contact_id], {"limit": 100}, field="tracking_activities"
+    def rows(self, contact_id: str) -> Sequence[Event]:
+        fetch = partial(self._page, contact_id)
+        events = EventList(fetch, self.codec.identity, since=None)
+        return [event for page in events.down_to(None) for event in page]
+
+    def _page(self, contact_id: str, href: str | None) -> Page:
+        return self.constant_contact.page(
+            self.path, [contact_id], {"limit": 100}, "tracking_activities", href
         )
-        return [row for page in pages for row in page.rows]
 
     @override
-    def record(self, row: Row, contact_id: str) -> Mapping[str, object] | None:
-        identity = self.codec.identity(row)
-        self._seen[identity] += 1
-        return self.codec.record(row, self._seen[identity] - 1)
+    def key_value(self, row: Any) -> int | None:
+        return cast("Event", row).at
+
+    @override
+    def record(self, row: Any, contact_id: str) -> Mapping[str, object] | None:
+        event = cast("Event", row)
+        return self.codec.record(event.row, event.occurrence)
 
 
 class ContactActivitySummary(ContactReport):

@@ -11,11 +11,13 @@ from tap_email_metrics.bookmarks import Parent, Plan, Visit, history_key, iso
 from tap_email_metrics.codec import to_milliseconds
 from tap_email_metrics.digests import digest
 from tap_email_metrics.errors import Gone, Skippable
-from tap_email_metrics.providers.constant_contact.campaigns import CAMPAIGN, reported
-from tap_email_metrics.providers.constant_contact.marks import (
-    CounterMark,
-    short_id,
+from tap_email_metrics.providers.constant_contact.campaigns import (
+    CAMPAIGN,
+    activity_ids,
+    reported,
 )
+from tap_email_metrics.providers.constant_contact.client import Trail
+from tap_email_metrics.providers.constant_contact.marks import CounterMark, short_id
 from tap_email_metrics.providers.constant_contact.streams import CampaignStream
 from tap_email_metrics.state import texts
 from tap_email_metrics.streams import EmailMetricsStream, ListStream
@@ -209,9 +211,7 @@ class CampaignActivities(CampaignStream):
         campaign_id = visit.parent.id
         campaign = session.client.one(CAMPAIGN, [campaign_id])
         session.campaign_cache.learn(campaign_id, reported(campaign))
-        activities = campaign.get("campaign_activities")
-        for one in activities if isinstance(activities, list) else ():
-            activity_id = one.get("campaign_activity_id")
+        for activity_id in activity_ids(campaign):
             try:
                 yield [session.client.one("/emails/activities/{}", [activity_id])]
             except Gone:
@@ -291,16 +291,18 @@ class Contacts(EmailMetricsStream):
         if since is not None:
             params[parameter] = since
         page = self._first(params, resume)
+        trail = Trail()
         while True:
             session = cast("ConstantContactSession", self.session)
             self._following = self._following or session.cursor()
             yield list(self._records(page.rows))
-            if page.href is None:
+            href = trail.follow(page)
+            if href is None:
                 return
             if resumable and not self._metrics_tap.settings.backfill:
-                place = {"href": page.href, "cursor": self._following}
+                place = {"href": href, "cursor": self._following}
                 self.bookmark.write(self._resume, place)
-            page = self._page(params, page.href)
+            page = self._page(params, href)
 
     def _first(
         self, params: Mapping[str, int | str], resume: Mapping[str, str] | None

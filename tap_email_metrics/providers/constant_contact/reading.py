@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import to_milliseconds
 from tap_email_metrics.digests import Tally
+from tap_email_metrics.providers.constant_contact.client import Trail
 from tap_email_metrics.providers.constant_contact.marks import TRIES, CounterMark
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class EventList:
         # Hashes: a list may have a million rows. 250,000 take 4 MB (a Counter: 20).
         self._counts = Tally()
         self._href: str | None = None
+        self._trail = Trail()
         self._last: tuple[str | None, list[int]] | None = None
         self._ended = False
 
@@ -123,8 +125,8 @@ class EventList:
             if name not in earlier:
                 self._add(row, name)
         self._last = (href, names)
-        self._href = page.href
-        self._ended = page.href is None
+        self._href = self._trail.follow(page)
+        self._ended = self._href is None
 
     def _add(self, row: Row, name: int) -> None:
         at = to_milliseconds(row.get("created_time"))
