@@ -18,37 +18,28 @@ from tap_email_metrics.bookmarks import from_iso, iso
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Gone, HistoryLeft, Skippable
 from tap_email_metrics.providers.constant_contact.reading import EventList
+from tap_email_metrics.providers.constant_contact.streams import ConstantContactStream
 from tap_email_metrics.state import texts
-from tap_email_metrics.streams import EmailMetricsStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.providers.constant_contact.client import Page, Row
     from tap_email_metrics.providers.constant_contact.reading import Event
-    from tap_email_metrics.providers.constant_contact.session import (
-        ConstantContactSession,
-    )
     from tap_email_metrics.state import StreamState
 
 CYCLE = "cycle"
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
-class ContactReport(EmailMetricsStream):
+class ContactReport(ConstantContactStream):
     """One report of each contact.
 
     Attributes:
         path: of the report, with a `{}` for the contact.
     """
 
-    provider = "constant_contact"
     path: ClassVar[str]
-
-    @property
-    def constant_contact(self) -> ConstantContactSession:
-        """The provider's session of this run."""
-        return cast("ConstantContactSession", self.session)
 
     @abc.abstractmethod
     def rows(self, contact_id: str) -> Sequence[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
@@ -18,56 +18,54 @@ from tap_email_metrics.providers.constant_contact.campaigns import (
 )
 from tap_email_metrics.providers.constant_contact.client import Trail
 from tap_email_metrics.providers.constant_contact.marks import CounterMark, short_id
-from tap_email_metrics.providers.constant_contact.streams import CampaignStream
+from tap_email_metrics.providers.constant_contact.streams import (
+    CampaignStream,
+    ConstantContactStream,
+)
 from tap_email_metrics.state import texts
-from tap_email_metrics.streams import EmailMetricsStream, ListStream
+from tap_email_metrics.streams import ListStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.bookmarks import Policy
     from tap_email_metrics.providers.constant_contact.client import Page, Row
-    from tap_email_metrics.providers.constant_contact.session import (
-        ConstantContactSession,
-    )
     from tap_email_metrics.state import StreamState
 
 CURSOR = "cursor"
 _SEGMENT_TRIES = 4
 
 
-class CampaignSummaries(ListStream):
+class CampaignSummaries(ConstantContactStream, ListStream):
     """Unique counts of each campaign that was sent.
 
     `GET /reports/summary_reports/email_campaign_summaries`.
     """
 
-    provider = "constant_contact"
     name = "constant_contact_campaign_summaries"
     primary_keys = ("account", "campaign_id")
     id_field = "campaign_id"
 
     @override
     def rows(self) -> Sequence[Row]:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         return list(session.campaigns().look.summaries.values())
 
 
-class CampaignStats(EmailMetricsStream):
+class CampaignStats(ConstantContactStream):
     """All counters of each campaign. `GET /reports/stats/email_campaigns/{ids}`.
 
     Asked for in each run are the campaigns in the window and those whose summary
     moved, once a week all; emitted are those of them that changed.
     """
 
-    provider = "constant_contact"
     name = "constant_contact_campaign_stats"
     primary_keys = ("account", "campaign_id")
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         """Yield the records that are new or changed."""
-        look = cast("ConstantContactSession", self.session).campaigns().look
+        look = self.constant_contact.campaigns().look
         backfill = self._metrics_tap.settings.backfill
         known = self.bookmark.read("rows", texts) or {}
         new = {short_id(one): digest(row)[:8] for one, row in look.stats.items()}
@@ -87,10 +85,9 @@ class CampaignStats(EmailMetricsStream):
             self.bookmark.set_checked_through(self.session.now())
 
 
-class Campaigns(EmailMetricsStream):
+class Campaigns(ConstantContactStream):
     """Campaigns, also drafts and removed ones. `GET /emails`."""
 
-    provider = "constant_contact"
     name = "constant_contact_campaigns"
     primary_keys = ("account", "campaign_id")
     replication_key = "updated_at"
@@ -98,7 +95,7 @@ class Campaigns(EmailMetricsStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         """Yield the records of campaigns that changed since the last run."""
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         backfill = self._metrics_tap.settings.backfill
         rows = session.emails(after(self))
         following = session.cursor()
@@ -117,9 +114,9 @@ class Campaigns(EmailMetricsStream):
             self.bookmark.set_checked_through(self.session.now())
 
 
-def after(stream: EmailMetricsStream, key: str = CURSOR) -> str | None:
+def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
     """Return the instant after which a stream asks for changes; None for all."""
-    session = cast("ConstantContactSession", stream.session)
+    session = stream.constant_contact
     start = session.common.start
     first = None if start is None else iso(start)
     if session.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
@@ -139,7 +136,7 @@ class CampaignActivities(CampaignStream):
 
     @override
     def parents(self) -> Sequence[Parent[str]]:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         parents = []
         rows = session.emails(after(self))
         self._following = session.cursor()
@@ -223,10 +220,6 @@ class CampaignActivities(CampaignStream):
         self.constant_contact.campaign_cache.keep(parent.id)
 
     @override
-    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
-        return self.codec.record(row)
-
-    @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         yield from super().batches()
         if not self._metrics_tap.settings.backfill:
@@ -241,13 +234,12 @@ def _newest_first(visit: Visit[str, CounterMark]) -> tuple[float, str]:
 # Contacts
 
 
-class Contacts(EmailMetricsStream):
+class Contacts(ConstantContactStream):
     """Contacts, also deleted ones. `GET /contacts`.
 
     An unsubscribe does not move `updated_at`: a second pass asks for opt-outs.
     """
 
-    provider = "constant_contact"
     name = "constant_contact_contacts"
     primary_keys = ("account", "contact_id")
     replication_key = "updated_at"
@@ -293,7 +285,7 @@ class Contacts(EmailMetricsStream):
         page = self._first(params, resume)
         trail = Trail()
         while True:
-            session = cast("ConstantContactSession", self.session)
+            session = self.constant_contact
             self._following = self._following or session.cursor()
             yield list(self._records(page.rows))
             href = trail.follow(page)
@@ -316,7 +308,7 @@ class Contacts(EmailMetricsStream):
         return self._page(params, None)
 
     def _page(self, params: Mapping[str, int | str], href: str | None) -> Page:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         return session.wait(
             partial(session.page, "/contacts", (), params, "contacts", href)
         )
@@ -332,7 +324,7 @@ class Contacts(EmailMetricsStream):
 # Small lists
 
 
-class AccountList(ListStream):
+class AccountList(ConstantContactStream, ListStream):
     """A small list that is read whole in each run.
 
     Attributes:
@@ -342,7 +334,6 @@ class AccountList(ListStream):
         tries: tries in all.
     """
 
-    provider = "constant_contact"
     path: ClassVar[str]
     field: ClassVar[str]
     query: ClassVar[tuple[tuple[str, int | str], ...]]
@@ -350,7 +341,7 @@ class AccountList(ListStream):
 
     @override
     def rows(self) -> Sequence[Row]:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         return session.listing(self.path, self.field, dict(self.query), self.tries)
 
 
@@ -399,15 +390,14 @@ class Segments(AccountList):
     tries = _SEGMENT_TRIES
 
 
-class Account(ListStream):
+class Account(ConstantContactStream, ListStream):
     """The account itself, one row. `GET /account/summary`."""
 
-    provider = "constant_contact"
     name = "constant_contact_account"
     primary_keys = ("account",)
     id_field = "encoded_account_id"
 
     @override
     def rows(self) -> Sequence[Row]:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         return [session.wait(partial(session.client.one, "/account/summary"))]
