@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from simulator.adapter import SimulatorAdapter
+from simulator.adapter import SimulatorAdapter, jitter
+from simulator.clock import ThreadedClock
 from simulator.constant_contact_truth import KEYS, truth
 from simulator.world import World
 from tap_email_metrics.tap import TapEmailMetrics
@@ -40,6 +41,8 @@ TOO_MANY = 429
 FINE = {"complete", "empty", "paused"}
 BETWEEN = 60.0
 """Seconds from the end of a run to the start of the next: a scheduler's."""
+ONE_WAY = (0.14, 0.16)
+"""Seconds that a request travels to the server, and an answer back."""
 URL = "https://api.example.test"
 Row = dict[str, Any]
 Rows = dict[str, dict[tuple[Any, ...], Row]]
@@ -53,7 +56,13 @@ class Today:
     calls: int = 0
     refused: int = 0
     failed: int = 0
+    seconds: float = 0.0
     paused: bool = False
+
+    @property
+    def rate(self) -> float:
+        """Calls a second while the tap ran, as a share of what is allowed."""
+        return self.calls / self.seconds / PER_SECOND if self.seconds else 0.0
 
 
 class Target(Writer):
@@ -115,18 +124,17 @@ class Simulation:
             "daily_requests": self.daily,
             "daily_reserve": self.reserve,
             "requests_per_second": PER_SECOND,
-            # The simulated clock jumps: with several threads, one that has its turn
-            # may arrive only after another's sleep has passed, too close to the next.
-            "max_concurrency": 1,
         }
         tap = TapEmailMetrics(
             config={"constant_contact": config},
             state=json.loads(json.dumps(self.target.state)),
             clock=self.world.clock,
-            transport=SimulatorAdapter(self.world),
+            transport=SimulatorAdapter(self.world, latency=jitter(*ONE_WAY)),
             message_writer=self.target,
         )
+        start = self.world.clock.monotonic()
         code = tap.execute()
+        today.seconds += self.world.clock.monotonic() - start
         self.target.flush()
         reports = tap.run.reports
         self.streams = list(reports)
@@ -204,13 +212,16 @@ def simulate(simulation: Simulation, days: int = DAYS) -> bool:
     api = simulation.world.constant_contact
     api.set_policy(requests_per_day=simulation.daily, requests_per_second=PER_SECOND)
     say(f"{simulation.budget} calls a day, {PER_SECOND} a second\n")
-    say(f"{'day':>3} {'runs':>5} {'calls':>7} {'429s':>5}  left")
+    say(f"{'day':>3} {'runs':>5} {'calls':>7} {'429s':>5} {'rate':>6}  left")
     for number in range(1, days + 1):
         if number > 1:
             simulation.next_day()
         today = simulation.day()
         left = "something" if today.paused else "nothing"
-        say(f"{number:>3} {today.runs:>5} {today.calls:>7} {today.refused:>5}  {left}")
+        say(
+            f"{number:>3} {today.runs:>5} {today.calls:>7} {today.refused:>5}"
+            f" {today.rate:>6.1%}  {left}"
+        )
         within = today.calls <= simulation.budget
         good = good and within and not today.refused and not today.failed
     say(f"\n{'stream':<42} {'target':>8} {'truth':>8} {'differ':>7}")
@@ -231,7 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--daily-requests", type=int, default=DAILY)
     parser.add_argument("--daily-reserve", type=int, default=RESERVE)
     options = parser.parse_args(arguments)
-    world = World.generate(3, 0, NOW, days_ahead=0, campaigns=options.campaigns)
+    world = World.generate(
+        3, 0, NOW, days_ahead=0, campaigns=options.campaigns, clock=ThreadedClock(NOW)
+    )
     with tempfile.TemporaryDirectory() as folder:
         simulation = Simulation(
             world, Path(folder), options.daily_requests, options.daily_reserve

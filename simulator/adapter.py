@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import random
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,18 +16,23 @@ from urllib3 import HTTPResponse
 from simulator.messages import Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from simulator.world import World
+
+Timeout = float | tuple[float | None, float | None] | None
 
 
 class SimulatorAdapter(HTTPAdapter):
     """Answers in process; waits pass on the world's clock.
 
-    `latency` is the seconds that every request takes there.
+    `latency` is the seconds that every request is on its way, half of them there and
+    half of them back; or what returns those of one way, asked for each.
     """
 
-    def __init__(self, world: World, *, latency: float = 0.0) -> None:
+    def __init__(
+        self, world: World, *, latency: float | Callable[[], float] = 0.0
+    ) -> None:
         super().__init__()
         self._world = world
         self._latency = latency
@@ -40,26 +47,40 @@ class SimulatorAdapter(HTTPAdapter):
         proxies: Mapping[str, str] | None = None,  # noqa: ARG002
     ) -> requests.Response:
         """Return the world's response, or raise what the network would."""
+        there = self._one_way()
+        self._world.clock.sleep(there)
         reply = self._world.answer(_parse(request))
-        self._wait(request, reply, timeout)
+        self._wait(request, reply, timeout, there)
         if reply.cut:
             text = "Remote end closed connection without response"
             raise requests.ConnectionError(text, request=request)
         return self.build_response(request, _respond(request, reply))
 
+    def _one_way(self) -> float:
+        return (
+            self._latency / 2
+            if isinstance(self._latency, float | int)
+            else (self._latency())
+        )
+
     def _wait(
         self,
         request: requests.PreparedRequest,
         reply: Reply,
-        timeout: float | tuple[float | None, float | None] | None,
+        timeout: Timeout,
+        there: float,
     ) -> None:
-        delay = reply.delay + self._latency
+        delay = reply.delay + self._one_way()
         limit = timeout[1] if isinstance(timeout, tuple) else timeout
-        if limit is not None and delay > limit:
-            self._world.clock.sleep(limit)
+        if limit is not None and there + delay > limit:
+            self._world.clock.sleep(limit - there)
             raise requests.ReadTimeout("Read timed out.", request=request)
-        if delay:
-            self._world.clock.sleep(delay)
+        self._world.clock.sleep(delay)
+
+
+def jitter(low: float, high: float, seed: int = 0) -> Callable[[], float]:
+    """Return what draws the seconds of one way, evenly between two bounds."""
+    return partial(random.Random(seed).uniform, low, high)  # noqa: S311 - no secret
 
 
 def _parse(request: requests.PreparedRequest) -> Request:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
 
 DAY = 86_400.0
 """Seconds in a day."""
+_POLL = 0.0002
+"""Real seconds between two looks at whether every thread waits."""
+_STUCK = 0.5
+"""Real seconds in one place after which a thread is taken to wait for a plain lock."""
 
 
 class SimClock:
@@ -43,3 +55,95 @@ class SimClock:
         with self._lock:
             self._monotonic += max(now - self._now, 0.0)
             self._now = float(now)
+
+
+class ThreadedClock(SimClock):
+    """The world's time for several threads: it passes only while all of them wait.
+
+    A sleep lasts until its instant has come. Once every thread that ever asked this
+    clock is asleep or waits for another thread, time jumps to the earliest wake-up: so
+    nothing ever happens too late because another thread's sleep came in between, as
+    between getting one's turn and sending a request.
+    """
+
+    def __init__(self, now: float) -> None:
+        super().__init__(now)
+        self._changed = threading.Condition(self._lock)
+        self._threads: set[int] = set()
+        self._wakes: dict[int, float] = {}
+        self._busy: set[tuple[int, CodeType, int]] = set()
+        self._busy_since = 0.0
+
+    @override
+    def now(self) -> float:
+        self._threads.add(threading.get_ident())
+        return super().now()
+
+    @override
+    def monotonic(self) -> float:
+        self._threads.add(threading.get_ident())
+        return super().monotonic()
+
+    @override
+    def sleep(self, seconds: float) -> None:
+        """Return once so many seconds have passed; at once for a negative number."""
+        me = threading.get_ident()
+        self._threads.add(me)
+        with self._changed:
+            wake = self._wakes[me] = self._monotonic + max(seconds, 0.0)
+            while self._monotonic < wake:
+                if wake == self._earliest() and self._all_wait():
+                    self._now += wake - self._monotonic
+                    self._monotonic = wake
+                    self._changed.notify_all()
+                else:
+                    self._changed.wait(_POLL)
+            del self._wakes[me]
+
+    @override
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        with self._changed:
+            self._changed.notify_all()
+
+    @override
+    def set(self, now: float) -> None:
+        super().set(now)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _earliest(self) -> float:
+        return min(wake for wake in self._wakes.values() if wake > self._monotonic)
+
+    def _all_wait(self) -> bool:
+        """Return whether no thread would do anything before time passes."""
+        frames = sys._current_frames()  # noqa: SLF001 - there is no other way
+        self._threads &= frames.keys()
+        busy = {
+            (one, frames[one].f_code, frames[one].f_lasti)
+            for one in self._threads
+            if self._wakes.get(one, 0.0) <= self._monotonic and not _waits(frames[one])
+        }
+        # One that wants this clock's lock wants it from whoever looks here.
+        here = any(code.co_filename == __file__ for _, code, _ in busy)
+        if busy and (here or busy != self._busy):
+            self._busy, self._busy_since = busy, time.monotonic()
+        return not busy or time.monotonic() - self._busy_since > _STUCK
+
+
+def _waits(frame: FrameType) -> bool:
+    """Return whether a thread waits for a notice, or for the end of another thread.
+
+    One that was notified and has not woken up yet is not waiting any more.
+    """
+    if frame.f_code is threading.Condition.wait.__code__:
+        names = frame.f_locals
+        return "waiter" in names and names["waiter"] in names["self"]._waiters  # noqa: SLF001
+    return frame.f_code in _JOINS and frame.f_locals["self"].is_alive()
+
+
+_JOINS = {
+    threading.Thread.join.__code__,
+    # Python 3.11 and 3.12 wait a call deeper.
+    getattr(threading.Thread, "_wait_for_tstate_lock", threading.Thread.join).__code__,
+}

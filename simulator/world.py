@@ -33,8 +33,10 @@ ReplyHook = Callable[[Request, Reply], None]
 class World:
     """All the simulated APIs at one instant; thread-safe by its one lock."""
 
-    def __init__(self, now: float, *, seed: int = 0) -> None:
-        self.clock = SimClock(now)
+    def __init__(
+        self, now: float, *, seed: int = 0, clock: SimClock | None = None
+    ) -> None:
+        self.clock = clock or SimClock(now)
         self.lock = threading.RLock()
         self.encompass = Account(self.clock, self.lock, seed)
         self.faults = Faults()
@@ -50,7 +52,7 @@ class World:
         self._answered = 0
 
     @classmethod
-    def generate(  # noqa: PLR0913
+    def generate(  # noqa: PLR0913 - the parts of a world
         cls,
         seed: int,
         messages: int,
@@ -59,13 +61,14 @@ class World:
         days_ahead: float = FUTURE_DAYS,
         campaigns: int = 0,
         luxsci: int = 0,
+        clock: SimClock | None = None,
     ) -> World:
         """Return a pseudo-random world at `now` that goes on for `days_ahead`.
 
         It has so many messages of Encompass, campaigns of Constant Contact and
         messages of LuxSci.
         """
-        world = cls(now, seed=seed)
+        world = cls(now, seed=seed, clock=clock)
         generate_encompass(world.encompass, seed, messages, now, days_ahead)
         generate_constant_contact(world, seed, campaigns, now, days_ahead=days_ahead)
         generate_luxsci(world, seed, luxsci, now, days_ahead=days_ahead)

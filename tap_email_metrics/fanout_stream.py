@@ -159,7 +159,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         """Yield history while this stream's share of the run lasts."""
         share = self.share()
         for visit in history:
-            if not share.left():
+            if share.is_spent:
                 return
             yield visit
 
@@ -304,6 +304,6 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             )
         if report.parents_left:
             raise HistoryLeft(
-                f"{report.parents_left} closed {self.parent_noun}s are left to read "
-                "for the first time; the next run goes on there"
+                f"{report.parents_left} {self.parent_noun}s are left to read; the next "
+                "run goes on there"
             )

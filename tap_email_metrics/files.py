@@ -60,8 +60,21 @@ class SharedFile:
         except FileNotFoundError:
             return None
 
+    def probe(self) -> None:
+        """Write as `write` does, but leave the file alone.
+
+        Raises:
+            OSError: it could not be replaced.
+        """
+        self._prepare(b"probe").unlink()
+
     def write(self, content: bytes) -> None:
         """Replace the file as a whole, mode 0600, on disk before it is relied upon."""
+        self._prepare(content).replace(self.path)
+        _sync_directory(self.path.parent)
+
+    def _prepare(self, content: bytes) -> Path:
+        """Return a file beside it that holds the content, on disk."""
         temporary = self.path.with_suffix(".tmp")
         # Left by a process that died, if at all: the lock admits one writer.
         temporary.unlink(missing_ok=True)
@@ -70,8 +83,7 @@ class SharedFile:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self.path)
-        _sync_directory(self.path.parent)
+        return temporary
 
 
 def _sync_directory(directory: Path) -> None:

@@ -35,6 +35,15 @@ MARGIN = 1e-4
 """Share by which the spacing exceeds 1/N: more than sums of floats lose on the way,
 also on a clock whose seconds count from the epoch."""
 
+WIDEST = 3.0
+"""Most headroom that throttling leads to: a quarter of the rate."""
+
+WIDER = 1.5
+"""Factor by which throttling widens the headroom, and calm narrows it again."""
+
+CALM = 1000
+"""Starts without throttling after which it is narrowed by one step."""
+
 BLOCK = 10
 """Most requests that a process reserves in the ledger at a time."""
 
@@ -66,6 +75,9 @@ class Limits:
         max_concurrency: requests in flight, at most.
         ledger: the day's budget, or None for none. Its owner closes it.
         deadline: `Clock.now` seconds from which nothing starts, or None.
+        headroom: seconds by which the travel times of requests may differ and any
+            second still holds at most N arrivals; it costs the same share of the rate.
+            Throttling widens it for a while. 0: starts alone are spaced.
 
     Raises:
         InvalidInput: a rate that is not positive, or no concurrency at all.
@@ -80,12 +92,13 @@ class Limits:
         max_concurrency: int,
         ledger: Ledger | None = None,
         deadline: float | None = None,
+        headroom: float = 0.0,
     ) -> None:
         self._clock = clock
         self._stop = stop
         self._ledger = ledger
         self._deadline = deadline
-        self._pace = _Pace(clock, requests_per_second)
+        self._pace = _Pace(clock, requests_per_second, headroom)
         self._gate = _Gate(max_concurrency)
         self._lock = threading.Lock()
         self._sent = 0
@@ -181,15 +194,23 @@ class _Pace:
     The spacing counts from the start that took place, not from one reserved ahead:
     a start that came late would otherwise have its successor too close behind it,
     and a hold could not stop those who had reserved before it.
+
+    Starts are ours to space, arrivals are not: N + 1 requests arrive within a second
+    if the last travels faster than the first by more than the headroom. No spacing
+    that uses the rate rules that out, so throttling widens it.
     """
 
-    def __init__(self, clock: Clock, requests_per_second: float | None) -> None:
+    def __init__(
+        self, clock: Clock, requests_per_second: float | None, headroom: float
+    ) -> None:
         if requests_per_second is not None and not requests_per_second > 0:
             raise InvalidInput("requests_per_second must be more than 0")
         self._clock = clock
-        self._spacing = (1 + MARGIN) / requests_per_second if requests_per_second else 0
+        self._interval = 1 / requests_per_second if requests_per_second else 0.0
         self._lock = threading.Lock()
-        self._free_at = float("-inf")
+        self._free_at = self._held_until = float("-inf")
+        self._least = self._headroom = headroom
+        self._starts = 0
 
     def claim(self) -> float:
         """Return 0 if the caller's turn is now and taken, else the seconds to wait."""
@@ -197,13 +218,26 @@ class _Pace:
             now = self._clock.monotonic()
             if now < self._free_at:
                 return self._free_at - now
-            self._free_at = now + self._spacing
+            self._relax()
+            self._free_at = now + self._interval * (1 + MARGIN + self._headroom)
             return 0
+
+    def _relax(self) -> None:
+        self._starts += 1
+        if self._starts >= CALM:
+            self._starts = 0
+            self._headroom = max(self._least, self._headroom / WIDER)
 
     def hold(self, seconds: float) -> None:
         """Let the next turn come after that many seconds, or later."""
         with self._lock:
-            self._free_at = max(self._free_at, self._clock.monotonic() + seconds)
+            now = self._clock.monotonic()
+            # Several in flight are refused for one and the same crowd.
+            if now >= self._held_until:
+                self._starts = 0
+                self._headroom = min(WIDER * self._headroom, WIDEST)
+            self._held_until = max(self._held_until, now + seconds)
+            self._free_at = max(self._free_at, self._held_until)
 
 
 class _Gate:

@@ -32,6 +32,8 @@ class ProviderSession(abc.ABC, Generic[SomeSection]):
 
     Attributes:
         name: of the provider.
+        headroom: seconds by which travel times may differ without more arrivals in a
+            second than are allowed; it costs the same share of the rate.
         settings: its own.
         common: the settings that belong to no provider.
         limits: what every request crosses.
@@ -39,6 +41,7 @@ class ProviderSession(abc.ABC, Generic[SomeSection]):
     """
 
     name: ClassVar[str]
+    headroom: ClassVar[float] = 0.0
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class ProviderSession(abc.ABC, Generic[SomeSection]):
             max_concurrency=settings.max_concurrency,
             ledger=self._ledger,
             deadline=run.deadline,
+            headroom=self.headroom,
         )
 
     def _open_ledger(self) -> Ledger | None:

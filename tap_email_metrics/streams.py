@@ -70,29 +70,30 @@ class Interval:
 
 
 class Share:
-    """What one stream may spend of the run on its history.
+    """A stream's equal part of what is left of the run, in requests and in time.
 
-    Otherwise a long history would starve the streams that come after.
+    What has a limit nowhere is shared out by it: a long history, or a report of each
+    contact, would otherwise starve the streams that come after.
     """
 
     def __init__(self, tap: TapEmailMetrics, provider: str) -> None:
         self._tap = tap
         self._provider = provider
-        self._clock, deadline = tap.run.clock, tap.run.deadline
+        self._budget = tap.history_share(provider)
+        self._sent = tap.requests_sent(provider)
+        clock, deadline = tap.run.clock, tap.run.deadline
         self._end: float | None = None
         if deadline is not None:
-            streams = max(1, tap.streams_left(provider))
-            now = self._clock.now()
-            self._end = now + (deadline - now) / streams
-        self._requests = tap.history_share(provider)
-        self._sent = tap.requests_sent(provider)
+            left = max(1, tap.streams_left(provider))
+            self._end = clock.now() + (deadline - clock.now()) / left
 
-    def left(self) -> bool:
-        """Return whether there is anything left of it, in time and in requests."""
-        if self._end is not None and self._clock.now() >= self._end:
-            return False
-        spent = self._tap.requests_sent(self._provider) - self._sent
-        return self._requests is None or spent < self._requests
+    @property
+    def is_spent(self) -> bool:
+        """Whether the rest belongs to the other streams."""
+        if self._end is not None and self._tap.run.clock.now() >= self._end:
+            return True
+        sent = self._tap.requests_sent(self._provider) - self._sent
+        return self._budget is not None and sent >= self._budget
 
 
 class EmailMetricsStream(Stream):
@@ -141,6 +142,10 @@ class EmailMetricsStream(Stream):
     def bookmark(self) -> StreamState[Any, Any]:
         """This stream's part of the state."""
         return self._metrics_tap.stream_state(self.name)
+
+    def share(self) -> Share:
+        """Return this stream's part of what is left now."""
+        return Share(self._metrics_tap, self.provider)
 
     @abc.abstractmethod
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
@@ -256,10 +261,6 @@ class EmailMetricsStream(Stream):
             return None
         value = row.get(self._key_source)
         return to_integer(value) if self._key_is_number else to_milliseconds(value)
-
-    def share(self) -> Share:
-        """Return this stream's share of what the run has left, from now on."""
-        return Share(self._metrics_tap, self.provider)
 
     def promote(self, state: StreamState[Any, Any]) -> None:
         """Move the bookmark up to the newest replication key emitted."""

@@ -220,7 +220,7 @@ class WindowStream(EmailMetricsStream):
         widths = dict.fromkeys(left, self.first_width)
         share = self.share()
         while left := {k: w for k, w in left.items() if w and not self._is_lost(k)}:
-            if not share.left():
+            if share.is_spent:
                 oldest = min(windows[0].start for windows in left.values())
                 raise HistoryLeft(
                     f"the history from {iso(oldest)} on is left to read; the next "

@@ -81,5 +81,5 @@ class Clinic(Site):
 
 
 def _without_clock(row: dict[str, Any]) -> dict[str, Any]:
-    """Leave out when a summary was made: the simulated clock moves while a run reads."""
+    """Leave out when a summary was made: the clock moves while a run reads."""
     return {name: value for name, value in row.items() if name != "report_date"}

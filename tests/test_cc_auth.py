@@ -11,7 +11,7 @@ import pytest
 from harness_cc import NOW, Account, World
 
 from simulator.adapter import SimulatorAdapter
-from tap_email_metrics.errors import Fatal
+from tap_email_metrics.errors import Fatal, InvalidInput
 from tap_email_metrics.providers.constant_contact.login import Login
 from tap_email_metrics.providers.constant_contact.settings import (
     ConstantContactSettings,
@@ -81,6 +81,62 @@ def test_a_store_that_cannot_be_written_burns_no_token() -> None:
     assert run.code in {1, 2}
     assert refreshed(account) == 0
     assert account.api.auth.is_current(account.settings["refresh_token"])
+
+
+def test_a_successor_that_cannot_be_kept_says_what_to_do() -> None:
+    account = Account()
+
+    def fill_the_disk(request: Any, _reply: Any) -> None:
+        if request.path.endswith("/token"):
+            store(account).with_suffix(".tmp").mkdir()
+
+    remove = account.world.on_reply(fill_the_disk)
+    run = account.sync(streams=ONE)
+    remove()
+    message = run.reports[REPORT]["message"]
+    assert run.code == 2
+    assert "the old one is void" in message
+    assert "tap-email-metrics-login" in message
+    assert account.api.used_today == 0  # its access token was not used
+
+
+def test_tokens_of_a_short_life_serve_for_half_of_it() -> None:
+    account = Account()
+    account.api.set_policy(access_token_lifetime=120)
+    account.sync()
+    assert account.world.log.count() > 5
+    assert refreshed(account) == 1
+    account.advance(50 / 86_400)
+    account.sync()
+    assert refreshed(account) == 1
+    account.advance(20 / 86_400)
+    account.sync()
+    assert refreshed(account) == 2
+
+
+@pytest.mark.parametrize("life", ["Infinity", "nan", "-5", None, 0])
+def test_a_life_that_makes_no_sense_damages_no_store(life: object) -> None:
+    account = Account()
+
+    def odd(request: Any, reply: Any) -> None:
+        if request.path.endswith("/token"):
+            answer = {**json.loads(reply.body), "expires_in": life}
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(odd)
+    for _ in range(2):
+        assert account.sync(streams=ONE).code == 0
+    assert refreshed(account) == 1
+
+
+def test_two_accounts_of_one_app_have_a_store_each() -> None:
+    common = {"client_id": "app", "refresh_token": "seed"}
+    parsed = [
+        ConstantContactSettings.parse({**common, **more})
+        for more in ({}, {"account": "north"}, {"account": "south"})
+    ]
+    stores = {one.token_store for one in parsed if one is not None}
+    assert len(stores) == 3
 
 
 def test_a_new_seed_takes_the_place_of_the_store() -> None:
@@ -181,3 +237,31 @@ def test_login_that_is_refused(tmp_path: Path) -> None:
     world.on_request(deny)
     with pytest.raises(Fatal, match="you refused"):
         login(world, tmp_path, said).run()
+
+
+def test_login_mends_a_damaged_store(tmp_path: Path) -> None:
+    world = World(NOW)
+    damaged = tmp_path / "tokens.json"
+    damaged.write_text("{")
+    account = Account(world, tmp_path, refresh_token="login")
+    run = account.sync(streams=ONE)
+    assert run.code == 2
+    assert "tap-email-metrics-login" in run.reports[REPORT]["message"]
+    said: list[str] = []
+
+    def approve(_method: str, path: str, _query: Any) -> None:
+        if path.endswith("/token"):
+            world.constant_contact.approve_device(said[0].split()[-1])
+
+    remove = world.on_request(approve)
+    login(world, tmp_path, said).run()
+    remove()
+    assert account.sync(streams=ONE).code == 0
+
+
+def test_login_asks_nothing_where_it_cannot_keep_tokens(tmp_path: Path) -> None:
+    world = World(NOW)
+    (tmp_path / "tokens.tmp").mkdir()
+    with pytest.raises(InvalidInput, match="cannot be kept"):
+        login(world, tmp_path, []).run()
+    assert world.log.count() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -417,3 +418,73 @@ def test_a_link_that_leaves_the_api_is_not_followed(account: Account) -> None:
     run = account.sync(streams=("contacts",))
     assert run.code == 1
     assert "leaves the API" in run.reports["constant_contact_contacts"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("stream", "end", "field"),
+    [
+        ("opens", "/opens", "tracking_activities"),
+        ("unique_opens", "/unique_opens", "tracking_activities"),
+        ("contacts", "/contacts", "contacts"),
+        ("campaigns", "/emails", "campaigns"),
+        ("campaign_summaries", "_summaries", "bulk_email_campaign_summaries"),
+    ],
+)
+def test_pages_that_go_in_circles_end(
+    account: Account,
+    caplog: pytest.LogCaptureFixture,
+    stream: str,
+    end: str,
+    field: str,
+) -> None:
+    campaign(account)
+
+    def lead_round(request: Any, reply: Any) -> None:
+        if request.path.endswith(end):
+            there = "two" if request.query.get("next") == "one" else "one"
+            link = {"next": {"href": f"{request.path}?next={there}"}}
+            answer = {field: [], "_links": link}
+            reply.status, reply.body = 200, json.dumps(answer).encode()
+
+    account.world.on_reply(lead_round)
+    run = account.sync(streams=(stream,))
+    assert run.code == 1
+    assert "in circles" in caplog.text
+    assert run.requests < 20
+
+
+def test_activities_that_are_none_are_passed_over(account: Account) -> None:
+    campaign(account)
+
+    def spoil(request: Any, reply: Any) -> None:
+        if request.path.startswith("/v3/emails/") and "activities" not in request.path:
+            answer = json.loads(reply.body)
+            answer["campaign_activities"] += [None, {"role": "primary_email"}, 7]
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(spoil)
+    sync(account, "campaign_activities", "opens")
+    assert account.wrong("campaign_activities", "opens") == []
+
+
+def test_an_event_that_arrives_between_two_pages_of_a_contact() -> None:
+    account = Account(contact_reports=True)
+    sent = campaign(account, recipients=1)
+    contact = account.api.add_contact(created=NOW - 99 * DAY)
+    for number in range(150):
+        account.api.add_event("opens", sent, contact, created=NOW - HOUR - number)
+    twin = account.api.add_event("opens", sent, contact, created=NOW - 2 * HOUR)
+    assert twin
+    account.api.add_event("opens", sent, contact, created=NOW - 2 * HOUR)
+    done: list[str] = []
+
+    def shift(_method: str, path: str, query: Any) -> None:
+        if path.endswith("/activity_details") and query.keys() & {"next", "cursor"}:
+            if not done:
+                account.api.add_event("opens", sent, contact, created=NOW - 1)
+            done.append(path)
+
+    account.world.on_request(shift)
+    sync(account, "contact_activity_details")
+    assert done
+    assert account.wrong("contact_activity_details") == []

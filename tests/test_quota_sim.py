@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scripts.quota_sim import NOW, Simulation, Today, main, simulate
+from simulator.clock import ThreadedClock
 from simulator.world import World
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ SMALL = ["--campaigns", "8", "--daily-requests", "120", "--daily-reserve", "20"]
 
 
 def simulation(folder: Path) -> Simulation:
-    world = World.generate(3, 0, NOW, days_ahead=0, campaigns=8)
+    clock = ThreadedClock(NOW)
+    world = World.generate(3, 0, NOW, days_ahead=0, campaigns=8, clock=clock)
     return Simulation(world, folder, daily=120, reserve=20)
 
 
@@ -26,9 +28,9 @@ def test_a_backfill_takes_three_days_and_matches_the_truth(
     assert simulate(simulation(tmp_path))
     said = capsys.readouterr().out
     lines = [line.split() for line in said.splitlines()]
-    days = [line for line in lines if len(line) == 5 and line[0] in "123"]
+    days = [line for line in lines if len(line) == 6 and line[0] in "123"]
     assert [day[2:4] for day in days[:2]] == [["100", "0"], ["100", "0"]]
-    assert [day[4] for day in days] == ["something", "something", "nothing"]
+    assert [day[5] for day in days] == ["something", "something", "nothing"]
 
 
 def test_too_few_days_are_no_success(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from tap_email_metrics.run import Run
 
 EARLY = 300.0
-"""Seconds before its end in which an access token is not used any more."""
+"""Seconds before its end in which an access token is not used any more, at most half
+of its life."""
+SPACING = 1.0
+"""Seconds between two requests for a token."""
 AGAIN = (
     "authorise again: run tap-email-metrics-login with the same settings, or put a new "
     "constant_contact.refresh_token into them"
@@ -72,7 +76,7 @@ class ConstantContactAuthenticator:
         self.limits = Limits(
             clock=run.clock,
             stop=run.stop,
-            requests_per_second=1,
+            requests_per_second=1 / SPACING,
             max_concurrency=1,
             deadline=run.deadline,
         )
@@ -101,7 +105,7 @@ class ConstantContactAuthenticator:
         try:
             with self._store.held():
                 tokens = self._store.load(self._settings.refresh_token)
-                usable = tokens.expires_at - EARLY > self._run.clock.now()
+                usable = _serves_until(tokens) > self._run.clock.now()
                 if not usable or f"Bearer {tokens.access_token}" == refused:
                     tokens = self._refresh(client, tokens)
         except AuthenticationFailed as error:
@@ -117,13 +121,17 @@ class ConstantContactAuthenticator:
             )
             raise self._failure from error
         self._run.hide(tokens.access_token, tokens.refresh_token)
-        self._expires = tokens.expires_at - EARLY
+        self._expires = _serves_until(tokens)
         self._headers = {"Authorization": f"Bearer {tokens.access_token}"}
 
     def _refresh(self, client: Client, tokens: Tokens) -> Tokens:
         # The old token is void once used: first make sure that the new one can be
         # kept. This raises where it cannot.
         self._store.save(tokens)
+        # Another process may have asked a moment ago, and the limit is for all.
+        since = self._run.clock.now() - tokens.refreshed_at
+        if 0 <= since < SPACING:
+            self._run.clock.sleep(SPACING - since)
         answer = client.retrying(lambda: self._request(client, tokens), tries=3)
         self._run.hide(answer.access_token, answer.refresh_token or "")
         now = self._run.clock.now()
@@ -141,7 +149,13 @@ class ConstantContactAuthenticator:
             expires_at=now + life(answer),
             refreshed_at=now,
         )
-        self._store.save(new)
+        try:
+            self._store.save(new)
+        except OSError as error:
+            raise AuthenticationFailed(
+                f"Constant Contact: {self._store} cannot keep the new refresh token "
+                f"({error.strerror}), and the old one is void. Once it can, {AGAIN}"
+            ) from error
         return new
 
     def _request(self, client: Client, tokens: Tokens) -> Answer:
@@ -204,4 +218,10 @@ def life(answer: Answer) -> float:
         seconds = float(answer.expires_in or 0)
     except ValueError:
         seconds = 0.0
-    return seconds if seconds > 0 else float(DAY)
+    return seconds if 0 < seconds < math.inf else float(DAY)
+
+
+def _serves_until(tokens: Tokens) -> float:
+    """Return the UTC seconds up to which an access token is used."""
+    whole = tokens.expires_at - tokens.refreshed_at
+    return tokens.expires_at - min(EARLY, whole / 2)

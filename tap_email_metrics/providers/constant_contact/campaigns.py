@@ -317,13 +317,20 @@ class Campaigns:
 
 def reported(campaign: Row) -> list[str]:
     """Return the activities that have reports, of a campaign's own answer."""
-    activities = campaign.get("campaign_activities")
-    return [
-        str(one["campaign_activity_id"])
-        for one in (activities if isinstance(activities, list) else ())
-        if isinstance(one, dict) and one.get("role") in ROLES
-        if one.get("campaign_activity_id")
-    ]
+    return [one for one, role in _activities(campaign) if role in ROLES]
+
+
+def activity_ids(campaign: Row) -> list[str]:
+    """Return all activities of a campaign's own answer."""
+    return [one for one, _ in _activities(campaign)]
+
+
+def _activities(campaign: Row) -> Iterator[tuple[str, object]]:
+    """Yield the id and the role of each activity."""
+    found = campaign.get("campaign_activities")
+    for one in found if isinstance(found, list) else ():
+        if isinstance(one, dict) and one.get("campaign_activity_id"):
+            yield str(one["campaign_activity_id"]), one.get("role")
 
 
 def _shared(shared: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tap_email_metrics.errors import (
     Exhausted,
     Fatal,
     Retriable,
+    Skippable,
     Throttled,
     Unavailable,
 )
@@ -55,6 +56,25 @@ class Page:
 
     rows: list[Row]
     href: str | None
+
+
+class Trail:
+    """The links that were followed in one list: none leads back."""
+
+    def __init__(self) -> None:
+        self._followed: set[int] = set()
+
+    def follow(self, page: Page) -> str | None:
+        """Return the link of a page, None at the end of the list.
+
+        Raises:
+            Skippable: it was followed before, and would be for ever.
+        """
+        if page.href is not None:
+            if hash(page.href) in self._followed:
+                raise Skippable("Constant Contact: the pages of a list go in circles")
+            self._followed.add(hash(page.href))
+        return page.href
 
 
 class ConstantContactClient(Client):
@@ -164,15 +184,14 @@ class ConstantContactClient(Client):
         tries: int = TRIES,
     ) -> Iterator[Page]:
         """Yield the pages of a list."""
+        trail = Trail()
         href: str | None = None
         while True:
             page = self.page(template, ids, params, field=field, href=href, tries=tries)
             yield page
-            if page.href is None:
+            href = trail.follow(page)
+            if href is None:
                 return
-            if page.href == href:
-                raise Fatal(f"GET {template}: a page is its own next page")
-            href = page.href
 
 
 def error_key(response: requests.Response) -> str:

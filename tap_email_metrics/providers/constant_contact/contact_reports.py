@@ -1,75 +1,95 @@
 """Reports by contact: a request for each contact, so that they are off by default.
 
 Nothing says which contact's report has moved. So each is read once a UTC day, in the
-order of the ids, and all its rows are emitted; a run that pauses goes on behind the
-last contact that was read whole.
+order of the ids, and all its rows are emitted. Where the budget does not reach that
+far, the next run goes on behind the last contact that was read whole, on another day,
+too: contacts are read in turn, less often.
 """
 
 from __future__ import annotations
 
 import abc
-from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
 
-from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.bookmarks import from_iso, iso
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.errors import Gone, Skippable
+from tap_email_metrics.errors import Gone, HistoryLeft, Skippable
+from tap_email_metrics.providers.constant_contact.reading import EventList
+from tap_email_metrics.providers.constant_contact.streams import ConstantContactStream
 from tap_email_metrics.state import texts
-from tap_email_metrics.streams import EmailMetricsStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tap_email_metrics.providers.constant_contact.client import Row
-    from tap_email_metrics.providers.constant_contact.session import (
-        ConstantContactSession,
-    )
+    from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.providers.constant_contact.reading import Event
+    from tap_email_metrics.state import StreamState
 
 CYCLE = "cycle"
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
-class ContactReport(EmailMetricsStream):
+class ContactReport(ConstantContactStream):
     """One report of each contact.
 
     Attributes:
         path: of the report, with a `{}` for the contact.
     """
 
-    provider = "constant_contact"
     path: ClassVar[str]
 
-    @property
-    def constant_contact(self) -> ConstantContactSession:
-        """The provider's session of this run."""
-        return cast("ConstantContactSession", self.session)
-
     @abc.abstractmethod
-    def rows(self, contact_id: str) -> Sequence[Row]:
+    def rows(self, contact_id: str) -> Sequence[Any]:
         """Return the rows of a contact."""
 
     @abc.abstractmethod
-    def record(self, row: Row, contact_id: str) -> Mapping[str, object] | None:
+    def record(self, row: Any, contact_id: str) -> Mapping[str, object] | None:  # noqa: ANN401 - what `rows` returns
         """Return the record of a row."""
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
-        """Yield the records of each contact that was not read today."""
-        today = str(int(self.session.now() // DAY))
-        cycle = self.bookmark.read(CYCLE, texts) or {}
-        done = cycle.get("after", "") if cycle.get("day") == today else ""
-        contacts = [one for one in self.constant_contact.contact_ids() if one > done]
+        """Yield the records of each contact whose turn it is."""
+        backfill = self._metrics_tap.settings.backfill
+        state = self._kept()
+        now = self.session.now()
+        today = str(int(now // DAY))
+        cycle = {} if self._ignores_marks() else state.read(CYCLE, texts) or {}
+        if "done" in cycle and (backfill or cycle["done"] == today):
+            return
+        began = cycle.get("began", iso(now))
+        yield from self._in_turn(state, began, cycle.get("behind", ""))
+        state.write(CYCLE, {"done": today})
+        if not backfill:
+            state.set_checked_through(from_iso(began))
+            self.promote(state)
+
+    def _in_turn(
+        self, state: StreamState[Any, Any], began: str, behind: str
+    ) -> Iterator[Iterable[Mapping[str, object]]]:
+        contacts = [one for one in self.constant_contact.contact_ids() if one > behind]
         self.report.parents_left = len(contacts)
+        share = self.share()
         for contact_id in contacts:
+            if share.is_spent:
+                self.report.behind_since = state.checked_through
+                raise HistoryLeft(
+                    f"{self.report.parents_left} contacts are left to read in this "
+                    "turn; the next run goes on there"
+                )
             yield list(self._read(contact_id))
             self.report.parents += 1
             self.report.parents_left -= 1
-            self.bookmark.write(CYCLE, {"day": today, "after": contact_id})
-        self.bookmark.set_checked_through(self.session.now())
-        self.promote(self.bookmark)
+            state.write(CYCLE, {"began": began, "behind": contact_id})
+
+    def _kept(self) -> StreamState[Any, Any]:
+        """Return what is kept of the turn, of a side backfill apart from the live."""
+        settings = self._metrics_tap.settings
+        if not settings.backfill or settings.start is None:
+            return self.bookmark
+        return self.bookmark.backfill(settings.start, settings.end or self.run.started)
 
     def _read(self, contact_id: str) -> Iterator[Mapping[str, object]]:
         try:
@@ -109,18 +129,24 @@ class ContactActivityDetails(ContactReport):
     path = "/reports/contact_reports/{}/activity_details"
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Row]:
-        self._seen: Counter[tuple[object, ...]] = Counter()
-        pages = self.constant_contact.client.pages(
-            self.path, [contact_id], {"limit": 100}, field="tracking_activities"
+    def rows(self, contact_id: str) -> Sequence[Event]:
+        fetch = partial(self._page, contact_id)
+        events = EventList(fetch, self.codec.identity, since=None)
+        return [event for page in events.down_to(None) for event in page]
+
+    def _page(self, contact_id: str, href: str | None) -> Page:
+        return self.constant_contact.page(
+            self.path, [contact_id], {"limit": 100}, "tracking_activities", href
         )
-        return [row for page in pages for row in page.rows]
 
     @override
-    def record(self, row: Row, contact_id: str) -> Mapping[str, object] | None:
-        identity = self.codec.identity(row)
-        self._seen[identity] += 1
-        return self.codec.record(row, self._seen[identity] - 1)
+    def key_value(self, row: Any) -> int | None:
+        return cast("Event", row).at
+
+    @override
+    def record(self, row: Any, contact_id: str) -> Mapping[str, object] | None:
+        event = cast("Event", row)
+        return self.codec.record(event.row, event.occurrence)
 
 
 class ContactActivitySummary(ContactReport):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
@@ -11,61 +11,61 @@ from tap_email_metrics.bookmarks import Parent, Plan, Visit, history_key, iso
 from tap_email_metrics.codec import to_milliseconds
 from tap_email_metrics.digests import digest
 from tap_email_metrics.errors import Gone, Skippable
-from tap_email_metrics.providers.constant_contact.campaigns import CAMPAIGN, reported
-from tap_email_metrics.providers.constant_contact.marks import (
-    CounterMark,
-    short_id,
+from tap_email_metrics.providers.constant_contact.campaigns import (
+    CAMPAIGN,
+    activity_ids,
+    reported,
 )
-from tap_email_metrics.providers.constant_contact.streams import CampaignStream
+from tap_email_metrics.providers.constant_contact.client import Trail
+from tap_email_metrics.providers.constant_contact.marks import CounterMark, short_id
+from tap_email_metrics.providers.constant_contact.streams import (
+    CampaignStream,
+    ConstantContactStream,
+)
 from tap_email_metrics.state import texts
-from tap_email_metrics.streams import EmailMetricsStream, ListStream
+from tap_email_metrics.streams import ListStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.bookmarks import Policy
     from tap_email_metrics.providers.constant_contact.client import Page, Row
-    from tap_email_metrics.providers.constant_contact.session import (
-        ConstantContactSession,
-    )
     from tap_email_metrics.state import StreamState
 
 CURSOR = "cursor"
 _SEGMENT_TRIES = 4
 
 
-class CampaignSummaries(ListStream):
+class CampaignSummaries(ConstantContactStream, ListStream):
     """Unique counts of each campaign that was sent.
 
     `GET /reports/summary_reports/email_campaign_summaries`.
     """
 
-    provider = "constant_contact"
     name = "constant_contact_campaign_summaries"
     primary_keys = ("account", "campaign_id")
     id_field = "campaign_id"
 
     @override
     def rows(self) -> Sequence[Row]:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         return list(session.campaigns().look.summaries.values())
 
 
-class CampaignStats(EmailMetricsStream):
+class CampaignStats(ConstantContactStream):
     """All counters of each campaign. `GET /reports/stats/email_campaigns/{ids}`.
 
     Asked for in each run are the campaigns in the window and those whose summary
     moved, once a week all; emitted are those of them that changed.
     """
 
-    provider = "constant_contact"
     name = "constant_contact_campaign_stats"
     primary_keys = ("account", "campaign_id")
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         """Yield the records that are new or changed."""
-        look = cast("ConstantContactSession", self.session).campaigns().look
+        look = self.constant_contact.campaigns().look
         backfill = self._metrics_tap.settings.backfill
         known = self.bookmark.read("rows", texts) or {}
         new = {short_id(one): digest(row)[:8] for one, row in look.stats.items()}
@@ -85,10 +85,9 @@ class CampaignStats(EmailMetricsStream):
             self.bookmark.set_checked_through(self.session.now())
 
 
-class Campaigns(EmailMetricsStream):
+class Campaigns(ConstantContactStream):
     """Campaigns, also drafts and removed ones. `GET /emails`."""
 
-    provider = "constant_contact"
     name = "constant_contact_campaigns"
     primary_keys = ("account", "campaign_id")
     replication_key = "updated_at"
@@ -96,7 +95,7 @@ class Campaigns(EmailMetricsStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         """Yield the records of campaigns that changed since the last run."""
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         backfill = self._metrics_tap.settings.backfill
         rows = session.emails(after(self))
         following = session.cursor()
@@ -115,9 +114,9 @@ class Campaigns(EmailMetricsStream):
             self.bookmark.set_checked_through(self.session.now())
 
 
-def after(stream: EmailMetricsStream, key: str = CURSOR) -> str | None:
+def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
     """Return the instant after which a stream asks for changes; None for all."""
-    session = cast("ConstantContactSession", stream.session)
+    session = stream.constant_contact
     start = session.common.start
     first = None if start is None else iso(start)
     if session.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
@@ -137,7 +136,7 @@ class CampaignActivities(CampaignStream):
 
     @override
     def parents(self) -> Sequence[Parent[str]]:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         parents = []
         rows = session.emails(after(self))
         self._following = session.cursor()
@@ -165,13 +164,16 @@ class CampaignActivities(CampaignStream):
         for parent in parents:
             mark = state.marks.get(parent.id)
             visit = Visit(parent, mark, everything=True, history=first and not mark)
-            if not visit.history and (
-                not mark or mark.due(self._updated[parent.id], now)
-            ):
-                plan.live.append(visit)
-            elif mark:
+            if mark and not mark.due(self._updated[parent.id], now):
                 plan.waiting += 1
-            elif state.history is None or history_key(parent) < state.history:
+            elif mark and mark.failures:
+                plan.live.append(visit)
+            elif (
+                not visit.history
+                or state.history is None
+                or (history_key(parent) < state.history)
+            ):
+                # Thousands may change at once: they are shared out over the runs.
                 plan.history.append(visit)
         self._plan_unlisted(plan, state, now)
         plan.history.sort(key=_newest_first)
@@ -206,9 +208,7 @@ class CampaignActivities(CampaignStream):
         campaign_id = visit.parent.id
         campaign = session.client.one(CAMPAIGN, [campaign_id])
         session.campaign_cache.learn(campaign_id, reported(campaign))
-        activities = campaign.get("campaign_activities")
-        for one in activities if isinstance(activities, list) else ():
-            activity_id = one.get("campaign_activity_id")
+        for activity_id in activity_ids(campaign):
             try:
                 yield [session.client.one("/emails/activities/{}", [activity_id])]
             except Gone:
@@ -218,10 +218,6 @@ class CampaignActivities(CampaignStream):
     @override
     def after(self, parent: Parent[str]) -> None:
         self.constant_contact.campaign_cache.keep(parent.id)
-
-    @override
-    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
-        return self.codec.record(row)
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
@@ -238,13 +234,12 @@ def _newest_first(visit: Visit[str, CounterMark]) -> tuple[float, str]:
 # Contacts
 
 
-class Contacts(EmailMetricsStream):
+class Contacts(ConstantContactStream):
     """Contacts, also deleted ones. `GET /contacts`.
 
     An unsubscribe does not move `updated_at`: a second pass asks for opt-outs.
     """
 
-    provider = "constant_contact"
     name = "constant_contact_contacts"
     primary_keys = ("account", "contact_id")
     replication_key = "updated_at"
@@ -288,16 +283,18 @@ class Contacts(EmailMetricsStream):
         if since is not None:
             params[parameter] = since
         page = self._first(params, resume)
+        trail = Trail()
         while True:
-            session = cast("ConstantContactSession", self.session)
+            session = self.constant_contact
             self._following = self._following or session.cursor()
             yield list(self._records(page.rows))
-            if page.href is None:
+            href = trail.follow(page)
+            if href is None:
                 return
             if resumable and not self._metrics_tap.settings.backfill:
-                place = {"href": page.href, "cursor": self._following}
+                place = {"href": href, "cursor": self._following}
                 self.bookmark.write(self._resume, place)
-            page = self._page(params, page.href)
+            page = self._page(params, href)
 
     def _first(
         self, params: Mapping[str, int | str], resume: Mapping[str, str] | None
@@ -311,7 +308,7 @@ class Contacts(EmailMetricsStream):
         return self._page(params, None)
 
     def _page(self, params: Mapping[str, int | str], href: str | None) -> Page:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         return session.wait(
             partial(session.page, "/contacts", (), params, "contacts", href)
         )
@@ -327,7 +324,7 @@ class Contacts(EmailMetricsStream):
 # Small lists
 
 
-class AccountList(ListStream):
+class AccountList(ConstantContactStream, ListStream):
     """A small list that is read whole in each run.
 
     Attributes:
@@ -337,7 +334,6 @@ class AccountList(ListStream):
         tries: tries in all.
     """
 
-    provider = "constant_contact"
     path: ClassVar[str]
     field: ClassVar[str]
     query: ClassVar[tuple[tuple[str, int | str], ...]]
@@ -345,7 +341,7 @@ class AccountList(ListStream):
 
     @override
     def rows(self) -> Sequence[Row]:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         return session.listing(self.path, self.field, dict(self.query), self.tries)
 
 
@@ -394,15 +390,14 @@ class Segments(AccountList):
     tries = _SEGMENT_TRIES
 
 
-class Account(ListStream):
+class Account(ConstantContactStream, ListStream):
     """The account itself, one row. `GET /account/summary`."""
 
-    provider = "constant_contact"
     name = "constant_contact_account"
     primary_keys = ("account",)
     id_field = "encoded_account_id"
 
     @override
     def rows(self) -> Sequence[Row]:
-        session = cast("ConstantContactSession", self.session)
+        session = self.constant_contact
         return [session.wait(partial(session.client.one, "/account/summary"))]

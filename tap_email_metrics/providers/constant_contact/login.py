@@ -93,7 +93,7 @@ class Login:
         store = TokenStore(path)
         seed = self._settings.refresh_token
         with store.held():
-            store.save(store.load(seed))
+            store.probe()
         device = self._ask(scopes)
         where = device.verification_uri_complete or device.verification_uri
         self._say(f"Open {where}\nand confirm the code {device.user_code}")

@@ -168,7 +168,8 @@ def plan(
 ) -> Plan[str, CounterMark]:
     """Return what is due, in the order in which it is read.
 
-    First what failed, then newest first; then what was closed when first seen.
+    First what failed, then newest first; then what was never read, newest first, too:
+    a first sync may be larger than a day, and is shared out.
 
     Args:
         parents: campaigns that were sent.
@@ -186,7 +187,7 @@ def plan(
         elif not policy.covers(parent):
             continue
         elif is_open:
-            result.live.append(Visit(parent, None, everything=True))
+            result.history.append(Visit(parent, None, everything=True))
         elif state.history is None or history_key(parent) < state.history:
             result.history.append(Visit(parent, None, everything=True, history=True))
     result.live.sort(key=_urgency)

@@ -8,12 +8,13 @@ and `EventReader` trust none of it without a check.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import to_milliseconds
+from tap_email_metrics.digests import Tally
+from tap_email_metrics.providers.constant_contact.client import Trail
 from tap_email_metrics.providers.constant_contact.marks import TRIES, CounterMark
 
 if TYPE_CHECKING:
@@ -75,9 +76,10 @@ class EventList:
         self.found = self.new = 0
         self.newest: int | None = None
         self._held: list[Event] = []
-        # Hashes: a list may have a million rows.
-        self._counts: Counter[int] = Counter()
+        # Hashes: a list may have a million rows. 250,000 take 4 MB (a Counter: 20).
+        self._counts = Tally()
         self._href: str | None = None
+        self._trail = Trail()
         self._last: tuple[str | None, list[int]] | None = None
         self._ended = False
 
@@ -117,18 +119,18 @@ class EventList:
             self.shifting = self._restarts >= RESTARTS
             self._begin()
             return
-        earlier = frozenset(self._counts) if self.shifting else frozenset()
+        # In a list that never stands still they are most likely the same rows.
+        earlier = {n for n in names if self.shifting and n in self._counts}
         for row, name in zip(page.rows, names, strict=True):
-            if name not in earlier:  # else most likely the same row, shifted
+            if name not in earlier:
                 self._add(row, name)
         self._last = (href, names)
-        self._href = page.href
-        self._ended = page.href is None
+        self._href = self._trail.follow(page)
+        self._ended = self._href is None
 
     def _add(self, row: Row, name: int) -> None:
         at = to_milliseconds(row.get("created_time"))
-        self._held.append(Event(row, self._counts[name], at))
-        self._counts[name] += 1
+        self._held.append(Event(row, self._counts.add(name), at))
         self.found += 1
         if at is not None:
             self.new += self._since is not None and at > self._since

@@ -55,6 +55,7 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
     """
 
     name = "constant_contact"
+    headroom = 0.02
 
     def __init__(
         self,

@@ -154,15 +154,17 @@ class ConstantContactSettings(Section):
         for name in ("api_url", "auth_url"):
             values[name] = base_url(f"constant_contact.{name}", values[name])
         values["account"] = values["account"] or values["client_id"]
-        values["token_store"] = _store(values["token_store"], values["client_id"])
+        # Accounts of one app have a token each.
+        owner = "-".join(dict.fromkeys([values["client_id"], values["account"]]))
+        values["token_store"] = _store(values["token_store"], owner)
         return cls(**values)
 
 
-def _store(name: str | None, client_id: str) -> Path | None:
+def _store(name: str | None, owner: str) -> Path | None:
     """Return the file of the token store, None for no store."""
     if name == NO_STORE:
         return None
     if name:
         return Path(name).expanduser()
-    safe = "".join(c if c.isalnum() else "-" for c in client_id)[:64]
+    safe = "".join(c if c.isalnum() else "-" for c in owner)[:100]
     return state_directory() / f"constant-contact-{safe}.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -37,17 +38,22 @@ PENDING = "pending"
 _LARGEST = 500
 
 
-class CampaignStream(FanOutStream[str, CounterMark]):
-    """A report of each campaign that was sent."""
+class ConstantContactStream(EmailMetricsStream):
+    """A stream of this provider."""
 
     provider = "constant_contact"
-    marks = marks.KIND
-    parent_noun = "campaign"
 
     @property
     def constant_contact(self) -> ConstantContactSession:
         """The provider's session of this run."""
         return cast("ConstantContactSession", self.session)
+
+
+class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
+    """A report of each campaign that was sent."""
+
+    marks = marks.KIND
+    parent_noun = "campaign"
 
     def counter(self, campaign_id: str) -> int | None:
         """Return what gates this stream for a campaign."""
@@ -93,6 +99,10 @@ class CampaignStream(FanOutStream[str, CounterMark]):
         if isinstance(error, Denied):
             return self.constant_contact.explain(error)
         return error
+
+    @override
+    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
+        return self.codec.record(row)
 
     def done(self, visit: Visit[str, CounterMark], since: float) -> CounterMark:
         """Return the mark of a campaign that was read whole since then."""
@@ -185,16 +195,49 @@ class Bounces(EventStream):
     path = "/reports/email_reports/{}/tracking/bounces"
 
 
-# Snapshots
+# Read activity by activity
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One row of a reading."""
+    """One row of an activity.
+
+    Attributes:
+        row: as the vendor gives it.
+        extra: fields that it does not have itself.
+    """
 
     row: Row
-    activity_id: str
-    as_of: str
+    extra: Mapping[str, object]
+
+
+class ActivityStream(CampaignStream):
+    """A report of each activity of a campaign.
+
+    Attributes:
+        path: of it, with a `{}` for the activity.
+    """
+
+    path: ClassVar[str]
+
+    @abc.abstractmethod
+    def read_activity(self, activity_id: str) -> Iterator[list[Shown]]:
+        """Yield the rows of an activity."""
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[list[Shown], None, CounterMark]:
+        start = self.constant_contact.now()
+        campaigns = self.constant_contact.campaigns()
+        for activity_id in campaigns.activities(visit.parent.id):
+            yield from self.read_activity(activity_id)
+        return self.done(visit, start)
+
+    @override
+    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
+        shown = cast("Shown", row)
+        return self.codec.record(shown.row, 0, **shown.extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,24 +249,22 @@ class Reading:
     rows: int
 
 
-class SnapshotStream(CampaignStream):
+class SnapshotStream(ActivityStream):
     """A list that shows what is so now, read at most once a day and activity.
 
     Attributes:
-        path: of the list, with a `{}` for the activity.
         field: holds the rows.
         id_field: what tells them apart.
         query: the parameters of the first page.
     """
 
-    path: ClassVar[str]
     field: ClassVar[str] = "tracking_activities"
     id_field: ClassVar[str] = "contact_id"
     query: ClassVar[tuple[tuple[str, int | str], ...]] = (("limit", _LARGEST),)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
         super().__init__(*arguments, **options)
-        self._readings: dict[str, list[Reading]] = {}
+        self._readings: dict[str, Reading] = {}
 
     @override
     def plan(
@@ -240,29 +281,24 @@ class SnapshotStream(CampaignStream):
         return plan
 
     @override
-    def read(
-        self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[list[Shown], None, CounterMark]:
+    def read_activity(self, activity_id: str) -> Iterator[list[Shown]]:
         session = self.constant_contact
-        start = session.now()
-        readings = []
-        for activity_id in session.campaigns().activities(visit.parent.id):
-            as_of = to_instant(int(session.now() * 1000))
-            seen = set()
-            for page in session.client.pages(
-                self.path, [activity_id], dict(self.query), field=self.field
-            ):
-                seen |= {row.get(self.id_field) for row in page.rows}
-                yield [Shown(row, activity_id, as_of) for row in page.rows]
-            readings.append(Reading(activity_id, as_of, len(seen)))
-        self._readings[visit.parent.id] = readings
-        return self.done(visit, start)
+        as_of = to_instant(int(session.now() * 1000))
+        extra = {"campaign_activity_id": activity_id, "as_of": as_of}
+        seen = set()
+        for page in session.client.pages(
+            self.path, [activity_id], dict(self.query), field=self.field
+        ):
+            seen |= {row.get(self.id_field) for row in page.rows}
+            yield [Shown(row, extra) for row in page.rows]
+        self._readings[activity_id] = Reading(activity_id, as_of, len(seen))
 
     @override
     def after(self, parent: Parent[str]) -> None:
         super().after(parent)
         memory = self._metrics_tap
-        readings = self._readings.pop(parent.id, [])
+        activities = self.constant_contact.campaigns().activities(parent.id)
+        readings = [self._readings.pop(one) for one in dict.fromkeys(activities)]
         told = memory.streams.get(SNAPSHOTS)
         if told is None or not told.selected:
             return
@@ -271,17 +307,6 @@ class SnapshotStream(CampaignStream):
         report = str(self.name).removeprefix("constant_contact_")
         pending += [[report, one.activity_id, one.as_of, one.rows] for one in readings]
         state.write(PENDING, pending)
-
-    @override
-    def key_value(self, row: Any) -> int | None:
-        return None
-
-    @override
-    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
-        shown = cast("Shown", row)
-        return self.codec.record(
-            shown.row, campaign_activity_id=shown.activity_id, as_of=shown.as_of
-        )
 
 
 class UniqueOpens(SnapshotStream):
@@ -318,14 +343,13 @@ class Links(SnapshotStream):
     query = (("no_clicks", "true"),)
 
 
-class Snapshots(EmailMetricsStream):
+class Snapshots(ConstantContactStream):
     """Which readings are complete, also empty ones.
 
     Of `GET /reports/email_reports/{id}/links` and the other two lists. Their rows are
     current where their `as_of` is this row's.
     """
 
-    provider = "constant_contact"
     name = SNAPSHOTS
     primary_keys = ("account", "report", "campaign_activity_id")
 
@@ -341,7 +365,7 @@ class Snapshots(EmailMetricsStream):
         ]
         yield [record for record in records if record is not None]
         self.bookmark.write(PENDING, None)
-        cast("ConstantContactSession", self.session).check()
+        self.constant_contact.check()
 
 
 def _pending(value: Any) -> list[list[str | int]]:  # noqa: ANN401 - whatever JSON holds
@@ -389,12 +413,8 @@ class CampaignActivityStats(CampaignStream):
         yield self._stats.of(visit.parent.id)
         return self.done(visit, start)
 
-    @override
-    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
-        return self.codec.record(row)
 
-
-class SendHistory(CampaignStream):
+class SendHistory(ActivityStream):
     """When each activity was sent. `GET /emails/activities/{id}/send_history`."""
 
     name = "constant_contact_send_history"
@@ -402,24 +422,10 @@ class SendHistory(CampaignStream):
     path = "/emails/activities/{}/send_history"
 
     @override
-    def read(
-        self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[list[Shown], None, CounterMark]:
-        session = self.constant_contact
-        start = session.now()
-        for activity_id in session.campaigns().activities(visit.parent.id):
-            try:
-                rows = session.client.many(self.path, [activity_id])
-            except Gone:
-                continue  # the campaign was removed: its history with it
-            yield [Shown(r, activity_id, "") for r in rows if isinstance(r, dict)]
-        return self.done(visit, start)
-
-    @override
-    def key_value(self, row: Any) -> int | None:
-        return None
-
-    @override
-    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
-        shown = cast("Shown", row)
-        return self.codec.record(shown.row, campaign_activity_id=shown.activity_id)
+    def read_activity(self, activity_id: str) -> Iterator[list[Shown]]:
+        try:
+            rows = self.constant_contact.client.many(self.path, [activity_id])
+        except Gone:
+            return  # the campaign was removed: its history with it
+        extra = {"campaign_activity_id": activity_id}
+        yield [Shown(row, extra) for row in rows if isinstance(row, dict)]

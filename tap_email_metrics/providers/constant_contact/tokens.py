@@ -91,6 +91,14 @@ class TokenStore:
             ) from error
         return stored if stored.seed == fresh.seed else fresh
 
+    def probe(self) -> None:
+        """Make sure that tokens can be kept, also in the place of a damaged file.
+
+        Raises:
+            OSError: they cannot.
+        """
+        self._file.probe()
+
     def save(self, tokens: Tokens) -> None:
         """Put tokens on disk; they are safe once this returns."""
         self._file.write(msgspec.json.encode(tokens))

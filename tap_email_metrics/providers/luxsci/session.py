@@ -92,6 +92,7 @@ class LuxSciSession(ProviderSession[LuxSciSettings]):
     """Shared by the LuxSci streams of one run."""
 
     name = "luxsci"
+    headroom = 0.02
 
     def __init__(
         self,
