@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from calendar import timegm
@@ -54,7 +55,7 @@ def test_taking_out_leaves_just_the_rest(windows: list[Window], gone: Window) ->
     left = without(windows, gone)
     assert seconds(*left) == seconds(*windows) - seconds(gone)
     for found in (all_of_them, left):
-        assert all(a.end < b.start for a, b in zip(found, found[1:], strict=False))
+        assert all(a.end < b.start for a, b in itertools.pairwise(found))
         assert all(window.seconds > 0 for window in found)
 
 
@@ -238,21 +239,21 @@ GOOD: dict[str, Any] = {
     "through": "2026-09-01T00:00:00Z",
     "todo": [["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"]],
 }
+BAD: dict[str, list[Any]] = {
+    "start": [None, 5, "", "soon", [], "10000-01-01"],
+    "seen": [None, 5, "x"],
+    "verified": [False, {}, "2026-13-01"],
+    "todo": [
+        *("x", {}, 7, None, [7], ["ab"], [[]], [["2026-01-01T00:00:00Z"]]),
+        [["2026-02-01T00:00:00Z", "2026-01-01T00:00:00Z"]],
+        [["2026-02-01", "2026-03-01"], ["2026-01-01", "2026-01-05"]],
+        [["2026-01-01", "2026-01-01"]],
+        [["2026-01-01", "2026-01-05"], ["2026-01-04", "2026-01-09"]],
+    ],
+}
 DAMAGED: list[Any] = [
     *([], "x", 7, None, {}, {"start": GOOD["start"]}, {"through": GOOD["start"]}),
-    *({**GOOD, "start": bad} for bad in (None, 5, "", "soon", [], "10000-01-01")),
-    *({**GOOD, "seen": bad} for bad in (None, 5, "x")),
-    *({**GOOD, "verified": bad} for bad in (False, {}, "2026-13-01")),
-    *(
-        {**GOOD, "todo": bad}
-        for bad in (
-            *("x", {}, 7, None, [7], ["ab"], [[]], [["2026-01-01T00:00:00Z"]]),
-            [["2026-02-01T00:00:00Z", "2026-01-01T00:00:00Z"]],
-            [["2026-02-01", "2026-03-01"], ["2026-01-01", "2026-01-05"]],
-            [["2026-01-01", "2026-01-01"]],
-            [["2026-01-01", "2026-01-05"], ["2026-01-04", "2026-01-09"]],
-        )
-    ),
+    *({**GOOD, key: value} for key, values in BAD.items() for value in values),
 ]
 
 
@@ -327,7 +328,8 @@ def test_the_machines_zone_does_no_harm(text: str) -> None:
 @pytest.mark.usefixtures("_zone")
 def test_days_that_are_short_or_long_elsewhere_have_24_hours() -> None:
     year = Window(*(timegm((y, 1, 1, 0, 0, 0)) for y in (2024, 2025)))
-    left, days = (year,), []
+    left: tuple[Window, ...] = (year,)
+    days: list[Window] = []
     while left:
         days.append(left[0].first(DAY))
         left = without(left, days[-1])
