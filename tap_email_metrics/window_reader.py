@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from tap_email_metrics.errors import Fatal
+from tap_email_metrics.errors import Fatal, Skippable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
@@ -122,19 +122,29 @@ class _Look:
     received: int = 0
     outside: int = 0
     twins: int = 0
-    repeated: bool = False
     ended: bool = False
     too_large: bool = False
+    again: int = 0
     digest: int = 0
+    held: list[tuple[Row, int]] = field(default_factory=list)
     known: set[int] = field(default_factory=set)
     equals: dict[int, int] = field(default_factory=dict)
 
     @property
+    def is_unproved(self) -> bool:
+        """Whether another read of the same window may prove it whole."""
+        return self.agrees or self.before is None
+
+    @property
     def agrees(self) -> bool:
         """Whether the counts and the rows do."""
-        counts = [count for count in (self.before, self.after) if count is not None]
-        # Without any count the empty page at the end is all there is to go by.
-        return all(c == self.received for c in counts) if counts else self.ended
+        if self.before is None and self.after is None:
+            # The empty page at the end is all there is to go by.
+            return self.ended
+        if self.before is None:
+            # What left meanwhile may have moved others to a page that was read.
+            return self.received == self.after == 0
+        return self.received == self.before and self.after in {None, self.received}
 
 
 class WindowReader:
@@ -159,6 +169,7 @@ class WindowReader:
         self._identity = identity
         self._key_value = key_value
         self._counts_equals = counts_equals
+        self._asks_first = False
 
     def read(self, window: Window | None) -> Generator[Rows | Part, None, None]:
         """Yield the rows of a window, and an end for it or for each of its parts."""
@@ -168,17 +179,20 @@ class WindowReader:
         self, window: Window | None, *, tries: int, known: int | None
     ) -> Generator[Rows | Part, None, None]:
         look = _Look()
-        if tries < TRIES:
-            # The count in an answer may be that of its page alone: ask for it.
+        if self._asks_first:
             look.before = self._source.count(window)
         yield from self._look(window, look)
-        whole = look.agrees and (not look.repeated or look.digest == known)
+        whole = look.agrees and (not look.again or look.digest == known)
+        # The count in an answer may be that of its page alone, or may be missing.
+        self._asks_first = self._asks_first or not whole
+        if whole and look.held:
+            yield Rows(look.held)
         if look.too_large and window is not None:
             for half in window.halves():
                 yield from self._read(half, tries=tries, known=None)
         elif whole or tries == 1:
             yield Part(window, whole, look.received, look.outside, look.twins)
-        elif window is None or window.seconds == 1 or look.agrees:
+        elif window is None or window.seconds == 1 or look.is_unproved:
             yield from self._read(window, tries=tries - 1, known=look.digest)
         else:
             for half in window.halves():
@@ -207,15 +221,20 @@ class WindowReader:
     ) -> Generator[Rows, None, None]:
         here: set[int] = set()
         for rows in answer.rows():
-            numbered = []
+            numbered: list[tuple[Row, int]] = []
             for row in rows:
                 number = hash(self._identity(row))
+                is_again = number in look.known
                 equals = self._note(look, here, number)
                 look.outside += self._is_outside(window, row)
-                numbered.append((row, equals))
+                # The same row may have moved to this page: it is one more than
+                # before only if the whole window says so.
+                (look.held if equals and is_again else numbered).append((row, equals))
             look.received += len(rows)
             yield Rows(numbered)
         look.known |= here
+        if look.again > LARGEST:
+            raise Skippable("the pages of a list repeat each other")
 
     def _note(self, look: _Look, here: set[int], number: int) -> int:
         """Take a row in; return how many equal ones came before it."""
@@ -223,7 +242,7 @@ class WindowReader:
         if number not in look.known and number not in here:
             here.add(number)
             return 0
-        look.repeated = look.repeated or number in look.known
+        look.again += number in look.known
         look.equals[number] = look.equals.get(number, 0) + 1
         if self._counts_equals:
             return look.equals[number]

@@ -133,6 +133,7 @@ class WindowStream(EmailMetricsStream):
         self._read_rows = dict.fromkeys(self._sources, 0)
         self._unsettled: dict[str, list[Window]] = {}
         self._denied: dict[str, Unavailable] = {}
+        self._readers = {key: self._reader(s) for key, s in self._sources.items()}
         try:
             if self._metrics_tap.settings.backfill:
                 yield from self._backfill()
@@ -159,14 +160,14 @@ class WindowStream(EmailMetricsStream):
         settings = self._metrics_tap.settings
         known = self._state.reaches.get(key)
         if settings.backfill and settings.start is not None and settings.end:
-            start, end = int(settings.start), int(settings.end)
-            return known or Reach.first(start, end)
-        start = known.start if known else self.first_start
-        if settings.start is not None:
-            start = int(settings.start)
+            start, end = int(settings.start), min(int(settings.end), self._end)
+            return known.extended(end) if known else Reach.first(start, end)
         if known is None:
-            return Reach.first(start, self._end)
-        return known.from_start(start)
+            return Reach.first(self.first_start, self._end)
+        known = known.until(self._end)
+        if settings.start is None:
+            return known
+        return known.from_start(min(self.first_start, self._end))
 
     def _due_in_full(self) -> list[Due]:
         if not self.full_days:
@@ -200,7 +201,8 @@ class WindowStream(EmailMetricsStream):
             return None
         if reach.verification_due(self.session.now(), VERIFY_DAYS):
             return None
-        return (reach.seen - self.lateness) * 1000
+        # What it was read up to: later rows may have been left to this run.
+        return (min(reach.seen, reach.through) - self.lateness) * 1000
 
     # Reading
 
@@ -272,14 +274,16 @@ class WindowStream(EmailMetricsStream):
 
     def read(self, due: Due) -> Generator[Rows | Part, None, None]:
         """Yield the rows of a window, and an end for it or for each of its parts."""
-        columns = dict(due.source.columns)
-        reader = WindowReader(
-            due.source,
+        yield from self._readers[due.source.key].read(due.window)
+
+    def _reader(self, source: WindowList) -> WindowReader:
+        columns = dict(source.columns)
+        return WindowReader(
+            source,
             lambda row: self.identity(row, columns),
             self.key_value,
             counts_equals=self._counts_equals,
         )
-        yield from reader.read(due.window)
 
     def columns_of_day(self, day: int) -> Mapping[str, object]:
         """Return the columns of rows about a day, which begins at these UTC seconds."""
@@ -330,7 +334,7 @@ class WindowStream(EmailMetricsStream):
             tried = [part.window] if part.window else []
             self._unsettled.setdefault(key, []).extend(tried)
             report.unsettled += 1
-        if part.twins:
+        if part.twins and part.whole:
             self.logger.warning(
                 "%s: %s: %d rows cannot be told from another one; the last of each "
                 "counts",
@@ -341,11 +345,13 @@ class WindowStream(EmailMetricsStream):
         if part.outside and not reach.wide:
             self._widen(key)
             reach = replace(reach, wide=True)
+        # By now the API has told its clock: what is ahead of that was not read.
+        end = min(self._end, self.horizon())
         if part.window is not None:
-            reach = reach.after(part.window, whole=part.whole)
+            reach = reach.after(part.window.until(end), whole=part.whole)
         elif part.whole:
             now = int(self.session.now())
-            reach = replace(reach, verified=now, through=self._end, todo=())
+            reach = replace(reach, verified=now, through=end, todo=())
         self._keep(key, reach)
         self._state.readable = True
 
@@ -394,9 +400,11 @@ class WindowStream(EmailMetricsStream):
     def _note_state(self) -> None:
         if self._metrics_tap.settings.backfill or not self._reaches:
             return
-        behind = min(reach.complete_to for reach in self._reaches.values())
-        self.bookmark.set_checked_through(behind)
-        self.report.behind_since = behind
+        found = self._reaches.items()
+        behind = [reach.complete_to for key, reach in found if key not in self._denied]
+        if behind:
+            self.bookmark.set_checked_through(min(behind))
+            self.report.behind_since = min(behind)
         self.promote(self.bookmark)
 
     def _conclude(self) -> None:

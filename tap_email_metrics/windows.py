@@ -39,7 +39,11 @@ class Window(NamedTuple):
 
     def first(self, seconds: float) -> Window:
         """Return its beginning, of that length at most."""
-        return Window(self.start, min(self.end, self.start + max(1, int(seconds))))
+        return self.until(self.start + max(1, int(seconds)))
+
+    def until(self, end: int) -> Window:
+        """Return what of it is before an instant; it may be empty."""
+        return Window(self.start, min(self.end, end))
 
 
 def merged(windows: Iterable[Window]) -> tuple[Window, ...]:
@@ -90,7 +94,18 @@ class Reach:
     @classmethod
     def first(cls, start: int, end: int) -> Reach:
         """Return that of a list never read: all of it is to be read."""
-        return cls(start, max(start, end), merged([Window(start, end)]))
+        start = min(start, end)
+        return cls(start, end, merged([Window(start, end)]))
+
+    def until(self, end: int) -> Reach:
+        """Return it without what is later than now: some clock was ahead."""
+        todo = merged(window.until(end) for window in self.todo)
+        return replace(self, through=min(self.through, end), todo=todo)
+
+    def extended(self, end: int) -> Reach:
+        """Return it with all up to an instant to be read."""
+        new = Window(self.through, max(self.through, end))
+        return replace(self, through=new.end, todo=merged([*self.todo, new]))
 
     def from_start(self, start: int) -> Reach:
         """Return it with another start: what is new before is to be read."""

@@ -10,23 +10,32 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
+import requests
 
 from tap_email_metrics.codec import decode_json
 from tap_email_metrics.errors import (
     AuthenticationFailed,
+    Exhausted,
     Fatal,
     Retriable,
     Skippable,
     TapError,
+    Throttled,
 )
-from tap_email_metrics.http import Authenticator, host, http_date, request_id, send
+from tap_email_metrics.http import (
+    Authenticator,
+    host,
+    http_date,
+    request_id,
+    retry_after,
+    send,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import requests
-
     from tap_email_metrics.http import Client
+    from tap_email_metrics.limits import Limits
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
     from tap_email_metrics.run import Run
 
@@ -56,6 +65,8 @@ _REASONS: tuple[tuple[str, str], ...] = (
     (r"token|key|integration", "the token is not known: check luxsci.token"),
 )
 """What an error text is about, by its words: the vendor does not document them."""
+_THROTTLED = re.compile(r"too many|rate limit|throttl")
+_SPENT = re.compile(r"(daily|per day|day's) .*(limit|quota)|quota")
 
 
 class ReportAuthenticator(Authenticator, Protocol):
@@ -91,6 +102,13 @@ def request_signature(  # noqa: PLR0913 - the parts that LuxSci signs
     return signature(secret, auth, method, path, query, digest)
 
 
+def as_sent(url: str) -> str:
+    """Return a URL as it goes over the wire: what is signed must not change there."""
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(url, None)
+    return str(prepared.url)
+
+
 # Errors
 
 
@@ -100,6 +118,31 @@ def error_text(body: object) -> str:
         return ""
     text = body.get("error_message") or body.get("error") or body.get("comment")
     return text.lower() if isinstance(text, str) else ""
+
+
+def heed_pace(text: str, where: str, limits: Limits, wait: float | None) -> None:
+    """Return unless an error text says that too much was asked, whatever the status.
+
+    Args:
+        text: as `error_text` returns it.
+        where: what answered, for messages.
+        limits: learn that the day is spent.
+        wait: seconds that the answer asks for.
+
+    Raises:
+        Exhausted: of this day.
+        Throttled: of the moment.
+    """
+    if _SPENT.search(text):
+        limits.spend_day()
+        raise Exhausted(f"{where}: the quota of this day is spent")
+    if _THROTTLED.search(text):
+        raise Throttled(f"{where}: throttled", wait)
+
+
+def is_success(body: Mapping[str, object]) -> bool:
+    """Return whether an answer does not say that it failed."""
+    return str(body.get("success", 1)) in {"1", "1.0", "True"}
 
 
 def reason_of(text: str) -> str | None:
@@ -169,7 +212,7 @@ class SecureAuthenticator:
                 self._run.logger.info("the auth code was not revoked: %s", error)
 
     def _cookie(self, code: str, method: str, url: str) -> dict[str, str]:
-        parts = urlsplit(url)
+        parts = urlsplit(as_sent(url))
         signed = request_signature(
             self._settings.secret, code, method, parts.path, parts.query
         )
@@ -209,9 +252,12 @@ class SecureAuthenticator:
             )
         client.note_time(response)
         answer = parsed(response.content)
+        where = f"{what} answered {response.status_code}{request_id(response)}"
+        wait = retry_after(response, self._run.clock.now())
+        heed_pace(error_text(answer), where, client.limits, wait)
         if response.status_code in {200, _CREATED} and isinstance(answer, dict):
             code = answer.get("auth")
-            if str(answer.get("success")) == "1" and isinstance(code, str) and code:
+            if is_success(answer) and isinstance(code, str) and code:
                 return code
             raise AuthenticationFailed(self._refusal(response, answer, sent))
         if response.status_code in {400, 401, 403, 404}:

@@ -13,16 +13,19 @@ from typing_extensions import override
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
-    Exhausted,
     Gone,
     Retriable,
     Skippable,
     TapError,
-    Throttled,
     Unavailable,
 )
-from tap_email_metrics.http import Client, explained, request_id
-from tap_email_metrics.providers.luxsci.auth import error_text
+from tap_email_metrics.http import Client, explained, request_id, retry_after
+from tap_email_metrics.providers.luxsci.auth import (
+    error_text,
+    heed_pace,
+    parsed,
+    reason_of,
+)
 from tap_email_metrics.providers.luxsci.report import Report
 
 if TYPE_CHECKING:
@@ -37,15 +40,27 @@ Row = dict[str, object]
 
 _CHUNK = 64 * 1024
 _DENIED = re.compile(r"access|denied|permission|not allowed|not permitted|forbidden")
-_THROTTLED = re.compile(r"too many|rate limit|throttl")
-_SPENT = re.compile(r"(daily|per day|day's) .*(limit|quota)|quota")
 _UNAUTHORISED = 401
 
 
 class Refused(Retriable):
-    """A failure in a 200: a new auth code may help, once."""
+    """A failure in a 200: a new auth code may help, once.
+
+    Attributes:
+        headers: those of the request.
+    """
 
     most_tries = 2
+
+    def __init__(self, message: str, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.headers = headers
+
+
+class RefusedCredentials(Refused):
+    """Likewise, by the words of it; nothing was served so far."""
+
+    ends_as = AuthenticationFailed
 
 
 class LuxSciAnswer:
@@ -143,7 +158,7 @@ class LuxSciClient(Client):
         try:
             response, report = self.retrying(
                 partial(self._open, endpoint, url, columns),
-                before_retry=partial(self._before_retry, url),
+                before_retry=self._before_retry,
             )
         except Denied as error:
             raise self._denied(endpoint, error) from error
@@ -159,16 +174,43 @@ class LuxSciClient(Client):
         response = self.exchange(url, endpoint.path, stream=True)
         try:
             report = Report(_chunks(response, what, url), columns)
-            _judge(report, f"{what} answered 200{request_id(response)}", self.limits)
+            self._judge(report, response, what)
         except TapError:
             response.close()
             raise
         return response, report
 
-    def _before_retry(self, url: str, error: Retriable) -> None:
+    def _judge(self, report: Report, response: requests.Response, what: str) -> None:
+        """Return where an answer is a report.
+
+        Raises:
+            Denied, Throttled, Exhausted, Refused: it says that it is none.
+            Retriable: it is nothing of the kind.
+        """
+        where = f"{what} answered 200{request_id(response)}"
+        if report.failed:
+            text = error_text(report.about)
+            wait = retry_after(response, self._clock.now())
+            heed_pace(text, where, self.limits, wait)
+            if _DENIED.search(text):
+                raise Denied(f"{where}, denied")
+            headers = response.request.headers
+            if hint := self._hint(text):
+                raise RefusedCredentials(f"LuxSci refused {where}; {hint}", headers)
+            raise Refused(f"{where} with success 0", headers)
+        if not report.is_one:
+            raise Retriable(f"{where} with a body that is no report")
+
+    def _hint(self, text: str) -> str | None:
+        """Return what is wrong with the credentials, if an error text says so.
+
+        What was served once in this run has nothing wrong with them.
+        """
+        return None if self.served or _DENIED.search(text) else reason_of(text)
+
+    def _before_retry(self, error: Retriable) -> None:
         if isinstance(error, Refused):
-            headers = self._authenticator.headers(self, url)
-            self._authenticator.renew(headers, self)
+            self._authenticator.renew(error.headers, self)
 
     def _denied(self, endpoint: Endpoint, error: Denied) -> TapError:
         if self._has_key and not self.served and f" {_UNAUTHORISED}" in str(error):
@@ -187,12 +229,19 @@ class LuxSciClient(Client):
 
         Raises:
             Exhausted: the day's quota is spent.
+            AuthenticationFailed: the words are about the credentials.
         """
-        if response.status_code == requests.codes.too_many_requests:
-            text = error_text(_small_json(response))
-            if _SPENT.search(text):
-                self.limits.spend_day()
-                raise Exhausted(f"{what} answered 429: the quota of this day is spent")
+        status = response.status_code
+        if status != requests.codes.ok:
+            where = f"{what} answered {status}{request_id(response)}"
+            text = error_text(_body(response))
+            heed_pace(
+                text, where, self.limits, retry_after(response, self._clock.now())
+            )
+            if status in self.refusals and (hint := self._hint(text)):
+                raise AuthenticationFailed(
+                    f"LuxSci refused the credentials: {where}; {hint}"
+                )
         super().check(response, what)
 
 
@@ -208,33 +257,12 @@ def _chunks(response: requests.Response, what: str, url: str) -> Iterator[bytes]
         raise explained(error, what, url) from error
 
 
-def _small_json(response: requests.Response) -> object:
+def _body(response: requests.Response) -> object:
     """Return what an error says, unless it is no JSON."""
     try:
-        return response.json()
+        return parsed(response.content)
     except requests.exceptions.RequestException:
         return None
-
-
-def _judge(report: Report, where: str, limits: Limits) -> None:
-    """Return where an answer is a report.
-
-    Raises:
-        Denied, Throttled, Exhausted, Refused: it says that it is none.
-        Retriable: it is nothing of the kind.
-    """
-    if report.failed:
-        text = error_text(report.about)
-        if _SPENT.search(text):
-            limits.spend_day()
-            raise Exhausted(f"{where}: the quota of this day is spent")
-        if _THROTTLED.search(text):
-            raise Throttled(f"{where}, throttled")
-        if _DENIED.search(text):
-            raise Denied(f"{where}, denied")
-        raise Refused(f"{where} with success 0")
-    if not report.is_one:
-        raise Retriable(f"{where} with a body that is no report")
 
 
 def _missing(endpoint: Endpoint, error: Gone) -> TapError:

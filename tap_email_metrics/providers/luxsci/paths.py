@@ -154,7 +154,10 @@ def checked(name: str, path: str) -> str:
             f"{name} is no path: write it as /account/{{account}}/report/…, without "
             "host and query"
         )
-    return _PLACE.sub(functools.partial(_named, name), path)
+    named = _PLACE.sub(functools.partial(_named, name), path)
+    if set("{}") & set(_PLACE.sub("", named)):
+        raise InvalidInput(f"{name} has a brace that is not closed, or not opened")
+    return named
 
 
 def _named(name: str, place: re.Match[str]) -> str:
@@ -197,7 +200,7 @@ def _operations(file: Path, changed: int) -> tuple[tuple[str, str], ...]:  # noq
     for path, item in paths.items() if isinstance(paths, dict) else ():
         get = item.get("get") if isinstance(item, dict) else None
         operation = get.get("operationId") if isinstance(get, dict) else None
-        if operation in KNOWN:
+        if isinstance(operation, str) and operation in KNOWN:
             found.append((operation, checked(f"{setting}: {operation}", str(path))))
     if not found:
         raise InvalidInput(

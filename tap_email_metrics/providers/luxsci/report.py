@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.codec import to_integer
 from tap_email_metrics.errors import Retriable
+from tap_email_metrics.providers.luxsci.auth import is_success
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ ROWS_AT_ONCE = 500
 _MOST_TEXT = 4 * 2**20
 """Characters that one row, or one other value, may have."""
 _GAP = re.compile(r"[\s,]*")
+_ENDS = frozenset(",]} \t\r\n")
 _COLON = re.compile(r"\s*:\s*")
 _NAMES = ("name", "keyword", "key", "column", "field", "id")
 """Where an entry of the header that is an object may have the column's name."""
@@ -93,8 +95,10 @@ class _Text:
                 if not self._more():
                     raise Retriable("a body that ends early or is not JSON") from error
                 continue
-            # A number at the very end may go on.
-            if end < len(self._text) or isinstance(value, (dict, list, str)):
+            # A number may go on in what comes next.
+            if self._text[end : end + 1] in _ENDS or isinstance(
+                value, (dict, list, str)
+            ):
                 self._at = end
                 return value
             if not self._more():
@@ -127,6 +131,7 @@ class Report:
         self._text = _Text(chunks)
         self._columns = columns
         self._names: list[str] | None = None
+        self._depth = 0
         self._shapes: dict[tuple[str, ...], list[str]] = {}
         self.about: dict[str, Any] = {}
         self._batches = self._walk()
@@ -154,10 +159,7 @@ class Report:
     @property
     def failed(self) -> bool:
         """Whether the answer says that it is none, as far as that was said by now."""
-        return "success" in self.about and str(self.about["success"]) not in {
-            "1",
-            "True",
-        }
+        return not is_success(self.about)
 
     @property
     def is_one(self) -> bool:
@@ -181,23 +183,35 @@ class Report:
 
     def _walk(self) -> Iterator[list[Row]]:
         self._text.take("{")
-        yield from self._members(depth=0)
-
-    def _members(self, depth: int) -> Iterator[list[Row]]:
-        """Yield the rows in an object whose brace was taken."""
-        while self._text.next() != "}":
+        self._depth = 1
+        while self._depth:
+            if self._ends_object():
+                continue
             name = self._text.key()
             opening = self._text.next()
-            if name == "header":
-                self._names = self._read_header(self._text.value())
-            elif opening == "[" and name in _ROWS:
+            if opening == "[" and name in _ROWS:
                 yield from self._batches_of_rows()
-            elif opening == "{" and name in _ROWS and depth == 0:
+            elif opening == "{" and name in _ROWS and self._depth == 1:
                 self._text.take("{")
-                yield from self._members(depth=1)
+                self._depth = 2
             else:
-                self.about.setdefault(name, self._text.value())
+                self._note(name)
+
+    def _ends_object(self) -> bool:
+        """Go past the brace that ends an object, if it comes next."""
+        if self._text.next() != "}":
+            return False
         self._text.take("}")
+        self._depth -= 1
+        return True
+
+    def _note(self, name: str) -> None:
+        """Take a value that holds no rows."""
+        value = self._text.value()
+        if name == "header":
+            self._names = self._read_header(value)
+        else:
+            self.about.setdefault(name, value)
 
     def _batches_of_rows(self) -> Iterator[list[Row]]:
         self._text.take("[")
@@ -214,28 +228,18 @@ class Report:
         yield [self._row(one) for one in raw]
 
     def _find_header(self) -> None:
-        """Read on to a header that comes after its rows."""
-        while self._text.next() != "}":
-            name = self._text.key()
-            value = self._text.value()
-            if name == "header":
-                self._names = self._read_header(value)
-                return
-            self.about.setdefault(name, value)
-        self._text.take("}")
-        while self._names is None and self._text.next() != "}":
-            name = self._text.key()
-            value = self._text.value()
-            if name == "header":
-                self._names = self._read_header(value)
-            else:
-                self.about.setdefault(name, value)
+        """Read on to a header that comes after its rows: beside them, or above."""
+        while self._names is None and self._depth:
+            if not self._ends_object():
+                self._note(self._text.key())
         if self._names is None:
             raise Retriable("rows without a header")
 
     # Rows
 
-    def _read_header(self, header: object) -> list[str]:
+    def _read_header(self, header: object) -> list[str] | None:
+        if header is None:
+            return None
         if not isinstance(header, list):
             raise Retriable("a header that is no list")
         return [self._name(_label(entry)) for entry in header]

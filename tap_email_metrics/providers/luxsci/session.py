@@ -85,7 +85,7 @@ class ReportList:
 
 def datetime_text(seconds: int) -> str:
     """Return an instant as LuxSci writes it, in GMT."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")[:19]
 
 
 class LuxSciSession(ProviderSession[LuxSciSettings]):
