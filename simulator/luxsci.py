@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.clock import DAY
 from simulator.luxsci_facts import CHANNELS, KINDS
-from simulator.luxsci_store import Store
+from simulator.luxsci_store import Store, moved, only
 from simulator.luxsci_tables import Entry
 from simulator.rows import Row
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]
 _FAR = float("inf")
 _MINUTE = 60.0
-_COUNTERS = {"opens": "Opens", "clicks": "Clicks"}
 _LOG_COUNTERS = {
     "marketing_opens": "opens",
     "marketing_clicks": "clicks",
@@ -210,14 +209,14 @@ class LuxSci(Store):
             sendmail_id = str(shown["sendmail_id"])
             one_row = {"to": ",".join(people), **shown}
             where = {"channel": channel, "login": login, "visible_from": visible}
-            only = _only("sent", one_row)
-            self._messages[sendmail_id] = self.add_row("sent", **where, fields=only)  # type: ignore[arg-type]
+            one_row = only("sent", one_row)
+            self._messages[sendmail_id] = self.add_row("sent", **where, fields=one_row)  # type: ignore[arg-type]
             for to in people:
                 row = {"to": to, **shown}
                 self._deliveries[sendmail_id, to] = self.add_row(
                     "delivery_status",
                     **where,  # type: ignore[arg-type]
-                    fields=_only("delivery_status", row),
+                    fields=only("delivery_status", row),
                 )
             return sendmail_id
 
@@ -367,16 +366,16 @@ class LuxSci(Store):
             row |= {"msg_to": before["to"], **(fields or {}), **more}
             has_channels = KINDS[kind].has_channels
             channel = self._channel(delivery) if has_channels else None
-            moved = _moved(kind, before)
-            if moved:
-                changed = {"last_updated": at, **moved}
+            counted = moved(kind, before)
+            if counted:
+                changed = {"last_updated": at, **counted}
                 self.correct(delivery, at=visible, fields=changed)
             return self.add_row(
                 kind,
                 channel=channel,
                 login=entry.login,
                 visible_from=visible,
-                fields=_only(kind, row),
+                fields=only(kind, row),
             )
 
     def unsubscribe(
@@ -541,7 +540,7 @@ class LuxSci(Store):
                 login=login,
                 visible_from=created,
                 custom=custom,
-                fields=_only(kind, owner | dates | shown),
+                fields=only(kind, owner | dates | shown),
             )
             item_id = int(shown[key])
             self._by_id[kind, item_id] = row
@@ -642,7 +641,7 @@ class LuxSci(Store):
             if is_bounce:
                 entry = self.entry(handle)
                 kind = "marketing_bounces"
-                shown = _only(kind, entry.row.fields(at))
+                shown = only(kind, entry.row.fields(at))
                 self._log_row(kind, entry, at, shown)
 
     def log_event(
@@ -676,7 +675,7 @@ class LuxSci(Store):
             }
             if date := KINDS[kind].date:
                 shown[date] = at
-            return self._log_row(kind, entry, visible, _only(kind, shown | fields))
+            return self._log_row(kind, entry, visible, only(kind, shown | fields))
 
     def _log_row(self, kind: str, entry: Entry, visible: float, shown: Fields) -> int:
         return self.add_row(
@@ -713,17 +712,3 @@ class LuxSci(Store):
     def _number(self, kind: str) -> int:
         self._issued[kind] += 1
         return self._issued[kind]
-
-
-def _only(kind: str, fields: Fields) -> Fields:
-    """Return those fields that a kind of report has."""
-    names = {column.name for column in KINDS[kind].columns}
-    return {name: value for name, value in fields.items() if name in names}
-
-
-def _moved(kind: str, before: Fields) -> Fields:
-    """Return what an event changes in the delivery's row."""
-    counter = _COUNTERS.get(kind)
-    if counter and before[counter] >= 0:
-        return {counter: before[counter] + 1}
-    return {"spam": 1} if kind == "complaints" else {}

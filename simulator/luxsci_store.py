@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.limits import Limits
 from simulator.luxsci_auth import Authority
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simulator.clock import SimClock
 
 MINUTE = 60.0
+_COUNTERS = {"opens": "Opens", "clicks": "Clicks"}
 
 
 class Store:
@@ -122,3 +123,17 @@ def is_computed(kind: str) -> bool:
 
 def _serial(entry: Entry) -> int:
     return entry.serial
+
+
+def only(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return those fields that a kind of report has."""
+    names = {column.name for column in KINDS[kind].columns}
+    return {name: value for name, value in fields.items() if name in names}
+
+
+def moved(kind: str, before: dict[str, Any]) -> dict[str, Any]:
+    """Return what an event changes in the delivery's row."""
+    counter = _COUNTERS.get(kind)
+    if counter and before[counter] >= 0:
+        return {counter: before[counter] + 1}
+    return {"spam": 1} if kind == "complaints" else {}
