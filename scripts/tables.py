@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.providers import PROVIDERS
-from tap_email_metrics.providers.luxsci.paths import BASE, ENDPOINTS, offered
+from tap_email_metrics.providers.luxsci.paths import ENDPOINTS, offered
 from tap_email_metrics.providers.luxsci.streams import STREAMS as LUXSCI_STREAMS
 from tap_email_metrics.settings import config_schema
 
@@ -69,7 +69,7 @@ def paths_table() -> str:
     rows = ["| operationId | stream | path | known |", "|---|---|---|---|"]
     owners = _owners()
     rows += [
-        f"| `{one.operation}` | `{owners[one.operation]}` | `{BASE}{one.path}` | "
+        f"| `{one.operation}` | `{owners[one.operation]}` | `{one.path}` | "
         f"{one.mark} |"
         for one in ENDPOINTS
     ]
