@@ -1,4 +1,4 @@
-"""From the simulated API through Meltano to Postgres, three runs, held to the truth.
+"""From the simulated APIs through Meltano to Postgres, three runs, held to the truth.
 
 Everything it leaves behind is below `.cache/demo`, Meltano's logs among it.
 """
@@ -14,19 +14,29 @@ from scripts.comparison import Comparison, compare
 from scripts.project import CACHE, CommandFailedError, Project
 from scripts.warehouse import Postgres
 from scripts.world import KEYS, PACE, World
+from simulator.luxsci_facts import ENDPOINTS
+from simulator.luxsci_facts import PREFIX as LUXSCI
 
 FOLDER = CACHE / "demo"
 SCHEMA = "email_metrics"
-SEED, SIZE, CAMPAIGNS = 7, 30, 12
+SEED, SIZE, CAMPAIGNS, EMAILS = 7, 30, 12, 40
 #: Whose requests a path's are, where its last part is not the stream's name.
 OWNERS = {
-    "/reports/summary_reports/email_campaign_summaries": "campaign_summaries",
-    "/reports/stats/email_campaigns/{ids}": "campaign_stats",
-    "/reports/stats/email_campaign_activities/{ids}": "campaign_activity_stats",
-    "/emails": "campaigns",
-    "/emails/{id}": "campaign_activities",
-    "/emails/activities/{id}": "campaign_activities",
-    "/account/summary": "account",
+    "/v3/reports/summary_reports/email_campaign_summaries": (
+        "constant_contact_campaign_summaries"
+    ),
+    "/v3/reports/stats/email_campaigns/{ids}": "constant_contact_campaign_stats",
+    "/v3/reports/stats/email_campaign_activities/{ids}": (
+        "constant_contact_campaign_activity_stats"
+    ),
+    "/v3/emails": "constant_contact_campaigns",
+    "/v3/emails/{id}": "constant_contact_campaign_activities",
+    "/v3/emails/activities/{id}": "constant_contact_campaign_activities",
+    "/v3/account/summary": "constant_contact_account",
+    **{
+        LUXSCI + one.path.replace("{account}", "{id}"): f"luxsci_{one.kind}"
+        for one in ENDPOINTS
+    },
 }
 
 
@@ -53,10 +63,13 @@ def main() -> None:
     FOLDER.mkdir(parents=True)
     with (
         Postgres(FOLDER / "postgres") as postgres,
-        World(FOLDER, seed=SEED, size=SIZE, campaigns=CAMPAIGNS) as world,
+        World(
+            FOLDER, seed=SEED, size=SIZE, campaigns=CAMPAIGNS, luxsci=EMAILS
+        ) as world,
     ):
-        say(f"Simulator at {world.url}, {SIZE} messages of Encompass and {CAMPAIGNS}")
-        say(f"campaigns of Constant Contact; Postgres in {FOLDER}")
+        say(f"Simulator at {world.url}: {SIZE} messages of Encompass, {CAMPAIGNS}")
+        say(f"campaigns of Constant Contact, {EMAILS} emails of LuxSci.")
+        say(f"Postgres in {FOLDER}")
         try:
             runs = pipeline(world, postgres)
         except CommandFailedError as problem:
@@ -119,20 +132,30 @@ def requests_by_stream(served: dict[str, int]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for path, count in served.items():
         provider = "constant_contact" if path.startswith("/v3/") else "encompass"
-        name = OWNERS.get(path.removeprefix("/v3"), path.rpartition("/")[2])
-        stream = f"{provider}_{name}"
+        stream = OWNERS.get(path, f"{provider}_{path.rpartition('/')[2]}")
         owner = stream if stream in KEYS else ""
         counts[owner] = counts.get(owner, 0) + count
     return counts
 
 
 def move_on(world: World) -> None:
-    """Let five days pass: late opens, a new message, corrections, the archive."""
-    messages = world.truth("encompass_messages", [world.now()])
+    """Let five days pass: late opens, new messages, corrections, the archive."""
+    before = world.now()
+    world.advance(5)
+    move_encompass_on(world, before)
+    move_constant_contact_on(world)
+    move_luxsci_on(world, before)
+    say("Five days pass: late opens, new messages and campaigns, corrected counts,")
+    say("archived actions, a contact who leaves, a delivery that fails after all, a")
+    say("suppression")
+
+
+def move_encompass_on(world: World, before: float) -> None:
+    """Add a message, an open that comes late, and a corrected count."""
+    messages = world.truth("encompass_messages", [before])
     sent = [row for row in messages if row["sent_at"] and row["sent_count"]]
     sent.sort(key=lambda row: row["actual_send_timestamp"])
     recent, older = sent[-1], sent[len(sent) // 2]
-    world.advance(5)
     now = world.now()
     [new, *_] = world.change(
         {"do": "add_message", "sent": now - 3600, "subjectLine": "Hello again 👋"},
@@ -154,6 +177,11 @@ def move_on(world: World) -> None:
     world.change(
         *({"do": "add_row", "kind": kind, "message_id": new} for kind in kinds)
     )
+
+
+def move_constant_contact_on(world: World) -> None:
+    """Add a campaign, an open that comes late, and a contact who leaves."""
+    now = world.now()
     newest = max(
         world.truth("constant_contact_sends", [now - 2 * 86400]),
         key=lambda row: str(row["created_time"]),
@@ -179,8 +207,50 @@ def move_on(world: World) -> None:
         },
         {"do": f"{build}unsubscribe", "contact_id": newest["contact_id"]},
     )
-    say("Five days pass: late opens, a new message and a new campaign, corrected")
-    say("counts, archived actions, a contact who leaves")
+
+
+def move_luxsci_on(world: World, before: float) -> None:
+    """Add an email, a campaign, an open that comes late, a failure, a suppression."""
+    now, build = world.now(), "luxsci."
+    deliveries = world.truth("luxsci_delivery_status", [before])
+    delivered = [row for row in deliveries if row["status"] == "Delivered"]
+    delivered.sort(key=lambda row: str(row["date_sent"]))
+    newest, opened = delivered[-1], delivered[-2]
+    [campaign, *_] = world.change(
+        {
+            "do": f"{build}add_campaign",
+            "login": newest["user_login"],
+            "title": "Hello again 👋",
+            "created": now - 3600,
+        },
+        {"do": f"{build}add_message", "sent": now - 3600, "recipients": 2},
+        # It is in the list, and counted, only now.
+        {
+            "do": f"{build}add_open",
+            "sendmail_id": opened["sendmail_id"],
+            "to": opened["to_address"],
+            "at": now - 40 * 3600,
+            "visible_from": now - 1,
+        },
+        {
+            "do": f"{build}deliver",
+            "sendmail_id": newest["sendmail_id"],
+            "to": newest["to_address"],
+            "status": "Post-Delivery Hard Fail",
+            "at": now - 3600,
+        },
+        {"do": f"{build}add_suppression", "email": "x@example.org", "at": now - 3600},
+    )
+    contacts = world.truth("luxsci_marketing_contacts", [before])
+    people = [row["contact_id"] for row in contacts[:3]]
+    world.change(
+        {
+            "do": f"{build}send_campaign",
+            "campaign_id": campaign,
+            "contacts": people,
+            "at": now - 3000,
+        }
+    )
 
 
 def report(found: dict[str, Comparison], runs: list[Run]) -> None:

@@ -67,6 +67,8 @@ def flat_settings(prefix: str, settings: Mapping[str, Any]) -> list[tuple[str, s
         variable = f"{prefix}_{name.upper()}"
         if isinstance(value, dict):
             flat += flat_settings(variable, value)
+        elif isinstance(value, list):
+            flat.append((variable, json.dumps(value)))
         else:
             # Meltano's integers take no fraction, not even that of 4.0.
             text = f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""The README's tables of settings and streams, made from the code.
+"""The README's tables of settings, streams and LuxSci's paths, made from the code.
 
 `python -m scripts.tables` rewrites them; a test says when that is due.
 """
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers.luxsci.paths import ENDPOINTS, offered
+from tap_email_metrics.providers.luxsci.streams import STREAMS as LUXSCI_STREAMS
 from tap_email_metrics.settings import config_schema
 
 if TYPE_CHECKING:
@@ -62,9 +64,36 @@ def streams_table() -> str:
     return "\n".join(rows)
 
 
+def paths_table() -> str:
+    """Return the table of LuxSci's reports, where each is and how that is known."""
+    rows = ["| operationId | stream | path | known |", "|---|---|---|---|"]
+    owners = _owners()
+    rows += [
+        f"| `{one.operation}` | `{owners[one.operation]}` | `{one.path}` | "
+        f"{one.mark} |"
+        for one in ENDPOINTS
+    ]
+    return "\n".join(rows)
+
+
+def _owners() -> dict[str, str]:
+    """Return the streams that read LuxSci's reports, by the vendor's names of these."""
+    owners: dict[str, str] = {}
+    for stream in LUXSCI_STREAMS:
+        for _, name in stream.operations:
+            for scope in ("account", "user"):
+                owners[offered(name, scope) or name] = str(stream.name)
+    return owners
+
+
 def filled(text: str) -> str:
     """Return the README with its tables as they should be."""
-    for name, table in (("settings", settings_table()), ("streams", streams_table())):
+    tables = {
+        "settings": settings_table(),
+        "streams": streams_table(),
+        "luxsci paths": paths_table(),
+    }
+    for name, table in tables.items():
         before, _, rest = text.partition(f"<!-- {name} -->")
         _, _, after = rest.partition(f"<!-- /{name} -->")
         text = f"{before}<!-- {name} -->\n{table}\n<!-- /{name} -->{after}"

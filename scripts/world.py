@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
 
 from scripts.project import ROOT, read_settings
+from simulator.clock import DAY
 from simulator.constant_contact_truth import KEYS as CONSTANT_CONTACT_KEYS
+from simulator.luxsci_truth import KEYS as LUXSCI_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,9 +37,15 @@ KEYS: dict[str, tuple[str, ...]] = {
     "encompass_delivers": ("account", "message_id", "id"),
     "encompass_links": ("account", "message_id", "id"),
     **{s: key for s, key in CONSTANT_CONTACT_KEYS.items() if s not in ON_REQUEST},
+    **LUXSCI_KEYS,
 }
 #: Requests a second that the world allows Constant Contact, and that the tap makes.
 PACE = 100
+#: The same for LuxSci in a minute, and how many the tap makes in a day: a first sync
+#: takes 364 requests for each of the six daily summaries.
+LUXSCI_PACE, LUXSCI_DAILY = 60_000, 1_000_000
+#: Days before the tap's first run from which on it reads LuxSci's lists.
+LUXSCI_DAYS = 365
 TIMEOUT = 120
 
 
@@ -46,15 +55,27 @@ class World:
     Attributes:
         url: where it listens.
         config: file with the settings that the tap needs to read it.
+        environment: what the tap's process needs beside them: the requests of this
+            world count in no ledger of the user's.
     """
 
     def __init__(
-        self, folder: Path, *, seed: int, size: int, campaigns: int = 0
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        size: int,
+        campaigns: int = 0,
+        luxsci: int = 0,
     ) -> None:
         self.config = folder / "tap.json"
+        self.environment = {"XDG_STATE_HOME": str(folder.resolve() / "state")}
+        # The tap's first run goes by the real clock: it has asked for nothing yet.
+        self._first = time.time() - LUXSCI_DAYS * DAY
         command = [sys.executable, "-m", "simulator", "--days-behind", "20"]
         command += ["--port", "0", "--seed", str(seed), "--size", str(size)]
         command += ["--campaigns", str(campaigns), "--requests-per-second", str(PACE)]
+        command += ["--luxsci", str(luxsci), "--requests-per-minute", str(LUXSCI_PACE)]
         command += ["--config-out", str(self.config)]
         self._process = subprocess.Popen(  # noqa: S603 - our own simulator
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
@@ -65,6 +86,9 @@ class World:
         if not self.url:
             raise RuntimeError("The simulator did not start.")
         self._session = requests.Session()
+        if luxsci:
+            self.change({"do": "luxsci.set_policy", "requests_per_day": 0})
+            self._allow_many_requests()
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +106,12 @@ class World:
     @property
     def settings(self) -> dict[str, str]:
         """The tap's settings for this world, as environment variables of Meltano."""
-        return read_settings(self.config)
+        return {**read_settings(self.config), **self.environment}
+
+    def _allow_many_requests(self) -> None:
+        config = json.loads(self.config.read_text())
+        config["luxsci"]["daily_requests"] = LUXSCI_DAILY
+        self.config.write_text(json.dumps(config))
 
     def now(self) -> float:
         """Return the world's time in UTC seconds."""
@@ -100,7 +129,7 @@ class World:
     def truth(self, stream: str, at: Iterable[float]) -> list[dict[str, Any]]:
         """Return what readings of KEYS at these instants must have yielded."""
         instants = ",".join(map(repr, at))
-        answer = self._ask("GET", f"truth/{stream}?at={instants}")
+        answer = self._ask("GET", f"truth/{stream}?at={instants}&start={self._first}")
         rows = [json.loads(line) for line in answer.iter_lines()]
         # A list that nobody read has no complete reading.
         return [

@@ -16,6 +16,7 @@ from simulator.constant_contact_auth import BASE as AUTH
 from simulator.constant_contact_face import PREFIX as API
 from simulator.control import HELP
 from simulator.generate import FUTURE_DAYS
+from simulator.luxsci_facts import PREFIX as LUXSCI_API
 from simulator.server import serve
 from simulator.world import World
 
@@ -125,10 +126,10 @@ def _luxsci(world: World, url: str) -> dict[str, object]:
     return {
         "token": account.token,
         "secret": account.secret,
-        "account_id": account.account_id,
+        "account_id": str(account.account_id),
         "logins": account.logins,
         "requests_per_minute": account.policy.requests_per_minute,
-        "api_url": url,
+        "api_url": f"{url}{LUXSCI_API}",
     }
 
 
@@ -152,7 +153,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         requests_per_second=options.requests_per_second,
         rotating_tokens=not options.long_lived,
     )
-    world.luxsci.set_policy(requests_per_minute=options.requests_per_minute)
+    world.luxsci.set_policy(
+        requests_per_minute=options.requests_per_minute,
+        # The caller's clock is the real one, which the world's is behind.
+        max_skew=world.luxsci.policy.max_skew + options.days_behind * DAY,
+    )
     with serve(world, options.port) as server:
         if options.config_out:
             _write_config(options.config_out, world, server.url)

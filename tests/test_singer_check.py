@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,13 +20,17 @@ pytestmark = pytest.mark.slow
 
 
 def test_singer_check_tap(tmp_path: Path) -> None:
-    with World(tmp_path, seed=3, size=20, campaigns=12) as world:
+    with World(tmp_path, seed=3, size=20, campaigns=12, luxsci=30) as world:
         config = json.loads(world.config.read_text())
         config["encompass"]["requests_per_second"] = 200
         world.config.write_text(json.dumps(config))
         tap = Path(sys.executable).with_name("tap-email-metrics")
         synced = subprocess.run(  # noqa: S603 - our own tap
-            [tap, "--config", world.config], capture_output=True, text=True, check=False
+            [tap, "--config", world.config],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **world.environment},
         )
         truth = {stream: world.truth(stream, [world.now()]) for stream in KEYS}
     assert synced.returncode == 0, synced.stderr

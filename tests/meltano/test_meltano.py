@@ -65,7 +65,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     folder = tmp_path_factory.mktemp("pipeline")
     with (
         Postgres(folder / "postgres") as postgres,
-        World(folder, seed=5, size=12, campaigns=12) as world,
+        World(folder, seed=5, size=12, campaigns=12, luxsci=50) as world,
     ):
         url = {"TARGET_POSTGRES_SQLALCHEMY_URL": postgres.sqlalchemy_url}
         settings = {**world.settings, **PACE, **url}
@@ -112,7 +112,7 @@ def test_schedule_run(pipeline: Pipeline) -> None:
 
     assert pipeline.differences("email_metrics") == {}
     states = pipeline.project.meltano("--environment=prod", "state", "list").output
-    for name in ("encompass", "constant-contact"):
+    for name in ("encompass", "constant-contact", "luxsci"):
         assert f"prod:tap-email-metrics--{name}-to-target-postgres" in states.split()
 
 
@@ -173,7 +173,7 @@ def test_config_test_on_a_large_world(tmp_path: Path) -> None:
 def test_config_test_tells_a_wrong_secret(pipeline: Pipeline, tmp_path: Path) -> None:
     wrong = {"TAP_EMAIL_METRICS_ENCOMPASS_CLIENT_SECRET": "nobody's"}
     # The first record of another provider would do for Meltano.
-    other = "TAP_EMAIL_METRICS_CONSTANT_CONTACT_"
+    other = ("TAP_EMAIL_METRICS_CONSTANT_CONTACT_", "TAP_EMAIL_METRICS_LUXSCI_")
     given = pipeline.project.settings.items()
     settings = {k: v for k, v in given if not k.startswith(other)} | wrong
     project = Project(tmp_path / "project", settings).create()
