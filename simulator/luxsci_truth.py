@@ -285,13 +285,17 @@ class _Reader:
     def _summaries(
         self, report: _Report, instants: Sequence[float]
     ) -> Iterator[Record]:
-        """Yield a row a whole day: days since the last reading, and the look-back's."""
+        """Yield a row a whole day: days since the last reading, and the look-back's.
+
+        A day is whole once it has had time to settle.
+        """
         end = None
-        for at in _daily(instants):
+        for settled in _daily([at - SETTLING for at in instants]):
+            at = settled + SETTLING
             first = math.ceil(self._start(instants) / DAY)
             if end is not None:
                 first = max(first, end - math.ceil(self._reading.lookback_days))
-            end = math.floor(at / DAY)
+            end = math.floor(settled / DAY)
             for day in range(first, end):
                 interval = Interval(gmt(day * DAY), gmt((day + 1) * DAY))
                 yield from self._rows(report, at, interval)
