@@ -68,6 +68,10 @@ test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
 quota-sim: $(INSTALLED) ## Three simulated days of a backfill that is larger than the daily quota
 	$(PY) -m scripts.quota_sim
 
+.PHONY: bench-answer
+bench-answer: $(INSTALLED) ## A LuxSci answer of 24 MB: memory, and every row against the source
+	$(PY) -m benchmarks.luxsci_answer
+
 .PHONY: constraints
 constraints: $(BOOTSTRAPPED) ## Resolve all pinned versions anew
 	resolve() { $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -116,7 +116,7 @@ class Project:
             **self.settings,
         }
 
-    def try_meltano(self, *arguments: str, timeout: float = 300) -> Finished:
+    def try_meltano(self, *arguments: str, timeout: float = 600) -> Finished:
         """Run a command of Meltano and return what came of it."""
         done = subprocess.run(  # noqa: S603 - our own installation of Meltano
             [MELTANO, *arguments],
@@ -130,7 +130,7 @@ class Project:
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 
-    def meltano(self, *arguments: str, timeout: float = 300) -> Finished:
+    def meltano(self, *arguments: str, timeout: float = 600) -> Finished:
         """Run a command of Meltano that has to succeed."""
         done = self.try_meltano(*arguments, timeout=timeout)
         if done.code:

@@ -35,7 +35,8 @@ def _settings(
     schema: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name, inner in schema["properties"].items():
-        if "properties" in inner:
+        # A setting that is an object of the user's own names has none.
+        if inner.get("properties"):
             yield from _settings(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", inner

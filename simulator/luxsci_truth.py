@@ -302,13 +302,16 @@ class _Reader:
         return visits[0].now - START_DAYS * DAY if start is None else start
 
     def _summaries(self, report: _Report, visits: Sequence[Visit]) -> Iterator[Record]:
-        """Yield a row a whole day: days since the last reading, and the look-back's."""
+        """Yield a row a whole day: days since the last reading, and the look-back's.
+
+        A day is whole once it has had time to settle.
+        """
         end = None
-        for visit in _daily(visits):
+        for visit in _daily(visits, SETTLING):
             first = math.ceil(self._start(visits) / DAY)
             if end is not None:
                 first = max(first, end - math.ceil(self._reading.lookback_days))
-            end = math.floor(visit.now / DAY)
+            end = math.floor((visit.now - SETTLING) / DAY)
             for day in range(first, end):
                 interval = Interval(gmt(day * DAY), gmt((day + 1) * DAY))
                 yield from self._rows(report, visit.at, interval)
@@ -382,11 +385,14 @@ class _Reader:
         record["event_id"] = hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _daily(visits: Sequence[Visit]) -> list[Visit]:
-    """Return the first reading of each UTC day of the reader's."""
+def _daily(visits: Sequence[Visit], settling: float = 0.0) -> list[Visit]:
+    """Return the first reading of each UTC day of the reader's.
+
+    A day begins so many seconds late.
+    """
     first: dict[int, Visit] = {}
     for visit in visits:
-        first.setdefault(math.floor(visit.now / DAY), visit)
+        first.setdefault(math.floor((visit.now - settling) / DAY), visit)
     return list(first.values())
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from scripts.tables import filled
 from tap_email_metrics.catalog import load_schema, schema_names
 from tap_email_metrics.fanout_stream import FanOutStream
 from tap_email_metrics.providers import PROVIDERS
@@ -135,6 +136,11 @@ def test_links_alone_have_no_replication_key() -> None:
 def test_the_readme_has_a_row_for_each_stream(stream: type[Any]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(rf"^\| `{stream.name}`", readme, re.MULTILINE)
+
+
+def test_the_readme_has_the_tables_of_the_code() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert filled(readme) == readme, "run python -m scripts.tables"
 
 
 def test_the_readme_names_no_other_stream() -> None:

@@ -47,7 +47,7 @@ def flat(schema: dict[str, Any], prefix: str = "") -> dict[str, dict[str, Any]]:
     """Return the settings below a schema under their dotted names."""
     found: dict[str, dict[str, Any]] = {}
     for name, part in schema["properties"].items():
-        if "properties" in part:
+        if part.get("properties"):
             found |= flat(part, f"{prefix}{name}.")
         else:
             found[prefix + name] = part
@@ -84,10 +84,8 @@ def test_kind_fits_the_type(name: str) -> None:
         expected = "date_iso8601"
     elif types(part) & {"integer", "number"}:
         expected = "integer"
-    elif "boolean" in types(part):
-        expected = "boolean"
-    elif types(part) & {"array", "object"}:
-        [expected] = types(part) - {"null"}
+    elif found := types(part) & {"array", "boolean", "object"}:
+        [expected] = found
     else:
         expected = "string"
     assert setting["kind"] == expected
@@ -110,7 +108,10 @@ def test_a_provider_is_complete_with_its_group(group: list[str]) -> None:
     config: dict[str, Any] = {}
     for name in group:
         outer, _, inner = name.partition(".")
+        # A setting that is no secret and has a default is in a group for its other value.
+        given = [value for value in OWN[name].get("enum", []) if value is not None]
         value = "https://example.edu" if inner.endswith("url") else "x"
+        value = given[-1] if given else value
         config.setdefault(outer, {})[inner] = value
     assert TapEmailMetrics(config=config).catalog_dict["streams"]
 

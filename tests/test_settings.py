@@ -56,7 +56,34 @@ ENCOMPASS: dict[str, object] = {
     "daily_requests": None,
     "daily_reserve": 0,
 }
-SECRETS = {"client_secret", "pepper", "refresh_token"}
+LUXSCI: dict[str, object] = {
+    "auth": "secure",
+    "token": None,
+    "secret": None,
+    "scope": "account",
+    "account_id": None,
+    "user": None,
+    "password": None,
+    "logins": None,
+    "host": "rest.luxsci.com",
+    "path_overrides": None,
+    "openapi_path": None,
+    "window_days": 1,
+    "lookback_days": 2,
+    "delivery_lookback_days": 30,
+    "tracked_headers": False,
+    "detail": False,
+    "account": None,
+    "api_url": None,
+    "max_concurrency": 2,
+    "requests_per_minute": 60,
+    "daily_requests": 6_000,
+    "daily_reserve": 200,
+}
+SECRETS = {
+    *("client_secret", "pepper", "refresh_token"),
+    *("token", "secret", "password"),
+}
 CREDENTIALS = {
     "site_url": "https://site.example.edu",
     "client_id": "1234",
@@ -69,7 +96,8 @@ def defaults(schema: Mapping[str, Any]) -> dict[str, object]:
 
 
 def objects(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if "properties" in schema:
+    """The objects whose names are ours; an object of the user's own has none."""
+    if schema.get("properties"):
         yield schema
         for part in schema["properties"].values():
             yield from objects(part)
@@ -96,6 +124,8 @@ def test_names_and_defaults_are_frozen() -> None:
     assert set(found) == set(COMMON) | sections
     assert defaults(schema["properties"]["pii"]) == PII
     assert defaults(schema["properties"]["encompass"]) == ENCOMPASS
+    assert defaults(schema["properties"]["luxsci"]) == LUXSCI
+    assert list(LUXSCI) == list(schema["properties"]["luxsci"]["properties"])
 
 
 def test_every_object_is_closed_and_every_setting_explained() -> None:
