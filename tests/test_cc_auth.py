@@ -161,6 +161,17 @@ def test_two_taps_share_a_store_and_a_ledger() -> None:
     assert json.loads(ledger.read_bytes())["used"] == account.api.used_today
 
 
+def test_two_taps_keep_the_second_between_refreshes() -> None:
+    account = Account()
+    other = Account(account.world, account.folder)
+    other.settings["refresh_token"] = account.settings["refresh_token"]
+    assert account.sync(streams=ONE).code == 0
+    account.world.revoke_tokens()
+    assert other.sync(streams=ONE).code == 0
+    assert account.world.log.count(status=429) == 0
+    assert refreshed(account) == 2
+
+
 def test_a_long_lived_token_needs_no_store() -> None:
     account = Account(token_store="none")
     account.api.set_policy(rotating_tokens=False)

@@ -488,3 +488,19 @@ def test_an_event_that_arrives_between_two_pages_of_a_contact() -> None:
     sync(account, "contact_activity_details")
     assert done
     assert account.wrong("contact_activity_details") == []
+
+
+def test_a_campaign_that_closes_is_read_whole_once_more(account: Account) -> None:
+    sent = campaign(account, days=80)
+    contact, other = account.api.add_contact(), account.api.add_contact()
+    account.api.add_event("forwards", sent, contact, created=NOW - 20 * DAY)
+    sync(account, "forwards")
+    # It moves no counter, and lies below the look-back of the one that does.
+    account.api.add_event(
+        "forwards", sent, contact, created=NOW - 30 * DAY, visible_from=NOW + DAY
+    )
+    account.api.add_event("forwards", sent, other, created=NOW + 14 * DAY)
+    account.advance(15)
+    sync(account, "forwards")
+    assert len(account.rows("forwards")) == 3
+    assert account.wrong("forwards") == []

@@ -278,6 +278,70 @@ def test_a_shorter_hold_takes_nothing_from_a_longer_one() -> None:
     assert clock.at == pytest.approx(NOON + 20, abs=0.001)
 
 
+# --- headroom
+
+
+def intervals(clock: OwnClock, limits: Limits, count: int) -> list[float]:
+    """Return the seconds between so many starts."""
+    starts = []
+    for _ in range(count + 1):
+        with limits.request() as slot:
+            starts.append(slot.started)
+    assert clock.at == starts[-1]
+    return [later - earlier for earlier, later in pairwise(starts)]
+
+
+def with_headroom(clock: OwnClock) -> Limits:
+    return Limits(
+        clock=clock,
+        stop=threading.Event(),
+        requests_per_second=4,
+        max_concurrency=1,
+        headroom=0.02,
+    )
+
+
+def test_headroom_keeps_a_second_s_arrivals_within_the_rate() -> None:
+    clock = OwnClock()
+    found = intervals(clock, with_headroom(clock), 40)
+    slowest = max(sum(found[start : start + 4]) for start in range(36))
+    # The first of five may travel 20 ms longer than the last.
+    assert min(sum(found[start : start + 4]) for start in range(36)) >= 1.02
+    assert slowest < 1.021  # 98 % of the rate
+
+
+def test_throttling_widens_the_spacing_once_a_crowd_and_calm_narrows_it() -> None:
+    clock = OwnClock()
+    limits = with_headroom(clock)
+    for _ in range(4):  # in flight together, refused for one and the same reason
+        limits.hold(2)
+    send(limits)
+    assert intervals(clock, limits, 1)[0] == pytest.approx(1.03 / 4, abs=0.001)
+    limits.hold(2)
+    send(limits)
+    assert intervals(clock, limits, 1)[0] == pytest.approx(1.045 / 4, abs=0.001)
+    found = intervals(clock, limits, 3000)
+    assert found[500] == pytest.approx(1.045 / 4, abs=0.001)
+    assert found[1500] == pytest.approx(1.03 / 4, abs=0.001)
+    assert found[-1] == pytest.approx(1.02 / 4, abs=0.001)
+
+
+def test_the_spacing_does_not_grow_for_ever() -> None:
+    clock = OwnClock()
+    limits = with_headroom(clock)
+    for _ in range(99):
+        limits.hold(1)
+        clock.at += 2
+    assert intervals(clock, limits, 1)[0] == pytest.approx(1.0, abs=0.001)
+
+
+def test_without_headroom_throttling_changes_no_spacing() -> None:
+    clock = OwnClock()
+    limits = make(clock, per_second=4)
+    limits.hold(2)
+    assert intervals(clock, limits, 1)[0] == pytest.approx(0.25, abs=0.001)
+
+
 # --- stop and deadline
 
 

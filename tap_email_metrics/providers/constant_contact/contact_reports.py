@@ -69,11 +69,11 @@ class ContactReport(ConstantContactStream):
     def _in_turn(
         self, state: StreamState[Any, Any], began: str, behind: str
     ) -> Iterator[Iterable[Mapping[str, object]]]:
+        share = self.share()  # the list of the contacts counts, too
         contacts = [one for one in self.constant_contact.contact_ids() if one > behind]
         self.report.parents_left = len(contacts)
-        share = self.share()
         for contact_id in contacts:
-            if share.is_spent:
+            if self.report.parents and share.is_spent:
                 self.report.behind_since = state.checked_through
                 raise HistoryLeft(
                     f"{self.report.parents_left} contacts are left to read in this "
