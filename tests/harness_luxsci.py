@@ -10,6 +10,7 @@ from harness import DAY, NOW, Site, Sync
 
 from simulator.luxsci_truth import Reading, truth
 from simulator.world import World
+from tap_email_metrics.bookmarks import from_iso
 from tap_email_metrics.providers.luxsci.streams import STREAMS
 from tap_email_metrics.windows import Reach
 
@@ -54,8 +55,9 @@ class Clinic(Site):
 
     def reading(self) -> Reading:
         """What the settings have read."""
-        settings = self.settings
+        settings, start = self.settings, self.common.get("start_date")
         return Reading(
+            start=None if start is None else from_iso(start),
             user=settings["user"] if settings.get("scope") == "user" else None,
             logins=tuple(settings["logins"]) if "logins" in settings else None,
             lookback_days=settings.get("lookback_days", 2),

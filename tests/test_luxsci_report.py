@@ -78,6 +78,7 @@ def shaped(  # noqa: PLR0913, PLR0917 - one argument a choice
     data: str,
     rows_name: str,
     count: tuple[str | None, Any],
+    *,
     count_at: str,
 ) -> bytes | None:
     """The body of one combination; None where there is no such one."""
@@ -107,7 +108,7 @@ def shaped(  # noqa: PLR0913, PLR0917 - one argument a choice
 def test_every_combination_of_shapes(size: int, count_at: str) -> None:
     seen = 0
     for shape in SHAPES:
-        body = shaped(*shape, count_at)
+        body = shaped(*shape, count_at=count_at)
         if body is None:
             continue
         found, rows = decoded(body, size)
@@ -216,7 +217,7 @@ def test_a_count_of_the_data_wins_over_nothing_and_the_first_over_the_second() -
 @PROPERTY
 @given(st.lists(st.integers(1, 30), max_size=60), st.sampled_from(SHAPES))
 def test_chunks_may_end_anywhere(sizes: list[int], shape: Any) -> None:
-    body = shaped(*shape, "top")
+    body = shaped(*shape, count_at="top")
     if body is None:
         return
     chunks, at = [], 0

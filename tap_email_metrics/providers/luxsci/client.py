@@ -40,7 +40,7 @@ Row = dict[str, object]
 
 _CHUNK = 64 * 1024
 _DENIED = re.compile(r"access|denied|permission|not allowed|not permitted|forbidden")
-_UNAUTHORISED = 401
+_KEY_HINT = "check luxsci.token and luxsci.secret, and luxsci.auth"
 
 
 class Refused(Retriable):
@@ -161,7 +161,7 @@ class LuxSciClient(Client):
                 before_retry=self._before_retry,
             )
         except Denied as error:
-            raise self._denied(endpoint, error) from error
+            raise _denied(endpoint, error) from error
         except Gone as error:
             raise _missing(endpoint, error) from error
         self.served = True
@@ -201,27 +201,20 @@ class LuxSciClient(Client):
         if not report.is_one:
             raise Retriable(f"{where} with a body that is no report")
 
-    def _hint(self, text: str) -> str | None:
-        """Return what is wrong with the credentials, if an error text says so.
+    def _hint(self, text: str, status: int = requests.codes.ok) -> str | None:
+        """Return what is wrong with the credentials, if an error says so.
 
-        What was served once in this run has nothing wrong with them.
+        Once something was served in this run there is nothing wrong with them.
         """
-        return None if self.served or _DENIED.search(text) else reason_of(text)
+        if self.served or _DENIED.search(text):
+            return None
+        # Where requests are signed, a 401 comes after a fresh auth code.
+        is_of_key = self._has_key and status == requests.codes.unauthorized
+        return reason_of(text) or (_KEY_HINT if is_of_key else None)
 
     def _before_retry(self, error: Retriable) -> None:
         if isinstance(error, Refused):
             self._authenticator.renew(error.headers, self)
-
-    def _denied(self, endpoint: Endpoint, error: Denied) -> TapError:
-        if self._has_key and not self.served and f" {_UNAUTHORISED}" in str(error):
-            return AuthenticationFailed(
-                f"LuxSci refused the API key: {error}; check luxsci.token and "
-                "luxsci.secret, and luxsci.auth (api_key or secure)"
-            )
-        return Unavailable(
-            f"{error}. Allow {endpoint.operation} in the access controls of the API "
-            "integration, or deselect the stream"
-        )
 
     @override
     def check(self, response: requests.Response, what: str) -> None:
@@ -238,7 +231,7 @@ class LuxSciClient(Client):
             heed_pace(
                 text, where, self.limits, retry_after(response, self._clock.now())
             )
-            if status in self.refusals and (hint := self._hint(text)):
+            if status in self.refusals and (hint := self._hint(text, status)):
                 raise AuthenticationFailed(
                     f"LuxSci refused the credentials: {where}; {hint}"
                 )
@@ -263,6 +256,13 @@ def _body(response: requests.Response) -> object:
         return parsed(response.content)
     except requests.exceptions.RequestException:
         return None
+
+
+def _denied(endpoint: Endpoint, error: Denied) -> Unavailable:
+    return Unavailable(
+        f"{error}. Allow {endpoint.operation} in the access controls of the API "
+        "integration, or deselect the stream"
+    )
 
 
 def _missing(endpoint: Endpoint, error: Gone) -> TapError:
