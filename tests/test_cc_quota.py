@@ -91,6 +91,15 @@ def test_max_run_minutes_pauses_well(share: float) -> None:
     assert account.wrong(*EVENTS) == []
 
 
+def test_a_backlog_shares_the_time_of_a_run() -> None:
+    account = Account(max_concurrency=1, requests_per_second=4)
+    fill(account, 60)
+    account.common["max_run_minutes"] = 0.5
+    run = account.sync(streams=EVENTS)
+    assert run.code == 0
+    assert sum("parents" in report for report in run.reports.values()) >= 5
+
+
 def test_a_first_sync_of_open_campaigns_is_shared_out() -> None:
     account = Account(daily_requests=120, daily_reserve=20)
     fill(account, 0, opened=60)

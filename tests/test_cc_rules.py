@@ -322,6 +322,18 @@ def test_unsubscribes_come_by_their_own_pass(account: Account) -> None:
     assert account.wrong("contacts") == []
 
 
+def test_a_change_that_shows_late_is_within_the_overlap(account: Account) -> None:
+    contact = account.api.add_contact(created=NOW - 90 * DAY)
+    account.sync(streams=("contacts",))
+    account.advance(0.25)
+    dated = {"updated_at": "2026-09-21T13:43:20Z"}  # half an hour before the first run
+    account.api.update_contact(contact, first_name="Late", **dated)
+    account.advance(0.25)
+    account.sync(streams=("contacts",))
+    [row] = account.rows("contacts").values()
+    assert row["first_name"] == "Late"
+
+
 def test_segments_that_are_not_ready(account: Account) -> None:
     account.api.add_item("segments", created=NOW - DAY)
     account.api.set_policy(segments_pending=99)
