@@ -41,8 +41,12 @@ MOST_MB = 10.0
 MB = 1e6
 _CHUNK = 64 * 1024
 _NEW_NAMES = {
-    **{"from": "from_address", "to": "to_address", "user": "user_login"},
-    **{"Opens": "opens", "Clicks": "clicks", "Unsubscribed": "unsubscribed"},
+    "from": "from_address",
+    "to": "to_address",
+    "user": "user_login",
+    "Opens": "opens",
+    "Clicks": "clicks",
+    "Unsubscribed": "unsubscribed",
 }
 _DATES = ("date_sent", "last_updated", "delivery_status_updated")
 _CODE_WORD = "member_no"
@@ -215,7 +219,7 @@ def differences(rows: int) -> int:
 
 
 def allocated(contestant: str, rows: int) -> float:
-    """Return the MB that Python allocates at most above what it had, and seconds."""
+    """Return the MB that Python allocates at most above what it had."""
     _consume(contestant, 100)  # what is made once, and kept
     gc.collect()
     tracemalloc.start()
@@ -259,7 +263,8 @@ def main() -> None:
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
-        _say(json.dumps(_alone(*options.alone, options.rows)))
+        contestant, what = options.alone
+        _say(json.dumps(_alone(contestant, what, options.rows)))
         return
     size = sum(map(len, chunks(options.rows))) / MB
     _say(f"{options.rows:,} rows of {len(source(0))} columns, {size:.1f} MB\n")

@@ -70,8 +70,7 @@ def paths_table() -> str:
     rows = ["| operationId | stream | path | known |", "|---|---|---|---|"]
     owners = _owners()
     rows += [
-        f"| `{one.operation}` | `{owners[one.operation]}` | `{one.path}` | "
-        f"{one.mark} |"
+        f"| `{one.operation}` | `{owners[one.operation]}` | `{one.path}` | {one.mark} |"
         for one in ENDPOINTS
     ]
     return "\n".join(rows)

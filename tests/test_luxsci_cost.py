@@ -28,9 +28,7 @@ COSTS = {
 LISTS = Counter(one.kind for one in ENDPOINTS if one.is_of_account)
 LOGINS = 3
 TOTALS = (2_760, 78, 30)
-OWNERS = {
-    PREFIX + one.path.replace("{account}", "{id}"): one.kind for one in ENDPOINTS
-}
+OWNERS = {PREFIX + one.path.replace("{account}", "{id}"): one.kind for one in ENDPOINTS}
 
 
 def spent(world: World) -> Counter[str]:

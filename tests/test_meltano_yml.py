@@ -108,7 +108,7 @@ def test_a_provider_is_complete_with_its_group(group: list[str]) -> None:
     config: dict[str, Any] = {}
     for name in group:
         outer, _, inner = name.partition(".")
-        # A setting that is no secret and has a default is in a group for its other value.
+        # One with a default is in a group for its other value.
         given = [value for value in OWN[name].get("enum", []) if value is not None]
         value = "https://example.edu" if inner.endswith("url") else "x"
         value = given[-1] if given else value
