@@ -34,14 +34,14 @@ START = "2026-09-18"
 
 
 def test_the_request_of_an_account_is_signed() -> None:
-    # printf 'tk-1\n1790000000\n' | openssl dgst -sha256 -hmac 'the secret'
+    # $ printf 'tk-1\n1790000000\n' | openssl dgst -sha256 -hmac 'the secret'
     assert signature(SECRET, "tk-1", "1790000000") == (
         "03045c2051cc3b3139cdcb9947575906cdd346c4189d95cf84f01eba93d68e3c"
     )
 
 
 def test_the_request_of_a_user_is_signed() -> None:
-    # printf 'tk-1\n1790000000\nann@clinic.example\npä ss\n' |
+    # $ printf 'tk-1\n1790000000\nann@clinic.example\npä ss\n' |
     #   openssl dgst -sha256 -hmac 'sécret'
     parts = ("tk-1", "1790000000", "ann@clinic.example", "pä ss")
     assert signature("sécret", *parts) == (
@@ -50,7 +50,7 @@ def test_the_request_of_a_user_is_signed() -> None:
 
 
 def test_a_get_is_signed_with_its_query() -> None:
-    # printf '%s\nGET\n%s\n%s\n\n' 7-1790000000-ab \
+    # $ printf '%s\nGET\n%s\n%s\n\n' 7-1790000000-ab \
     #   /perl/api/v2/account/4711/report/email/smtp/sent \
     #   'from_date=2026-09-01%2000%3A00%3A00&first_row=0' |
     #   openssl dgst -sha256 -hmac 'the secret'
@@ -62,7 +62,7 @@ def test_a_get_is_signed_with_its_query() -> None:
 
 
 def test_a_get_is_signed_without_a_query() -> None:
-    # printf '%s\nGET\n%s\n\n\n' 7-1790000000-ab \
+    # $ printf '%s\nGET\n%s\n\n\n' 7-1790000000-ab \
     #   /perl/api/v2/user/ann%2Bx%40clinic.example/report/jobs |
     #   openssl dgst -sha256 -hmac 'the secret'
     path = "/perl/api/v2/user/ann%2Bx%40clinic.example/report/jobs"
@@ -72,7 +72,7 @@ def test_a_get_is_signed_without_a_query() -> None:
 
 
 def test_a_delete_is_signed() -> None:
-    # printf '%s\nDELETE\n/perl/api/v2/auth\n\n\n' 7-1790000000-ab |
+    # $ printf '%s\nDELETE\n/perl/api/v2/auth\n\n\n' 7-1790000000-ab |
     #   openssl dgst -sha256 -hmac 'the secret'
     assert request_signature(SECRET, CODE, "DELETE", "/perl/api/v2/auth", "") == (
         "8f03c836b1d4c09f84378b1882abf2d21d40fde1ddaa7358206cc8c958978507"
@@ -81,7 +81,7 @@ def test_a_delete_is_signed() -> None:
 
 @pytest.mark.parametrize("body", ['{"a":1}', ' {"a":1}\n'])
 def test_a_body_is_signed_by_its_hash(body: str) -> None:
-    # printf '%s\nPUT\n/perl/api/v2/x\n\n%s\n' 7-1790000000-ab \
+    # $ printf '%s\nPUT\n/perl/api/v2/x\n\n%s\n' 7-1790000000-ab \
     #   $(printf '{"a":1}' | openssl dgst -sha256 -r | cut -c1-64) |
     #   openssl dgst -sha256 -hmac 'the secret'
     made = request_signature(SECRET, CODE, "PUT", "/perl/api/v2/x", "", body=body)
@@ -223,7 +223,7 @@ def test_a_refused_code_is_renewed_once_and_nothing_is_lost(status: int) -> None
 
 def test_codes_that_expire_all_the_time_are_renewed_each_time() -> None:
     clinic = filled()
-    clinic.api.set_policy(auth_lifetime=15.0)
+    clinic.api.set_policy(auth_lifetime=8.0)
     clinic.settings["requests_per_minute"] = 60
     run = clinic.sync(streams=("sent", "opens"))
     assert run.code == 0
@@ -253,7 +253,7 @@ def test_a_code_is_revoked_when_the_writer_breaks() -> None:
         if codes(clinic)[0]:
             raise KeyboardInterrupt
 
-    tap.message_writer.write_message = broken  # type: ignore[method-assign]
+    tap.message_writer.write_message = broken  # type: ignore[method-assign,assignment]
     with pytest.raises(KeyboardInterrupt):
         tap.execute()
     assert codes(clinic) == (1, 0)
@@ -443,7 +443,7 @@ def test_a_user_scope_run() -> None:
     assert clinic.sync().code == 0
     names = [name.removeprefix("luxsci_") for name in clinic.tap().streams]
     assert not {"users", "users_summary", "login_failures"} & {*names}
-    whole = {"marketing_lists", "marketing_contacts", "marketing_campaigns"}
+    whole = {"jobs", "marketing_lists", "marketing_contacts", "marketing_campaigns"}
     assert clinic.wrong(*{*names} - whole) == []
     rows = clinic.rows("delivery_status")
     assert rows
