@@ -50,7 +50,7 @@ def test_the_request_of_a_user_is_signed() -> None:
 
 
 def test_a_get_is_signed_with_its_query() -> None:
-    # $ printf '%s\nGET\n%s\n%s\n\n' 7-1790000000-ab \
+    # $ printf '%s\nGET\n%s\n%s\n\n' "7-1790000000-ab" \
     #   /perl/api/v2/account/4711/report/email/smtp/sent \
     #   'from_date=2026-09-01%2000%3A00%3A00&first_row=0' |
     #   openssl dgst -sha256 -hmac 'the secret'
