@@ -326,10 +326,8 @@ def test_a_change_that_shows_late_is_within_the_overlap(account: Account) -> Non
     contact = account.api.add_contact(created=NOW - 90 * DAY)
     account.sync(streams=("contacts",))
     account.advance(0.25)
-    half_an_hour_before_the_first_run = "2026-09-21T13:43:20Z"
-    account.api.update_contact(
-        contact, first_name="Late", updated_at=half_an_hour_before_the_first_run
-    )
+    before = "2026-09-21T13:43:20Z"  # half an hour before the first run
+    account.api.update_contact(contact, first_name="Late", updated_at=before)
     account.advance(0.25)
     account.sync(streams=("contacts",))
     [row] = account.rows("contacts").values()
