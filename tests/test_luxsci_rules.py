@@ -1040,10 +1040,8 @@ def test_two_redacted_complaints_in_one_second() -> None:
     clinic = Clinic()
     clinic.common["start_date"] = day(9)
     sent = clinic.api.add_message(sent=NOW - 2 * DAY, recipients=2)
-    rows = [
-        row["to"] for row in map(clinic.api.fields, clinic.api._rows_of(sent, None))
-    ]
-    for to in rows:
+    for entry in clinic.api.entries("delivery_status", "smtp", NOW):
+        to = entry.row.fields(NOW)["to"]
         clinic.api.add_complaint(sent, str(to), at=NOW - DAY, fields={"to": "redacted"})
     for _ in range(2):
         clinic.sync(streams=("complaints",))
