@@ -50,7 +50,7 @@ def test_the_request_of_a_user_is_signed() -> None:
 
 
 def test_a_get_is_signed_with_its_query() -> None:
-    # $ printf '%s\nGET\n%s\n%s\n\n' "7-1790000000-ab" \
+    # openssl's: printf '%s\nGET\n%s\n%s\n\n' "7-1790000000-ab" \
     #   /perl/api/v2/account/4711/report/email/smtp/sent \
     #   'from_date=2026-09-01%2000%3A00%3A00&first_row=0' |
     #   openssl dgst -sha256 -hmac 'the secret'
@@ -62,7 +62,7 @@ def test_a_get_is_signed_with_its_query() -> None:
 
 
 def test_a_get_is_signed_without_a_query() -> None:
-    # $ printf '%s\nGET\n%s\n\n\n' 7-1790000000-ab \
+    # openssl's: printf '%s\nGET\n%s\n\n\n' 7-1790000000-ab \
     #   /perl/api/v2/user/ann%2Bx%40clinic.example/report/jobs |
     #   openssl dgst -sha256 -hmac 'the secret'
     path = "/perl/api/v2/user/ann%2Bx%40clinic.example/report/jobs"
@@ -81,7 +81,7 @@ def test_a_delete_is_signed() -> None:
 
 @pytest.mark.parametrize("body", ['{"a":1}', ' {"a":1}\n'])
 def test_a_body_is_signed_by_its_hash(body: str) -> None:
-    # $ printf '%s\nPUT\n/perl/api/v2/x\n\n%s\n' 7-1790000000-ab \
+    # openssl's: printf '%s\nPUT\n/perl/api/v2/x\n\n%s\n' 7-1790000000-ab \
     #   $(printf '{"a":1}' | openssl dgst -sha256 -r | cut -c1-64) |
     #   openssl dgst -sha256 -hmac 'the secret'
     made = request_signature(SECRET, CODE, "PUT", "/perl/api/v2/x", "", body=body)
