@@ -35,6 +35,10 @@ class Answer(Protocol):
     def count(self) -> int | None:
         """Rows in the whole window, as far as the answer has said so by now."""
 
+    @property
+    def has_list(self) -> bool:
+        """Whether the answer has a list of rows, if only an empty one."""
+
     def rows(self) -> Iterator[list[Row]]:
         """Yield the rows of the page, some at a time."""
 
@@ -123,6 +127,7 @@ class _Look:
     outside: int = 0
     twins: int = 0
     ended: bool = False
+    has_list: bool = False
     too_large: bool = False
     again: int = 0
     digest: int = 0
@@ -139,8 +144,8 @@ class _Look:
     def agrees(self) -> bool:
         """Whether the counts and the rows do."""
         if self.before is None and self.after is None:
-            # The empty page at the end is all there is to go by.
-            return self.ended
+            # The empty list at the end is all there is to go by.
+            return self.ended and self.has_list
         if self.before is None:
             # What left meanwhile may have moved others to a page that was read.
             return self.received == self.after == 0
@@ -209,6 +214,7 @@ class WindowReader:
                     return
                 yield from self._page(window, look, answer)
                 look.before = answer.count if look.before is None else look.before
+                look.has_list = answer.has_list
             look.ended = look.received == before
             if look.ended or (look.before is not None and look.received >= look.before):
                 look.after = self._source.count(window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from singer_sdk.exceptions import ConfigValidationError
 
 from tap_email_metrics import window_reader, window_stream
 from tap_email_metrics.bookmarks import iso
-from tap_email_metrics.providers.luxsci import report
+from tap_email_metrics.providers.luxsci import client, report
 from tap_email_metrics.tap import TapEmailMetrics
 
 EVENTS = ("delivery_status", "sent", "opens", "clicks", "complaints")
@@ -419,12 +420,19 @@ def test_a_window_read_is_not_read_again() -> None:
     for _ in range(6):
         run = clinic.sync(streams=("login_failures",))
         assert run.code == 0
-        asked += [e.query["from_date"] for e in clinic.world.log.entries if e.query]
+        # The count after the rows is the last that is asked of a window.
+        asked += [
+            e.query["from_date"]
+            for e in clinic.world.log.entries
+            if e.query.get("matches") == "0"
+            and e.status == HTTPStatus.OK
+            and e.query["from_date"] < "2026-09-15"
+        ]
         clinic.advance(1)
     reach = clinic.reach("login_failures")
     assert reach.todo == ()
-    history = [text for text in asked if text < "2026-09-15"]
-    assert len(history) == len({*history}) * 2  # rows, and the count after
+    assert len(asked) > 10
+    assert len(asked) == len({*asked})
 
 
 # The budget
@@ -436,7 +444,7 @@ def test_history_starves_nobody_and_live_windows_come_first() -> None:
     run = clinic.sync(streams=streams)
     assert run.code == 0
     for stream in streams:
-        assert outcome(run, stream) in {"paused", "complete"}
+        assert outcome(run, stream) in {"paused", "complete", "empty"}
         parents = run.reports[f"luxsci_{stream}"]["parents"]
         assert parents >= 1
     recent = [row for row in clinic.truth("sent") if row["date_sent"] > day(2)]
@@ -474,7 +482,7 @@ def test_the_servers_daily_quota_pauses_and_the_next_day_goes_on() -> None:
 def test_throttling_is_waited_out(status: int, after: str | None) -> None:
     clinic = clinic_of(requests_per_minute=600)
     clinic.api.set_policy(
-        requests_per_minute=40, throttle_status=status, retry_after=after
+        requests_per_minute=10, throttle_status=status, retry_after=after
     )
     assert clinic.sync(streams=SOME).code == 0
     assert clinic.api.throttled > 0
@@ -557,7 +565,7 @@ def test_an_interrupted_backfill_goes_on() -> None:
     clinic = clinic_of(1, window_days=1)
     clinic.common |= {"start_date": day(30), "end_date": day(1), "backfill": True}
     clinic.api.set_policy(requests_per_day=9)
-    for _ in range(7):
+    for _ in range(12):
         assert clinic.sync(streams=SENT).code == 0
         clinic.advance(1)
     assert len(clinic.rows("sent")) == 48
@@ -976,6 +984,8 @@ def test_a_body_cut_late_counts_as_a_short_page(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(report, "ROWS_AT_ONCE", 3)
+    # What a broken connection had in hand beyond whole chunks is lost.
+    monkeypatch.setattr(client, "_CHUNK", 100)
     clinic = clinic_of()
     clinic.world.faults.add("half_body", path="/report/", times=1)
     assert clinic.sync(streams=("sent", "opens")).code == 0
@@ -1029,7 +1039,7 @@ def test_one_odd_answer_fails_no_later_run() -> None:
         clinic.advance(0.1)
         run = clinic.sync(streams=SENT)
         assert run.code == 0
-        if body != b'{"success":1}' and b"null" not in body and b"x" not in body:
+        if body != b'{"success":1,"header":null,"data":[]}':  # as an empty one is
             assert clinic.wrong("sent") == [], body
 
 

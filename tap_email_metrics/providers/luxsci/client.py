@@ -79,6 +79,11 @@ class LuxSciAnswer:
         """Rows in the whole window, as far as the answer has said so by now."""
         return self._report.count
 
+    @property
+    def has_list(self) -> bool:
+        """Whether the answer has a list of rows, if only an empty one."""
+        return self._report.has_list
+
     def sole_count(self) -> int | None:
         """Return the count of an answer without rows, wherever it is."""
         return self._report.sole_count()

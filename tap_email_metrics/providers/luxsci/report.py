@@ -125,6 +125,7 @@ class Report:
 
     Attributes:
         about: what stands beside the rows, of both levels.
+        has_list: whether a list of rows was begun, if only an empty one.
     """
 
     def __init__(self, chunks: Iterable[bytes], columns: Mapping[str, str]) -> None:
@@ -134,6 +135,7 @@ class Report:
         self._depth = 0
         self._shapes: dict[tuple[str, ...], list[str]] = {}
         self.about: dict[str, Any] = {}
+        self.has_list = False
         self._batches = self._walk()
         self._first = next(self._batches, None)
 
@@ -214,6 +216,7 @@ class Report:
             self.about.setdefault(name, value)
 
     def _batches_of_rows(self) -> Iterator[list[Row]]:
+        self.has_list = True
         self._text.take("[")
         raw: list[Any] = []
         while self._text.next() != "]":
