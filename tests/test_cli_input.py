@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 CANARY = "canary-4711"
 STREAM = "encompass_opens"
 
-OFFERED = 7 + 22
-"""Streams of both providers, but for the reports by contact, which are off."""
+OFFERED = 7 + 22 + 26
+"""Streams of all providers, but for the reports by contact, which are off."""
 
 
 @pytest.fixture(scope="module")
