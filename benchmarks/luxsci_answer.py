@@ -136,6 +136,10 @@ class _Answer:
     def count(self) -> int | None:
         return self._report.count
 
+    @property
+    def has_list(self) -> bool:
+        return self._report.has_list
+
     def rows(self) -> Iterator[list[dict[str, object]]]:
         return self._report.rows()
 
