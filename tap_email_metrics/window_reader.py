@@ -193,6 +193,7 @@ class WindowReader:
         if whole and look.held:
             yield Rows(look.held)
         if look.too_large and window is not None:
+            self._check_counts(window, look)
             for half in window.halves():
                 yield from self._read(half, tries=tries, known=None)
         elif whole or tries == 1:
@@ -202,6 +203,17 @@ class WindowReader:
         else:
             for half in window.halves():
                 yield from self._read(half, tries=tries - 1, known=None)
+
+    def _check_counts(self, window: Window, look: _Look) -> None:
+        """Return if the halves of a window hold about what the whole one does.
+
+        Raises:
+            Skippable: they do not: splitting would go on down to the second.
+        """
+        whole = look.before or look.after or 0
+        halves = [self._source.count(half) or 0 for half in window.halves()]
+        if sum(halves) > whole + whole // 2:
+            raise Skippable("the counts of a list do not depend on the time asked for")
 
     def _look(self, window: Window | None, look: _Look) -> Generator[Rows, None, None]:
         """Yield the rows of all pages, unless there are too many."""
