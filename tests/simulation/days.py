@@ -154,9 +154,13 @@ class Account:
         """Return the promises that came due with a run that counts."""
         raise NotImplementedError
 
-    def known(self, record: Record) -> Record:
+    def known(self, stream: str, record: Record) -> Record:  # noqa: ARG002
         """Return a record without what the truth cannot know."""
         return record
+
+    def recover(self, ran: Ran) -> list[str]:  # noqa: ARG002
+        """Do after any run what an operator would; return what none could mend."""
+        return []
 
     def complaints(self, ran: Ran, shown: Shown) -> list[str]:
         """Return what else a run broke: its requests, and the rate of them."""
@@ -224,9 +228,12 @@ class Days:
 
     def _check(self, ran: Ran, shown: Shown) -> list[str]:
         broken = self._promises.invented(self._fresh)
+        broken += self.account.recover(ran)
         if not ran.counts:
             return broken
         for visit in self.account.visits(ran, shown):
+            if ran.outcomes.get(visit.list_id[0]) not in FINE:
+                continue
             rows = shown.get(visit.list_id, {})
             broken += self._promises.visit(visit, rows, self._rows)
         broken += self.account.complaints(ran, shown)
@@ -292,7 +299,7 @@ class Days:
         self._fresh = []
         for one in taken:
             if one["type"] == "RECORD":
-                stream, record = one["stream"], self.account.known(one["record"])
+                stream, record = one["stream"], self.account.known(one["stream"], one["record"])
                 key = key_of(stream, record)
                 self._rows.setdefault(stream, {})[key] = record
                 self._fresh.append((stream, key, record))

@@ -398,7 +398,7 @@ class _News:
         checked: epoch ms of the last check.
 
     Attributes:
-        new: rows dated after the last check, or not at all.
+        new: rows dated after the last check.
     """
 
     def __init__(self, since: int | None, checked: int | None) -> None:
@@ -410,7 +410,8 @@ class _News:
         if self._since is None or self._checked is None:
             return True
         added = _date(row)
-        self.new += added is None or added > self._checked
+        # One without a date may have been there before: it would hide a late one.
+        self.new += added is not None and added > self._checked
         return added is None or added > self._since
 
 
