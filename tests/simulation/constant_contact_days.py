@@ -376,7 +376,7 @@ class ConstantContactDays(Account):
         size = 0
         for name, entry in new["bookmarks"].items():
             before = old.get("bookmarks", {}).get(name, {})
-            for key in ("replication_key_value", "checked_through", "cursor"):
+            for key in ("replication_key_value", "cursor"):
                 value = entry.get(key)
                 if before.get(key) is not None and (value or "") < before[key]:
                     found.append(f"state: {name}.{key} went back")

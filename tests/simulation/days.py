@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness import DAY, MemoryWriter, Target, key_of
 from promises import Promises, Rows, Shown, Visit
+from singer_sdk.singerlib import StateMessage
 from typing_extensions import override
 
 from simulator.adapter import SimulatorAdapter
@@ -38,12 +39,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness import Record, Site
-    from promises import ListId
+    from singer_sdk.singerlib.encoding.simple import Message
 
     from simulator.log import Entry
     from simulator.messages import Reply, Request
 
-Message = dict[str, Any]
+Written = dict[str, Any]
 Weather = Literal["calm", "faults", "storm"]
 FINE = {"complete", "empty"}
 _KILLED, _TOKEN_KILLED, _CUT_OFF = 0.14, 0.03, 0.08
@@ -67,6 +68,13 @@ class Journal(MemoryWriter):
     def __init__(self, last: int | None) -> None:
         super().__init__()
         self._last = last
+
+    @override
+    def serialize_message(self, message: Message) -> bytes:
+        """Return a line; a STATE without the SDK's deep copy, half the time of a run."""
+        if isinstance(message, StateMessage):
+            return self._encoder.encode({"type": "STATE", "value": message.value}) + b"\n"
+        return super().serialize_message(message)
 
     @override
     def flush(self) -> None:
@@ -96,7 +104,7 @@ class Ran:
     """
 
     code: int | None
-    messages: list[Message]
+    messages: list[Written]
     entries: list[Entry]
     outcomes: dict[str, str]
     begun: float
