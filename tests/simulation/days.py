@@ -180,10 +180,17 @@ class Account:
 
 
 class Days:
-    """Days of one account, one after the other."""
+    """Days of one account, one after the other.
 
-    def __init__(self, account: Account, seed: int) -> None:
+    Args:
+        account: what is read.
+        seed: of what happens on a day.
+        length: the days that the account was made for, to tell how to replay it.
+    """
+
+    def __init__(self, account: Account, seed: int, length: int) -> None:
         self.account = account
+        self._length = length
         self.summary = Summary()
         self._site = account.site
         self._seed = seed
@@ -210,7 +217,7 @@ class Days:
         self.summary.broken += broken
         command = (
             f"python -m scripts.soak --provider {self.account.provider} "
-            f"--seed {self._seed} --worlds 1 --days {days}"
+            f"--seed {self._seed} --worlds 1 --days {days} --length {self._length}"
         )
         lines = "\n  ".join([*broken[:8], f"({len(broken)} in all)"])
         raise Broken(f"on day {days} of seed {self._seed}:\n  {lines}\nreplay: {command}")
