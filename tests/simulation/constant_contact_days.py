@@ -96,6 +96,7 @@ class _Course:
     """Where a list stands with its visits."""
 
     visited: float = float("-inf")
+    before: float = float("-inf")
     verified: float = float("-inf")
     keys: frozenset[Key] = frozenset()
     later: set[Key] = field(default_factory=set)
@@ -240,7 +241,12 @@ class ConstantContactDays(Account):
     @override
     def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
         chance = _CHANCES[weather]
-        for number, rule in enumerate(_FAULTS if chance else ()):
+        if not chance:
+            return
+        # The reports of some activities cannot be read that day.
+        path = f"/{seed % 16:x}[0-9a-f-]+/tracking/"
+        yield {"kind": "status", "status": 503, "path": path}
+        for number, rule in enumerate(_FAULTS):
             yield {"path": "/", **rule, "probability": chance, "seed": seed + number}
 
     @override
@@ -328,11 +334,11 @@ class ConstantContactDays(Account):
             return
         if kind in COUNTERS and not self._is_caught_up(kind, campaign, now):
             return
-        course.visited = now
+        before, course.before, course.visited = course.before, course.visited, now
         if name in _BY_CAMPAIGN or name == "links":
             yield Visit(list_id, VALUES, self._of_resends(rows))
             return
-        if course.keys - rows.keys():
+        if self._lost_rows(kind, campaign, before, now):
             course.later |= rows.keys() - course.keys
         course.keys = frozenset(rows)
         yield Visit(list_id, ROWS, frozenset(course.later))
@@ -347,6 +353,13 @@ class ConstantContactDays(Account):
             for key, row in rows.items()
             if "url_id" in row
             and self._api.activity(row["campaign_activity_id"]).role == "resend"
+        )
+
+    def _lost_rows(self, kind: str, campaign: str, since: float, now: float) -> bool:
+        return any(
+            since < event.removed_at <= now
+            for one in self._api.campaigns[campaign].activities
+            for event in one.lists[kind].events
         )
 
     def _is_caught_up(self, kind: str, campaign_id: str, at: float) -> bool:

@@ -143,12 +143,14 @@ class Account:
         site: the account with its tap and its state.
         rows: what the target holds, which upserts by key.
         token_path: of the requests that a token answers.
+        outage: the number of the day before which nothing ran, and for how many days.
     """
 
     provider: ClassVar[str]
     token_path: ClassVar[str]
     site: Site
     rows: Rows
+    outage: tuple[int, float] | None = None
 
     def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
         """Return the rules of a day's weather."""
@@ -202,6 +204,8 @@ class Days:
     def run(self, days: int) -> Summary:
         """Let days pass; raise Broken at the first promise that is."""
         for number in range(days):
+            if self.account.outage and number == self.account.outage[0]:
+                self._start += self.account.outage[1] * DAY
             rng = random.Random(f"{self.account.provider} {self._seed} {number}")  # noqa: S311
             broken = self._day(number + rng.uniform(0.0, 0.2), rng)
             self.summary.days += 1

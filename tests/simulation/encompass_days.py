@@ -23,6 +23,7 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from days import FINE, Account, Ran, Weather
@@ -48,6 +49,8 @@ MESSAGES: ListId = ("encompass_messages", None)
 _HOUR = 3600.0
 _MINUTE = 60.0
 _TIMELY = 2 * DAY
+_OUT = 0.2
+"""Share of the sites where nothing runs for half a year."""
 _SHARED = ("/v2/messages", "/apiservices/authenticate")
 _FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "status", "status": 500},
@@ -61,9 +64,8 @@ _FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "half_body"},
     {"kind": "slow", "seconds": 400.0},
     {"kind": "expire_token"},
-    {"kind": "shift_total"},
-    {"kind": "shift_total", "by": -1},
-    {"kind": "repeat_row"},
+    *({"kind": "shift_total", "by": by} for by in (1, -1, -2)),
+    *({"kind": "repeat_row", "path": "/v2/messages/"} for _ in "abc"),
 )
 _CHANCES: Mapping[Weather, float] = {"calm": 0.0, "faults": 0.01, "storm": 0.06}
 
@@ -87,10 +89,12 @@ class _Course:
     Attributes:
         newest: dates of the newest row, at the visit before the last and at the last.
         later: keys that only a verification brings.
-        asked: when an undisturbed run last asked for it.
+        keys: rows that the last visit showed.
+        before: the visit before the last one.
     """
 
     visited: float | None = None
+    before: float = 0.0
     newest: tuple[float, float] = (0.0, 0.0)
     verified: int = -1
     keys: frozenset[Key] = frozenset()
@@ -122,7 +126,9 @@ class EncompassDays(Account):
         self._courses: defaultdict[ListId, _Course] = defaultdict(_Course)
         self._messages: dict[int, Row] = {}
         self._links: set[ListId] = set()
-        self._build(days)
+        if rng.random() < _OUT:
+            self.outage = (rng.randint(4, 9), rng.uniform(160, 230))
+        self._build(days + round(self.outage[1] if self.outage else 0))
 
     # The world
 
@@ -131,9 +137,8 @@ class EncompassDays(Account):
         sends = [NOW - rng.uniform(0, 300) * DAY for _ in range(4)]
         sends += [NOW + rng.uniform(0, days) * DAY for _ in range(max(1, days // 14))]
         events = [one for sent in sorted(sends) for one in self._message(round(sent))]
-        by = rng.choice(("shown", "dated"))
-        events.sort(key=lambda one: one[by], reverse=False)
-        for one in events:
+        self._numbered_by = rng.choice(("shown", "dated"))
+        for one in sorted(events, key=itemgetter(self._numbered_by)):
             row_id = self._api.add_row(
                 one["kind"],
                 one["message"],
@@ -168,7 +173,7 @@ class EncompassDays(Account):
         mean = rng.choices((0.5, 4.0, 30.0, 120.0), (50, 30, 15, 5))[0]
         at = sent + _MINUTE + rng.expovariate(1 / (mean * DAY))
         dated = round(at + rng.expovariate(1 / _HOUR), 3)
-        late = rng.choices((0.0, _HOUR, DAY, 8 * DAY, 40 * DAY), (70, 15, 8, 5, 2))[0]
+        late = rng.choices((0.0, _HOUR, DAY, 8 * DAY, 40 * DAY), (68, 15, 8, 6, 3))[0]
         fields: dict[str, Any] = {"timestamp": ms(at)}
         if rng.random() < 0.02 and kind != "recipients":
             fields["dateAdded"] = None
@@ -183,21 +188,26 @@ class EncompassDays(Account):
 
     def _afterwards(self, kind: str, row_id: int, message: int, shown: float) -> None:
         rng, api = self._rng, self._api
-        if kind == "recipients" and rng.random() < 0.2:
-            at = shown + rng.uniform(0, 90) * DAY
+        if kind == "recipients" and rng.random() < 0.3:
+            at = shown + rng.expovariate(1 / (12 * DAY))
             api.correct(
                 kind, row_id, at=at, message_id=message, emailAddress="x@example.com"
             )
-        if rng.random() < 0.01:
-            at = shown + rng.uniform(0, 60) * DAY
+        # A row that goes while another comes before the last one hides it.
+        if self._numbered_by == "shown" and rng.random() < 0.05:
+            at = shown + rng.uniform(0, 40) * DAY
             api.delete(kind, row_id, at=at, message_id=message)
 
     @override
     def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
         chance = _CHANCES[weather]
-        for number, rule in enumerate(_FAULTS if chance else ()):
+        if not chance:
+            return
+        # The lists of some messages cannot be read that day.
+        yield {"kind": "status", "status": 503, "path": f"/v2/messages/\\d*{seed % 10}/"}
+        for number, rule in enumerate(_FAULTS):
             path = "/v2/" if rule["kind"] != "cut" else "/"
-            yield {**rule, "path": path, "probability": chance, "seed": seed + number}
+            yield {"path": path, **rule, "probability": chance, "seed": seed + number}
 
     # What is shown
 
@@ -265,7 +275,8 @@ class EncompassDays(Account):
             if links or now - course.visited < interval:
                 return
         if not links:
-            self._defer(course, rows)
+            if self._lost_rows(list_id, course.before, now):
+                course.later |= (rows.keys() - course.keys) & self._late
             yield Visit(list_id, ROWS, frozenset(course.later))
         if is_verified:
             yield Visit(list_id, "verified")
@@ -274,6 +285,7 @@ class EncompassDays(Account):
             (r["date_added"] / 1000 for r in rows.values() if r.get("date_added")),
             default=0.0,
         )
+        course.before = course.visited or 0.0
         course.visited = now
         course.newest = (course.newest[1], max(course.newest[1], newest))
         course.keys = frozenset(rows)
@@ -285,10 +297,16 @@ class EncompassDays(Account):
             return 7 * DAY
         return DAY if age >= 7 * DAY else 0.0
 
-    def _defer(self, course: _Course, rows: Mapping[Key, Record]) -> None:
-        """Leave late rows to a verification, in a list that lost others meanwhile."""
-        if course.keys - rows.keys():
-            course.later |= rows.keys() - course.keys
+    def _lost_rows(self, list_id: ListId, since: float, now: float) -> bool:
+        """Return whether rows have gone: then late ones wait for a verification."""
+        return any(since < end <= now for end in self._ends[list_id])
+
+    @cached_property
+    def _ends(self) -> defaultdict[ListId, list[float]]:
+        ends: defaultdict[ListId, list[float]] = defaultdict(list)
+        for place in self._places:
+            ends[place.list_id].append(place.end)
+        return ends
 
     def _newest(self, message_id: int, at: float) -> float:
         fields = self._messages[message_id].fields(at)
@@ -316,6 +334,8 @@ class EncompassDays(Account):
         return found
 
     def _archived_unread(self, now: float) -> list[str]:
+        if self._api.policy.archive_on == "send":
+            return []  # a row may go the day after it came
         entries = self.site.state["bookmarks"]
         have = self.rows
         return [
@@ -331,6 +351,15 @@ class EncompassDays(Account):
         for place in gone:
             self._actions.remove(place)
         return gone
+
+    @cached_property
+    def _late(self) -> frozenset[Key]:
+        """The rows that were dated before the look-back when they were first shown."""
+        return frozenset(
+            place.key
+            for place in self._places
+            if place.start - place.row.clocks[1] > self._lookback * DAY - _MINUTE
+        )
 
     @cached_property
     def _actions(self) -> list[_Place]:
@@ -352,7 +381,7 @@ class EncompassDays(Account):
         found = []
         for name, entry in new["bookmarks"].items():
             before = old.get("bookmarks", {}).get(name, {})
-            for key in ("replication_key_value", "checked_through"):
+            for key in ("replication_key_value",):
                 if before.get(key) is not None and entry.get(key) < before[key]:
                     found.append(f"state: {name}.{key} went back")
             marks = entry.get("marks", {})

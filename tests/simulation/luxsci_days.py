@@ -178,7 +178,12 @@ class LuxSciDays(Account):
     @override
     def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
         chance = _CHANCES[weather]
-        for number, rule in enumerate(_FAULTS if chance else ()):
+        if not chance:
+            return
+        # Some reports cannot be read that day.
+        path = ("/opens$", "/delivery$", "/sent$", "/users$", "/clicked$")[seed % 5]
+        yield {"kind": "status", "status": 503, "path": path}
+        for number, rule in enumerate(_FAULTS):
             yield {"path": "/", **rule, "probability": chance, "seed": seed + number}
 
     # What is shown
