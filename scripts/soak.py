@@ -41,9 +41,9 @@ def main() -> int:
         for summary in pool.map(_world, _worlds(options)):
             total += summary
             for text in summary.broken:
-                print(text, file=sys.stderr, flush=True)
+                sys.stderr.write(f"{text}\n")
     line = {**vars(total), "broken": len(total.broken)}
-    print(json.dumps(line))
+    sys.stdout.write(f"{json.dumps(line)}\n")
     return 1 if total.broken else 0
 
 
@@ -65,7 +65,9 @@ def _worlds(options: argparse.Namespace) -> Iterator[World]:
     """Yield the worlds that make up the days, the providers in turn."""
     mutation = options.mutation
     mutated = MUTATIONS[mutation].provider if mutation else None
-    providers = [options.provider or mutated] if options.provider or mutated else [*ACCOUNTS]
+    providers = (
+        [options.provider or mutated] if options.provider or mutated else [*ACCOUNTS]
+    )
     left = options.days
     number = 0
     while left > 0 and number != options.worlds:

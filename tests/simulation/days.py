@@ -13,7 +13,7 @@ A run *counts* if it was neither killed nor cut off, and a list was *disturbed* 
 if a fault struck the list or what all lists need. Visits are counted in runs that
 count, at lists that were not disturbed; each account's module says which are due.
 
-What is broken is raised as `Broken` after the day, with the command that replays it.
+What is broken is raised as `BrokenError` after the day, with the command that replays it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness import DAY, MemoryWriter, Target, key_of
+from harness import DAY, MemoryWriter, key_of
 from promises import Promises, Rows, Shown, Visit
 from singer_sdk.singerlib import StateMessage
 from typing_extensions import override
@@ -35,7 +35,6 @@ from simulator.faults import Faults
 from tap_email_metrics.tap import TapEmailMetrics
 
 if TYPE_CHECKING:
-    import abc
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness import Record, Site
@@ -58,7 +57,7 @@ class Killed(BaseException):
     """The process is gone, as with `kill -9`."""
 
 
-class Broken(AssertionError):
+class BrokenError(AssertionError):
     """A promise was broken."""
 
 
@@ -71,9 +70,11 @@ class Journal(MemoryWriter):
 
     @override
     def serialize_message(self, message: Message) -> bytes:
-        """Return a line; a STATE without the SDK's deep copy, half the time of a run."""
+        """Return a line; a STATE without the SDK's deep copy, which takes longest."""
         if isinstance(message, StateMessage):
-            return self._encoder.encode({"type": "STATE", "value": message.value}) + b"\n"
+            return (
+                self._encoder.encode({"type": "STATE", "value": message.value}) + b"\n"
+            )
         return super().serialize_message(message)
 
     @override
@@ -148,6 +149,10 @@ class Account:
 
     provider: ClassVar[str]
     token_path: ClassVar[str]
+
+    def __init__(self, seed: int, days: int) -> None:
+        """Build the world of a seed, with so many days to come."""
+
     site: Site
     rows: Rows
     outage: tuple[int, float] | None = None
@@ -176,7 +181,9 @@ class Account:
         """Return what else a run broke: its requests, and the rate of them."""
         raise NotImplementedError
 
-    def state_complaints(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    def state_complaints(
+        self, old: Mapping[str, Any], new: Mapping[str, Any]
+    ) -> list[str]:
         """Return what is wrong with a state that follows another."""
         raise NotImplementedError
 
@@ -197,12 +204,13 @@ class Days:
         self._site = account.site
         self._seed = seed
         self._promises = Promises()
-        account.rows = self._rows = {}
+        self._rows: Rows = {}
+        account.rows = self._rows
         self._fresh: list[tuple[str, Any, Record]] = []
         self._start = self._site.world.clock.now()
 
     def run(self, days: int) -> Summary:
-        """Let days pass; raise Broken at the first promise that is."""
+        """Let days pass; raise BrokenError at the first promise that is."""
         for number in range(days):
             if self.account.outage and number == self.account.outage[0]:
                 self._start += self.account.outage[1] * DAY
@@ -224,7 +232,9 @@ class Days:
             f"--seed {self._seed} --worlds 1 --days {days} --length {self._length}"
         )
         lines = "\n  ".join([*broken[:8], f"({len(broken)} in all)"])
-        raise Broken(f"on day {days} of seed {self._seed}:\n  {lines}\nreplay: {command}")
+        raise BrokenError(
+            f"on day {days} of seed {self._seed}:\n  {lines}\nreplay: {command}"
+        )
 
     def _to(self, days: float) -> None:
         clock = self._site.world.clock
@@ -318,7 +328,10 @@ class Days:
         self._fresh = []
         for one in taken:
             if one["type"] == "RECORD":
-                stream, record = one["stream"], self.account.known(one["stream"], one["record"])
+                stream, record = (
+                    one["stream"],
+                    self.account.known(one["stream"], one["record"]),
+                )
                 key = key_of(stream, record)
                 self._rows.setdefault(stream, {})[key] = record
                 self._fresh.append((stream, key, record))

@@ -11,7 +11,7 @@ showed (the tap may have read the list any time since):
 Promised of a list's rows is that they are there ("rows"), of messages and links their
 values besides. Edits, and rows dated before the look-back that came while others
 vanished, are promised at verifications only ("verified"): the first visits from 3, 30
-and 170 days after the send on, and from every 60th after that.
+and 170 days after the send on, and from every 60th after that, in the window.
 
 A row that was archived and is missing, though it showed up in time, has to lie in a
 gap that the state tells of.
@@ -27,7 +27,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from days import FINE, Account, Ran, Weather
-from harness import DAY, NOW, STREAMS, Site, key_of
+from harness import DAY, NOW, STREAMS, Site
 from promises import ROWS, VALUES, Shown, Visit
 from typing_extensions import override
 
@@ -49,6 +49,7 @@ MESSAGES: ListId = ("encompass_messages", None)
 _HOUR = 3600.0
 _MINUTE = 60.0
 _TIMELY = 2 * DAY
+_MARK_BYTES = 60
 _OUT = 0.2
 """Share of the sites where nothing runs for half a year."""
 _SHARED = ("/v2/messages", "/apiservices/authenticate")
@@ -105,7 +106,7 @@ class EncompassDays(Account):
     """A site with a message every second week, few rows in each list."""
 
     provider = "encompass"
-    token_path = "/authenticate"  # noqa: S105 -- a path
+    token_path = "/authenticate"
 
     def __init__(self, seed: int, days: int) -> None:
         rng = random.Random(f"encompass {seed}")  # noqa: S311 -- reproducible
@@ -204,7 +205,11 @@ class EncompassDays(Account):
         if not chance:
             return
         # The lists of some messages cannot be read that day.
-        yield {"kind": "status", "status": 503, "path": f"/v2/messages/\\d*{seed % 10}/"}
+        yield {
+            "kind": "status",
+            "status": 503,
+            "path": f"/v2/messages/\\d*{seed % 10}/",
+        }
         for number, rule in enumerate(_FAULTS):
             path = "/v2/" if rule["kind"] != "cut" else "/"
             yield {"path": path, **rule, "probability": chance, "seed": seed + number}
@@ -216,7 +221,7 @@ class EncompassDays(Account):
         places = []
         for row in self._api.all_messages():
             self._messages[row.row_id] = row
-            key = (self._api.client_id, row.row_id)
+            key: Key = (self._api.client_id, row.row_id)
             until = self._api.shown_until("messages", row)
             places.append(_Place(MESSAGES, key, row, row.visible_from, until))
         for kind in (*KINDS, "links"):
@@ -270,10 +275,10 @@ class EncompassDays(Account):
         links = list_id[0] == "encompass_links"
         age = now - max(course.newest[0], self._newest(list_id[1], now)) + _MINUTE
         interval = self._interval(age)
-        is_verified = points > course.verified
-        if course.visited is not None and not is_verified:
-            if links or now - course.visited < interval:
-                return
+        is_verified = age <= self._window * DAY and points > course.verified
+        is_waiting = links or now - (course.visited or 0.0) < interval
+        if course.visited is not None and not is_verified and is_waiting:
+            return
         if not links:
             if self._lost_rows(list_id, course.before, now):
                 course.later |= (rows.keys() - course.keys) & self._late
@@ -326,7 +331,7 @@ class EncompassDays(Account):
         if ran.code != 0 or not FINE.issuperset(ran.outcomes.values()):
             found.append(f"failed: {ran.code} {ran.outcomes}")
         most = 6
-        for list_id, rows in shown.items():
+        for rows in shown.values():
             pages = 1 + len(rows) // min(self._page - 1, 999)
             most += 3 * (2 * pages + 22 * (self._page < 1000))
         if len(ran.entries) > most + 3 * 6 * len(shown[MESSAGES]):
@@ -380,13 +385,12 @@ class EncompassDays(Account):
     ) -> list[str]:
         found = []
         for name, entry in new["bookmarks"].items():
-            before = old.get("bookmarks", {}).get(name, {})
-            for key in ("replication_key_value",):
-                if before.get(key) is not None and entry.get(key) < before[key]:
-                    found.append(f"state: {name}.{key} went back")
+            value = old.get("bookmarks", {}).get(name, {}).get("replication_key_value")
+            if value is not None and entry.get("replication_key_value") < value:
+                found.append(f"state: {name}.replication_key_value went back")
             marks = entry.get("marks", {})
             size = sum(len(key) + len(text) + 6 for key, text in marks.items())
-            if size > 42 * len(self._messages):
+            if size > _MARK_BYTES * len(self._messages):
                 found.append(f"state: {size} bytes of marks in {name}")
         return found
 

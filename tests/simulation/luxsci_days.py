@@ -66,7 +66,7 @@ class LuxSciDays(Account):
     """An account with three users, of whom one does marketing."""
 
     provider = "luxsci"
-    token_path = "/auth"  # noqa: S105 -- a path
+    token_path = "/auth"
 
     def __init__(self, seed: int, days: int) -> None:
         rng = random.Random(f"luxsci {seed}")  # noqa: S311 -- reproducible
@@ -76,7 +76,7 @@ class LuxSciDays(Account):
         self._api = world.luxsci
         self._build(days)
         self._daily = rng.choice((0, 0, 0, 400))
-        self.site = Clinic(
+        self.site = self._clinic = Clinic(
             world,
             logins=self._api.logins[:1],
             lookback_days=self._lookback,
@@ -191,7 +191,7 @@ class LuxSciDays(Account):
     @override
     def shown(self) -> Shown:
         now = self.site.world.clock.now()
-        kept = self.site.reading()
+        kept = self._clinic.reading()
         reading = Reading(
             logins=kept.logins,
             start=max(_START, now - _RECENT),
@@ -275,7 +275,9 @@ class LuxSciDays(Account):
         # A thread that waits for the processor sends late on a clock that others move.
         alone = self.site.settings["max_concurrency"] == 1
         if (alone and limits.throttled) or limits.refused:
-            found.append(f"limits: {limits.throttled} throttled, {limits.refused} refused")
+            found.append(
+                f"limits: {limits.throttled} throttled, {limits.refused} refused"
+            )
         if ran.faults:
             return found
         fine = FINE | ({"paused"} if self._daily else set())

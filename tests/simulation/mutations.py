@@ -18,6 +18,7 @@ from tap_email_metrics import bookmarks, window_reader, window_stream, writer
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.fanout_stream import FanOutStream
 from tap_email_metrics.providers.constant_contact import campaigns
+from tap_email_metrics.providers.constant_contact import marks as cc_marks
 from tap_email_metrics.providers.constant_contact import reading as cc_reading
 from tap_email_metrics.providers.constant_contact import session as cc_session
 from tap_email_metrics.providers.constant_contact import streams as cc_streams
@@ -158,7 +159,7 @@ def _none(original: Any, *_arguments: Any) -> tuple[()]:  # noqa: ARG001
     return ()
 
 
-def _no_gap(original: Any, *_arguments: Any) -> None:  # noqa: ARG001
+def _no_gap(original: Any, *_arguments: Any) -> None:
     """Say nothing of what the archive took."""
 
 
@@ -179,10 +180,10 @@ def _trust_counter(
     this: Any, original: Any, visit: Any, mark: Any, *, whole: bool
 ) -> Any:
     """Store the counter though its rows were not found."""
-    return original(this, visit, replace(mark, tries=cc_reading.TRIES), whole=whole)
+    return original(this, visit, replace(mark, tries=cc_marks.TRIES), whole=whole)
 
 
-def _owe_nothing(this: Any, original: Any, campaign_id: str) -> None:  # noqa: ARG001
+def _owe_nothing(this: Any, original: Any, campaign_id: str) -> None:
     """Forget that a closed campaign has moved."""
 
 
@@ -210,7 +211,7 @@ def _no_lookback(this: Any, original: Any) -> int:  # noqa: ARG001
     return 0
 
 
-def _first_page_only(this: Any, original: Any, window: Any, look: Any) -> Any:
+def _first_page_only(this: Any, _original: Any, window: Any, look: Any) -> Any:
     """End a window with its first page."""
     with_count = this._source.open(window, 0)  # noqa: SLF001
     yield from this._page(window, look, with_count)  # noqa: SLF001
@@ -236,7 +237,12 @@ MUTATIONS: dict[str, Mutation] = {
         "encompass", 0, 60, reading.ListReader, "read", _trust_total
     ),
     "ignore_late_rows": Mutation(
-        "encompass", 0, 60, reading._News, "__call__", _ignore_late_rows  # noqa: SLF001
+        "encompass",
+        0,
+        60,
+        reading._News,  # noqa: SLF001 -- what counts the rows
+        "__call__",
+        _ignore_late_rows,
     ),
     "drop_retry_list": Mutation(
         "encompass", 0, 60, bookmarks.Mark, "failed", _drop_retry_list

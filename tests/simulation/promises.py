@@ -119,4 +119,6 @@ def _difference(row: Record, known: list[Record]) -> str:
     columns = {name for one in known for name in one if one[name] != row.get(name)}
     shown = {name: [one.get(name) for one in known] for name in sorted(columns)}
     key = {name: row[name] for name in list(row)[:3]}
-    return f"{key}: is {[(name, row.get(name)) for name in shown]}, was shown as {shown}"
+    return (
+        f"{key}: is {[(name, row.get(name)) for name in shown]}, was shown as {shown}"
+    )

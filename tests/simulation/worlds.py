@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from constant_contact_days import ConstantContactDays
-from days import Broken, Days, Summary, quiet
+from days import BrokenError, Days, Summary, quiet
 from encompass_days import EncompassDays
 from luxsci_days import LuxSciDays
 
@@ -33,6 +33,6 @@ def run(provider: str, seed: int, days: int, length: int) -> Summary:
         some = Days(ACCOUNTS[provider](seed, length), seed, length)
         try:
             return some.run(days)
-        except Broken as error:
+        except BrokenError as error:
             some.summary.broken = [str(error)]
             return some.summary
