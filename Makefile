@@ -68,6 +68,10 @@ test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
 quota-sim: $(INSTALLED) ## Three simulated days of a backfill that is larger than the daily quota
 	$(PY) -m scripts.quota_sim
 
+.PHONY: soak
+soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, MUTATION=name for a broken tap
+	$(PY) -m scripts.soak --days $(or $(DAYS),1000) --seed $(or $(SEED),1) --mutation '$(MUTATION)'
+
 .PHONY: constraints
 constraints: $(BOOTSTRAPPED) ## Resolve all pinned versions anew
 	resolve() { $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -65,9 +65,8 @@ def _worlds(options: argparse.Namespace) -> Iterator[World]:
     """Yield the worlds that make up the days, the providers in turn."""
     mutation = options.mutation
     mutated = MUTATIONS[mutation].provider if mutation else None
-    providers = (
-        [options.provider or mutated] if options.provider or mutated else [*ACCOUNTS]
-    )
+    chosen = options.provider or mutated
+    providers: list[str] = [chosen] if chosen else [*ACCOUNTS]
     left = options.days
     number = 0
     while left > 0 and number != options.worlds:

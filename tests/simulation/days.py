@@ -13,7 +13,8 @@ A run *counts* if it was neither killed nor cut off, and a list was *disturbed* 
 if a fault struck the list or what all lists need. Visits are counted in runs that
 count, at lists that were not disturbed; each account's module says which are due.
 
-What is broken is raised as `BrokenError` after the day, with the command that replays it.
+What is broken is raised as `BrokenError` after the day, with the command that replays
+it.
 """
 
 from __future__ import annotations
@@ -150,12 +151,13 @@ class Account:
     provider: ClassVar[str]
     token_path: ClassVar[str]
 
-    def __init__(self, seed: int, days: int) -> None:
-        """Build the world of a seed, with so many days to come."""
-
     site: Site
     rows: Rows
     outage: tuple[int, float] | None = None
+
+    def __init__(self, seed: int, days: int) -> None:
+        """Build the world of a seed, with so many days to come."""
+        raise NotImplementedError
 
     def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
         """Return the rules of a day's weather."""

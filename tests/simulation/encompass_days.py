@@ -368,7 +368,7 @@ class EncompassDays(Account):
 
     @cached_property
     def _actions(self) -> list[_Place]:
-        """The actions that show up in time, and are archived after the first day."""
+        """The actions that show up in time, and are archived two weeks from the start."""
         return [
             place
             for place in self._places
@@ -376,7 +376,7 @@ class EncompassDays(Account):
             and place.start - place.row.clocks[1] < _TIMELY
             and place.row.deleted_at == float("inf")
             and place.end - place.start > 60 * DAY
-            and place.end > NOW + DAY
+            and place.end > NOW + 15 * DAY
         ]
 
     @override
