@@ -277,14 +277,13 @@ class ConstantContactDays(Account):
     # What is shown
 
     @override
-    def shown(self) -> Shown:
+    def shown(self, at: float) -> Shown:
         shown: Shown = {}
         world = self.site.world
-        now = world.clock.now()
         for name in (*STREAMS, "snapshots"):
             stream = f"{PREFIX}{name}"
             key = KEYS[stream]
-            for row in truth(world, stream, [now]):
+            for row in truth(world, stream, [at]):
                 kept = self.known(stream, row)
                 list_id = (stream, self._campaign_of_row(name, row))
                 shown.setdefault(list_id, {})[tuple(row[k] for k in key)] = kept

@@ -48,6 +48,9 @@ Written = dict[str, Any]
 Weather = Literal["calm", "faults", "storm"]
 FINE = {"complete", "empty"}
 _KILLED, _TOKEN_KILLED, _CUT_OFF = 0.14, 0.03, 0.08
+_LAST_CONFIRMED = 0.6
+_STEP = 10.0
+"""Seconds between two looks at what a run was shown."""
 _BETWEEN = 0.25
 """Days between two runs of a day."""
 _LARGEST_KILL = 9
@@ -146,6 +149,7 @@ class Account:
         rows: what the target holds, which upserts by key.
         token_path: of the requests that a token answers.
         outage: the number of the day before which nothing ran, and for how many days.
+        settling: seconds after which `shown` tells of a row.
     """
 
     provider: ClassVar[str]
@@ -154,6 +158,7 @@ class Account:
     site: Site
     rows: Rows
     outage: tuple[int, float] | None = None
+    settling: ClassVar[float] = 0.0
 
     def __init__(self, seed: int, days: int) -> None:
         """Build the world of a seed, with so many days to come."""
@@ -163,8 +168,8 @@ class Account:
         """Return the rules of a day's weather."""
         raise NotImplementedError
 
-    def shown(self) -> Shown:
-        """Return what each list shows now."""
+    def shown(self, at: float) -> Shown:
+        """Return what each list shows at an instant, UTC seconds."""
         raise NotImplementedError
 
     def visits(self, ran: Ran, shown: Shown) -> Iterable[Visit]:
@@ -249,16 +254,16 @@ class Days:
         for number, today in enumerate(_plans(rng)):
             # At an instant that does not hang on how long the run before waited.
             self._to(start + number * _BETWEEN)
-            before = self.account.shown()
+            before = self.account.shown(self._site.world.clock.now())
             self._promises.show(before)
             ran = self._sync(today, rng)
-            after = self.account.shown()
+            after = self.account.shown(ran.ended)
             self._promises.show(after)
             broken += self._check(ran, before)
         return broken
 
     def _check(self, ran: Ran, shown: Shown) -> list[str]:
-        broken = self._promises.invented(self._fresh)
+        broken = self._invented(ran)
         broken += self.account.recover(ran)
         if not ran.counts:
             return broken
@@ -269,6 +274,17 @@ class Days:
             broken += self._promises.visit(visit, rows, self._rows)
         broken += self.account.complaints(ran, shown)
         return broken
+
+    def _invented(self, ran: Ran) -> list[str]:
+        """Return what was never shown, not even for a while during the run."""
+        found = self._promises.invented(self._fresh)
+        if found:
+            seconds = ran.ended + self.account.settling - ran.begun
+            steps = min(400, int(seconds / _STEP))
+            for step in range(1, steps + 1):
+                self._promises.show(self.account.shown(ran.begun + step * _STEP))
+            found = self._promises.invented(self._fresh)
+        return found
 
     # One run
 
@@ -319,14 +335,18 @@ class Days:
     def _deliver(self, ran: Ran, today: Today, rng: random.Random) -> None:
         """Let the target take over all of it, or as much as it lived to."""
         taken, state = ran.messages, None
-        if today.cut_off:
-            taken = taken[: rng.randint(0, len(taken))]
         places = [n for n, one in enumerate(taken) if one["type"] == "STATE"]
+        if today.cut_off:
+            # Half of those that die do so just after a STATE.
+            ends = rng.choice((range(len(taken) + 1), [n + 1 for n in places]))
+            taken = taken[: rng.choice(ends) if ends else 0]
+            places = [n for n in places if n < len(taken)]
         if places:
-            place = places[-1] if ran.counts else rng.choice(places)
+            is_last = ran.counts or rng.random() < _LAST_CONFIRMED
+            place = places[-1] if is_last else rng.choice(places)
             state = taken[place]["value"]
             if not ran.counts:
-                taken = taken[: rng.randint(place, len(taken))]
+                taken = taken[: rng.randint(place + 1, len(taken))]
         self._fresh = []
         for one in taken:
             if one["type"] == "RECORD":

@@ -189,8 +189,8 @@ class EncompassDays(Account):
 
     def _afterwards(self, kind: str, row_id: int, message: int, shown: float) -> None:
         rng, api = self._rng, self._api
-        if kind == "recipients" and rng.random() < 0.3:
-            at = shown + rng.expovariate(1 / (12 * DAY))
+        if kind == "recipients" and rng.random() < 0.5:
+            at = shown + rng.expovariate(1 / (6 * DAY))
             api.correct(
                 kind, row_id, at=at, message_id=message, emailAddress="x@example.com"
             )
@@ -234,8 +234,7 @@ class EncompassDays(Account):
         return places
 
     @override
-    def shown(self) -> Shown:
-        at = self.site.world.clock.now()
+    def shown(self, at: float) -> Shown:
         shown: Shown = {MESSAGES: {}}
         for place in self._places:
             if place.start <= at < place.end:
@@ -359,7 +358,7 @@ class EncompassDays(Account):
 
     @cached_property
     def _late(self) -> frozenset[Key]:
-        """The rows that were dated before the look-back when they were first shown."""
+        """The rows whose date was before the look-back when they were first shown."""
         return frozenset(
             place.key
             for place in self._places

@@ -66,6 +66,7 @@ class LuxSciDays(Account):
     """An account with three users, of whom one does marketing."""
 
     provider = "luxsci"
+    settling = _SETTLING
     token_path = "/auth"
 
     def __init__(self, seed: int, days: int) -> None:
@@ -189,18 +190,17 @@ class LuxSciDays(Account):
     # What is shown
 
     @override
-    def shown(self) -> Shown:
-        now = self.site.world.clock.now()
+    def shown(self, at: float) -> Shown:
         kept = self._clinic.reading()
         reading = Reading(
             logins=kept.logins,
-            start=max(_START, now - _RECENT),
+            start=max(_START, at - _RECENT),
             lookback_days=kept.lookback_days,
             delivery_lookback_days=kept.delivery_lookback_days,
         )
         shown: Shown = {}
         for stream, key in KEYS.items():
-            rows = truth(self._api, stream, [now], None, reading)
+            rows = truth(self._api, stream, [at], None, reading)
             # Older ones may come in full, and are left out wherever they come from.
             shown[stream, None] = {
                 tuple(row[part] for part in key): self.known(stream, row)
