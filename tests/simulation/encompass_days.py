@@ -367,7 +367,7 @@ class EncompassDays(Account):
 
     @cached_property
     def _actions(self) -> list[_Place]:
-        """The actions that show up in time, and are archived two weeks from the start."""
+        """The actions that show up in time, and are not archived in two weeks."""
         return [
             place
             for place in self._places

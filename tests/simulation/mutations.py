@@ -16,7 +16,6 @@ from singer_sdk.singerlib import StateMessage
 
 from tap_email_metrics import bookmarks, window_reader, window_stream, writer
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.fanout_stream import FanOutStream
 from tap_email_metrics.providers.constant_contact import campaigns
 from tap_email_metrics.providers.constant_contact import marks as cc_marks
 from tap_email_metrics.providers.constant_contact import reading as cc_reading
@@ -25,6 +24,7 @@ from tap_email_metrics.providers.constant_contact import streams as cc_streams
 from tap_email_metrics.providers.encompass import reading
 from tap_email_metrics.providers.luxsci import session as luxsci_session
 from tap_email_metrics.providers.luxsci import streams as luxsci_streams
+from tap_email_metrics.state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -90,14 +90,9 @@ def _state_first(this: Any, original: Any, message: Any) -> None:
     original(this, message)
 
 
-def _marks_before_rows(this: Any, original: Any) -> Iterator[Any]:
-    """Commit a list's mark while the last of its rows are still held."""
-    held: Any = ()
-    for batch in original(this):
-        rows = list(batch)
-        yield held
-        held = rows
-    yield held
+def _drop_retry_list(this: Any, original: Any, parent_id: Any, mark: Any) -> None:
+    """Forget what could not be read."""
+    original(this, parent_id, None if mark is not None and mark.failures else mark)
 
 
 # Of Encompass
@@ -136,19 +131,6 @@ def _ignore_late_rows(this: Any, original: Any, row: Any) -> bool:
     kept: bool = original(this, row)
     this.new += 1
     return kept
-
-
-def _drop_retry_list(this: Any, original: Any, now: float) -> Any:  # noqa: ARG001
-    """Take what could not be read for read."""
-    return replace(this, checked=now)
-
-
-def _settle_for_less(
-    this: Any, original: Any, visit: Any, now: float
-) -> Generator[Any, None, Any]:
-    """Take a reading for whole that was not."""
-    mark = yield from original(this, visit, now)
-    return replace(mark, unsettled=False, checked=now)
 
 
 def _never(original: Any, *_arguments: Any) -> bool:  # noqa: ARG001
@@ -232,6 +214,9 @@ def _not_in_full(this: Any, original: Any) -> list[Any]:  # noqa: ARG001
 
 
 MUTATIONS: dict[str, Mutation] = {
+    "drop_retry_list": Mutation(
+        "constant_contact", 0, 20, StreamState, "set_mark", _drop_retry_list
+    ),
     "skip_last_page": Mutation("encompass", 0, 60, reading, "walk", _skip_last_page),
     "trust_total": Mutation(
         "encompass", 0, 60, reading.ListReader, "read", _trust_total
@@ -244,15 +229,6 @@ MUTATIONS: dict[str, Mutation] = {
         "__call__",
         _ignore_late_rows,
     ),
-    "drop_retry_list": Mutation(
-        "encompass", 0, 60, bookmarks.Mark, "failed", _drop_retry_list
-    ),
-    "settle_for_less": Mutation(
-        "encompass", 0, 60, reading.ListReader, "_whole", _settle_for_less
-    ),
-    "no_verification": Mutation(
-        "encompass", 0, 60, bookmarks, "verification_due", _never
-    ),
     "no_sweep": Mutation("encompass", 0, 60, bookmarks, "_sweep_buckets", _none),
     "no_gap": Mutation("encompass", 0, 60, bookmarks, "archive_gap", _no_gap),
     "rest_a_month": Mutation(
@@ -260,9 +236,6 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "state_first": Mutation(
         "encompass", 0, 60, writer.Writer, "write_message", _state_first
-    ),
-    "marks_before_rows": Mutation(
-        "encompass", 0, 60, FanOutStream, "batches", _marks_before_rows
     ),
     "never_misses": Mutation(
         "constant_contact", 0, 60, cc_reading.EventReader, "_misses", _never_misses
