@@ -128,7 +128,7 @@ class EncompassDays(Account):
         self._messages: dict[int, Row] = {}
         self._links: set[ListId] = set()
         if rng.random() < _OUT:
-            self.outage = (rng.randint(4, 9), rng.uniform(160, 230))
+            self.outage = (rng.randint(4, 9), rng.uniform(190, 270))
         self._build(days + round(self.outage[1] if self.outage else 0))
 
     # The world

@@ -17,7 +17,6 @@ from singer_sdk.singerlib import StateMessage
 from tap_email_metrics import bookmarks, window_reader, window_stream, writer
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.providers.constant_contact import campaigns
-from tap_email_metrics.providers.constant_contact import marks as cc_marks
 from tap_email_metrics.providers.constant_contact import reading as cc_reading
 from tap_email_metrics.providers.constant_contact import session as cc_session
 from tap_email_metrics.providers.constant_contact import streams as cc_streams
@@ -116,29 +115,11 @@ def _skip_last_page(
         held = rows
 
 
-def _trust_total(this: Any, original: Any, visit: Any) -> Generator[Any, None, Any]:
-    """Take a list for unchanged where its total is."""
-    mark = visit.mark
-    if mark and mark.settled and not visit.everything:
-        page = this._page(visit, 0)  # noqa: SLF001
-        if page.total == mark.rows:
-            return replace(mark, checked=this._now())  # noqa: SLF001
-    return (yield from original(this, visit))
-
-
 def _ignore_late_rows(this: Any, original: Any, row: Any) -> bool:
     """Never notice that a list grew by rows with old dates."""
     kept: bool = original(this, row)
     this.new += 1
     return kept
-
-
-def _never(original: Any, *_arguments: Any) -> bool:  # noqa: ARG001
-    return False
-
-
-def _none(original: Any, *_arguments: Any) -> tuple[()]:  # noqa: ARG001
-    return ()
 
 
 def _no_gap(original: Any, *_arguments: Any) -> None:
@@ -156,17 +137,6 @@ def _rest_a_month(original: Any, seconds: float) -> float:  # noqa: ARG001
 def _never_misses(this: Any, original: Any, mark: Any) -> bool:  # noqa: ARG001
     """Ignore that the counter announced more rows than are new."""
     return False
-
-
-def _trust_counter(
-    this: Any, original: Any, visit: Any, mark: Any, *, whole: bool
-) -> Any:
-    """Store the counter though its rows were not found."""
-    return original(this, visit, replace(mark, tries=cc_marks.TRIES), whole=whole)
-
-
-def _owe_nothing(this: Any, original: Any, campaign_id: str) -> None:
-    """Forget that a closed campaign has moved."""
 
 
 def _early_cursor(this: Any, original: Any) -> str:  # noqa: ARG001
@@ -217,10 +187,7 @@ MUTATIONS: dict[str, Mutation] = {
     "drop_retry_list": Mutation(
         "constant_contact", 0, 20, StreamState, "set_mark", _drop_retry_list
     ),
-    "skip_last_page": Mutation("encompass", 0, 60, reading, "walk", _skip_last_page),
-    "trust_total": Mutation(
-        "encompass", 0, 60, reading.ListReader, "read", _trust_total
-    ),
+    "skip_last_page": Mutation("encompass", 0, 20, reading, "walk", _skip_last_page),
     "ignore_late_rows": Mutation(
         "encompass",
         0,
@@ -229,53 +196,46 @@ MUTATIONS: dict[str, Mutation] = {
         "__call__",
         _ignore_late_rows,
     ),
-    "no_sweep": Mutation("encompass", 0, 60, bookmarks, "_sweep_buckets", _none),
-    "no_gap": Mutation("encompass", 0, 60, bookmarks, "archive_gap", _no_gap),
+    "no_gap": Mutation("encompass", 9, 20, bookmarks, "archive_gap", _no_gap),
     "rest_a_month": Mutation(
-        "encompass", 0, 60, bookmarks, "revisit_interval", _rest_a_month
+        "encompass", 0, 20, bookmarks, "revisit_interval", _rest_a_month
     ),
     "state_first": Mutation(
-        "encompass", 0, 60, writer.Writer, "write_message", _state_first
+        "encompass", 1, 60, writer.Writer, "write_message", _state_first
     ),
     "never_misses": Mutation(
-        "constant_contact", 0, 60, cc_reading.EventReader, "_misses", _never_misses
-    ),
-    "trust_counter": Mutation(
-        "constant_contact", 0, 60, cc_reading.EventReader, "_mark", _trust_counter
-    ),
-    "owe_nothing": Mutation(
-        "constant_contact", 0, 60, campaigns.Campaigns, "_owe", _owe_nothing
+        "constant_contact", 0, 40, cc_reading.EventReader, "_misses", _never_misses
     ),
     "early_cursor": Mutation(
         "constant_contact",
         0,
-        60,
+        40,
         cc_session.ConstantContactSession,
         "cursor",
         _early_cursor,
     ),
     "primary_only": Mutation(
-        "constant_contact", 0, 60, campaigns, "reported", _primary_only
+        "constant_contact", 0, 40, campaigns, "reported", _primary_only
     ),
     "twins_are_one": Mutation(
-        "constant_contact", 0, 60, cc_streams.EventStream, "record", _twins_are_one
+        "constant_contact", 0, 40, cc_streams.EventStream, "record", _twins_are_one
     ),
     "no_lookback": Mutation(
-        "luxsci", 0, 60, luxsci_streams.ReportStream, "lateness", _no_lookback
+        "luxsci", 1, 25, luxsci_streams.ReportStream, "lateness", _no_lookback
     ),
     "first_page_only": Mutation(
-        "luxsci", 0, 60, window_reader.WindowReader, "_look", _first_page_only
+        "luxsci", 0, 25, window_reader.WindowReader, "_look", _first_page_only
     ),
     "first_channel_only": Mutation(
         "luxsci",
         0,
-        60,
+        25,
         luxsci_session.LuxSciSession,
         "of_scope",
         _first_channel_only,
     ),
     "not_in_full": Mutation(
-        "luxsci", 0, 60, window_stream.WindowStream, "_due_in_full", _not_in_full
+        "luxsci", 0, 25, window_stream.WindowStream, "_due_in_full", _not_in_full
     ),
 }
 """Name to fault; at least ten have to be caught."""
