@@ -106,14 +106,21 @@ def truth(
             )
         if stream in luxsci_truth.STREAMS:
             return luxsci_truth.truth(world.luxsci, stream, instants, account, reading)
-        columns = _COLUMNS[stream]
         kind = stream.removeprefix("encompass_")
         name = world.encompass.client_id if account is None else account
         found = sorted(_shown(world, kind, instants), key=_key)
         return [
-            {"account": name} | _owner(kind, message_id) | _shape(columns, text)
+            encompass_record(stream, name, message_id, text)
             for message_id, _, text in found
         ]
+
+
+def encompass_record(
+    stream: str, account: str, message_id: int, text: bytes
+) -> dict[str, object]:
+    """Return the record of a row of Encompass, which is given as its JSON."""
+    owner = _owner(stream.removeprefix("encompass_"), message_id)
+    return {"account": account} | owner | _shape(_COLUMNS[stream], text)
 
 
 def _key(found: tuple[int, int, bytes]) -> tuple[int, int]:

@@ -337,7 +337,8 @@ class ListReader:
             first = yield from self._walk(visit, keep)
         if first.whole:
             return self._settled(visit, first, now, everything=everything)
-        second = yield from self._walk(visit, keep)
+        # What the first one missed may be late, and was not counted as such.
+        second = yield from self._walk(visit, _News(None, None))
         archived = may_lose_rows(visit.parent, now, self._policy)
         # Where nothing vanishes, two reads of a list that is in another order each
         # time may add up; what the archive keeps in the total is missing from both.
@@ -398,7 +399,7 @@ class _News:
         checked: epoch ms of the last check.
 
     Attributes:
-        new: rows dated after the last check, or not at all.
+        new: rows dated after the last check.
     """
 
     def __init__(self, since: int | None, checked: int | None) -> None:
@@ -410,7 +411,8 @@ class _News:
         if self._since is None or self._checked is None:
             return True
         added = _date(row)
-        self.new += added is None or added > self._checked
+        # One without a date may have been there before: it would hide a late one.
+        self.new += added is not None and added > self._checked
         return added is None or added > self._since
 
 

@@ -1,0 +1,90 @@
+"""Simulated days of the real tap by the thousand, on as many processors as there are.
+
+`python -m scripts.soak --days 100000 --seed 1` prints what was broken, with the
+command that replays it, and one line of JSON: days, syncs, kills, faults, events, lost,
+invented. Exit code 1 if a promise was broken. With `--mutation`, or MUTATION in the
+environment, a tap is run that is broken on purpose, and it should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+sys.path[:0] = [str(TESTS / "simulation"), str(TESTS)]
+
+from days import Summary  # noqa: E402 -- lies beside the tests
+from mutations import MUTATIONS, broken  # noqa: E402
+from worlds import ACCOUNTS, run  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LENGTH = 120
+"""Days of a world; what is not over by then is another seed's."""
+World = tuple[str, int, int, int, str]
+"""Provider, seed, days, the length the world is made for, mutation."""
+
+
+def main() -> int:
+    """Run the command; return its exit code."""
+    options = _options()
+    total = Summary()
+    with ProcessPoolExecutor(options.workers) as pool:
+        for summary in pool.map(_world, _worlds(options)):
+            total += summary
+            for text in summary.broken:
+                sys.stderr.write(f"{text}\n")
+    line = {**vars(total), "broken": len(total.broken)}
+    sys.stdout.write(f"{json.dumps(line)}\n")
+    return 1 if total.broken else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=int, default=1_000, help="in all")
+    parser.add_argument("--seed", type=int, default=1, help="of the first world")
+    parser.add_argument("--worlds", type=int, help="run so many, of --days each")
+    parser.add_argument("--provider", choices=tuple(ACCOUNTS), help="all if not given")
+    parser.add_argument("--length", type=int, default=LENGTH, help="days of a world")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--mutation", choices=("", *MUTATIONS), default=os.environ.get("MUTATION", "")
+    )
+    return parser.parse_args()
+
+
+def _worlds(options: argparse.Namespace) -> Iterator[World]:
+    """Yield the worlds that make up the days, the providers in turn."""
+    mutation = options.mutation
+    mutated = MUTATIONS[mutation].provider if mutation else None
+    chosen = options.provider or mutated
+    providers: list[str] = [chosen] if chosen else [*ACCOUNTS]
+    left = options.days
+    number = 0
+    while left > 0 and number != options.worlds:
+        provider = providers[number % len(providers)]
+        seed = options.seed + number // len(providers)
+        days = options.days if options.worlds else min(left, options.length)
+        yield provider, seed, days, options.length, mutation
+        left -= 0 if options.worlds else days
+        number += 1
+
+
+def _world(world: World) -> Summary:
+    provider, seed, days, length, mutation = world
+    with ExitStack() as stack:
+        if mutation:
+            stack.enter_context(broken(mutation))
+        return run(provider, seed, days, length)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

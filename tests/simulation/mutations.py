@@ -1,0 +1,241 @@
+"""Taps that are broken on purpose: what the simulated days have to find.
+
+Each is one function of the tap in place of another, as a careless change could have
+it. `broken(name)` puts it in place for as long as its context lasts.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial, partialmethod
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk.singerlib import StateMessage
+
+from tap_email_metrics import bookmarks, window_reader, window_stream, writer
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.providers.constant_contact import campaigns
+from tap_email_metrics.providers.constant_contact import reading as cc_reading
+from tap_email_metrics.providers.constant_contact import session as cc_session
+from tap_email_metrics.providers.constant_contact import streams as cc_streams
+from tap_email_metrics.providers.encompass import reading
+from tap_email_metrics.providers.luxsci import session as luxsci_session
+from tap_email_metrics.providers.luxsci import streams as luxsci_streams
+from tap_email_metrics.state import StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One fault of the tap.
+
+    Attributes:
+        provider: whose days find it.
+        seed: of a world in which they do, and within how many days.
+        owner: module or class of what is replaced.
+        attribute: its name there.
+        broken: gets the original, after `self` if it is a method, and its arguments.
+    """
+
+    provider: str
+    seed: int
+    days: int
+    owner: Any
+    attribute: str
+    broken: Callable[..., Any]
+
+
+@contextmanager
+def broken(name: str) -> Iterator[Mutation]:
+    """Break the tap for a while; KeyError for an unknown name."""
+    mutation = MUTATIONS[name]
+    owner, attribute = mutation.owner, mutation.attribute
+    original = vars(owner)[attribute]
+    plain = original.fget if isinstance(original, property) else original
+    replaced: Any
+    if isinstance(owner, ModuleType):
+        replaced = partial(mutation.broken, plain)
+    elif isinstance(original, property):
+        replaced = property(partial(_of_self, mutation.broken, plain))
+    else:
+        replaced = partialmethod(mutation.broken, plain)
+    setattr(owner, attribute, replaced)
+    try:
+        yield mutation
+    finally:
+        setattr(owner, attribute, original)
+
+
+def _of_self(function: Callable[..., Any], original: Any, this: Any) -> Any:
+    return function(this, original)
+
+
+# Of all providers
+
+
+def _state_first(this: Any, original: Any, message: Any) -> None:
+    """Write a STATE ahead of the records that it covers."""
+    if isinstance(message, StateMessage):
+        waiting, this._buffer = this._buffer, bytearray()  # noqa: SLF001
+        this._buffer += this.serialize_message(message)  # noqa: SLF001
+        this._buffer += waiting  # noqa: SLF001
+        this.written = 0
+        this.flush()
+        return
+    original(this, message)
+
+
+def _drop_retry_list(this: Any, original: Any, parent_id: Any, mark: Any) -> None:
+    """Forget what could not be read."""
+    original(this, parent_id, None if mark is not None and mark.failures else mark)
+
+
+# Of Encompass
+
+
+def _skip_last_page(
+    original: Any, fetch: Any, keep: Any, *, shrinking: bool
+) -> Generator[Any, None, Any]:
+    """Leave out the last of several pages."""
+    pages = original(fetch, keep, shrinking=shrinking)
+    held = None
+    while True:
+        try:
+            rows = next(pages)
+        except StopIteration as end:
+            if held is not None and len(set(end.value.ids)) == len(held):
+                yield held  # it is the only one
+            return end.value
+        if held is not None:
+            yield held
+        held = rows
+
+
+def _ignore_late_rows(this: Any, original: Any, row: Any) -> bool:
+    """Never notice that a list grew by rows with old dates."""
+    kept: bool = original(this, row)
+    this.new += 1
+    return kept
+
+
+def _no_gap(original: Any, *_arguments: Any) -> None:
+    """Say nothing of what the archive took."""
+
+
+def _rest_a_month(original: Any, seconds: float) -> float:  # noqa: ARG001
+    """Come back to a list once in 30 days."""
+    return 30.0 * DAY
+
+
+# Of Constant Contact
+
+
+def _never_misses(this: Any, original: Any, mark: Any) -> bool:  # noqa: ARG001
+    """Ignore that the counter announced more rows than are new."""
+    return False
+
+
+def _early_cursor(this: Any, original: Any) -> str:  # noqa: ARG001
+    """Ask the next time for changes from some hours later on."""
+    return bookmarks.iso(this.now() + DAY / 4)
+
+
+def _primary_only(original: Any, campaign: Any) -> list[str]:
+    """Leave out resends."""
+    found: list[str] = original(campaign)
+    return found[:1]
+
+
+def _twins_are_one(this: Any, original: Any, row: Any, parent: Any) -> Any:
+    """Give rows that are equal one key."""
+    return original(this, replace(row, occurrence=0), parent)
+
+
+# Of LuxSci
+
+
+def _no_lookback(this: Any, original: Any) -> int:  # noqa: ARG001
+    """Read nothing again."""
+    return 0
+
+
+def _first_page_only(this: Any, _original: Any, window: Any, look: Any) -> Any:
+    """End a window with its first page."""
+    with_count = this._source.open(window, 0)  # noqa: SLF001
+    yield from this._page(window, look, with_count)  # noqa: SLF001
+    with_count.close()
+    look.before = look.after = look.received
+
+
+def _first_channel_only(
+    this: Any, original: Any, operations: Any, *arguments: Any
+) -> Any:
+    """Leave out what was sent from the web."""
+    return original(this, operations[:1], *arguments)
+
+
+def _not_in_full(this: Any, original: Any) -> list[Any]:  # noqa: ARG001
+    """Never read a list without dates."""
+    return []
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "drop_retry_list": Mutation(
+        "constant_contact", 0, 20, StreamState, "set_mark", _drop_retry_list
+    ),
+    "skip_last_page": Mutation("encompass", 0, 20, reading, "walk", _skip_last_page),
+    "ignore_late_rows": Mutation(
+        "encompass",
+        0,
+        60,
+        reading._News,  # noqa: SLF001 -- what counts the rows
+        "__call__",
+        _ignore_late_rows,
+    ),
+    "no_gap": Mutation("encompass", 9, 20, bookmarks, "archive_gap", _no_gap),
+    "rest_a_month": Mutation(
+        "encompass", 0, 20, bookmarks, "revisit_interval", _rest_a_month
+    ),
+    "state_first": Mutation(
+        "encompass", 1, 60, writer.Writer, "write_message", _state_first
+    ),
+    "never_misses": Mutation(
+        "constant_contact", 0, 40, cc_reading.EventReader, "_misses", _never_misses
+    ),
+    "early_cursor": Mutation(
+        "constant_contact",
+        0,
+        40,
+        cc_session.ConstantContactSession,
+        "cursor",
+        _early_cursor,
+    ),
+    "primary_only": Mutation(
+        "constant_contact", 0, 40, campaigns, "reported", _primary_only
+    ),
+    "twins_are_one": Mutation(
+        "constant_contact", 0, 40, cc_streams.EventStream, "record", _twins_are_one
+    ),
+    "no_lookback": Mutation(
+        "luxsci", 1, 25, luxsci_streams.ReportStream, "lateness", _no_lookback
+    ),
+    "first_page_only": Mutation(
+        "luxsci", 0, 25, window_reader.WindowReader, "_look", _first_page_only
+    ),
+    "first_channel_only": Mutation(
+        "luxsci",
+        0,
+        25,
+        luxsci_session.LuxSciSession,
+        "of_scope",
+        _first_channel_only,
+    ),
+    "not_in_full": Mutation(
+        "luxsci", 0, 25, window_stream.WindowStream, "_due_in_full", _not_in_full
+    ),
+}
+"""Name to fault; at least ten have to be caught."""

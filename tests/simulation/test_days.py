@@ -1,0 +1,40 @@
+"""Two thousand simulated days and more, one provider at a time."""
+
+from __future__ import annotations
+
+import pytest
+from mutations import MUTATIONS, broken
+from worlds import run
+
+pytestmark = pytest.mark.slow
+
+LENGTH = {"encompass": 100, "constant_contact": 50, "luxsci": 25}
+"""Days of a world, by provider: the dearer a run, the fewer."""
+WORLDS = {"encompass": 15, "constant_contact": 7, "luxsci": 7}
+DAYS = sum(LENGTH[provider] * worlds for provider, worlds in WORLDS.items())
+CASES = [
+    (provider, 1000 + seed)
+    for provider, worlds in WORLDS.items()
+    for seed in range(worlds)
+]
+
+
+@pytest.mark.parametrize(("provider", "seed"), CASES)
+def test_nothing_is_lost_and_nothing_invented(provider: str, seed: int) -> None:
+    length = LENGTH[provider]
+    summary = run(provider, seed, length, length)
+    assert summary.broken == []
+    assert summary.days == length
+    assert summary.events > 0
+
+
+def test_the_days_are_two_thousand_and_more() -> None:
+    assert DAYS >= 2_000
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_tap_that_is_broken_on_purpose_is_found_out(name: str) -> None:
+    mutation = MUTATIONS[name]
+    with broken(name):
+        summary = run(mutation.provider, mutation.seed, mutation.days, mutation.days)
+    assert summary.lost > 0
