@@ -71,6 +71,7 @@ quota-sim: $(INSTALLED) ## Three simulated days of a backfill that is larger tha
 .PHONY: bench-answer
 bench-answer: $(INSTALLED) ## A LuxSci answer of 24 MB: memory, and every row against the source
 	$(PY) -m benchmarks.luxsci_answer
+
 .PHONY: soak
 soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, MUTATION=name for a broken tap
 	$(PY) -m scripts.soak --days $(or $(DAYS),1000) --seed $(or $(SEED),1) --mutation '$(MUTATION)'

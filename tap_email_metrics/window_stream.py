@@ -51,12 +51,14 @@ class Due:
         window: None for all rows, without dates.
         since: epoch ms; rows whose own date is before are not emitted. None: all are.
         live: it is read in each run, the newest part of the list.
+        wide: it reaches back as far as a row can come, whatever the list goes by.
     """
 
     source: WindowList
     window: Window | None
     since: int | None = None
     live: bool = False
+    wide: bool = False
 
     def is_unchanged(self, value: int | None) -> bool:
         """Return whether a row, by its own date, was emitted before."""
@@ -183,14 +185,18 @@ class WindowStream(EmailMetricsStream):
         if not self.replication_key:
             return []
         due = []
+        now = self.session.now()
         for key, source in self._sources.items():
             reach = self._reaches[key]
-            lookback = self.wide_lookback if reach.wide else self.lookback
+            # Once in a while in any case: no row may ever have told what the list
+            # goes by.
+            wide = reach.wide or reach.verification_due(now, VERIFY_DAYS)
+            lookback = self.wide_lookback if wide else self.lookback
             window = reach.live(self._end, lookback)
             # One just read in full has nothing new, and nothing left.
             if window and key not in self._denied and not self.is_read(reach):
                 since = self._since(reach, window)
-                due.append(Due(source, window, since, live=True))
+                due.append(Due(source, window, since, live=True, wide=wide))
         return due
 
     def _since(self, reach: Reach, window: Window) -> int | None:
@@ -389,7 +395,7 @@ class WindowStream(EmailMetricsStream):
             return
         now = int(self.session.now())
         reach = replace(self._reaches[key], seen=now)
-        if due.since is None and not self.full_days:
+        if due.wide and due.since is None and not self.full_days:
             reach = replace(reach, verified=now)
         self._keep(key, reach)
 

@@ -1150,3 +1150,19 @@ def test_a_machine_that_runs_ahead_marks_nothing_unread(auth: str) -> None:
     missed = clinic.api.add_message(sent=NOW + 3 * DAY)
     assert clinic.sync(streams=SENT).code == 0
     assert ("4711", "smtp", missed) in clinic.rows("sent")
+
+
+def test_late_events_of_lists_by_send_date_are_found_within_a_week() -> None:
+    clinic = Clinic()
+    clinic.api.set_policy(event_date="date_sent")
+    sent = clinic.api.add_message(sent=NOW - HOUR, recipients=1)
+    [to] = [
+        str(entry.row.fields(NOW)["to"])
+        for entry in clinic.api.entries("delivery_status", "smtp", NOW)
+    ]
+    for day_number in range(14):
+        if day_number == 5:
+            clinic.api.add_open(sent, to, at=clinic.world.clock.now() - HOUR)
+        assert clinic.sync(streams=OPENS).code == 0
+        clinic.advance(1)
+    assert len(clinic.rows("opens")) == 1

@@ -57,7 +57,8 @@ GATES: dict[str, tuple[str, ...]] = {
     f"{_PREFIX}bounces": ("em_bounces",),
     f"{_PREFIX}unique_opens": ("em_opens_all",),
     f"{_PREFIX}did_not_opens": ("em_sends", "em_opens", "em_bounces"),
-    f"{_PREFIX}links": ("em_clicks_all",),
+    # A resend has links of its own, before anybody clicks them.
+    f"{_PREFIX}links": ("em_clicks_all", "last_sent"),
     f"{_PREFIX}campaign_activity_stats": (_WHOLE,),
     f"{_PREFIX}send_history": ("em_sends", "last_sent"),
 }
@@ -282,7 +283,7 @@ class Campaigns:
         if known is None:
             known = self._kept(campaign_id)
         if known is None:
-            answer = self._client.one(CAMPAIGN, [campaign_id])
+            answer = self._client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
             known = reported(answer)
         with self._lock:
             self._activities[campaign_id] = known

@@ -125,13 +125,22 @@ class ConstantContactClient(Client):
         template: str,
         ids: Sequence[object] = (),
         params: Mapping[str, int | str] | None = None,
+        *,
+        id_field: str | None = None,
     ) -> Row:
         """Return the object that a GET answers.
+
+        Args:
+            template: path with a `{}` for each id.
+            ids: go into the path.
+            params: the query.
+            id_field: what the object is known by; one without it is another.
 
         Raises:
             Skippable: it cannot be read.
         """
-        return self.get(template, ids, dict(params or {}), parse=_parse_object)
+        parse = partial(_parse_object, id_field=id_field)
+        return self.get(template, ids, dict(params or {}), parse=parse)
 
     def many(self, template: str, ids: Sequence[object] = ()) -> list[object]:
         """Return the array that a GET answers.
@@ -228,10 +237,12 @@ def _link(answer: Row) -> str | None:
     return step if isinstance(step, str) and step else None
 
 
-def _parse_object(body: bytes) -> Row:
+def _parse_object(body: bytes, id_field: str | None = None) -> Row:
     answer = _parse(body)
     if not isinstance(answer, dict):
         raise Retriable("Constant Contact answered with a body that is no object")
+    if id_field is not None and not answer.get(id_field):
+        raise Retriable(f"Constant Contact answered with an object without {id_field}")
     return answer
 
 

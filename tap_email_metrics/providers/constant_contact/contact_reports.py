@@ -181,7 +181,8 @@ class ContactOpenAndClickRates(ContactReport):
     @override
     def rows(self, contact_id: str) -> Sequence[Row]:
         client = self.constant_contact.client
-        return [client.one(self.path, [contact_id], self.dates())]
+        dates = self.dates()
+        return [client.one(self.path, [contact_id], dates, id_field="contact_id")]
 
     @override
     def record(self, row: Row, contact_id: str) -> Mapping[str, object] | None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tap_email_metrics.state import StreamState
 
 CURSOR = "cursor"
+ACTIVITY = "/emails/activities/{}"
+ACTIVITY_ID = "campaign_activity_id"
 _SEGMENT_TRIES = 4
 
 
@@ -206,11 +208,12 @@ class CampaignActivities(CampaignStream):
         session = self.constant_contact
         start = session.now()
         campaign_id = visit.parent.id
-        campaign = session.client.one(CAMPAIGN, [campaign_id])
+        client = session.client
+        campaign = client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
         session.campaign_cache.learn(campaign_id, reported(campaign))
         for activity_id in activity_ids(campaign):
             try:
-                yield [session.client.one("/emails/activities/{}", [activity_id])]
+                yield [client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)]
             except Gone:
                 continue  # removed with its campaign
         return self.done(visit, start)
@@ -400,4 +403,7 @@ class Account(ConstantContactStream, ListStream):
     @override
     def rows(self) -> Sequence[Row]:
         session = self.constant_contact
-        return [session.wait(partial(session.client.one, "/account/summary"))]
+        one = partial(
+            session.client.one, "/account/summary", id_field="encoded_account_id"
+        )
+        return [session.wait(one)]

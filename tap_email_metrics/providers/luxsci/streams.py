@@ -354,6 +354,11 @@ class Summary(ReportStream):
     def first_width(self) -> int:
         return _WEEK
 
+    @property
+    @override
+    def wide_lookback(self) -> int:
+        return self.lookback
+
     @override
     def next_width(self, seconds: int, rows: int) -> int:
         return seconds
