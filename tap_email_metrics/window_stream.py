@@ -189,8 +189,9 @@ class WindowStream(EmailMetricsStream):
         for key, source in self._sources.items():
             reach = self._reaches[key]
             # Once in a while in any case: no row may ever have told what the list
-            # goes by.
-            wide = reach.wide or reach.verification_due(now, VERIFY_DAYS)
+            # goes by. At first the history reads all of it.
+            again = reach.verification_due(now, VERIFY_DAYS)
+            wide = reach.wide or (again and reach.seen is not None)
             lookback = self.wide_lookback if wide else self.lookback
             window = reach.live(self._end, lookback)
             # One just read in full has nothing new, and nothing left.
@@ -394,8 +395,9 @@ class WindowStream(EmailMetricsStream):
         if not due.live or key in self._unsettled:
             return
         now = int(self.session.now())
+        is_first = self._reaches[key].seen is None
         reach = replace(self._reaches[key], seen=now)
-        if due.wide and due.since is None and not self.full_days:
+        if (due.wide or is_first) and due.since is None and not self.full_days:
             reach = replace(reach, verified=now)
         self._keep(key, reach)
 
