@@ -106,6 +106,8 @@ def truth(
             )
         if stream in luxsci_truth.STREAMS:
             return luxsci_truth.truth(world.luxsci, stream, instants, account, reading)
+        if stream not in _COLUMNS:
+            raise KeyError(stream)
         kind = stream.removeprefix("encompass_")
         name = world.encompass.client_id if account is None else account
         found = sorted(_shown(world, kind, instants), key=_key)

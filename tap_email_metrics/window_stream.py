@@ -336,7 +336,9 @@ class WindowStream(EmailMetricsStream):
         key, report = due.source.key, self.report
         self._count_requests()
         self._read_rows[key] += part.rows
-        reach = self._reaches[key]
+        # By now the API has told its clock: what is ahead of that was not read.
+        end = min(self._end, self.horizon())
+        reach = self._reaches[key].until(end)
         if not part.whole:
             tried = [part.window] if part.window else []
             self._unsettled.setdefault(key, []).extend(tried)
@@ -352,8 +354,6 @@ class WindowStream(EmailMetricsStream):
         if part.outside and not reach.wide:
             self._widen(key)
             reach = replace(reach, wide=True)
-        # By now the API has told its clock: what is ahead of that was not read.
-        end = min(self._end, self.horizon())
         if part.window is not None:
             reach = reach.after(part.window.until(end), whole=part.whole)
         elif part.whole:

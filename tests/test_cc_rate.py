@@ -14,7 +14,7 @@ from tap_email_metrics.providers.constant_contact.settings import SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CAMPAIGNS = 450
+CAMPAIGNS = 600
 STREAMS = ("opens", "clicks")
 DEFAULTS = {
     name: SCHEMA["properties"][name]["default"]

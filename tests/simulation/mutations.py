@@ -23,7 +23,6 @@ from tap_email_metrics.providers.constant_contact import streams as cc_streams
 from tap_email_metrics.providers.encompass import reading
 from tap_email_metrics.providers.luxsci import session as luxsci_session
 from tap_email_metrics.providers.luxsci import streams as luxsci_streams
-from tap_email_metrics.state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -87,11 +86,6 @@ def _state_first(this: Any, original: Any, message: Any) -> None:
         this.flush()
         return
     original(this, message)
-
-
-def _drop_retry_list(this: Any, original: Any, parent_id: Any, mark: Any) -> None:
-    """Forget what could not be read."""
-    original(this, parent_id, None if mark is not None and mark.failures else mark)
 
 
 # Of Encompass
@@ -184,9 +178,6 @@ def _not_in_full(this: Any, original: Any) -> list[Any]:  # noqa: ARG001
 
 
 MUTATIONS: dict[str, Mutation] = {
-    "drop_retry_list": Mutation(
-        "constant_contact", 0, 20, StreamState, "set_mark", _drop_retry_list
-    ),
     "skip_last_page": Mutation("encompass", 0, 20, reading, "walk", _skip_last_page),
     "ignore_late_rows": Mutation(
         "encompass",

@@ -413,7 +413,7 @@ def test_summaries_are_of_whole_days_and_read_again(world: World) -> None:
     account.add_message(sent=midnight - 9 * DAY, visible_from=midnight + DAY)
     stream = "luxsci_delivery_status_summary"
     start = Reading(start=midnight - 10 * DAY + 1)
-    at = [midnight + 60, midnight + 3600, midnight + 2 * DAY + 60]
+    at = [midnight + 360, midnight + 3600, midnight + 2 * DAY + 360]
     rows = truth(world, stream, at[:2], reading=start)
     assert [row["interval_start"] for row in rows][:1] == [gmt(midnight - 9 * DAY)[:10]]
     assert len(rows) == 9
