@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from pathlib import Path
@@ -11,29 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness_cc import Account
 
-from tap_email_metrics.privacy import RedactingFilter
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import io
 
     from tap_email_metrics.tap import TapEmailMetrics
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """All that is logged at DEBUG, by whomever, as a handler of the root shows it."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    yield stream
-    root.removeHandler(handler)
-    root.setLevel(level)
-    for one in root.handlers:
-        for masking in [f for f in one.filters if isinstance(f, RedactingFilter)]:
-            one.removeFilter(masking)
 
 
 class Masked(Account):

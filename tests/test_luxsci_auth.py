@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from email.utils import formatdate
@@ -13,11 +12,10 @@ from harness_luxsci import NOW, Clinic, Sync, World
 from singer_sdk.exceptions import ConfigValidationError
 
 from simulator.adapter import SimulatorAdapter
-from tap_email_metrics.privacy import RedactingFilter
 from tap_email_metrics.providers.luxsci.auth import request_signature, signature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import io
 
     import requests
 
@@ -453,23 +451,6 @@ def test_a_user_scope_run() -> None:
 
 
 # Nothing secret anywhere
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """All that is logged at DEBUG, by whomever, as a handler of the root shows it."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    yield stream
-    root.removeHandler(handler)
-    root.setLevel(level)
-    for one in root.handlers:
-        for masking in [f for f in one.filters if isinstance(f, RedactingFilter)]:
-            one.removeFilter(masking)
 
 
 class Masked(Clinic):
