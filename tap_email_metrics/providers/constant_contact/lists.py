@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ConstantContactSession,
     )
     from tap_email_metrics.state import StreamState
+    from tap_email_metrics.tables import Record
 
 CURSOR = "cursor"
 _SEGMENT_TRIES = 4
@@ -224,7 +225,7 @@ class CampaignActivities(CampaignStream):
         return self.codec.record(row)
 
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         yield from super().batches()
         if not self._metrics_tap.settings.backfill:
             # All is read that changed before: what failed has a mark.
