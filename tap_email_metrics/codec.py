@@ -94,6 +94,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IN_HOUR = tuple(
     f":{minute:02}:{second:02}" for minute in range(60) for second in range(60)
 )
+_FRACTIONS = tuple(f".{milliseconds:03}Z" for milliseconds in range(1000))
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -170,9 +171,19 @@ def _string(value: object) -> str:
 
 def _instant(value: object) -> str:
     """Return epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
-    hour, rest = divmod(_integer(value), 3_600_000)
-    seconds, milliseconds = divmod(rest, 1000)
-    return f"{_hour(hour)}{_IN_HOUR[seconds]}.{milliseconds:03}Z"
+    return instants([_integer(value)])[0]
+
+
+def instants(values: Iterable[int]) -> list[str]:
+    """Return epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+
+    Raises:
+        ValueError: one lies outside the years 1 to 9999.
+    """
+    return [
+        _hour(ms // 3_600_000) + _IN_HOUR[ms // 1000 % 3600] + _FRACTIONS[ms % 1000]
+        for ms in values
+    ]
 
 
 @functools.lru_cache(4096)

@@ -233,7 +233,8 @@ class EmailMetricsStream(Stream):
         finally:
             # Also what came before an error: its keys are noted.
             if records:
-                self._metrics_tap.output.write_records(self.name, records)
+                now = self.run.clock.now()
+                self._metrics_tap.output.write_records(self.name, records, now)
                 self.state_manager.is_flushed = False
                 self.report.records += len(records)
                 counter.increment(len(records))

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
 
 import msgspec
 
+from tap_email_metrics.codec import instants
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -127,6 +129,10 @@ class TableDecoder:
             if not {"format", "x-derived"} & every[column.name].keys()
         )
 
+        self._instants = frozenset(
+            name for name in plan.blank if every[name].get("x-derived") == "epoch-ms"
+        )
+
     def decode(
         self, body: bytes, from_path: Mapping[str, object]
     ) -> tuple[Table, int, int | None] | None:
@@ -159,7 +165,9 @@ class TableDecoder:
         }
         for column in self._plan.from_row:
             values: list[Any] = fields[column.source]
-            if column.name not in self._as_it_is:
+            if column.name in self._instants and None not in values:
+                values = instants(values)
+            elif column.name not in self._as_it_is:
                 values = _mapped(column.convert, values)
             made[column.name] = self._checked(column, values)
         for column in self._plan.from_path:

@@ -24,7 +24,7 @@ from singer_sdk.singerlib.encoding.simple import Message
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Iterable, Mapping
 
     from tap_email_metrics.run import Stop
 
@@ -77,15 +77,18 @@ class Writer(GenericSingerWriter[bytes, Message]):
         if is_state or len(self._buffer) >= _BLOCK:
             self.flush()
 
-    def write_records(self, stream: str, records: Collection[object]) -> None:
+    def write_records(
+        self, stream: str, records: Iterable[object], extracted: float
+    ) -> None:
         """Buffer a RECORD for each of some records, all at once.
 
         Args:
             stream: its name.
             records: dictionaries or structs, as they are to be shown.
+            extracted: UTC seconds.
         """
-        now = datetime.now(UTC)
-        messages = map(_RecordLine, repeat(stream), records, repeat(now))
+        moment = datetime.fromtimestamp(extracted, UTC)
+        messages = map(_RecordLine, repeat(stream), records, repeat(moment))
         lines = self._encoder.encode_lines(messages)
         self._buffer += lines
         self.written += len(lines)
