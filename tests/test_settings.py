@@ -276,8 +276,10 @@ def test_a_full_config_is_valid() -> None:
     [
         (
             {"batch_config": {"storage": {"root": "file:///tmp"}}},
-            "batch_config is refused: the files of BATCH would hold columns that are "
-            "not selected; leave it out, records are written as RECORD messages",
+            (
+                "batch_config is refused: the files of BATCH would hold columns that "
+                "are not selected; leave it out, records are written as RECORD messages"
+            ),
         ),
         ({"startdate": "x"}, "unknown setting startdate; did you mean start_date?"),
         (
