@@ -271,3 +271,48 @@ def test_both_ways_write_the_same(
     assert not tables
     assert len([line for line in stock if line.startswith(b'{"type":"RECORD"')]) > 50
     assert quick == stock
+
+
+OPENS = "encompass_opens"
+MAPS = {OPENS: {"opened": "id"}}
+
+
+@pytest.mark.parametrize(
+    ("common", "reason"),
+    [
+        ({}, ""),
+        ({"stream_maps": MAPS}, "stream maps"),
+        ({"stream_maps": {OPENS: {"__alias__": "o"}}}, "stream maps"),
+        ({"stream_maps": {"encompass_clicks": {"c": "id"}}}, ""),
+        ({"flattening_enabled": True, "flattening_max_depth": 2}, "flattening"),
+    ],
+)
+def test_what_only_the_sdk_does_is_left_to_it(
+    common: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    site = Site()
+    site.common = common
+    stream = site.tap().streams[OPENS]
+    assert isinstance(stream, EmailMetricsStream)
+    assert stream.fast is not bool(reason)
+    assert (stream.tables("id") is None) is bool(reason)
+    way = f"one by one: {reason}" if reason else "a page at a time"
+    told = [r for r in caplog.records if "records are written" in r.getMessage()]
+    assert [(r.levelname, r.getMessage().endswith(way)) for r in told] == [
+        ("DEBUG", True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "breadcrumb",
+    [("properties", "id"), ("properties", "additional_fields", "properties", "x")],
+)
+def test_a_selection_that_only_the_sdk_knows_is_left_to_it(
+    breadcrumb: tuple[str, ...],
+) -> None:
+    stream = Site().tap().streams[OPENS]
+    assert isinstance(stream, EmailMetricsStream)
+    stream.metadata[breadcrumb].selected = False
+    stream.metadata[breadcrumb].inclusion = None
+    assert not stream.fast
