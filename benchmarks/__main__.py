@@ -32,7 +32,7 @@ from benchmarks.measure import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PAGES = World(parents=20, rows=5_000)
+PAGES = World(parents=40, rows=5_000)
 SMALL = World(parents=160, rows=20)
 LARGE = World(parents=4, rows=20_000)
 LATENCIES = (0.05, 0.2)
