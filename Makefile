@@ -24,6 +24,8 @@ MELTANO := .cache/meltano/.installed
 SINGER_TOOLS := .cache/singer-tools/.installed
 LOADERS := target-postgres target-jsonl target-duckdb
 PLUGINS := $(LOADERS:%=.cache/plugins/%.installed)
+PEERS := sdk singer dlt airbyte loop
+BENCH := $(PEERS:%=.cache/bench/%/.installed)
 TAP_PLUGIN := .cache/plugins/tap-email-metrics.installed
 PLUGIN_SOURCES := meltano.yml scripts/plugins.py scripts/project.py
 
@@ -76,6 +78,14 @@ bench-answer: $(INSTALLED) ## A LuxSci answer of 24 MB: memory, and every row ag
 soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, MUTATION=name for a broken tap
 	$(PY) -m scripts.soak --days $(or $(DAYS),1000) --seed $(or $(SEED),1) --mutation '$(MUTATION)'
 
+.PHONY: bench
+bench: $(INSTALLED) $(BENCH) ## The tap beside its peers, in everything: half an hour
+	$(PY) -m benchmarks
+
+.PHONY: bench-quick
+bench-quick: $(INSTALLED) .cache/bench/sdk/.installed .cache/bench/loop/.installed ## The tap, a plain SDK tap and a bare loop: under three minutes
+	$(PY) -m benchmarks --quick
+
 .PHONY: constraints
 constraints: $(BOOTSTRAPPED) ## Resolve all pinned versions anew
 	resolve() { $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
@@ -115,6 +125,12 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 $(MELTANO) $(SINGER_TOOLS): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
 	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
+	@touch $@
+
+# A peer of the benchmarks, likewise.
+.cache/bench/%/.installed: constraints/bench-%.in constraints/bench-%.txt $(BOOTSTRAPPED)
+	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
+	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/bench-$*.txt -r $<
 	@touch $@
 
 # Plugins are installed once, by Meltano itself, and linked into each project of a test.

@@ -91,6 +91,10 @@ _NEVER = ("", "0000-00-00", "0000-00-00 00:00:00")
 _ID_LENGTH = 32
 _SEPARATOR = "."  # in an `x-source`, between a group and its field
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_IN_HOUR = tuple(
+    f":{minute:02}:{second:02}" for minute in range(60) for second in range(60)
+)
+_FRACTIONS = tuple(f".{milliseconds:03}Z" for milliseconds in range(1000))
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -167,11 +171,28 @@ def _string(value: object) -> str:
 
 def _instant(value: object) -> str:
     """Return epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
+    return instants([_integer(value)])[0]
+
+
+def instants(values: Iterable[int]) -> list[str]:
+    """Return epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+
+    Raises:
+        ValueError: one lies outside the years 1 to 9999.
+    """
+    return [
+        _hour(ms // 3_600_000) + _IN_HOUR[ms // 1000 % 3600] + _FRACTIONS[ms % 1000]
+        for ms in values
+    ]
+
+
+@functools.lru_cache(4096)
+def _hour(number: int) -> str:
+    """Return an hour since 1970 as `YYYY-MM-DDTHH`: rows have few of them."""
     try:
-        moment = _EPOCH + timedelta(milliseconds=_integer(value))
+        return (_EPOCH + timedelta(hours=number)).isoformat()[: len("YYYY-MM-DDTHH")]
     except OverflowError:
         raise _Unfit from None
-    return f"{moment.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def _instant_or_null(value: object) -> str | None:
@@ -302,13 +323,24 @@ _CONVERTERS: dict[tuple[str, str | None], Converter] = {
 """What makes columns, by their type and format."""
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """How one selected column is made: `source` is the vendor's name, or its own."""
 
     name: str
     source: str
     convert: Converter
     treat: Treatment | None
+
+
+class Plan(NamedTuple):
+    """How records are made where each column is made by itself."""
+
+    blank: dict[str, object]
+    """The columns in order, with the values that are the same in all rows."""
+    from_row: tuple[Column, ...]
+    from_path: tuple[Column, ...]
+    known: frozenset[str]
+    """The vendor's fields that some column has, selected or not."""
 
 
 def _converter(column: dict[str, Any], shown: Collection[str]) -> Converter:
@@ -340,7 +372,7 @@ def _types(column: dict[str, Any]) -> list[str]:
 
 def _plan(
     columns: dict[str, dict[str, Any]], privacy: Privacy
-) -> Iterator[tuple[bool, _Column]]:
+) -> Iterator[tuple[bool, Column]]:
     """Yield the selected columns, each with whether it comes from the vendor's row."""
     shown = {
         column["x-source"]
@@ -353,12 +385,12 @@ def _plan(
             treat = privacy.treatment(mark) if mark else None
             source = column.get("x-source", name)
             convert = _converter(column, shown)
-            yield "x-source" in column, _Column(name, source, convert, treat)
+            yield "x-source" in column, Column(name, source, convert, treat)
 
 
 def _fill(
     record: dict[str, object],
-    columns: Iterable[_Column],
+    columns: Iterable[Column],
     values: dict[str, Any],
 ) -> dict[str, object]:
     """Set columns of a record; return the values that have no place in theirs."""
@@ -474,15 +506,15 @@ class _Identity:
         return values
 
 
-def _identifying(name: str, column: dict[str, Any]) -> _Column:
+def _identifying(name: str, column: dict[str, Any]) -> Column:
     source = column.get("x-source", name)
     if _SEPARATOR in source or not {"string", "integer", "null"} >= {*_types(column)}:
         raise ValueError(f"No identity is made from a column {column}")
-    return _Column(name, source, _converter(column, ()), None)
+    return Column(name, source, _converter(column, ()), None)
 
 
 def _given(
-    columns: Iterable[_Column], from_path: Mapping[str, object]
+    columns: Iterable[Column], from_path: Mapping[str, object]
 ) -> dict[str, object]:
     """Return the values of columns that no row carries; KeyError: one is missing."""
     return {column.name: from_path[column.name] for column in columns}
@@ -548,6 +580,13 @@ class RowCodec:
         plan = tuple(_plan(columns, privacy))
         self._from_row = tuple(column for in_row, column in plan if in_row)
         self._from_path = tuple(column for in_row, column in plan if not in_row)
+
+    @property
+    def plan(self) -> Plan | None:
+        """How records are made, None where a row is more than its columns."""
+        if self._identity is not None or self._groups:
+            return None
+        return Plan(self._blank, self._from_row, self._from_path, self._known)
 
     def identity(self, row: object, **from_path: object) -> tuple[object, ...]:
         """Return what a row's event id is made from; empty where it has none.

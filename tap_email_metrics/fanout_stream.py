@@ -32,11 +32,13 @@ from tap_email_metrics.fanout import Done, FanOut, Read
 from tap_email_metrics.run import Progress
 from tap_email_metrics.state import StreamState
 from tap_email_metrics.streams import EmailMetricsStream
+from tap_email_metrics.tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.streams import Interval
+    from tap_email_metrics.tables import Record
 
 ROWS_IN_FLIGHT = 20_000
 """Rows that may be read ahead of what is written."""
@@ -56,7 +58,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     @abc.abstractmethod
     def read(
         self, visit: Visit[Id, SomeMark], policy: Policy
-    ) -> Generator[list[Any], None, SomeMark]:
+    ) -> Generator[list[Any] | Table, None, SomeMark]:
         """Yield the rows of a parent to emit; return the mark that covers them."""
 
     @abc.abstractmethod
@@ -110,7 +112,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         return self.session.policy
 
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of the parents that are due, one page at a time."""
         settings = self._metrics_tap.settings
         parents = self.parents()
@@ -168,11 +170,11 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         visits: Iterable[Visit[Id, SomeMark]],
         state: StreamState[Id, SomeMark],
         policy: Policy,
-    ) -> Iterator[Iterable[Mapping[str, object]]]:
+    ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         interval = self.interval()
         # With a limit on records, as in `--test`, nothing is read ahead.
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
-        fan_out: FanOut[Visit[Id, SomeMark], list[Any], SomeMark] = FanOut(
+        fan_out: FanOut[Visit[Id, SomeMark], list[Any] | Table, SomeMark] = FanOut(
             partial(self.read, policy=policy),
             workers=ahead,
             capacity=ROWS_IN_FLIGHT,
@@ -194,12 +196,20 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         self.run.idle()
 
     def _records(
-        self, interval: Interval, event: Read[Visit[Id, SomeMark], list[Any]]
+        self, interval: Interval, event: Read[Visit[Id, SomeMark], list[Any] | Table]
+    ) -> Iterable[Mapping[str, object] | Record]:
+        page, parent = event.page, event.task.parent
+        if isinstance(page, Table):
+            return self.records_of(page, interval)
+        return self._records_of_rows(interval, page, parent)
+
+    def _records_of_rows(
+        self, interval: Interval, rows: Iterable[Any], parent: Parent[Id]
     ) -> Iterator[Mapping[str, object]]:
-        for row in event.page:
+        for row in rows:
             value = self.key_value(row)
             if interval.holds(value):
-                record = self.record(row, event.task.parent)
+                record = self.record(row, parent)
                 if record is not None:
                     self.note_key(value)
                     yield record

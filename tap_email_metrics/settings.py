@@ -183,6 +183,13 @@ def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+_REFUSED = {
+    "batch_config": "the files of BATCH would hold columns that are not selected; "
+    "leave it out, records are written as RECORD messages"
+}
+"""Settings of the SDK that other taps have, and why this one does not."""
+
+
 def errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with settings, a line each; no value is quoted."""
     found = Draft202012Validator(schema).iter_errors(config)
@@ -201,6 +208,9 @@ def _explain(error: ValidationError) -> Iterator[str]:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"known: {known}"
                 where = name if path == "config" else f"{path}.{name}"
+                if where in _REFUSED:
+                    yield f"{where} is refused: {_REFUSED[where]}"
+                    continue
                 yield f"unknown setting {where}; {hint}"
         case "type":
             kinds = [wanted] if isinstance(wanted, str) else wanted

@@ -17,10 +17,13 @@ import abc
 import base64
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from msgspec.structs import asdict
 from singer_sdk import Stream, metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.mapper import SameRecordTransform
 from typing_extensions import override
 
 from tap_email_metrics.catalog import load_schema
@@ -36,6 +39,7 @@ from tap_email_metrics.errors import (
     Terminated,
     Unavailable,
 )
+from tap_email_metrics.tables import Record, TableDecoder, Unplanned
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -43,9 +47,15 @@ if TYPE_CHECKING:
     from tap_email_metrics.run import Run, StreamReport
     from tap_email_metrics.session import ProviderSession
     from tap_email_metrics.state import Kind, StreamState
+    from tap_email_metrics.tables import Table
     from tap_email_metrics.tap import TapEmailMetrics
 
 Row = dict[str, object]
+Emitted = TypeVar("Emitted")
+
+_AT_ONCE = 1000
+"""Records that are encoded together: a page."""
+_TOP_LEVEL = len(("properties", "column"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +158,7 @@ class EmailMetricsStream(Stream):
         return Share(self._metrics_tap, self.provider)
 
     @abc.abstractmethod
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield records to emit; a batch is written when the next is asked for.
 
         What covers a batch is committed to the state only after that.
@@ -161,7 +171,7 @@ class EmailMetricsStream(Stream):
     def get_records(self, context: Any) -> Iterable[dict[str, Any]]:
         """Yield the records of all batches."""
         for batch in self.batches():
-            yield from (dict(record) for record in batch)
+            yield from map(_as_dict, batch)
 
     @override
     def _write_state_message(self) -> None:
@@ -178,32 +188,101 @@ class EmailMetricsStream(Stream):
             metrics.http_request_counter(self.name, endpoint="") as requests,
             self.get_sync_timer(),
         ):
-            for record in self._ending_well():
-                if report.records == self.ABORT_AT_RECORD_COUNT:
-                    break  # `--test` wants no more
-                if write_messages:
-                    self._write_record_message(record)
-                report.records += 1
-                counter.increment()
-                yield record
+            if write_messages and self.fast:
+                for _ in self._ending_well(self._write_batches(counter)):
+                    pass
+            else:
+                yield from self._one_by_one(counter, write_messages=write_messages)
             self._count_requests()
             requests.increment(report.requests)
         if write_messages:
             self._metrics_tap.write_state()
 
+    def _one_by_one(
+        self, counter: metrics.Counter, *, write_messages: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Write records as the SDK does; yield each."""
+        report = self.report
+        for record in self._ending_well(self._records_of_batches()):
+            if report.records == self.ABORT_AT_RECORD_COUNT:
+                break  # `--test` wants no more
+            if write_messages:
+                self._write_record_message(record)
+            report.records += 1
+            counter.increment()
+            yield record
+
+    def _records_of_batches(self) -> Iterator[dict[str, Any]]:
+        for batch in self.batches():
+            yield from map(_as_dict, batch)
+            self._metrics_tap.write_state_in_time()
+
+    def _write_batches(self, counter: metrics.Counter) -> Iterator[None]:
+        """Write records a page at a time; yield after each batch."""
+        for batch in self.batches():
+            rest = iter(batch)
+            while self._write_some(rest, counter):
+                pass
+            self._metrics_tap.write_state_in_time()
+            yield
+
+    def _write_some(
+        self,
+        rest: Iterator[Mapping[str, object] | Record],
+        counter: metrics.Counter,
+    ) -> int:
+        """Write up to a page of records; return how many."""
+        records: list[Mapping[str, object] | Record] = []
+        try:
+            records.extend(islice(rest, _AT_ONCE))
+        finally:
+            # Also what came before an error: its keys are noted.
+            if records:
+                now = self.run.clock.now()
+                self._metrics_tap.output.write_records(self.name, records, now)
+                self.state_manager.is_flushed = False
+                self.report.records += len(records)
+                counter.increment(len(records))
+        return len(records)
+
+    @cached_property
+    def fast(self) -> bool:
+        """Whether records are written as they are, without the SDK's own steps."""
+        reason = self._why_not_fast()
+        if reason:
+            self.logger.debug(
+                "%s: records are written one by one: %s", self.name, reason
+            )
+        else:
+            self.logger.debug("%s: records are written a page at a time", self.name)
+        return not reason
+
+    def _why_not_fast(self) -> str:
+        """Return what only the SDK's own steps do, or nothing."""
+        maps = self.stream_maps
+        plain = [type(one) is SameRecordTransform for one in maps] == [True]
+        if not plain or maps[0].stream_alias != self.name:
+            return "stream maps"
+        if maps[0].flattening_enabled:
+            return "flattening"
+        if self.ABORT_AT_RECORD_COUNT is not None:
+            return "a limit on records"
+        if any(not self.mask[("properties", name)] for name in self.primary_keys):
+            return "a part of the key is not selected"
+        if any(len(path) > _TOP_LEVEL and not here for path, here in self.mask.items()):
+            return "a part of a column is not selected"
+        return ""
+
     def _count_requests(self) -> None:
         sent = self._metrics_tap.requests_sent(self.provider)
         self.report.requests = sent - self._requests_before
 
-    def _ending_well(self) -> Iterator[dict[str, Any]]:
-        """Yield the records; turn what ends the stream early into its outcome."""
+    def _ending_well(self, emitted: Iterator[Emitted]) -> Iterator[Emitted]:
+        """Yield what is emitted; turn what ends the stream early into its outcome."""
         report = self.report
         try:
             self.run.stop.check()
-            for batch in self.batches():
-                for record in batch:
-                    yield dict(record)
-                self._metrics_tap.write_state_in_time()
+            yield from emitted
             self._warn_of_fields()
         except Exhausted as error:
             report.outcome, report.message = "paused", str(error)
@@ -237,6 +316,37 @@ class EmailMetricsStream(Stream):
             account=self.session.account,
             privacy=self._metrics_tap.privacy,
         )
+
+    def tables(self, *integers: str) -> TableDecoder | None:
+        """Return what makes records of whole pages; None where it takes the codec.
+
+        Args:
+            integers: the vendor's fields that the reading goes by.
+        """
+        plan = self.codec.plan
+        key = self._key_source
+        if not self.fast or plan is None or (key and not self._key_is_number):
+            return None
+        try:
+            return TableDecoder(
+                self._packaged,
+                plan,
+                self.primary_keys,
+                dict.fromkeys([*integers, key] if key else integers),
+            )
+        except Unplanned:
+            return None
+
+    def records_of(self, table: Table, interval: Interval) -> Sequence[Record]:
+        """Return the records of a table in an interval; note their newest key."""
+        if self._key_source is None:
+            return table.records
+        if interval.start is not None or interval.end is not None:
+            keys = table.integers[self._key_source]
+            table = table.where([interval.holds(key) for key in keys])
+        keys = table.integers[self._key_source]
+        self.note_key(max((key for key in keys if key is not None), default=None))
+        return table.records
 
     def _ignores_marks(self) -> bool:
         """Return whether the catalog asks to read everything anew.
@@ -301,6 +411,10 @@ class EmailMetricsStream(Stream):
                 self.name,
                 codec.rejected,
             )
+
+
+def _as_dict(record: Mapping[str, object] | Record) -> dict[str, Any]:
+    return asdict(record) if isinstance(record, Record) else dict(record)
 
 
 class ListStream(EmailMetricsStream):

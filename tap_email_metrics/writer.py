@@ -7,12 +7,18 @@ each write, and writes no more than a pipe takes at once.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import logging
 import os
 import select
+import stat
+import struct
 import sys
+import termios
 import time
+from datetime import UTC, datetime
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +28,7 @@ from singer_sdk.singerlib.encoding.simple import Message
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tap_email_metrics.run import Stop
 
@@ -32,6 +38,27 @@ _BLOCK = 256 * 1024
 _PIPE_ATOM = 4096  # bytes that a pipe with room takes without blocking
 _PATIENCE = 5.0  # seconds for the target to take the rest, once the run has to end
 _LOOK = 0.2
+
+
+def _room(descriptor: int) -> int:
+    """Return bytes that can be written at once without blocking, where any can."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return _BLOCK
+    if not stat.S_ISFIFO(mode) or not hasattr(fcntl, "F_GETPIPE_SZ"):
+        return _PIPE_ATOM
+    (waiting,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
+    # Half of an empty pipe: stderr may go into it, too.
+    size = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ) // 2
+    return _PIPE_ATOM if waiting else max(_PIPE_ATOM, size)
+
+
+class _RecordLine(msgspec.Struct, tag="RECORD", tag_field="type", gc=False):
+    """What the SDK's `RecordMessage` becomes, its parts in that order."""
+
+    stream: str
+    record: Any
+    time_extracted: datetime
 
 
 class Writer(GenericSingerWriter[bytes, Message]):
@@ -65,6 +92,24 @@ class Writer(GenericSingerWriter[bytes, Message]):
         is_state = isinstance(message, StateMessage)
         self.written = 0 if is_state else self.written + len(line)
         if is_state or len(self._buffer) >= _BLOCK:
+            self.flush()
+
+    def write_records(
+        self, stream: str, records: Iterable[object], extracted: float
+    ) -> None:
+        """Buffer a RECORD for each of some records, all at once.
+
+        Args:
+            stream: its name.
+            records: dictionaries or structs, as they are to be shown.
+            extracted: UTC seconds.
+        """
+        moment = datetime.fromtimestamp(extracted, UTC)
+        messages = map(_RecordLine, repeat(stream), records, repeat(moment))
+        lines = self._encoder.encode_lines(messages)
+        self._buffer += lines
+        self.written += len(lines)
+        if len(self._buffer) >= _BLOCK:
             self.flush()
 
     def state_size(self, state: Mapping[str, Any]) -> int:
@@ -120,9 +165,9 @@ class Writer(GenericSingerWriter[bytes, Message]):
                 # Also of a target that takes a little now and then.
                 self._give_up_in_time()
             if ready:
-                # Never more than a pipe with room takes: a signal that comes just
-                # before a longer write would leave it stuck.
-                data = data[os.write(descriptor, data[:_PIPE_ATOM]) :]
+                # Never more than there is room for: a signal that comes just before a
+                # longer write would leave it stuck.
+                data = data[os.write(descriptor, data[: _room(descriptor)]) :]
 
     def _give_up_in_time(self) -> None:
         now = time.monotonic()

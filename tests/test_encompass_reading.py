@@ -18,13 +18,16 @@ from tap_email_metrics.providers.encompass.reading import (
     ListReader,
     Walk,
     ascending,
+    filled,
     walk,
 )
+from tap_email_metrics.tables import where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tap_email_metrics.providers.encompass.client import EncompassClient, Row
+    from tap_email_metrics.tables import Rows
 
 NOW = 1_790_000_000.0
 POLICY = Policy(window=365.0 * DAY, sweep_days=90)
@@ -160,7 +163,7 @@ def shelves(
     return replace(shelf, tells=draw(st.booleans()))
 
 
-def finish(pages: Generator[list[Row], None, Walk]) -> tuple[list[int], Walk]:
+def finish(pages: Generator[Rows, None, Walk]) -> tuple[list[int], Walk]:
     """Return the ids that came, and how it ended."""
     found: list[int] = []
     while True:
@@ -169,13 +172,13 @@ def finish(pages: Generator[list[Row], None, Walk]) -> tuple[list[int], Walk]:
         except StopIteration as end:
             return found, end.value
         assert page
-        found += [cast("int", row["id"]) for row in page]
+        found += [cast("int", row["id"]) for row in cast("list[Row]", page)]
 
 
 def read_all(
     fetch: Callable[[int], Page], *, shrinking: bool = False
 ) -> tuple[list[int], Walk]:
-    return finish(walk(fetch, bool, shrinking=shrinking))
+    return finish(walk(fetch, filled, shrinking=shrinking))
 
 
 # A walk over a list
@@ -393,9 +396,13 @@ def test_the_overlap_is_emitted_once() -> None:
     assert seen.whole
 
 
+def only_six(rows: Rows) -> Rows:
+    return where(rows, [row["id"] == 6 for row in cast("list[Row]", rows)])
+
+
 def test_keep_decides_what_is_emitted() -> None:
     shelf = Shelf(list(range(1, 13)), sizes=(4,))
-    found, seen = finish(walk(shelf.fetch, lambda r: r["id"] == 6, shrinking=False))
+    found, seen = finish(walk(shelf.fetch, only_six, shrinking=False))
     assert found == [6]
     assert seen.rows == 12
 
@@ -410,10 +417,10 @@ def test_rows_without_an_id_count_and_have_no_order() -> None:
 
 def read_seen(rows: list[Row], total: int) -> tuple[list[Row], Walk]:
     found: list[Row] = []
-    reading = walk(lambda _: Page(rows, total, 1000), bool, shrinking=False)
+    reading = walk(lambda _: Page(rows, total, 1000), filled, shrinking=False)
     while True:
         try:
-            found += next(reading)
+            found += cast("list[Row]", next(reading))
         except StopIteration as end:
             return found, end.value
 
@@ -480,7 +487,7 @@ def read(  # noqa: PLR0913 - facts of one visit
             page = next(reading)
         except StopIteration as end:
             return found, end.value
-        found += [cast("int", row["id"]) for row in page]
+        found += [cast("int", row["id"]) for row in cast("list[Row]", page)]
 
 
 @given(shelves(growth))

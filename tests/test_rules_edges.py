@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tap_email_metrics.bookmarks import Visit
-    from tap_email_metrics.providers.encompass.client import Row
+    from tap_email_metrics.tables import Rows
 
 OPENS = "encompass_opens"
 RECIPIENTS = "encompass_recipients"
@@ -502,8 +502,10 @@ def test_a_descending_list_that_gained_many_rows_is_read_page_by_page(
     sizes: list[int] = []
     read = ListReader.read
 
-    def measured(reader: ListReader, visit: Visit) -> Generator[list[Row], None, Mark]:
-        pages = read(reader, visit)
+    def measured(
+        reader: ListReader, visit: Visit, parse: Any = None
+    ) -> Generator[Rows, None, Mark]:
+        pages = read(reader, visit, parse)
         while True:
             try:
                 page = next(pages)

@@ -304,6 +304,13 @@ def test_a_full_config_is_valid() -> None:
 @pytest.mark.parametrize(
     ("config", "line"),
     [
+        (
+            {"batch_config": {"storage": {"root": "file:///tmp"}}},
+            (
+                "batch_config is refused: the files of BATCH would hold columns that "
+                "are not selected; leave it out, records are written as RECORD messages"
+            ),
+        ),
         ({"startdate": "x"}, "unknown setting startdate; did you mean start_date?"),
         (
             {"encompass": {"site": 1}},

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.bookmarks import Policy
     from tap_email_metrics.providers.constant_contact.client import Page, Row
     from tap_email_metrics.state import StreamState
+    from tap_email_metrics.tables import Record
 
 CURSOR = "cursor"
 ACTIVITY = "/emails/activities/{}"
@@ -223,7 +224,7 @@ class CampaignActivities(CampaignStream):
         self.constant_contact.campaign_cache.keep(parent.id)
 
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         yield from super().batches()
         if not self._metrics_tap.settings.backfill:
             # All is read that changed before: what failed has a mark.

@@ -13,15 +13,18 @@ from tap_email_metrics.errors import Retriable, TimedOut
 from tap_email_metrics.http import TRIES, Client
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import requests
 
     from tap_email_metrics.http import Authenticator
     from tap_email_metrics.limits import Limits
     from tap_email_metrics.run import Run
+    from tap_email_metrics.tables import Rows, TableDecoder
 
 Row = dict[str, object]
+Answer = tuple["Rows", int | None, int | None]
+"""The rows of a list, its total, and its page size."""
 
 MAX_RESULTS = 1000
 MIN_RESULTS = 10
@@ -39,7 +42,7 @@ class Page:
             server that sends fewer than asked for sets; else what was asked for.
     """
 
-    rows: list[Row]
+    rows: Rows
     total: int | None
     size: int
 
@@ -69,6 +72,7 @@ class EncompassClient(Client):
         query: Mapping[str, int] | None = None,
         size: int = MAX_RESULTS,
         tries: int = TRIES,
+        parse: Callable[[bytes], Answer] | None = None,
     ) -> Page:
         """Return the page of a list that starts at an index.
 
@@ -79,6 +83,7 @@ class EncompassClient(Client):
             query: further parameters.
             size: rows to ask for at most.
             tries: tries in all.
+            parse: makes rows of a body; None for `parse_list`.
 
         Raises:
             Skippable: it cannot be read.
@@ -94,7 +99,7 @@ class EncompassClient(Client):
             template,
             ids,
             params,
-            parse=parse_list,
+            parse=parse or parse_list,
             tries=tries,
             before_retry=lambda error: self._shrink(error, params),
         )
@@ -119,6 +124,22 @@ class EncompassClient(Client):
             if self._successes >= _GROW_AFTER:
                 self._successes = 0
                 self._size = min(MAX_RESULTS, self._size * 2)
+
+
+def parse_table(
+    body: bytes, *, tables: TableDecoder, from_path: Mapping[str, object]
+) -> Answer:
+    """Return what `parse_list` does, as records at once where all rows fit.
+
+    Args:
+        body: of an answer.
+        tables: makes the records.
+        from_path: the columns that no row carries, by name.
+
+    Raises:
+        Retriable: as `parse_list`.
+    """
+    return tables.decode(body, from_path) or parse_list(body)
 
 
 def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:

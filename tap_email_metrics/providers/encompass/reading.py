@@ -21,12 +21,18 @@ from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import to_integer
 from tap_email_metrics.http import TRIES
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS
+from tap_email_metrics.tables import Table, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable
 
     from tap_email_metrics.bookmarks import Order, Policy, Visit
-    from tap_email_metrics.providers.encompass.client import EncompassClient, Page, Row
+    from tap_email_metrics.providers.encompass.client import (
+        Answer,
+        EncompassClient,
+        Page,
+    )
+    from tap_email_metrics.tables import Rows
 
 _HEAD = 50  # rows asked for at the head of a descending list
 _SPARE_PAGES = 20
@@ -101,8 +107,8 @@ def ascending(ids: Iterable[int | None]) -> bool:
 
 
 def walk(
-    fetch: Callable[[int], Page], keep: Callable[[Row], bool], *, shrinking: bool
-) -> Generator[list[Row], None, Walk]:
+    fetch: Callable[[int], Page], keep: Callable[[Rows], Rows], *, shrinking: bool
+) -> Generator[Rows, None, Walk]:
     """Read a list from 0 to its end; yield the rows to keep, page by page.
 
     Steps by the rows received, since a server may send fewer than asked for; an
@@ -111,7 +117,7 @@ def walk(
 
     Args:
         fetch: returns the page at a start index.
-        keep: whether a row is emitted.
+        keep: returns the rows, of some, that are emitted.
         shrinking: rows may vanish meanwhile, or have vanished and left their places.
             One that goes while another comes leaves the total as it was, so each
             page starts with the last row of the one before: where that is not so,
@@ -158,7 +164,7 @@ def _overlap(
     """Return the step to the next page, and the id with which that has to start."""
     if not fresh:
         return page.size, None
-    last = to_integer(page.rows[-1].get("id"))
+    last = _ids(page)[-1]
     # A page of one row cannot overlap with the next and move on as well.
     if last is None or step == 1:
         seen.shifted = True
@@ -181,21 +187,18 @@ def _after(page: Page, last: int, seen: Walk) -> Page:
 
 
 def _note(
-    page: Page, seen: Walk, keep: Callable[[Row], bool], known: Collection[int]
-) -> list[Row]:
-    rows = []
-    for row in page.rows:
-        row_id = to_integer(row.get("id"))
-        if row_id is None:
-            seen.keyless += 1
-        else:
-            seen.ids.append(row_id)
-        if row_id not in known and keep(row):
-            rows.append(row)
+    page: Page, seen: Walk, keep: Callable[[Rows], Rows], known: Collection[int]
+) -> Rows:
+    ids = _ids(page)
+    numbers = [row_id for row_id in ids if row_id is not None]
+    seen.ids.extend(numbers)
+    seen.keyless += len(ids) - len(numbers)
     here = _added(page.rows)
     if here is not None:
         seen.newest = here if seen.newest is None else max(here, seen.newest)
-    return rows
+    if not known:
+        return keep(page.rows)
+    return keep(where(page.rows, [row_id not in known for row_id in ids]))
 
 
 class ListReader:
@@ -232,13 +235,21 @@ class ListReader:
         self._now = now
         self._dated = dated
         self._answered = False
+        self._parse: Callable[[bytes], Answer] | None = None
 
-    def read(self, visit: Visit) -> Generator[list[Row], None, Mark]:
+    def read(
+        self, visit: Visit, parse: Callable[[bytes], Answer] | None = None
+    ) -> Generator[Rows, None, Mark]:
         """Yield the rows to emit, and return the mark that covers them.
+
+        Args:
+            visit: what is due.
+            parse: makes rows of a body; None for dictionaries.
 
         Raises:
             Skippable: the list cannot be read.
         """
+        self._parse = parse
         now = self._now()
         mark = visit.mark
         if mark and self._trusted(visit, mark, now):
@@ -268,13 +279,14 @@ class ListReader:
             start,
             size=size,
             tries=1 if failed and not self._answered else TRIES,
+            parse=self._parse,
         )
         self._answered = True
         return page
 
     def _ascending(
         self, visit: Visit, mark: Mark, now: float
-    ) -> Generator[list[Row], None, Mark | None]:
+    ) -> Generator[Rows, None, Mark | None]:
         start = mark.rows - 1
         last = mark.last_id
         found = 0
@@ -303,14 +315,14 @@ class ListReader:
 
     def _descending(
         self, visit: Visit, mark: Mark, now: float
-    ) -> Generator[list[Row], None, Mark | None]:
-        new: list[Row] = []
+    ) -> Generator[Rows, None, Mark | None]:
+        new: list[Rows] = []
         ids: list[int | None] = []
         found = 0
         while len(ids) <= found:
             page = self._page(visit, len(ids), MAX_RESULTS if ids else _HEAD)
             ids += _ids(page)
-            new += page.rows
+            new.append(page.rows)
             if page.total is None or not page.rows or not ascending(reversed(ids)):
                 return None
             found = page.total - mark.rows
@@ -318,14 +330,17 @@ class ListReader:
                 return None  # they are held here until all is proved
         if found < 0 or ids[found] != mark.last_id:
             return None
-        if found:
-            yield new[:found]
-        newest = _newest(mark.newest, _added(new[:found]), now)
+        newest, left = mark.newest, found
+        for rows in new:
+            if left > 0:
+                wanted, left = rows[:left], left - len(rows)
+                yield wanted
+                newest = _newest(newest, _added(wanted), now)
         return replace(
             mark, rows=mark.rows + found, last_id=ids[0], newest=newest, checked=now
         )
 
-    def _whole(self, visit: Visit, now: float) -> Generator[list[Row], None, Mark]:
+    def _whole(self, visit: Visit, now: float) -> Generator[Rows, None, Mark]:
         everything = visit.everything or not self._dated
         known = visit.mark.rows if visit.mark else 0
         keep = self._news(visit, everything=everything)
@@ -361,7 +376,7 @@ class ListReader:
         since = int((checked - self._lookback) * 1000)
         return _News(since, int(checked * 1000))
 
-    def _walk(self, visit: Visit, keep: _News) -> Generator[list[Row], None, Walk]:
+    def _walk(self, visit: Visit, keep: _News) -> Generator[Rows, None, Walk]:
         fetch = partial(self._page, visit)
         shrinking = may_lose_rows(visit.parent, self._now(), self._policy)
         return (yield from walk(fetch, keep, shrinking=shrinking))
@@ -388,11 +403,18 @@ class ListReader:
 
 
 def _ids(page: Page) -> list[int | None]:
-    return [to_integer(row.get("id")) for row in page.rows]
+    return _integers(page.rows, "id")
+
+
+def _integers(rows: Rows, name: str) -> list[int | None]:
+    """Return a field of rows, None where it is no integer."""
+    if isinstance(rows, Table):
+        return rows.integers[name]
+    return [to_integer(row.get(name)) for row in rows]
 
 
 class _News:
-    """Whether a row is emitted; counts those that came after the last check.
+    """Returns the rows to emit; counts those that came after the last check.
 
     Args:
         since: epoch ms after which rows are emitted, None for all.
@@ -407,25 +429,30 @@ class _News:
         self._checked = checked
         self.new = 0
 
-    def __call__(self, row: Row) -> bool:
-        if self._since is None or self._checked is None:
-            return True
-        added = _date(row)
+    def __call__(self, rows: Rows) -> Rows:
+        since, checked = self._since, self._checked
+        if since is None or checked is None:
+            return rows
+        dates = _dates(rows)
         # One without a date may have been there before: it would hide a late one.
-        self.new += added is not None and added > self._checked
-        return added is None or added > self._since
+        self.new += sum(added is not None and added > checked for added in dates)
+        return where(rows, [added is None or added > since for added in dates])
 
 
-def _date(row: Row) -> int | None:
-    """Return a row's `dateAdded` in epoch ms; an unset one, 0 or less, is none."""
-    added = to_integer(row.get("dateAdded"))
-    return added if added is not None and added > 0 else None
+def filled(rows: Rows) -> Rows:
+    """Return the rows that hold anything."""
+    return rows if isinstance(rows, Table) else [row for row in rows if row]
 
 
-def _added(rows: Iterable[Row]) -> int | None:
+def _dates(rows: Rows) -> list[int | None]:
+    """Return each `dateAdded` in epoch ms; an unset one, 0 or less, is none."""
+    times = _integers(rows, "dateAdded")
+    return [ms if ms is not None and ms > 0 else None for ms in times]
+
+
+def _added(rows: Rows) -> int | None:
     """Return the latest `dateAdded` of rows, in epoch ms."""
-    times = (_date(row) for row in rows)
-    return max((ms for ms in times if ms is not None), default=None)
+    return max((ms for ms in _dates(rows) if ms is not None), default=None)
 
 
 def _newest(known: float | None, added: int | None, now: float) -> float | None:

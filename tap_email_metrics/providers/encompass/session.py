@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
@@ -21,7 +21,12 @@ from tap_email_metrics.errors import (
 from tap_email_metrics.fanout import in_background
 from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
 from tap_email_metrics.providers.encompass.client import EncompassClient
-from tap_email_metrics.providers.encompass.reading import ListReader, Walk, walk
+from tap_email_metrics.providers.encompass.reading import (
+    ListReader,
+    Walk,
+    filled,
+    walk,
+)
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
 from tap_email_metrics.session import ProviderSession
 
@@ -113,14 +118,16 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         """Read the list; once more where totals and rows do not agree."""
         rows: dict[int | str, Row] = {}
         for _ in range(2):
-            reading = walk(self._message_page, bool, shrinking=False)
+            reading = walk(self._message_page, filled, shrinking=False)
             while True:
                 try:
                     page = next(reading)
                 except StopIteration as end:
                     seen: Walk = end.value
                     break
-                rows.update((_identity(row), row) for row in page)
+                # Without tables, rows are dictionaries.
+                plain = cast("list[Row]", page)
+                rows.update((_identity(row), row) for row in plain)
             self.parents_whole = seen.whole
             if seen.whole:
                 return list(rows.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from typing_extensions import override
@@ -10,6 +11,7 @@ from typing_extensions import override
 from tap_email_metrics import bookmarks
 from tap_email_metrics.bookmarks import Mark
 from tap_email_metrics.fanout_stream import FanOutStream
+from tap_email_metrics.providers.encompass.client import parse_table
 from tap_email_metrics.streams import ListStream
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.encompass.client import Row
     from tap_email_metrics.providers.encompass.session import EncompassSession
     from tap_email_metrics.state import StreamState
+    from tap_email_metrics.tables import Rows
 
 
 class Messages(ListStream):
@@ -62,14 +65,20 @@ class MessageStream(FanOutStream[int, Mark]):
         )
 
     @override
-    def read(self, visit: Visit, policy: Policy) -> Generator[list[Row], None, Mark]:
+    def read(self, visit: Visit, policy: Policy) -> Generator[Rows, None, Mark]:
         session = cast("EncompassSession", self.session)
-        return session.reader(self.path, policy, dated=self.dated).read(visit)
+        parse = None
+        if self._decoder:
+            path = {"message_id": visit.parent.id}
+            parse = partial(parse_table, tables=self._decoder, from_path=path)
+        return session.reader(self.path, policy, dated=self.dated).read(visit, parse)
 
     @override
     def plan(
         self, parents: Sequence[Parent], state: StreamState, now: float, policy: Policy
     ) -> Plan:
+        # Before there are threads: they share the codec.
+        self._decoder = self.tables("id", "dateAdded")
         return bookmarks.plan(parents, state, now, policy)
 
     @override
