@@ -129,7 +129,7 @@ class Shelf:
         self.added[number] = self.now
         return number
 
-    def page(
+    def page(  # noqa: PLR0913 - the parts of a request
         self,
         template: str,
         ids: Sequence[int],
@@ -137,7 +137,9 @@ class Shelf:
         *,
         size: int = MAX_RESULTS,
         tries: int = TRIES,
+        parse: object = None,
     ) -> Page:
+        assert parse is None
         assert (template, ids) == ("/v2/messages/{}/opens", (7,))
         self.asked.append((start, size, tries))
         return self.fetch(start, size)
