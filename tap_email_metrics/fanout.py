@@ -1,8 +1,9 @@
 """Ordered, bounded, concurrent reading: the only threads of the tap.
 
 Workers run one generator a task and hand its pages over; the caller receives
-them in the order of the tasks. What waits to be received is bounded in weight,
-not in tasks: only the first task in line may exceed it, so that it always ends.
+them in the order of the tasks. A task that knows what it will ask for has it fetched
+ahead by the workers that are free. What waits, or was fetched ahead, is bounded in
+bytes, not in tasks: only the first task in line may exceed it, so that it always ends.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from tap_email_metrics.errors import TapError, Terminated
 
@@ -20,19 +21,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from types import TracebackType
 
+CAPACITY = 8 * 2**20
+"""Bytes of bodies that may wait for what comes before them."""
 _LOOK = 0.2  # seconds between two looks at the end of the run
 _JOIN = 3.0  # seconds that all workers may take to notice the end
 
 Task = TypeVar("Task")
-Page = TypeVar("Page", bound="Weighed")
+Page = TypeVar("Page")
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 
-class Weighed(Protocol):
-    """A page that knows how much it holds."""
+class Received(threading.local):
+    """Bytes that the thread which asks received and has not handed over yet."""
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, count: int) -> None:
+        """Count bytes that came."""
+        self._bytes += count
+
+    @property
+    def bytes(self) -> int:
+        """Bytes since the last `take`."""
+        return self._bytes
+
+    def take(self) -> int:
+        """Return the bytes since the last call."""
+        count, self._bytes = self._bytes, 0
+        return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +73,34 @@ class Done(Generic[Task, Result]):
 @dataclass(slots=True)
 class _Lane(Generic[Task, Page, Result]):
     task: Task
-    pages: deque[Page] = field(default_factory=deque)
+    pages: deque[tuple[Page, int]] = field(default_factory=deque)
     ended: bool = False
     result: Result | None = None
+    error: BaseException | None = None
+    planned: deque[Ahead[Any]] = field(default_factory=deque)
+    fetched: set[Ahead[Any]] = field(default_factory=set)
+    usual: int = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that were fetched ahead, or are being."""
+        return sum(early.weight for early in self.fetched)
+
+
+@dataclass(slots=True, eq=False)
+class Ahead(Generic[Value]):
+    """What a task will ask for; a worker that is free fetches it before.
+
+    Attributes:
+        fetch: sends the request.
+        weight: its bytes; an estimate until it was fetched.
+    """
+
+    fetch: Callable[[], Value]
+    weight: int
+    ended: bool = False
+    dropped: bool = False
+    value: Value | None = None
     error: BaseException | None = None
 
 
@@ -67,8 +110,9 @@ class FanOut(Generic[Task, Page, Result]):
     Args:
         work: reads one task: yields its pages, returns its result.
         workers: threads at most.
-        capacity: rows that may wait to be received.
+        received: counts the bytes of what the work fetches.
         stop: set when the run has to end.
+        capacity: bytes that may wait to be received.
     """
 
     def __init__(
@@ -76,21 +120,32 @@ class FanOut(Generic[Task, Page, Result]):
         work: Callable[[Task], Generator[Page, None, Result]],
         *,
         workers: int,
-        capacity: int,
+        received: Received,
         stop: threading.Event,
+        capacity: int = CAPACITY,
     ) -> None:
         self._work = work
-        self._workers = workers
+        self.workers = workers
+        self._received = received
         self._capacity = capacity
         self._stop = stop
         self._changed = threading.Condition()
         self._lanes: deque[_Lane[Task, Page, Result]] = deque()
+        self._running = 0
+        self._planned = 0
+        self._mine = threading.local()
         self._waiting = 0
         self._closed = False
         self._threads: list[threading.Thread] = []
         self._active = 0
         self._broken: BaseException | None = None
         self._tasks: Iterator[Task] = iter(())
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait to be received, or are being fetched ahead."""
+        with self._changed:
+            return self._waiting
 
     def __enter__(self) -> Self:
         return self
@@ -123,8 +178,8 @@ class FanOut(Generic[Task, Page, Result]):
             Terminated: the run is ending.
         """
         self._tasks = iter(tasks)
-        self._active = self._workers
-        for number in range(self._workers):
+        self._active = self.workers
+        for number in range(self.workers):
             thread = threading.Thread(
                 target=self._worker, name=f"reader-{number}", daemon=True
             )
@@ -142,8 +197,8 @@ class FanOut(Generic[Task, Page, Result]):
             with self._changed:
                 lane = self._lanes[0] if self._lanes else None
                 if lane and lane.pages:
-                    page = lane.pages.popleft()
-                    self._waiting -= len(page)
+                    page, weight = lane.pages.popleft()
+                    self._waiting -= weight
                     self._changed.notify_all()
                     return Read(lane.task, page)
                 if lane and lane.ended:
@@ -174,25 +229,43 @@ class FanOut(Generic[Task, Page, Result]):
             self._changed.notify_all()
 
     def _work_on(self) -> None:
-        while (lane := self._take()) is not None:
+        while (job := self._take()) is not None:
+            if isinstance(job, Ahead):
+                self._fetch(job)
+                continue
+            self._mine.lane = job
             try:
-                lane.result = self._run(lane)
+                job.result = self._run(job)
             except BaseException as error:  # noqa: BLE001 - raised where it is received
-                lane.error = error
+                job.error = error
+            self._received.take()
             with self._changed:
-                lane.ended = True
-                self._changed.notify_all()
+                self._end(job)
 
-    def _take(self) -> _Lane[Task, Page, Result] | None:
+    def _end(self, lane: _Lane[Task, Page, Result]) -> None:
+        self._planned -= len(lane.planned)
+        lane.planned.clear()
+        for early in list(lane.fetched):
+            self._forget(lane, early)
+        lane.ended = True
+        self._running -= 1
+        self._changed.notify_all()
+
+    def _take(self) -> _Lane[Task, Page, Result] | Ahead[Any] | None:
+        """Return what a worker does next, None where nothing can come any more."""
         with self._changed:
-            while not self._closed and len(self._lanes) >= 4 * self._workers:
+            while not self._closed and not self._stop.is_set():
+                if early := self._begin_any():
+                    return early
+                if len(self._lanes) < 4 * self.workers:
+                    for task in self._tasks:
+                        lane = _Lane[Task, Page, Result](task)
+                        self._lanes.append(lane)
+                        self._running += 1
+                        return lane
+                    if not self._running:
+                        return None
                 self._changed.wait(_LOOK)
-            if self._closed or self._stop.is_set():
-                return None
-            for task in self._tasks:
-                lane = _Lane[Task, Page, Result](task)
-                self._lanes.append(lane)
-                return lane
             return None
 
     def _run(self, lane: _Lane[Task, Page, Result]) -> Result:
@@ -203,22 +276,142 @@ class FanOut(Generic[Task, Page, Result]):
             except StopIteration as end:
                 result: Result = end.value
                 return result
-            self._put(lane, page)
+            self._put(lane, page, self._received.take())
 
-    def _put(self, lane: _Lane[Task, Page, Result], page: Page) -> None:
+    def _put(self, lane: _Lane[Task, Page, Result], page: Page, weight: int) -> None:
+        """Hand a page over when there is room; until then fetch what others wait for.
+
+        Raises:
+            Terminated: the run is ending.
+        """
+        while not self._handed_over(lane, page, weight):
+            with self._changed:
+                if self._closed:
+                    raise Terminated("the run is ending")
+                early = self._begin_any()
+                if early is None and self._full(lane):
+                    self._changed.wait(_LOOK)
+            if early is not None:
+                self._fetch(early)
+
+    def _handed_over(
+        self, lane: _Lane[Task, Page, Result], page: Page, weight: int
+    ) -> bool:
         with self._changed:
-            while self._full(lane) and not self._closed:
-                self._changed.wait(_LOOK)
-            if self._closed:
-                raise Terminated("the run is ending")
-            lane.pages.append(page)
-            self._waiting += len(page)
+            if self._closed or self._full(lane):
+                return False
+            lane.pages.append((page, weight))
+            self._waiting += weight
             self._changed.notify_all()
+            return True
 
     def _full(self, lane: _Lane[Task, Page, Result]) -> bool:
         if lane is self._lanes[0]:
             return len(lane.pages) >= 2  # noqa: PLR2004 - one received, one ready
         return self._waiting >= self._capacity
+
+    def ahead(self, fetch: Callable[[], Value]) -> Ahead[Value]:
+        """Have something fetched by a worker that is free: for the work alone.
+
+        It is received or dropped, or forgotten at the end of its task.
+
+        Args:
+            fetch: sends the request; it is taken to bring as much as the last.
+        """
+        lane = self._mine.lane
+        lane.usual = lane.usual or self._received.bytes
+        early = Ahead(fetch, lane.usual)
+        with self._changed:
+            lane.planned.append(early)
+            self._planned += 1
+            self._changed.notify_all()
+        return early
+
+    def receive(self, early: Ahead[Value]) -> Value:
+        """Return what was fetched ahead; fetch it now if nobody has.
+
+        Raises:
+            Terminated: the run is ending.
+            TapError: what the request raised.
+        """
+        lane = self._mine.lane
+        while not early.ended:
+            # While another worker waits for it, this one does what it can.
+            if (job := self._begin(lane, early)) is not None:
+                self._fetch(job)
+        with self._changed:
+            self._forget(lane, early)
+        self._received.add(early.weight)
+        if early.error is not None:
+            raise early.error
+        lane.usual = early.weight
+        return cast("Value", early.value)
+
+    def drop(self, early: Ahead[Any]) -> None:
+        """Forget what will not be asked for."""
+        lane = self._mine.lane
+        with self._changed:
+            if early in lane.fetched:
+                self._forget(lane, early)
+            else:
+                lane.planned.remove(early)
+                self._planned -= 1
+
+    def _forget(self, lane: _Lane[Any, Any, Any], early: Ahead[Any]) -> None:
+        lane.fetched.remove(early)
+        early.dropped = True
+        self._waiting -= early.weight
+        self._changed.notify_all()
+
+    def _begin(
+        self, lane: _Lane[Any, Any, Any], early: Ahead[Any]
+    ) -> Ahead[Any] | None:
+        """Return what to fetch until something has ended; None after a wait."""
+        with self._changed:
+            if self._closed:
+                raise Terminated("the run is ending")
+            if early in lane.planned:
+                return self._start(lane, early)
+            if early.ended:
+                return None
+            other = self._begin_any()
+            if other is None:
+                self._changed.wait(_LOOK)
+            return other
+
+    def _begin_any(self) -> Ahead[Any] | None:
+        """Return what may be fetched ahead: of the first in line, if there is room."""
+        if not self._planned:
+            return None
+        lane = next(lane for lane in self._lanes if lane.planned)
+        # What others hold must not keep the first in line from being read.
+        waiting = lane.held if lane is self._lanes[0] else self._waiting
+        early = lane.planned[0]
+        if waiting + early.weight > self._capacity:
+            return None
+        return self._start(lane, early)
+
+    def _start(self, lane: _Lane[Any, Any, Any], early: Ahead[Any]) -> Ahead[Any]:
+        lane.planned.remove(early)
+        lane.fetched.add(early)
+        self._planned -= 1
+        self._waiting += early.weight
+        return early
+
+    def _fetch(self, early: Ahead[Any]) -> None:
+        mine = self._received.take()
+        try:
+            early.value = early.fetch()
+        except BaseException as error:  # noqa: BLE001 - raised where it is received
+            early.error = error
+        weight = self._received.take()
+        self._received.add(mine)
+        with self._changed:
+            if not early.dropped:
+                self._waiting += weight - early.weight
+            early.weight = weight
+            early.ended = True
+            self._changed.notify_all()
 
 
 def in_background(
@@ -233,7 +426,7 @@ def in_background(
         TapError: what the function raised.
     """
     fan_out: FanOut[None, list[None], Result] = FanOut(
-        partial(_only, work), workers=1, capacity=0, stop=stop
+        partial(_only, work), workers=1, received=Received(), stop=stop
     )
     with fan_out:
         for event in fan_out.read([None], on_wait):

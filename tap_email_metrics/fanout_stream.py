@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from tap_email_metrics.streams import Interval
     from tap_email_metrics.tables import Record
 
-ROWS_IN_FLIGHT = 20_000
-"""Rows that may be read ahead of what is written."""
 FAILURES_IN_A_ROW = 10
 """Parents that fail one after the other before the stream is given up."""
 
@@ -51,9 +49,11 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
 
     Attributes:
         parent_noun: what a parent is called in messages.
+        fan_out: runs `read`, and fetches ahead for it.
     """
 
     parent_noun: ClassVar[str]
+    fan_out: FanOut[Visit[Id, SomeMark], list[Any] | Table, SomeMark]
 
     @abc.abstractmethod
     def read(
@@ -177,9 +177,10 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         fan_out: FanOut[Visit[Id, SomeMark], list[Any] | Table, SomeMark] = FanOut(
             partial(self.read, policy=policy),
             workers=ahead,
-            capacity=ROWS_IN_FLIGHT,
+            received=self.session.client.received,
             stop=self.run.stop,
         )
+        self.fan_out = fan_out
         failures = 0
         with fan_out, Progress(self.run, self.name, self.report.parents_left) as bar:
             for event in fan_out.read(visits, partial(self._look, bar)):

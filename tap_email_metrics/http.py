@@ -29,6 +29,7 @@ from tap_email_metrics.errors import (
     Throttled,
     TimedOut,
 )
+from tap_email_metrics.fanout import Received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -142,6 +143,7 @@ class Client:
         limits: rate, budget and concurrency; every request crosses them.
         server_time: the server's clock less this machine's, in seconds, at the last
             answer; None before the first.
+        received: counts the bytes of bodies, for who bounds them.
         refusals: the statuses after which new credentials may help.
     """
 
@@ -159,6 +161,7 @@ class Client:
         self._authenticator = authenticator
         self.limits = limits
         self.server_time: float | None = None
+        self.received = Received()
         self._clock: Clock = run.clock
         self._stop = run.stop
         self._session = session
@@ -241,6 +244,7 @@ class Client:
             TapError: what `check` and `parse` raise.
         """
         response = self.exchange(url, template, params)
+        self.received.add(len(response.content))
         try:
             return parse(response.content)
         except Retriable as error:

@@ -39,8 +39,8 @@ LARGE = 50_000
 """Rows above which it is half as long."""
 VERIFY_DAYS = 7
 """Days after which rows are emitted again that did not change."""
-ROWS_IN_FLIGHT = 2_000
-"""Rows that may be read ahead of what is written."""
+IN_FLIGHT = 2**19
+"""Bytes that may wait for what comes before them: an answer may hold 24 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +264,9 @@ class WindowStream(EmailMetricsStream):
         fan_out: FanOut[Due, Rows | Part, None] = FanOut(
             self.read,
             workers=max(1, min(ahead, len(due))),
-            capacity=ROWS_IN_FLIGHT,
+            received=self.session.client.received,
             stop=self.run.stop,
+            capacity=IN_FLIGHT,
         )
         with fan_out, Progress(self.run, self.name, len(due)) as bar:
             for event in fan_out.read(due, self.run.idle):

@@ -16,6 +16,7 @@ from tap_email_metrics.http import TRIES
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS, Page
 from tap_email_metrics.providers.encompass.reading import (
     ListReader,
+    Pages,
     Walk,
     ascending,
     filled,
@@ -180,7 +181,7 @@ def finish(pages: Generator[Rows, None, Walk]) -> tuple[list[int], Walk]:
 def read_all(
     fetch: Callable[[int], Page], *, shrinking: bool = False
 ) -> tuple[list[int], Walk]:
-    return finish(walk(fetch, filled, shrinking=shrinking))
+    return finish(walk(Pages(fetch), filled, shrinking=shrinking))
 
 
 # A walk over a list
@@ -404,7 +405,7 @@ def only_six(rows: Rows) -> Rows:
 
 def test_keep_decides_what_is_emitted() -> None:
     shelf = Shelf(list(range(1, 13)), sizes=(4,))
-    found, seen = finish(walk(shelf.fetch, only_six, shrinking=False))
+    found, seen = finish(walk(Pages(shelf.fetch), only_six, shrinking=False))
     assert found == [6]
     assert seen.rows == 12
 
@@ -419,7 +420,7 @@ def test_rows_without_an_id_count_and_have_no_order() -> None:
 
 def read_seen(rows: list[Row], total: int) -> tuple[list[Row], Walk]:
     found: list[Row] = []
-    reading = walk(lambda _: Page(rows, total, 1000), filled, shrinking=False)
+    reading = walk(Pages(lambda _: Page(rows, total, 1000)), filled, shrinking=False)
     while True:
         try:
             found += cast("list[Row]", next(reading))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tap_email_metrics.errors import Fatal, Gone, Skippable, Terminated
-from tap_email_metrics.fanout import Done, FanOut, Read, in_background
+from tap_email_metrics.fanout import Done, FanOut, Read, Received, in_background
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -58,9 +59,28 @@ def reading(
     capacity: int = 100,
     stop: threading.Event | None = None,
 ) -> FanOut[int, Page, str]:
+    received = Received()
     return FanOut(
-        work, workers=workers, capacity=capacity, stop=stop or threading.Event()
+        partial(weighed, work, received),
+        workers=workers,
+        received=received,
+        stop=stop or threading.Event(),
+        capacity=capacity,
     )
+
+
+def weighed(
+    work: Callable[[int], Generator[Page, None, str]], received: Received, task: int
+) -> Generator[Page, None, str]:
+    """Let a page weigh as much as it has rows."""
+    pages = work(task)
+    while True:
+        try:
+            page = next(pages)
+        except StopIteration as end:
+            return str(end.value)
+        received.add(len(page))
+        yield page
 
 
 def collect(fan_out: FanOut[int, Page, str], tasks: Iterable[int]) -> Events:

@@ -194,7 +194,7 @@ def test_a_probe_goes_on_over_pages_of_new_rows() -> None:
     site.advance(1)
     new = [site.api.add_row("opens", message) for _ in range(2_500)]
     assert site.sync().ids(OPENS) == new
-    assert site.starts("opens") == [9, 1_009, 2_009]
+    assert sorted(site.starts("opens")) == [9, 1_009, 2_009]
 
 
 def test_before_a_whole_read_no_order_is_trusted() -> None:

@@ -40,11 +40,14 @@ class Page:
         total: rows in the whole list, as this page says; None for a bare array.
         size: places that the page covers: the answer's own `maxResults`, which a
             server that sends fewer than asked for sets; else what was asked for.
+        full: it holds all that the server gives at a time, and nothing has timed out
+            lately: where the next pages start can be told.
     """
 
     rows: Rows
     total: int | None
     size: int
+    full: bool = False
 
 
 class EncompassClient(Client):
@@ -89,11 +92,11 @@ class EncompassClient(Client):
             Skippable: it cannot be read.
         """
         with self._size_lock:
-            size = min(size, self._size)
+            most = min(size, self._size)
         params: dict[str, int | str] = {
             **(query or {}),
             "startAt": start,
-            "maxResults": size,
+            "maxResults": most,
         }
         rows, total, served = self.get(
             template,
@@ -107,7 +110,8 @@ class EncompassClient(Client):
         asked = int(params["maxResults"])
         if served is None and rows:
             served = len(rows)  # nothing says that the page covers more
-        return Page(rows, total, min(served or asked, asked))
+        covered = min(served or asked, asked)
+        return Page(rows, total, covered, asked == size and len(rows) == covered)
 
     def _shrink(self, error: Retriable, params: dict[str, int | str]) -> None:
         if not isinstance(error, TimedOut):

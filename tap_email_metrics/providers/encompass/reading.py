@@ -10,7 +10,7 @@ from array import array
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.bookmarks import (
     Mark,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable
 
     from tap_email_metrics.bookmarks import Order, Policy, Visit
+    from tap_email_metrics.fanout import Ahead, FanOut
     from tap_email_metrics.providers.encompass.client import (
         Answer,
         EncompassClient,
@@ -106,8 +107,53 @@ def ascending(ids: Iterable[int | None]) -> bool:
     return None not in known and all(one < two for one, two in pairwise(known))  # type: ignore[operator]
 
 
+class Pages:
+    """Pages of one list, by the index at which they start.
+
+    Args:
+        fetch: returns the page at an index.
+        fan_out: fetches ahead; None for nobody.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int], Page],
+        fan_out: FanOut[Any, Any, Any] | None = None,
+    ) -> None:
+        self._fetch = fetch
+        self._fan_out = fan_out
+        self._early: dict[int, Ahead[Page]] = {}
+
+    def __call__(self, start: int) -> Page:
+        """Return the page at an index, beyond that of the call before."""
+        self.drop(start)
+        early = self._early.pop(start, None)
+        if early is None or self._fan_out is None:
+            return self._fetch(start)
+        return self._fan_out.receive(early)
+
+    def ahead(self, starts: range) -> None:
+        """Have the pages at the first of these indices fetched ahead.
+
+        None that is fetched in vain: only where it can be told what will be asked for.
+        """
+        if self._fan_out is None or self._fan_out.workers == 1:
+            return
+        for start in starts[: 2 * self._fan_out.workers]:
+            if start not in self._early:
+                call = partial(self._fetch, start)
+                self._early[start] = self._fan_out.ahead(call)
+
+    def drop(self, start: int | None = None) -> None:
+        """Forget the pages before an index, or all."""
+        for at in [at for at in self._early if start is None or at < start]:
+            early = self._early.pop(at)
+            if self._fan_out is not None:
+                self._fan_out.drop(early)
+
+
 def walk(
-    fetch: Callable[[int], Page], keep: Callable[[Rows], Rows], *, shrinking: bool
+    fetch: Pages, keep: Callable[[Rows], Rows], *, shrinking: bool
 ) -> Generator[Rows, None, Walk]:
     """Read a list from 0 to its end; yield the rows to keep, page by page.
 
@@ -143,8 +189,6 @@ def walk(
         bare = page.total is None
         before = len(known)
         rows = _note(page, seen, keep, known if bare else ())
-        if rows:
-            yield rows
         if shrinking or bare:
             known.update(seen.ids[-len(page.rows) :] if page.rows else ())
         last = None
@@ -155,6 +199,11 @@ def walk(
         elif shrinking and page.rows and start + step < largest:
             step, last = _overlap(page, seen, step, fresh=len(known) > before)
         start += step
+        if page.full and not bare and not shrinking:
+            fetch.ahead(range(start, min(largest, ceiling), step))
+        if rows:
+            yield rows
+    fetch.drop()
     return seen
 
 
@@ -216,6 +265,7 @@ class ListReader:
         dated: rows carry `dateAdded`, and never change; otherwise a whole read
             emits every row.
         now: returns the time on the API's clock.
+        fan_out: fetches ahead; None for nobody.
     """
 
     def __init__(  # noqa: PLR0913 - facts of one list
@@ -227,6 +277,7 @@ class ListReader:
         now: Callable[[], float],
         *,
         dated: bool,
+        fan_out: FanOut[Any, Any, Any] | None = None,
     ) -> None:
         self._client = client
         self._template = template
@@ -234,6 +285,7 @@ class ListReader:
         self._lookback = lookback_days * DAY
         self._now = now
         self._dated = dated
+        self._fan_out = fan_out
         self._answered = False
         self._parse: Callable[[bytes], Answer] | None = None
 
@@ -291,8 +343,9 @@ class ListReader:
         last = mark.last_id
         found = 0
         newest = mark.newest
+        pages = Pages(partial(self._page, visit), self._fan_out)
         while True:
-            page = self._page(visit, start)
+            page = pages(start)
             ids = _ids(page)
             if start == mark.rows - 1:
                 if ids[:1] != [last]:
@@ -300,13 +353,16 @@ class ListReader:
                 page, ids = replace(page, rows=page.rows[1:]), ids[1:]
                 start += 1
             if page.total is None or not ascending([last, *ids]):
+                pages.drop()
                 return None
-            if page.rows:
-                yield page.rows
             found += len(ids)
             last = ids[-1] if ids else last
             newest = _newest(newest, _added(page.rows), now)
             start += len(page.rows)
+            if page.full:
+                pages.ahead(range(start, page.total, page.size))
+            if page.rows:
+                yield page.rows
             if not page.rows or start >= page.total:
                 break
         if mark.rows + found != page.total:
@@ -377,7 +433,7 @@ class ListReader:
         return _News(since, int(checked * 1000))
 
     def _walk(self, visit: Visit, keep: _News) -> Generator[Rows, None, Walk]:
-        fetch = partial(self._page, visit)
+        fetch = Pages(partial(self._page, visit), self._fan_out)
         shrinking = may_lose_rows(visit.parent, self._now(), self._policy)
         return (yield from walk(fetch, keep, shrinking=shrinking))
 

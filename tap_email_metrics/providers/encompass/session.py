@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
@@ -23,6 +23,7 @@ from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
 from tap_email_metrics.providers.encompass.client import EncompassClient
 from tap_email_metrics.providers.encompass.reading import (
     ListReader,
+    Pages,
     Walk,
     filled,
     walk,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
+    from tap_email_metrics.fanout import FanOut
     from tap_email_metrics.providers.encompass.client import Page, Row
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
@@ -118,7 +120,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         """Read the list; once more where totals and rows do not agree."""
         rows: dict[int | str, Row] = {}
         for _ in range(2):
-            reading = walk(self._message_page, filled, shrinking=False)
+            reading = walk(Pages(self._message_page), filled, shrinking=False)
             while True:
                 try:
                     page = next(reading)
@@ -144,7 +146,14 @@ class EncompassSession(ProviderSession[EncompassSettings]):
     def parents(self) -> Sequence[Parent]:
         return parents_of(self.messages())
 
-    def reader(self, path: str, policy: Policy, *, dated: bool) -> ListReader:
+    def reader(
+        self,
+        path: str,
+        policy: Policy,
+        fan_out: FanOut[Any, Any, Any],
+        *,
+        dated: bool,
+    ) -> ListReader:
         """Return what reads one list of a message."""
         return ListReader(
             self._client,
@@ -153,6 +162,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             self.settings.lookback_days,
             self.now,
             dated=dated,
+            fan_out=fan_out,
         )
 
     def _guard(self, parents: Sequence[Parent]) -> None:

@@ -71,7 +71,8 @@ class MessageStream(FanOutStream[int, Mark]):
         if self._decoder:
             path = {"message_id": visit.parent.id}
             parse = partial(parse_table, tables=self._decoder, from_path=path)
-        return session.reader(self.path, policy, dated=self.dated).read(visit, parse)
+        reader = session.reader(self.path, policy, self.fan_out, dated=self.dated)
+        return reader.read(visit, parse)
 
     @override
     def plan(

@@ -178,12 +178,27 @@ class LuxSciClient(Client):
         what = f"GET {endpoint.path}"
         response = self.exchange(url, endpoint.path, stream=True)
         try:
-            report = Report(_chunks(response, what, url), columns)
+            report = Report(self._chunks(response, what, url), columns)
             self._judge(report, response, what)
         except TapError:
             response.close()
             raise
         return response, report
+
+    def _chunks(
+        self, response: requests.Response, what: str, url: str
+    ) -> Iterator[bytes]:
+        """Yield a body as it comes.
+
+        Raises:
+            Retriable: the connection broke.
+        """
+        try:
+            for chunk in response.iter_content(_CHUNK):
+                self.received.add(len(chunk))
+                yield chunk
+        except requests.exceptions.RequestException as error:
+            raise explained(error, what, url) from error
 
     def _judge(self, report: Report, response: requests.Response, what: str) -> None:
         """Return where an answer is a report.
@@ -241,18 +256,6 @@ class LuxSciClient(Client):
                     f"LuxSci refused the credentials: {where}; {hint}"
                 )
         super().check(response, what)
-
-
-def _chunks(response: requests.Response, what: str, url: str) -> Iterator[bytes]:
-    """Yield a body as it comes.
-
-    Raises:
-        Retriable: the connection broke.
-    """
-    try:
-        yield from response.iter_content(_CHUNK)
-    except requests.exceptions.RequestException as error:
-        raise explained(error, what, url) from error
 
 
 def _body(response: requests.Response) -> object:
