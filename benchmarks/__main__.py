@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import contestants
@@ -32,9 +33,11 @@ from benchmarks.measure import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PAGES = World(parents=40, rows=5_000)
+PAGES = World(parents=20, rows=5_000)
 SMALL = World(parents=160, rows=20)
-LARGE = World(parents=4, rows=20_000)
+LARGE = World(parents=4, rows=4_000, page=100)
+HEAVY = World(parents=4, rows=40_000)
+"""Decoding and writing these takes longer than the latency of their requests."""
 LATENCIES = (0.05, 0.2)
 WORKERS = (8, 16, 32)
 GROWTH = (250, 4_000)
@@ -155,9 +158,10 @@ def latency_bound(
     """Return wall after the first request over (1 + requests / workers) latencies."""
     say("Latency-bound: wall from the first request on, over the bound")
     ratios: dict[str, float] = {}
-    for label, shape in (("small", SMALL), ("large", LARGE)):
+    shapes = {"small": SMALL, "large": LARGE, "large_1000_a_page": HEAVY}
+    for label, shape in shapes.items():
         for latency in latencies:
-            with serving(World(shape.parents, shape.rows, latency)) as server:
+            with serving(replace(shape, latency=latency)) as server:
                 for count in workers:
                     one = contestants.tap(f"tap-{count}", workers=count)
                     runs = [run(one, server) for _ in range(rounds)]

@@ -33,11 +33,13 @@ class World:
         parents: messages.
         rows: opens of each.
         latency: seconds before each answer.
+        page: rows of a page at most.
     """
 
     parents: int = 1
     rows: int = 1
     latency: float = 0.0
+    page: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def serving(world: World) -> Iterator[Server]:
     """Run a server in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.server"]
     command += ["--parents", str(world.parents), "--rows", str(world.rows)]
-    command += ["--latency", str(world.latency)]
+    command += ["--latency", str(world.latency), "--page", str(world.page)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:  # noqa: S603 - our own
         try:
             assert process.stdout is not None  # noqa: S101 - a pipe was asked for

@@ -62,6 +62,7 @@ class Pages:
 
     messages: list[bytes]
     opens: dict[int, list[bytes]]
+    most: int = _MAX_RESULTS
     seen: Seen = field(default_factory=Seen)
     _began: float = field(default_factory=time.process_time)
 
@@ -77,11 +78,13 @@ class Pages:
         self.seen.first = self.seen.first or time.time()
         found = _OPENS.fullmatch(path)
         if found:
-            return _page(self.opens[int(found[1])], query)
-        return _page(self.messages, query) if path == _MESSAGES else _TOKEN
+            return _page(self.opens[int(found[1])], query, self.most)
+        if path == _MESSAGES:
+            return _page(self.messages, query, _MAX_RESULTS)
+        return _TOKEN
 
 
-def make_pages(parents: int, rows: int, now: float) -> Pages:
+def make_pages(parents: int, rows: int, most: int, now: float) -> Pages:
     """Return messages sent in the last three weeks, each with as many opens."""
     now_ms = int(now * 1000)
     ids = range(_FIRST_ID, _FIRST_ID + parents)
@@ -91,7 +94,7 @@ def make_pages(parents: int, rows: int, now: float) -> Pages:
         message: [_open(next(serial), number, now_ms) for number in range(rows)]
         for message in ids
     }
-    return Pages(messages, opens)
+    return Pages(messages, opens, most)
 
 
 def _message(number: int, message_id: int, now_ms: int) -> bytes:
@@ -132,10 +135,10 @@ def _encoded(row: dict[str, object]) -> bytes:
     return json.dumps(row, separators=(",", ":")).encode()
 
 
-def _page(rows: list[bytes], query: bytes) -> bytes:
+def _page(rows: list[bytes], query: bytes, most: int) -> bytes:
     fields = dict(part.split(b"=", 1) for part in query.split(b"&") if b"=" in part)
     start = int(fields.get(b"startAt", 0))
-    size = min(int(fields.get(b"maxResults", _MAX_RESULTS)), _MAX_RESULTS)
+    size = min(int(fields.get(b"maxResults", most)), most)
     head = b'{"startAt":%d,"maxResults":%d,"total":%d,"data":[' % (
         start,
         size,
@@ -204,9 +207,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parents", type=int, default=1, help="messages")
     parser.add_argument("--rows", type=int, default=1, help="opens of each")
+    parser.add_argument("--page", type=int, default=_MAX_RESULTS, help="rows of a page")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds")
     given = parser.parse_args()
-    pages = make_pages(given.parents, given.rows, time.time())
+    pages = make_pages(given.parents, given.rows, given.page, time.time())
     asyncio.run(serve(pages, given.latency))
 
 

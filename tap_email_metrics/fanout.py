@@ -129,7 +129,9 @@ class FanOut(Generic[Task, Page, Result]):
         self._received = received
         self._capacity = capacity
         self._stop = stop
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)  # workers wait for it
+        self._arrived = threading.Condition(lock)  # the caller waits for it
         self._lanes: deque[_Lane[Task, Page, Result]] = deque()
         self._running = 0
         self._planned = 0
@@ -209,7 +211,7 @@ class FanOut(Generic[Task, Page, Result]):
                     if self._broken:
                         raise self._broken
                     return None
-                self._changed.wait(_LOOK)
+                self._arrived.wait(_LOOK)
             on_wait()
 
     def _done(self, lane: _Lane[Task, Page, Result]) -> Done[Task, Result]:
@@ -226,7 +228,7 @@ class FanOut(Generic[Task, Page, Result]):
             self._broken = error
         with self._changed:
             self._active -= 1
-            self._changed.notify_all()
+            self._arrived.notify()
 
     def _work_on(self) -> None:
         while (job := self._take()) is not None:
@@ -249,6 +251,7 @@ class FanOut(Generic[Task, Page, Result]):
             self._forget(lane, early)
         lane.ended = True
         self._running -= 1
+        self._arrived.notify()
         self._changed.notify_all()
 
     def _take(self) -> _Lane[Task, Page, Result] | Ahead[Any] | None:
@@ -302,7 +305,8 @@ class FanOut(Generic[Task, Page, Result]):
                 return False
             lane.pages.append((page, weight))
             self._waiting += weight
-            self._changed.notify_all()
+            if lane is self._lanes[0]:
+                self._arrived.notify()
             return True
 
     def _full(self, lane: _Lane[Task, Page, Result]) -> bool:
@@ -324,7 +328,7 @@ class FanOut(Generic[Task, Page, Result]):
         with self._changed:
             lane.planned.append(early)
             self._planned += 1
-            self._changed.notify_all()
+            self._changed.notify()
         return early
 
     def receive(self, early: Ahead[Value]) -> Value:

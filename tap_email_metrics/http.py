@@ -12,12 +12,13 @@ from collections import Counter
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import backoff
 import requests
 from requests.adapters import HTTPAdapter
+from typing_extensions import override
 
 from tap_email_metrics.errors import (
     Denied,
@@ -99,13 +100,33 @@ class Authenticator(Protocol):
         """
 
 
+class _Session(requests.Session):
+    """Looks for proxies in the environment once a host, not for each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._environment: dict[tuple[str, str], dict[str, Any]] = {}
+
+    @override
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        parts = urlsplit(url)
+        place = parts.scheme, parts.netloc
+        if place not in self._environment:
+            self._environment[place] = dict(
+                super().merge_environment_settings(url, proxies, stream, verify, cert)
+            )
+        return {**self._environment[place], "stream": stream}
+
+
 def new_session(transport: BaseAdapter | None) -> requests.Session:
     """Return a session that keeps no cookies.
 
     Args:
         transport: carries the requests, None for the network.
     """
-    session = requests.Session()
+    session = _Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     # Otherwise a .netrc on the machine would replace the Authorization header.
     session.auth = _no_netrc

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _EPOCH_MINUTE = 24_192_000  # whole minutes up to 2015-12-31T00:00:00Z
 _LAST_MINUTE = 4_223_371_680  # the end of the year 9999
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_$"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 
 
+# Marks of one run share their minutes, and most of their small numbers.
+@lru_cache(maxsize=4096)
 def encode_number(number: int) -> str:
     """Return a whole number in base 64."""
     digits = ""
@@ -18,6 +22,7 @@ def encode_number(number: int) -> str:
     return f"-{digits}" if number < 0 else digits
 
 
+@lru_cache(maxsize=4096)
 def decode_number(text: str) -> int:
     """Return the number that `encode_number` wrote.
 

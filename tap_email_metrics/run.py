@@ -154,7 +154,9 @@ class Run:
 
     def report(self, stream: str) -> StreamReport:
         """Return the report of a stream."""
-        return self.reports.setdefault(stream, StreamReport())
+        if stream not in self.reports:
+            self.reports[stream] = StreamReport()
+        return self.reports[stream]
 
     def summary(self) -> str:
         """Return the run summary: one line of JSON."""

@@ -102,7 +102,6 @@ class TapEmailMetrics(Tap):
         self._transport = transport
         self._sessions: dict[str, ProviderSession[Any]] = {}
         self._stream_states: dict[str, StreamState[Any, Any]] = {}
-        self._state_bytes = 0
         self._state_written = self._clock.monotonic()
         self.run = Run(self._clock, LOGGER)
         super().__init__(**options)
@@ -279,14 +278,13 @@ class TapEmailMetrics(Tap):
         tap = self.state.setdefault("bookmarks", {}).setdefault(TAP_KEY, {})
         tap["version"] = STATE_VERSION
         self.output.write_message(StateMessage(value=self.state))
-        self._state_bytes = self.output.state_size(self.state)
         self._state_written = self._clock.monotonic()
 
     def write_state_in_time(self) -> None:
         """Write a STATE where it is small beside the records since the last one."""
         waited = self._clock.monotonic() - self._state_written
         if (
-            self.output.written > STATE_SHARE * max(self._state_bytes, 1_000)
+            self.output.written > STATE_SHARE * max(self.output.state_size, 1_000)
             or waited >= STATE_SECONDS
         ):
             self.write_state()

@@ -28,7 +28,7 @@ from singer_sdk.singerlib.encoding.simple import Message
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from tap_email_metrics.run import Stop
 
@@ -66,6 +66,7 @@ class Writer(GenericSingerWriter[bytes, Message]):
 
     Attributes:
         written: bytes since the last STATE.
+        state_size: bytes of the last STATE.
         stop: looked at while stdout blocks; set here when it is closed.
         closed: nobody reads stdout any more; what is written goes nowhere.
     """
@@ -75,6 +76,7 @@ class Writer(GenericSingerWriter[bytes, Message]):
         self._encoder = msgspec.json.Encoder(decimal_format="number")
         self._buffer = bytearray()
         self.written = 0
+        self.state_size = 0
         self.closed = False
         self.stop: Stop | None = None
         self._given_up_at: float | None = None
@@ -82,6 +84,11 @@ class Writer(GenericSingerWriter[bytes, Message]):
     @override
     def serialize_message(self, message: Message) -> bytes:
         """Return a message as one line of JSON."""
+        if isinstance(message, StateMessage):
+            # What `to_dict` makes of it is a copy of each mark.
+            return (
+                self._encoder.encode({"type": "STATE", "value": message.value}) + b"\n"
+            )
         return self._encoder.encode(message.to_dict()) + b"\n"
 
     @override
@@ -90,7 +97,10 @@ class Writer(GenericSingerWriter[bytes, Message]):
         line = self.serialize_message(message)
         self._buffer += line
         is_state = isinstance(message, StateMessage)
-        self.written = 0 if is_state else self.written + len(line)
+        if is_state:
+            self.written, self.state_size = 0, len(line)
+        else:
+            self.written += len(line)
         if is_state or len(self._buffer) >= _BLOCK:
             self.flush()
 
@@ -111,10 +121,6 @@ class Writer(GenericSingerWriter[bytes, Message]):
         self.written += len(lines)
         if len(self._buffer) >= _BLOCK:
             self.flush()
-
-    def state_size(self, state: Mapping[str, Any]) -> int:
-        """Return the bytes that a state takes as JSON."""
-        return len(self._encoder.encode(state))
 
     def flush(self) -> None:
         """Write what is buffered."""
