@@ -130,8 +130,9 @@ class FanOut(Generic[Task, Page, Result]):
         self._capacity = capacity
         self._stop = stop
         lock = threading.RLock()
-        self._changed = threading.Condition(lock)  # workers wait for it
-        self._arrived = threading.Condition(lock)  # the caller waits for it
+        self._arrived = threading.Condition(lock)  # for the caller
+        self._changed = threading.Condition(lock)  # for workers that read a task
+        self._free = threading.Condition(lock)  # for the other workers
         self._lanes: deque[_Lane[Task, Page, Result]] = deque()
         self._running = 0
         self._planned = 0
@@ -142,6 +143,7 @@ class FanOut(Generic[Task, Page, Result]):
         self._active = 0
         self._broken: BaseException | None = None
         self._tasks: Iterator[Task] = iter(())
+        self._looked = 0.0
 
     @property
     def waiting(self) -> int:
@@ -161,6 +163,7 @@ class FanOut(Generic[Task, Page, Result]):
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            self._free.notify_all()
         # One that waits for an answer notices late; it is a daemon, and what it
         # reads goes nowhere.
         end = time.monotonic() + (_JOIN / 10 if self._stop.is_set() else _JOIN)
@@ -200,19 +203,25 @@ class FanOut(Generic[Task, Page, Result]):
                 lane = self._lanes[0] if self._lanes else None
                 if lane and lane.pages:
                     page, weight = lane.pages.popleft()
-                    self._waiting -= weight
-                    self._changed.notify_all()
+                    self._make_room(weight)
                     return Read(lane.task, page)
                 if lane and lane.ended:
                     self._lanes.popleft()
-                    self._changed.notify_all()
+                    self._make_room(0)
                     return self._done(lane)
                 if lane is None and not self._active:
                     if self._broken:
                         raise self._broken
                     return None
                 self._arrived.wait(_LOOK)
-            on_wait()
+            if time.monotonic() - self._looked >= _LOOK:
+                self._looked = time.monotonic()
+                on_wait()
+
+    def _make_room(self, weight: int) -> None:
+        self._waiting -= weight
+        self._changed.notify_all()
+        self._free.notify()
 
     def _done(self, lane: _Lane[Task, Page, Result]) -> Done[Task, Result]:
         if isinstance(lane.error, TapError):
@@ -251,8 +260,10 @@ class FanOut(Generic[Task, Page, Result]):
             self._forget(lane, early)
         lane.ended = True
         self._running -= 1
-        self._arrived.notify()
-        self._changed.notify_all()
+        if lane is self._lanes[0]:
+            self._arrived.notify()
+        if not self._running:
+            self._free.notify_all()
 
     def _take(self) -> _Lane[Task, Page, Result] | Ahead[Any] | None:
         """Return what a worker does next, None where nothing can come any more."""
@@ -268,7 +279,7 @@ class FanOut(Generic[Task, Page, Result]):
                         return lane
                     if not self._running:
                         return None
-                self._changed.wait(_LOOK)
+                self._free.wait(_LOOK)
             return None
 
     def _run(self, lane: _Lane[Task, Page, Result]) -> Result:
@@ -328,6 +339,7 @@ class FanOut(Generic[Task, Page, Result]):
         with self._changed:
             lane.planned.append(early)
             self._planned += 1
+            self._free.notify()
             self._changed.notify()
         return early
 
@@ -364,8 +376,7 @@ class FanOut(Generic[Task, Page, Result]):
     def _forget(self, lane: _Lane[Any, Any, Any], early: Ahead[Any]) -> None:
         lane.fetched.remove(early)
         early.dropped = True
-        self._waiting -= early.weight
-        self._changed.notify_all()
+        self._make_room(early.weight)
 
     def _begin(
         self, lane: _Lane[Any, Any, Any], early: Ahead[Any]
