@@ -107,7 +107,8 @@ def test_a_first_sync_of_open_campaigns_is_shared_out() -> None:
     assert run.code == 0
     for stream in EVENTS:
         report = run.reports[f"constant_contact_{stream}"]
-        assert report["parents"] > 3
+        # Of a list that the budget cut, no parent is read.
+        assert report["requests"] > 5
         assert report["behind_since"]
     for _ in range(6):
         account.advance(1)

@@ -379,18 +379,19 @@ def test_the_writer_may_break_at_any_record(at: int) -> None:
     tap = clinic.tap(streams=SOME)
     tap.write_state_in_time = tap.write_state  # type: ignore[method-assign]
     writer: Any = tap.message_writer
-    write, seen = writer.write_message, 0
+    write, left = writer.write_records, at
 
-    def broken(message: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == at + 5:
+    def broken(stream: str, records: list[Any], extracted: float) -> None:
+        nonlocal left
+        write(stream, records[:left], extracted)
+        left -= len(records)
+        if left < 0:
             raise BrokenError
-        write(message)
 
-    writer.write_message = broken
+    writer.write_records = broken
     crashed(tap)
     load(clinic, tap)
+    assert sum(m["type"] == "RECORD" for m in writer.messages) == at
     finish(clinic, SOME)
     assert clinic.wrong(*SOME) == []
 
