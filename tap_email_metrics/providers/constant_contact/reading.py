@@ -83,6 +83,11 @@ class EventList:
         self._last: tuple[str | None, list[int]] | None = None
         self._ended = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was read to its end."""
+        return self._ended
+
     def down_to(self, cut: int | None) -> Generator[list[Event], None, None]:
         """Yield the events that were not yielded yet, down to a row before the cut.
 
@@ -186,6 +191,13 @@ class EventReader:
         if whole:
             yield from self._down_to(None)
         return self._mark(visit, mark, whole=whole)
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of all lists; None where one was not read to its end."""
+        if not all(events.ended for events in self._lists):
+            return None
+        return sum(events.found for events in self._lists)
 
     def _down_to(self, cut: int | None) -> Generator[list[Event], None, None]:
         for events in self._lists:
