@@ -25,6 +25,7 @@ class Count:
         api_rows: rows that the API said there were; None: it did not say.
         aggregate: the vendor's own number of them, from elsewhere; None: it has none.
         aggregate_name: what the vendor calls that.
+        contacts: distinct contacts among the rows, where `aggregate` counts those.
         archived: what is missing can be in the vendor's archive.
         verified: it was read again and stood still: a difference stays.
         login: of the user whose list it is; personal.
@@ -35,6 +36,7 @@ class Count:
     api_rows: int | None = None
     aggregate: int | None = None
     aggregate_name: str | None = None
+    contacts: int | None = None
     archived: bool = False
     verified: bool = False
     login: object = None
@@ -49,33 +51,37 @@ class Count:
         return self.aggregate if self.api_rows is None else self.api_rows
 
     @property
+    def compared(self) -> int:
+        """Return what is held against `expected`."""
+        return self.rows if self.contacts is None else self.contacts
+
+    @property
     def verdict(self) -> Verdict:
         """Return how the rows compare with what is counted."""
-        expected = self.expected
+        expected, compared = self.expected, self.compared
         if expected is None:
             return "unknown"
-        if self.rows == expected:
+        if compared == expected:
             return "equal"
-        if self.rows > expected and self.api_rows is None:
-            return "above"  # an aggregate counts persons, or is older than the rows
-        if self.rows < expected and self.archived:
+        if compared > expected and self.api_rows is None:
+            return "above"  # an aggregate is taken before the rows are
+        if compared < expected and self.archived:
             return "archived"
         return "differs" if self.verified else "unsettled"
 
     def columns(self) -> dict[str, object]:
         """Return what the record of the list says of it."""
-        expected, aggregate = self.expected, self.aggregate
+        expected, aggregate, compared = self.expected, self.aggregate, self.compared
         return {
             "parent": self.parent,
             "login": self.login,
             "api_rows": self.api_rows,
             "rows_read": self.rows,
-            "difference": None if expected is None else expected - self.rows,
+            "contacts_read": self.contacts,
+            "difference": None if expected is None else expected - compared,
             "aggregate_name": self.aggregate_name,
             "aggregate": aggregate,
-            "aggregate_difference": None
-            if aggregate is None
-            else aggregate - self.rows,
+            "aggregate_difference": None if aggregate is None else aggregate - compared,
             "verdict": self.verdict,
         }
 
@@ -97,7 +103,7 @@ class Verdicts:
         verdict = count.verdict
         self.counts[verdict] += 1
         if verdict == "differs" and len(self.differing) < _SHOWN:
-            found = {"counted": count.expected, "rows": count.rows}
+            found = {"counted": count.expected, "read": count.compared}
             self.differing.append({"stream": stream, "parent": count.parent, **found})
 
     def summary(self) -> dict[str, Any]:

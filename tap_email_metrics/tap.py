@@ -23,7 +23,7 @@ from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.privacy import Privacy, RedactingFilter
 from tap_email_metrics.providers import PROVIDERS, Provider
 from tap_email_metrics.run import Run
-from tap_email_metrics.run_streams import PREFIX, RUN_STREAMS, Reconciliation
+from tap_email_metrics.run_streams import RUN_STREAMS, Reconciliation
 from tap_email_metrics.settings import (
     CommonSettings,
     config_schema,
@@ -244,8 +244,7 @@ class TapEmailMetrics(Tap):
                 "The state is not this tap's: it has no bookmarks. Pass the value of "
                 "the last STATE message that this tap wrote, or none"
             )
-        prefixes = [f"{provider.name}_" for provider in PROVIDERS]
-        validate_state(state, [*prefixes, PREFIX])
+        validate_state(state, [f"{provider.name}_" for provider in PROVIDERS])
         super().load_state(state)
         bookmarks = self.state.setdefault("bookmarks", {})
         for name in bookmarks:
@@ -386,8 +385,18 @@ class TapEmailMetrics(Tap):
         finally:
             for session in self._sessions.values():
                 session.close()
+        self._warn_of_differences()
         self.logger.info("%s", self.run.summary())
         return self.exit_code()
+
+    def _warn_of_differences(self) -> None:
+        differing = self.run.verdicts.counts["differs"]
+        if differing:
+            self.logger.warning(
+                "lists that do not hold what is counted of them, after another look, "
+                "too: %d; the run summary names the first of them under differing",
+                differing,
+            )
 
     def _remember_last(self) -> None:
         tap = self.state.setdefault("bookmarks", {}).setdefault(TAP_KEY, {})

@@ -31,7 +31,12 @@ STREAMS = (
     "encompass_recipients",
     "encompass_links",
 )
-KEYS = {**constant_contact_truth.KEYS, **luxsci_truth.KEYS}
+KEYS = {
+    **constant_contact_truth.KEYS,
+    **luxsci_truth.KEYS,
+    "email_metrics_reconciliation": ("account", "run", "provider", "stream", "parent"),
+    "email_metrics_runs": ("account", "run", "provider", "stream"),
+}
 Record = dict[str, Any]
 Key = tuple[Any, ...]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -131,11 +131,14 @@ class EventStream(CampaignStream):
 
     Attributes:
         path: of the list, with a `{}` for the activity.
+        counted_once: the vendor's field of which the stream's counter counts each value
+            once; None: it counts the rows.
     """
 
     primary_keys = ("account", "event_id")
     replication_key = "created_time"
     path: ClassVar[str]
+    counted_once: ClassVar[str | None] = None
 
     @override
     def read(
@@ -146,7 +149,12 @@ class EventStream(CampaignStream):
         since = visit.mark.newest if visit.mark else None
         activities = session.campaigns().activities(visit.parent.id)
         lists = [
-            EventList(partial(self._page, one), self.codec.identity, since)
+            EventList(
+                partial(self._page, one),
+                self.codec.identity,
+                since,
+                self.counted_once,
+            )
             for one in activities
         ]
         counter = self.counter(visit.parent.id)
@@ -156,7 +164,8 @@ class EventStream(CampaignStream):
         if reader.rows is not None:
             # What was missing in three runs does not come any more.
             settled = mark.settled
-            yield self.counted(visit.parent.id, reader.rows, verified=settled)
+            count = self.counted(visit.parent.id, reader.rows, verified=settled)
+            yield replace(count, contacts=reader.distinct)
         return mark
 
     def _page(self, activity_id: str, href: str | None) -> Page:
@@ -193,6 +202,7 @@ class Forwards(EventStream):
 
     name = "constant_contact_forwards"
     path = "/reports/email_reports/{}/tracking/forwards"
+    counted_once = "contact_id"
 
 
 class Clicks(EventStream):
@@ -207,6 +217,7 @@ class Optouts(EventStream):
 
     name = "constant_contact_optouts"
     path = "/reports/email_reports/{}/tracking/optouts"
+    counted_once = "contact_id"
 
 
 class Bounces(EventStream):
@@ -214,6 +225,7 @@ class Bounces(EventStream):
 
     name = "constant_contact_bounces"
     path = "/reports/email_reports/{}/tracking/bounces"
+    counted_once = "contact_id"
 
 
 # Read activity by activity
