@@ -66,8 +66,8 @@ def covered_too_early(before: dict[str, Any], run: Sync) -> Iterator[str]:
     later: dict[str, set[int]] = defaultdict(set)
     for message in reversed(run.messages):
         if message["type"] == "RECORD":
-            stream, parent = owner_of(message)
-            later[stream].add(parent)
+            owner, row_of = owner_of(message)
+            later[owner].add(row_of)
         if message["type"] != "STATE":
             continue
         state = message["value"]
