@@ -173,6 +173,12 @@ class Run:
         """Return the report of a stream."""
         return self.reports.setdefault(stream, StreamReport())
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether no provider accepted the credentials: nothing was read."""
+        reports = self.reports.values()
+        return bool(reports) and all(r.refused and not r.records for r in reports)
+
     def summary(self) -> str:
         """Return the run summary: one line of JSON."""
         behind = [

@@ -420,7 +420,7 @@ class TapEmailMetrics(Tap):
         if self.run.stop.signal:
             return 128 + self.run.stop.signal
         reports = self.run.reports.values()
-        if reports and all(r.refused and not r.records for r in reports):
+        if self.run.was_refused:
             return 2
         if self.output.closed or any(r.outcome == "failed" for r in reports):
             return 1
