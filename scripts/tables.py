@@ -12,6 +12,7 @@ from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.luxsci.paths import ENDPOINTS, offered
 from tap_email_metrics.providers.luxsci.streams import STREAMS as LUXSCI_STREAMS
+from tap_email_metrics.run_streams import RUN_STREAMS
 from tap_email_metrics.settings import config_schema
 
 if TYPE_CHECKING:
@@ -54,14 +55,13 @@ def _text(schema: Mapping[str, Any]) -> str:
 def streams_table() -> str:
     """Return the table of all streams, a row each."""
     rows = ["| stream | key | replication key | what |", "|---|---|---|---|"]
-    for provider in PROVIDERS:
-        for stream in provider.streams:
-            facts: Any = stream
-            key = ", ".join(f"`{name}`" for name in facts.primary_keys)
-            bookmark = facts.replication_key
-            replication = f"`{bookmark}`" if isinstance(bookmark, str) else ""
-            text = _text(load_schema(facts.name))
-            rows.append(f"| `{facts.name}` | {key} | {replication} | {text} |")
+    streams: list[Any] = [one for p in PROVIDERS for one in p.streams]
+    for facts in [*streams, *RUN_STREAMS]:
+        key = ", ".join(f"`{name}`" for name in facts.primary_keys)
+        bookmark = facts.replication_key
+        replication = f"`{bookmark}`" if isinstance(bookmark, str) else ""
+        text = _text(load_schema(facts.name))
+        rows.append(f"| `{facts.name}` | {key} | {replication} | {text} |")
     return "\n".join(rows)
 
 

@@ -29,6 +29,7 @@ from tap_email_metrics.errors import (
     Unavailable,
 )
 from tap_email_metrics.fanout import Done, FanOut, Read
+from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.run import Progress
 from tap_email_metrics.state import StreamState
 from tap_email_metrics.streams import EmailMetricsStream
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.streams import Interval
     from tap_email_metrics.tables import Record
 
+Page = list[Any] | Table | Count
 FAILURES_IN_A_ROW = 10
 """Parents that fail one after the other before the stream is given up."""
 
@@ -53,13 +55,16 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     """
 
     parent_noun: ClassVar[str]
-    fan_out: FanOut[Visit[Id, SomeMark], list[Any] | Table, SomeMark]
+    fan_out: FanOut[Visit[Id, SomeMark], Page, SomeMark]
 
     @abc.abstractmethod
     def read(
         self, visit: Visit[Id, SomeMark], policy: Policy
-    ) -> Generator[list[Any] | Table, None, SomeMark]:
-        """Yield the rows of a parent to emit; return the mark that covers them."""
+    ) -> Generator[list[Any] | Table | Count, None, SomeMark]:
+        """Yield the rows of a parent to emit; return the mark that covers them.
+
+        At the end of a list of which all was read comes what was counted in it.
+        """
 
     @abc.abstractmethod
     def plan(
@@ -174,7 +179,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         interval = self.interval()
         # With a limit on records, as in `--test`, nothing is read ahead.
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
-        fan_out: FanOut[Visit[Id, SomeMark], list[Any] | Table, SomeMark] = FanOut(
+        fan_out: FanOut[Visit[Id, SomeMark], Page, SomeMark] = FanOut(
             partial(self.read, policy=policy),
             workers=ahead,
             received=self.session.client.received,
@@ -185,7 +190,10 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         with fan_out, Progress(self.run, self.name, self.report.parents_left) as bar:
             for event in fan_out.read(visits, partial(self._look, bar)):
                 if isinstance(event, Read):
-                    yield self._records(interval, event)
+                    if isinstance(event.page, Count):
+                        self.reconcile(event.page)
+                    else:
+                        yield self._records(interval, event.page, event.task.parent)
                     bar.tick()
                     continue
                 failures = self._finish(event, state, policy, failures)
@@ -197,9 +205,8 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         self.run.idle()
 
     def _records(
-        self, interval: Interval, event: Read[Visit[Id, SomeMark], list[Any] | Table]
+        self, interval: Interval, page: list[Any] | Table, parent: Parent[Id]
     ) -> Iterable[Mapping[str, object] | Record]:
-        page, parent = event.page, event.task.parent
         if isinstance(page, Table):
             return self.records_of(page, interval)
         return self._records_of_rows(interval, page, parent)

@@ -13,7 +13,9 @@ import click
 from typing_extensions import override
 
 from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.codec import to_instant
 from tap_email_metrics.errors import Exhausted, Terminated, Unavailable
+from tap_email_metrics.reconciliation import Verdicts
 
 if TYPE_CHECKING:
     import logging
@@ -84,6 +86,8 @@ class StreamReport:
         cut: it paused before its due lists were read.
         refused: the provider refused the credentials or cannot be reached.
         message: why it did not complete.
+        started: when it began, in UTC seconds.
+        ended: when it ended; likewise.
     """
 
     outcome: Outcome = "pending"
@@ -99,6 +103,8 @@ class StreamReport:
     cut: bool = False
     refused: bool = False
     message: str = ""
+    started: float = 0.0
+    ended: float = 0.0
 
     def summary(self) -> dict[str, Any]:
         """Return what the run summary says of the stream."""
@@ -130,6 +136,7 @@ class Run:
         idle: called now and then while the run waits.
         hide: called with secrets that were just issued; masks them in the log.
         reports: what each stream did.
+        verdicts: how the lists that were read compare with what the API counts.
     """
 
     def __init__(self, clock: Clock, logger: logging.Logger) -> None:
@@ -141,7 +148,17 @@ class Run:
         self.idle: Callable[[], None] = _nothing
         self.hide: Callable[..., None] = _nothing
         self.reports: dict[str, StreamReport] = {}
+        self.verdicts = Verdicts()
         self._said: set[str] = set()
+
+    @property
+    def id(self) -> str:
+        """What names the run in tables: the instant at which it began, in UTC.
+
+        Keys hold the account and the stream besides, so that only two runs of one
+        account within a millisecond could share it: those race for the state, too.
+        """
+        return to_instant(int(self.started * 1000))
 
     def complain(self, stream: str, what: str, error: TapError) -> None:
         """Log why a stream did not complete, once for a reason that several share."""
@@ -157,6 +174,12 @@ class Run:
         if stream not in self.reports:
             self.reports[stream] = StreamReport()
         return self.reports[stream]
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether no provider accepted the credentials: nothing was read."""
+        reports = self.reports.values()
+        return bool(reports) and all(r.refused and not r.records for r in reports)
 
     def summary(self) -> str:
         """Return the run summary: one line of JSON."""
@@ -180,6 +203,7 @@ class Run:
                 "behind_since": iso(min(behind)) if behind else None,
                 "requests": sum(report.requests for report in self.reports.values()),
                 "seconds": round(self.clock.now() - self.started, 1),
+                **self.verdicts.summary(),
             }
         )
 

@@ -39,6 +39,7 @@ from tap_email_metrics.errors import (
     Terminated,
     Unavailable,
 )
+from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.tables import Record, TableDecoder, Unplanned
 
 if TYPE_CHECKING:
@@ -153,6 +154,16 @@ class EmailMetricsStream(Stream):
         """This stream's part of the state."""
         return self._metrics_tap.stream_state(self.name)
 
+    def reconcile(self, count: Count, stream: str = "") -> None:
+        """Tell of a list that was read to its end, its rows being written.
+
+        Args:
+            count: what was counted.
+            stream: whose list it is, this one's if not given.
+        """
+        tap = self._metrics_tap
+        tap.reconcile(self.provider, stream or self.name, count, self.session.now())
+
     def share(self) -> Share:
         """Return this stream's part of what is left now."""
         return Share(self._metrics_tap, self.provider)
@@ -182,6 +193,7 @@ class EmailMetricsStream(Stream):
         self, context: Any = None, *, write_messages: bool = True
     ) -> Generator[dict[str, Any], Any, Any]:
         report = self.report
+        report.started = self.run.clock.now()
         self._requests_before = self._metrics_tap.requests_sent(self.provider)
         with (
             self.get_record_counter() as counter,
@@ -195,6 +207,7 @@ class EmailMetricsStream(Stream):
                 yield from self._one_by_one(counter, write_messages=write_messages)
             self._count_requests()
             requests.increment(report.requests)
+        report.ended = self.run.clock.now()
         if write_messages:
             self._metrics_tap.write_state()
 
@@ -434,11 +447,16 @@ class ListStream(EmailMetricsStream):
     def rows(self) -> Sequence[Row]:
         """Return all rows of the list."""
 
+    def count(self, rows: int) -> Count:
+        """Return what was counted in the list, of which so many rows came."""
+        return Count(parent="all", rows=rows)
+
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
         """Yield the records that are new or changed."""
         interval = self.interval()
-        rows = [row for row in self.rows() if interval.holds(self.key_value(row))]
+        every = self.rows()
+        rows = [row for row in every if interval.holds(self.key_value(row))]
         backfill = self._metrics_tap.settings.backfill
         buckets = [bucket_of(row.get(self.id_field)) for row in rows]
         digests = bucket_digests(rows, buckets)
@@ -449,6 +467,7 @@ class ListStream(EmailMetricsStream):
             if backfill or not same(known, digests, bucket)
         ]
         yield list(self._records(changed))
+        self.reconcile(self.count(len(every)))
         if not backfill:
             self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())
             self.promote(self.bookmark)

@@ -23,6 +23,7 @@ from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.privacy import Privacy, RedactingFilter
 from tap_email_metrics.providers import PROVIDERS, Provider
 from tap_email_metrics.run import Run
+from tap_email_metrics.run_streams import RUN_STREAMS, Reconciliation
 from tap_email_metrics.settings import (
     CommonSettings,
     config_schema,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import CatalogEntry
     from singer_sdk.streams import Stream
 
+    from tap_email_metrics.reconciliation import Count
     from tap_email_metrics.session import ProviderSession
     from tap_email_metrics.streams import EmailMetricsStream
 
@@ -167,13 +169,14 @@ class TapEmailMetrics(Tap):
 
     @override
     def discover_streams(self) -> Sequence[Stream]:
-        """Return the streams of the enabled providers; of all, if none is."""
+        """Return the streams of the enabled providers, or of all, and the tap's own."""
         providers = (self.enabled if self._usable else None) or PROVIDERS
-        return [
+        offered = [
             stream(self)
             for provider in providers
             for stream in provider.offers(self._settings_of(provider))
         ]
+        return [*offered, *(stream(self) for stream in RUN_STREAMS)]
 
     def _settings_of(self, provider: Provider) -> Any:  # noqa: ANN401 - its own type
         section = self._config.get(provider.name, {}) if self._usable else {}
@@ -184,10 +187,15 @@ class TapEmailMetrics(Tap):
     def streams(self) -> dict[str, Stream]:
         """The streams by name, in the order in which they are read."""
         if self._streams is None:
-            found = super().streams
-            order = _stream_names()
-            self._streams = {name: found[name] for name in order if name in found}
+            self._order(super().streams, _stream_names())
+        assert self._streams is not None  # noqa: S101 - just made
         return self._streams
+
+    def _order(self, found: dict[str, Stream], order: Sequence[str]) -> None:
+        """Read streams in an order: the run's own frame all others."""
+        first, last = _own_names()
+        names = [first, *order, last]
+        self._streams = {name: found[name] for name in names if name in found}
 
     @override
     def setup_mapper(self) -> None:
@@ -202,7 +210,7 @@ class TapEmailMetrics(Tap):
     def _check_catalog(self) -> None:
         if self.input_catalog is None:
             return
-        known = _stream_names()
+        known = [*_stream_names(), *_own_names()]
         for name, entry in self.input_catalog.items():
             if name not in known:
                 raise InvalidInput(
@@ -249,11 +257,10 @@ class TapEmailMetrics(Tap):
 
     def _resume(self, last: str | None) -> None:
         """Begin with the stream that stopped last."""
-        names = list(self.streams)
+        names = [name for name in _stream_names() if name in self.streams]
         if last in names:
             start = names.index(last)
-            order = names[start:] + names[:start]
-            self._streams = {name: self.streams[name] for name in order}
+            self._order(self.streams, names[start:] + names[:start])
 
     def stream_state(self, name: str) -> StreamState[Any, Any]:
         """Return a stream's part of the state.
@@ -323,7 +330,12 @@ class TapEmailMetrics(Tap):
             )
 
     def _selected(self, provider: str | None = None) -> list[EmailMetricsStream]:
-        selected: Iterable[Any] = (s for s in self.streams.values() if s.selected)
+        """Return the selected streams of a provider, or of all; not the run's own."""
+        selected: Iterable[Any] = (
+            stream
+            for stream in self.streams.values()
+            if stream.selected and not isinstance(stream, RUN_STREAMS)
+        )
         return [s for s in selected if provider in {None, s.provider}]
 
     def streams_left(self, provider: str) -> int:
@@ -343,6 +355,23 @@ class TapEmailMetrics(Tap):
         session = self._sessions.get(provider)
         return session.limits.sent if session else 0
 
+    def quota_left(self, provider: str) -> int | None:
+        """Return the requests that are left of a provider's day; None: no limit."""
+        session = self._sessions.get(provider)
+        return session.budget if session else None
+
+    def account(self, name: str) -> str:
+        """Return the `account` of a provider that is switched on."""
+        provider = next(p for p in PROVIDERS if p.name == name)
+        return str(self._settings_of(provider).account)
+
+    def reconcile(self, provider: str, stream: str, count: Count, at: float) -> None:
+        """Take over what was counted in a list, its rows being written."""
+        self.run.verdicts.note(stream, count)
+        told = self.streams.get(str(Reconciliation.name))
+        if isinstance(told, Reconciliation) and told.selected:
+            told.tell(provider, stream, count, at)
+
     def execute(self) -> int:
         """Sync all selected streams; return the exit code."""
         for stream in self._selected():
@@ -354,8 +383,18 @@ class TapEmailMetrics(Tap):
         finally:
             for session in self._sessions.values():
                 session.close()
+        self._warn_of_differences()
         self.logger.info("%s", self.run.summary())
         return self.exit_code()
+
+    def _warn_of_differences(self) -> None:
+        differing = self.run.verdicts.counts["differs"]
+        if differing:
+            self.logger.warning(
+                "lists that do not hold what is counted of them, after another look, "
+                "too: %d; the run summary names the first of them under differing",
+                differing,
+            )
 
     def _remember_last(self) -> None:
         tap = self.state.setdefault("bookmarks", {}).setdefault(TAP_KEY, {})
@@ -379,7 +418,7 @@ class TapEmailMetrics(Tap):
         if self.run.stop.signal:
             return 128 + self.run.stop.signal
         reports = self.run.reports.values()
-        if reports and all(r.refused and not r.records for r in reports):
+        if self.run.was_refused:
             return 2
         if self.output.closed or any(r.outcome == "failed" for r in reports):
             return 1
@@ -523,6 +562,11 @@ class TapEmailMetrics(Tap):
 def _stream_names() -> list[str]:
     """Return the names of all streams, in the order in which they are read."""
     return [str(stream.name) for p in PROVIDERS for stream in p.streams]  # type: ignore[misc]
+
+
+def _own_names() -> list[str]:
+    """Return the names of the streams that tell of the run."""
+    return [str(stream.name) for stream in RUN_STREAMS]  # type: ignore[misc]
 
 
 def _stream_kinds() -> dict[str, Any]:

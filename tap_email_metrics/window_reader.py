@@ -7,10 +7,12 @@ after agree, and no later page repeats a row of an earlier one.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Fatal, Skippable
 
 if TYPE_CHECKING:
@@ -104,6 +106,8 @@ class Part:
         rows: how many came.
         outside: how many of them lie outside the window by their own date.
         twins: how many cannot be told from another one.
+        counts: how many rows the API said there were, before and after.
+        days: rows by the UTC day of their own date, its beginning in UTC seconds.
     """
 
     window: Window | None
@@ -111,6 +115,8 @@ class Part:
     rows: int
     outside: int
     twins: int
+    counts: tuple[int | None, int | None] = (None, None)
+    days: Mapping[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return 0: it holds no rows."""
@@ -134,6 +140,7 @@ class _Look:
     held: list[tuple[Row, int]] = field(default_factory=list)
     known: set[int] = field(default_factory=set)
     equals: dict[int, int] = field(default_factory=dict)
+    days: Counter[int] = field(default_factory=Counter)
 
     @property
     def is_unproved(self) -> bool:
@@ -150,6 +157,18 @@ class _Look:
             # What left meanwhile may have moved others to a page that was read.
             return self.received == self.after == 0
         return self.received == self.before and self.after in {None, self.received}
+
+    def part(self, window: Window | None, *, whole: bool) -> Part:
+        """Return the end of the window that was read."""
+        return Part(
+            window,
+            whole,
+            self.received,
+            self.outside,
+            self.twins,
+            (self.before, self.after),
+            self.days,
+        )
 
 
 class WindowReader:
@@ -197,7 +216,7 @@ class WindowReader:
             for half in window.halves():
                 yield from self._read(half, tries=tries, known=None)
         elif whole or tries == 1:
-            yield Part(window, whole, look.received, look.outside, look.twins)
+            yield look.part(window, whole=whole)
         elif window is None or window.seconds == 1 or look.is_unproved:
             yield from self._read(window, tries=tries - 1, known=look.digest)
         else:
@@ -244,7 +263,7 @@ class WindowReader:
                 number = hash(self._identity(row))
                 is_again = number in look.known
                 equals = self._note(look, here, number)
-                look.outside += self._is_outside(window, row)
+                self._note_date(window, look, row)
                 # The same row may have moved to this page: it is one more than
                 # before only if the whole window says so.
                 (look.held if equals and is_again else numbered).append((row, equals))
@@ -267,11 +286,13 @@ class WindowReader:
         look.twins += 1
         return 0
 
-    def _is_outside(self, window: Window | None, row: Row) -> bool:
+    def _note_date(self, window: Window | None, look: _Look, row: Row) -> None:
         value = self._key_value(row)
         if window is None or value is None:
-            return False
-        return not window.start <= value // 1000 < window.end
+            return
+        second = value // 1000
+        look.outside += not window.start <= second < window.end
+        look.days[second // DAY * DAY] += 1
 
 
 def _splits(window: Window | None, count: int | None) -> bool:

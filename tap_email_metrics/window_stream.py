@@ -12,6 +12,7 @@ from tap_email_metrics.bookmarks import iso
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Fatal, HistoryLeft, Skippable, Unavailable
 from tap_email_metrics.fanout import FanOut, Read
+from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.run import Progress
 from tap_email_metrics.streams import EmailMetricsStream, Row
 from tap_email_metrics.window_reader import Part, Rows, WindowList, WindowReader
@@ -362,6 +363,24 @@ class WindowStream(EmailMetricsStream):
             reach = replace(reach, verified=now, through=end, todo=())
         self._keep(key, reach)
         self._state.readable = True
+        self.compare(due.source, part)
+
+    def compare(self, source: WindowList, part: Part) -> None:
+        """Tell of a window that was read to its end, its rows being written."""
+        before, after = part.counts
+        self.reconcile(
+            Count(
+                parent=f"{self.owner(source)} {time_of(part.window)}",
+                rows=part.rows,
+                api_rows=before if after is None else after,
+                verified=before == after,
+                login=source.columns.get("login"),
+            )
+        )
+
+    def owner(self, source: WindowList) -> str:
+        """Return what tells a list apart in a table."""
+        return source.key
 
     def _widen(self, key: str) -> None:
         if self.wide_lookback > self.lookback:
@@ -433,3 +452,8 @@ class WindowStream(EmailMetricsStream):
             raise error
         for key, refused in self._denied.items():
             self.logger.warning("%s: %s was left out: %s", self.name, key, refused)
+
+
+def time_of(window: Window | None) -> str:
+    """Return the time of a window as one word, of all there is for None."""
+    return f"{iso(window.start)}/{iso(window.end)}" if window else "all"

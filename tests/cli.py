@@ -98,6 +98,11 @@ class Ended:
         assert value["event"] == "run_summary"
         return value
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the RECORDs that are of a provider, not of the run."""
+        found = self.of("RECORD")
+        return [one for one in found if not one["stream"].startswith("email_metrics_")]
+
     def of(self, kind: str, stream: str | None = None) -> list[dict[str, Any]]:
         """Return the messages of a type, of one stream if given."""
         return [

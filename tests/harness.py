@@ -31,7 +31,13 @@ STREAMS = (
     "encompass_recipients",
     "encompass_links",
 )
-KEYS = {**constant_contact_truth.KEYS, **luxsci_truth.KEYS}
+OWN = "email_metrics_"
+KEYS = {
+    **constant_contact_truth.KEYS,
+    **luxsci_truth.KEYS,
+    "email_metrics_reconciliation": ("account", "run", "provider", "stream", "parent"),
+    "email_metrics_runs": ("account", "run", "provider", "stream"),
+}
 Record = dict[str, Any]
 Key = tuple[Any, ...]
 
@@ -76,6 +82,12 @@ class Sync:
     def state(self) -> dict[str, Any]:
         """The value of the last STATE."""
         return self.states[-1]
+
+    @property
+    def rows(self) -> list[Record]:
+        """The records of the provider's streams, not of the run's own."""
+        found = [m for m in self.messages if m["type"] == "RECORD"]
+        return [m["record"] for m in found if not m["stream"].startswith(OWN)]
 
     def records(self, stream: str) -> list[Record]:
         """The records of a stream, in order."""

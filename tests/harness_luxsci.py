@@ -53,6 +53,11 @@ class Clinic(Site):
         """The simulated account."""
         return self.world.luxsci
 
+    def offered(self) -> list[str]:
+        """Return the streams that its settings offer, without the prefix."""
+        names = self.tap().streams
+        return [n.removeprefix("luxsci_") for n in names if n.startswith("luxsci_")]
+
     def reading(self) -> Reading:
         """What the settings have read."""
         settings, start = self.settings, self.common.get("start_date")

@@ -136,7 +136,7 @@ def test_error_pages_stay_unseen(tmp_path: Path, server: SimulatorServer) -> Non
     assert "the list of messages cannot be read: GET /v2/messages answered 500" in line
     assert CANARY not in ended.err
     assert PERSON not in ended.err
-    assert ended.of("RECORD") == []
+    assert ended.rows() == []
 
 
 def test_one_message_always_fails(tmp_path: Path, server: SimulatorServer) -> None:

@@ -101,7 +101,7 @@ def test_signal_while_authenticating(
         live.process.terminate()
         ended = live.end(WITHIN)
     assert ended.code == 143
-    assert ended.of("RECORD") == []
+    assert ended.rows() == []
     assert_goes_on(tmp_path, server, ended.out)
 
 

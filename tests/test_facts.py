@@ -15,6 +15,7 @@ from tap_email_metrics.catalog import load_schema, schema_names
 from tap_email_metrics.fanout_stream import FanOutStream
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.encompass.streams import MessageStream
+from tap_email_metrics.run_streams import RUN_STREAMS
 from tap_email_metrics.settings import config_schema
 from tap_email_metrics.streams import EmailMetricsStream, ListStream
 from tap_email_metrics.window_stream import WindowStream
@@ -28,6 +29,7 @@ SIMULATOR = sorted((ROOT / "simulator").rglob("*.py"))
 CODE = TAP + SIMULATOR
 STREAMS: list[Any] = [stream for provider in PROVIDERS for stream in provider.streams]
 NAMES = [str(stream.name) for stream in STREAMS]
+OWN = [str(stream.name) for stream in RUN_STREAMS]  # type: ignore[misc]
 MOST_LINES = 720
 
 #: Where real time is read, and why it cannot be an argument there.
@@ -88,7 +90,7 @@ def test_every_stream_is_listed_and_has_a_schema() -> None:
     }
     assert classes == set(STREAMS)
     assert len(set(NAMES)) == len(NAMES)
-    assert set(NAMES) == set(schema_names())
+    assert {*NAMES, *OWN} == set(schema_names())
 
 
 def test_shapes_are_no_streams() -> None:
@@ -132,6 +134,18 @@ def test_links_alone_have_no_replication_key() -> None:
     assert of_messages == ["encompass_links"]
 
 
+@pytest.mark.parametrize("stream", RUN_STREAMS)
+def test_facts_of_a_stream_of_the_run(stream: Any) -> None:
+    columns = load_schema(stream.name)["properties"]
+    assert stream.primary_keys[:4] == ("account", "run", "provider", "stream")
+    for key in stream.primary_keys:
+        assert columns[key]["type"] == "string"
+        assert "x-pii" not in columns[key]
+    assert not {"x-source", "x-derived"} & {m for c in columns.values() for m in c}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| `{stream.name}`", readme, re.MULTILINE)
+
+
 @each_stream
 def test_the_readme_has_a_row_for_each_stream(stream: type[Any]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -157,7 +171,7 @@ def test_meltano_selects_every_stream() -> None:
         for plugin in plugins["extractors"]
         for pattern in plugin.get("select", [])
     ]
-    for name in NAMES:
+    for name in [*NAMES, *OWN]:
         assert any(Path(name).match(pattern) for pattern in patterns), name
 
 

@@ -439,7 +439,7 @@ def test_a_user_scope_run() -> None:
     clinic = Clinic(world, scope="user")
     clinic.common["start_date"] = "2026-09-01"
     assert clinic.sync().code == 0
-    names = [name.removeprefix("luxsci_") for name in clinic.tap().streams]
+    names = clinic.offered()
     assert not {"users", "users_summary", "login_failures"} & {*names}
     whole = {"jobs", "marketing_lists", "marketing_contacts", "marketing_campaigns"}
     assert clinic.wrong(*{*names} - whole) == []

@@ -145,8 +145,9 @@ def test_every_provider_has_an_inherited_plugin_and_a_schedule() -> None:
     for provider in providers:
         plugin = EXTRACTORS[f"tap-email-metrics--{provider.replace('_', '-')}"]
         assert plugin["inherit_from"] == "tap-email-metrics"
-        chosen, *left_out = plugin["select"]
+        chosen, own, *left_out = plugin["select"]
         assert chosen == f"{provider}_*.*"
+        assert own == "email_metrics_*.*"
         assert left_out == [one for one in LEFT_OUT if one[1:].startswith(provider)]
         assert any(plugin["name"] in task for task in jobs[provider])
         assert provider in {schedule["job"] for schedule in MELTANO["schedules"]}

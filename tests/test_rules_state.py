@@ -50,13 +50,24 @@ def marks(state: dict[str, Any], stream: str) -> dict[str, str]:
     return found
 
 
+def owner_of(message: dict[str, Any]) -> tuple[str, int]:
+    """Return the stream and the parent of the list that a record belongs to."""
+    record, stream = message["record"], message["stream"]
+    if stream == "email_metrics_reconciliation":
+        # It has to be covered as the rows are that it tells of.
+        return record["stream"], int(record["parent"].replace("all", "0"))
+    if stream == "email_metrics_runs":
+        return stream, 0
+    return stream, record.get("message_id", record["id"])
+
+
 def covered_too_early(before: dict[str, Any], run: Sync) -> Iterator[str]:
     """Yield each STATE that covers a list of which a record comes later."""
     later: dict[str, set[int]] = defaultdict(set)
     for message in reversed(run.messages):
         if message["type"] == "RECORD":
-            record = message["record"]
-            later[message["stream"]].add(record.get("message_id", record["id"]))
+            owner, row_of = owner_of(message)
+            later[owner].add(row_of)
         if message["type"] != "STATE":
             continue
         state = message["value"]

@@ -26,7 +26,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness import DAY, MemoryWriter, key_of
+from harness import DAY, OWN, MemoryWriter, key_of
 from promises import Promises, Rows, Shown, Visit
 from singer_sdk.singerlib import StateMessage
 from typing_extensions import override
@@ -349,7 +349,7 @@ class Days:
                 taken = taken[: rng.randint(place + 1, len(taken))]
         self._fresh = []
         for one in taken:
-            if one["type"] == "RECORD":
+            if one["type"] == "RECORD" and not one["stream"].startswith(OWN):
                 stream, record = (
                     one["stream"],
                     self.account.known(one["stream"], one["record"]),

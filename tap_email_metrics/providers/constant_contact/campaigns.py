@@ -63,6 +63,14 @@ GATES: dict[str, tuple[str, ...]] = {
     f"{_PREFIX}send_history": ("em_sends", "last_sent"),
 }
 """Which counters of a campaign gate which stream; several count as one number."""
+AGGREGATES = {
+    **{f"{_PREFIX}{n}": f"em_{n}" for n in ("sends", "forwards", "optouts", "bounces")},
+    **{f"{_PREFIX}{n}": f"em_{n}_all" for n in ("opens", "clicks")},
+    f"{_PREFIX}unique_opens": "em_opens",
+    f"{_PREFIX}did_not_opens": "em_not_opened",
+}
+"""Which counter of a campaign counts the rows of which stream. Those of forwards,
+opt-outs and bounces count contacts: of one contact there may be several rows."""
 _STATS_STREAM = f"{_PREFIX}campaign_stats"
 _UNIQUE = {
     "sends": ("em_sends",),
@@ -269,6 +277,15 @@ class Campaigns:
         if len(names) == 1:
             return counters.get(names[0], 0)
         return zlib.crc32(digest([counters.get(name, 0) for name in names]).encode())
+
+    def aggregate(self, stream: str, campaign_id: str) -> tuple[str, int] | None:
+        """Return the counter of a stream's rows; None where it is not known."""
+        name = AGGREGATES.get(stream)
+        counters = self.look.counters.get(campaign_id, {})
+        # A summary stands in with numbers of contacts, not of events.
+        if name is None or name not in counters or campaign_id not in self.look.stats:
+            return None
+        return name, counters[name]
 
     # Activities
 

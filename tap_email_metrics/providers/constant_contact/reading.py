@@ -51,6 +51,8 @@ class EventList:
         fetch: returns the page behind a link, the first for None.
         identity: what tells a row apart, but for its occurrence.
         since: epoch ms; rows later than that are counted as new.
+        once: the field of which the campaign's counter counts each value once; None: it
+            counts the rows.
 
     Attributes:
         found: rows read.
@@ -64,10 +66,12 @@ class EventList:
         fetch: Callable[[str | None], Page],
         identity: Callable[[object], tuple[object, ...]],
         since: int | None,
+        once: str | None = None,
     ) -> None:
         self._fetch = fetch
         self._identity = identity
         self._since = since
+        self._once = once
         self._restarts = 0
         self.shifting = False
         self._begin()
@@ -78,10 +82,21 @@ class EventList:
         self._held: list[Event] = []
         # Hashes: a list may have a million rows. 250,000 take 4 MB (a Counter: 20).
         self._counts = Tally()
+        self._values: set[object] = set()
         self._href: str | None = None
         self._trail = Trail()
         self._last: tuple[str | None, list[int]] | None = None
         self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was read to its end."""
+        return self._ended
+
+    @property
+    def distinct(self) -> int | None:
+        """Values that the counter counts once; None where it counts the rows."""
+        return None if self._once is None else len(self._values)
 
     def down_to(self, cut: int | None) -> Generator[list[Event], None, None]:
         """Yield the events that were not yielded yet, down to a row before the cut.
@@ -132,6 +147,8 @@ class EventList:
         at = to_milliseconds(row.get("created_time"))
         self._held.append(Event(row, self._counts.add(name), at))
         self.found += 1
+        if self._once is not None:
+            self._values.add(row.get(self._once))
         if at is not None:
             self.new += self._since is not None and at > self._since
             self.newest = at if self.newest is None else max(self.newest, at)
@@ -186,6 +203,19 @@ class EventReader:
         if whole:
             yield from self._down_to(None)
         return self._mark(visit, mark, whole=whole)
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of all lists; None where one was not read to its end."""
+        if not all(events.ended for events in self._lists):
+            return None
+        return sum(events.found for events in self._lists)
+
+    @property
+    def distinct(self) -> int | None:
+        """What the counter counts of all lists, where that is not the rows."""
+        found = [n for events in self._lists if (n := events.distinct) is not None]
+        return sum(found) if found else None
 
     def _down_to(self, cut: int | None) -> Generator[list[Event], None, None]:
         for events in self._lists:

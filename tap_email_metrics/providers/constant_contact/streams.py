@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -20,6 +20,7 @@ from tap_email_metrics.providers.constant_contact.reading import (
     EventList,
     EventReader,
 )
+from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.streams import EmailMetricsStream
 
 if TYPE_CHECKING:
@@ -104,6 +105,21 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
     def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
         return self.codec.record(row)
 
+    def counted(self, campaign_id: str, rows: int, *, verified: bool) -> Count:
+        """Return what was counted in the lists of a campaign, all of them together.
+
+        The lists say nothing themselves: there are the campaign's counters alone.
+        """
+        known = self.constant_contact.campaigns().aggregate(self.name, campaign_id)
+        name, aggregate = known or (None, None)
+        return Count(
+            parent=campaign_id,
+            rows=rows,
+            aggregate=aggregate,
+            aggregate_name=name,
+            verified=verified,
+        )
+
     def done(self, visit: Visit[str, CounterMark], since: float) -> CounterMark:
         """Return the mark of a campaign that was read whole since then."""
         counter = self.counter(visit.parent.id)
@@ -115,28 +131,42 @@ class EventStream(CampaignStream):
 
     Attributes:
         path: of the list, with a `{}` for the activity.
+        counted_once: the vendor's field of which the stream's counter counts each value
+            once; None: it counts the rows.
     """
 
     primary_keys = ("account", "event_id")
     replication_key = "created_time"
     path: ClassVar[str]
+    counted_once: ClassVar[str | None] = None
 
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[list[Event], None, CounterMark]:
+    ) -> Generator[list[Event] | Count, None, CounterMark]:
         session = self.constant_contact
         now = session.now()
         since = visit.mark.newest if visit.mark else None
         activities = session.campaigns().activities(visit.parent.id)
         lists = [
-            EventList(partial(self._page, one), self.codec.identity, since)
+            EventList(
+                partial(self._page, one),
+                self.codec.identity,
+                since,
+                self.counted_once,
+            )
             for one in activities
         ]
         counter = self.counter(visit.parent.id)
         lookback = session.settings.lookback_days
         reader = EventReader(self.name, lists, counter, lookback, now)
-        return (yield from reader.read(visit))
+        mark = yield from reader.read(visit)
+        if reader.rows is not None:
+            # What was missing in three runs does not come any more.
+            settled = mark.settled
+            count = self.counted(visit.parent.id, reader.rows, verified=settled)
+            yield replace(count, contacts=reader.distinct)
+        return mark
 
     def _page(self, activity_id: str, href: str | None) -> Page:
         return self.constant_contact.page(
@@ -172,6 +202,7 @@ class Forwards(EventStream):
 
     name = "constant_contact_forwards"
     path = "/reports/email_reports/{}/tracking/forwards"
+    counted_once = "contact_id"
 
 
 class Clicks(EventStream):
@@ -186,6 +217,7 @@ class Optouts(EventStream):
 
     name = "constant_contact_optouts"
     path = "/reports/email_reports/{}/tracking/optouts"
+    counted_once = "contact_id"
 
 
 class Bounces(EventStream):
@@ -193,6 +225,7 @@ class Bounces(EventStream):
 
     name = "constant_contact_bounces"
     path = "/reports/email_reports/{}/tracking/bounces"
+    counted_once = "contact_id"
 
 
 # Read activity by activity
@@ -221,17 +254,19 @@ class ActivityStream(CampaignStream):
     path: ClassVar[str]
 
     @abc.abstractmethod
-    def read_activity(self, activity_id: str) -> Iterator[list[Shown]]:
-        """Yield the rows of an activity."""
+    def read_activity(self, activity_id: str) -> Generator[list[Shown], None, int]:
+        """Yield the rows of an activity; return how many there are."""
 
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[list[Shown], None, CounterMark]:
+    ) -> Generator[list[Shown] | Count, None, CounterMark]:
         start = self.constant_contact.now()
         campaigns = self.constant_contact.campaigns()
+        rows = 0
         for activity_id in campaigns.activities(visit.parent.id):
-            yield from self.read_activity(activity_id)
+            rows += yield from self.read_activity(activity_id)
+        yield self.counted(visit.parent.id, rows, verified=False)
         return self.done(visit, start)
 
     @override
@@ -281,7 +316,7 @@ class SnapshotStream(ActivityStream):
         return plan
 
     @override
-    def read_activity(self, activity_id: str) -> Iterator[list[Shown]]:
+    def read_activity(self, activity_id: str) -> Generator[list[Shown], None, int]:
         session = self.constant_contact
         as_of = to_instant(int(session.now() * 1000))
         extra = {"campaign_activity_id": activity_id, "as_of": as_of}
@@ -292,6 +327,7 @@ class SnapshotStream(ActivityStream):
             seen |= {row.get(self.id_field) for row in page.rows}
             yield [Shown(row, extra) for row in page.rows]
         self._readings[activity_id] = Reading(activity_id, as_of, len(seen))
+        return len(seen)
 
     @override
     def after(self, parent: Parent[str]) -> None:
@@ -422,10 +458,12 @@ class SendHistory(ActivityStream):
     path = "/emails/activities/{}/send_history"
 
     @override
-    def read_activity(self, activity_id: str) -> Iterator[list[Shown]]:
+    def read_activity(self, activity_id: str) -> Generator[list[Shown], None, int]:
         try:
             rows = self.constant_contact.client.many(self.path, [activity_id])
         except Gone:
-            return  # the campaign was removed: its history with it
+            return 0  # the campaign was removed: its history with it
         extra = {"campaign_activity_id": activity_id}
-        yield [Shown(row, extra) for row in rows if isinstance(row, dict)]
+        shown = [Shown(row, extra) for row in rows if isinstance(row, dict)]
+        yield shown
+        return len(shown)

@@ -21,6 +21,7 @@ from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import to_integer
 from tap_email_metrics.http import TRIES
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS
+from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.tables import Table, where
 
 if TYPE_CHECKING:
@@ -288,6 +289,7 @@ class ListReader:
         self._fan_out = fan_out
         self._answered = False
         self._parse: Callable[[bytes], Answer] | None = None
+        self._seen: Walk | None = None
 
     def read(
         self, visit: Visit, parse: Callable[[bytes], Answer] | None = None
@@ -310,6 +312,29 @@ class ListReader:
             if found:
                 return found
         return (yield from self._whole(visit, now))
+
+    def count(self, visit: Visit, mark: Mark) -> Count:
+        """Return what was counted in the list that `read` has read.
+
+        Args:
+            visit: what was due.
+            mark: what `read` returned.
+        """
+        total = mark.rows if mark.total is None else mark.total
+        known = Count(parent=str(visit.parent.id), rows=mark.rows, api_rows=total)
+        if self._seen is None:
+            return known  # found by a probe: they add up
+        first, last = self._seen.totals
+        if last is None:
+            return replace(known, rows=self._seen.rows, api_rows=None)
+        archived = may_lose_rows(visit.parent, self._now(), self._policy)
+        if mark.settled:
+            # Where nothing is archived, what one read missed was in the other one.
+            return replace(
+                known, rows=mark.rows if archived else total, archived=archived
+            )
+        stood_still = first == last and not self._seen.cut and not self._seen.shifted
+        return replace(known, rows=self._seen.rows, api_rows=last, verified=stood_still)
 
     def _trusted(self, visit: Visit, mark: Mark, now: float) -> bool:
         return (
@@ -435,7 +460,8 @@ class ListReader:
     def _walk(self, visit: Visit, keep: _News) -> Generator[Rows, None, Walk]:
         fetch = Pages(partial(self._page, visit), self._fan_out)
         shrinking = may_lose_rows(visit.parent, self._now(), self._policy)
-        return (yield from walk(fetch, keep, shrinking=shrinking))
+        self._seen = yield from walk(fetch, keep, shrinking=shrinking)
+        return self._seen
 
     def _settled(
         self, visit: Visit, seen: Walk, now: float, *, everything: bool

@@ -29,6 +29,7 @@ from tap_email_metrics.providers.encompass.reading import (
     walk,
 )
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
+from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.session import ProviderSession
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             settings.api_url, authenticator, self.limits, run, self._http
         )
         self._messages: list[Row] | None = None
+        self._seen = Walk()
         self._failure: TapError | None = None
 
     @property
@@ -116,6 +118,24 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             self._messages = rows
         return self._messages
 
+    def message_count(self) -> Count:
+        """Return what was counted in the list of messages."""
+        seen = self._seen
+        first, last = seen.totals
+        stood_still = first == last and not seen.cut
+        return Count(parent="all", rows=seen.rows, api_rows=last, verified=stood_still)
+
+    @cached_property
+    def sent_counts(self) -> dict[int, int]:
+        """How many persons each message was sent to, by its id."""
+        pairs = (
+            (to_integer(row.get("id")), to_integer(row.get("sentCount")))
+            for row in self.messages()
+        )
+        return {
+            one: sent for one, sent in pairs if one is not None and sent is not None
+        }
+
     def _read_messages(self) -> list[Row]:
         """Read the list; once more where totals and rows do not agree."""
         rows: dict[int | str, Row] = {}
@@ -131,6 +151,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
                 plain = cast("list[Row]", page)
                 rows.update((_identity(row), row) for row in plain)
             self.parents_whole = seen.whole
+            self._seen = seen
             if seen.whole:
                 return list(rows.values())
         self._run.logger.warning(

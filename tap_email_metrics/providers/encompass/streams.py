@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.bookmarks import Parent, Plan, Policy, Visit
     from tap_email_metrics.providers.encompass.client import Row
     from tap_email_metrics.providers.encompass.session import EncompassSession
+    from tap_email_metrics.reconciliation import Count
     from tap_email_metrics.state import StreamState
     from tap_email_metrics.tables import Rows
 
@@ -35,6 +36,10 @@ class Messages(ListStream):
     @override
     def rows(self) -> Sequence[Row]:
         return cast("EncompassSession", self.session).messages()
+
+    @override
+    def count(self, rows: int) -> Count:
+        return cast("EncompassSession", self.session).message_count()
 
 
 class MessageStream(FanOutStream[int, Mark]):
@@ -65,14 +70,20 @@ class MessageStream(FanOutStream[int, Mark]):
         )
 
     @override
-    def read(self, visit: Visit, policy: Policy) -> Generator[Rows, None, Mark]:
+    def read(self, visit: Visit, policy: Policy) -> Generator[Rows | Count, None, Mark]:
         session = cast("EncompassSession", self.session)
         parse = None
         if self._decoder:
             path = {"message_id": visit.parent.id}
             parse = partial(parse_table, tables=self._decoder, from_path=path)
         reader = session.reader(self.path, policy, self.fan_out, dated=self.dated)
-        return reader.read(visit, parse)
+        mark = yield from reader.read(visit, parse)
+        yield replace(reader.count(visit, mark), **self.aggregate(visit.parent.id))
+        return mark
+
+    def aggregate(self, message_id: int) -> dict[str, Any]:  # noqa: ARG002 - of most there is none
+        """Return the vendor's own number of a list's rows, and what it calls it."""
+        return {}
 
     @override
     def plan(
@@ -112,6 +123,13 @@ class Recipients(MessageStream):
     path = "/v2/messages/{}/recipients"
     replication_key = "last_updated"
     dated = False
+
+    @override
+    def aggregate(self, message_id: int) -> dict[str, Any]:
+        sent = cast("EncompassSession", self.session).sent_counts.get(message_id)
+        return (
+            {} if sent is None else {"aggregate": sent, "aggregate_name": "sent_count"}
+        )
 
 
 class Opens(MessageStream):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from tap_email_metrics.providers.luxsci.client import LuxSciClient
 from tap_email_metrics.providers.luxsci.paths import offered, resolve
 from tap_email_metrics.providers.luxsci.settings import LuxSciSettings, login_digest
 from tap_email_metrics.session import ProviderSession
+from tap_email_metrics.windows import Window, merged, touch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.luxsci.paths import Endpoint
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
-    from tap_email_metrics.windows import Window
+    from tap_email_metrics.window_reader import Part
 
 FIRST_DAYS = 365
 """Days before the first run from which on lists are read without a start date."""
@@ -88,8 +90,43 @@ def datetime_text(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")[:19]
 
 
+@dataclass(slots=True)
+class Days:
+    """Rows by the UTC day of their own date, of the windows that were read whole.
+
+    Attributes:
+        doubtful: the list goes by another date, so that days say nothing.
+    """
+
+    doubtful: bool = False
+    _windows: tuple[Window, ...] = ()
+    _rows: Counter[int] = field(default_factory=Counter)
+
+    def add(self, part: Part) -> None:
+        """Take over what a part of a list has shown."""
+        if part.window is None or not part.whole:
+            return
+        # No row may count twice either.
+        again = touch(self._windows, part.window)
+        self.doubtful = self.doubtful or again or part.outside > 0
+        self._windows = merged([*self._windows, part.window])
+        self._rows.update(part.days)
+
+    def rows(self, day: Window) -> int | None:
+        """Return the rows of a day; None where not all of it was read."""
+        if self.doubtful or not any(
+            one.start <= day.start and day.end <= one.end for one in self._windows
+        ):
+            return None
+        return self._rows[day.start]
+
+
 class LuxSciSession(ProviderSession[LuxSciSettings]):
-    """Shared by the LuxSci streams of one run."""
+    """Shared by the LuxSci streams of one run.
+
+    Attributes:
+        days: rows by day of what was read in this run, by stream and list.
+    """
 
     name = "luxsci"
     headroom = 0.02
@@ -102,6 +139,7 @@ class LuxSciSession(ProviderSession[LuxSciSettings]):
         transport: BaseAdapter | None,
     ) -> None:
         super().__init__(settings, common, run, transport)
+        self.days: dict[tuple[str, str], Days] = defaultdict(Days)
         has_key = settings.auth == "api_key"
         self._authenticator: ReportAuthenticator = (
             KeyAuthenticator(settings)

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from typing_extensions import override
 
+from tap_email_metrics.bookmarks import iso
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.codec import to_integer
 from tap_email_metrics.providers.luxsci.paths import offered
+from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.window_reader import Part, Rows
 from tap_email_metrics.window_stream import WindowStream
 from tap_email_metrics.windows import Window
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.providers.luxsci.session import LuxSciSession, ReportList
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
+    from tap_email_metrics.window_reader import Row, WindowList
     from tap_email_metrics.window_stream import Due
     from tap_email_metrics.windows import Reach
 
@@ -66,6 +70,11 @@ class ReportStream(WindowStream):
     @override
     def lists(self) -> Sequence[ReportList]:
         return self.luxsci.of_scope(self.operations, self.columns(), self.query())
+
+    @override
+    def compare(self, source: WindowList, part: Part) -> None:
+        super().compare(source, part)
+        self.luxsci.days[self.name, source.key].add(part)
 
     @property
     @override
@@ -232,6 +241,13 @@ class MarketingReport(ReportStream):
         return self.luxsci.of_logins(operation, self.columns(), self.query())
 
     @override
+    def owner(self, source: WindowList) -> str:
+        # The digest of a login: whoever guesses the login knows it again.
+        privacy = self._metrics_tap.privacy
+        plain = privacy.mode == "plain"
+        return source.key if plain else privacy.hashed(source.key)[: len(source.key)]
+
+    @override
     def query(self) -> Mapping[str, int | str]:
         return DETAIL if self.luxsci.settings.detail else {}
 
@@ -339,7 +355,13 @@ class Summary(ReportStream):
     """A report that answers one row about the time asked for: a row a whole day.
 
     Read at most once a UTC day, never about today.
+
+    Attributes:
+        sums_up: the stream whose rows of the day it counts, which of its lists, and
+            the vendor's name of their number; None: nothing that is read elsewhere.
     """
+
+    sums_up: ClassVar[tuple[str, str, str] | None] = None
 
     primary_keys: ClassVar[tuple[str, ...]] = ("account", "scope", "interval_start")
     replication_key = "interval_start"
@@ -381,14 +403,43 @@ class Summary(ReportStream):
                 rows = [row for rows in answer.rows() for row in rows]
             yield Rows([(row, 0) for row in rows], day=day.start)
             part = Window(at, min(day.end, window.end))
-            yield Part(part, whole=True, rows=len(rows), outside=0, twins=0)
+            counts = (self._counted(rows), None)
+            yield Part(part, True, len(rows), 0, 0, counts)  # noqa: FBT003 - its parts
             at = part.end
+
+    def _counted(self, rows: Sequence[Row]) -> int | None:
+        """Return the number of rows that the vendor counts in the day."""
+        if self.sums_up is None or len(rows) != 1:
+            return None
+        return to_integer(rows[0].get(self.sums_up[2]))
+
+    @override
+    def compare(self, source: WindowList, part: Part) -> None:
+        """Tell of a day whose rows were all read in this run, in the other stream."""
+        counted, day = part.counts[0], part.window
+        if self.sums_up is None or counted is None or day is None:
+            return
+        stream, key, field = self.sums_up
+        rows = self.luxsci.days[stream, key].rows(day)
+        if rows is None:
+            return
+        count = Count(
+            parent=f"{key} {iso(day.start)[:10]}",
+            rows=rows,
+            aggregate=counted,
+            aggregate_name=f"{str(self.name).removeprefix('luxsci_')}.{field}",
+            # What comes late has come, and both were read after that.
+            verified=self.session.now() - day.end >= DAY,
+            login=source.columns.get("login"),
+        )
+        self.reconcile(count, stream)
 
 
 class DeliveryStatusSummary(Summary):
     """Deliveries a day. `GET /account/{account}/report/email/smtp/delivery/summary`."""
 
     name = "luxsci_delivery_status_summary"
+    sums_up = ("luxsci_delivery_status", "smtp", "recipients")
     operations = ((None, "getEmailSMTPDeliveryStatusSummaryReport{}"),)
 
 
@@ -396,6 +447,7 @@ class OpensSummary(Summary):
     """Opens a day. `GET /account/{account}/report/email/smtp/opens/summary`."""
 
     name = "luxsci_opens_summary"
+    sums_up = ("luxsci_opens", "smtp", "all_opens")
     operations = ((None, "getEmailSMTPOpenSummaryReport{}"),)
 
 
@@ -403,6 +455,7 @@ class ClicksSummary(Summary):
     """Clicks a day. `GET /account/{account}/report/email/smtp/clicks/summary`."""
 
     name = "luxsci_clicks_summary"
+    sums_up = ("luxsci_clicks", "smtp", "all_clicks")
     operations = ((None, "getEmailSMTPClickSummaryReport{}"),)
 
 
@@ -410,6 +463,7 @@ class ComplaintsSummary(Summary):
     """Complaints a day. `GET /account/{account}/report/email/fbl/summary`."""
 
     name = "luxsci_complaints_summary"
+    sums_up = ("luxsci_complaints", "all", "complaints")
     operations = ((None, "getEmailFeedBackLoopsSummaryReport{}"),)
 
 
@@ -420,6 +474,7 @@ class SuppressionsSummary(Summary):
     """
 
     name = "luxsci_suppressions_summary"
+    sums_up = ("luxsci_suppressions", "all", "count")
     operations = ((None, "get{}SuppressionSummaryReport"),)
 
 
