@@ -54,14 +54,14 @@ class Guide:
                 said += self.run(block.text)
         return said
 
-    def run(self, text: str) -> str:
+    def run(self, text: str, typed: str = "") -> str:
         for example, own in self.own.items():
             text = text.replace(example, own)
         done = subprocess.run(  # noqa: S603 - our own page
             ["/bin/bash", "-euo", "pipefail", "-c", text],
             cwd=self.folder,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            input=typed,
             capture_output=True,
             text=True,
             check=False,
@@ -159,3 +159,14 @@ def test_bigquery(guide: Guide) -> None:
     said = guide.follow("BigQuery")
     assert '"dataset": "email_metrics_dev"' in said
     assert '"credentials_path": "bigquery.json"' in said
+
+
+def test_the_readme_sets_what_is_needed(guide: Guide) -> None:
+    [block] = [b for b in blocks(ROOT / "README.md") if b.heading == "With Meltano"][:1]
+    settings = [c for c in block.commands if c.startswith("meltano config set ")]
+    assert len(settings) == 3
+    guide.run("\n".join(settings), typed="what only I know\n")
+    assert "'what only I know'" in (guide.folder / ".env").read_text()
+    written = (guide.folder / "meltano.yml").read_text()
+    assert "site_url: https://alumni.example.edu" in written
+    assert "what only I know" not in written
