@@ -26,13 +26,13 @@ for message in map(json.loads, sys.stdin):
 """
 
 
-def run(folder: Path, text: str) -> str:
+def run(folder: Path, text: str, **variables: str) -> str:
     """Run a block in a folder that has the target; return what it logged."""
     paths = (folder, Path(sys.executable).parent, os.environ["PATH"])
     done = subprocess.run(  # noqa: S603 - our own page
         ["/bin/bash", "-euo", "pipefail", "-c", text],
         cwd=folder,
-        env={**os.environ, "PATH": os.pathsep.join(map(str, paths))},
+        env={**os.environ, **variables, "PATH": os.pathsep.join(map(str, paths))},
         capture_output=True,
         text=True,
         check=False,
@@ -61,3 +61,27 @@ def test_plain_pipes(tmp_path: Path) -> None:
     assert asked_again < asked
     bookmarks = json.loads((tmp_path / "state.json").read_text())["bookmarks"]
     assert "encompass_opens" in bookmarks
+
+
+def test_luxsci_from_the_simulator(tmp_path: Path) -> None:
+    found = [b for b in blocks(ROOT / "README.md") if b.heading == "Authorise"]
+    start, read = [block for block in found if block.language == "sh"]
+    [command] = start.commands
+    program, *arguments = command.split()
+    assert program == "python"
+    with subprocess.Popen(  # noqa: S603 - our own page
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    ) as simulator:
+        try:
+            assert simulator.stdout is not None
+            assert simulator.stdout.readline().startswith(b"http://127.0.0.1:")
+            log = run(tmp_path, read.text, XDG_STATE_HOME=str(tmp_path))
+        finally:
+            simulator.terminate()
+    summary = json.loads(log[log.index('{"event": "run_summary"') :].splitlines()[0])
+    outcomes = {name: said["outcome"] for name, said in summary["streams"].items()}
+    assert outcomes.keys() >= {"luxsci_sent", "luxsci_marketing_opens"}
+    assert set(outcomes.values()) <= {"complete", "empty"}
