@@ -86,6 +86,16 @@ bench: $(INSTALLED) $(BENCH) ## The tap beside its peers, in everything: half an
 bench-quick: $(INSTALLED) .cache/bench/sdk/.installed .cache/bench/loop/.installed ## The tap, a plain SDK tap and a bare loop: under three minutes
 	$(PY) -m benchmarks --quick
 
+.PHONY: dist
+dist: $(INSTALLED) ## Wheel and source archive in dist/, the wheel installed and tried
+	rm -rf dist
+	$(UV) build --quiet --out-dir dist
+	WHEEL=$$(echo dist/*.whl) $(PYTEST) tests/test_package.py
+
+.PHONY: publish
+publish: $(BOOTSTRAPPED) ## Upload what is in dist/; only the release workflow is trusted to
+	$(UV) publish --trusted-publishing always
+
 .PHONY: constraints
 constraints: $(BOOTSTRAPPED) ## Resolve all pinned versions anew
 	resolve() { $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \

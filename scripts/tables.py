@@ -27,18 +27,19 @@ def settings_table() -> str:
     rows += [
         f"| `{name}`{' (secret)' if schema.get('secret') else ''} | "
         f"{_default(schema)} | {_text(schema)} |"
-        for name, schema in _settings(config_schema())
+        for name, schema in nested_settings(config_schema())
     ]
     return "\n".join(rows)
 
 
-def _settings(
+def nested_settings(
     schema: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the settings of a schema under their dotted names."""
     for name, inner in schema["properties"].items():
         # A setting that is an object of the user's own names has none.
         if inner.get("properties"):
-            yield from _settings(inner, f"{prefix}{name}.")
+            yield from nested_settings(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", inner
 
