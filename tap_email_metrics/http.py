@@ -19,6 +19,7 @@ import backoff
 import requests
 from requests.adapters import HTTPAdapter
 
+from tap_email_metrics.bounds import TooLong, bounded
 from tap_email_metrics.errors import (
     Denied,
     Fatal,
@@ -99,7 +100,7 @@ class Authenticator(Protocol):
 
 
 def new_session(transport: BaseAdapter | None) -> requests.Session:
-    """Return a session that keeps no cookies.
+    """Return a session that keeps no cookies, and reads no answer without a limit.
 
     Args:
         transport: carries the requests, None for the network.
@@ -108,6 +109,7 @@ def new_session(transport: BaseAdapter | None) -> requests.Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     # Otherwise a .netrc on the machine would replace the Authorization header.
     session.auth = _no_netrc
+    session.hooks["response"].append(bounded)
     session.headers["Accept"] = "application/json"
     session.headers["User-Agent"] = "tap-email-metrics"
     for scheme in ("https://", "http://"):
@@ -407,7 +409,7 @@ def send(  # noqa: PLR0913 - one request has that many parts
         stream: whether the body is left on the wire.
 
     Raises:
-        TimedOut: no answer in time.
+        TimedOut: no answer in time, or, as `TooLong`, one without an end.
         Retriable: the connection failed, or was cut in the middle of the body.
     """
     try:
@@ -423,6 +425,8 @@ def send(  # noqa: PLR0913 - one request has that many parts
             timeout=TIMEOUT,
             allow_redirects=False,
         )
+    except TooLong as error:
+        raise TooLong(f"{what}: {error}") from error
     except (requests.exceptions.RequestException, ValueError) as error:
         raise explained(error, what, url) from error
 

@@ -141,8 +141,7 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
     def _listing(
         self, template: str, field: str, params: Mapping[str, int | str], tries: int
     ) -> list[Row]:
-        pages = self.client.pages(template, params=params, field=field, tries=tries)
-        return [row for page in pages for row in page.rows]
+        return self.client.rows(template, params=params, field=field, tries=tries)
 
     def campaigns(self) -> Campaigns:
         """Return the campaigns with their counters, read once a run.

@@ -52,6 +52,8 @@ ARCHIVED = (
     "encompass_delivers",
 )
 HEADROOM_DAYS = 30
+MOST_MESSAGES = 1_000_000
+"""Messages at most: the list is held whole, at 1.5 kB each."""
 
 
 class EncompassSession(ProviderSession[EncompassSettings]):
@@ -128,6 +130,8 @@ class EncompassSession(ProviderSession[EncompassSettings]):
                 # Without tables, rows are dictionaries.
                 plain = cast("list[Row]", page)
                 rows.update((_identity(row), row) for row in plain)
+                if len(rows) > MOST_MESSAGES:
+                    raise Fatal(f"Encompass: more than {MOST_MESSAGES} messages")
             self.parents_whole = seen.whole
             if seen.whole:
                 return list(rows.values())

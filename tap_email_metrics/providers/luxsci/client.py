@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import requests
 from typing_extensions import override
 
+from tap_email_metrics.bounds import TooLong
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
@@ -92,10 +93,12 @@ class LuxSciAnswer:
         """Yield the rows of the page, some at a time.
 
         Raises:
-            Skippable: the answer says at its end that it is none.
+            Skippable: the answer says at its end that it is none, or has no end.
         """
         try:
             yield from self._report.rows()
+        except TooLong as error:
+            raise Skippable(str(error)) from error
         except Retriable as error:
             # What came is good, and the next page begins behind it.
             self._run.logger.info("%s: the answer was cut: %s", self._what, error)
@@ -247,10 +250,13 @@ def _chunks(response: requests.Response, what: str, url: str) -> Iterator[bytes]
     """Yield a body as it comes.
 
     Raises:
+        TooLong: it goes on behind the limit.
         Retriable: the connection broke.
     """
     try:
         yield from response.iter_content(_CHUNK)
+    except TooLong as error:
+        raise TooLong(f"{what}: {error}") from error
     except requests.exceptions.RequestException as error:
         raise explained(error, what, url) from error
 
@@ -259,7 +265,7 @@ def _body(response: requests.Response) -> object:
     """Return what an error says, unless it is no JSON."""
     try:
         return parsed(response.content)
-    except requests.exceptions.RequestException:
+    except (requests.exceptions.RequestException, TooLong):
         return None
 
 
