@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import requests
-
 from tap_email_metrics.errors import TimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import requests
 
 MOST_BODY = 32 * 2**20
 """Inflated bytes of one answer. A page is 1,000 rows at most, and a long row (a contact
@@ -22,11 +22,16 @@ its size."""
 MOST_ANSWER = 128 * 2**20
 """Likewise of an answer that is decoded as it comes, never held whole: LuxSci ends one
 at about 50 MB."""
+MOST_ERROR = 2**20
+"""Likewise of an error, of which only its key is used, and of a redirect."""
 _CHUNK = 64 * 1024
 
 
 class TooLong(TimedOut):
     """The answer is longer than what is read; one to a smaller request may not be."""
+
+    # Each asks for half as much: rows of 130 kB would pass.
+    most_tries = 3
 
 
 class Bounded:
@@ -78,5 +83,7 @@ def bounded(response: requests.Response, **options: Any) -> None:  # noqa: ANN40
 
     It comes before requests looks at a redirect, the body of which it would read.
     """
-    is_streamed = options.get("stream") and response.status_code == requests.codes.ok
-    response.raw = Bounded(response.raw, MOST_ANSWER if is_streamed else MOST_BODY)
+    most = MOST_ANSWER if options.get("stream") else MOST_BODY
+    if not 200 <= response.status_code < 300:  # noqa: PLR2004 - success
+        most = MOST_ERROR
+    response.raw = Bounded(response.raw, most)

@@ -97,8 +97,6 @@ class LuxSciAnswer:
         """
         try:
             yield from self._report.rows()
-        except TooLong as error:
-            raise Skippable(str(error)) from error
         except Retriable as error:
             # What came is good, and the next page begins behind it.
             self._run.logger.info("%s: the answer was cut: %s", self._what, error)
@@ -250,13 +248,13 @@ def _chunks(response: requests.Response, what: str, url: str) -> Iterator[bytes]
     """Yield a body as it comes.
 
     Raises:
-        TooLong: it goes on behind the limit.
+        Skippable: it goes on behind the limit, and would again.
         Retriable: the connection broke.
     """
     try:
         yield from response.iter_content(_CHUNK)
     except TooLong as error:
-        raise TooLong(f"{what}: {error}") from error
+        raise Skippable(f"{what}: {error}") from error
     except requests.exceptions.RequestException as error:
         raise explained(error, what, url) from error
 
