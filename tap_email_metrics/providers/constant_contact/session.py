@@ -205,7 +205,7 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
         """
         privilege, scope = _needs(str(denied))
         try:
-            have = self._held()
+            have = self.privileges()
         except Denied:
             self._dead = AuthenticationFailed(
                 "Constant Contact denies everything to this app: it is deactivated, or "
@@ -226,7 +226,12 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
             "tap-email-metrics-login asks for all scopes that the tap uses"
         )
 
-    def _held(self) -> frozenset[str]:
+    def privileges(self) -> frozenset[str]:
+        """Return the privileges of the user, read once a run.
+
+        Raises:
+            Skippable: they cannot be read.
+        """
         with self._lock:
             if self._privileges is None:
                 rows = in_background(

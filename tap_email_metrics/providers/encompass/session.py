@@ -75,6 +75,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         self._client = EncompassClient(
             settings.api_url, authenticator, self.limits, run, self._http
         )
+        self._listed: list[Row] | None = None
         self._messages: list[Row] | None = None
         self._failure: TapError | None = None
 
@@ -106,15 +107,25 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             raise self._failure
         if self._messages is None:
             try:
-                rows = in_background(
-                    self._read_messages, self._run.stop, self._run.idle
-                )
+                rows = self.listed()
                 self._guard(parents_of(rows))
             except (Fatal, Skippable) as error:
-                self._failure = _for_all_streams(error)
+                self._failure = for_all_streams(error)
                 raise self._failure from error
             self._messages = rows
         return self._messages
+
+    def listed(self) -> list[Row]:
+        """Return the rows of all messages, whatever the archive took of their lists.
+
+        Raises:
+            TapError: the list cannot be read.
+        """
+        if self._listed is None:
+            self._listed = in_background(
+                self._read_messages, self._run.stop, self._run.idle
+            )
+        return self._listed
 
     def _read_messages(self) -> list[Row]:
         """Read the list; once more where totals and rows do not agree."""
@@ -173,9 +184,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             state = self._states.get(name)
             if state is None:
                 continue
-            through = bookmarks.checked_through(parents, state.marks, now, self.policy)
-            # Lists that closed since the last run are not among the open ones.
-            through = min(through, state.checked_through or through)
+            through = self.checked_through(state, parents)
             headroom = bookmarks.headroom_days(through, now)
             self._run.report(name).headroom_days = headroom
             gap = bookmarks.archive_gap(through, now)
@@ -189,6 +198,13 @@ class EncompassSession(ProviderSession[EncompassSettings]):
                 "encompass.on_archive_gap is fail: nothing was read. Run once with "
                 "on_archive_gap set to warn to acknowledge the gap and go on"
             )
+
+    def checked_through(self, state: StreamState, parents: Sequence[Parent]) -> float:
+        """Return the instant up to which all lists of a stream were read."""
+        now = self.now()
+        through = bookmarks.checked_through(parents, state.marks, now, self.policy)
+        # Lists that closed since the last run are not among the open ones.
+        return min(through, state.checked_through or through)
 
     def _say_headroom(self, name: str, headroom: float, through: float) -> None:
         level = (
@@ -220,7 +236,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         return not known
 
 
-def _for_all_streams(error: TapError) -> TapError:
+def for_all_streams(error: TapError) -> TapError:
     """Return the error of the message list as the end of every stream."""
     if isinstance(error, Denied):
         return AuthenticationFailed(f"Encompass: {error}")
