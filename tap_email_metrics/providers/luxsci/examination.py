@@ -88,15 +88,17 @@ def _next(stream: ReportStream, source: ReportList, daily: int) -> int:
     reach = stream.bookmark.reaches.get(source.key)
     if reach is None:
         return _first(stream, daily)
-    if isinstance(stream, Summary):
-        window = (
-            None
-            if stream.is_read(reach)
-            else reach.live(stream.horizon(), stream.lookback)
-        )
-        days = -(-window.seconds // DAY) if window else 0
-        return days + sum(-(-left.seconds // DAY) for left in reach.todo)
-    return _READ + _history(stream, reach.todo, daily)
+    if not stream.replication_key:
+        now = int(stream.session.now())
+        return _READ * reach.verification_due(now, stream.full_days)
+    end = stream.horizon()
+    is_summary = isinstance(stream, Summary)
+    is_read = stream.is_read(reach) if is_summary else reach.complete_to >= end
+    window = reach.live(end, stream.lookback)
+    live = () if window is None or is_read else (window,)
+    if is_summary:
+        return sum(-(-one.seconds // DAY) for one in (*live, *reach.todo))
+    return _READ * len(live) + _history(stream, reach.todo, daily)
 
 
 def _history(stream: ReportStream, windows: Iterable[Window], daily: int) -> int:
