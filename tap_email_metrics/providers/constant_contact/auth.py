@@ -82,6 +82,12 @@ class ConstantContactAuthenticator:
             deadline=run.deadline,
         )
 
+    @property
+    def failure(self) -> AuthenticationFailed | None:
+        """Why there is no token to be had, None as long as that is not known."""
+        with self._lock:
+            return self._failure
+
     def headers(self, client: Client, url: str) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
         """Return the Authorization header, with a new token where one is due.
 

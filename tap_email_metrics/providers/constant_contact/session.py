@@ -68,9 +68,11 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
         super().__init__(settings, common, run, transport)
         path = settings.token_store
         store = NoStore() if path is None else TokenStore(path)
-        authenticator = ConstantContactAuthenticator(settings, store, self._http, run)
+        self._authenticator = ConstantContactAuthenticator(
+            settings, store, self._http, run
+        )
         self._client = ConstantContactClient(
-            settings.api_url, authenticator, self.limits, run, self._http
+            settings.api_url, self._authenticator, self.limits, run, self._http
         )
         self.campaign_cache = Campaigns(
             self.client, memory, self.policy, self.now, backfill=common.backfill
@@ -115,13 +117,14 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
             raise self.explain(error) from error
 
     def check(self) -> None:
-        """Return unless the app is known to be denied everything.
+        """Return unless it is known that nothing can be read.
 
         Raises:
-            AuthenticationFailed: it is.
+            AuthenticationFailed: the app is denied everything, or gets no token.
         """
-        if self._dead:
-            raise self._dead
+        failure = self._dead or self._authenticator.failure
+        if failure:
+            raise failure
 
     def listing(
         self,
