@@ -49,12 +49,14 @@ from collections.abc import (
     Sequence,
 )
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
     from tap_email_metrics.privacy import Privacy, Treatment
+
+Kind = TypeVar("Kind")
 
 ACCOUNT = "account"
 """The column that says which account was read."""
@@ -106,6 +108,10 @@ _ESCAPE = re.compile(
 _MAX_DEPTH = 32
 """Levels of nesting that are kept as they are in `additional_fields`."""
 
+DEEPEST = 500
+"""Levels that a body may have: half of what Python bears, so that whoever walks over a
+value later, deeper in calls of his own, does not fail where the decoder did not."""
+
 _DECODER = msgspec.json.Decoder()
 
 
@@ -117,13 +123,29 @@ def decode_json(body: bytes) -> object:
 
     Raises:
         msgspec.DecodeError: it is not JSON, holds a number that no float can hold
-            or a whole one of more than 4,300 digits, or is nested too deeply. The
-            message quotes nothing of the body.
+            or a whole one of more than 4,300 digits, or is nested deeper than
+            `DEEPEST`. The message quotes nothing of the body.
     """
     try:
-        return _decode(body)
+        value = _decode(body)
     except RecursionError:
         raise msgspec.DecodeError("JSON is nested too deeply") from None
+    if is_deep(value, DEEPEST):
+        raise msgspec.DecodeError("JSON is nested too deeply")
+    return value
+
+
+def decode_as(body: bytes, kind: type[Kind]) -> Kind:
+    """Return what a JSON body says, in a type of ours.
+
+    Raises:
+        msgspec.DecodeError: it is not of that type, or not JSON. The message quotes
+            nothing of the body.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (RecursionError, UnicodeDecodeError):
+        raise msgspec.DecodeError("no JSON that can be read") from None
 
 
 def _decode(body: bytes) -> object:
@@ -251,7 +273,7 @@ def _day_or_null(value: object) -> str | None:
 
 
 def _object(value: object) -> object:
-    if not isinstance(value, dict) or _is_deep(value):
+    if not isinstance(value, dict) or is_deep(value, _MAX_DEPTH):
         raise _Unfit
     return _cleaned(value)
 
@@ -264,7 +286,7 @@ def _list(value: object, *, convert: Converter) -> list[Any]:
 
 def _kept(value: object) -> object:
     """Return a raw value as `additional_fields` can hold it, but for bad text."""
-    return _json_text(value) if _is_deep(value) else value
+    return _json_text(value) if is_deep(value, _MAX_DEPTH) else value
 
 
 def _cleaned(value: object) -> object:
@@ -295,10 +317,10 @@ def _json_text(value: object) -> str:
         return "(nested too deeply)"
 
 
-def _is_deep(value: object) -> bool:
-    """Say whether lists and objects are nested more than `_MAX_DEPTH` deep."""
+def is_deep(value: object, most: int) -> bool:
+    """Say whether lists and objects are nested more than so many levels deep."""
     level = [value]
-    for _ in range(_MAX_DEPTH):
+    for _ in range(most):
         level = [child for node in level for child in _children(node)]
         if not level:
             return False

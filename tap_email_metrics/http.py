@@ -20,6 +20,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from typing_extensions import override
 
+from tap_email_metrics.bounds import TooLong, bounded
 from tap_email_metrics.errors import (
     Denied,
     Fatal,
@@ -121,7 +122,7 @@ class _Session(requests.Session):
 
 
 def new_session(transport: BaseAdapter | None) -> requests.Session:
-    """Return a session that keeps no cookies.
+    """Return a session that keeps no cookies, and reads no answer without a limit.
 
     Args:
         transport: carries the requests, None for the network.
@@ -130,6 +131,7 @@ def new_session(transport: BaseAdapter | None) -> requests.Session:
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     # Otherwise a .netrc on the machine would replace the Authorization header.
     session.auth = _no_netrc
+    session.hooks["response"].append(bounded)
     session.headers["Accept"] = "application/json"
     session.headers["User-Agent"] = "tap-email-metrics"
     for scheme in ("https://", "http://"):
@@ -432,7 +434,7 @@ def send(  # noqa: PLR0913 - one request has that many parts
         stream: whether the body is left on the wire.
 
     Raises:
-        TimedOut: no answer in time.
+        TimedOut: no answer in time, or, as `TooLong`, one without an end.
         Retriable: the connection failed, or was cut in the middle of the body.
     """
     try:
@@ -448,6 +450,8 @@ def send(  # noqa: PLR0913 - one request has that many parts
             timeout=TIMEOUT,
             allow_redirects=False,
         )
+    except TooLong as error:
+        raise TooLong(f"{what}: {error}") from error
     except (requests.exceptions.RequestException, ValueError) as error:
         raise explained(error, what, url) from error
 

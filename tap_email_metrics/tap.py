@@ -462,19 +462,24 @@ class TapEmailMetrics(Tap):
             cls.print_about(about_format)
             sys.exit(0)
         cls.print_version(print_fn=cls.logger.info)
-        tap = cls._from_command_line(
+        tap = cls.from_command_line(
             config,
-            state=_json_file("--state", state),
+            state=json_file("--state", state),
             catalog=_catalog_file(catalog),
         )
         sys.exit(tap.execute())
 
     @classmethod
-    def _from_command_line(
+    def from_command_line(
         cls,
         config: _ConfigInput | None,
         **options: Any,  # noqa: ANN401 - the constructor's
     ) -> TapEmailMetrics:
+        """Return the tap with what a command was given.
+
+        Raises:
+            Refused: something of it does not fit.
+        """
         given = dict(config.config) if config else {}
         if config and config.parse_env:
             given |= cls._environment()
@@ -540,7 +545,7 @@ class TapEmailMetrics(Tap):
         if not value:
             return
         config = ctx.params.get("config")
-        tap = cls._from_command_line(config, validate_config=False, setup_mapper=False)
+        tap = cls.from_command_line(config, validate_config=False, setup_mapper=False)
         tap.run_discovery()
         ctx.exit()
 
@@ -550,7 +555,7 @@ class TapEmailMetrics(Tap):
         """Read one record of each stream, or write the schemas."""
         if value == CliTestOptionValue.Disabled.value:
             return
-        tap = cls._from_command_line(ctx.params.get("config"))
+        tap = cls.from_command_line(ctx.params.get("config"))
         if value == CliTestOptionValue.Schema.value:
             tap.write_schemas()
         else:
@@ -584,7 +589,12 @@ def _sections(
             yield inner, section
 
 
-def _json_file(option: str, file: Any) -> Any:  # noqa: ANN401 - whatever it holds
+def json_file(option: str, file: Any) -> Any:  # noqa: ANN401 - whatever it holds
+    """Return the object in a file that an option names, None for no file.
+
+    Raises:
+        Refused: it is no JSON object.
+    """
     if file is None:
         return None
     try:
@@ -597,7 +607,7 @@ def _json_file(option: str, file: Any) -> Any:  # noqa: ANN401 - whatever it hol
 
 
 def _catalog_file(file: Any) -> Any:  # noqa: ANN401 - a catalog's JSON, or None
-    catalog = _json_file("--catalog", file)
+    catalog = json_file("--catalog", file)
     streams = None if catalog is None else catalog.get("streams")
     fits = isinstance(streams, list) and all(map(_is_entry, streams))
     if catalog is not None and not fits:

@@ -28,6 +28,8 @@ TRIES = 3
 """Reads of an instant in one run, at most."""
 MOST_PAGES = 2_000
 """A list with more pages than that does not end."""
+MOST_ROWS = 2_000_000
+"""Nor does one with more rows: each takes 70 bytes here, to be known again."""
 
 
 class Answer(Protocol):
@@ -247,6 +249,8 @@ class WindowReader:
                 look.before = answer.count if look.before is None else look.before
                 look.has_list = answer.has_list
             look.ended = look.received == before
+            if look.received > MOST_ROWS:
+                raise Fatal(f"a list of more than {MOST_ROWS} rows: it does not end")
             if look.ended or (look.before is not None and look.received >= look.before):
                 look.after = self._source.count(window)
                 look.too_large = _splits(window, look.after)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
+    from tap_email_metrics.checkup import Checkup
     from tap_email_metrics.run import Run
     from tap_email_metrics.session import ProviderSession
     from tap_email_metrics.settings import CommonSettings
@@ -72,6 +73,13 @@ class Provider(Protocol):
             run: what the run shares.
             memory: what its streams know of earlier runs.
             transport: carries the requests, None for the network.
+        """
+
+    def examine(self, session: Any, checkup: Checkup) -> None:  # noqa: ANN401 - what `open` returned
+        """Ask what the doctor asks of it: of each stream whether it may be read.
+
+        Raises:
+            TapError: nothing more can be asked.
         """
 
 

@@ -8,6 +8,7 @@ from tap_email_metrics.providers.constant_contact.campaigns import check_shared
 from tap_email_metrics.providers.constant_contact.contact_reports import (
     CONTACT_REPORTS,
 )
+from tap_email_metrics.providers.constant_contact.examination import examine
 from tap_email_metrics.providers.constant_contact.lists import (
     Account,
     CampaignActivities,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
+    from tap_email_metrics.checkup import Checkup
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
     from tap_email_metrics.state import Memory
@@ -114,3 +116,7 @@ class ConstantContact:
     ) -> ConstantContactSession:
         """Return a session for one run; no request is sent yet."""
         return ConstantContactSession(settings, common, run, memory, transport)
+
+    def examine(self, session: ConstantContactSession, checkup: Checkup) -> None:
+        """Ask what the doctor asks of it."""
+        examine(session, checkup)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.codec import decode_as, decode_json
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Fatal,
@@ -80,6 +81,12 @@ class ConstantContactAuthenticator:
             max_concurrency=1,
             deadline=run.deadline,
         )
+
+    @property
+    def failure(self) -> AuthenticationFailed | None:
+        """Why there is no token to be had, None as long as that is not known."""
+        with self._lock:
+            return self._failure
 
     def headers(self, client: Client, url: str) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
         """Return the Authorization header, with a new token where one is due.
@@ -180,8 +187,8 @@ class ConstantContactAuthenticator:
             raise AuthenticationFailed(self._refusal(response))
         client.check(response, what)
         try:
-            return msgspec.json.decode(response.content, type=Answer)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return decode_as(response.content, Answer)
+        except msgspec.DecodeError as error:
             raise Retriable(f"{what} answered 200 without a token") from error
 
     def _refusal(self, response: requests.Response) -> str:
@@ -205,8 +212,8 @@ class ConstantContactAuthenticator:
 def error_code(response: requests.Response) -> str:
     """Return an OAuth error code, or nothing: other text may be personal."""
     try:
-        body = msgspec.json.decode(response.content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        body = decode_json(response.content)
+    except msgspec.DecodeError:
         return ""
     code = body.get("error") if isinstance(body, dict) else None
     return code if isinstance(code, str) and code.replace("_", "").isalpha() else ""

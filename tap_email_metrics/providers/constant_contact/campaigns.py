@@ -137,15 +137,14 @@ class Campaigns:
             TapError: they cannot be read.
         """
         look = Look()
-        pages = self._client.pages(
+        rows = self._client.rows(
             SUMMARIES,
             params={"limit": LARGEST_SUMMARIES},
             field="bulk_email_campaign_summaries",
         )
-        for page in pages:
-            for row in page.rows:
-                # A send during the paging shifts the list: rows come again.
-                look.summaries.setdefault(str(row.get("campaign_id")), row)
+        for row in rows:
+            # A send during the paging shifts the list: rows come again.
+            look.summaries.setdefault(str(row.get("campaign_id")), row)
         refused = self._shared["refused"]
         asked = self._asked(look.summaries)
         for chunk in _chunks([i for i in asked if short_id(i) not in refused]):

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, object]
 
+MOST_PAGES = 10_000
+"""Pages of a list at most: as many requests as an API key has in a day."""
+MOST_ROWS = 1_000_000
+"""Rows at most of a list that is held whole."""
 _PENDING, _DENIED, _TOO_MANY = 202, 403, 429
 _QUOTA = "quota_exceeded"
 _KEY = re.compile(r"[a-z0-9_.]{1,60}")
@@ -59,7 +63,7 @@ class Page:
 
 
 class Trail:
-    """The links that were followed in one list: none leads back."""
+    """The links that were followed in one list: none leads back, and they end."""
 
     def __init__(self) -> None:
         self._followed: set[int] = set()
@@ -68,11 +72,16 @@ class Trail:
         """Return the link of a page, None at the end of the list.
 
         Raises:
-            Skippable: it was followed before, and would be for ever.
+            Skippable: it was followed before, and would be for ever, or there are
+                too many.
         """
         if page.href is not None:
             if hash(page.href) in self._followed:
                 raise Skippable("Constant Contact: the pages of a list go in circles")
+            if len(self._followed) >= MOST_PAGES:
+                raise Skippable(
+                    f"Constant Contact: a list of more than {MOST_PAGES} pages"
+                )
             self._followed.add(hash(page.href))
         return page.href
 
@@ -201,6 +210,27 @@ class ConstantContactClient(Client):
             href = trail.follow(page)
             if href is None:
                 return
+
+    def rows(
+        self,
+        template: str,
+        ids: Sequence[object] = (),
+        params: Mapping[str, int | str] | None = None,
+        *,
+        field: str,
+        tries: int = TRIES,
+    ) -> list[Row]:
+        """Return the rows of a list that is held whole.
+
+        Raises:
+            Skippable: it cannot be read, or has too many.
+        """
+        found: list[Row] = []
+        for page in self.pages(template, ids, params, field=field, tries=tries):
+            found += page.rows
+            if len(found) > MOST_ROWS:
+                raise Skippable(f"GET {template}: more than {MOST_ROWS} rows")
+        return found
 
 
 def error_key(response: requests.Response) -> str:

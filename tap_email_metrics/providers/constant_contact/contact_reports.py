@@ -158,10 +158,9 @@ class ContactActivitySummary(ContactReport):
 
     @override
     def rows(self, contact_id: str) -> Sequence[Row]:
-        pages = self.constant_contact.client.pages(
+        return self.constant_contact.client.rows(
             self.path, [contact_id], self.dates(), field="campaign_activities"
         )
-        return [row for page in pages for row in page.rows]
 
     @override
     def record(self, row: Row, contact_id: str) -> Mapping[str, object] | None:

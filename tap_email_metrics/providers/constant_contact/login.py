@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from tap_email_metrics.clock import Clock, SystemClock
+from tap_email_metrics.codec import decode_as
 from tap_email_metrics.errors import Fatal, InvalidInput, TapError
 from tap_email_metrics.http import new_session, request_id, send
 from tap_email_metrics.providers.constant_contact.auth import Answer, error_code, life
@@ -169,8 +170,8 @@ def _refusal(what: str, response: requests.Response) -> str:
 
 def _parsed(response: requests.Response, kind: type[Parsed]) -> Parsed:
     try:
-        return msgspec.json.decode(response.content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decode_as(response.content, kind)
+    except msgspec.DecodeError as error:
         raise Fatal(
             "the answer is not one of an authorisation server: check "
             "constant_contact.auth_url"

@@ -68,9 +68,11 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
         super().__init__(settings, common, run, transport)
         path = settings.token_store
         store = NoStore() if path is None else TokenStore(path)
-        authenticator = ConstantContactAuthenticator(settings, store, self._http, run)
+        self._authenticator = ConstantContactAuthenticator(
+            settings, store, self._http, run
+        )
         self._client = ConstantContactClient(
-            settings.api_url, authenticator, self.limits, run, self._http
+            settings.api_url, self._authenticator, self.limits, run, self._http
         )
         self.campaign_cache = Campaigns(
             self.client, memory, self.policy, self.now, backfill=common.backfill
@@ -115,13 +117,14 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
             raise self.explain(error) from error
 
     def check(self) -> None:
-        """Return unless the app is known to be denied everything.
+        """Return unless it is known that nothing can be read.
 
         Raises:
-            AuthenticationFailed: it is.
+            AuthenticationFailed: the app is denied everything, or gets no token.
         """
-        if self._dead:
-            raise self._dead
+        failure = self._dead or self._authenticator.failure
+        if failure:
+            raise failure
 
     def listing(
         self,
@@ -141,8 +144,7 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
     def _listing(
         self, template: str, field: str, params: Mapping[str, int | str], tries: int
     ) -> list[Row]:
-        pages = self.client.pages(template, params=params, field=field, tries=tries)
-        return [row for page in pages for row in page.rows]
+        return self.client.rows(template, params=params, field=field, tries=tries)
 
     def campaigns(self) -> Campaigns:
         """Return the campaigns with their counters, read once a run.
@@ -206,7 +208,7 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
         """
         privilege, scope = _needs(str(denied))
         try:
-            have = self._held()
+            have = self.privileges()
         except Denied:
             self._dead = AuthenticationFailed(
                 "Constant Contact denies everything to this app: it is deactivated, or "
@@ -227,7 +229,12 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
             "tap-email-metrics-login asks for all scopes that the tap uses"
         )
 
-    def _held(self) -> frozenset[str]:
+    def privileges(self) -> frozenset[str]:
+        """Return the privileges of the user, read once a run.
+
+        Raises:
+            Skippable: they cannot be read.
+        """
         with self._lock:
             if self._privileges is None:
                 rows = in_background(

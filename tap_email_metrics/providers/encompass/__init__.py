@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tap_email_metrics.providers.encompass.examination import examine
 from tap_email_metrics.providers.encompass.session import FIRST_SEND, EncompassSession
 from tap_email_metrics.providers.encompass.settings import (
     CREDENTIALS,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
+    from tap_email_metrics.checkup import Checkup
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
     from tap_email_metrics.state import Memory
@@ -56,3 +58,7 @@ class Encompass:
     ) -> EncompassSession:
         """Return a session for one run; no request is sent yet."""
         return EncompassSession(settings, common, run, memory.selected, transport)
+
+    def examine(self, session: EncompassSession, checkup: Checkup) -> None:
+        """Ask what the doctor asks of it."""
+        examine(session, checkup)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tap_email_metrics.codec import decode_as, decode_json
 from tap_email_metrics.errors import AuthenticationFailed, Fatal, Retriable, Skippable
 from tap_email_metrics.http import TRIES, host, request_id, send
 
@@ -115,8 +116,8 @@ class EncompassAuthenticator:
             raise AuthenticationFailed(self._refusal(response))
         client.check(response, f"POST {PATH}")
         try:
-            return msgspec.json.decode(response.content, type=Token)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return decode_as(response.content, Token)
+        except msgspec.DecodeError as error:
             raise Retriable(
                 f"POST {PATH} answered 200 without a token: is "
                 f"{host(self._settings.site_url)} an Encompass site?"
@@ -125,8 +126,8 @@ class EncompassAuthenticator:
     @staticmethod
     def _refusal(response: requests.Response) -> str:
         try:
-            body = msgspec.json.decode(response.content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            body = decode_json(response.content)
+        except msgspec.DecodeError:
             body = None
         error = str(body.get("error")) if isinstance(body, dict) else ""
         code = error if error in _HINTS else ""

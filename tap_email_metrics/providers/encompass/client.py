@@ -28,6 +28,9 @@ Answer = tuple["Rows", int | None, int | None]
 
 MAX_RESULTS = 1000
 MIN_RESULTS = 10
+MOST_ROWS = 10_000_000
+"""Rows that a list may announce: the largest send that is known had 170,000
+recipients."""
 _GROW_AFTER = 8  # answers in a row; each try at more may cost a time-out of 29 s
 
 
@@ -143,7 +146,8 @@ def parse_table(
     Raises:
         Retriable: as `parse_list`.
     """
-    return tables.decode(body, from_path) or parse_list(body)
+    found = tables.decode(body, from_path)
+    return found if found and found[1] <= MOST_ROWS else parse_list(body)
 
 
 def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
@@ -166,6 +170,8 @@ def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
         total = answer.get("total")
         if isinstance(total, bool) or not isinstance(total, int) or total < 0:
             raise Retriable("a list without a total")
+        if total > MOST_ROWS:
+            raise Retriable(f"a list with a total of more than {MOST_ROWS}")
         size = to_integer(answer.get("maxResults"))
         answer = answer.get("data")
     if not isinstance(answer, list) or not all(isinstance(r, dict) for r in answer):

@@ -19,8 +19,9 @@ from tap_email_metrics.bookmarks import (
 )
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import to_integer
+from tap_email_metrics.errors import Skippable
 from tap_email_metrics.http import TRIES
-from tap_email_metrics.providers.encompass.client import MAX_RESULTS
+from tap_email_metrics.providers.encompass.client import MAX_RESULTS, MOST_ROWS
 from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.tables import Table, where
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 _HEAD = 50  # rows asked for at the head of a descending list
 _SPARE_PAGES = 20
+_MOST_PAGES = 20_000
+"""Of one list: the largest send that is known has 171, and 17,000 where a slow server
+has them cut down to ten rows each."""
 _MANY = 2 * MAX_RESULTS
 
 
@@ -170,6 +174,9 @@ def walk(
             page starts with the last row of the one before: where that is not so,
             the list has shifted. A page that brings no new row is one of places
             that are known: the next one starts after them.
+
+    Raises:
+        Skippable: the list does not end.
     """
     seen = Walk()
     start = largest = ceiling = pages = 0
@@ -179,6 +186,8 @@ def walk(
         if pages and start >= ceiling:
             seen.cut = True
             break
+        if pages >= _MOST_PAGES or len(seen.ids) > MOST_ROWS:
+            raise Skippable(f"{pages} pages of a list, and no end of it")
         page = fetch(start)
         pages += 1
         seen.totals = (page.total if pages == 1 else seen.totals[0], page.total)
@@ -369,7 +378,7 @@ class ListReader:
         found = 0
         newest = mark.newest
         pages = Pages(partial(self._page, visit), self._fan_out)
-        while True:
+        for _ in range(_MOST_PAGES):
             page = pages(start)
             ids = _ids(page)
             if start == mark.rows - 1:

@@ -55,6 +55,8 @@ ARCHIVED = (
     "encompass_delivers",
 )
 HEADROOM_DAYS = 30
+MOST_MESSAGES = 1_000_000
+"""Messages at most: the list is held whole, at 1.5 kB each."""
 
 
 class EncompassSession(ProviderSession[EncompassSettings]):
@@ -76,6 +78,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         self._client = EncompassClient(
             settings.api_url, authenticator, self.limits, run, self._http
         )
+        self._listed: list[Row] | None = None
         self._messages: list[Row] | None = None
         self._seen = Walk()
         self._failure: TapError | None = None
@@ -108,12 +111,10 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             raise self._failure
         if self._messages is None:
             try:
-                rows = in_background(
-                    self._read_messages, self._run.stop, self._run.idle
-                )
+                rows = self.listed()
                 self._guard(parents_of(rows))
             except (Fatal, Skippable) as error:
-                self._failure = _for_all_streams(error)
+                self._failure = for_all_streams(error)
                 raise self._failure from error
             self._messages = rows
         return self._messages
@@ -136,6 +137,18 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             one: sent for one, sent in pairs if one is not None and sent is not None
         }
 
+    def listed(self) -> list[Row]:
+        """Return the rows of all messages, whatever the archive took of their lists.
+
+        Raises:
+            TapError: the list cannot be read.
+        """
+        if self._listed is None:
+            self._listed = in_background(
+                self._read_messages, self._run.stop, self._run.idle
+            )
+        return self._listed
+
     def _read_messages(self) -> list[Row]:
         """Read the list; once more where totals and rows do not agree."""
         rows: dict[int | str, Row] = {}
@@ -150,6 +163,8 @@ class EncompassSession(ProviderSession[EncompassSettings]):
                 # Without tables, rows are dictionaries.
                 plain = cast("list[Row]", page)
                 rows.update((_identity(row), row) for row in plain)
+                if len(rows) > MOST_MESSAGES:
+                    raise Fatal(f"Encompass: more than {MOST_MESSAGES} messages")
             self.parents_whole = seen.whole
             self._seen = seen
             if seen.whole:
@@ -200,9 +215,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             state = self._states.get(name)
             if state is None:
                 continue
-            through = bookmarks.checked_through(parents, state.marks, now, self.policy)
-            # Lists that closed since the last run are not among the open ones.
-            through = min(through, state.checked_through or through)
+            through = self.checked_through(state, parents)
             headroom = bookmarks.headroom_days(through, now)
             self._run.report(name).headroom_days = headroom
             gap = bookmarks.archive_gap(through, now)
@@ -216,6 +229,13 @@ class EncompassSession(ProviderSession[EncompassSettings]):
                 "encompass.on_archive_gap is fail: nothing was read. Run once with "
                 "on_archive_gap set to warn to acknowledge the gap and go on"
             )
+
+    def checked_through(self, state: StreamState, parents: Sequence[Parent]) -> float:
+        """Return the instant up to which all lists of a stream were read."""
+        now = self.now()
+        through = bookmarks.checked_through(parents, state.marks, now, self.policy)
+        # Lists that closed since the last run are not among the open ones.
+        return min(through, state.checked_through or through)
 
     def _say_headroom(self, name: str, headroom: float, through: float) -> None:
         level = (
@@ -247,7 +267,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         return not known
 
 
-def _for_all_streams(error: TapError) -> TapError:
+def for_all_streams(error: TapError) -> TapError:
     """Return the error of the message list as the end of every stream."""
     if isinstance(error, Denied):
         return AuthenticationFailed(f"Encompass: {error}")

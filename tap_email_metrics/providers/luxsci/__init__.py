@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tap_email_metrics.providers.luxsci.examination import examine
 from tap_email_metrics.providers.luxsci.session import LuxSciSession
 from tap_email_metrics.providers.luxsci.settings import (
     CREDENTIALS,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
+    from tap_email_metrics.checkup import Checkup
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
     from tap_email_metrics.state import Memory
@@ -57,3 +59,7 @@ class LuxSci:
     ) -> LuxSciSession:
         """Return a session for one run; no request is sent yet."""
         return LuxSciSession(settings, common, run, transport)
+
+    def examine(self, session: LuxSciSession, checkup: Checkup) -> None:
+        """Ask what the doctor asks of it."""
+        examine(session, checkup)

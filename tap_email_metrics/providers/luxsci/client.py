@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import requests
 from typing_extensions import override
 
+from tap_email_metrics.bounds import TooLong
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
@@ -92,7 +93,7 @@ class LuxSciAnswer:
         """Yield the rows of the page, some at a time.
 
         Raises:
-            Skippable: the answer says at its end that it is none.
+            Skippable: the answer says at its end that it is none, or has no end.
         """
         try:
             yield from self._report.rows()
@@ -191,12 +192,15 @@ class LuxSciClient(Client):
         """Yield a body as it comes.
 
         Raises:
+            Skippable: it goes on behind the limit, and would again.
             Retriable: the connection broke.
         """
         try:
             for chunk in response.iter_content(_CHUNK):
                 self.received.add(len(chunk))
                 yield chunk
+        except TooLong as error:
+            raise Skippable(f"{what}: {error}") from error
         except requests.exceptions.RequestException as error:
             raise explained(error, what, url) from error
 
@@ -262,7 +266,7 @@ def _body(response: requests.Response) -> object:
     """Return what an error says, unless it is no JSON."""
     try:
         return parsed(response.content)
-    except requests.exceptions.RequestException:
+    except (requests.exceptions.RequestException, TooLong):
         return None
 
 

@@ -16,7 +16,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.codec import to_integer
+from tap_email_metrics.codec import DEEPEST, is_deep, to_integer
 from tap_email_metrics.errors import Retriable
 from tap_email_metrics.providers.luxsci.auth import is_success
 
@@ -99,10 +99,17 @@ class _Text:
             if self._text[end : end + 1] in _ENDS or isinstance(
                 value, (dict, list, str)
             ):
+                self._check_depth(value, end)
                 self._at = end
                 return value
             if not self._more():
                 raise Retriable("a body that ends early")
+
+    def _check_depth(self, value: object, end: int) -> None:
+        """Return where a value that ends there is no deeper than a body may be."""
+        opened = sum(self._text.count(opening, self._at, end) for opening in "[{")
+        if opened > DEEPEST and is_deep(value, DEEPEST):
+            raise Retriable("a value that is nested too deeply")
 
     def key(self) -> str:
         """Take a key and its colon."""

@@ -1,0 +1,297 @@
+"""`tap-email-metrics-doctor`: what a run would meet, told before it.
+
+It asks with the tap's own sessions: what it takes counts in the day's requests. It
+writes no records and no STATE.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.checkup import Checkup
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Exhausted,
+    TapError,
+    Terminated,
+)
+from tap_email_metrics.session import SKEW
+from tap_email_metrics.tap import Refused, TapEmailMetrics, json_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tap_email_metrics.checkup import Estimate
+    from tap_email_metrics.providers import Provider
+    from tap_email_metrics.section import Section
+    from tap_email_metrics.session import ProviderSession
+
+Outcome = Literal["well", "paused", "refused", "failed", "terminated"]
+_HOUR = 3600.0
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """What the doctor says of one provider.
+
+    Attributes:
+        provider: its name.
+        checkup: what was learned.
+        outcome: how the asking ended.
+        message: why it ended early.
+        skew: seconds by which the API's clock is ahead of this machine's, None where
+            nothing told it.
+        requests: sent.
+        left: requests that are left of the day, None for no limit.
+    """
+
+    provider: str
+    checkup: Checkup
+    settings: Section
+    outcome: Outcome = "well"
+    message: str = ""
+    skew: float | None = None
+    requests: int = 0
+    left: int | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether a run would fail nowhere."""
+        findings = self.checkup.findings.values()
+        failed = any(finding.access == "failed" for finding in findings)
+        ends_well = self.outcome in {"well", "paused"}
+        return ends_well and not failed and not self.checkup.problems
+
+
+class Doctor:
+    """Examines the providers of a tap, one after the other.
+
+    Args:
+        tap: with settings, and the state that a run would go on from.
+        has_state: whether there is one.
+    """
+
+    def __init__(self, tap: TapEmailMetrics, *, has_state: bool) -> None:
+        self._tap = tap
+        self._has_state = has_state
+
+    def examine(self) -> list[Diagnosis]:
+        """Return what is to be said of each provider that is switched on."""
+        return [self._examine(provider) for provider in self._tap.enabled]
+
+    def _examine(self, provider: Provider) -> Diagnosis:
+        streams: Any = [
+            stream
+            for stream in self._tap.streams.values()
+            if stream.selected and stream.provider == provider.name  # type: ignore[attr-defined]
+        ]
+        checkup = Checkup(streams, has_state=self._has_state)
+        session = self._tap.session(provider.name)
+        diagnosis = Diagnosis(provider.name, checkup, session.settings)
+        try:
+            try:
+                provider.examine(session, checkup)
+            finally:
+                session.close()
+                diagnosis.left = session.budget
+        except TapError as error:
+            diagnosis.outcome, diagnosis.message = _outcome(error), str(error)
+        self._note(diagnosis, session)
+        return diagnosis
+
+    def _note(self, diagnosis: Diagnosis, session: ProviderSession[Any]) -> None:
+        diagnosis.skew = session.client.server_time
+        diagnosis.requests = session.limits.sent
+        notes = diagnosis.checkup.notes
+        if diagnosis.skew is not None and abs(diagnosis.skew) > SKEW:
+            way = "behind" if diagnosis.skew > 0 else "ahead of"
+            notes.append(
+                f"this machine's clock is {abs(diagnosis.skew):.0f} s {way} the API's: "
+                "set it (NTP)"
+            )
+        if session.common.backfill:
+            notes.append("backfill is set: the next run reads its interval alone")
+
+    def exit_code(self, found: list[Diagnosis]) -> int:
+        """Return the exit code that a run would have, as far as can be known."""
+        if self._tap.run.stop.signal:
+            return 128 + self._tap.run.stop.signal
+        if all(diagnosis.outcome == "refused" for diagnosis in found):
+            return 2
+        return 0 if all(diagnosis.is_well for diagnosis in found) else 1
+
+
+def _outcome(error: TapError) -> Outcome:
+    match error:
+        case AuthenticationFailed():
+            return "refused"
+        case Exhausted():
+            return "paused"
+        case Terminated():
+            return "terminated"
+    return "failed"
+
+
+# What is said
+
+
+def as_json(found: list[Diagnosis], code: int, now: float) -> dict[str, Any]:
+    """Return all that the doctor says, for machines."""
+    providers = {one.provider: _provider(one, now) for one in found}
+    return {"event": "doctor", "exit_code": code, "providers": providers}
+
+
+def _provider(one: Diagnosis, now: float) -> dict[str, Any]:
+    checkup, settings = one.checkup, one.settings
+    return {
+        "outcome": one.outcome,
+        "message": one.message,
+        "requests": one.requests,
+        "clock_skew_seconds": None if one.skew is None else round(one.skew),
+        "limits": {
+            "requests_per_second": round(settings.rate, 3),
+            "max_concurrency": settings.max_concurrency,
+            "daily_requests": settings.daily_requests,
+            "daily_reserve": settings.daily_reserve,
+            "left_today": one.left,
+            "resets_at": None if settings.daily_requests is None else _midnight(now),
+        },
+        "facts": checkup.facts,
+        "streams": {
+            name: {
+                "access": finding.access,
+                "why": finding.why,
+                "headroom_days": finding.headroom_days,
+            }
+            for name, finding in checkup.findings.items()
+        },
+        "estimates": {
+            "next_run": _estimate(one, checkup.next_run),
+            "backfill": _estimate(one, checkup.backfill),
+        },
+        "notes": checkup.notes,
+        "problems": checkup.problems,
+    }
+
+
+def _midnight(now: float) -> str:
+    today = datetime.fromtimestamp(now, UTC).date()
+    following = datetime.combine(today + timedelta(days=1), datetime.min.time(), UTC)
+    return iso(following.timestamp())
+
+
+def _estimate(one: Diagnosis, estimate: Estimate | None) -> dict[str, Any] | None:
+    """Return an estimate with its time, at the rate and the day's budget."""
+    if estimate is None:
+        return None
+    settings, requests = one.settings, estimate.requests
+    hours = requests / settings.rate / _HOUR
+    days = hours / 24
+    if settings.daily_requests is not None and one.left is not None:
+        later = max(0, requests - one.left)
+        per_day = settings.daily_requests - settings.daily_reserve
+        days = max(days, later / per_day + bool(later))
+    return {
+        "requests": requests,
+        "hours": round(hours, 2),
+        "days": round(days, 2),
+        "basis": estimate.basis,
+    }
+
+
+def as_text(report: dict[str, Any]) -> Iterator[str]:
+    """Yield what the doctor says, a line each."""
+    for name, provider in report["providers"].items():
+        yield from _lines(name, provider)
+    yield f"exit code {report['exit_code']}"
+
+
+def _lines(name: str, provider: dict[str, Any]) -> Iterator[str]:
+    why = f": {provider['message']}" if provider["message"] else ""
+    yield f"{name}: {provider['outcome']}{why}"
+    skew = provider["clock_skew_seconds"]
+    if skew is not None:
+        yield f"  clock: the API's is {skew:+d} s from this machine's"
+    yield f"  limits: {_limits(provider['limits'])}; {provider['requests']} taken now"
+    for fact, value in provider["facts"].items():
+        yield f"  {fact.replace('_', ' ')}: {_value(value)}"
+    width = max(map(len, provider["streams"]), default=0)
+    for stream, finding in provider["streams"].items():
+        yield f"  {stream:{width}}  {_finding(finding)}"
+    for title, key in (("next run", "next_run"), ("full backfill", "backfill")):
+        if estimate := provider["estimates"][key]:
+            yield f"  {title}: {_cost(estimate)}"
+    yield from (f"  note: {note}" for note in provider["notes"])
+    yield from (f"  PROBLEM: {problem}" for problem in provider["problems"])
+    yield ""
+
+
+def _limits(limits: dict[str, Any]) -> str:
+    rate = f"{limits['requests_per_second']:g} requests a second"
+    at_once = f"{limits['max_concurrency']} at once"
+    if limits["daily_requests"] is None:
+        return f"{rate}, {at_once}, none a day"
+    left = limits["left_today"]
+    rest = "unknown" if left is None else str(left)
+    return (
+        f"{rate}, {at_once}, {limits['daily_requests']} a day less "
+        f"{limits['daily_reserve']} for others; {rest} left until {limits['resets_at']}"
+    )
+
+
+def _value(value: object) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{key} {'yes' if has else 'NO'}" for key, has in value.items())
+
+
+def _finding(finding: dict[str, Any]) -> str:
+    parts = [finding["access"]]
+    if finding["headroom_days"] is not None:
+        parts.append(f"{finding['headroom_days']} days of headroom")
+    return "; ".join([*parts, *finding["why"]])
+
+
+def _cost(estimate: dict[str, Any]) -> str:
+    return (
+        f"{estimate['requests']} requests, {estimate['hours']:g} hours at that rate, "
+        f"{estimate['days']:g} days ({estimate['basis']})"
+    )
+
+
+@click.command()
+@click.option(
+    "--config",
+    multiple=True,
+    callback=TapEmailMetrics.cb_config,
+    help="The tap's config file, or ENV for settings in variables.",
+)
+@click.option(
+    "--state", type=click.File(), help="The state that a run would go on from."
+)
+@click.option("--json", "for_machines", is_flag=True, help="Say it as one JSON object.")
+def main(config: Any, state: Any, *, for_machines: bool) -> None:  # noqa: ANN401 - click's
+    """Say what a run of the tap would meet, by a few requests to each provider."""
+    try:
+        value = json_file("--state", state)
+        tap = TapEmailMetrics.from_command_line(config, state=value)
+    except Refused as error:
+        if for_machines:
+            report = {"event": "doctor", "exit_code": 2, "providers": {}}
+            click.echo(json.dumps(report | {"message": error.message}))
+        raise
+    doctor = Doctor(tap, has_state=bool(value))
+    found = doctor.examine()
+    code = doctor.exit_code(found)
+    report = as_json(found, code, tap.run.started)
+    lines = [json.dumps(report)] if for_machines else as_text(report)
+    for line in lines:
+        click.echo(line)
+    sys.exit(code)
