@@ -182,8 +182,8 @@ class Rule:
             page, name = rows, "rows"
             rows = page.get(name)
         if self.kind != "shift_total" and isinstance(rows, list) and rows:
-            again = rows[:1] if self.kind == "repeat_row" else []
-            page[name] = [*again, *rows[:-1]]
+            again = self.kind == "repeat_row"
+            page[name] = [rows[0], *rows[:-1]] if again else rows[1:]
 
 
 class Faults:

@@ -88,7 +88,7 @@ def test_wrong_bodies(world: World, client: Client) -> None:
     assert client.page(PATH)["total"] == 5
     assert client.ids(PATH) == [1, 1, 2]
     shorter = client.page(PATH)
-    assert ([row["id"] for row in shorter["data"]], shorter["total"]) == ([1, 2], 3)
+    assert ([row["id"] for row in shorter["data"]], shorter["total"]) == ([2, 3], 3)
 
 
 def test_cut_and_half_bodies_raise(world: World, client: Client) -> None:
