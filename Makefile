@@ -78,6 +78,10 @@ bench-answer: $(INSTALLED) ## A LuxSci answer of 24 MB: memory, and every row ag
 soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, MUTATION=name for a broken tap
 	$(PY) -m scripts.soak --days $(or $(DAYS),1000) --seed $(or $(SEED),1) --mutation '$(MUTATION)'
 
+.PHONY: kill-test
+kill-test: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed ## kill -9 of tap and target under Meltano: KILLS=50 SEED=1, then compared with the truth
+	$(PY) -m scripts.kill_test --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
+
 .PHONY: bench
 bench: $(INSTALLED) $(BENCH) ## The tap beside its peers, in everything: half an hour
 	$(PY) -m benchmarks

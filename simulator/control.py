@@ -29,7 +29,8 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
   GET    /_sim/faults            the rules in force
   POST   /_sim/faults            a list of rules, put in place of all:
            kind     status, message_body, not_json, wrong_shape, cut, half_body,
-                    slow, expire_token, max_rows, shift_total, repeat_row
+                    slow, expire_token, max_rows, shift_total, repeat_row,
+                    skip_row
            path     regular expression searched in the path (default "^/v2/")
            message_id, times (first attempts of each request; default all),
            probability and seed (decided by seed, request and attempt number),

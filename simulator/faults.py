@@ -29,6 +29,7 @@ KINDS = (
     "max_rows",
     "shift_total",
     "repeat_row",
+    "skip_row",
 )
 SHAPES: Mapping[str, object] = {
     "list": ["unexpected"],
@@ -163,7 +164,7 @@ class Rule:
             reply.half = True
         elif self.kind == "slow":
             reply.delay = self.seconds
-        elif self.kind in ("shift_total", "repeat_row"):
+        elif self.kind in ("shift_total", "repeat_row", "skip_row"):
             page = json.loads(reply.body) if reply.body else None
             if isinstance(page, dict):
                 self._falsify(page)
@@ -176,10 +177,13 @@ class Rule:
             if is_shifted and isinstance(total, int):
                 page[name] = total + self.by
         name = next((name for name in ROWS if page.get(name)), "")
-        if self.kind == "repeat_row" and name:
-            rows = page[name]
-            if isinstance(rows, list):
-                page[name] = [rows[0], *rows[:-1]]
+        rows = page.get(name)
+        if isinstance(rows, dict):
+            page, name = rows, "rows"
+            rows = page.get(name)
+        if self.kind != "shift_total" and isinstance(rows, list) and rows:
+            again = self.kind == "repeat_row"
+            page[name] = [rows[0], *rows[:-1]] if again else rows[1:]
 
 
 class Faults:

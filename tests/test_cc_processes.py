@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from simulator.messages import Reply, Request
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ("127.0.0.1", "localhost")
 """Both are the server: they tell the two processes apart."""
 STREAMS = ("constant_contact_opens", "constant_contact_sends")

@@ -49,6 +49,7 @@ def test_the_defaults_are_those_of_the_vendor() -> None:
     assert DEFAULTS == {"max_concurrency": 4, "requests_per_second": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "latency",
     [

@@ -7,6 +7,8 @@ import sys
 import pytest
 from harness_cc import DAY, NOW, Account
 
+pytestmark = pytest.mark.slow
+
 CAMPAIGNS, OPEN = 1000, 60
 LISTS = 8
 

@@ -103,9 +103,8 @@ def test_every_reading_of_the_api(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_all_streams_over_two_weeks(seed: int) -> None:
-    world = World.generate(seed, 0, NOW, luxsci=60, days_ahead=16)
+def test_all_streams_over_two_weeks() -> None:
+    world = World.generate(1, 0, NOW, luxsci=60, days_ahead=16)
     clinic = Clinic(world, tracked_headers=True, detail=True)
     clinic.settings["max_concurrency"] = 4
     names = clinic.offered()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from scripts.quota_sim import NOW, Simulation, main, simulate
 from simulator.clock import ThreadedClock
 from simulator.world import World
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+pytestmark = pytest.mark.slow
 
 SMALL = ["--campaigns", "8", "--daily-requests", "120", "--daily-reserve", "20"]
 

@@ -101,6 +101,7 @@ def crash_everywhere(site: Site, run: Sync, before: Target) -> int:
     return len(run.messages) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_many_states")
 def test_a_first_run_that_is_cut_anywhere_loses_nothing() -> None:
     site = varied_site(4, rows=2, max_concurrency=1)
@@ -110,6 +111,7 @@ def test_a_first_run_that_is_cut_anywhere_loses_nothing() -> None:
     assert crash_everywhere(site, run, Target()) > 70
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_many_states")
 def test_a_later_run_that_is_cut_anywhere_loses_nothing() -> None:
     site = varied_site(5, rows=1, max_concurrency=2, sweep_days=2)
@@ -405,6 +407,7 @@ def steady_site(count: int, rows: int = 3) -> Site:
     return Site(world)
 
 
+@pytest.mark.slow
 def test_requests_for_three_hundred_messages() -> None:
     site = steady_site(300)
     first = site.sync()

@@ -257,8 +257,6 @@ class Days:
             before = self.account.shown(self._site.world.clock.now())
             self._promises.show(before)
             ran = self._sync(today, rng)
-            after = self.account.shown(ran.ended)
-            self._promises.show(after)
             broken += self._check(ran, before)
         return broken
 
@@ -276,8 +274,14 @@ class Days:
         return broken
 
     def _invented(self, ran: Ran) -> list[str]:
-        """Return what was never shown, not even for a while during the run."""
+        """Return what was never shown, not even for a while during the run.
+
+        What is shown takes long to work out: first at the start, then at the end.
+        """
         found = self._promises.invented(self._fresh)
+        if found:
+            self._promises.show(self.account.shown(ran.ended))
+            found = self._promises.invented(self._fresh)
         if found:
             seconds = ran.ended + self.account.settling - ran.begun
             steps = min(400, int(seconds / _STEP))

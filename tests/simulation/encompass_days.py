@@ -210,6 +210,8 @@ class EncompassDays(Account):
             "status": 503,
             "path": f"/v2/messages/\\d*{seed % 10}/",
         }
+        # Others count a row that they do not show.
+        yield {"kind": "skip_row", "path": f"/v2/messages/\\d*{seed // 10 % 10}/"}
         for number, rule in enumerate(_FAULTS):
             path = "/v2/" if rule["kind"] != "cut" else "/"
             yield {"path": path, **rule, "probability": chance, "seed": seed + number}

@@ -2,7 +2,9 @@
 
 A report that is asked for by dates is due in every run, with the rows whose date, as
 the API filters by it, is within the look-back before the run, and whose own date is
-older than the five minutes that rows may take to show.
+older than the five minutes that rows may take to show. Rows that were there at the
+start, and those that showed up within the look-back of their date, are due in the first
+run that can read them, however long after.
 
 Users, jobs and marketing's things are due as a whole once in 8 days besides; its links
 and complaints, and all summaries, at the first run of a UTC day. A summary is due for
@@ -92,6 +94,7 @@ class LuxSciDays(Account):
             requests_per_minute=60, requests_per_day=self._daily, **_policy(rng)
         )
         self._visited: dict[str, float] = {}
+        self._first_seen: dict[tuple[str, Key], float] = {}
 
     # The world
 
@@ -182,8 +185,10 @@ class LuxSciDays(Account):
         if not chance:
             return
         # Some reports cannot be read that day.
-        path = ("/opens$", "/delivery$", "/sent$", "/users$", "/clicked$")[seed % 5]
-        yield {"kind": "status", "status": 503, "path": path}
+        paths = ("/opens$", "/delivery$", "/sent$", "/users$", "/clicked$")
+        yield {"kind": "status", "status": 503, "path": paths[seed % 5]}
+        # Another one counts a row that it does not show.
+        yield {"kind": "skip_row", "path": paths[seed // 5 % 5]}
         for number, rule in enumerate(_FAULTS):
             yield {"path": "/", **rule, "probability": chance, "seed": seed + number}
 
@@ -207,6 +212,14 @@ class LuxSciDays(Account):
                 for row in rows
                 if self._is_wanted(stream, row)
             }
+            first = self._first_seen
+            first.update(
+                {
+                    (stream, k): at
+                    for k in shown[stream, None]
+                    if (stream, k) not in first
+                }
+            )
         return shown
 
     def _is_wanted(self, stream: str, row: Record) -> bool:
@@ -232,7 +245,8 @@ class LuxSciDays(Account):
         if None in struck:
             return
         for stream in KEYS:
-            if stream.removeprefix(_STREAM) not in struck:
+            is_read = ran.outcomes.get(stream) in FINE
+            if is_read and stream.removeprefix(_STREAM) not in struck:
                 yield from self._due(stream, shown[stream, None], ran.begun)
 
     def _due(
@@ -248,23 +262,37 @@ class LuxSciDays(Account):
                 self._visited[f"{stream} whole"] = now
                 yield Visit((stream, None), "whole")
         self._visited[stream] = now
-        later = frozenset(
-            key for key, row in rows.items() if not self._is_due(kind.name, row, now)
-        )
-        is_event = "event_id" in KEYS[stream]
-        yield Visit((stream, None), ROWS if is_event else VALUES, later)
+        later = {k for k, row in rows.items() if not self._is_due(kind.name, row, now)}
+        if "event_id" not in KEYS[stream]:
+            yield Visit((stream, None), VALUES, frozenset(later))
+        later -= {key for key in later if self._is_timely(stream, key, rows[key])}
+        yield Visit((stream, None), ROWS, frozenset(later))
 
     def _is_due(self, name: str, row: Record, now: float) -> bool:
         if name in _WHOLE:
             return True
-        kind = KINDS[name]
         if name in SUMMARIES:
             day = _seconds(row["interval_start"]) or 0.0
             return now // DAY - self._lookback <= day // DAY < now // DAY
-        days = 30 if name in _SLOW else self._lookback
-        column = self._api.policy.column(kind)
-        filtered = _seconds(row.get(_column(name, column)))
-        return filtered is not None and filtered >= now - days * DAY
+        filtered = self._filtered(name, row)
+        return filtered is not None and filtered >= now - self._days(name) * DAY
+
+    def _is_timely(self, stream: str, key: Key, row: Record) -> bool:
+        """Return whether a row showed up so early that no look-back missed it."""
+        name = stream.removeprefix(_STREAM)
+        if name in SUMMARIES:
+            return False
+        filtered, seen = self._filtered(name, row), self._first_seen[stream, key]
+        if filtered is None:
+            return False
+        return seen <= NOW + DAY / 4 or filtered >= seen - self._days(name) * DAY
+
+    def _days(self, name: str) -> int:
+        return 30 if name in _SLOW else self._lookback
+
+    def _filtered(self, name: str, row: Record) -> float | None:
+        """Return the date by which the API filters a row."""
+        return _seconds(row.get(_column(name, self._api.policy.column(KINDS[name]))))
 
     # What else has to hold
 

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib import StateMessage
 
-from tap_email_metrics import bookmarks, window_reader, window_stream, writer
+from tap_email_metrics import (
+    bookmarks,
+    window_reader,
+    window_stream,
+    windows,
+    writer,
+)
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.providers.constant_contact import campaigns
 from tap_email_metrics.providers.constant_contact import reading as cc_reading
@@ -109,6 +115,32 @@ def _skip_last_page(
         held = rows
 
 
+def _trust_total(this: Any, original: Any) -> int:
+    """Take a list for read as far as its total says."""
+    total = this.totals[1]
+    return original(this) if total is None else total  # type: ignore[no-any-return]
+
+
+def _forget_failures(this: Any, original: Any, now: float) -> Any:  # noqa: ARG001
+    """Take a list for read that could not be."""
+    return replace(this, checked=now, unsettled=False)
+
+
+def _settle_for_less(this: Any, original: Any) -> bool:  # noqa: ARG001
+    """Owe nothing, whatever the last read found."""
+    return this.checked is not None
+
+
+def _no_sweep(original: Any, *_arguments: Any) -> Any:
+    """Never look at what is closed."""
+    return ()
+
+
+def _no_verification(original: Any, sent: Any, now: float) -> int:  # noqa: ARG001
+    """Never emit everything again."""
+    return 0
+
+
 def _ignore_late_rows(this: Any, original: Any, row: Any) -> bool:
     """Never notice that a list grew by rows with old dates."""
     kept: bool = original(this, row)
@@ -157,6 +189,11 @@ def _no_lookback(this: Any, original: Any) -> int:  # noqa: ARG001
     return 0
 
 
+def _drop_retry_list(this: Any, original: Any, window: Any, *, whole: bool) -> Any:  # noqa: ARG001
+    """Never come back to a window that was not whole."""
+    return original(this, window, whole=True)
+
+
 def _first_page_only(this: Any, _original: Any, window: Any, look: Any) -> Any:
     """End a window with its first page."""
     with_count = this._source.open(window, 0)  # noqa: SLF001
@@ -179,6 +216,17 @@ def _not_in_full(this: Any, original: Any) -> list[Any]:  # noqa: ARG001
 
 MUTATIONS: dict[str, Mutation] = {
     "skip_last_page": Mutation("encompass", 0, 20, reading, "walk", _skip_last_page),
+    "trust_total": Mutation("encompass", 0, 60, reading.Walk, "rows", _trust_total),
+    "forget_failures": Mutation(
+        "encompass", 0, 60, bookmarks.Mark, "failed", _forget_failures
+    ),
+    "settle_for_less": Mutation(
+        "encompass", 0, 60, bookmarks.Mark, "settled", _settle_for_less
+    ),
+    "no_sweep": Mutation("encompass", 0, 60, bookmarks, "_sweep_buckets", _no_sweep),
+    "no_verification": Mutation(
+        "encompass", 0, 60, bookmarks, "verification_points", _no_verification
+    ),
     "ignore_late_rows": Mutation(
         "encompass",
         0,
@@ -213,6 +261,9 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "no_lookback": Mutation(
         "luxsci", 1, 25, luxsci_streams.ReportStream, "lateness", _no_lookback
+    ),
+    "drop_retry_list": Mutation(
+        "luxsci", 0, 12, windows.Reach, "after", _drop_retry_list
     ),
     "first_page_only": Mutation(
         "luxsci", 0, 25, window_reader.WindowReader, "_look", _first_page_only

@@ -8,9 +8,9 @@ from worlds import run
 
 pytestmark = pytest.mark.slow
 
-LENGTH = {"encompass": 100, "constant_contact": 50, "luxsci": 25}
+LENGTH = {"encompass": 100, "constant_contact": 40, "luxsci": 20}
 """Days of a world, by provider: the dearer a run, the fewer."""
-WORLDS = {"encompass": 15, "constant_contact": 7, "luxsci": 7}
+WORLDS = {"encompass": 17, "constant_contact": 5, "luxsci": 5}
 DAYS = sum(LENGTH[provider] * worlds for provider, worlds in WORLDS.items())
 CASES = [
     (provider, 1000 + seed)

@@ -81,11 +81,14 @@ def test_wrong_bodies(world: World, client: Client) -> None:
     world.faults.add("wrong_shape", times=1)
     world.faults.add("shift_total", by=2, times=1)
     world.faults.add("repeat_row", times=1)
+    world.faults.add("skip_row", times=1)
     assert client.get(PATH).text.startswith("<html>")
     assert client.get(PATH).json() == ["unexpected"]
     assert "data" not in client.get(PATH).json()
     assert client.page(PATH)["total"] == 5
     assert client.ids(PATH) == [1, 1, 2]
+    shorter = client.page(PATH)
+    assert ([row["id"] for row in shorter["data"]], shorter["total"]) == ([2, 3], 3)
 
 
 def test_cut_and_half_bodies_raise(world: World, client: Client) -> None:

@@ -435,8 +435,12 @@ def test_faults_reach_it(world: World, client: Client) -> None:
     rows = client.rows(DELIVERY)
     assert rows[0] == rows[1]
     world.faults.clear()
+    world.faults.add("skip_row", path="/delivery")
+    shorter = client.read(DELIVERY)
+    assert (len(client.rows(DELIVERY)), shorter["count"]) == (1, 2)
+    world.faults.clear()
     world.faults.add("expire_token", path="/delivery", times=1)
     assert client.get(DELIVERY).status_code == 401
-    assert world.log.count("/perl/api/v2/account/{id}/report/email/smtp/delivery") == 3
+    assert world.log.count("/perl/api/v2/account/{id}/report/email/smtp/delivery") == 5
     assert client.get(f"{LISTS}/lists").status_code == 401
     assert world.log.count("/perl/api/v2/user/{login}/marketing/v3/lists") == 1

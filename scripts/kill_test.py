@@ -1,0 +1,275 @@
+"""Tap and target under Meltano, killed at random moments: Postgres ends with the truth.
+
+`python -m scripts.kill_test --kills 50 --seed 1` runs the pipeline so many times while
+the world moves on, and ends each run with `kill -9`: most often of the whole process
+group, otherwise of the tap or of the target alone. Then it runs once to the end, and
+holds Postgres to the truth, by key and content. It prints a line a kill and one line of
+JSON; exit code 1 if a row differs. What it leaves is below `.cache/kill-test`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psutil
+
+from scripts.comparison import READINGS, SNAPSHOTS, by_key, compare
+from scripts.demo import (
+    move_constant_contact_on,
+    move_encompass_on,
+    move_luxsci_on,
+    requests_by_stream,
+)
+from scripts.project import CACHE, MELTANO, CommandFailedError, Project
+from scripts.warehouse import Postgres
+from scripts.world import KEYS, PACE, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from scripts.comparison import Row
+
+FOLDER = CACHE / "kill-test"
+SCHEMA = "email_metrics"
+SIZE, CAMPAIGNS, EMAILS = 20, 8, 20
+TAP, TARGET = "tap-email-metrics", "target-postgres"
+#: A run that was killed left a lock of Meltano's, which would hold the next one up.
+RUN = (MELTANO, "run", "--force", TAP, TARGET)
+VICTIMS = {"everything": 6, TAP: 2, TARGET: 2}
+FIRST_GUESS = 20.0
+"""Seconds that a run is taken to last until one has come to its end."""
+ENDING = 120.0
+"""Seconds in which Meltano has to notice that a plugin is dead."""
+BETWEEN = 0.02
+"""Days that pass between two runs; more would leave reports of the day unread."""
+SETTLING = 301.0
+"""Seconds after which a row is read, even of LuxSci's."""
+EVENTFUL = 5
+"""Between every so many runs there is something new of every provider."""
+
+
+@dataclass
+class Outcome:
+    """What the kills did, and what Postgres held in the end.
+
+    Attributes:
+        kills: runs for which a moment was drawn.
+        before_first_record: killed before the tap had asked for any.
+        mid_run: killed later.
+        after_end: the run had ended by then.
+        victims: what was killed, and how many times.
+        rows: in Postgres.
+        differences: lines on rows that differ from the truth.
+    """
+
+    seed: int
+    kills: int = 0
+    before_first_record: int = 0
+    mid_run: int = 0
+    after_end: int = 0
+    victims: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """Return it as JSON."""
+        found = vars(self) | {"differences": len(self.differences)}
+        return json.dumps(found)
+
+
+def main() -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1, help="of moments and victims")
+    options = parser.parse_args()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    say(f"seed {options.seed}")
+    with (
+        Postgres(FOLDER / "postgres") as postgres,
+        World(
+            FOLDER, seed=options.seed, size=SIZE, campaigns=CAMPAIGNS, luxsci=EMAILS
+        ) as world,
+    ):
+        try:
+            found = KillTest(FOLDER, world, postgres, options.seed).run(options.kills)
+        except CommandFailedError as problem:
+            sys.exit(str(problem))
+    for difference in found.differences:
+        say(difference)
+    say(found.line())
+    return 1 if found.differences else 0
+
+
+class KillTest:
+    """Runs of one pipeline that are killed, and one that is not.
+
+    Args:
+        folder: of the Meltano project and its logs.
+        world: the simulator, which moves on from run to run.
+        postgres: what the target fills.
+        seed: of the moments and the victims.
+    """
+
+    def __init__(
+        self, folder: Path, world: World, postgres: Postgres, seed: int
+    ) -> None:
+        self._world = world
+        self._postgres = postgres
+        self._random = random.Random(seed)  # noqa: S311 -- reproducible
+        self._outcome = Outcome(seed)
+        self._longest = FIRST_GUESS
+        self._instants: list[float] = []
+        self._project = Project(
+            folder / "project",
+            {
+                **world.settings,
+                "TAP_EMAIL_METRICS_ENCOMPASS_REVISIT": "always",
+                "TAP_EMAIL_METRICS_ENCOMPASS_REQUESTS_PER_SECOND": str(PACE),
+                "TARGET_POSTGRES_SQLALCHEMY_URL": postgres.sqlalchemy_url,
+                "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": SCHEMA,
+            },
+        ).create()
+
+    def run(self, kills: int) -> Outcome:
+        """Kill so many runs, let one end, and compare.
+
+        Raises:
+            CommandFailedError: the last run failed.
+        """
+        for number in range(1, kills + 1):
+            self._kill(number)
+            self._move_on(number)
+        # What is read once a day is due again.
+        self._world.advance(1)
+        self._instants.append(self._world.now())
+        self._project.meltano(*map(str, RUN[1:]))
+        self._compare()
+        return self._outcome
+
+    def _move_on(self, number: int) -> None:
+        before = self._world.now()
+        self._world.advance(BETWEEN)
+        if number % EVENTFUL == 0:
+            move_encompass_on(self._world, before)
+            move_constant_contact_on(self._world)
+            move_luxsci_on(self._world, before)
+
+    # One kill
+
+    def _kill(self, number: int) -> None:
+        self._world.forget_requests()
+        self._instants.append(self._world.now())
+        [victim] = self._random.choices([*VICTIMS], [*VICTIMS.values()])
+        moment = self._random.uniform(0.0, self._longest)
+        started = time.monotonic()
+        with self._start(number) as process:
+            try:
+                process.wait(moment)
+            except subprocess.TimeoutExpired:
+                victim = strike(process, victim)
+                end(process)
+                stage = self._stage()
+            else:
+                victim, stage = "nothing", "after_end"
+                self._longest = max(self._longest, time.monotonic() - started)
+        outcome = self._outcome
+        outcome.kills += 1
+        outcome.victims[victim] += 1
+        setattr(outcome, stage, getattr(outcome, stage) + 1)
+        say(f"{number:3}: {victim} after {moment:.1f} s ({stage.replace('_', ' ')})")
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        log = self._project.folder / f"kill-{number}.log"
+        with log.open("wb") as output:
+            return subprocess.Popen(  # noqa: S603 - our own installation of Meltano
+                RUN,
+                cwd=self._project.folder,
+                env=self._project.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def _stage(self) -> str:
+        asked = requests_by_stream(self._world.served())
+        return "mid_run" if asked.keys() - {""} else "before_first_record"
+
+    # The end
+
+    def _compare(self) -> None:
+        found = compare(
+            self._held,
+            lambda stream: self._world.truth(stream, self._instants[-1:]),
+            KEYS,
+        )
+        self._outcome.rows = sum(one.held for one in found.values())
+        self._outcome.differences = [
+            f"{stream}: {difference}"
+            for stream, one in found.items()
+            for difference in one.differences
+        ]
+
+    def _held(self, stream: str) -> Sequence[Row]:
+        """Return a table's rows, less those that it may hold and need not.
+
+        That is what the API showed and shows no more, which a run that was killed may
+        have read; and what is so new that a run may leave it to the next one.
+        """
+        rows = self._postgres.rows(SCHEMA, stream)
+        if stream in (*SNAPSHOTS, READINGS):
+            return rows  # of which the last reading counts
+        key = KEYS[stream]
+        now = by_key(self._world.truth(stream, self._instants[-1:]), key)
+        instants = [*self._instants, self._instants[-1] + SETTLING]
+        free = by_key(self._world.truth(stream, instants), key).keys() - now.keys()
+        return [row for by, row in by_key(rows, key).items() if by not in free]
+
+
+def strike(process: subprocess.Popen[bytes], victim: str) -> str:
+    """Kill a plugin or, if it does not run, everything; return what was killed."""
+    with suppress(psutil.Error):
+        for one in psutil.Process(process.pid).children(recursive=True):
+            if any(part.endswith(f"/{victim}") for part in one.cmdline()):
+                one.kill()
+                return victim
+    os.killpg(process.pid, signal.SIGKILL)
+    return "everything"
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for Meltano, which ends once a plugin is dead.
+
+    Raises:
+        subprocess.TimeoutExpired: it does not.
+    """
+    try:
+        process.wait(ENDING)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
