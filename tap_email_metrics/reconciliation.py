@@ -26,8 +26,9 @@ class Count:
         aggregate: the vendor's own number of them, from elsewhere; None: it has none.
         aggregate_name: what the vendor calls that.
         contacts: distinct contacts among the rows, where `aggregate` counts those.
+        moved: `api_rows` changed while the list was read.
         archived: what is missing can be in the vendor's archive.
-        verified: it was read again and stood still: a difference stays.
+        verified: it was read again: a difference stays.
         login: of the user whose list it is; personal.
     """
 
@@ -37,6 +38,7 @@ class Count:
     aggregate: int | None = None
     aggregate_name: str | None = None
     contacts: int | None = None
+    moved: bool = False
     archived: bool = False
     verified: bool = False
     login: object = None
@@ -61,6 +63,8 @@ class Count:
         expected, compared = self.expected, self.compared
         if expected is None:
             return "unknown"
+        if self.moved:
+            return "unsettled"
         if compared == expected:
             return "equal"
         if compared > expected and self.api_rows is None:

@@ -373,7 +373,8 @@ class WindowStream(EmailMetricsStream):
                 parent=f"{self.owner(source)} {time_of(part.window)}",
                 rows=part.rows,
                 api_rows=before if after is None else after,
-                verified=before == after,
+                moved=not part.whole and before != after,
+                verified=True,
                 login=source.columns.get("login"),
             )
         )

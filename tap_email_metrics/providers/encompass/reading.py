@@ -342,8 +342,10 @@ class ListReader:
             return replace(
                 known, rows=mark.rows if archived else total, archived=archived
             )
-        stood_still = first == last and not self._seen.cut and not self._seen.shifted
-        return replace(known, rows=self._seen.rows, api_rows=last, verified=stood_still)
+        moved = first != last or self._seen.cut or self._seen.shifted
+        return replace(
+            known, rows=self._seen.rows, api_rows=last, moved=moved, verified=True
+        )
 
     def _trusted(self, visit: Visit, mark: Mark, now: float) -> bool:
         return (

@@ -123,8 +123,10 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         """Return what was counted in the list of messages."""
         seen = self._seen
         first, last = seen.totals
-        stood_still = first == last and not seen.cut
-        return Count(parent="all", rows=seen.rows, api_rows=last, verified=stood_still)
+        moved = first != last or seen.cut
+        return Count(
+            parent="all", rows=seen.rows, api_rows=last, moved=moved, verified=True
+        )
 
     @cached_property
     def sent_counts(self) -> dict[int, int]:
