@@ -158,7 +158,10 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
             try:
                 cache = self.campaign_cache
                 cache.take(self.wait(cache.read))
-            except (Fatal, Skippable, Unavailable) as error:
+            except Unavailable as error:
+                self._failure = error
+                raise  # from itself it would lose its cause
+            except (Fatal, Skippable) as error:
                 self._failure = _for_all_streams(error)
                 raise self._failure from error
             self._looked = True
