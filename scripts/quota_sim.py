@@ -79,7 +79,7 @@ class Target(Writer):
         for message in map(json.loads, data.splitlines()):
             if message["type"] == "STATE":
                 self.state = message["value"]
-            elif message["type"] == "RECORD":
+            elif message["type"] == "RECORD" and message["stream"] in KEYS:
                 stream, row = message["stream"], message["record"]
                 key = tuple(row[name] for name in KEYS[stream])
                 self.rows.setdefault(stream, {})[key] = row
@@ -137,7 +137,7 @@ class Simulation:
         today.seconds += self.world.clock.monotonic() - start
         self.target.flush()
         reports = tap.run.reports
-        self.streams = list(reports)
+        self.streams = [name for name in reports if name in KEYS]
         today.runs += 1
         today.calls += sum("/oauth2/" not in entry.path for entry in log.entries)
         today.refused += log.count(status=TOO_MANY)

@@ -87,11 +87,7 @@ class Doctor:
         return [self._examine(provider) for provider in self._tap.enabled]
 
     def _examine(self, provider: Provider) -> Diagnosis:
-        streams: Any = [
-            stream
-            for stream in self._tap.streams.values()
-            if stream.selected and stream.provider == provider.name  # type: ignore[attr-defined]
-        ]
+        streams = self._tap.selected(provider.name)
         checkup = Checkup(streams, has_state=self._has_state)
         session = self._tap.session(provider.name)
         diagnosis = Diagnosis(provider.name, checkup, session.settings)

@@ -310,7 +310,7 @@ class TapEmailMetrics(Tap):
         return self._sessions[name]
 
     def _memory(self, provider: str) -> Memory:
-        selected = {stream.name for stream in self._selected(provider)}
+        selected = {stream.name for stream in self.selected(provider)}
         bookmarks = self.state.setdefault("bookmarks", {})
         others = [name for name in bookmarks if name.startswith(f"{provider}_")]
         return Memory(
@@ -329,7 +329,7 @@ class TapEmailMetrics(Tap):
                 provider,
             )
 
-    def _selected(self, provider: str | None = None) -> list[EmailMetricsStream]:
+    def selected(self, provider: str | None = None) -> list[EmailMetricsStream]:
         """Return the selected streams of a provider, or of all; not the run's own."""
         selected: Iterable[Any] = (
             stream
@@ -342,7 +342,7 @@ class TapEmailMetrics(Tap):
         """Return how many selected streams of a provider have not ended."""
         return sum(
             self.run.report(stream.name).outcome == "pending"
-            for stream in self._selected(provider)
+            for stream in self.selected(provider)
         )
 
     def history_share(self, provider: str) -> int | None:
@@ -374,7 +374,7 @@ class TapEmailMetrics(Tap):
 
     def execute(self) -> int:
         """Sync all selected streams; return the exit code."""
-        for stream in self._selected():
+        for stream in self.selected():
             self.run.report(stream.name)
         try:
             self.sync_all()
@@ -428,7 +428,7 @@ class TapEmailMetrics(Tap):
         limit = self.settings.max_lag_days
         behind = [
             stream.name
-            for stream in self._selected()
+            for stream in self.selected()
             if limit
             and stream.report.behind_since is not None
             and stream.session.now() - stream.report.behind_since > limit * DAY

@@ -131,7 +131,7 @@ def _settle_for_less(this: Any, original: Any) -> bool:  # noqa: ARG001
     return this.checked is not None
 
 
-def _no_sweep(original: Any, *_arguments: Any) -> Any:
+def _no_sweep(_original: Any, *_arguments: Any) -> Any:
     """Never look at what is closed."""
     return ()
 
