@@ -130,20 +130,25 @@ def in_place_of_examples(world: World, postgres: Postgres) -> dict[str, str]:
 
 
 def test_postgres(guide: Guide) -> None:
+    # The world's clock goes on while commands run.
+    before = guide.messages
     said = guide.follow("Postgres")
-    assert f" {guide.messages} | " in said
+    counts = range(before, guide.messages + 1)
+    assert any(f" {count} | " in said for count in counts)
     assert guide.postgres.rows("email_metrics", "encompass_messages") == []
 
+    before = guide.messages
     said = guide.follow("4. The schedule")
     assert "encompass-hourly" in said
     assert "prod:tap-email-metrics--encompass-to-target-postgres" in said
     rows = guide.postgres.rows("email_metrics", "encompass_messages")
-    assert len(rows) == guide.messages
+    assert before <= len(rows) <= guide.messages
 
 
 def test_duckdb(guide: Guide) -> None:
+    before = guide.messages
     said = guide.follow("DuckDB")
-    assert f"{guide.messages} " in said
+    assert any(f"{count} " in said for count in range(before, guide.messages + 1))
     said = guide.follow("4. The schedule")
     assert "prod:tap-email-metrics--encompass-to-target-duckdb" in said
 
