@@ -1,13 +1,13 @@
--- The vendor's daily summaries, which are of SMTP. A warning only: a day's summary is not
+-- The vendor's daily summaries, which are of SMTP. Not those of deliveries: which of a
+-- delivery's dates they go by is not documented. A warning only: a day's summary is not
 -- read again after the look-back, and events that come later still are in the lists.
 {{ config(enabled='luxsci' in var('providers'), severity='warn') }}
 {%- set summaries = {
-    'delivery_status': ('delivery_status', 'date_sent', 'recipients'),
-    'opens': ('opens', 'open_date', 'all_opens'),
-    'clicks': ('clicks', 'click_date', 'all_clicks'),
-    'complaints': ('complaints', 'complaint_date', 'complaints'),
+    'opens': ('open_date', 'all_opens'),
+    'clicks': ('click_date', 'all_clicks'),
+    'complaints': ('complaint_date', 'complaints'),
 } %}
-{%- for stream, (list, date, total) in summaries.items() %}
+{%- for stream, (date, total) in summaries.items() %}
 select
     '{{ stream }}' as stream,
     summary.account,
@@ -15,7 +15,7 @@ select
     summary.{{ total }} as total,
     count(events.account) as found_total
 from {{ ref('stg_luxsci_' ~ stream ~ '_summary') }} as summary
-left join {{ ref('stg_luxsci_' ~ list) }} as events
+left join {{ ref('stg_luxsci_' ~ stream) }} as events
     on events.account = summary.account
     and cast(events.{{ date }} as date) = summary.interval_start
     {%- if stream != 'complaints' %}

@@ -21,7 +21,7 @@
     'recorded_at': 'events.added_at',
     'link': 'links.url' if kind == 'clicks' else 'null',
     'user_agent': 'events.user_agent' if kind in ('opens', 'clicks') else 'null',
-    'bounce_class': 'events.type' if kind == 'bounces' else 'null',
+    'bounce_class': "nullif(events.type, '')" if kind == 'bounces' else 'null',
     'stream': "'" ~ stream ~ "'",
     'loaded_at': latest_of(
         'events.loaded_at',
