@@ -48,10 +48,7 @@ def dump(database: str, folder: Path) -> None:
 
 
 def main() -> None:
-    import time
-
     for step in json.loads(Path(sys.argv[1]).read_text()):
-        print(time.process_time(), str(step)[:150], file=open("/tmp/steps.log", "a"))
         if "load" in step:
             load(step["database"], Path(step["load"]))
         elif "dbt" in step:
