@@ -29,10 +29,10 @@ FORMATS = {"date-time": "timestamp", "date": "date"}
 def descriptions() -> dict[Path, str]:
     """Return the files: every stream that has a staging model, with all columns."""
     staged = {path.stem.removeprefix(PREFIX) for path in MODELS.rglob(f"{PREFIX}*.sql")}
+    offered: list[Any] = [one for provider in PROVIDERS for one in provider.streams]
     streams = [
         (str(stream.name), list(stream.primary_keys))
-        for provider in PROVIDERS
-        for stream in provider.streams
+        for stream in offered
         if stream.name in staged
     ]
     source = {

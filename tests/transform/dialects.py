@@ -1,6 +1,6 @@
 """Compiles the dbt project for a warehouse that is not there, and reads the SQL.
 
-`dialects.py DIALECT…` asks the warehouse's own dbt adapter for the SQL of each model and
+`dialects.py DIALECT…` asks the adapter of that warehouse for the SQL of each model and
 test, with every table said to exist with the columns of `sources.yml`, so that
 email_events is compiled as an incremental run's. sqlglot then parses it as that
 warehouse's and resolves each column down to the sources. Prints {dialect: {model or
@@ -99,7 +99,9 @@ def main() -> None:
 
 def depth(manifest: Manifest, node: Any) -> int:
     """Return how many models stand between a node and its sources at most."""
-    above = [manifest.nodes[name] for name in node.depends_on.nodes if name in manifest.nodes]
+    above = [
+        manifest.nodes[name] for name in node.depends_on.nodes if name in manifest.nodes
+    ]
     return 1 + max((depth(manifest, one) for one in above), default=0)
 
 

@@ -138,7 +138,7 @@ def encompass(rows: Rows) -> Iterator[Row]:
 def constant_contact(rows: Rows) -> Iterator[Row]:
     for kind, event_type in CONSTANT_CONTACT.items():
         for row in rows[f"constant_contact_{kind}"]:
-            code = row.get("bounce_code")
+            code = row.get("bounce_code") or ""
             yield event(
                 f"constant_contact_{kind}",
                 (row["account"], row["event_id"]),
@@ -148,7 +148,7 @@ def constant_contact(rows: Rows) -> Iterator[Row]:
                 occurred_at=instant(row["created_time"]),
                 link=row.get("link_url"),
                 device=row.get("device_type"),
-                bounce_class=BOUNCES.get(code, code),
+                bounce_class=BOUNCES.get(code, code) or None,
             )
 
 

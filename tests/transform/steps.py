@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-import duckdb  # type: ignore[import-not-found]
-from dbt.cli.main import dbtRunner  # type: ignore[import-not-found]
+import duckdb
+from dbt.cli.main import dbtRunner
 
 MARTS = (
     *("email_messages", "email_events", "email_message_daily"),

@@ -29,11 +29,10 @@ from tap_email_metrics.catalog import load_schema
 pytestmark = pytest.mark.slow
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
-FIRST = datetime(2026, 9, 21, 15)
+FIRST = datetime.fromisoformat("2026-09-21T15:00:00")
 SECOND = FIRST + timedelta(days=3)
 #: Loaded before the newest row of the first build, seen by the second only.
 LATE = FIRST - timedelta(hours=20)
-PYTHON = CACHE / "dbt" / "bin" / "python"
 STEPS = Path(__file__).with_name("steps.py")
 TYPES = {"string": "varchar", "integer": "bigint", "number": "double"}
 TYPES |= {"boolean": "boolean", "object": "json", "array": "json"}
@@ -232,24 +231,32 @@ def run_steps(folder: Path) -> None:
         {"database": other, "dump": str(folder / "m4")},
     ]
     (folder / "steps.json").write_text(json.dumps(steps))
+    run_dbt(folder, "dbt", STEPS, folder / "steps.json", DBT_TARGET="duckdb")
+
+
+def run_dbt(
+    folder: Path, tool: str, program: Path, *arguments: Path | str, **more: str
+) -> str:
+    """Run a program in the environment of dbt that has this name; return its output."""
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)},
-        "DBT_TARGET": "duckdb",
         "DBT_PROJECT_DIR": str(ROOT / "transform"),
         "DBT_PROFILES_DIR": str(ROOT / "transform"),
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "logs"),
         "DBT_USE_COLORS": "false",
         "DBT_QUIET": "true",
+        **more,
     }
     done = subprocess.run(  # noqa: S603 - our own environment
-        [PYTHON, STEPS, folder / "steps.json"],
+        [CACHE / tool / "bin" / "python", program, *arguments],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def marts(folder: Path) -> dict[str, list[Row]]:
@@ -352,11 +359,11 @@ def test_runs_tell_of_headroom_and_freshness(built: Built) -> None:
 
     fresh = {row["stream"]: row for row in built.second["email_freshness"]}
     opens = fresh["encompass_opens"]
-    assert instant(opens["complete_at"]) == datetime(2026, 9, 1)
+    assert instant(opens["complete_at"]) == instant("2026-09-01")
     assert opens["hours_since_complete"] == pytest.approx((days + 10) * 24 + 1, abs=2)
     assert (opens["last_outcome"], instant(opens["behind_since"])) == (
         "paused",
-        datetime(2026, 9, 10),
+        instant("2026-09-10"),
     )
     assert fresh["luxsci_opens"]["complete_at"] is None
 
@@ -386,6 +393,25 @@ def test_readme_says_which_events_there_are(built: Built) -> None:
 
     found = built.first["email_events"]
     assert said == {(row["provider"], row["event_type"]) for row in found}
+
+
+@pytest.fixture(scope="module")
+def dialects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("dialects")
+    program = Path(__file__).with_name("dialects.py")
+    done = run_dbt(folder, "dbt-dialects", program, "snowflake", "bigquery")
+    found: dict[str, Any] = json.loads(done)
+    return found
+
+
+@pytest.mark.parametrize("dialect", ["snowflake", "bigquery"])
+def test_sql_is_that_of_the_warehouse(dialects: dict[str, Any], dialect: str) -> None:
+    found = dialects[dialect]
+    models = {path.stem for path in ROOT.joinpath("transform/models").rglob("*.sql")}
+
+    assert {name: text for name, text in found.items() if text} == {}
+    assert models <= set(found)
+    assert "no_event_is_missing" in found
 
 
 def test_descriptions_are_those_of_the_schemas() -> None:
