@@ -22,11 +22,14 @@ BOOTSTRAPPED := .cache/bootstrap/.installed
 INSTALLED := .venv/.installed
 MELTANO := .cache/meltano/.installed
 SINGER_TOOLS := .cache/singer-tools/.installed
+DBT := .cache/dbt/.installed
+DIALECTS := .cache/dbt-dialects/.installed
 LOADERS := target-postgres target-jsonl target-duckdb
 PLUGINS := $(LOADERS:%=.cache/plugins/%.installed)
 PEERS := sdk singer dlt airbyte loop
 BENCH := $(PEERS:%=.cache/bench/%/.installed)
 TAP_PLUGIN := .cache/plugins/tap-email-metrics.installed
+DBT_PLUGIN := .cache/plugins/dbt-postgres.installed
 PLUGIN_SOURCES := meltano.yml scripts/plugins.py scripts/project.py
 
 .PHONY: help
@@ -34,7 +37,7 @@ help: ## Show this help
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 .PHONY: demo
-demo: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed ## Simulator to Postgres through Meltano, three runs, compared with the truth
+demo: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed $(DBT_PLUGIN) ## Simulator to Postgres through Meltano, three runs, compared with the truth; then dbt
 	$(PY) -m scripts.demo
 
 .PHONY: test
@@ -50,7 +53,7 @@ types: $(INSTALLED) ## Static types
 	$(PY) -m mypy
 
 .PHONY: unit
-unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
+unit: $(INSTALLED) $(SINGER_TOOLS) $(DBT) $(DIALECTS) ## Every test that needs no Meltano
 	$(PYTEST) -m 'not meltano' -n $(WORKERS)
 
 .PHONY: test-meltano
@@ -136,7 +139,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@touch $@
 
 # A tool in an environment of its own, pinned by constraints/<tool>.txt.
-$(MELTANO) $(SINGER_TOOLS): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
+$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
 	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
 	@touch $@
@@ -150,6 +153,10 @@ $(MELTANO) $(SINGER_TOOLS): .cache/%/.installed: constraints/%.in constraints/%.
 # Plugins are installed once, by Meltano itself, and linked into each project of a test.
 .cache/plugins/%.installed: constraints/%.txt $(PLUGIN_SOURCES) $(INSTALLED) $(MELTANO)
 	$(PY) -m scripts.plugins $* --constraints constraints/$*.txt
+	@touch $@
+
+$(DBT_PLUGIN): constraints/dbt.txt $(PLUGIN_SOURCES) $(INSTALLED) $(MELTANO)
+	$(PY) -m scripts.plugins dbt-postgres --constraints $<
 	@touch $@
 
 $(TAP_PLUGIN): pyproject.toml constraints.txt $(PLUGIN_SOURCES) $(INSTALLED) $(MELTANO)

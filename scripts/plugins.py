@@ -8,6 +8,8 @@ from pathlib import Path
 
 from scripts.project import PLUGINS, CommandFailedError, Project
 
+KINDS = {"tap": "extractor", "target": "loader", "dbt": "utility"}
+
 
 def main() -> None:
     """Install the plugin that the command line names."""
@@ -18,7 +20,7 @@ def main() -> None:
     project = Project(
         PLUGINS, {"UV_CONSTRAINT": str(chosen.constraints.resolve())}
     ).define()
-    kind = "extractor" if chosen.plugin.startswith("tap-") else "loader"
+    kind = KINDS[chosen.plugin.partition("-")[0]]
     try:
         project.meltano("install", "--force", kind, chosen.plugin)
     except CommandFailedError as problem:

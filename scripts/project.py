@@ -89,7 +89,7 @@ class Project:
         self.define()
         system = self.folder / ".meltano"
         system.mkdir()
-        for kind in ("extractors", "loaders"):
+        for kind in ("extractors", "loaders", "utilities"):
             (system / kind).symlink_to(PLUGINS / ".meltano" / kind)
         return self
 
@@ -99,6 +99,9 @@ class Project:
         if definition.count("pip_url: -e .\n") != 1:
             raise CommandFailedError("meltano.yml does not install the tap from here.")
         self.folder.mkdir(parents=True, exist_ok=True)
+        transform = self.folder / "transform"
+        if not transform.exists():
+            transform.symlink_to(ROOT / "transform")
         self.folder.joinpath("meltano.yml").write_text(
             definition.replace("pip_url: -e .\n", f"pip_url: -e {ROOT}\n")
         )
@@ -106,7 +109,10 @@ class Project:
 
     def environment(self) -> dict[str, str]:
         """Return a clean environment: settings of the user's own must not leak in."""
-        foreign = ("MELTANO_", "TAP_", "TARGET_", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_")
+        foreign = (
+            *("MELTANO_", "TAP_", "TARGET_", "DBT_", "EMAIL_METRICS_"),
+            *("PYTHONDONTWRITEBYTECODE", "VIRTUAL_"),
+        )
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith(foreign)},
             "MELTANO_CLI_LOG_FORMAT": "json",

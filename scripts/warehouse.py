@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 with warnings.catch_warnings():
@@ -45,6 +46,15 @@ class Postgres:
     def sqlalchemy_url(self) -> str:
         """The URL that target-postgres is given."""
         return self._server.get_uri(driver="psycopg")
+
+    @property
+    def dbt_settings(self) -> dict[str, str]:
+        """The settings of dbt-postgres, as environment variables of Meltano."""
+        parts = conninfo_to_dict(self._server.get_uri())
+        return {
+            f"DBT_POSTGRES_{name.upper()}": str(parts[name])
+            for name in ("host", "user", "dbname")
+        }
 
     def rows(self, schema: str, table: str) -> list[dict[str, Any]]:
         """Return every row without the target's own columns; none without a table."""

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MELTANO: dict[str, Any] = yaml.safe_load((ROOT / "meltano.yml").read_text())
 EXTRACTORS = {plugin["name"]: plugin for plugin in MELTANO["plugins"]["extractors"]}
 LOADERS = {plugin["name"]: plugin for plugin in MELTANO["plugins"]["loaders"]}
+UTILITIES = {plugin["name"]: plugin for plugin in MELTANO["plugins"]["utilities"]}
 TAP = EXTRACTORS["tap-email-metrics"]
 SETTINGS = {setting["name"]: setting for setting in TAP["settings"]}
 #: What the SDK adds to the schema of the tap's own settings, when it is first used.
@@ -122,7 +123,7 @@ def test_capabilities_are_those_of_the_tap() -> None:
 
 
 def test_every_plugin_is_defined_here() -> None:
-    for plugin in (*EXTRACTORS.values(), *LOADERS.values()):
+    for plugin in (*EXTRACTORS.values(), *LOADERS.values(), *UTILITIES.values()):
         if "inherit_from" in plugin:
             assert plugin["inherit_from"] in EXTRACTORS
         else:
@@ -136,6 +137,22 @@ def test_the_pins_that_keep_rows() -> None:
     assert "setuptools<81" in bigquery["pip_url"].split()
     assert bigquery["config"]["upsert"] is True
     assert bigquery["config"]["denormalized"] is True
+
+
+@pytest.mark.parametrize("name", UTILITIES)
+def test_dbt_is_that_of_the_tests(name: str) -> None:
+    tested = (ROOT / "constraints" / "dbt.txt").read_text().splitlines()
+    assert set(UTILITIES[name]["pip_url"].split()) <= set(tested)
+
+
+def test_dbt_reads_what_the_targets_write() -> None:
+    """`latest` needs the column; of the others the target adds it by itself."""
+    settings = {s["name"]: s for s in LOADERS["target-duckdb"]["settings"]}
+    assert settings["add_metadata_columns"]["value"] is True
+    [dev, _] = MELTANO["environments"]
+    plugins = dev["config"]["plugins"]
+    loaded = plugins["loaders"][0]["config"]["default_target_schema"]
+    assert plugins["utilities"][0]["config"]["source_schema"] == loaded
 
 
 def test_every_provider_has_an_inherited_plugin_and_a_schedule() -> None:

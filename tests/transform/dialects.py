@@ -1,0 +1,109 @@
+"""Compiles the dbt project for a warehouse that is not there, and reads the SQL.
+
+`dialects.py DIALECT…` asks the adapter of that warehouse for the SQL of each model and
+test, with every table said to exist with the columns of `sources.yml`, so that
+email_events is compiled as an incremental run's. sqlglot then parses it as that
+warehouse's and resolves each column down to the sources. Prints {dialect: {model or
+test: problem, or null}} in JSON.
+"""
+
+import json
+import sys
+from typing import Any
+
+import sqlglot
+from dbt.adapters.base import BaseAdapter
+from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.qualify import qualify
+
+TYPES = {"bigint": "bigint", "timestamp": "timestamp", "number": "float64"}
+COLUMNS: dict[str, dict[str, str]] = {}
+"""Columns and types by table, in the warehouse's case."""
+
+
+def get_relation(
+    adapter: Any, database: str, schema: str, identifier: str, **_: object
+) -> Any:
+    return adapter.Relation.create(database, schema, identifier, type="table")
+
+
+def get_columns_in_relation(adapter: Any, relation: Any) -> list[Any]:
+    columns = COLUMNS[relation.identifier.lower()]
+    return [adapter.Column(name, kind) for name, kind in columns.items()]
+
+
+def patch(adapter: type[BaseAdapter]) -> None:
+    """Let the adapter and what is derived from it ask no warehouse."""
+    for one in (adapter, *adapter.__subclasses__()):
+        one.get_relation = get_relation
+        one.get_columns_in_relation = get_columns_in_relation
+        for derived in one.__subclasses__():
+            patch(derived)
+
+
+def run(*arguments: str) -> Any:
+    done = dbtRunner().invoke(list(arguments))
+    if not done.success:
+        sys.exit(str(done.exception))
+    return done.result
+
+
+def know_sources(manifest: Manifest, dialect: str) -> None:
+    """Note the columns of the sources, and those that targets add."""
+    for source in manifest.sources.values():
+        names = {name: column.data_type for name, column in source.columns.items()}
+        names |= {"_sdc_received_at": "timestamp", "_sdc_batched_at": "timestamp"}
+        COLUMNS[source.name] = {
+            name.upper() if dialect == "snowflake" else name: TYPES.get(kind, "string")
+            for name, kind in names.items()
+        }
+
+
+def problems(manifest: Manifest, results: Any, dialect: str) -> dict[str, str | None]:
+    """Return what is wrong with each compiled node; results are in order of use."""
+    schema = sqlglot.MappingSchema(dialect=dialect)
+    for source in manifest.sources.values():
+        schema.add_table(source.relation_name, COLUMNS[source.name], dialect=dialect)
+    found: dict[str, str | None] = {}
+    for result in results:
+        node = result.node
+        try:
+            tree = qualify(
+                sqlglot.parse_one(node.compiled_code, dialect=dialect),
+                schema=schema,
+                dialect=dialect,
+            )
+        except SqlglotError as problem:
+            found[node.name] = str(problem)
+            continue
+        found[node.name] = None
+        if node.resource_type == "model":
+            columns = dict.fromkeys(tree.named_selects, "string")
+            schema.add_table(node.relation_name, columns, dialect=dialect)
+    return found
+
+
+def main() -> None:
+    found = {}
+    for dialect in sys.argv[1:]:
+        manifest = run("parse", "--target", dialect)
+        know_sources(manifest, dialect)
+        patch(BaseAdapter)
+        results = run("compile", "--target", dialect, "--no-populate-cache")
+        order = sorted(results, key=lambda result: depth(manifest, result.node))
+        found[dialect] = problems(manifest, order, dialect)
+    sys.stdout.write(json.dumps(found))
+
+
+def depth(manifest: Manifest, node: Any) -> int:
+    """Return how many models stand between a node and its sources at most."""
+    above = [
+        manifest.nodes[name] for name in node.depends_on.nodes if name in manifest.nodes
+    ]
+    return 1 + max((depth(manifest, one) for one in above), default=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+{#- The columns of an event, and of what type they are. -#}
+{% macro event_columns() -%}
+{{ return({
+    'event_key': 'string',
+    'provider': 'string',
+    'account': 'string',
+    'message_key': 'string',
+    'recipient_key': 'string',
+    'event_type': 'string',
+    'occurred_at': 'timestamp',
+    'recorded_at': 'timestamp',
+    'link': 'string',
+    'device': 'string',
+    'user_agent': 'string',
+    'bounce_class': 'string',
+    'stream': 'string',
+    'loaded_at': 'timestamp',
+}) }}
+{%- endmacro %}
+
+
+{#- A select list of events: these expressions, and null for what the provider lacks. -#}
+{% macro event(facts) -%}
+select
+{%- for name, type in event_columns().items() %}
+    {{ typed(facts.get(name, 'null'), type) }} as {{ name }}{{ ',' if not loop.last }}
+{%- endfor %}
+{%- endmacro %}
+
+
+{#- The key of an event: its stream, account and the vendor's or tap's key, readable. -#}
+{% macro event_key(stream, parts) -%}
+{%- set texts = ["'" ~ stream ~ "'"] -%}
+{%- for part in parts -%}
+{%- do texts.append("'/'") -%}
+{%- do texts.append(typed(part, 'string')) -%}
+{%- endfor -%}
+{{ dbt.concat(texts) }}
+{%- endmacro %}
+
+
+{#- Who received a message: the address, or what `pii.mode` left of it. -#}
+{% macro recipient_key(address) -%}
+nullif(lower(trim({{ address }})), '')
+{%- endmacro %}
+
+
+{#- The latest of several times of loading; the first may be null only if all are. -#}
+{% macro latest_of(first, others) -%}
+greatest({{ first }}{% for other in others %}, coalesce({{ other }}, {{ first }}){% endfor %})
+{%- endmacro %}
+
+
+{% macro event_types() -%}
+{{ return([
+    'sent', 'delivered', 'opened', 'clicked',
+    'bounced', 'unsubscribed', 'complained', 'forwarded',
+]) }}
+{%- endmacro %}
+
+
+{#- The models of this suffix, one a provider that is switched on, as one. -#}
+{% macro union_of_providers(suffix) -%}
+{%- for provider in var('providers') %}
+select * from {{ ref(provider ~ suffix) }}
+{%- if not loop.last %}
+union all
+{%- endif %}
+{%- endfor %}
+{%- endmacro %}

@@ -1,0 +1,2 @@
+{{ config(enabled='encompass' in var('providers')) }}
+{{ latest('encompass_links') }}

@@ -1,0 +1,9 @@
+{#- A column adds up to as many events as there are, of each of these kinds. -#}
+{% test same_sum(model, column_name, events) %}
+select counted.total, held.total as held_total
+from (select coalesce(sum({{ column_name }}), 0) as total from {{ model }}) as counted
+cross join (
+    select count(*) as total from {{ ref('email_events') }} where {{ events }}
+) as held
+where counted.total <> held.total
+{% endtest %}
