@@ -9,7 +9,9 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache, partial
 
+from scripts import reconciled
 from scripts.comparison import Comparison, compare
 from scripts.project import CACHE, CommandFailedError, Project
 from scripts.warehouse import Postgres
@@ -79,7 +81,16 @@ def main() -> None:
             lambda stream: world.truth(stream, [run.at for run in runs]),
             KEYS,
         )
+        told = reconciled.complaints(
+            partial(postgres.rows, SCHEMA),
+            cache(lambda stream: world.truth(stream, [runs[-1].at])),
+            [run.records for run in runs],
+        )
+        lists = reconciled.verdicts(postgres.rows(SCHEMA, reconciled.LISTS))
     report(found, runs)
+    say(f"What the runs tell of their lists, by verdict: {lists}")
+    if told:
+        sys.exit("\n".join(told))
     if any(comparison.differences for comparison in found.values()):
         sys.exit("Postgres does not hold the truth.")
     say("Postgres holds the truth: every key, every column.")

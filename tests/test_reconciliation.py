@@ -15,6 +15,7 @@ from harness_luxsci import Clinic
 from jsonschema import Draft7Validator
 
 import tap_email_metrics.tap
+from scripts.reconciled import DATES, complaints
 from simulator.adapter import SimulatorAdapter
 from simulator.world import World
 from tap_email_metrics.bookmarks import iso
@@ -468,3 +469,34 @@ def test_no_login_is_told_where_none_may_be(mode: str) -> None:
     assert not owners & digests
     assert not [login for login in given if login in json.dumps(told)]
     assert len(logins) == (len(given) if mode == "hash" else 1)
+
+
+# The demo's comparison
+
+
+@pytest.mark.parametrize("kind", ["encompass", "constant_contact", "luxsci"])
+def test_the_demo_sees_what_is_wrong_in_what_runs_tell(kind: str) -> None:
+    site = any_site(kind)
+    records = []
+    for _ in range(2):
+        run = site.sync()
+        records.append({s: report["records"] for s, report in run.reports.items()})
+        site.advance(2)
+
+    def truth(stream: str) -> list[Record]:
+        short = stream.removeprefix(f"{kind}_")
+        return site.truth(short, [site.times[-1]])
+
+    def held(stream: str) -> Iterable[Record]:
+        return site.target.rows[stream].values()
+
+    assert complaints(held, truth, records) == []
+    assert complaints(held, truth, records[1:]) != []
+    told = [row for row in held(LISTS) if row["aggregate"] or row["api_rows"]]
+    last = max(row["run"] for row in told)
+    for row in told:
+        dated = not row["stream"].startswith("luxsci") or row["stream"] in DATES
+        if row["run"] == last and dated and row["parent"] != "all":
+            row["rows_read"] += 1
+            break
+    assert len(complaints(held, truth, records)) == 1
