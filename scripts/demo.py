@@ -11,7 +11,9 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache, partial
 
+from scripts import reconciled
 from scripts.comparison import Comparison, compare
 from scripts.project import CACHE, CommandFailedError, Project
 from scripts.warehouse import Postgres
@@ -82,18 +84,32 @@ def main() -> None:
             runs = pipeline(world, project)
         except CommandFailedError as problem:
             sys.exit(str(problem))
-        found = compare(
-            lambda stream: postgres.rows(SCHEMA, stream),
-            lambda stream: world.truth(stream, [run.at for run in runs]),
-            KEYS,
-        )
-        report(found, runs)
-        if any(comparison.differences for comparison in found.values()):
-            sys.exit("Postgres does not hold the truth.")
-        say("Postgres holds the truth: every key, every column.")
-        say("What a quiet run emits again lies in the look-back, or in a list whose")
-        say("order cannot be trusted. The logs are in .cache/demo/project.\n")
+        hold_against_truth(world, postgres, runs)
         transform(project, postgres)
+
+
+def hold_against_truth(world: World, postgres: Postgres, runs: list[Run]) -> None:
+    """Say what Postgres holds; exit 1 if that is not the truth."""
+    found = compare(
+        partial(postgres.rows, SCHEMA),
+        lambda stream: world.truth(stream, [run.at for run in runs]),
+        KEYS,
+    )
+    told = reconciled.complaints(
+        partial(postgres.rows, SCHEMA),
+        cache(lambda stream: world.truth(stream, [runs[-1].at])),
+        [run.records for run in runs],
+    )
+    lists = reconciled.verdicts(postgres.rows(SCHEMA, reconciled.LISTS))
+    report(found, runs)
+    say(f"What the runs tell of their lists, by verdict: {lists}")
+    if told:
+        sys.exit("\n".join(told))
+    if any(comparison.differences for comparison in found.values()):
+        sys.exit("Postgres does not hold the truth.")
+    say("Postgres holds the truth: every key, every column.")
+    say("What a quiet run emits again lies in the look-back, or in a list whose order")
+    say("cannot be trusted. The logs are in .cache/demo/project.\n")
 
 
 def create(world: World, postgres: Postgres) -> Project:
