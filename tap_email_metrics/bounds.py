@@ -6,7 +6,9 @@ without an end nor a small one that inflates to gigabytes is ever held whole.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from tap_email_metrics.errors import TimedOut
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import requests
+
+Kind = TypeVar("Kind")
 
 MOST_BODY = 32 * 2**20
 """Inflated bytes of one answer. A page is 1,000 rows at most, and a long row (a contact
@@ -87,3 +91,16 @@ def bounded(response: requests.Response, **options: Any) -> None:  # noqa: ANN40
     if not 200 <= response.status_code < 300:  # noqa: PLR2004 - success
         most = MOST_ERROR
     response.raw = Bounded(response.raw, most)
+
+
+def decode_as(body: bytes, kind: type[Kind]) -> Kind:
+    """Return what a JSON body says, in a type of ours.
+
+    Raises:
+        msgspec.DecodeError: it is not of that type, or not JSON. The message quotes
+            nothing of the body.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (RecursionError, UnicodeDecodeError):
+        raise msgspec.DecodeError("no JSON that can be read") from None

@@ -49,14 +49,12 @@ from collections.abc import (
     Sequence,
 )
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
     from tap_email_metrics.privacy import Privacy, Treatment
-
-Kind = TypeVar("Kind")
 
 ACCOUNT = "account"
 """The column that says which account was read."""
@@ -133,19 +131,6 @@ def decode_json(body: bytes) -> object:
     if is_deep(value, DEEPEST):
         raise msgspec.DecodeError("JSON is nested too deeply")
     return value
-
-
-def decode_as(body: bytes, kind: type[Kind]) -> Kind:
-    """Return what a JSON body says, in a type of ours.
-
-    Raises:
-        msgspec.DecodeError: it is not of that type, or not JSON. The message quotes
-            nothing of the body.
-    """
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (RecursionError, UnicodeDecodeError):
-        raise msgspec.DecodeError("no JSON that can be read") from None
 
 
 def _decode(body: bytes) -> object:

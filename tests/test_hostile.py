@@ -114,6 +114,7 @@ def test_the_bomb_is_one() -> None:
     assert len(BOMB) < 2 * 2**20
 
 
+@pytest.mark.slow
 @each_case
 def test_a_bomb_is_never_inflated_whole(
     case: Case, server: Front, caplog: pytest.LogCaptureFixture
@@ -134,6 +135,7 @@ def test_a_bomb_is_never_inflated_whole(
     assert f"an answer of more than {most // 2**20} MB" in caplog.text
 
 
+@pytest.mark.slow
 @each_case
 def test_a_body_without_an_end_is_cut(case: Case, server: Front) -> None:
     site = case.make(server)
@@ -145,6 +147,7 @@ def test_a_body_without_an_end_is_cut(case: Case, server: Front) -> None:
     assert server.sent < 3 * 2 * (most + 2**24)
 
 
+@pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("strike", [explode, endless], ids=["bomb", "endless"])
 def test_a_token_endpoint_is_bounded_too(

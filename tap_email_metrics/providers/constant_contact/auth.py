@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tap_email_metrics.bounds import decode_as
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.codec import decode_as, decode_json
+from tap_email_metrics.codec import decode_json
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Fatal,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from tap_email_metrics.bounds import decode_as
 from tap_email_metrics.clock import Clock, SystemClock
-from tap_email_metrics.codec import decode_as
 from tap_email_metrics.errors import Fatal, InvalidInput, TapError
 from tap_email_metrics.http import new_session, request_id, send
 from tap_email_metrics.providers.constant_contact.auth import Answer, error_code, life
