@@ -13,11 +13,17 @@ becomes of them. Null stays null; what is not dropped and is blank stays blank.
 | `url`        | no query, fragment or user | as hash                | null |
 | `text`       | addresses inside as `email`| addresses inside so    | null |
 | `opaque`     | null                       | null                   | null |
+| none         | as `text`                  | as `text`              | addresses inside go |
 
 Domain mode keeps what describes a group and drops what follows one person; what does
 not have the form of an address, an IP address, … is dropped, never let through.
-Addresses left in the path of a `url` are treated like those in `text`. Only text with
-an @ (or %40) is known for an address: a bare mailbox name in a bounce's reason stays.
+Addresses left in the path of a `url` are treated like those in `text`, links inside a
+`text` like a `url`. Only text with an @ (or %40) is known for an address: a bare mailbox
+name in a bounce's reason stays.
+
+Without a mark are keys, which stay as they are, times, counts, and the vendor's ids and
+words: those are no personal data, but nobody can promise that no address is ever among
+them. `opaque` is what someone wrote about one person, or is in a form of the vendor's.
 
 HMAC is HMAC-SHA-256 under `pii.pepper`, in hex, of the value after Unicode NFKC,
 lower case and strip; for `email`, of the address alone, without a display name. It
@@ -42,7 +48,7 @@ from typing_extensions import override
 
 from tap_email_metrics.errors import InvalidInput
 
-Treatment: TypeAlias = Callable[[str | int], str | None]
+Treatment: TypeAlias = Callable[[Any], Any]
 """What a column's values, other than null, are passed through."""
 
 MARKS = (
@@ -65,6 +71,7 @@ _BEFORE, _AFTER = "'.", "'.!?*-"
 _DOMAIN = re.compile(r"[\w.-]*\w")
 _MAILBOX = re.compile(r"<([^<>]*)>\s*$")
 _USER_INFO = re.compile(r"^([^/]*//)[^/]*@")
+_LINK = re.compile(r"\bhttps?://[^\s\"'<>]+", re.IGNORECASE)
 _AGENT_WORD = re.compile(r"/?[^\s;,/()]+")
 _AGENT_GAP = re.compile(r" ?[;,](?= ?[;,)])|(?<=\() ?[;,] ?| (?=[;,)])|(?<=\() ")
 
@@ -188,6 +195,15 @@ class Privacy:
             raise ValueError(f"x-pii knows no mark {mark!r}")
         return self._treatments.get(mark)
 
+    @property
+    def unmarked(self) -> Treatment | None:
+        """What text without a mark passes through, also in lists and objects."""
+        if self.mode == "plain":
+            return None
+        # An address that is dropped leaves the rest of the text.
+        address = _dropped if self.mode == "drop" else self._address
+        return functools.partial(_within, treat=address)
+
     def apply_to_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Return a copy of a packaged schema as records look in this mode.
 
@@ -217,7 +233,7 @@ class Privacy:
         table: dict[str, Treatment] = dict.fromkeys(MARKS, _dropped)
         if self.mode == "drop":
             return table
-        address = self._hashed_address if self.mode == "hash" else domain_of
+        address = self._address
         if self.mode == "hash":
             table |= {"name": self.hashed, "id": self.hashed}
         return table | {
@@ -229,7 +245,10 @@ class Privacy:
             "text": functools.partial(_bare_text, treat=address),
         }
 
-    def _hashed_address(self, value: str | int) -> str:
+    def _address(self, value: str | int) -> str | None:
+        """Return what becomes of an address where it is not dropped."""
+        if self.mode == "domain":
+            return domain_of(value)
         return self.hashed(mailbox(str(value)))
 
 
@@ -252,7 +271,28 @@ def _each_address(value: str | int, *, treat: Treatment) -> str | None:
 
 
 def _bare_text(value: str | int, *, treat: Treatment) -> str:
-    return _replace_addresses(str(value), treat)
+    text = str(value)
+    if "://" in text:
+        text = _LINK.sub(functools.partial(_bare_link, treat=treat), text)
+    return _replace_addresses(text, treat)
+
+
+def _bare_link(found: re.Match[str], *, treat: Treatment) -> str:
+    return _bare_url(found[0], treat=treat)
+
+
+def _within(value: object, *, treat: Treatment) -> object:
+    """Return a JSON value with all of its texts treated, names of fields too."""
+    if isinstance(value, str):
+        return _bare_text(value, treat=treat)
+    if isinstance(value, list):
+        return [_within(item, treat=treat) for item in value]
+    if isinstance(value, dict):
+        return {
+            _bare_text(name, treat=treat): _within(item, treat=treat)
+            for name, item in value.items()
+        }
+    return value
 
 
 def _bare_url(value: str | int, *, treat: Treatment) -> str:

@@ -127,6 +127,12 @@ def test_the_pepper_does_not_show() -> None:
         (HASH, "text", "o'brien@x.org", mac("o'brien@x.org")),
         (HASH, "text", 'to "j doe"@x.org', f"to {mac(QUOTED)}"),
         (HASH, "text", "two @ home 100%", "two @ home 100%"),
+        (
+            HASH,
+            "text",
+            "see https://u:p@x.org/a?m=1, or x?y",
+            "see https://x.org/a or x?y",
+        ),
         (HASH, "opaque", "x", None),
         (DOMAIN, "email", "Jane <Jane@Mail.X.org.>", "mail.x.org"),
         (DOMAIN, "email", "jane", None),
@@ -146,6 +152,22 @@ def test_treatments(
     privacy: Privacy, mark: str, value: str | int, expected: str | None
 ) -> None:
     assert treat(privacy, mark, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("privacy", "expected"),
+    [(HASH, f"to {JANE}!"), (DOMAIN, "to x.org!"), (DROP, "to !")],
+)
+def test_text_without_a_mark_loses_its_addresses(
+    privacy: Privacy, expected: str
+) -> None:
+    treatment = privacy.unmarked
+    assert treatment is not None
+    text = "to jane@x.org!"
+    assert treatment(text) == expected
+    assert treatment([{text: [text, 7, None]}]) == [{expected: [expected, 7, None]}]
+    assert treatment("DONE") == "DONE"
+    assert Privacy().unmarked is None
 
 
 @given(ADDRESSES)
