@@ -47,7 +47,8 @@ ADDRESSES = st.from_regex(
 def treat(privacy: Privacy, mark: str, value: str | int) -> str | None:
     treatment = privacy.treatment(mark)
     assert treatment is not None
-    return treatment(value)
+    treated: str | None = treatment(value)
+    return treated
 
 
 def mac(text: str) -> str:
@@ -355,6 +356,13 @@ def fail(cause: str, message: str) -> None:
     raise RuntimeError(message) from ValueError(cause)
 
 
+def refuse(text: str) -> None:
+    try:
+        fail(text, text)
+    except RuntimeError as error:
+        raise InvalidInput("set pii.pepper") from error
+
+
 @FORMATTERS
 def test_tracebacks_are_masked_with_their_causes(
     formatter: Callable[[], logging.Formatter],
@@ -366,9 +374,32 @@ def test_tracebacks_are_masked_with_their_causes(
         log.logger.exception("failed")
     assert "failed" in log.text
     assert "RuntimeError" in log.text
-    assert "[address]" in log.text
+    assert "raise RuntimeError(message)" in log.text
     assert "hunter2" not in log.text
     assert "jane@x.org" not in log.text
+
+
+@FORMATTERS
+def test_an_exception_is_quoted_only_if_it_is_ours(
+    formatter: Callable[[], logging.Formatter],
+) -> None:
+    log = Log(formatter())
+    log.logger.handlers[0].addFilter(RedactingFilter())  # as for two handlers
+    name = "Zebu" + "lon"
+    try:
+        int(name)
+    except ValueError as error:
+        log.logger.exception("%s", error.args[0])  # as the SDK does
+        log.logger.warning("Failed to parse: %s", error, extra={"why": error})
+        log.logger.warning(error)
+    try:
+        refuse(name)
+    except InvalidInput:
+        log.logger.exception("failed")
+    assert "Zebulon" not in log.text
+    assert "Failed to parse: ValueError" in log.text
+    assert "set pii.pepper" in log.text
+    assert "int(name)" in log.text
 
 
 def test_arguments_that_do_not_fit_are_not_printed(
