@@ -378,7 +378,7 @@ def _types(column: dict[str, Any]) -> list[str]:
 
 
 def _plan(
-    columns: dict[str, dict[str, Any]], privacy: Privacy
+    columns: dict[str, dict[str, Any]], key: Collection[str], privacy: Privacy
 ) -> Iterator[tuple[bool, Column]]:
     """Yield the selected columns, each with whether it comes from the vendor's row."""
     shown = {
@@ -388,11 +388,19 @@ def _plan(
     }
     for name, column in columns.items():
         if name not in (ACCOUNT, EXTRA) and column.get("x-derived") != EVENT_ID:
-            mark = column.get("x-pii")
-            treat = privacy.treatment(mark) if mark else None
+            treat = None if name in key else _treatment(column, privacy)
             source = column.get("x-source", name)
             convert = _converter(column, shown)
             yield "x-source" in column, Column(name, source, convert, treat)
+
+
+def _treatment(column: dict[str, Any], privacy: Privacy) -> Treatment | None:
+    """Return what a column that is no key passes through."""
+    mark = column.get("x-pii")
+    if mark:
+        return privacy.treatment(mark)
+    holds_text = not {"string", "array", "object"}.isdisjoint(_types(column))
+    return privacy.unmarked if holds_text and "format" not in column else None
 
 
 def _fill(
@@ -584,7 +592,7 @@ class RowCodec:
         self._known = frozenset(
             column["x-source"] for column in every.values() if "x-source" in column
         )
-        plan = tuple(_plan(columns, privacy))
+        plan = tuple(_plan(columns, self._key, privacy))
         self._from_row = tuple(column for in_row, column in plan if in_row)
         self._from_path = tuple(column for in_row, column in plan if not in_row)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections import Counter
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -52,6 +53,8 @@ THROTTLED_TRIES = 12
 """About seven minutes of 429 without a Retry-After."""
 MAX_WAIT = 60.0
 _REQUEST_IDS = ("x-amzn-requestid", "x-request-id", "x-amz-cf-id")
+_REQUEST_ID = re.compile(r"(?=.*[0-9])[A-Za-z0-9_=+/:.-]{1,64}")
+"""What can be an id: not whatever a server puts there."""
 
 
 class Unreachable(Retriable):
@@ -498,8 +501,9 @@ def _cause(error: BaseException) -> str:
 def request_id(response: requests.Response) -> str:
     """Return the server's id of a request, ready for a message, or nothing."""
     for name in _REQUEST_IDS:
-        if value := response.headers.get(name):
-            return f" (request {value[:64]!a})"
+        value = response.headers.get(name, "")
+        if _REQUEST_ID.fullmatch(value):
+            return f" (request {value!a})"
     return ""
 
 

@@ -13,11 +13,17 @@ becomes of them. Null stays null; what is not dropped and is blank stays blank.
 | `url`        | no query, fragment or user | as hash                | null |
 | `text`       | addresses inside as `email`| addresses inside so    | null |
 | `opaque`     | null                       | null                   | null |
+| (no mark)    | as `text`                  | as `text`              | no addresses |
 
 Domain mode keeps what describes a group and drops what follows one person; what does
 not have the form of an address, an IP address, … is dropped, never let through.
-Addresses left in the path of a `url` are treated like those in `text`. Only text with
-an @ (or %40) is known for an address: a bare mailbox name in a bounce's reason stays.
+Addresses left in the path of a `url` are treated like those in `text`, links inside a
+`text` like a `url`. Only text with an @ (or %40) is known for an address: a bare
+mailbox name in a bounce's reason stays.
+
+Without a mark are keys, which stay as they are, times, counts, and the vendor's ids and
+words: those are no personal data, but nobody can promise that no address is ever among
+them. `opaque` is what someone wrote about one person, or is in a form of the vendor's.
 
 HMAC is HMAC-SHA-256 under `pii.pepper`, in hex, of the value after Unicode NFKC,
 lower case and strip; for `email`, of the address alone, without a display name. It
@@ -33,16 +39,17 @@ import ipaddress
 import json
 import logging
 import re
+import traceback
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeAlias
 from urllib.parse import quote, quote_plus
 
 from typing_extensions import override
 
-from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.errors import InvalidInput, TapError
 
-Treatment: TypeAlias = Callable[[str | int], str | None]
+Treatment: TypeAlias = Callable[[Any], Any]
 """What a column's values, other than null, are passed through."""
 
 MARKS = (
@@ -65,6 +72,7 @@ _BEFORE, _AFTER = "'.", "'.!?*-"
 _DOMAIN = re.compile(r"[\w.-]*\w")
 _MAILBOX = re.compile(r"<([^<>]*)>\s*$")
 _USER_INFO = re.compile(r"^([^/]*//)[^/]*@")
+_LINK = re.compile(r"\bhttps?://[^\s\"'<>]+", re.IGNORECASE)
 _AGENT_WORD = re.compile(r"/?[^\s;,/()]+")
 _AGENT_GAP = re.compile(r" ?[;,](?= ?[;,)])|(?<=\() ?[;,] ?| (?=[;,)])|(?<=\() ")
 
@@ -188,6 +196,15 @@ class Privacy:
             raise ValueError(f"x-pii knows no mark {mark!r}")
         return self._treatments.get(mark)
 
+    @property
+    def unmarked(self) -> Treatment | None:
+        """What text without a mark passes through, also in lists and objects."""
+        if self.mode == "plain":
+            return None
+        # An address that is dropped leaves the rest of the text.
+        address = _dropped if self.mode == "drop" else self._address
+        return functools.partial(_within, treat=address)
+
     def apply_to_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Return a copy of a packaged schema as records look in this mode.
 
@@ -217,7 +234,7 @@ class Privacy:
         table: dict[str, Treatment] = dict.fromkeys(MARKS, _dropped)
         if self.mode == "drop":
             return table
-        address = self._hashed_address if self.mode == "hash" else domain_of
+        address = self._address
         if self.mode == "hash":
             table |= {"name": self.hashed, "id": self.hashed}
         return table | {
@@ -229,7 +246,10 @@ class Privacy:
             "text": functools.partial(_bare_text, treat=address),
         }
 
-    def _hashed_address(self, value: str | int) -> str:
+    def _address(self, value: str | int) -> str | None:
+        """Return what becomes of an address where it is not dropped."""
+        if self.mode == "domain":
+            return domain_of(value)
         return self.hashed(mailbox(str(value)))
 
 
@@ -252,7 +272,28 @@ def _each_address(value: str | int, *, treat: Treatment) -> str | None:
 
 
 def _bare_text(value: str | int, *, treat: Treatment) -> str:
-    return _replace_addresses(str(value), treat)
+    text = str(value)
+    if "://" in text:
+        text = _LINK.sub(functools.partial(_bare_link, treat=treat), text)
+    return _replace_addresses(text, treat)
+
+
+def _bare_link(found: re.Match[str], *, treat: Treatment) -> str:
+    return _bare_url(found[0], treat=treat)
+
+
+def _within(value: object, *, treat: Treatment) -> object:
+    """Return a JSON value with all of its texts treated, names of fields too."""
+    if isinstance(value, str):
+        return _bare_text(value, treat=treat)
+    if isinstance(value, list):
+        return [_within(item, treat=treat) for item in value]
+    if isinstance(value, dict):
+        return {
+            _bare_text(name, treat=treat): _within(item, treat=treat)
+            for name, item in value.items()
+        }
+    return value
 
 
 def _bare_url(value: str | int, *, treat: Treatment) -> str:
@@ -263,9 +304,11 @@ def _bare_url(value: str | int, *, treat: Treatment) -> str:
 class RedactingFilter(logging.Filter):
     """Masks secrets, and what `redact` knows, in every log record it passes.
 
-    It covers the message, its arguments, `extra`, tracebacks and stacks. Attach it to
-    handlers: a logger's own filters do not see the records of its children. A record
-    with nothing to mask is left alone, as the SDK's metrics need theirs.
+    It covers the message, its arguments, `extra`, tracebacks and stacks. Of an
+    exception that is not the tap's own it leaves the kind and the lines of code, but no
+    text: that may quote a row, a header or an answer. Attach it to handlers: a logger's
+    own filters do not see the records of its children. A record with nothing to mask is
+    left alone, as the SDK's metrics need theirs.
     """
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
@@ -297,34 +340,75 @@ class RedactingFilter(logging.Filter):
             record.stack_info = self.mask(record.stack_info)
         for name in vars(record).keys() - _LOG_FIELDS:
             text = str(vars(record)[name])
-            masked = self.mask(text)
+            masked = self.mask(str(_shown(vars(record)[name])))
             if masked != text:
                 setattr(record, name, masked)
         return True
 
     def _mask_message(self, record: logging.LogRecord) -> None:
+        record.msg = _shown(record.msg)
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(_shown, record.args))
         try:
             text = record.getMessage()
         except (KeyError, TypeError, ValueError):
             # Logging would print the arguments beside the error.
             text, masked = "", f"{self.mask(str(record.msg))} (arguments do not fit)"
         else:
-            masked = self.mask(text)
+            masked = self.mask(_unquoted(text, record))
         if masked != text:
             record.msg, record.args = masked, None
 
     def _mask_exception(self, record: logging.LogRecord) -> None:
-        text = record.exc_text or ""
-        if record.exc_info and not text:
-            text = logging.Formatter().formatException(record.exc_info)
-        masked = self.mask(text)
-        if masked == text:
-            return
-        record.exc_text = masked
-        if record.exc_info and record.exc_info[0]:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            record.exc_text = record.exc_text and self.mask(record.exc_text)
+        elif not isinstance(error, _Shown):
+            record.exc_text = self.mask("".join(_lines(error))).rstrip("\n")
             # A structured formatter reads the exception, not the text.
-            kind, error, traceback = record.exc_info
-            record.exc_info = (kind, Exception(self.mask(str(error))), traceback)
+            shown = _Shown(self.mask(str(_shown(error))))
+            record.exc_info = (type(error), shown, error.__traceback__)
+
+
+class _Shown(Exception):  # noqa: N818 - stands for another
+    """What may be shown of an exception."""
+
+
+def _shown(value: object) -> object:
+    """Return what may be shown of a value: of an exception not our own, its kind."""
+    if isinstance(value, BaseException) and not isinstance(value, TapError):
+        return type(value).__name__
+    return value
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what led to it."""
+    while error is not None:
+        yield error
+        context = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or context
+
+
+def _unquoted(text: str, record: logging.LogRecord) -> str:
+    """Return a message without the texts of the exceptions that it is logged with.
+
+    The SDK's hook for exceptions puts them there.
+    """
+    for error in _chain(record.exc_info[1] if record.exc_info else None):
+        if not isinstance(error, (TapError, _Shown)):
+            for quoted in filter(None, (str(error), *map(str, error.args))):
+                text = text.replace(quoted, type(error).__name__)
+    return text
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    """Yield a traceback, with what may be shown of each exception."""
+    first, *led_to_it = _chain(error)
+    for cause in (*reversed(led_to_it), first):
+        yield "Traceback (most recent call last):\n"
+        yield from traceback.format_tb(cause.__traceback__)
+        kind = type(cause).__name__
+        yield f"{kind}: {cause}\n" if isinstance(cause, TapError) else f"{kind}\n"
 
 
 def _spellings(secret: str) -> frozenset[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import abc
 import base64
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -56,6 +57,7 @@ Emitted = TypeVar("Emitted")
 
 _AT_ONCE = 1000
 """Records that are encoded together: a page."""
+_FIELD = re.compile(r"[A-Za-z_][\w.-]{0,63}", re.ASCII)
 _TOP_LEVEL = len(("properties", "column"))
 
 
@@ -404,14 +406,14 @@ class EmailMetricsStream(Stream):
     def _warn_of_fields(self) -> None:
         """Say once a field what did not fit its column."""
         codec = self.codec
-        for field in sorted(codec.uncoercible):
+        for field in _nameable(codec.uncoercible):
             self.logger.warning(
                 "%s: values of %s do not fit their type; they are kept in "
                 "additional_fields",
                 self.name,
                 field,
             )
-        for field in sorted(codec.unknown):
+        for field in _nameable(codec.unknown):
             self.logger.info(
                 "%s: the API sends a field %s that is not in the schema; it is kept "
                 "in additional_fields",
@@ -424,6 +426,11 @@ class EmailMetricsStream(Stream):
                 self.name,
                 codec.rejected,
             )
+
+
+def _nameable(fields: Iterable[str]) -> list[str]:
+    """Return names of fields for a log; what is none, such as an address, once."""
+    return sorted({f if _FIELD.fullmatch(f) else "(no usual name)" for f in fields})
 
 
 def _as_dict(record: Mapping[str, object] | Record) -> dict[str, Any]:

@@ -221,10 +221,10 @@ class TapEmailMetrics(Tap):
 
     def _apply_privacy(self, entry: CatalogEntry) -> None:
         """Let a catalog made in another `pii.mode` name the types of this one."""
-        packaged = load_schema(entry.tap_stream_id)["properties"]
-        emitted = self.privacy.apply_to_schema({"properties": packaged})["properties"]
+        packaged = load_schema(entry.tap_stream_id)
+        emitted = self.privacy.apply_to_schema(packaged)["properties"]
         for name, column in (entry.schema.properties or {}).items():
-            if name in emitted and emitted[name]["type"] != packaged[name]["type"]:
+            if "x-pii" in emitted.get(name, {}):
                 column.type = emitted[name]["type"]
 
     # State
@@ -483,6 +483,7 @@ class TapEmailMetrics(Tap):
         given = dict(config.config) if config else {}
         if config and config.parse_env:
             given |= cls._environment()
+        mask = cls._masked_log(given)
         try:
             tap = cls(config=given, **options)
         except ConfigValidationError as error:
@@ -491,7 +492,7 @@ class TapEmailMetrics(Tap):
             raise Refused(str(error)) from error
         except MappingError as error:
             raise Refused(f"stream_maps: {error}") from error
-        tap._hide_secrets()
+        tap.run.hide = mask.add
         return tap
 
     @classmethod
@@ -510,18 +511,26 @@ class TapEmailMetrics(Tap):
                 f"each: {', '.join(names)}"
             ) from error
 
-    def _hide_secrets(self) -> None:
-        """Mask secrets and addresses in whatever is logged, by whomever."""
+    @classmethod
+    def _masked_log(cls, config: Mapping[str, Any]) -> RedactingFilter:
+        """Mask secrets and addresses in whatever is logged, by whomever.
+
+        Returns:
+            What masks them, to be told of more.
+        """
         secrets = [
             value
-            for schema, section in _sections(self.config_jsonschema, self._config)
+            for schema, section in _sections(cls.config_jsonschema, config)
             for key, value in section.items()
             if isinstance(value, str) and schema.get(key, {}).get("secret")
         ]
         mask = RedactingFilter(secrets)
-        self.run.hide = mask.add
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(mask)
+        for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+            for handler in getattr(logger, "handlers", ()):
+                handler.addFilter(mask)
+        # At DEBUG it says what a stream map's filter makes of each row.
+        logging.getLogger("singer_sdk.mapper").setLevel(logging.INFO)
+        return mask
 
     @classmethod
     @override

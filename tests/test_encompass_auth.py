@@ -86,7 +86,7 @@ class Rig:
         )
         assert parsed is not None
         session = new_session(self.site)
-        self.authenticator = EncompassAuthenticator(parsed, session, self.clock)
+        self.authenticator = EncompassAuthenticator(parsed, session, self.run)
         self.limits = Limits(
             clock=self.clock,
             stop=self.run.stop,
@@ -217,11 +217,11 @@ def test_many_threads_share_one_token() -> None:
 def test_a_refusal_says_what_to_check(status: int, code: str, hint: str) -> None:
     rig = Rig()
     rig.site.answer = (status, json.dumps({"error": code}).encode())
-    rig.site.headers["x-request-id"] = "abc"
+    rig.site.headers["x-request-id"] = "abc1"
     said = rig.refusal()
     assert hint in said
     assert f"POST /apiservices/authenticate answered {status}" in said
-    assert "(request 'abc')" in said
+    assert "(request 'abc1')" in said
     assert "canary" not in said
     assert len(rig.site.sent) == 1
 

@@ -458,7 +458,7 @@ class Masked(Clinic):
 
     def tap(self, **options: Any) -> TapEmailMetrics:
         tap = super().tap(**options)
-        tap._hide_secrets()  # noqa: SLF001 - the command does it
+        tap.run.hide = tap._masked_log(tap.config).add  # noqa: SLF001 - as the command
         return tap
 
 

@@ -47,7 +47,8 @@ ADDRESSES = st.from_regex(
 def treat(privacy: Privacy, mark: str, value: str | int) -> str | None:
     treatment = privacy.treatment(mark)
     assert treatment is not None
-    return treatment(value)
+    treated: str | None = treatment(value)
+    return treated
 
 
 def mac(text: str) -> str:
@@ -127,6 +128,12 @@ def test_the_pepper_does_not_show() -> None:
         (HASH, "text", "o'brien@x.org", mac("o'brien@x.org")),
         (HASH, "text", 'to "j doe"@x.org', f"to {mac(QUOTED)}"),
         (HASH, "text", "two @ home 100%", "two @ home 100%"),
+        (
+            HASH,
+            "text",
+            "see https://u:p@x.org/a?m=1, or x?y",
+            "see https://x.org/a or x?y",
+        ),
         (HASH, "opaque", "x", None),
         (DOMAIN, "email", "Jane <Jane@Mail.X.org.>", "mail.x.org"),
         (DOMAIN, "email", "jane", None),
@@ -146,6 +153,22 @@ def test_treatments(
     privacy: Privacy, mark: str, value: str | int, expected: str | None
 ) -> None:
     assert treat(privacy, mark, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("privacy", "expected"),
+    [(HASH, f"to {JANE}!"), (DOMAIN, "to x.org!"), (DROP, "to !")],
+)
+def test_text_without_a_mark_loses_its_addresses(
+    privacy: Privacy, expected: str
+) -> None:
+    treatment = privacy.unmarked
+    assert treatment is not None
+    text = "to jane@x.org!"
+    assert treatment(text) == expected
+    assert treatment([{text: [text, 7, None]}]) == [{expected: [expected, 7, None]}]
+    assert treatment("DONE") == "DONE"
+    assert Privacy().unmarked is None
 
 
 @given(ADDRESSES)
@@ -333,6 +356,13 @@ def fail(cause: str, message: str) -> None:
     raise RuntimeError(message) from ValueError(cause)
 
 
+def refuse(text: str) -> None:
+    try:
+        fail(text, text)
+    except RuntimeError as error:
+        raise InvalidInput("set pii.pepper") from error
+
+
 @FORMATTERS
 def test_tracebacks_are_masked_with_their_causes(
     formatter: Callable[[], logging.Formatter],
@@ -344,9 +374,32 @@ def test_tracebacks_are_masked_with_their_causes(
         log.logger.exception("failed")
     assert "failed" in log.text
     assert "RuntimeError" in log.text
-    assert "[address]" in log.text
+    assert "raise RuntimeError(message)" in log.text
     assert "hunter2" not in log.text
     assert "jane@x.org" not in log.text
+
+
+@FORMATTERS
+def test_an_exception_is_quoted_only_if_it_is_ours(
+    formatter: Callable[[], logging.Formatter],
+) -> None:
+    log = Log(formatter())
+    log.logger.handlers[0].addFilter(RedactingFilter())  # as for two handlers
+    name = "Zebu" + "lon"
+    try:
+        int(name)
+    except ValueError as error:
+        log.logger.exception("%s", error.args[0])  # as the SDK does
+        log.logger.warning("Failed to parse: %s", error, extra={"why": error})
+        log.logger.warning(error)
+    try:
+        refuse(name)
+    except InvalidInput:
+        log.logger.exception("failed")
+    assert "Zebulon" not in log.text
+    assert "Failed to parse: ValueError" in log.text
+    assert "set pii.pepper" in log.text
+    assert "int(name)" in log.text
 
 
 def test_arguments_that_do_not_fit_are_not_printed(

@@ -211,13 +211,13 @@ class ConstantContactAuthenticator:
 
 
 def error_code(response: requests.Response) -> str:
-    """Return an OAuth error code, or nothing: other text may be personal."""
+    """Return an OAuth error code, for comparison alone: it may be other text."""
     try:
         body = decode_json(response.content)
     except msgspec.DecodeError:
         return ""
     code = body.get("error") if isinstance(body, dict) else None
-    return code if isinstance(code, str) and code.replace("_", "").isalpha() else ""
+    return code if isinstance(code, str) else ""
 
 
 def life(answer: Answer) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -40,7 +39,6 @@ MOST_ROWS = 1_000_000
 """Rows at most of a list that is held whole."""
 _PENDING, _DENIED, _TOO_MANY = 202, 403, 429
 _QUOTA = "quota_exceeded"
-_KEY = re.compile(r"[a-z0-9_.]{1,60}")
 
 
 class Pending(Retriable):
@@ -123,8 +121,7 @@ class ConstantContactClient(Client):
                     f"{where} {_QUOTA}: the quota of this day is spent; it resets at "
                     "00:00 UTC"
                 )
-            wait = retry_after(response, self._clock.now())
-            raise Throttled(f"{where} {error_key(response)}".rstrip(), wait)
+            raise Throttled(where, retry_after(response, self._clock.now()))
         if status == _DENIED:
             raise Denied(where)
         super().check(response, what)
@@ -233,18 +230,17 @@ class ConstantContactClient(Client):
         return found
 
 
-def error_key(response: requests.Response) -> str:
-    """Return the key of an error, or nothing: other text may be personal.
+def error_key(response: requests.Response) -> object:
+    """Return the key of an error, for comparison alone: never to be shown.
 
     The body is an array of errors, one error, or empty.
     """
     try:
         body = decode_json(response.content)
     except msgspec.DecodeError:
-        return ""
+        return None
     first = body[0] if isinstance(body, list) and body else body
-    key = first.get("error_key") if isinstance(first, dict) else None
-    return key if isinstance(key, str) and _KEY.fullmatch(key) else ""
+    return first.get("error_key") if isinstance(first, dict) else None
 
 
 def parse_page(body: bytes, field: str) -> Page:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import parse_qsl, urlsplit
 
 from typing_extensions import override
 
@@ -26,7 +27,14 @@ from tap_email_metrics.state import texts
 from tap_email_metrics.streams import ListStream
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Collection,
+        Generator,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from tap_email_metrics.bookmarks import Policy
     from tap_email_metrics.providers.constant_contact.client import Page, Row
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
     from tap_email_metrics.tables import Record
 
 CURSOR = "cursor"
+CURSORS = ("cursor", "next")
+"""What links to a next page call where they go on."""
 ACTIVITY = "/emails/activities/{}"
 ACTIVITY_ID = "campaign_activity_id"
 _SEGMENT_TRIES = 4
@@ -297,7 +307,8 @@ class Contacts(ConstantContactStream):
                 return
             if resumable and not self._metrics_tap.settings.backfill:
                 place = {"href": href, "cursor": self._following}
-                self.bookmark.write(self._resume, place)
+                kept = is_cursor(href, params)
+                self.bookmark.write(self._resume, place if kept else None)
             page = self._page(params, href)
 
     def _first(
@@ -323,6 +334,15 @@ class Contacts(ConstantContactStream):
             if record is not None:
                 self.note_key(self.key_value(row))
                 yield record
+
+
+def is_cursor(href: str, asked: Collection[str]) -> bool:
+    """Return whether a link has nothing but a cursor beside what was asked for.
+
+    Only that goes into the state: anything else may be a secret, or personal.
+    """
+    names = {name for name, _ in parse_qsl(urlsplit(href).query)}
+    return names <= {*CURSORS, *asked}
 
 
 # Small lists

@@ -156,16 +156,14 @@ class Login:
 
 
 def _refusal(what: str, response: requests.Response) -> str:
-    code = error_code(response)
     why = {
         "access_denied": "you refused",
         "expired_token": "the code expired; run this command again",
         "invalid_client": "check constant_contact.client_id and client_secret",
         "unauthorized_client": "switch the device flow on in the app's settings",
         "invalid_scope": "the app may not ask for one of these scopes",
-    }.get(code, "the authorisation server refused")
-    where = f"{what} answered {response.status_code}{request_id(response)} {code}"
-    return f"{why} ({where.rstrip()})"
+    }.get(error_code(response), "the authorisation server refused")
+    return f"{why} ({what} answered {response.status_code}{request_id(response)})"
 
 
 def _parsed(response: requests.Response, kind: type[Parsed]) -> Parsed:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     import requests
 
-    from tap_email_metrics.clock import Clock
     from tap_email_metrics.http import Client
     from tap_email_metrics.providers.encompass.settings import EncompassSettings
+    from tap_email_metrics.run import Run
 
 PATH = "/apiservices/authenticate"
 _FIRST_TRIES = 4  # waits of 14 s at most: a wrong URL or a dead host shows soon
@@ -47,11 +47,12 @@ class EncompassAuthenticator:
     """
 
     def __init__(
-        self, settings: EncompassSettings, session: requests.Session, clock: Clock
+        self, settings: EncompassSettings, session: requests.Session, run: Run
     ) -> None:
         self._settings = settings
         self._session = session
-        self._clock = clock
+        self._clock = run.clock
+        self._run = run
         self._lock = threading.Lock()
         self._headers: dict[str, str] = {}
         self._expires = float("-inf")
@@ -89,6 +90,7 @@ class EncompassAuthenticator:
                 f"({host(self._settings.site_url)}) and the network"
             )
             raise self._failure from error
+        self._run.hide(token.access_token)
         try:
             life = float(token.expires_in or 0)
         except ValueError:

@@ -74,7 +74,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
     ) -> None:
         super().__init__(settings, common, run, transport)
         self._states = states
-        authenticator = EncompassAuthenticator(settings, self._http, run.clock)
+        authenticator = EncompassAuthenticator(settings, self._http, run)
         self._client = EncompassClient(
             settings.api_url, authenticator, self.limits, run, self._http
         )
