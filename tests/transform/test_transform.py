@@ -198,6 +198,7 @@ def second_load(before: Rows, after: Rows) -> Load:
     run |= {"run": "2", "outcome": "paused", "headroom_days": 90.0}
     run |= {"started_at": "2026-09-11T00:00:00", "finished_at": "2026-09-11T01:00:00"}
     load.add("email_metrics_runs", {**run, "behind_since": "2026-09-10T00:00:00"})
+    load.add("email_metrics_runs", {**run, "stream": "encompass_clicks"})
     run |= {"provider": "luxsci", "stream": "luxsci_opens", "headroom_days": None}
     load.add("email_metrics_runs", run)
     return load
@@ -351,16 +352,18 @@ def test_runs_tell_of_headroom_and_freshness(built: Built) -> None:
     """As the present goes on, so does what is counted from it."""
     assert built.first["email_freshness"] == built.first["email_archive_headroom"] == []
 
-    [headroom] = built.second["email_archive_headroom"]
-    days = (datetime.now(UTC) - datetime(2026, 9, 11, 1, tzinfo=UTC)) / timedelta(1)
-    assert headroom["stream"] == "encompass_opens"
-    assert headroom["measured_days"] == 90
-    assert headroom["days_left"] == pytest.approx(90 - days, abs=0.1)
+    found = {row["stream"]: row for row in built.second["email_archive_headroom"]}
+    days = (datetime.now(UTC) - datetime(2026, 9, 11, tzinfo=UTC)) / timedelta(1)
+    assert set(found) == {"encompass_opens", "encompass_clicks"}
+    assert found["encompass_opens"]["measured_days"] == 90
+    left = {stream: row["days_left"] for stream, row in found.items()}
+    assert left["encompass_opens"] == pytest.approx(180 - (days + 1), abs=0.1)
+    assert left["encompass_clicks"] == pytest.approx(90 - days, abs=0.1)
 
     fresh = {row["stream"]: row for row in built.second["email_freshness"]}
     opens = fresh["encompass_opens"]
     assert instant(opens["complete_at"]) == instant("2026-09-01")
-    assert opens["hours_since_complete"] == pytest.approx((days + 10) * 24 + 1, abs=2)
+    assert opens["hours_since_complete"] == pytest.approx((days + 10) * 24, abs=2)
     assert (opens["last_outcome"], instant(opens["behind_since"])) == (
         "paused",
         instant("2026-09-10"),

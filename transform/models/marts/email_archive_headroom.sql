@@ -1,11 +1,12 @@
--- A view, as its days pass by themselves.
+-- A view, as its days pass by themselves. Encompass archives actions after 180 days. What a
+-- run has left unread it says by behind_since; headroom_days is from before it read.
 {{ config(materialized='view') }}
 with measured as (
     select
         *,
         row_number() over (
             partition by provider, account, stream
-            order by finished_at desc
+            order by started_at desc
         ) as run_rank
     from {{ ref('stg_email_metrics_runs') }}
     where headroom_days is not null
@@ -15,9 +16,12 @@ select
     provider,
     account,
     stream,
-    finished_at as measured_at,
+    started_at as measured_at,
     headroom_days as measured_days,
-    headroom_days
-    - {{ dbt.datediff('finished_at', utc_now(), 'second') }} / 86400.0 as days_left
+    behind_since,
+    coalesce(
+        180 - {{ dbt.datediff('behind_since', utc_now(), 'second') }} / 86400.0,
+        headroom_days - {{ dbt.datediff('started_at', utc_now(), 'second') }} / 86400.0
+    ) as days_left
 from measured
 where run_rank = 1
