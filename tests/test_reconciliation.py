@@ -263,7 +263,8 @@ def test_a_run_has_a_row_for_each_stream_that_is_its_summary(
         for name in ("outcome", "records", "requests"):
             assert rows[stream][name] == report[name]
         assert rows[stream]["parents"] == report.get("parents", 0)
-        assert rows[stream]["quota_left"] == 1000 - run.requests
+        # Less what this process has set aside of the day.
+        assert 950 < rows[stream]["quota_left"] <= 1000 - run.requests
         assert rows[stream]["started_at"] <= rows[stream]["finished_at"]
     assert rows[OPENS]["behind_since"] == run.reports[OPENS]["behind_since"].replace(
         "Z", ".000Z"
