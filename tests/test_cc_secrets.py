@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness_cc import Account
 
+from tap_email_metrics.providers.constant_contact.lists import is_cursor
+
 if TYPE_CHECKING:
     import io
 
@@ -95,3 +97,9 @@ def test_whoever_logs_an_issued_token(lines: io.StringIO) -> None:
     said = lines.getvalue()
     assert "[secret]" in said
     assert not [token for token in tokens(account) if token in said]
+
+
+def test_only_a_cursor_is_kept_of_a_link() -> None:
+    assert is_cursor("/v3/contacts?cursor=x&limit=5", {"limit"})
+    assert is_cursor("/v3/contacts?next=x", {"limit"})
+    assert not is_cursor("/v3/contacts?cursor=x&token=y", {"limit"})
