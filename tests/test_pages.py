@@ -65,15 +65,17 @@ def test_make_targets_exist(page: Path) -> None:
 
 @each_page
 def test_meltano_is_told_of_what_is_defined(page: Path) -> None:
-    settings = {setting["name"] for setting in PLUGINS["tap-email-metrics"]["settings"]}
+    settings = {
+        name: {s["name"] for s in p.get("settings", ())} for name, p in PLUGINS.items()
+    }
     for command in commands(page, "meltano"):
         words = re.findall(r"[^\s'\[\]]+", command)
         plugins = {word for word in words if word.startswith(("tap-", "target-"))}
         assert plugins <= set(PLUGINS), command
         for name in re.findall(r"(?:schedule run|job set) (\S+)", command):
             assert name in NAMES, command
-        for name in re.findall(r"config set \S+ (\S+)", command):
-            assert name in settings, command
+        for plugin, name in re.findall(r"config set (\S+) (\S+)", command):
+            assert name in settings[plugin], command
         for name in re.findall(r"--environment=(\S+)", command):
             assert name in {e["name"] for e in MELTANO["environments"]}, command
 
