@@ -13,7 +13,6 @@ from simulator.world import World
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 pytestmark = pytest.mark.slow
 
