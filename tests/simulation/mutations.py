@@ -205,7 +205,7 @@ def _not_in_full(this: Any, original: Any) -> list[Any]:  # noqa: ARG001
 
 MUTATIONS: dict[str, Mutation] = {
     "skip_last_page": Mutation("encompass", 0, 20, reading, "walk", _skip_last_page),
-    "trust_total": Mutation("encompass", 0, 60, reading.Walk, "rows", _trust_total),
+    "trust_total": Mutation("encompass", 34, 12, reading.Walk, "rows", _trust_total),
     "no_verification": Mutation(
         "encompass", 0, 60, bookmarks, "verification_points", _no_verification
     ),
