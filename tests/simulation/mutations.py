@@ -207,7 +207,7 @@ MUTATIONS: dict[str, Mutation] = {
     "skip_last_page": Mutation("encompass", 0, 20, reading, "walk", _skip_last_page),
     "trust_total": Mutation("encompass", 34, 12, reading.Walk, "rows", _trust_total),
     "no_verification": Mutation(
-        "encompass", 0, 60, bookmarks, "verification_points", _no_verification
+        "encompass", 5, 60, bookmarks, "verification_points", _no_verification
     ),
     "ignore_late_rows": Mutation(
         "encompass",
