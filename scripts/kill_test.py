@@ -49,10 +49,17 @@ TAP, TARGET = "tap-email-metrics", "target-postgres"
 #: A run that was killed left a lock of Meltano's, which would hold the next one up.
 RUN = (MELTANO, "run", "--force", TAP, TARGET)
 VICTIMS = {"everything": 6, TAP: 2, TARGET: 2}
-FIRST_GUESS = 20.0
-"""Seconds that a run is taken to last until one has come to its end."""
+EARLY = 0.2
+"""Share of the kills that come within START_UP seconds of the start."""
+START_UP = 5.0
+FIRST_GUESS = 6.0
+"""Seconds that the tap is taken to read until a run has come to its end."""
+LONGER = 1.1
+"""How much longer than the last one a run is taken to be, so that some may end."""
 ENDING = 120.0
 """Seconds in which Meltano has to notice that a plugin is dead."""
+LOOK = 0.1
+"""Seconds between two looks at whether the tap has asked for anything."""
 BETWEEN = 0.02
 """Days that pass between two runs; more would leave reports of the day unread."""
 SETTLING = 301.0
@@ -132,7 +139,7 @@ class KillTest:
         self._postgres = postgres
         self._random = random.Random(seed)  # noqa: S311 -- reproducible
         self._outcome = Outcome(seed)
-        self._longest = FIRST_GUESS
+        self._seconds = FIRST_GUESS
         self._instants: list[float] = []
         self._project = Project(
             folder / "project",
@@ -175,23 +182,29 @@ class KillTest:
         self._world.forget_requests()
         self._instants.append(self._world.now())
         [victim] = self._random.choices([*VICTIMS], [*VICTIMS.values()])
-        moment = self._random.uniform(0.0, self._longest)
-        started = time.monotonic()
+        is_early, share = self._random.random() < EARLY, self._random.random()
+        moment = share * (START_UP if is_early else self._seconds)
         with self._start(number) as process:
+            if not is_early:
+                self._wait_for_request(process)
+            started = time.monotonic()
             try:
                 process.wait(moment)
             except subprocess.TimeoutExpired:
                 victim = strike(process, victim)
                 end(process)
-                stage = self._stage()
+                stage = "mid_run" if self._is_asked() else "before_first_record"
+                self._seconds *= LONGER
             else:
                 victim, stage = "nothing", "after_end"
-                self._longest = max(self._longest, time.monotonic() - started)
+                self._seconds = LONGER * (time.monotonic() - started)
         outcome = self._outcome
         outcome.kills += 1
         outcome.victims[victim] += 1
         setattr(outcome, stage, getattr(outcome, stage) + 1)
-        say(f"{number:3}: {victim} after {moment:.1f} s ({stage.replace('_', ' ')})")
+        since = "the start" if is_early else "the first request"
+        said = stage.replace("_", " ")
+        say(f"{number:3}: {victim}, {moment:.1f} s after {since} ({said})")
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         log = self._project.folder / f"kill-{number}.log"
@@ -206,9 +219,13 @@ class KillTest:
                 start_new_session=True,
             )
 
-    def _stage(self) -> str:
-        asked = requests_by_stream(self._world.served())
-        return "mid_run" if asked.keys() - {""} else "before_first_record"
+    def _wait_for_request(self, process: subprocess.Popen[bytes]) -> None:
+        while process.poll() is None and not self._is_asked():
+            time.sleep(LOOK)
+
+    def _is_asked(self) -> bool:
+        """Return whether the tap has asked for records."""
+        return bool(requests_by_stream(self._world.served()).keys() - {""})
 
     # The end
 

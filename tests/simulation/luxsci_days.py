@@ -50,6 +50,9 @@ _THINGS = (
 _WHOLE = ("marketing_urls", "marketing_complaints")
 _SLOW = ("delivery_status", "marketing_logs", "marketing_bounces")
 _HOUR = 3600.0
+_LASTING = 4
+"""Days that an ill report is ill."""
+_ILL = ("/opens$", "/sent$", "/clicked$")
 _FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "status", "status": 500},
     {"kind": "status", "status": 504},
@@ -93,6 +96,7 @@ class LuxSciDays(Account):
         self._api.set_policy(
             requests_per_minute=60, requests_per_day=self._daily, **_policy(rng)
         )
+        self._phase = rng.uniform(0, 12 * _LASTING)
         self._visited: dict[str, float] = {}
         self._first_seen: dict[tuple[str, Key], float] = {}
 
@@ -181,14 +185,17 @@ class LuxSciDays(Account):
 
     @override
     def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
+        # For days on end a report cannot be read, or counts a row that it hides.
+        period = int((self.site.world.clock.now() / DAY + self._phase) // _LASTING)
+        if period % 2:
+            path = _ILL[period // 2 % len(_ILL)]
+            yield {"kind": ("status", "skip_row")[period // 2 % 2], "path": path}
         chance = _CHANCES[weather]
         if not chance:
             return
         # Some reports cannot be read that day.
-        paths = ("/opens$", "/delivery$", "/sent$", "/users$", "/clicked$")
-        yield {"kind": "status", "status": 503, "path": paths[seed % 5]}
-        # Another one counts a row that it does not show.
-        yield {"kind": "skip_row", "path": paths[seed // 5 % 5]}
+        path = ("/opens$", "/delivery$", "/sent$", "/users$", "/clicked$")[seed % 5]
+        yield {"kind": "status", "status": 503, "path": path}
         for number, rule in enumerate(_FAULTS):
             yield {"path": "/", **rule, "probability": chance, "seed": seed + number}
 

@@ -18,10 +18,10 @@ from tap_email_metrics import (
     bookmarks,
     window_reader,
     window_stream,
-    windows,
     writer,
 )
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.constant_contact import campaigns
 from tap_email_metrics.providers.constant_contact import reading as cc_reading
 from tap_email_metrics.providers.constant_contact import session as cc_session
@@ -121,21 +121,6 @@ def _trust_total(this: Any, original: Any) -> int:
     return original(this) if total is None else total  # type: ignore[no-any-return]
 
 
-def _forget_failures(this: Any, original: Any, now: float) -> Any:  # noqa: ARG001
-    """Take a list for read that could not be."""
-    return replace(this, checked=now, unsettled=False)
-
-
-def _settle_for_less(this: Any, original: Any) -> bool:  # noqa: ARG001
-    """Owe nothing, whatever the last read found."""
-    return this.checked is not None
-
-
-def _no_sweep(_original: Any, *_arguments: Any) -> Any:
-    """Never look at what is closed."""
-    return ()
-
-
 def _no_verification(original: Any, sent: Any, now: float) -> int:  # noqa: ARG001
     """Never emit everything again."""
     return 0
@@ -189,9 +174,13 @@ def _no_lookback(this: Any, original: Any) -> int:  # noqa: ARG001
     return 0
 
 
-def _drop_retry_list(this: Any, original: Any, window: Any, *, whole: bool) -> Any:  # noqa: ARG001
-    """Never come back to a window that was not whole."""
-    return original(this, window, whole=True)
+def _drop_retry_list(this: Any, original: Any, done: Any) -> None:
+    """Take a window for read that could not be."""
+    if isinstance(done.error, Skippable) and done.task.window:
+        key, window = done.task.source.key, done.task.window
+        reach = this._reaches[key].after(window, whole=True)  # noqa: SLF001
+        this._keep(key, reach)  # noqa: SLF001
+    original(this, done)
 
 
 def _first_page_only(this: Any, _original: Any, window: Any, look: Any) -> Any:
@@ -216,16 +205,9 @@ def _not_in_full(this: Any, original: Any) -> list[Any]:  # noqa: ARG001
 
 MUTATIONS: dict[str, Mutation] = {
     "skip_last_page": Mutation("encompass", 0, 20, reading, "walk", _skip_last_page),
-    "trust_total": Mutation("encompass", 0, 60, reading.Walk, "rows", _trust_total),
-    "forget_failures": Mutation(
-        "encompass", 0, 60, bookmarks.Mark, "failed", _forget_failures
-    ),
-    "settle_for_less": Mutation(
-        "encompass", 0, 60, bookmarks.Mark, "settled", _settle_for_less
-    ),
-    "no_sweep": Mutation("encompass", 0, 60, bookmarks, "_sweep_buckets", _no_sweep),
+    "trust_total": Mutation("encompass", 34, 12, reading.Walk, "rows", _trust_total),
     "no_verification": Mutation(
-        "encompass", 0, 60, bookmarks, "verification_points", _no_verification
+        "encompass", 5, 60, bookmarks, "verification_points", _no_verification
     ),
     "ignore_late_rows": Mutation(
         "encompass",
@@ -263,7 +245,7 @@ MUTATIONS: dict[str, Mutation] = {
         "luxsci", 1, 25, luxsci_streams.ReportStream, "lateness", _no_lookback
     ),
     "drop_retry_list": Mutation(
-        "luxsci", 0, 12, windows.Reach, "after", _drop_retry_list
+        "luxsci", 87, 10, window_stream.WindowStream, "_finish", _drop_retry_list
     ),
     "first_page_only": Mutation(
         "luxsci", 0, 25, window_reader.WindowReader, "_look", _first_page_only

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from mutations import MUTATIONS, broken
 from worlds import run
+
+from scripts import soak
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +42,18 @@ def test_a_tap_that_is_broken_on_purpose_is_found_out(name: str) -> None:
     with broken(name):
         summary = run(mutation.provider, mutation.seed, mutation.days, mutation.days)
     assert summary.lost > 0
+
+
+def test_soak_runs_a_broken_tap_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MUTATION", "trust_total")
+    fault = MUTATIONS["trust_total"]
+    days = ["--days", str(fault.days), "--length", str(fault.days), "--worlds", "1"]
+    seed = ["--seed", str(fault.seed), "--workers", "1"]
+    monkeypatch.setattr("sys.argv", ["soak", *days, *seed])
+    assert soak.main() == 1
+    said = capsys.readouterr()
+    line = json.loads(said.out)
+    assert line["lost"] > 0
+    assert "replay: python -m scripts.soak --provider encompass" in said.err
