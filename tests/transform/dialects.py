@@ -10,6 +10,7 @@ test: problem, or null}} in JSON.
 import json
 import sys
 from typing import Any
+from unittest.mock import MagicMock
 
 import sqlglot
 from dbt.adapters.base import BaseAdapter
@@ -34,11 +35,18 @@ def get_columns_in_relation(adapter: Any, relation: Any) -> list[Any]:
     return [adapter.Column(name, kind) for name, kind in columns.items()]
 
 
+def connect(connection: Any) -> Any:
+    connection.handle, connection.state = MagicMock(), "open"
+    return connection
+
+
 def patch(adapter: type[BaseAdapter]) -> None:
     """Let the adapter and what is derived from it ask no warehouse."""
     for one in (adapter, *adapter.__subclasses__()):
         one.get_relation = get_relation
         one.get_columns_in_relation = get_columns_in_relation
+        if manager := getattr(one, "ConnectionManager", None):
+            manager.open = staticmethod(connect)
         for derived in one.__subclasses__():
             patch(derived)
 

@@ -26,7 +26,7 @@ from simulator.truth import truth
 from simulator.world import World
 from tap_email_metrics.catalog import load_schema
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.meltano
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 FIRST = datetime.fromisoformat("2026-09-21T15:00:00")
