@@ -77,6 +77,10 @@ def problems(manifest: Manifest, results: Any, dialect: str) -> dict[str, str | 
     found: dict[str, str | None] = {}
     for result in results:
         node = result.node
+        if node.resource_type == "model" and node.columns:
+            # An incremental model reads itself.
+            described = dict.fromkeys(node.columns, "string")
+            schema.add_table(node.relation_name, described, dialect=dialect)
         try:
             tree = qualify(
                 sqlglot.parse_one(node.compiled_code, dialect=dialect),
@@ -87,7 +91,7 @@ def problems(manifest: Manifest, results: Any, dialect: str) -> dict[str, str | 
             found[node.name] = str(problem)
             continue
         found[node.name] = None
-        if node.resource_type == "model":
+        if node.resource_type == "model" and not node.columns:
             columns = dict.fromkeys(tree.named_selects, "string")
             schema.add_table(node.relation_name, columns, dialect=dialect)
     return found
