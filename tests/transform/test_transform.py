@@ -403,7 +403,8 @@ def dialects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("dialects")
     program = Path(__file__).with_name("dialects.py")
     done = run_dbt(folder, "dbt-dialects", program, "snowflake", "bigquery")
-    found: dict[str, Any] = json.loads(done)
+    # dbt says first that there is no user of Snowflake's.
+    found: dict[str, Any] = json.loads(done.splitlines()[-1])
     return found
 
 
