@@ -53,11 +53,11 @@ types: $(INSTALLED) ## Static types
 	$(PY) -m mypy
 
 .PHONY: unit
-unit: $(INSTALLED) $(SINGER_TOOLS) $(DBT) $(DIALECTS) ## Every test that needs no Meltano
+unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
 	$(PYTEST) -m 'not meltano' -n $(WORKERS)
 
 .PHONY: test-meltano
-test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) ## The tests with the real Meltano and its targets
+test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) ## The tests with the real Meltano, its targets and dbt
 	$(PYTEST) -m meltano
 
 .PHONY: test-matrix

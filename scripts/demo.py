@@ -123,8 +123,8 @@ def create(world: World, postgres: Postgres) -> Project:
             "TARGET_POSTGRES_SQLALCHEMY_URL": postgres.sqlalchemy_url,
             "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": SCHEMA,
             **postgres.dbt_settings,
-            "EMAIL_METRICS_SCHEMA": SCHEMA,
-            "DBT_SCHEMA": MARTS_SCHEMA,
+            "DBT_POSTGRES_SOURCE_SCHEMA": SCHEMA,
+            "DBT_POSTGRES_SCHEMA": MARTS_SCHEMA,
             # Here the vendors' totals are as new as the events.
             "DBT_WARN_ERROR": "true",
         },

@@ -26,7 +26,7 @@ from simulator.truth import truth
 from simulator.world import World
 from tap_email_metrics.catalog import load_schema
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.meltano
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 FIRST = datetime.fromisoformat("2026-09-21T15:00:00")
@@ -403,7 +403,8 @@ def dialects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("dialects")
     program = Path(__file__).with_name("dialects.py")
     done = run_dbt(folder, "dbt-dialects", program, "snowflake", "bigquery")
-    found: dict[str, Any] = json.loads(done)
+    # dbt says first that there is no user of Snowflake's.
+    found: dict[str, Any] = json.loads(done.splitlines()[-1])
     return found
 
 
