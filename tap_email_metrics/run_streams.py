@@ -77,6 +77,8 @@ class RunStream(Stream):
                     self._write_record_message(record)
                 counter.increment()
                 yield record
+        # No STATE follows that would write them out.
+        self._metrics_tap.output.flush()
 
     @override
     def finalize_state_progress_markers(self, state: Any = None) -> None:
