@@ -302,7 +302,8 @@ class FanOut(Generic[Task, Page, Result]):
             with self._changed:
                 if self._closed:
                     raise Terminated("the run is ending")
-                early = self._begin_any()
+                # The first in line is about to be received: it stays here.
+                early = None if lane is self._lanes[0] else self._begin_any()
                 if early is None and self._full(lane):
                     self._changed.wait(_LOOK)
             if early is not None:
