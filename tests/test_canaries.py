@@ -249,8 +249,10 @@ def test_what_is_not_selected_holds_no_canary(
     provider: str, way: str, logs: Logs
 ) -> None:
     site, planter = planted(provider, logs, extras=way != "tables")
+    # The SDK maps no stream that is not selected.
+    catalog = every(site, but=(EXTRA,))
     ways(site, way)
-    run = site.sync(catalog=every(site, but=(EXTRA,)))
+    run = site.sync(catalog=catalog)
     assert any(m["type"] == "RECORD" for m in run.messages)
     assert leaks(map(json.dumps, run.messages), planter.secrets) == []
 
