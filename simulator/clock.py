@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -117,7 +118,7 @@ class ThreadedClock(SimClock):
 
     def _all_wait(self) -> bool:
         """Return whether no thread would do anything before time passes."""
-        frames = sys._current_frames()  # noqa: SLF001 - there is no other way
+        frames = _frames()
         self._threads &= frames.keys()
         busy = {
             (one, frames[one].f_code, frames[one].f_lasti)
@@ -129,6 +130,21 @@ class ThreadedClock(SimClock):
         if busy and (here or busy != self._busy):
             self._busy, self._busy_since = busy, time.monotonic()
         return not busy or time.monotonic() - self._busy_since > _STUCK
+
+
+def _frames() -> dict[int, FrameType]:
+    """Return where each thread is.
+
+    A garbage collection in the midst of it waits for ever for a lock that the call
+    holds, up to Python 3.11.8 (python/cpython#106883).
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()  # noqa: SLF001 - there is no other way
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _waits(frame: FrameType) -> bool:

@@ -43,10 +43,6 @@ class Count:
     verified: bool = False
     login: object = None
 
-    def __len__(self) -> int:
-        """Return 0: it holds no rows."""
-        return 0
-
     @property
     def expected(self) -> int | None:
         """Return the number that the rows are held against."""

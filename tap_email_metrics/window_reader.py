@@ -93,10 +93,6 @@ class Rows:
     rows: list[tuple[Row, int]]
     day: int | None = None
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.rows)
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -119,10 +115,6 @@ class Part:
     twins: int
     counts: tuple[int | None, int | None] = (None, None)
     days: Mapping[int, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        """Return 0: it holds no rows."""
-        return 0
 
 
 @dataclass(slots=True)

@@ -275,3 +275,14 @@ class Site:
     def differences(self) -> list[str]:
         """Compare the target with what the API showed at the runs so far."""
         return self.target.differences(self.world, self.times)
+
+
+def site_of(*ages: float, opens: int = 3, **settings: Any) -> tuple[Site, list[int]]:
+    """Return a site with a message of each age in days, each with some opens."""
+    world = World(NOW)
+    messages = [world.encompass.add_message(sent=NOW - age * DAY) for age in ages]
+    for message, age in zip(messages, ages, strict=True):
+        for number in range(opens):
+            at = NOW - age * DAY + number + 1
+            world.encompass.add_row("opens", message, date_added=at)
+    return Site(world, **settings), messages

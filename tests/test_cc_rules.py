@@ -479,6 +479,23 @@ def test_activities_that_are_none_are_passed_over(account: Account) -> None:
     assert account.wrong("campaign_activities", "opens") == []
 
 
+def test_a_contact_that_is_no_text_is_an_event_like_any_other(account: Account) -> None:
+    sent = campaign(account)
+    account.api.add_event("optouts", sent, created=NOW - HOUR)
+
+    def spoil(request: Any, reply: Any) -> None:
+        if request.path.endswith("/optouts"):
+            answer = json.loads(reply.body)
+            for row in answer["tracking_activities"]:
+                row["contact_id"] = [row["contact_id"]]
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(spoil)
+    sync(account, "optouts")
+    [row] = account.rows("optouts").values()
+    assert row["additional_fields"]["contact_id"]
+
+
 def test_an_event_that_arrives_between_two_pages_of_a_contact() -> None:
     account = Account(contact_reports=True)
     sent = campaign(account, recipients=1)

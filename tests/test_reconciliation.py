@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import DAY, NOW, Record, Site, Sync
+from harness import DAY, NOW, Record, Site, Sync, site_of
 from harness_cc import Account
 from harness_luxsci import Clinic
 from jsonschema import Draft7Validator
@@ -46,17 +46,6 @@ def verdicts(rows: Iterable[Record]) -> dict[str, int]:
 def numbers(row: Record) -> tuple[int | None, int, int | None, str]:
     """Return what is counted, what is read, the difference and the verdict."""
     return row["api_rows"], row["rows_read"], row["difference"], row["verdict"]
-
-
-def site_of(*ages: float, opens: int = 3, **settings: Any) -> tuple[Site, list[int]]:
-    """Return a site with a message of each age in days, and its opens."""
-    world = World(NOW)
-    messages = [world.encompass.add_message(sent=NOW - age * DAY) for age in ages]
-    for message, age in zip(messages, ages, strict=True):
-        for number in range(opens):
-            at = NOW - age * DAY + number + 1
-            world.encompass.add_row("opens", message, date_added=at)
-    return Site(world, **settings), messages
 
 
 # Encompass

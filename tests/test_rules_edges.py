@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import DAY, NOW, STREAMS, Site
+from harness import DAY, NOW, STREAMS, Site, site_of
 
 from simulator.world import World
 from tap_email_metrics import fanout
@@ -35,17 +35,6 @@ UNSET = (0, -62_135_596_800_000)  # epoch 0, and the year 1 of .NET
 @pytest.fixture(autouse=True)
 def _log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "tap-email-metrics")
-
-
-def site_of(*ages: float, opens: int = 3, **settings: Any) -> tuple[Site, list[int]]:
-    """Return a site with a message of each age in days, each with some opens."""
-    world = World(NOW)
-    messages = [world.encompass.add_message(sent=NOW - age * DAY) for age in ages]
-    for message, age in zip(messages, ages, strict=True):
-        for number in range(opens):
-            at = NOW - age * DAY + number + 1
-            world.encompass.add_row("opens", message, date_added=at)
-    return Site(world, **settings), messages
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -6,25 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from harness import DAY, NOW, STREAMS, Site
+from harness import DAY, NOW, STREAMS, Site, site_of
 
 from simulator.account import ms
 from simulator.adapter import SimulatorAdapter
-from simulator.world import World
 
 OPENS = "encompass_opens"
 ONLY_OPENS: dict[str, Any] = {"streams": (OPENS,)}
-
-
-def site_of(*ages: float, opens: int = 3, **settings: Any) -> tuple[Site, list[int]]:
-    """Return a site with a message of each age in days, each with some opens."""
-    world = World(NOW)
-    messages = [world.encompass.add_message(sent=NOW - age * DAY) for age in ages]
-    for message, age in zip(messages, ages, strict=True):
-        for number in range(opens):
-            at = NOW - age * DAY + number + 1
-            world.encompass.add_row("opens", message, date_added=at)
-    return Site(world, **settings), messages
 
 
 # Failures

@@ -82,7 +82,7 @@ class EventList:
         self._held: list[Event] = []
         # Hashes: a list may have a million rows. 250,000 take 4 MB (a Counter: 20).
         self._counts = Tally()
-        self._values: set[object] = set()
+        self._values: set[int] = set()
         self._href: str | None = None
         self._trail = Trail()
         self._last: tuple[str | None, list[int]] | None = None
@@ -148,7 +148,8 @@ class EventList:
         self._held.append(Event(row, self._counts.add(name), at))
         self.found += 1
         if self._once is not None:
-            self._values.add(row.get(self._once))
+            # A hash again; of the text, as it may be anything.
+            self._values.add(hash(str(row.get(self._once))))
         if at is not None:
             self.new += self._since is not None and at > self._since
             self.newest = at if self.newest is None else max(self.newest, at)
