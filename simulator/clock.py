@@ -77,20 +77,22 @@ class ThreadedClock(SimClock):
 
     @override
     def now(self) -> float:
-        self._threads.add(threading.get_ident())
-        return super().now()
+        with self._lock:
+            self._threads.add(threading.get_ident())
+            return self._now
 
     @override
     def monotonic(self) -> float:
-        self._threads.add(threading.get_ident())
-        return super().monotonic()
+        with self._lock:
+            self._threads.add(threading.get_ident())
+            return self._monotonic
 
     @override
     def sleep(self, seconds: float) -> None:
         """Return once so many seconds have passed; at once for a negative number."""
         me = threading.get_ident()
-        self._threads.add(me)
         with self._changed:
+            self._threads.add(me)
             wake = self._wakes[me] = self._monotonic + max(seconds, 0.0)
             while self._monotonic < wake:
                 if wake == self._earliest() and self._all_wait():

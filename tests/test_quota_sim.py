@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["--campaigns", "8", "--daily-requests", "120", "--daily-reserve", "20"]
+SMALL = ["--campaigns", "10", "--daily-requests", "120", "--daily-reserve", "20"]
 
 
 def simulation(folder: Path) -> Simulation:
     clock = ThreadedClock(NOW)
-    world = World.generate(3, 0, NOW, days_ahead=0, campaigns=8, clock=clock)
+    world = World.generate(3, 0, NOW, days_ahead=0, campaigns=10, clock=clock)
     return Simulation(world, folder, daily=120, reserve=20)
 
 
