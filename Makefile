@@ -54,7 +54,7 @@ types: $(INSTALLED) ## Static types
 
 .PHONY: unit
 unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
-	$(PYTEST) -m 'not meltano' -n $(WORKERS)
+	$(PYTEST) -m 'not meltano' -n $(WORKERS) --dist worksteal
 
 .PHONY: test-meltano
 test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) ## The tests with the real Meltano, its targets and dbt
@@ -66,7 +66,7 @@ test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
 	  echo "== Python $$version"; \
 	  $(MAKE) --no-print-directory .cache/python$$version/.installed OTHER=$$python </dev/null; \
 	  .cache/python$$version/bin/python -m pytest -m 'not meltano and not slow' \
-	    --ignore=tests/meltano -p no:cacheprovider -n $(WORKERS) </dev/null; \
+	    --ignore=tests/meltano -p no:cacheprovider -n $(WORKERS) --dist worksteal </dev/null; \
 	done
 
 .PHONY: quota-sim

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Let no test that silences the log silence the others."""
+    """Let no test that silences the log, or masks it, do so for the others."""
     yield
     logging.disable(logging.NOTSET)
+    for handler in logging.root.handlers:  # pytest's own live as long as it does
+        for masking in [f for f in handler.filters if isinstance(f, RedactingFilter)]:
+            handler.removeFilter(masking)
 
 
 @pytest.fixture
@@ -33,6 +36,3 @@ def lines() -> Iterator[io.StringIO]:
     yield stream
     root.removeHandler(handler)
     root.setLevel(level)
-    for one in root.handlers:
-        for masking in [f for f in one.filters if isinstance(f, RedactingFilter)]:
-            one.removeFilter(masking)
