@@ -23,6 +23,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contestants, "python", lambda _: sys.executable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [0, 7, 1000, 2003])
 def test_tap_naive_tap_and_download_read_every_row(rows: int) -> None:
     with serving(World(parents=3, rows=rows)) as server:
@@ -50,6 +51,7 @@ def test_a_contestant_that_loses_a_row_is_refused(
         run(contestants.download(), server)
 
 
+@pytest.mark.slow
 def test_quiet_syncs_are_cheap() -> None:
     counted = count_requests(20)
     assert counted["encompass_quiet_share"] < 0.05

@@ -29,6 +29,7 @@ def store(account: Account) -> Path:
     return Path(account.settings["token_store"])
 
 
+@pytest.mark.slow
 def test_a_day_of_hourly_runs_refreshes_at_most_twice() -> None:
     account = Account()
     for _ in range(24):

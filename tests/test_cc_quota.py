@@ -41,6 +41,7 @@ def test_the_rate_causes_no_throttling() -> None:
     assert run.requests / taken >= 0.95 * 4
 
 
+@pytest.mark.slow
 def test_quota_exceeded_pauses_and_the_next_day_goes_on() -> None:
     account = Account()
     fill(account, 30)
@@ -62,6 +63,7 @@ def test_quota_exceeded_pauses_and_the_next_day_goes_on() -> None:
     assert account.wrong(*EVENTS) == []
 
 
+@pytest.mark.slow
 def test_a_backlog_starves_no_stream() -> None:
     account = Account(daily_requests=170, daily_reserve=20)
     fill(account, 60)
@@ -80,6 +82,7 @@ def test_a_backlog_starves_no_stream() -> None:
     assert account.wrong(*EVENTS) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.25, 0.6])
 def test_max_run_minutes_pauses_well(share: float) -> None:
     account = Account(max_concurrency=1, requests_per_second=4)
@@ -100,6 +103,7 @@ def test_a_backlog_shares_the_time_of_a_run() -> None:
     assert sum("parents" in report for report in run.reports.values()) >= 5
 
 
+@pytest.mark.slow
 def test_a_first_sync_of_open_campaigns_is_shared_out() -> None:
     account = Account(daily_requests=120, daily_reserve=20)
     fill(account, 0, opened=60)
@@ -116,6 +120,7 @@ def test_a_first_sync_of_open_campaigns_is_shared_out() -> None:
     assert account.wrong(*EVENTS) == []
 
 
+@pytest.mark.slow
 def test_campaigns_that_changed_all_at_once_starve_no_stream() -> None:
     account = Account()
     fill(account, 60)
@@ -143,6 +148,7 @@ def test_campaigns_that_changed_all_at_once_starve_no_stream() -> None:
     assert account.wrong("campaign_activities") == []
 
 
+@pytest.mark.slow
 def test_contact_reports_starve_no_stream_and_no_contact() -> None:
     account = Account(contact_reports=True)
     fill(account, 0)

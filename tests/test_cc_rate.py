@@ -70,6 +70,7 @@ def test_a_backfill_uses_the_rate_and_causes_no_429(
     assert account.api.limits.busiest == 4
 
 
+@pytest.mark.slow
 def test_jitter_beyond_the_headroom_is_throttled_a_few_times_only() -> None:
     account = closed(CAMPAIGNS)
     used = rate(account, jitter(0.02, 0.15))
@@ -77,6 +78,7 @@ def test_jitter_beyond_the_headroom_is_throttled_a_few_times_only() -> None:
     assert used > 0.8
 
 
+@pytest.mark.slow
 def test_another_user_of_the_key_is_made_room_for() -> None:
     account = closed(CAMPAIGNS)
     account.api.set_policy(requests_per_second=2)  # the other takes the rest

@@ -37,6 +37,7 @@ def tokens(account: Account) -> set[str]:
     return given
 
 
+@pytest.mark.slow
 def test_an_ordinary_run(lines: io.StringIO) -> None:
     account = Masked()
     assert account.sync().code == 0

@@ -65,6 +65,7 @@ def test_who_did_not_open_is_read_where_it_is_selected() -> None:
     assert current(account, "did_not_opens") == wanted
 
 
+@pytest.mark.slow
 def test_shapes_that_the_vendor_leaves_open_make_no_difference() -> None:
     world = World.generate(5, 0, NOW, campaigns=6, days_ahead=10)
     account = Account(world)

@@ -92,6 +92,7 @@ def test_a_good_account(kind: type[Site], most: int) -> None:
         assert "assumed: " in estimate["basis"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Site, Account, Clinic])
 def test_estimates_are_near_what_runs_take(kind: type[Site]) -> None:
     site = kind(world())
@@ -153,6 +154,7 @@ def test_its_requests_count_in_the_ledger() -> None:
 # State
 
 
+@pytest.mark.slow
 def test_headroom_comes_from_the_state() -> None:
     site = Site(world())
     note = "the archive's headroom is in the state: give --state"

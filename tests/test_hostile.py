@@ -331,6 +331,7 @@ def growing(request: Request, reply: Reply) -> None:
     reply.status, reply.body = 200, json.dumps(page).encode()
 
 
+@pytest.mark.slow
 def test_a_total_that_runs_ahead(server: Front) -> None:
     case = CASES[0]
     site = case.make(server)
@@ -439,6 +440,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("form", FORMS)
 def test_bodies_of_another_form(

@@ -554,6 +554,7 @@ def test_the_directory_of_others_keeps_its_mode(
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     budget=st.integers(1, 260),

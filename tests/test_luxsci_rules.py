@@ -89,6 +89,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_reading_of_the_api(name: str) -> None:
     world = World.generate(7, 0, NOW, luxsci=30, days_ahead=4)
@@ -328,6 +329,7 @@ def finish(clinic: Clinic, streams: tuple[str, ...]) -> None:
         clinic.advance(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stop", "crash", "cut"])
 def test_a_run_may_end_at_any_request(kind: str) -> None:
     probe = clinic_of()
@@ -395,6 +397,7 @@ def test_the_writer_may_break_at_any_record(at: int) -> None:
     assert clinic.wrong(*SOME) == []
 
 
+@pytest.mark.slow
 def test_a_state_never_covers_a_row_that_was_not_written() -> None:
     """Each STATE of a run, with what came before it, is a good place to go on from."""
     first = clinic_of(window_days=1)
@@ -439,6 +442,7 @@ def test_a_window_read_is_not_read_again() -> None:
 # The budget
 
 
+@pytest.mark.slow
 def test_history_starves_nobody_and_live_windows_come_first() -> None:
     clinic = clinic_of(300, daily_requests=140, daily_reserve=20)
     streams = ("sent", "opens", "login_failures", "delivery_status_summary")
@@ -463,6 +467,7 @@ def test_history_starves_nobody_and_live_windows_come_first() -> None:
     assert clinic.wrong(*streams) == []
 
 
+@pytest.mark.slow
 def test_the_servers_daily_quota_pauses_and_the_next_day_goes_on() -> None:
     for status in (429, 403, 200, 503):
         clinic = clinic_of(60)
@@ -1019,6 +1024,7 @@ def test_success_zero_on_a_200_is_a_failure(order: str) -> None:
     assert clinic.wrong("sent") == []
 
 
+@pytest.mark.slow
 def test_one_odd_answer_fails_no_later_run() -> None:
     odd = [
         *(b"", b"[]", b"{}", b"null", b'{"success":1}', b'{"success":1,"data":null}'),
@@ -1076,6 +1082,7 @@ def test_custom_fields_and_tracked_headers(detail: bool) -> None:  # noqa: FBT00
     assert ("x-clinic" in headers) == detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
 def test_pii_modes_keep_rows_apart_and_name_nobody(
     mode: str, caplog: pytest.LogCaptureFixture
@@ -1101,6 +1108,7 @@ def test_pii_modes_keep_rows_apart_and_name_nobody(
         assert "@" not in json.dumps({k: v for k, v in row.items() if k != "details"})
 
 
+@pytest.mark.slow
 def test_state_names_logins_by_digests_and_stays_small() -> None:
     world = World.generate(9, 0, NOW, luxsci=30, days_ahead=20)
     clinic = Clinic(world)

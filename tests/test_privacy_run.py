@@ -23,6 +23,7 @@ def schema_of(run: Sync) -> dict[str, Any]:
     return next(m["schema"] for m in schemas if m["stream"] == RECIPIENTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
 @pytest.mark.parametrize("old_catalog", [False, True])
 def test_records_fit_the_schema_and_hold_no_address(

@@ -176,6 +176,7 @@ def test_rows_come_first_then_what_tells_of_them_then_the_state() -> None:
                 assert (name, parent) in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["encompass", "constant_contact", "luxsci"])
 def test_they_cost_no_request_and_leave_the_state_alone(kind: str) -> None:
     found = []
@@ -317,6 +318,7 @@ def test_a_run_that_no_provider_let_in_has_no_rows() -> None:
 # Constant Contact
 
 
+@pytest.mark.slow
 def test_lists_are_held_against_the_campaigns_counters() -> None:
     account = Account(World.generate(6, 0, NOW, campaigns=6, days_ahead=6))
     streams = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
@@ -385,6 +387,7 @@ def clinic_of(**settings: Any) -> Clinic:
     return clinic
 
 
+@pytest.mark.slow
 def test_windows_and_days_are_held_against_counts_and_summaries() -> None:
     clinic = clinic_of()
     days = set()
@@ -410,6 +413,7 @@ def test_windows_and_days_are_held_against_counts_and_summaries() -> None:
     assert len(days) == 39 + 2  # the first run's whole days, and a new one in each
 
 
+@pytest.mark.slow
 def test_a_summary_that_counts_more_than_a_day_shows_differs() -> None:
     clinic = clinic_of()
     sent = clinic.api.add_message(sent=NOW - 5 * DAY, recipients=1)
@@ -441,6 +445,7 @@ def test_days_are_not_compared_where_a_list_goes_by_another_date() -> None:
     assert {row["aggregate"] for row in told.values()} == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["plain", "hash", "domain", "drop"])
 def test_no_login_is_told_where_none_may_be(mode: str) -> None:
     clinic = clinic_of()
@@ -464,6 +469,7 @@ def test_no_login_is_told_where_none_may_be(mode: str) -> None:
 # The demo's comparison
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["encompass", "constant_contact", "luxsci"])
 def test_the_demo_sees_what_is_wrong_in_what_runs_tell(kind: str) -> None:
     site = any_site(kind)

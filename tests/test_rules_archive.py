@@ -120,6 +120,7 @@ def test_the_headroom_is_said_for_each_stream_and_warned_of_below_thirty_days(
     assert not gaps(caplog)
 
 
+@pytest.mark.slow
 def test_a_quiet_summer_is_no_gap(caplog: pytest.LogCaptureFixture) -> None:
     site, _ = site_of(10)
     site.sync()
@@ -137,6 +138,7 @@ def test_a_first_run_finds_no_gap_whatever_the_archive_took_before(
     assert not gaps(caplog)
 
 
+@pytest.mark.slow
 def test_a_list_in_quarantine_makes_no_gap(caplog: pytest.LogCaptureFixture) -> None:
     site, (bad, _) = site_of(10, 9)
     site.sync()

@@ -208,6 +208,7 @@ def test_a_row_with_an_unset_time_is_read_and_leaves_a_state_that_loads(
 # The budget of a day
 
 
+@pytest.mark.slow
 def test_a_daily_budget_that_is_never_enough_starves_no_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +324,7 @@ def test_a_redirect_of_one_list_fails_this_list_only(status: int) -> None:
         assert run.reports[stream]["outcome"] in {"complete", "empty"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [404, 403, 401])
 @pytest.mark.parametrize(("count", "age"), [(4, 0), (60, 0), (4, 400), (60, 400)])
 def test_a_stream_that_is_refused_for_every_message_is_unavailable(

@@ -42,6 +42,7 @@ def test_a_list_that_failed_is_tried_first_and_less_in_the_next_run() -> None:
     assert len(site.asked("opens", bad)) <= 2
 
 
+@pytest.mark.slow
 def test_a_list_in_quarantine_is_tried_daily_and_reported_in_each_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -251,6 +252,7 @@ def test_verifications_count_from_the_send_however_young_new_rows_keep_a_list() 
     assert verified == [0, 3, 30, 170, 230, 290]
 
 
+@pytest.mark.slow
 def test_every_row_is_verified_before_the_archive_takes_it() -> None:
     # Whenever a row comes, a verification follows within its 180 days.
     site, (message,) = site_of(0, opens=0)
@@ -427,6 +429,7 @@ def test_closed_messages_are_read_once_newest_first_and_leave_no_mark() -> None:
     assert site.visited("opens") == []
 
 
+@pytest.mark.slow
 def test_each_closed_list_is_swept_once_in_sweep_days() -> None:
     site, messages = closed_site(24, sweep_days=5)
     site.sync()

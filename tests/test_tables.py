@@ -100,6 +100,7 @@ def lines(records: Any) -> list[bytes]:
     return [EXTRACTED.sub(b"", line) for line in writer._buffer.splitlines()]  # noqa: SLF001
 
 
+@pytest.mark.slow
 @settings(max_examples=400, suppress_health_check=list(HealthCheck), deadline=None)
 @example(("opens", None, "plain", [{"id": 1, "dateAdded": 0, "userAgent": "\0"}]))
 @example(("opens", {"added_at"}, "plain", [{"id": 1, "dateAdded": 2**60}]))
@@ -250,6 +251,7 @@ def site_of(provider: str, seed: int, mode: str) -> Site:
     return site
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", ["encompass", "constant_contact", "luxsci"])
 @pytest.mark.parametrize(("seed", "mode"), [(1, "plain"), (2, "hash"), (3, "domain")])
 def test_both_ways_write_the_same(

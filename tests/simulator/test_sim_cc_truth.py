@@ -177,6 +177,7 @@ def alike(name: str, walked: Rows, records: Rows) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [0, 30])
 def test_the_truth_is_what_a_walk_of_the_pages_finds(
     generated: World, days: int
@@ -313,6 +314,7 @@ def test_values_are_coerced_and_the_rest_kept() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["seconds", "offset"])
 def test_the_truth_is_the_same_in_every_shape(style: str) -> None:
     world = generate(2)
@@ -371,6 +373,7 @@ def test_a_generated_world_has_what_it_promises(generated: World) -> None:
     assert {"Draft", "Done", "Removed"} <= statuses
 
 
+@pytest.mark.slow
 def test_a_thousand_campaigns_of_which_sixty_are_in_the_window() -> None:
     began = time.monotonic()
     world = generate(1000)

@@ -186,6 +186,7 @@ def test_a_companion_is_null_outside_the_calendar(
     assert (row["timestamp"], row["occurred_at"]) == (stamp, companion)
 
 
+@pytest.mark.slow
 def test_a_seed_makes_one_world() -> None:
     one, two, other = (World.generate(seed, 5, NOW) for seed in (3, 3, 4))
     ahead = [NOW, NOW + 30 * DAY]
