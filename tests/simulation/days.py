@@ -244,11 +244,15 @@ class Days:
         for number, today in enumerate(_plans(rng)):
             # At an instant that does not hang on how long the run before waited.
             self._to(start + number * _BETWEEN)
-            before = self.account.shown(self._site.world.clock.now())
-            self._promises.show(before)
-            ran = self._sync(today, rng)
-            broken += self._check(ran, before)
+            broken += self.sync(today, rng)
         return broken
+
+    def sync(self, today: Today, rng: random.Random) -> list[str]:
+        """Run the tap once, with what is drawn of the rest; return what it broke."""
+        before = self.account.shown(self._site.world.clock.now())
+        self._promises.show(before)
+        ran = self._sync(today, rng)
+        return self._check(ran, before)
 
     def _check(self, ran: Ran, shown: Shown) -> list[str]:
         broken = self._invented(ran)
