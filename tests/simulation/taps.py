@@ -7,6 +7,7 @@ once an account.
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from singer_sdk.mapper import PluginMapper
     from singer_sdk.singerlib import Catalog, SelectionMask
+
+_SELDOM = (20_000, 20, 50)
 
 
 @dataclass
@@ -62,14 +65,22 @@ class KnownTap(TapEmailMetrics):
 
 
 @contextmanager
-def schemas_once() -> Iterator[None]:
-    """Read each packaged schema once, while this lasts; no run changes it."""
+def in_a_hurry() -> Iterator[None]:
+    """Read each packaged schema once, while this lasts, and seldom collect garbage.
+
+    No run changes a schema. A collection looks at all modules and worlds again.
+    """
     load_schema = cache(catalog.load_schema)
+    usual = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
     with (
         patch.object(streams, "load_schema", load_schema),
         patch.object(run_streams, "load_schema", load_schema),
     ):
-        yield
+        try:
+            yield
+        finally:
+            gc.set_threshold(*usual)
 
 
 def copied(state: dict[str, Any]) -> dict[str, Any]:

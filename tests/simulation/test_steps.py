@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from mutations import broken
-from taps import schemas_once
+from taps import in_a_hurry
 from typing_extensions import override
 
 from simulator.account import ms
@@ -172,7 +172,7 @@ class Steps(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     quiet()
-    with schemas_once():
+    with in_a_hurry():
         yield
 
 
