@@ -160,7 +160,9 @@ class TapEmailMetrics(Tap):
     def enabled(self) -> list[Provider]:
         """The providers whose credentials are set."""
         return [
-            provider for provider in PROVIDERS if self._settings_of(provider) is not None
+            provider
+            for provider in PROVIDERS
+            if self._settings_of(provider) is not None
         ]
 
     @cached_property

@@ -19,7 +19,6 @@ it.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from collections import Counter
@@ -318,7 +317,7 @@ class Days:
         self._deliver(ran, today, rng)
         return ran
 
-    def _tap(self, journal: Journal) -> TapEmailMetrics:
+    def _tap(self, journal: Journal) -> KnownTap:
         return KnownTap(
             self._discovery,
             config=self._site.config(),
