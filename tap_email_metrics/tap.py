@@ -120,6 +120,7 @@ class TapEmailMetrics(Tap):
         self._config = without_empty(self._config)
         self.append_builtin_config(self.config_jsonschema)
         found = errors(self._config, self.config_jsonschema) or self._parse_errors()
+        self._usable = not found
         if raise_errors and not found and not self.enabled:
             names = " or ".join(
                 ", ".join(f"{provider.name}.{key}" for key in provider.credentials)
@@ -132,7 +133,6 @@ class TapEmailMetrics(Tap):
             )
         for line in found:
             self.logger.warning("%s", line)
-        self._usable = not found
         return found
 
     def _parse_errors(self) -> list[str]:
@@ -162,8 +162,14 @@ class TapEmailMetrics(Tap):
         return [
             provider
             for provider in PROVIDERS
-            if provider.parse(self._config.get(provider.name, {})) is not None
+            if self._settings_of(provider) is not None
         ]
+
+    @cached_property
+    def _parsed(self) -> dict[str, Any]:
+        """The settings of each provider by name, None where it is switched off."""
+        config = self._config if self._usable else {}
+        return {one.name: one.parse(config.get(one.name, {})) for one in PROVIDERS}
 
     # Discovery
 
@@ -179,8 +185,7 @@ class TapEmailMetrics(Tap):
         return [*offered, *(stream(self) for stream in RUN_STREAMS)]
 
     def _settings_of(self, provider: Provider) -> Any:  # noqa: ANN401 - its own type
-        section = self._config.get(provider.name, {}) if self._usable else {}
-        return provider.parse(section)
+        return self._parsed[provider.name]
 
     @property
     @override
@@ -302,7 +307,7 @@ class TapEmailMetrics(Tap):
         """Return a provider's session of this run."""
         if name not in self._sessions:
             provider = next(p for p in PROVIDERS if p.name == name)
-            settings = provider.parse(self._config.get(name, {}))
+            settings = self._settings_of(provider)
             self._warn_of_start(name, provider.earliest)
             self._sessions[name] = provider.open(
                 settings, self.settings, self.run, self._memory(name), self._transport

@@ -17,12 +17,13 @@ import struct
 import sys
 import termios
 import time
+from dataclasses import fields
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from singer_sdk.singerlib import StateMessage
+from singer_sdk.singerlib import SchemaMessage, StateMessage
 from singer_sdk.singerlib.encoding.base import GenericSingerWriter
 from singer_sdk.singerlib.encoding.simple import Message
 from typing_extensions import override
@@ -84,11 +85,11 @@ class Writer(GenericSingerWriter[bytes, Message]):
     @override
     def serialize_message(self, message: Message) -> bytes:
         """Return a message as one line of JSON."""
-        if isinstance(message, StateMessage):
-            # What `to_dict` makes of it is a copy of each mark.
-            return (
-                self._encoder.encode({"type": "STATE", "value": message.value}) + b"\n"
-            )
+        if isinstance(message, StateMessage | SchemaMessage):
+            # What `to_dict` makes of it is a copy of each mark, and of each column.
+            parts = {part.name: getattr(message, part.name) for part in fields(message)}
+            shown = {name: value for name, value in parts.items() if value is not None}
+            return self._encoder.encode(shown) + b"\n"
         return self._encoder.encode(message.to_dict()) + b"\n"
 
     @override

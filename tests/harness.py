@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from simulator import constant_contact_truth, luxsci_truth
 from simulator.adapter import SimulatorAdapter
 from simulator.truth import truth
@@ -60,7 +62,7 @@ class MemoryWriter(Writer):
 
     def flush(self) -> None:
         data, self._buffer = bytes(self._buffer), bytearray()
-        self.messages += [json.loads(line) for line in data.splitlines()]
+        self.messages += map(msgspec.json.decode, data.splitlines())
 
 
 @dataclass

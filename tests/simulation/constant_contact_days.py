@@ -54,6 +54,10 @@ _PLAIN = (
     *("campaign_summaries", "campaigns", "campaign_activities", "contacts"),
     *("contact_lists", "contact_tags", "contact_custom_fields", "segments", "account"),
 )
+_OF_CONTACTS = tuple(
+    f"contact_{name}"
+    for name in ("activity_details", "activity_summary", "open_and_click_rates")
+)
 STREAMS = (*_PLAIN, *_BY_CAMPAIGN, *COUNTERS, *_DAILY)
 _PATHS = {
     **{kind: f"/tracking/{kind}$" for kind in (*COUNTERS, "unique_opens")},
@@ -74,6 +78,8 @@ _UNKNOWABLE = {
     "campaign_activity_stats": "last_refresh_time",
 }
 """Columns that tell when something was read, or moved besides."""
+_REPORTED = 0.2
+"""Share of the accounts whose contact reports are read."""
 _WEEK = 8 * DAY
 _MONTH = 31 * DAY
 _LISTS = "/tracking/|/links$|/contacts$|/contact_|/segments$|/emails$|_summaries$"
@@ -114,6 +120,8 @@ class ConstantContactDays(Account):
         world = World(NOW, seed=seed)
         self._window = rng.choice((90, 30))
         self._daily = rng.choice((0, 0, 0, 150))
+        own = random.Random(f"contact reports {seed}")  # noqa: S311 -- reproducible
+        self._of_contacts = _OF_CONTACTS if own.random() < _REPORTED else ()
         self.site = Site(
             world,
             activity_window_days=self._window,
@@ -122,6 +130,7 @@ class ConstantContactDays(Account):
             daily_requests=self._daily or 1_000_000,
             daily_reserve=5,
             requests_per_second=4,
+            contact_reports=bool(self._of_contacts),
         )
         self._api = self.site.api
         self._api.set_policy(
@@ -280,7 +289,7 @@ class ConstantContactDays(Account):
     def shown(self, at: float) -> Shown:
         shown: Shown = {}
         world = self.site.world
-        for name in (*STREAMS, "snapshots"):
+        for name in (*STREAMS, *self._of_contacts, "snapshots"):
             stream = f"{PREFIX}{name}"
             key = KEYS[stream]
             for row in truth(world, stream, [at]):
@@ -295,7 +304,7 @@ class ConstantContactDays(Account):
         return {**record, column: None} if column else record
 
     def _campaign_of_row(self, name: str, row: Record) -> str | None:
-        if name in _PLAIN:
+        if name in (*_PLAIN, *_OF_CONTACTS):
             return None
         activity = row.get("campaign_activity_id")
         return row.get("campaign_id") or self._campaign_of[str(activity)]
@@ -308,6 +317,7 @@ class ConstantContactDays(Account):
         shared = any(re.search(_SHARED, path) for path in struck)
         if any(path.endswith("/token") for path in struck):
             return
+        yield from self._contact_reports(struck, ran.begun)
         sent = dict(self._sent_campaigns(ran.begun))
         for name in STREAMS:
             own = any(re.search(_PATHS[name], path) for path in struck)
@@ -321,6 +331,16 @@ class ConstantContactDays(Account):
             for campaign, moment in sent.items():
                 rows = shown.get((stream, campaign), {})
                 yield from self._due(name, campaign, moment, rows, ran.begun)
+
+    def _contact_reports(self, struck: list[str], now: float) -> Iterator[Visit]:
+        if any(re.search("/contact_reports/|/contacts$", path) for path in struck):
+            return
+        for name in self._of_contacts:
+            list_id = (f"{PREFIX}{name}", None)
+            course = self._courses[list_id]
+            if course.visited // DAY != now // DAY:
+                course.visited = now
+                yield Visit(list_id, VALUES)
 
     def _sent_campaigns(self, at: float) -> Iterator[tuple[str, float]]:
         for sent, campaign in self._api.sent_campaigns(at):
@@ -400,7 +420,8 @@ class ConstantContactDays(Account):
         if ran.code != 0 or not fine.issuperset(ran.outcomes.values()):
             found.append(f"failed: {ran.code} {ran.outcomes}")
         campaigns = len(dict(self._sent_campaigns(ran.ended)))
-        most = 40 + 2 * len(self._api.campaigns) + 2 * 3 * len(_PATHS) * campaigns
+        most = 40 + 2 * len(self._of_contacts) * len(self._people)
+        most += 2 * len(self._api.campaigns) + 2 * 3 * len(_PATHS) * campaigns
         if len(ran.entries) > most:
             found.append(f"requests: {len(ran.entries)} of {most}")
         return found

@@ -19,7 +19,6 @@ it.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from collections import Counter
@@ -28,18 +27,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness import DAY, OWN, MemoryWriter, key_of
 from promises import Promises, Rows, Shown, Visit
-from singer_sdk.singerlib import StateMessage
+from taps import Discovery, KnownTap, copied
 from typing_extensions import override
 
 from simulator.adapter import SimulatorAdapter
 from simulator.faults import Faults
-from tap_email_metrics.tap import TapEmailMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness import Record, Site
-    from singer_sdk.singerlib.encoding.simple import Message
 
     from simulator.log import Entry
     from simulator.messages import Reply, Request
@@ -71,15 +68,6 @@ class Journal(MemoryWriter):
     def __init__(self, last: int | None) -> None:
         super().__init__()
         self._last = last
-
-    @override
-    def serialize_message(self, message: Message) -> bytes:
-        """Return a line; a STATE without the SDK's deep copy, which takes longest."""
-        if isinstance(message, StateMessage):
-            return (
-                self._encoder.encode({"type": "STATE", "value": message.value}) + b"\n"
-            )
-        return super().serialize_message(message)
 
     @override
     def flush(self) -> None:
@@ -214,6 +202,7 @@ class Days:
         self._rows: Rows = {}
         account.rows = self._rows
         self._fresh: list[tuple[str, Any, Record]] = []
+        self._discovery = Discovery()
         self._start = self._site.world.clock.now()
 
     def run(self, days: int) -> Summary:
@@ -254,11 +243,15 @@ class Days:
         for number, today in enumerate(_plans(rng)):
             # At an instant that does not hang on how long the run before waited.
             self._to(start + number * _BETWEEN)
-            before = self.account.shown(self._site.world.clock.now())
-            self._promises.show(before)
-            ran = self._sync(today, rng)
-            broken += self._check(ran, before)
+            broken += self.sync(today, rng)
         return broken
+
+    def sync(self, today: Today, rng: random.Random) -> list[str]:
+        """Run the tap once, with what is drawn of the rest; return what it broke."""
+        before = self.account.shown(self._site.world.clock.now())
+        self._promises.show(before)
+        ran = self._sync(today, rng)
+        return self._check(ran, before)
 
     def _check(self, ran: Ran, shown: Shown) -> list[str]:
         broken = self._invented(ran)
@@ -324,10 +317,11 @@ class Days:
         self._deliver(ran, today, rng)
         return ran
 
-    def _tap(self, journal: Journal) -> TapEmailMetrics:
-        return TapEmailMetrics(
+    def _tap(self, journal: Journal) -> KnownTap:
+        return KnownTap(
+            self._discovery,
             config=self._site.config(),
-            state=json.loads(json.dumps(self._site.state)),
+            state=copied(self._site.state),
             clock=self._site.world.clock,
             transport=SimulatorAdapter(self._site.world),
             message_writer=journal,
@@ -365,7 +359,7 @@ class Days:
             self._confirm(state)
 
     def _confirm(self, state: dict[str, Any]) -> None:
-        kept = json.loads(json.dumps(state))
+        kept = copied(state)
         complaints = self.account.state_complaints(self._site.state, kept)
         self._site.state = kept
         if complaints:

@@ -1,5 +1,7 @@
 """A LuxSci account for simulated days, and what is promised of it.
 
+Some are read as one of its users, who sees what is its own.
+
 A report that is asked for by dates is due in every run, with the rows whose date, as
 the API filters by it, is within the look-back before the run, and whose own date is
 older than the five minutes that rows may take to show. Rows that were there at the
@@ -50,6 +52,8 @@ _THINGS = (
 _WHOLE = ("marketing_urls", "marketing_complaints")
 _SLOW = ("delivery_status", "marketing_logs", "marketing_bounces")
 _HOUR = 3600.0
+_OF_USER = 0.25
+"""Share of the accounts of which one user's reports are read."""
 _LASTING = 4
 """Days that an ill report is ill."""
 _ILL = ("/opens$", "/sent$", "/clicked$")
@@ -84,13 +88,12 @@ class LuxSciDays(Account):
         self._daily = rng.choice((0, 0, 0, 400))
         self.site = self._clinic = Clinic(
             world,
-            logins=self._api.logins[:1],
             lookback_days=self._lookback,
             max_concurrency=rng.choice((1, 1, 2)),
             requests_per_minute=60,
             daily_requests=self._daily or 1_000_000,
             daily_reserve=10,
-            auth=rng.choice(("secure", "secure", "api_key")),
+            **self._scope(seed, rng.choice(("secure", "secure", "api_key"))),
         )
         self.site.common["start_date"] = datetime.fromtimestamp(_START, UTC).isoformat()
         self._api.set_policy(
@@ -99,6 +102,13 @@ class LuxSciDays(Account):
         self._phase = rng.uniform(0, 12 * _LASTING)
         self._visited: dict[str, float] = {}
         self._first_seen: dict[tuple[str, Key], float] = {}
+
+    def _scope(self, seed: int, auth: str) -> dict[str, Any]:
+        """Draw whose reports are read: the account's or, of some, one user's."""
+        rng = random.Random(f"luxsci scope {seed}")  # noqa: S311 -- reproducible
+        if rng.random() < _OF_USER:
+            return {"scope": "user"}
+        return {"logins": self._api.logins[:1], "auth": auth}
 
     # The world
 
@@ -205,6 +215,7 @@ class LuxSciDays(Account):
     def shown(self, at: float) -> Shown:
         kept = self._clinic.reading()
         reading = Reading(
+            user=kept.user,
             logins=kept.logins,
             start=max(_START, at - _RECENT),
             lookback_days=kept.lookback_days,

@@ -142,6 +142,11 @@ def _rest_a_month(original: Any, seconds: float) -> float:  # noqa: ARG001
     return 30.0 * DAY
 
 
+def _no_sweep(original: Any, *_arguments: Any) -> tuple[int, ...]:  # noqa: ARG001
+    """Never read again what has closed."""
+    return ()
+
+
 # Of Constant Contact
 
 
@@ -183,6 +188,11 @@ def _drop_retry_list(this: Any, original: Any, done: Any) -> None:
     original(this, done)
 
 
+def _settle_for_less(this: Any, original: Any, due: Any, part: Any) -> None:
+    """Take a window for read that came short of its count."""
+    original(this, due, replace(part, whole=True))
+
+
 def _first_page_only(this: Any, _original: Any, window: Any, look: Any) -> Any:
     """End a window with its first page."""
     with_count = this._source.open(window, 0)  # noqa: SLF001
@@ -221,6 +231,7 @@ MUTATIONS: dict[str, Mutation] = {
     "rest_a_month": Mutation(
         "encompass", 0, 20, bookmarks, "revisit_interval", _rest_a_month
     ),
+    "no_sweep": Mutation("encompass", 0, 70, bookmarks, "_sweep_buckets", _no_sweep),
     "state_first": Mutation(
         "encompass", 1, 60, writer.Writer, "write_message", _state_first
     ),
@@ -246,6 +257,9 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "drop_retry_list": Mutation(
         "luxsci", 87, 10, window_stream.WindowStream, "_finish", _drop_retry_list
+    ),
+    "settle_for_less": Mutation(
+        "luxsci", 0, 14, window_stream.WindowStream, "_commit", _settle_for_less
     ),
     "first_page_only": Mutation(
         "luxsci", 0, 25, window_reader.WindowReader, "_look", _first_page_only

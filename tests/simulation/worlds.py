@@ -11,6 +11,7 @@ from constant_contact_days import ConstantContactDays
 from days import BrokenError, Days, Summary, quiet
 from encompass_days import EncompassDays
 from luxsci_days import LuxSciDays
+from taps import in_a_hurry
 
 if TYPE_CHECKING:
     from days import Account
@@ -28,7 +29,7 @@ def run(provider: str, seed: int, days: int, length: int) -> Summary:
     A promise that is broken ends it; the summary says which, and how it is replayed.
     """
     quiet()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, in_a_hurry():
         os.environ["XDG_STATE_HOME"] = str(Path(folder))
         some = Days(ACCOUNTS[provider](seed, length), seed, length)
         try:
