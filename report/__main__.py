@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument(
         "--database",
         required=True,
-        help="URL of a Postgres (PGPASSWORD or ~/.pgpass for its password), or a DuckDB file",
+        help="a DuckDB file, or the URL of a Postgres; its password in PGPASSWORD",
     )
     parser.add_argument("--schema", default="email_marts", help="where the marts are")
     parser.add_argument("--out", type=Path, default=Path("output/email-report.html"))

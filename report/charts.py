@@ -9,17 +9,21 @@ import altair as alt
 import vl_convert
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from report.marts import Row
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart
 
-WIDTH = 500
+WIDTH = 430
 BAR = 22
+#: Room for names, more than the longest takes: readers' fonts differ in width.
+NAMES, LONGEST_NAME = 170, 150
 STEPS = ("sent", "delivered", "opened", "clicked")
 #: Hours after a send that are drawn.
 HOURS = 72
-#: Of what a run of the tap has to have left.
-WARN_DAYS, MOST_DAYS = 30, 180
+#: Days of headroom below which the tap warns.
+WARN_DAYS = 30
 #: Each has a contrast of 3 or more to the page, be that light or dark.
 COLOURS = {
     "encompass": "#3b82c4",
@@ -31,14 +35,14 @@ WARNING = "#d64545"
 TEXT = "currentColor"
 CONFIG = {
     "background": "transparent",
-    "font": "system-ui, sans-serif",
+    "font": "Arial, Helvetica, Liberation Sans, sans-serif",
     "axis": {
         "labelColor": TEXT,
         "titleColor": TEXT,
         "titleFontWeight": "normal",
         "labelFontSize": 12,
         "titleFontSize": 12,
-        "labelLimit": 220,
+        "labelLimit": LONGEST_NAME,
         "domainColor": TEXT,
         "domainOpacity": 0.4,
         "tickColor": TEXT,
@@ -46,15 +50,24 @@ CONFIG = {
         "gridColor": TEXT,
         "gridOpacity": 0.12,
     },
+    "axisY": {"minExtent": NAMES},
+    "facet": {"spacing": 12},
     "header": {
         "labelColor": TEXT,
         "labelFontSize": 12,
         "labelFontWeight": "bold",
         "labelAnchor": "start",
+        "labelPadding": 4,
     },
-    "legend": {"labelColor": TEXT, "labelFontSize": 12, "orient": "top", "title": None},
+    "legend": {
+        "labelColor": TEXT,
+        "labelFontSize": 12,
+        "orient": "top",
+        "title": None,
+        "columnPadding": 28,
+    },
     "text": {"color": TEXT, "fontSize": 12, "align": "left", "dx": 5},
-    "title": {"color": TEXT, "fontSize": 13, "anchor": "start"},
+    "title": {"color": TEXT, "fontSize": 13, "anchor": "start", "frame": "group"},
     "view": {"stroke": None},
 }
 
@@ -68,113 +81,110 @@ def svg(chart: Chart) -> str:
 
 def messages(rows: list[Row]) -> Chart:
     """Return a bar a provider."""
-    return _bars(_chart(rows, y=_names("provider")), "messages", "messages")
+    return _bars(
+        _named(rows, "provider", [row["provider"] for row in rows]),
+        "messages",
+        "messages",
+    )
 
 
 def funnel(rows: list[Row]) -> Chart:
     """Return the steps of each provider below each other."""
-    layers = _bars(
-        _chart(rows, y=_names("event_type", STEPS)),
-        "recipients",
-        "recipients of a message",
-    )
-    return layers.facet(row=alt.Row("provider:N", title=None, header=_above()))
+    base = _named(rows, "event_type", STEPS)
+    return _by(_bars(base, "recipients", "recipients of a message"), "provider")
 
 
 def opens(rows: list[Row]) -> Chart:
     """Return the opens of each hour, stacked by provider."""
     drawn = [row for row in rows if 0 <= row["hour"] < HOURS]
-    return (
-        alt.Chart(alt.Data(values=drawn), width=WIDTH, height=220)
-        .transform_calculate(until="datum.hour + 1")
-        .mark_bar()
-        .encode(
-            x=alt.X(
-                "hour:Q",
-                bin="binned",
-                title="hours after the send",
-                scale=alt.Scale(domain=[0, HOURS]),
-                axis=alt.Axis(values=[*range(0, HOURS + 1, 12)]),
-            ),
-            x2="until:Q",
-            y=alt.Y("opens:Q", title="opens an hour", axis=_counts()),
-            color=_colour(alt.Legend()),
-        )
+    hours = alt.X(
+        "hour:Q",
+        bin="binned",
+        title="hours after the send",
+        scale=alt.Scale(domain=[0, HOURS]),
+        axis=alt.Axis(values=[*range(0, HOURS + 1, 12)]),
     )
+    chart = _stacked(drawn, "opens", hours).properties(
+        title="opens an hour", height=220
+    )
+    return chart.transform_calculate(until="datum.hour + 1").encode(x2="until:Q")
 
 
 def bounces(rows: list[Row]) -> Chart:
-    """Return the classes of each provider below each other."""
-    layers = _bars(_chart(rows, y=_names("class", "-x")), "bounces", "bounces")
-    by_provider = alt.Row("provider:N", title=None, header=_above())
-    return layers.facet(row=by_provider).resolve_scale(y="independent")
+    """Return the classes of each provider below each other, in the table's order."""
+    base = _named(rows, "class", [row["class"] for row in rows])
+    layers = _bars(base, "bounces", "bounces")
+    chart: Chart = _by(layers, "provider").resolve_scale(y="independent")
+    return chart
 
 
 def cost(rows: list[Row]) -> Chart:
     """Return the records of each run above its requests, stacked by provider."""
-    halves = [
-        alt.Chart(alt.Data(values=rows), width=WIDTH, height=110, title=name)
-        .mark_bar()
-        .encode(
-            x=alt.X("run:O", title="run (UTC)", axis=alt.Axis(labelAngle=-30)),
-            y=alt.Y(f"{name}:Q", title=None, axis=_counts()),
-            color=_colour(alt.Legend()),
-        )
-        for name in ("records", "requests")
-    ]
-    return alt.vconcat(*halves)
+    below = alt.Axis(labelAngle=-30, labelOverlap=True)
+    return alt.vconcat(
+        _runs(rows, "records", alt.Axis(labels=False, title=None)),
+        _runs(rows, "requests", below),
+    )
 
 
 def headroom(rows: list[Row]) -> Chart:
     """Return the days that each stream has left, and where the tap warns."""
-    base = _chart(rows, y=_names("stream"))
-    scale = alt.Scale(domainMin=min(0, *(row["days_left"] for row in rows)))
-    days = base.mark_bar().encode(
-        x=alt.X("days_left:Q", title="days left", scale=scale),
-        color=alt.value(COLOURS["encompass"]),
+    base = _named(rows, "stream", [row["stream"] for row in rows])
+    across = alt.Chart(base.data).mark_rule(aria=False, strokeDash=[4, 3])
+    days = alt.X("days_left:Q", title="days left")
+    numbers = alt.Text("days_left:Q", format=".0f")
+    layers = alt.LayerChart(
+        layer=[
+            base.mark_bar(color=COLOURS["encompass"]).encode(x=days),
+            base.mark_text(aria=False).encode(x=days, text=numbers),
+            across.encode(x=alt.datum(WARN_DAYS), color=alt.value(WARNING)),
+        ]
     )
-    numbers = base.mark_text(aria=False).encode(
-        x="days_left:Q", text=alt.Text("days_left:Q", format=".0f")
-    )
-    warning = (
-        alt.Chart(alt.Data(values=[{"days": WARN_DAYS}]))
-        .mark_rule(aria=False, strokeDash=[4, 3], color=WARNING)
-        .encode(x="days:Q")
-    )
-    layers = alt.layer(days, numbers, warning)
-    return layers.facet(
-        data=alt.Data(values=rows),
-        row=alt.Row("account:N", title=None, header=_above()),
-    )
+    return _by(layers, "account")
 
 
-def _chart(rows: list[Row], y: alt.Y) -> alt.Chart:
-    return alt.Chart(
-        alt.Data(values=rows), width=WIDTH, height=alt.Step(BAR)
-    ).encode(y=y)
+def _chart(rows: list[Row]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(rows), width=WIDTH)
+
+
+def _named(rows: list[Row], column: str, order: Sequence[str]) -> alt.Chart:
+    """Return a chart with a line for each of these names."""
+    names = alt.Y(f"{column}:N", title=None, sort=[*dict.fromkeys(order)])
+    return _chart(rows).properties(height=alt.Step(BAR)).encode(y=names)
 
 
 def _bars(base: alt.Chart, column: str, title: str) -> alt.LayerChart:
-    """Return bars of a column, each with its number."""
+    """Return bars of a column in the provider's colour, each with its number."""
     number = alt.X(f"{column}:Q", title=title, axis=_counts())
-    return alt.layer(
-        base.mark_bar().encode(x=number, color=_colour(None)),
-        base.mark_text(aria=False).encode(
-            x=number, text=alt.Text(f"{column}:Q", format=",")
-        ),
+    text = alt.Text(f"{column}:Q", format=",")
+    return alt.LayerChart(
+        layer=[
+            base.mark_bar().encode(x=number, color=_colour(None)),
+            base.mark_text(aria=False).encode(x=number, text=text),
+        ]
     )
 
 
-def _names(column: str, order: tuple[str, ...] | str = "ascending") -> alt.Y:
-    return alt.Y(f"{column}:N", title=None, sort=order)
+def _by(layers: alt.LayerChart, column: str) -> alt.FacetChart:
+    """Return the chart once for each value of a column, below each other."""
+    header = alt.Header(labelOrient="top", labelAngle=0)
+    return layers.facet(row=alt.Row(f"{column}:N", title=None, header=header))
+
+
+def _runs(rows: list[Row], column: str, axis: alt.Axis) -> alt.Chart:
+    runs = alt.X("run:O", title="run (UTC)", axis=axis)
+    return _stacked(rows, column, runs).properties(title=column, height=110)
+
+
+def _stacked(rows: list[Row], column: str, x: alt.X) -> alt.Chart:
+    """Return bars of a column, stacked by provider."""
+    number = alt.Y(f"{column}:Q", title=None, axis=_counts())
+    bars: alt.Chart = _chart(rows).mark_bar()
+    return bars.encode(x=x, y=number, color=_colour(alt.Legend()))
 
 
 def _counts() -> alt.Axis:
-    return alt.Axis(format=",d", tickMinStep=1, tickCount=6)
-
-
-def _above() -> alt.Header:
-    return alt.Header(labelOrient="top", labelAngle=0)
+    return alt.Axis(format=",d", tickMinStep=1, tickCount=5)
 
 
 def _colour(legend: alt.Legend | None) -> alt.Color:

@@ -44,7 +44,7 @@ def page(marts: Marts, now: datetime) -> str:
 def shown(value: float | str | None) -> str:
     """Return what a cell of a table says."""
     if value is None:
-        return "–"
+        return "none"
     if isinstance(value, str):
         return value
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"

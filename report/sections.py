@@ -187,9 +187,9 @@ COST = Section(
     name="cost",
     title="What was read and what it cost",
     text=(
-        "Records that the tap emitted in each of its last 48 runs, and requests that it "
-        "sent, by when the run began in UTC. Left of the quota is what the vendor's day "
-        "had at the end of the run, where daily_requests is set."
+        "Records that the tap emitted in each of its last 48 runs, and requests that "
+        "it sent, by when the run began in UTC. Quota left is what the vendor's day "
+        "had left at the end of the run, where daily_requests is set."
     ),
     query="""
         select
@@ -215,7 +215,7 @@ COST = Section(
         "records": "Records",
         "requests": "Requests",
         "seconds": "Seconds",
-        "quota_left": "Left of the quota",
+        "quota_left": "Quota left",
     },
     chart=charts.cost,
     empty="There are no runs yet, or the stream email_metrics_runs is not loaded.",
@@ -225,8 +225,8 @@ HEADROOM = Section(
     name="headroom",
     title="Archive headroom",
     text=(
-        "Days that are left until Encompass archives actions that were not read, 180 at "
-        "most; the tap warns below 30, and below 0 rows may be lost. Other vendors "
+        "Days that are left until Encompass archives actions that were not read, 180 "
+        "at most; the tap warns below 30, and below 0 rows may be lost. Other vendors "
         "archive nothing, as far as is known. The time of the measurement is in UTC."
     ),
     query="""
