@@ -37,7 +37,7 @@ help: ## Show this help
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 .PHONY: demo
-demo: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed $(DBT_PLUGIN) ## Simulator to Postgres through Meltano, three runs, compared with the truth; then dbt
+demo: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed $(DBT_PLUGIN) ## Simulator to Postgres through Meltano, three runs, compared with the truth; then dbt and charts
 	$(PY) -m scripts.demo
 
 .PHONY: test
