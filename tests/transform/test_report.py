@@ -358,9 +358,9 @@ def test_what_cannot_be_read_is_said(reported: Reported, tmp_path: Path) -> None
 
 def test_command_writes_the_page(reported: Reported, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report.html"
-    command = [sys.executable, "-m", "report", "--out", out, "--database"]
+    command = [sys.executable, "-m", "report", "--out", str(out), "--database"]
     done = subprocess.run(  # noqa: S603 - our own
-        [*command, reported.database],
+        [*command, str(reported.database)],
         cwd=ROOT,
         capture_output=True,
         text=True,
