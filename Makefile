@@ -37,7 +37,7 @@ help: ## Show this help
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 .PHONY: demo
-demo: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed $(DBT_PLUGIN) ## Simulator to Postgres through Meltano, three runs, compared with the truth; then dbt
+demo: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed $(DBT_PLUGIN) ## Simulator to Postgres through Meltano, three runs, compared with the truth; then dbt and charts
 	$(PY) -m scripts.demo
 
 .PHONY: test
@@ -57,8 +57,22 @@ unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
 	$(PYTEST) -m 'not meltano' -n $(WORKERS) --dist worksteal
 
 .PHONY: test-meltano
-test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) ## The tests with the real Meltano, its targets and dbt
+test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) chromium ## The tests with the real Meltano, its targets and dbt
 	$(PYTEST) -m meltano
+
+# The browser that a test opens the report in.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+	  test "$$(id -u)" = 0 || sudo='sudo -n'; \
+	  $${sudo:-} apt-get update -qq && \
+	  $${sudo:-} apt-get install -qq --no-install-recommends chromium >/dev/null; \
+	} || { echo 'A test needs Chromium and could not install it: on Debian,' \
+	  'apt install chromium.' >&2; exit 1; }
+
+.PHONY: report
+report: $(INSTALLED) ## An HTML page of your marts: DATABASE=postgresql://… or a DuckDB file, SCHEMA=email_marts
+	$(PY) -m report --database '$(DATABASE)' --schema '$(or $(SCHEMA),email_marts)'
 
 .PHONY: test-matrix
 test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
@@ -108,7 +122,8 @@ constraints: $(BOOTSTRAPPED) ## Resolve all pinned versions anew
 	resolve() { $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
 	  --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command 'make constraints' "$$@"; }; \
-	resolve pyproject.toml --group dev --group pipeline --output-file constraints.txt; \
+	resolve pyproject.toml --group dev --group pipeline --group report \
+	  --output-file constraints.txt; \
 	for file in constraints/*.in; do \
 	  resolve "$$file" --output-file "$${file%.in}.txt"; \
 	done
@@ -130,7 +145,8 @@ $(BOOTSTRAPPED): constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@test -x $(PY) || $(UV) venv --quiet --python .cache/bootstrap/bin/python .venv
-	$(UV) pip install --quiet --python $(PY) -c constraints.txt --group dev --group pipeline -e .
+	$(UV) pip install --quiet --python $(PY) -c constraints.txt \
+	  --group dev --group pipeline --group report -e .
 	@touch $@
 
 .cache/python%/.installed: pyproject.toml constraints.txt $(BOOTSTRAPPED)

@@ -1,6 +1,6 @@
 """From the simulated APIs through Meltano to Postgres, three runs, held to the truth.
 
-Then dbt makes its marts of it, with all their tests.
+Then dbt makes its marts of it, with all their tests, and a report is made of the marts.
 
 Everything it leaves behind is below `.cache/demo`, Meltano's logs among it.
 """
@@ -11,8 +11,11 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache, partial
 
+from report.marts import Marts
+from report.page import page
 from scripts import reconciled
 from scripts.comparison import Comparison, compare
 from scripts.project import CACHE, CommandFailedError, Project
@@ -86,6 +89,7 @@ def main() -> None:
             sys.exit(str(problem))
         hold_against_truth(world, postgres, runs)
         transform(project, postgres)
+        look(postgres)
 
 
 def hold_against_truth(world: World, postgres: Postgres, runs: list[Run]) -> None:
@@ -297,6 +301,14 @@ def transform(project: Project, postgres: Postgres) -> None:
         say(f"{mart:40}{len(postgres.rows(MARTS_SCHEMA, mart)):>10} rows")
     [summary] = [line for line in done.output.splitlines() if "Done. PASS=" in line]
     say(f"dbt: {summary.partition('Done. ')[2]}")
+
+
+def look(postgres: Postgres) -> None:
+    """Make the report of the marts, for a person to look at."""
+    file = FOLDER / "report.html"
+    marts = Marts(postgres.url, MARTS_SCHEMA)
+    file.write_text(page(marts, datetime.now(UTC)), encoding="utf-8")
+    say(f"Charts of it: {file}")
 
 
 def report(found: dict[str, Comparison], runs: list[Run]) -> None:

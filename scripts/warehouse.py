@@ -48,6 +48,11 @@ class Postgres:
         return self._server.get_uri(driver="psycopg")
 
     @property
+    def url(self) -> str:
+        """Its URL, as libpq takes it."""
+        return str(self._server.get_uri())
+
+    @property
     def dbt_settings(self) -> dict[str, str]:
         """The settings of dbt-postgres, as environment variables of Meltano."""
         parts = conninfo_to_dict(self._server.get_uri())

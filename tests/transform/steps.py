@@ -2,7 +2,8 @@
 
 `steps.py STEPS` reads a JSON list of {"database": path, "do": …} with
 "load": a folder with tables.json, {table: {column: type}}, and <table>.jsonl to append;
-"dbt": arguments, which must succeed; "dump": a folder for a <mart>.json of each mart.
+"dbt": arguments, which must succeed; "dump": a folder for a <mart>.json of each mart;
+"sql": statements; "test": a file for {test: rows that fail it} of the tests of events.
 """
 
 import json
@@ -47,12 +48,30 @@ def dump(database: str, folder: Path) -> None:
             (folder / f"{mart}.json").write_text(json.dumps(rows, default=str))
 
 
+def change(database: str, *statements: str) -> None:
+    with duckdb.connect(database) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test(database: str, file: Path) -> None:
+    os.environ["DBT_DUCKDB_PATH"] = database
+    events = ["email_events", "email_message_daily"]
+    results = dbtRunner().invoke(["test", "--select", *events]).result
+    found = {one.node.name: one.failures for one in results if one.failures != 0}
+    file.write_text(json.dumps(found))
+
+
 def main() -> None:
     for step in json.loads(Path(sys.argv[1]).read_text()):
         if "load" in step:
             load(step["database"], Path(step["load"]))
         elif "dbt" in step:
             dbt(step["database"], *step["dbt"])
+        elif "sql" in step:
+            change(step["database"], *step["sql"])
+        elif "test" in step:
+            test(step["database"], Path(step["test"]))
         else:
             dump(step["database"], Path(step["dump"]))
 

@@ -43,7 +43,8 @@ ADDRESSES = ("email_address", "to_address", "email")
 RUNS = {
     **dict.fromkeys(("account", "run", "provider", "stream", "outcome"), "varchar"),
     **dict.fromkeys(("behind_since", "started_at", "finished_at"), "timestamp"),
-    "headroom_days": "double",
+    **dict.fromkeys(("records", "requests", "quota_left"), "bigint"),
+    **dict.fromkeys(("headroom_days", "seconds"), "double"),
     "_sdc_received_at": "timestamp",
 }
 
