@@ -24,6 +24,7 @@ MELTANO := .cache/meltano/.installed
 SINGER_TOOLS := .cache/singer-tools/.installed
 DBT := .cache/dbt/.installed
 DIALECTS := .cache/dbt-dialects/.installed
+AIRFLOW := .cache/airflow/.installed
 LOADERS := target-postgres target-jsonl target-duckdb
 PLUGINS := $(LOADERS:%=.cache/plugins/%.installed)
 PEERS := sdk singer dlt airbyte loop
@@ -139,7 +140,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@touch $@
 
 # A tool in an environment of its own, pinned by constraints/<tool>.txt.
-$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
+$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
 	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
 	@touch $@
