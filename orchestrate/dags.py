@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Connection, Param, dag, get_current_context, task
+from airflow.sdk import DAG, Connection, Param, get_current_context, task
 from airflow.sdk.log import mask_secret
 
 from orchestrate.accounts import SECRETS, Accounts
@@ -76,44 +76,41 @@ def secrets(account: str) -> dict[str, Any]:
     return found
 
 
-def of_provider(provider: str) -> None:
-    """Make the DAG that reads a provider's accounts."""
-
-    @dag(
-        dag_id=f"email_metrics_{provider}",
+def of_provider(provider: str) -> DAG:
+    """Return the DAG that reads a provider's accounts."""
+    with DAG(
+        f"email_metrics_{provider}",
         schedule=ACCOUNTS.schedules.get(provider),
         catchup=False,
         max_active_runs=1,
         tags=["email_metrics"],
-    )
-    def accounts() -> None:
+    ) as found:
         for key in ACCOUNTS.keys_of(provider):
             of_key = sync.override(task_id=f"sync_{key.name}", pool=key.pool)
             of_key.expand(account=ACCOUNTS.of(key.name))
-
-    accounts()
-
-
-@dag(
-    schedule=None,
-    catchup=False,
-    params={
-        "first": Param(type="string", pattern=MONTH, description="As 2026-01"),
-        "last": Param(type="string", pattern=MONTH, description="As 2026-03"),
-        "accounts": Param([], type="array", description="Names; none: all"),
-    },
-    tags=["email_metrics"],
-)
-def email_metrics_backfill() -> None:
-    """Read months of accounts again: one run a month and account."""
-    for provider in RATES:
-        for key in ACCOUNTS.keys_of(provider):
-            chosen = parts.override(task_id=f"parts_{key.name}")(key.name)
-            of_key = backfill.override(task_id=f"backfill_{key.name}", pool=key.pool)
-            of_key.expand_kwargs(chosen)
+    return found
 
 
-for each in RATES:
-    if ACCOUNTS.keys_of(each):
-        of_provider(each)
-email_metrics_backfill()
+def of_months() -> DAG:
+    """Return the DAG that reads months again: a run for each account and month."""
+    month = {"type": "string", "pattern": MONTH}
+    with DAG(
+        "email_metrics_backfill",
+        schedule=None,
+        catchup=False,
+        params={
+            "first": Param(**month, description="First month, as 2026-01"),
+            "last": Param(**month, description="Last month, as 2026-03"),
+            "accounts": Param([], type="array", description="Names; none: all"),
+        },
+        tags=["email_metrics"],
+    ) as found:
+        for provider in RATES:
+            for key in ACCOUNTS.keys_of(provider):
+                chosen = parts.override(task_id=f"parts_{key.name}")(key.name)
+                part = backfill.override(task_id=f"backfill_{key.name}", pool=key.pool)
+                part.expand_kwargs(chosen)
+    return found
+
+
+DAGS = [of_provider(one) for one in RATES if ACCOUNTS.keys_of(one)] + [of_months()]
