@@ -86,6 +86,10 @@ soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, MUTATION=name for a br
 kill-test: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed ## kill -9 of tap and target under Meltano: KILLS=50 SEED=1, then compared with the truth
 	$(PY) -m scripts.kill_test --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
 
+.PHONY: orchestrate-demo
+orchestrate-demo: $(INSTALLED) $(AIRFLOW) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed ## 20 accounts under Airflow in parallel, a worker killed, compared with the truth
+	$(PY) -m scripts.orchestrate_demo
+
 .PHONY: bench
 bench: $(INSTALLED) $(BENCH) ## The tap beside its peers, in everything: half an hour
 	$(PY) -m benchmarks
