@@ -225,7 +225,6 @@ def settings(
         "API_AUTH__JWT_SECRET": secrets.token_hex(),
         "DATABASE__SQL_ALCHEMY_CONN": database,
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
-        "LOGGING__LOGGING_LEVEL": "WARNING",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     return {

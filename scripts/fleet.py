@@ -19,6 +19,7 @@ from simulator.account import CHILD_KINDS
 from simulator.clock import DAY
 from simulator.constant_contact_auth import BASE as AUTH
 from simulator.constant_contact_face import PREFIX as CONSTANT_CONTACT
+from simulator.encompass import AUTHENTICATE
 from simulator.limits import Limits
 from simulator.luxsci_facts import PREFIX as LUXSCI
 from simulator.luxsci_truth import Reading
@@ -59,7 +60,7 @@ class Meter:
 
     def count(self, _method: str, path: str, _query: Mapping[str, str]) -> None:
         """Count one request; tokens are issued elsewhere, and count nowhere."""
-        if not path.startswith(AUTH):
+        if not path.startswith((AUTH, AUTHENTICATE)):
             with self.lock:
                 self.limits.refuse(time.monotonic(), 0, 0)
 
