@@ -58,7 +58,7 @@ unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
 	$(PYTEST) -m 'not meltano' -n $(WORKERS)
 
 .PHONY: test-meltano
-test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) ## The tests with the real Meltano, its targets and dbt
+test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) $(AIRFLOW) ## The tests with the real Meltano, its targets, dbt and Airflow
 	$(PYTEST) -m meltano
 
 .PHONY: test-matrix
