@@ -66,7 +66,7 @@ def run(account: str, state: str, more: dict[str, Any]) -> None:
 
 
 def secrets(account: str) -> dict[str, Any]:
-    """Return the settings in an account's connections, hidden in the log from now on."""
+    """Return the settings in an account's connections; the log hides them from now."""
     found: dict[str, Any] = {}
     for connection in ACCOUNTS.accounts[account].connections:
         found |= Connection.get(connection).extra_dejson

@@ -1,8 +1,8 @@
 """What one run may take of an API key that several accounts share.
 
 Workers on several machines know nothing of each other, so nothing is counted together:
-each run gets a fixed part of the key's rate and of its day, and a pool of Airflow bounds
-how many run at once.
+each run gets a fixed part of the key's rate and of its day, and a pool of Airflow
+bounds how many run at once.
 """
 
 from __future__ import annotations

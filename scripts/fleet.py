@@ -27,15 +27,24 @@ from simulator.messages import encode
 from simulator.server import serve
 from simulator.truth import truth
 from simulator.world import World
+from tap_email_metrics.providers.luxsci.streams import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from scripts.comparison import Row
+
+#: What the start date goes by; only of LuxSci's accounts is one set.
+REPLICATION = {
+    str(stream.name): stream.replication_key
+    for stream in STREAMS
+    if isinstance(stream.replication_key, str)
+}
 #: How far before the present the worlds begin, and how much of LuxSci's is read.
 DAYS_BEHIND, LUXSCI_DAYS = 20, 12
 #: Messages or campaigns of an account, the days between them, and emails of LuxSci.
-MAILINGS, BETWEEN, EMAILS = 6, 9, 30
+MAILINGS, BETWEEN, EMAILS = 4, 9, 30
 SPANS = {"encompass": 1.0, "constant_contact": 1.0, "luxsci": 60.0}
 TIMEOUT = 60
 
@@ -159,12 +168,18 @@ class Member:
         reading = Reading(start=self.start)
         found = truth(self.world, stream, list(at), self.name, reading)
         rows = [json.loads(encode(row)) for row in found]
-        # A list that nobody read has no complete reading.
-        return [
-            row
-            for row in rows
-            if f"constant_contact_{row.get('report')}" not in ON_REQUEST
-        ]
+        return [row for row in rows if self._is_read(stream, row)]
+
+    def _is_read(self, stream: str, row: Row) -> bool:
+        """Return whether a row is of a list that is read, and not too old.
+
+        Lists that are read whole hold rows from before the start date, too.
+        """
+        if f"constant_contact_{row.get('report')}" in ON_REQUEST:
+            return False
+        key = REPLICATION.get(stream)
+        date = None if key is None else row[key]
+        return date is None or self.start is None or bool(date >= self._date())
 
     def move_on(self, days: float) -> None:
         """Let days pass in which something new comes."""
@@ -236,8 +251,9 @@ def make(provider: str, seed: int, start: float) -> World:
 
     Small ones, as there are many: those of the demo of one account are larger.
     """
-    luxsci = EMAILS if provider == "luxsci" else 0
-    world = World.generate(seed, 0, start, days_ahead=DAYS_BEHIND, luxsci=luxsci)
+    is_luxsci = provider == "luxsci"
+    ahead, emails = (DAYS_BEHIND, EMAILS) if is_luxsci else (0, 0)
+    world = World.generate(seed, 0, start, days_ahead=ahead, luxsci=emails)
     draw = random.Random(seed)  # noqa: S311 -- reproducible
     if provider == "encompass":
         fill_encompass(world, draw, start)

@@ -65,11 +65,11 @@ class Shared:
 
 SHARED = {
     "north": Shared(
-        *("constant_contact", 8, 18, 4000),
+        *("constant_contact", 8, 15, 4000),
         {"requests_per_second": 12, "daily_requests": 4000, "at_once": 3},
     ),
     "south": Shared(
-        *("constant_contact", 5, 12, 2000),
+        *("constant_contact", 5, 10, 2000),
         {"requests_per_second": 8, "daily_requests": 2000, "at_once": 2},
     ),
     "clinic": Shared(
@@ -234,7 +234,8 @@ class Demo:
         wait(lambda: all(airflow.has_ended(*run) for run in runs), "the runs to end")
         for run in runs:
             for one in airflow.attempted(*run):
-                if not one.task.startswith("parts_"):
+                # Of accounts that a backfill leaves out, nothing runs.
+                if not one.task.startswith("parts_") and one.state != "skipped":
                     self._note(one)
 
     def _note(self, one: Attempted) -> None:

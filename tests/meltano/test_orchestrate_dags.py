@@ -38,7 +38,7 @@ def read(tmp_path: Path, accounts: Path) -> dict[str, Any]:
     dags.mkdir()
     (dags / "orchestrate").symlink_to(ROOT / "orchestrate")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - our own installation of Airflow
         [AIRFLOW.with_name("python"), "-c", SCRIPT, dags],
         env={
             **environment,
