@@ -274,8 +274,9 @@ def fill_encompass(world: World, draw: random.Random, now: float) -> None:
     account = world.encompass
     for number in range(1, MAILINGS + 1):
         sent = now - number * BETWEEN * DAY
-        letter = {"subjectLine": f"Letter {number}", "sentCount": 10}
-        message = account.add_message(sent=sent, **letter)
+        message = account.add_message(
+            sent=sent, subjectLine=f"Letter {number}", sentCount=10
+        )
         for kind in CHILD_KINDS:
             for _ in range(draw.randint(2, 6)):
                 at = sent + draw.random() * BETWEEN * DAY
