@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import psycopg
 
-from orchestrate.accounts import Accounts
+from orchestrate.accounts import SECRETS, Accounts
 from orchestrate.runs import interval, months
 from scripts.airflow import Airflow, Attempted
 from scripts.comparison import compare
@@ -151,6 +151,7 @@ class Demo:
         self._postgres = postgres
         self._outcome = Outcome(accounts=len(fleet.members), rounds=ROUNDS)
         self._instants: list[float] = []
+        self._books = ""
         self._list = FOLDER / "accounts.json"
         self._list.write_text(json.dumps(listed(fleet), indent=2))
         self._accounts = Accounts.read(self._list)
@@ -180,6 +181,7 @@ class Demo:
             for number in range(1, ROUNDS + 1):
                 self._round(airflow, dags, number)
             self._backfill(airflow)
+        self._search()
         self._compare()
         self._measure()
         return self._outcome
@@ -193,7 +195,8 @@ class Demo:
         return url.replace("+psycopg", f"+{driver}").replace("/postgres?", f"/{name}?")
 
     def _airflow(self) -> Airflow:
-        dags = FOLDER / "dags"
+        dags, books = FOLDER / "dags", self._database("airflow", "psycopg2")
+        self._books = books.replace("+psycopg2", "")
         dags.mkdir()
         (dags / "orchestrate").symlink_to(ROOT / "orchestrate")
         environment = self._project.environment()
@@ -201,7 +204,7 @@ class Demo:
         return Airflow(
             FOLDER / "airflow",
             dags,
-            self._database("airflow", "psycopg2"),
+            books,
             {
                 **environment,
                 **connections(self._fleet),
@@ -331,6 +334,26 @@ class Demo:
                 f"{member.name}: {stream}: {line}" for line in rows.differences
             ]
         return sum(map(len, ours.values()))
+
+    def _search(self) -> None:
+        """Note where Airflow wrote down a secret, or told an address."""
+        logs = (FOLDER / "airflow").rglob("*.log")
+        kept = {str(file): file.read_text(errors="replace") for file in logs}
+        with psycopg.connect(self._books) as connection:
+            for table in ("xcom", "rendered_task_instance_fields", "serialized_dag"):
+                rows = connection.execute(f"SELECT t::text FROM {table} AS t".encode())  # noqa: S608 -- ours
+                kept[table] = "\n".join(str(row) for row in rows)
+        secrets = {
+            value
+            for member in self._fleet.members
+            for name, value in member.secrets().items()
+            if name.rpartition(".")[2] in SECRETS
+        }
+        for place, text in kept.items():
+            if any(secret in text for secret in secrets):
+                self._outcome.mismatches.append(f"A secret is in {place}")
+        if "@" in kept["xcom"]:
+            self._outcome.mismatches.append("An address is in an XCom")
 
     def _measure(self) -> None:
         """Note the most that was asked with each key, beside what the vendor allows."""
