@@ -52,8 +52,8 @@ class Shared:
         rate: requests of any second, or minute for LuxSci, that the vendor allows.
         daily: of a UTC day; 0 for no limit.
         given: what the list of accounts says of it. The rate is less than the
-            vendor's: requests that start evenly spaced arrive less so, the more the
-            busier the machine.
+            vendor's, by a request for each run at once: what starts evenly spaced
+            arrives less so, the more the busier the machine.
     """
 
     provider: str
@@ -65,12 +65,12 @@ class Shared:
 
 SHARED = {
     "north": Shared(
-        *("constant_contact", 8, 15, 4000),
-        {"requests_per_second": 12, "daily_requests": 4000, "at_once": 3},
+        *("constant_contact", 8, 9, 4000),
+        {"requests_per_second": 6, "daily_requests": 4000, "at_once": 3},
     ),
     "south": Shared(
-        *("constant_contact", 5, 10, 2000),
-        {"requests_per_second": 8, "daily_requests": 2000, "at_once": 2},
+        *("constant_contact", 5, 6, 2000),
+        {"requests_per_second": 4, "daily_requests": 2000, "at_once": 2},
     ),
     "clinic": Shared(
         *("luxsci", 4, 800, 4000),

@@ -106,7 +106,7 @@ def test_the_example_is_a_list() -> None:
     found = Accounts.read(EXAMPLE)
     settings = found.settings("bakery")
     assert settings["constant_contact.account"] == "bakery"
-    assert settings["constant_contact.requests_per_second"] == 2
+    assert settings["constant_contact.requests_per_second"] == 1
     assert settings["constant_contact.daily_requests"] == 4_750
     assert found.pools()["email_metrics_agency_app"]["slots"] == 2
 

@@ -88,4 +88,4 @@ def test_a_key_that_is_shared_by_too_many_is_said_where_airflow_shows_it(
     found = read(tmp_path, file)
     assert found["tasks"] == {}
     [error] = found["errors"]
-    assert "Set its at_once to 4 or less" in error
+    assert "Set its at_once to 2 or less" in error
