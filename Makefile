@@ -24,6 +24,7 @@ MELTANO := .cache/meltano/.installed
 SINGER_TOOLS := .cache/singer-tools/.installed
 DBT := .cache/dbt/.installed
 DIALECTS := .cache/dbt-dialects/.installed
+AIRFLOW := .cache/airflow/.installed
 LOADERS := target-postgres target-jsonl target-duckdb
 PLUGINS := $(LOADERS:%=.cache/plugins/%.installed)
 PEERS := sdk singer dlt airbyte loop
@@ -57,7 +58,7 @@ unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
 	$(PYTEST) -m 'not meltano' -n $(WORKERS) --dist worksteal
 
 .PHONY: test-meltano
-test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) chromium ## The tests with the real Meltano, its targets and dbt
+test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) $(AIRFLOW) chromium ## The tests with the real Meltano, its targets, dbt and Airflow
 	$(PYTEST) -m meltano
 
 # The browser that a test opens the report in.
@@ -98,6 +99,10 @@ soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, MUTATION=name for a br
 .PHONY: kill-test
 kill-test: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed ## kill -9 of tap and target under Meltano: KILLS=50 SEED=1, then compared with the truth
 	$(PY) -m scripts.kill_test --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
+
+.PHONY: orchestrate-demo
+orchestrate-demo: $(INSTALLED) $(AIRFLOW) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed ## 20 accounts under Airflow in parallel, a worker killed, compared with the truth
+	$(PY) -m scripts.orchestrate_demo
 
 .PHONY: bench
 bench: $(INSTALLED) $(BENCH) ## The tap beside its peers, in everything: half an hour
@@ -155,7 +160,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@touch $@
 
 # A tool in an environment of its own, pinned by constraints/<tool>.txt.
-$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
+$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
 	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
 	@touch $@

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from report.marts import Marts
 from report.page import page
@@ -21,6 +22,9 @@ from scripts.comparison import Comparison, compare
 from scripts.project import CACHE, CommandFailedError, Project
 from scripts.warehouse import Postgres
 from scripts.world import KEYS, PACE, World
+
+if TYPE_CHECKING:
+    from scripts.world import Moving
 from simulator.luxsci_facts import ENDPOINTS
 from simulator.luxsci_facts import PREFIX as LUXSCI
 
@@ -188,7 +192,7 @@ def move_on(world: World) -> None:
     say("suppression")
 
 
-def move_encompass_on(world: World, before: float) -> None:
+def move_encompass_on(world: Moving, before: float) -> None:
     """Add a message, an open that comes late, and a corrected count."""
     messages = world.truth("encompass_messages", [before])
     sent = [row for row in messages if row["sent_at"] and row["sent_count"]]
@@ -217,7 +221,7 @@ def move_encompass_on(world: World, before: float) -> None:
     )
 
 
-def move_constant_contact_on(world: World) -> None:
+def move_constant_contact_on(world: Moving) -> None:
     """Add a campaign, an open that comes late, and a contact who leaves."""
     now = world.now()
     newest = max(
@@ -247,7 +251,7 @@ def move_constant_contact_on(world: World) -> None:
     )
 
 
-def move_luxsci_on(world: World, before: float) -> None:
+def move_luxsci_on(world: Moving, before: float) -> None:
     """Add an email, a campaign, an open that comes late, a failure, a suppression."""
     now, build = world.now(), "luxsci."
     deliveries = world.truth("luxsci_delivery_status", [before])

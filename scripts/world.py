@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import requests
 
@@ -47,6 +47,19 @@ LUXSCI_PACE, LUXSCI_DAILY = 60_000, 1_000_000
 #: Days before the tap's first run from which on it reads LuxSci's lists.
 LUXSCI_DAYS = 365
 TIMEOUT = 120
+
+
+class Moving(Protocol):
+    """A simulated world in which more happens from run to run."""
+
+    def now(self) -> float:
+        """Return the world's time in UTC seconds."""
+
+    def change(self, *steps: dict[str, Any]) -> list[Any]:
+        """Make changes; return the ids of what was added, null for the others."""
+
+    def truth(self, stream: str, at: Iterable[float]) -> list[dict[str, Any]]:
+        """Return what readings of a stream at these instants must have yielded."""
 
 
 class World:

@@ -1,0 +1,1 @@
+"""Many accounts over many machines, with Airflow: see README.md."""

@@ -1,0 +1,219 @@
+"""The list of accounts and keys: names and references, never a secret.
+
+`python -m orchestrate.accounts FILE` checks a list and prints the pools that it needs,
+for `airflow pools import`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrate.shares import RATES, Key, SharesError, shares
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Last parts of settings that are secret: they belong into a connection of Airflow.
+SECRETS = frozenset(
+    {"client_secret", "refresh_token", "token", "secret", "password", "pepper"}
+)
+#: Settings that follow from the key, and those of a backfill's interval.
+SHARED = frozenset({*(rate for rate, _ in RATES.values()), "daily_requests"})
+SHARED |= {"daily_reserve", "backfill", "end_date"}
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+"""What names a folder, a pool, a task and a state alike."""
+_OPTIONAL = {"daily_requests", "daily_reserve", "at_once", "runs_a_day"}
+
+
+class ListError(Exception):
+    """The list of accounts cannot be used; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """One account that is read.
+
+    Attributes:
+        name: of the account; the value of its rows' `account` column.
+        key: name of the API key that it is read with.
+        connections: ids of the connections in Airflow whose extras are settings of the
+            tap that are secret; later ones win.
+        settings: the others, by the names that they have in the tap's README.
+    """
+
+    name: str
+    key: str
+    connections: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """All accounts, the keys that they share, and when each provider is read.
+
+    Attributes:
+        keys: by name.
+        accounts: by name.
+        schedules: an expression of Airflow's by provider; one that has none is read
+            when somebody triggers it.
+    """
+
+    keys: Mapping[str, Key]
+    accounts: Mapping[str, Account]
+    schedules: Mapping[str, str]
+
+    @classmethod
+    def read(cls, file: Path) -> Accounts:
+        """Return what a file holds.
+
+        Raises:
+            ListError: something in it is wrong.
+            OSError: it cannot be read.
+        """
+        try:
+            return cls.parse(json.loads(file.read_text()))
+        except ValueError as error:
+            raise ListError(f"{file} is no JSON: {error}") from error
+        except (ListError, SharesError) as error:
+            raise ListError(f"{file}: {error}") from error
+
+    @classmethod
+    def parse(cls, found: Mapping[str, Any]) -> Accounts:
+        """Return a list that was read.
+
+        Raises:
+            ListError: something in it is wrong.
+            SharesError: a key cannot be shared by so many.
+        """
+        _known(found, {"keys", "accounts"}, {"schedules"}, "the list")
+        keys = {name: _key(name, one) for name, one in found["keys"].items()}
+        accounts = [_account(one, keys) for one in found["accounts"]]
+        counts = Counter(one.name for one in accounts)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise ListError(f"These names are there twice: {', '.join(twice)}.")
+        schedules = found.get("schedules", {})
+        _known(schedules, set(), set(RATES), "schedules")
+        result = cls(keys, {one.name: one for one in accounts}, schedules)
+        for key in keys.values():
+            shares(key, len(result.of(key.name)))
+        return result
+
+    def of(self, key: str) -> list[str]:
+        """Return the names of the accounts that share a key."""
+        return [one.name for one in self.accounts.values() if one.key == key]
+
+    def keys_of(self, provider: str) -> list[Key]:
+        """Return the keys of a provider that an account uses."""
+        return [
+            key
+            for key in self.keys.values()
+            if key.provider == provider and self.of(key.name)
+        ]
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Return the settings of an account's runs, its shares among them."""
+        account = self.accounts[name]
+        key = self.keys[account.key]
+        parts = shares(key, len(self.of(key.name)))
+        return {
+            f"{key.provider}.account": name,
+            **account.settings,
+            **{f"{key.provider}.{setting}": part for setting, part in parts.items()},
+        }
+
+    def pools(self) -> dict[str, dict[str, Any]]:
+        """Return the pools of the keys, as `airflow pools import` takes them."""
+        return {
+            key.pool: {
+                "slots": key.at_once,
+                "description": f"Runs that may use the API key {key.name} at once",
+                "include_deferred": False,
+            }
+            for key in self.keys.values()
+        }
+
+
+def _known(
+    given: Mapping[str, Any], needed: set[str], optional: set[str], what: str
+) -> None:
+    if wrong := sorted(given.keys() - needed - optional):
+        raise ListError(f"{what} has what nobody reads: {', '.join(wrong)}.")
+    if missing := sorted(needed - given.keys()):
+        raise ListError(f"{what} lacks {', '.join(missing)}.")
+
+
+def _named(name: str, what: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ListError(
+            f"{what} {name!r}: a name is of a to z, 0 to 9, _ and -, and begins with"
+            " a letter or digit."
+        )
+    return name
+
+
+def _key(name: str, found: Mapping[str, Any]) -> Key:
+    what = f"Key {_named(name, 'Key')}"
+    provider = found.get("provider")
+    if provider not in RATES:
+        raise ListError(f"{what}: provider must be one of {', '.join(RATES)}.")
+    rate, _ = RATES[provider]
+    _known(found, {"provider", rate}, _OPTIONAL, what)
+    numbers = {key: value for key, value in found.items() if key != "provider"}
+    least = {"daily_reserve": 0}
+    for setting, value in numbers.items():
+        if type(value) is not int or value < least.get(setting, 1):
+            raise ListError(
+                f"{what}: {setting} must be a whole number, at least"
+                f" {least.get(setting, 1)}."
+            )
+    return Key(
+        name,
+        provider,
+        numbers[rate],
+        numbers.get("daily_requests"),
+        numbers.get("daily_reserve", 0),
+        numbers.get("at_once", 1),
+        numbers.get("runs_a_day", 1),
+    )
+
+
+def _account(found: Mapping[str, Any], keys: Mapping[str, Key]) -> Account:
+    name = _named(str(found.get("name")), "Account")
+    what = f"Account {name}"
+    _known(found, {"name", "key"}, {"connections", "settings"}, what)
+    if found["key"] not in keys:
+        raise ListError(f"{what}: there is no key {found['key']!r}.")
+    settings = found.get("settings", {})
+    for setting in settings:
+        last = setting.rpartition(".")[2]
+        if last in SECRETS:
+            raise ListError(
+                f"{what}: {setting} is secret. Put it into the extra of a connection"
+                " of Airflow, and name that in connections."
+            )
+        if last in SHARED:
+            raise ListError(
+                f"{what}: {setting} follows from the key, or from the backfill."
+            )
+    return Account(name, found["key"], tuple(found.get("connections", ())), settings)
+
+
+def main(file: Path) -> int:
+    """Print the pools of a list; return the exit code."""
+    try:
+        accounts = Accounts.read(file)
+    except (ListError, OSError) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    sys.stdout.write(json.dumps(accounts.pools(), indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
