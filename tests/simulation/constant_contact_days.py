@@ -78,7 +78,7 @@ _UNKNOWABLE = {
     "campaign_activity_stats": "last_refresh_time",
 }
 """Columns that tell when something was read, or moved besides."""
-_REPORTED = 0.2
+_REPORTED = 0.1
 """Share of the accounts whose contact reports are read."""
 _WEEK = 8 * DAY
 _MONTH = 31 * DAY
