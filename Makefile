@@ -81,7 +81,8 @@ test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
 	  echo "== Python $$version"; \
 	  $(MAKE) --no-print-directory .cache/python$$version/.installed OTHER=$$python </dev/null; \
 	  .cache/python$$version/bin/python -m pytest -m 'not meltano and not slow' \
-	    --ignore=tests/meltano -p no:cacheprovider -n $(WORKERS) --dist worksteal </dev/null; \
+	    --ignore=tests/meltano --ignore=tests/transform -p no:cacheprovider \
+	    -n $(WORKERS) --dist worksteal </dev/null; \
 	done
 
 .PHONY: quota-sim
