@@ -22,6 +22,7 @@ from simulator.constant_contact_face import PREFIX as CONSTANT_CONTACT
 from simulator.encompass import AUTHENTICATE
 from simulator.limits import Limits
 from simulator.luxsci_facts import PREFIX as LUXSCI
+from simulator.luxsci_generate import generate_luxsci
 from simulator.luxsci_truth import Reading
 from simulator.messages import encode
 from simulator.server import serve
@@ -251,14 +252,14 @@ def make(provider: str, seed: int, start: float) -> World:
 
     Small ones, as there are many: those of the demo of one account are larger.
     """
-    is_luxsci = provider == "luxsci"
-    ahead, emails = (DAYS_BEHIND, EMAILS) if is_luxsci else (0, 0)
-    world = World.generate(seed, 0, start, days_ahead=ahead, luxsci=emails)
+    world = World(start, seed=seed)
     draw = random.Random(seed)  # noqa: S311 -- reproducible
     if provider == "encompass":
         fill_encompass(world, draw, start)
     if provider == "constant_contact":
         fill_constant_contact(world, draw, start)
+    if provider == "luxsci":
+        generate_luxsci(world, seed, EMAILS, start, days_ahead=DAYS_BEHIND)
     world.constant_contact.set_policy(requests_per_second=0, requests_per_day=0)
     world.luxsci.set_policy(
         requests_per_minute=0,
