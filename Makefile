@@ -24,7 +24,9 @@ MELTANO := .cache/meltano/.installed
 SINGER_TOOLS := .cache/singer-tools/.installed
 DBT := .cache/dbt/.installed
 DIALECTS := .cache/dbt-dialects/.installed
-LOADERS := target-postgres target-jsonl target-duckdb
+FAKESNOW := .cache/fakesnow/.installed
+BQEMULATOR := .cache/bqemulator/.installed
+LOADERS := target-postgres target-jsonl target-duckdb target-snowflake target-bigquery
 PLUGINS := $(LOADERS:%=.cache/plugins/%.installed)
 PEERS := sdk singer dlt airbyte loop
 BENCH := $(PEERS:%=.cache/bench/%/.installed)
@@ -57,8 +59,12 @@ unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
 	$(PYTEST) -m 'not meltano' -n $(WORKERS)
 
 .PHONY: test-meltano
-test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) ## The tests with the real Meltano, its targets and dbt
+test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) $(FAKESNOW) $(BQEMULATOR) ## The tests with the real Meltano, its targets and dbt
 	$(PYTEST) -m meltano
+
+.PHONY: test-warehouses
+test-warehouses: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(FAKESNOW) $(BQEMULATOR) ## Postgres, DuckDB, fakesnow and bqemulator, loaded by the real targets, rows and types compared with the truth
+	$(PY) -m scripts.warehouses
 
 .PHONY: test-matrix
 test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
@@ -139,7 +145,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@touch $@
 
 # A tool in an environment of its own, pinned by constraints/<tool>.txt.
-$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
+$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(FAKESNOW) $(BQEMULATOR): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
 	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
 	@touch $@

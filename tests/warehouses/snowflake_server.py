@@ -11,8 +11,9 @@ import sys
 from typing import Any
 
 import uvicorn
-from fakesnow import server
+
 from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.server import app
 from fakesnow.transforms import stage
 
 OWN = "EMAIL.PUBLIC.OWN"
@@ -62,5 +63,5 @@ FakeSnowflakeCursor.execute = execute  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     uvicorn.run(
-        server.app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning"
+        app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning"
     )
