@@ -36,7 +36,7 @@ def execute(
     if merge := MERGE.search(command):
         read_staged(self, *merge.groups())
         before, after = command[: merge.start()], command[merge.end() :]
-        command = f"{before}using (select * from EMAIL.PUBLIC.TYPED) s on{after}"
+        command = f"{before}using (select * from TEMP.MAIN.TYPED) s on{after}"
     return plain(self, command, *args, **kwargs)
 
 
@@ -46,14 +46,14 @@ def read_staged(
     """Make a table of staged files, in their order."""
     files = f"{stage.internal_dir(OWN, path)}/*"
     cursor._duck_conn.execute(  # noqa: SLF001 - there is no other way to its files
-        "CREATE OR REPLACE TABLE EMAIL.PUBLIC.STAGED AS SELECT json AS C1, "
+        "CREATE OR REPLACE TEMP TABLE STAGED AS SELECT json AS C1, "
         "row_number() OVER () AS SEQ FROM read_ndjson_objects(?)",
         [files],
     )
     plain(
         cursor,
-        f"CREATE OR REPLACE TABLE EMAIL.PUBLIC.TYPED AS SELECT "
-        f"{columns.replace('$1:', 'C1:')} FROM EMAIL.PUBLIC.STAGED "
+        f"CREATE OR REPLACE TABLE TEMP.MAIN.TYPED AS SELECT "
+        f"{columns.replace('$1:', 'C1:')} FROM TEMP.MAIN.STAGED "
         f"{latest.replace('SEQ8()', 'SEQ')}",
         server=True,
     )
