@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import sys
 from typing import Any
+from uuid import uuid4
 
 import uvicorn
 
 from fakesnow.cursor import FakeSnowflakeCursor
-from fakesnow.server import app
+from fakesnow.server import app, shared_fs
 from fakesnow.transforms import stage
 
 OWN = "EMAIL.PUBLIC.OWN"
@@ -30,38 +31,38 @@ def execute(
     if IGNORED.match(command):
         return plain(self, "SELECT 'done' AS status", server=True)
     if put := PUT.match(command):
-        plain(self, f"CREATE STAGE IF NOT EXISTS {OWN}", server=True)
         to = [f"@{OWN}/{put[2]}"]
         return plain(self, f"PUT {put[1]} ?", binding_params=to, server=True)
     if merge := MERGE.search(command):
-        read_staged(self, *merge.groups())
+        typed = read_staged(self, *merge.groups())
         before, after = command[: merge.start()], command[merge.end() :]
-        command = f"{before}using (select * from TEMP.MAIN.TYPED) s on{after}"
+        command = f"{before}using (select * from {typed}) s on{after}"
     return plain(self, command, *args, **kwargs)
 
 
 def read_staged(
     cursor: FakeSnowflakeCursor, columns: str, path: str, latest: str
-) -> None:
-    """Make a table of staged files, in their order."""
-    files = f"{stage.internal_dir(OWN, path)}/*"
+) -> str:
+    """Make a table of staged files, in their order; return its name."""
     cursor._duck_conn.execute(  # noqa: SLF001 - there is no other way to its files
         "CREATE OR REPLACE TEMP TABLE STAGED AS SELECT json AS C1, "
         "row_number() OVER () AS SEQ FROM read_ndjson_objects(?)",
-        [files],
+        [f"{stage.internal_dir(OWN, path)}/*"],
     )
+    typed = f"EMAIL.PUBLIC.TYPED_{uuid4().hex}"
     plain(
         cursor,
-        f"CREATE OR REPLACE TABLE TEMP.MAIN.TYPED AS SELECT "
-        f"{columns.replace('$1:', 'C1:')} FROM TEMP.MAIN.STAGED "
-        f"{latest.replace('SEQ8()', 'SEQ')}",
+        f"CREATE TABLE {typed} AS SELECT {columns.replace('$1:', 'C1:')} "
+        f"FROM TEMP.MAIN.STAGED {latest.replace('SEQ8()', 'SEQ')}",
         server=True,
     )
+    return typed
 
 
 FakeSnowflakeCursor.execute = execute  # type: ignore[method-assign]
 
 if __name__ == "__main__":
+    shared_fs.connect("EMAIL", "PUBLIC").cursor().execute(f"CREATE STAGE {OWN}")
     uvicorn.run(
         app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning"
     )
