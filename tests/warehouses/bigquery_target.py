@@ -6,9 +6,9 @@ The client library itself goes where BIGQUERY_EMULATOR_HOST says.
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from types import SimpleNamespace
-import time
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
@@ -28,9 +28,7 @@ def at_once(_: float) -> None:
     """Wait for nothing: 12 s a stream for what is consistent here."""
 
 
-core.time = SimpleNamespace(
-    time=time.time, strftime=time.strftime, sleep=at_once
-)
+core.time = SimpleNamespace(time=time.time, strftime=time.strftime, sleep=at_once)
 core.bigquery_client_factory = batch_job.bigquery_client_factory = client
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def snowflake(schema: str, place: str, table: str) -> Table:
         CONNECTIONS[place] = connector.connect(
             account="fakesnow",
             user="loader",
-            password="password",  # noqa: S106 - anything will do
+            password="password",
             database="EMAIL",
             host="127.0.0.1",
             port=int(place),

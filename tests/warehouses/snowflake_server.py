@@ -12,14 +12,15 @@ from typing import Any
 from uuid import uuid4
 
 import uvicorn
-
 from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.server import app, shared_fs
 from fakesnow.transforms import stage
 
 OWN = "EMAIL.PUBLIC.OWN"
 PUT = re.compile(r"put ('.*') '@~/(.*)'")
-MERGE = re.compile(r"using \(select (.*) from '@~/(.*)'\(file_format => .*?\) (QUALIFY .*)\) s on")
+MERGE = re.compile(
+    r"using \(select (.*) from '@~/(.*)'\(file_format => .*?\) (QUALIFY .*)\) s on"
+)
 IGNORED = re.compile(r"remove |drop file format ")
 plain = FakeSnowflakeCursor.execute
 
@@ -63,6 +64,4 @@ FakeSnowflakeCursor.execute = execute  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     shared_fs.connect("EMAIL", "PUBLIC").cursor().execute(f"CREATE STAGE {OWN}")
-    uvicorn.run(
-        app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning"
-    )
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
