@@ -40,7 +40,7 @@ TYPES: dict[str, dict[str, str]] = {
     "postgres": {
         "string": "text",
         "integer": "bigint",
-        "number": "double precision",
+        "number": "numeric",
         "boolean": "boolean",
         "date": "date",
         "date-time": "timestamp without time zone",
@@ -50,10 +50,10 @@ TYPES: dict[str, dict[str, str]] = {
     },
     "duckdb": {
         "string": "VARCHAR",
-        "integer": "BIGINT",
+        "integer": "HUGEINT",
         "number": "DOUBLE",
         "boolean": "BOOLEAN",
-        "date": "DATE",
+        "date": "VARCHAR",
         "date-time": "TIMESTAMP",
         "object": "JSON",
         "array of string": "JSON",

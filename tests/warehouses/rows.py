@@ -22,10 +22,10 @@ def duckdb(schema: str, place: str, table: str) -> Table:
     """Return a table of a file of DuckDB."""
     import duckdb  # noqa: PLC0415 - each environment has one of these
 
-    cursor = duckdb.connect(place, read_only=True).execute(
-        f"select * from {schema}.{table}"  # noqa: S608 - our own names
-    )
-    return of_cursor(cursor, {d[0]: str(d[1]) for d in cursor.description or ()})
+    database = duckdb.connect(place, read_only=True)
+    columns = database.execute(f"describe {schema}.{table}").fetchall()
+    cursor = database.execute(f"select * from {schema}.{table}")  # noqa: S608
+    return of_cursor(cursor, {column[0]: column[1] for column in columns})
 
 
 def snowflake(schema: str, place: str, table: str) -> Table:
