@@ -25,7 +25,9 @@ SINGER_TOOLS := .cache/singer-tools/.installed
 DBT := .cache/dbt/.installed
 DIALECTS := .cache/dbt-dialects/.installed
 AIRFLOW := .cache/airflow/.installed
-LOADERS := target-postgres target-jsonl target-duckdb
+FAKESNOW := .cache/fakesnow/.installed
+BQEMULATOR := .cache/bqemulator/.installed
+LOADERS := target-postgres target-jsonl target-duckdb target-snowflake target-bigquery
 PLUGINS := $(LOADERS:%=.cache/plugins/%.installed)
 PEERS := sdk singer dlt airbyte loop
 BENCH := $(PEERS:%=.cache/bench/%/.installed)
@@ -58,7 +60,7 @@ unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
 	$(PYTEST) -m 'not meltano' -n $(WORKERS) --dist worksteal
 
 .PHONY: test-meltano
-test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) $(AIRFLOW) chromium ## The tests with the real Meltano, its targets, dbt and Airflow
+test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR) chromium ## The tests with the real Meltano, its targets, dbt and Airflow
 	$(PYTEST) -m meltano
 
 # The browser that a test opens the report in.
@@ -74,6 +76,10 @@ chromium:
 .PHONY: report
 report: $(INSTALLED) ## An HTML page of your marts: DATABASE=postgresql://… or a DuckDB file, SCHEMA=email_marts
 	$(PY) -m report --database '$(DATABASE)' --schema '$(or $(SCHEMA),email_marts)'
+
+.PHONY: test-warehouses
+test-warehouses: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(FAKESNOW) $(BQEMULATOR) ## Postgres, DuckDB, fakesnow and bqemulator, loaded by the real targets, rows and types compared with the truth
+	$(PY) -m scripts.warehouses
 
 .PHONY: test-matrix
 test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
@@ -161,7 +167,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@touch $@
 
 # A tool in an environment of its own, pinned by constraints/<tool>.txt.
-$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
+$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
 	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
 	@touch $@

@@ -78,10 +78,16 @@ def flat_settings(prefix: str, settings: Mapping[str, Any]) -> list[tuple[str, s
 
 @dataclass(frozen=True)
 class Project:
-    """A Meltano project of its own: its state, its logs, its environment."""
+    """A Meltano project of its own: its state, its logs, its environment.
+
+    Attributes:
+        settings: variables of its environment.
+        executables: what plugins start in place of their own executables, by these.
+    """
 
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    executables: Mapping[str, Path] = field(default_factory=dict)
 
     def create(self) -> Project:
         """Start it anew, with the plugins that were installed once for all."""
@@ -102,9 +108,12 @@ class Project:
         transform = self.folder / "transform"
         if not transform.exists():
             transform.symlink_to(ROOT / "transform")
-        self.folder.joinpath("meltano.yml").write_text(
-            definition.replace("pip_url: -e .\n", f"pip_url: -e {ROOT}\n")
-        )
+        definition = definition.replace("pip_url: -e .\n", f"pip_url: -e {ROOT}\n")
+        for name, file in self.executables.items():
+            definition = definition.replace(
+                f"executable: {name}\n", f"executable: {file}\n"
+            )
+        self.folder.joinpath("meltano.yml").write_text(definition)
         return self
 
     def environment(self) -> dict[str, str]:

@@ -77,6 +77,16 @@ class Postgres:
             for row in found
         ]
 
+    def types(self, schema: str, table: str) -> dict[str, str]:
+        """Return the types of the columns, without the target's own."""
+        query = (
+            "SELECT column_name, data_type FROM information_schema.columns "
+            "WHERE table_schema = %s AND table_name = %s"
+        )
+        with psycopg.connect(self._server.get_uri()) as connection:
+            found = connection.execute(query, (schema, table)).fetchall()
+        return {name: kind for name, kind in found if name[:4] != "_sdc"}
+
 
 def plain(value: object) -> object:
     """Return a database's value in the form that it has in JSON."""

@@ -1,0 +1,53 @@
+"""Every named warehouse, as `make test-warehouses` loads it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from scripts.project import ROOT
+from scripts.warehouses import TYPES, kind, wrong_types
+from scripts.world import KEYS
+from tap_email_metrics.catalog import load_schema
+
+
+def tables() -> dict[str, tuple[dict[str, str], list[Any]]]:
+    """Return tables without rows, of the types that DuckDB's should have."""
+    columns = {stream: load_schema(stream)["properties"] for stream in KEYS}
+    return {
+        stream: ({name: TYPES["duckdb"][kind(f)] for name, f in found.items()}, [])
+        for stream, found in columns.items()
+    }
+
+
+def test_a_wrong_type_is_told() -> None:
+    assert wrong_types("duckdb", tables()) == []
+    changed = tables()
+    changed["luxsci_users"][0]["account"] = "INTEGER"
+    del changed["luxsci_jobs"][0]["account"]
+    assert wrong_types("duckdb", changed) == [
+        "luxsci_users.account: INTEGER, not VARCHAR",
+        "luxsci_jobs.account: None, not VARCHAR",
+    ]
+
+
+@pytest.mark.meltano
+@pytest.mark.timeout(1800)
+def test_every_warehouse_holds_the_truth() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.warehouses"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert list(found) == ["postgres", "duckdb", "snowflake", "bigquery"]
+    for counts in found.values():
+        assert counts["rows"] == counts["truth"] > 0
+        assert counts["mismatches"] == 0

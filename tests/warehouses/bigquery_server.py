@@ -1,0 +1,49 @@
+"""bqemulator with what it lacks for target-bigquery.
+
+It loads gzipped files, and takes the UPDATE of a MERGE whose columns are qualified.
+Extensions of DuckDB that nothing here needs are not fetched.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+from typing import Any
+
+from bqemulator import cli
+from bqemulator.jobs import executor
+from bqemulator.sql.translator import SQLTranslator
+from bqemulator.storage.engine import DuckDBEngine
+
+UPDATE = re.compile(r"(?<=UPDATE SET ).*(?=WHEN NOT MATCHED)", re.DOTALL)
+QUALIFIED = re.compile(r"[`\"]?target[`\"]?\.([`\"]?\w+[`\"]? =)")
+load_json = executor._load_json  # noqa: SLF001 - it has no other way in
+translate = SQLTranslator.translate
+
+
+def load_zipped(path: str, *args: Any) -> None:
+    """Load a file of JSON lines, as BigQuery does also when it is gzipped."""
+    file = Path(path)
+    if file.read_bytes().startswith(b"\x1f\x8b"):
+        file.write_bytes(gzip.decompress(file.read_bytes()))
+    load_json(path, *args)
+
+
+def unqualified(self: SQLTranslator, query: str, **kwargs: Any) -> Any:
+    """Translate a query, in its UPDATE the columns without `target.`."""
+    query = UPDATE.sub(lambda found: QUALIFIED.sub(r"\1", found[0]), query)
+    return translate(self, query, **kwargs)
+
+
+def nothing(_: DuckDBEngine) -> None:
+    """Do nothing."""
+
+
+DuckDBEngine._load_spatial = nothing  # type: ignore[method-assign]  # noqa: SLF001
+DuckDBEngine._load_format_extensions = nothing  # type: ignore[method-assign]  # noqa: SLF001
+executor._LOAD_FORMAT_HANDLERS["NEWLINE_DELIMITED_JSON"] = load_zipped  # noqa: SLF001
+SQLTranslator.translate = unqualified  # type: ignore[method-assign]
+
+if __name__ == "__main__":
+    cli.main()
