@@ -110,6 +110,7 @@ class Warehouse:
 
     @property
     def target(self) -> str:
+        """The name of its plugin."""
         return f"target-{self.name}"
 
 
@@ -212,9 +213,7 @@ def snowflake(stack: ExitStack) -> Warehouse:
         "TARGET_SNOWFLAKE_PASSWORD": "password",
         "TARGET_SNOWFLAKE_DATABASE": "EMAIL",
     }
-    return Warehouse(
-        "snowflake", settings, read("snowflake", "EMAIL_METRICS_DEV", port)
-    )
+    return Warehouse("snowflake", settings, tables)
 
 
 def bigquery(stack: ExitStack) -> Warehouse:

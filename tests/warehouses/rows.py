@@ -85,6 +85,8 @@ def plain(value: object, kind: str) -> object:
     """Return a value in the form that it has in JSON."""
     if isinstance(value, str) and kind in {"JSON", "VARIANT"}:
         return json.loads(value)
+    if isinstance(value, list) and kind == "ARRAY OF JSON":
+        return [plain(item, "JSON") for item in value]
     if isinstance(value, datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         text = aware.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -37,7 +37,8 @@ def execute(
     if merge := MERGE.search(command):
         typed = read_staged(self, *merge.groups())
         before, after = command[: merge.start()], command[merge.end() :]
-        command = f"{before}using (select * from {typed}) s on{after}"
+        source = f"(select * from {typed})"  # noqa: S608 - a name of our own
+        command = f"{before}using {source} s on{after}"
     return plain(self, command, *args, **kwargs)
 
 
@@ -50,6 +51,7 @@ def read_staged(
         "row_number() OVER () AS SEQ FROM read_ndjson_objects(?)",
         [f"{stage.internal_dir(OWN, path)}/*"],
     )
+    plain(cursor, "USE SCHEMA EMAIL.PUBLIC", server=True)
     typed = f"EMAIL.PUBLIC.TYPED_{uuid4().hex}"
     plain(
         cursor,
