@@ -32,6 +32,10 @@ DISAGREE, HELD = (
     if block.language == "sql"
     and block.heading == "Why does this not match the screen?"
 )
+# The simulated clock is days behind this machine's.
+DISAGREE = DISAGREE.replace(
+    "now()", "(select max(checked_at) from email_metrics_reconciliation)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,7 @@ def test_postgres_holds_the_truth_after_kills(killed: tuple[Postgres, Outcome]) 
 
 def test_the_readme_finds_a_list_that_differs(killed: tuple[Postgres, Outcome]) -> None:
     postgres, _ = killed
+    assert "max(checked_at)" in DISAGREE
     assert "differs" not in {row["verdict"] for row in ask(postgres, DISAGREE)}
     found = ask(
         postgres,
