@@ -159,11 +159,12 @@ def free_port() -> int:
 
 
 def read(loader: str, schema: str, place: object) -> Callable[[], Tables]:
-    """Return what reads the tables of a warehouse, with its target's own environment."""
+    """Return what reads a warehouse's tables, in its target's own environment."""
     python = PLUGINS / ".meltano" / "loaders" / f"target-{loader}" / "venv/bin/python"
 
     def tables() -> Tables:
-        command = [python, SHIMS / "rows.py", loader, schema, str(place), *KEYS]
+        arguments = [SHIMS / "rows.py", loader, schema, place, *KEYS]
+        command = [str(python), *map(str, arguments)]
         done = subprocess.run(  # noqa: S603 - our own
             command, capture_output=True, text=True, check=False
         )
@@ -213,6 +214,7 @@ def snowflake(stack: ExitStack) -> Warehouse:
         "TARGET_SNOWFLAKE_PASSWORD": "password",
         "TARGET_SNOWFLAKE_DATABASE": "EMAIL",
     }
+    tables = read("snowflake", "EMAIL_METRICS_DEV", port)
     return Warehouse("snowflake", settings, tables)
 
 

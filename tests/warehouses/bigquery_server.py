@@ -40,10 +40,10 @@ def nothing(_: DuckDBEngine) -> None:
     """Do nothing."""
 
 
-DuckDBEngine._load_spatial = nothing  # type: ignore[method-assign]  # noqa: SLF001
-DuckDBEngine._load_format_extensions = nothing  # type: ignore[method-assign]  # noqa: SLF001
+DuckDBEngine._load_spatial = nothing  # noqa: SLF001
+DuckDBEngine._load_format_extensions = nothing  # noqa: SLF001
 executor._LOAD_FORMAT_HANDLERS["NEWLINE_DELIMITED_JSON"] = load_zipped  # noqa: SLF001
-SQLTranslator.translate = unqualified  # type: ignore[method-assign]
+SQLTranslator.translate = unqualified
 
 if __name__ == "__main__":
     cli.main()

@@ -53,16 +53,13 @@ def read_staged(
     )
     plain(cursor, "USE SCHEMA EMAIL.PUBLIC", server=True)
     typed = f"EMAIL.PUBLIC.TYPED_{uuid4().hex}"
-    plain(
-        cursor,
-        f"CREATE TABLE {typed} AS SELECT {columns.replace('$1:', 'C1:')} "
-        f"FROM TEMP.MAIN.STAGED {latest.replace('SEQ8()', 'SEQ')}",
-        server=True,
-    )
+    chosen = f"SELECT {columns.replace('$1:', 'C1:')} FROM TEMP.MAIN.STAGED"  # noqa: S608
+    latest = latest.replace("SEQ8()", "SEQ")
+    plain(cursor, f"CREATE TABLE {typed} AS {chosen} {latest}", server=True)
     return typed
 
 
-FakeSnowflakeCursor.execute = execute  # type: ignore[method-assign]
+FakeSnowflakeCursor.execute = execute
 
 if __name__ == "__main__":
     shared_fs.connect("EMAIL", "PUBLIC").cursor().execute(f"CREATE STAGE {OWN}")
