@@ -91,6 +91,11 @@ def as_it_is(_: str, row: Row) -> Row:
     return row
 
 
+def without_empty_text(_: str, row: Row) -> Row:
+    """Return a row of the truth as target-duckdb loads it: an empty text as null."""
+    return {name: None if value == "" else value for name, value in row.items()}
+
+
 @dataclass(frozen=True)
 class Warehouse:
     """A warehouse under test.
@@ -199,7 +204,8 @@ def duckdb() -> Warehouse:
     """Return DuckDB, a file."""
     file = FOLDER / "warehouse.duckdb"
     settings = {"TARGET_DUCKDB_PATH": str(file)}
-    return Warehouse("duckdb", settings, read("duckdb", "email_metrics", file))
+    tables = read("duckdb", "email_metrics", file)
+    return Warehouse("duckdb", settings, tables, without_empty_text)
 
 
 def snowflake(stack: ExitStack) -> Warehouse:

@@ -301,7 +301,16 @@ TYPES: dict[str, dict[str, Any]] = {
     "d": {"type": "string", "format": "date"},
     "o": {"type": "object"},
     "as": {"type": "array", "items": {"type": ["string", "null"]}},
-    "ao": {"type": "array", "items": {"type": ["object", "null"]}},
+    # Without properties target-snowflake fails on a list of objects, and with only
+    # those that are known it would drop all others.
+    "ao": {
+        "type": "array",
+        "items": {
+            "type": ["object", "null"],
+            "properties": {},
+            "additionalProperties": True,
+        },
+    },
 }
 
 # From the request or the run, as no row has them.

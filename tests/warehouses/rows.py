@@ -45,7 +45,12 @@ def snowflake(schema: str, place: str, table: str) -> Table:
     cursor = CONNECTIONS[place].cursor()
     cursor.execute(f"describe table EMAIL.{schema}.{table.upper()}")
     types = {row[0].lower(): row[1] for row in cursor.fetchall()}
-    cursor.execute(f"select * from EMAIL.{schema}.{table.upper()}")  # noqa: S608
+    # As text, since fakesnow's answers show a null timestamp as one of 1970.
+    columns = ", ".join(
+        f'to_varchar("{n.upper()}") as {n}' if t in TIMES else f'"{n.upper()}"'
+        for n, t in types.items()
+    )
+    cursor.execute(f"select {columns} from EMAIL.{schema}.{table.upper()}")  # noqa: S608
     return of_cursor(cursor, types)
 
 
@@ -66,6 +71,7 @@ def bigquery(schema: str, place: str, table: str) -> Table:
     return {f.name: mode.get(f.mode, "") + f.field_type for f in found.schema}, rows
 
 
+TIMES = ("TIMESTAMP_NTZ(9)",)
 CONNECTIONS: dict[str, Any] = {}
 READERS: dict[str, Callable[[str, str, str], Table]] = {
     "duckdb": duckdb,
@@ -85,6 +91,8 @@ def plain(value: object, kind: str) -> object:
     """Return a value in the form that it has in JSON."""
     if isinstance(value, str) and kind in {"JSON", "VARIANT"}:
         return json.loads(value)
+    if isinstance(value, str) and kind in TIMES:
+        value = datetime.fromisoformat(value)
     if isinstance(value, list) and kind == "ARRAY OF JSON":
         return [plain(item, "JSON") for item in value]
     if isinstance(value, datetime):
