@@ -137,6 +137,8 @@ def test_the_pins_that_keep_rows() -> None:
     assert "setuptools<81" in bigquery["pip_url"].split()
     assert bigquery["config"]["upsert"] is True
     assert bigquery["config"]["denormalized"] is True
+    # Without it a row that one run sends twice is inserted twice.
+    assert bigquery["config"]["dedupe_before_upsert"] is True
 
 
 @pytest.mark.parametrize("name", UTILITIES)
