@@ -230,12 +230,14 @@ def move_constant_contact_on(world: Moving) -> None:
     )
     activity = newest["campaign_activity_id"]
     build = "constant_contact."
+    # Dated after any earlier run: a contact is in the list from its own date on.
+    contact = {"do": f"{build}add_contact", "created": now - 60}
+    contacts = world.change(*[contact] * 5)
     world.change(
         {
             "do": f"{build}add_campaign",
-            # After any earlier run: the recipients are new contacts, as of then.
-            "sent": now - 60,
-            "recipients": 5,
+            "sent": now - 30,
+            "recipients": contacts,
             "links": 2,
             "name": "Hello again 👋",
         },
