@@ -8,7 +8,6 @@ with it is done through its API, as anybody would.
 from __future__ import annotations
 
 import secrets
-import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import requests
 
-from scripts.project import CACHE, CommandFailedError
+from scripts.project import CACHE, CommandFailedError, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -231,10 +230,3 @@ def settings(
         "AIRFLOW_HOME": str(folder),
         **{f"AIRFLOW__{name}": value for name, value in found.items()},
     }
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

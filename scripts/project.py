@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,13 @@ class Finished:
         if not found:
             raise CommandFailedError("The tap's log holds no run summary.\n" + self.log)
         return found
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def plugin_text(line: str) -> str:

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from scripts.comparison import Row, compare
 from scripts.demo import move_on, say
-from scripts.project import CACHE, PLUGINS, ROOT, CommandFailedError, Project
+from scripts.project import (
+    CACHE,
+    PLUGINS,
+    ROOT,
+    CommandFailedError,
+    Project,
+    free_port,
+)
 from scripts.warehouse import Postgres
 from scripts.world import KEYS, PACE, World
 from tap_email_metrics.catalog import load_schema
@@ -154,13 +161,6 @@ def listens(port: int) -> bool:
     """Return whether there is a server at a port."""
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """Return a port at which nothing listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def read(loader: str, schema: str, place: object) -> Callable[[], Tables]:
