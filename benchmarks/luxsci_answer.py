@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from singer_sdk.singerlib import RecordMessage
+from typing_extensions import override
 
 from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.codec import RowCodec
 from tap_email_metrics.privacy import Privacy
 from tap_email_metrics.providers.luxsci.report import Report
-from tap_email_metrics.window_reader import Rows, WindowReader
+from tap_email_metrics.rows import RowMaker, Rows
+from tap_email_metrics.tables import TableDecoder
+from tap_email_metrics.window_reader import WindowReader
 from tap_email_metrics.writer import Writer
 
 if TYPE_CHECKING:
@@ -180,18 +182,34 @@ def by_the_tap(rows: int) -> Iterator[bytes]:
     sources = [part["x-source"] for part in columns.values() if "x-source" in part]
     reader = WindowReader(
         _Source(rows, {name.lower(): name for name in sources}),
-        lambda row: codec.identity(row, **_COLUMNS),
-        lambda _: None,
+        RowMaker(codec, TableDecoder(schema, codec), _COLUMNS),
         counts_equals=False,
     )
-    writer = Writer()
+    writer = _Lines()
     with closing(reader.read(None)) as batches:
         for batch in batches:
-            if not isinstance(batch, Rows):
-                continue
-            for row, equals in batch.rows:
-                record = dict(codec.record(row, equals, **_COLUMNS) or {})
-                yield writer.serialize_message(RecordMessage(STREAM, record))
+            if isinstance(batch, Rows):
+                writer.write_records(STREAM, batch.records().made, 0)
+                yield from writer.taken()
+
+
+class _Lines(Writer):
+    """Keeps the lines that it would have written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[bytes] = []
+
+    @override
+    def flush(self) -> None:
+        self._lines += bytes(self._buffer).splitlines()
+        self._buffer.clear()
+
+    def taken(self) -> list[bytes]:
+        """Return the lines since the last call."""
+        self.flush()
+        lines, self._lines = self._lines, []
+        return lines
 
 
 def by_json_loads(rows: int) -> Iterator[bytes]:

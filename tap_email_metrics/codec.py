@@ -39,7 +39,6 @@ import hmac
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import (
     Callable,
     Collection,
@@ -49,6 +48,7 @@ from collections.abc import (
     Sequence,
 )
 from datetime import UTC, datetime, timedelta
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -91,6 +91,7 @@ _NEVER = ("", "0000-00-00", "0000-00-00 00:00:00")
 _ID_LENGTH = 32
 _SEPARATOR = "."  # in an `x-source`, between a group and its field
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _IN_HOUR = tuple(
     f":{minute:02}:{second:02}" for minute in range(60) for second in range(60)
 )
@@ -111,6 +112,7 @@ DEEPEST = 500
 value later, deeper in calls of his own, does not fail where the decoder did not."""
 
 _DECODER = msgspec.json.Decoder()
+_ENCODER = msgspec.json.Encoder()
 
 
 def decode_json(body: bytes) -> object:
@@ -328,6 +330,53 @@ _CONVERTERS: dict[tuple[str, str | None], Converter] = {
     ("object", None): _object,
 }
 """What makes columns, by their type and format."""
+_PLAIN = frozenset({_integer, _number, _boolean, _string})
+"""Those that leave a value of the very type as it is; text, where it is storable."""
+
+
+def convert_all(
+    convert: Converter, values: list[Any], *, typed: bool = False
+) -> list[Any]:
+    """Return a column, null where a value is.
+
+    Args:
+        convert: makes one value.
+        values: of the vendor's field, one a row.
+        typed: each has the type that goes into the column, and is storable.
+
+    Raises:
+        ValueError: one of them does not fit.
+    """
+    if typed and convert in _PLAIN:
+        return values
+    kinds = {*map(type, values)}
+    if kinds == {int} and convert in (_instant, _instant_or_null):
+        return instants(values)
+    kinds.discard(NoneType)
+    if kinds == {str} and convert is _string:
+        return _storable_all(values)
+    if not kinds or (kinds == {int} and convert is _integer and _in_range(values)):
+        return values
+    return map_known(convert, values)
+
+
+def map_known(make: Converter, values: list[Any]) -> list[Any]:
+    """Return what is made of values, null where they are."""
+    if None in values:
+        return [None if value is None else make(value) for value in values]
+    return [*map(make, values)]
+
+
+def _storable_all(values: list[str | None]) -> list[Any]:
+    text = "".join(filter(None, values))
+    if text.isascii() and "\0" not in text:
+        return values
+    return map_known(storable, values)
+
+
+def _in_range(values: list[int | None]) -> bool:
+    known = [value for value in values if value is not None]
+    return min(known) >= _SMALLEST and max(known) <= _LARGEST
 
 
 class Column(NamedTuple):
@@ -339,6 +388,14 @@ class Column(NamedTuple):
     treat: Treatment | None
 
 
+class Moments(NamedTuple):
+    """The replication key, which says when a row came or changed."""
+
+    column: Column
+    is_number: bool
+    """It is in epoch milliseconds, not text."""
+
+
 class Plan(NamedTuple):
     """How records are made where each column is made by itself."""
 
@@ -348,6 +405,12 @@ class Plan(NamedTuple):
     from_path: tuple[Column, ...]
     known: frozenset[str]
     """The vendor's fields that some column has, selected or not."""
+    key: tuple[str, ...]
+    key_sources: tuple[str, ...]
+    """The vendor's fields that are part of the key."""
+    moments: Moments | None
+    identity: Identity | None
+    """None where the vendor gives rows a key."""
 
 
 def _converter(column: dict[str, Any], shown: Collection[str]) -> Converter:
@@ -469,11 +532,14 @@ def _spread(name: str, group: dict[str, Any], paths: dict[str, str]) -> dict[str
     return flat
 
 
-class _Identity:
+class Identity:
     """Makes the ids of events from what tells them apart.
 
     Attributes:
         column: the name of the column that holds them.
+        blank: the columns of the identity in order, null.
+        from_row: those that are made of the row.
+        from_path: those that no row carries.
 
     Raises:
         ValueError: a column of the identity is no text or integer, or is in a group.
@@ -486,10 +552,10 @@ class _Identity:
         names = every[column]["x-identity"]
         self.column = column
         self._start = (account, schema["title"])
-        self._blank: dict[str, object] = dict.fromkeys(names)
+        self.blank: dict[str, object] = dict.fromkeys(names)
         made = {n: _identifying(n, every[n]) for n in names if n in every}
-        self._from_row = tuple(made[n] for n in made if "x-source" in every[n])
-        self._from_path = tuple(made[n] for n in made if "x-source" not in every[n])
+        self.from_row = tuple(made[n] for n in made if "x-source" in every[n])
+        self.from_path = tuple(made[n] for n in made if "x-source" not in every[n])
         plain = privacy.mode == "plain"
         self._pepper = None if plain else privacy._pepper  # noqa: SLF001 - one keeper
 
@@ -504,9 +570,13 @@ class _Identity:
     ) -> str | None:
         """Return the id of an event; None where nothing in the row tells it apart."""
         values = self._values(row, from_path)
-        if not any(values[column.name] for column in self._from_row):
+        if not any(values[column.name] for column in self.from_row):
             return None
-        data = msgspec.json.encode((*self._start, *values.values(), occurrence))
+        return self.id(values.values(), occurrence)
+
+    def id(self, values: Iterable[object], occurrence: int) -> str:
+        """Return the id of an event of which these are the columns in order."""
+        data = _ENCODER.encode((*self._start, *values, occurrence))
         if self._pepper is None:
             return hashlib.sha256(data).hexdigest()[:_ID_LENGTH]
         return hmac.digest(self._pepper, data, "sha256").hex()[:_ID_LENGTH]
@@ -514,10 +584,10 @@ class _Identity:
     def _values(
         self, row: dict[str, Any], from_path: Mapping[str, object]
     ) -> dict[str, object]:
-        values = self._blank.copy()
-        _fill(values, self._from_row, row)
-        if self._from_path:
-            _fill(values, self._from_path, _given(self._from_path, from_path))
+        values = self.blank.copy()
+        _fill(values, self.from_row, row)
+        if self.from_path:
+            _fill(values, self.from_path, _given(self.from_path, from_path))
         return values
 
 
@@ -535,6 +605,14 @@ def _given(
     return {column.name: from_path[column.name] for column in columns}
 
 
+def _moments(name: str, column: dict[str, Any]) -> Moments | None:
+    """Return a replication key; None where no row carries it."""
+    if "x-source" not in column:
+        return None
+    made = Column(name, column["x-source"], _converter(column, ()), None)
+    return Moments(made, "integer" in _types(column))
+
+
 class RowCodec:
     """Turns one decoded row of a vendor into one record of a stream.
 
@@ -544,14 +622,15 @@ class RowCodec:
 
     Attributes:
         rejected: rows left out because a key was missing or unusable.
-        uncoercible: how often a value did not fit its column, by the vendor's name.
-        unknown: how often a field came that no column has, by the vendor's name.
+        uncoercible: the vendor's names of fields of which a value did not fit.
+        unknown: the vendor's names of fields that no column has.
+        keeps_extra: whether such fields and values are kept.
 
     Raises:
         ValueError: the schema lacks a key, or has a column that no converter makes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - facts of one stream
         self,
         schema: dict[str, Any],
         *,
@@ -559,12 +638,14 @@ class RowCodec:
         selected: Collection[str] | None,
         account: str,
         privacy: Privacy,
+        replication_key: str | None = None,
     ) -> None:
         """Compile the plan.
 
         Args:
             schema: the packaged schema, as `load_schema` returns it.
             key: the names of the key columns, which are always selected.
+            replication_key: the name of that column.
             selected: the names of the columns wanted; None: all.
             account: the value of the column `account`.
             privacy: what becomes of columns with an `x-pii` mark.
@@ -575,20 +656,24 @@ class RowCodec:
         wanted = every if selected is None else {*selected, *key}
         columns = {name: every[name] for name in every if name in wanted}
         self.rejected = 0
-        self.uncoercible: Counter[str] = Counter()
-        self.unknown: Counter[str] = Counter()
+        self.uncoercible: set[str] = set()
+        self.unknown: set[str] = set()
         self._key = tuple(key)
+        sources = (every[name].get("x-source") for name in self._key)
+        self._key_sources = tuple(source for source in sources if source)
+        moments = replication_key and _moments(replication_key, every[replication_key])
+        self._moments = moments or None
         self._blank: dict[str, object] = dict.fromkeys(columns)
         if ACCOUNT in columns:
             self._blank[ACCOUNT] = storable(account)
         event_ids = [n for n in columns if columns[n].get("x-derived") == EVENT_ID]
         self._identity = (
-            _Identity(event_ids[0], schema, storable(account), privacy)
+            Identity(event_ids[0], schema, storable(account), privacy)
             if event_ids
             else None
         )
         self._groups = _groups(every, columns)
-        self._keeps_extra = EXTRA in columns and privacy.treatment("opaque") is None
+        self.keeps_extra = EXTRA in columns and privacy.treatment("opaque") is None
         self._known = frozenset(
             column["x-source"] for column in every.values() if "x-source" in column
         )
@@ -599,19 +684,38 @@ class RowCodec:
     @property
     def plan(self) -> Plan | None:
         """How records are made, None where a row is more than its columns."""
-        if self._identity is not None or self._groups:
+        if self._groups:
             return None
-        return Plan(self._blank, self._from_row, self._from_path, self._known)
+        return Plan(
+            self._blank,
+            self._from_row,
+            self._from_path,
+            self._known,
+            self._key,
+            self._key_sources,
+            self._moments,
+            self._identity,
+        )
 
     def identity(self, row: object, **from_path: object) -> tuple[object, ...]:
-        """Return what a row's event id is made from; empty where it has none.
+        """Return what a row's event id is made from, or else its key as text.
 
         Raises:
             KeyError: a column from the path that it is made from was not given.
         """
-        if self._identity is None or not isinstance(row, dict):
+        if not isinstance(row, dict):
             return ()
+        if self._identity is None:
+            return tuple(str(row.get(source)) for source in self._key_sources)
         return self._identity.of(row, from_path)
+
+    def time(self, row: Mapping[str, object]) -> int | None:
+        """Return the replication key of a row in epoch ms, None where it has none."""
+        if self._moments is None:
+            return None
+        column, is_number = self._moments
+        value = row.get(column.source)
+        return to_integer(value) if is_number else to_milliseconds(value)
 
     def record(
         self, row: object, occurrence: int = 0, **from_path: object
@@ -668,7 +772,7 @@ class RowCodec:
             elif len(group.selected) == len(group.paths):
                 odd[name] = value
             elif group.selected:
-                self.uncoercible[name] += 1
+                self.uncoercible.add(name)
         for name, value in row.items():
             if name not in self._groups:
                 flat[_free(name, flat)] = value
@@ -680,13 +784,20 @@ class RowCodec:
         unfit: dict[str, object],
         unknown: dict[str, object],
     ) -> None:
-        """Count fields without a place, and keep them where that is asked for."""
-        self.uncoercible.update(unfit.keys())
-        self.unknown.update(map(storable, unknown))
-        if self._keeps_extra:
-            record[EXTRA] = _cleaned(
-                {name: _kept(value) for name, value in (unfit | unknown).items()}
-            )
+        """Note fields without a place, and keep them where that is asked for."""
+        self.uncoercible.update(unfit)
+        self.note_unknown(unknown)
+        if self.keeps_extra:
+            record[EXTRA] = extra(unfit | unknown)
+
+    def note_unknown(self, names: Iterable[str]) -> None:
+        """Remember fields that no column has."""
+        self.unknown.update(map(storable, names))
+
+
+def extra(fields: Mapping[str, object]) -> object:
+    """Return fields without a place as `additional_fields` holds them: in order."""
+    return _cleaned({name: _kept(fields[name]) for name in sorted(fields)})
 
 
 def to_integer(value: object) -> int | None:
@@ -700,10 +811,14 @@ def to_integer(value: object) -> int | None:
 def to_milliseconds(value: object) -> int | None:
     """Return RFC 3339 text as epoch milliseconds, None for anything else."""
     try:
-        moment = datetime.fromisoformat(_moment(value))
+        return from_instant(_moment(value))
     except _Unfit:
         return None
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def from_instant(shown: str) -> int:
+    """Return a date-time as a column shows it as epoch milliseconds."""
+    return (datetime.fromisoformat(shown) - _EPOCH) // _MILLISECOND
 
 
 def to_instant(milliseconds: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
+from typing import TYPE_CHECKING, ClassVar, Generic, NoReturn
 
 from typing_extensions import override
 
@@ -33,15 +33,13 @@ from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.run import Progress
 from tap_email_metrics.state import StreamState
 from tap_email_metrics.streams import EmailMetricsStream
-from tap_email_metrics.tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
-    from tap_email_metrics.streams import Interval
+    from tap_email_metrics.rows import Rows
     from tap_email_metrics.tables import Record
 
-Page = list[Any] | Table | Count
 FAILURES_IN_A_ROW = 10
 """Parents that fail one after the other before the stream is given up."""
 
@@ -55,12 +53,12 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     """
 
     parent_noun: ClassVar[str]
-    fan_out: FanOut[Visit[Id, SomeMark], Page, SomeMark]
+    fan_out: FanOut[Visit[Id, SomeMark], Rows | Count, SomeMark]
 
     @abc.abstractmethod
     def read(
         self, visit: Visit[Id, SomeMark], policy: Policy
-    ) -> Generator[list[Any] | Table | Count, None, SomeMark]:
+    ) -> Generator[Rows | Count, None, SomeMark]:
         """Yield the rows of a parent to emit; return the mark that covers them.
 
         At the end of a list of which all was read comes what was counted in it.
@@ -95,10 +93,6 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     @abc.abstractmethod
     def first_mark(self) -> SomeMark:
         """Return the mark of what was never read."""
-
-    @abc.abstractmethod
-    def record(self, row: Any, parent: Parent[Id]) -> Mapping[str, object] | None:  # noqa: ANN401 - what `read` yields
-        """Return the record of a row, None for one that is left out."""
 
     def parents(self) -> Sequence[Parent[Id]]:
         """Return what the stream fans out over."""
@@ -179,13 +173,14 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         interval = self.interval()
         # With a limit on records, as in `--test`, nothing is read ahead.
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
-        fan_out: FanOut[Visit[Id, SomeMark], Page, SomeMark] = FanOut(
+        fan_out: FanOut[Visit[Id, SomeMark], Rows | Count, SomeMark] = FanOut(
             partial(self.read, policy=policy),
             workers=ahead,
             received=self.session.client.received,
             stop=self.run.stop,
         )
         self.fan_out = fan_out
+        self.maker()  # before there are threads: they share what it is made of
         failures = 0
         with fan_out, Progress(self.run, self.name, self.report.parents_left) as bar:
             for event in fan_out.read(visits, partial(self._look, bar)):
@@ -193,7 +188,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
                     if isinstance(event.page, Count):
                         self.reconcile(event.page)
                     else:
-                        yield self._records(interval, event.page, event.task.parent)
+                        yield self.records_of(self.within(event.page, interval))
                     bar.tick()
                     continue
                 failures = self._finish(event, state, policy, failures)
@@ -203,24 +198,6 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _look(self, bar: Progress) -> None:
         bar.tick()
         self.run.idle()
-
-    def _records(
-        self, interval: Interval, page: list[Any] | Table, parent: Parent[Id]
-    ) -> Iterable[Mapping[str, object] | Record]:
-        if isinstance(page, Table):
-            return self.records_of(page, interval)
-        return self._records_of_rows(interval, page, parent)
-
-    def _records_of_rows(
-        self, interval: Interval, rows: Iterable[Any], parent: Parent[Id]
-    ) -> Iterator[Mapping[str, object]]:
-        for row in rows:
-            value = self.key_value(row)
-            if interval.holds(value):
-                record = self.record(row, parent)
-                if record is not None:
-                    self.note_key(value)
-                    yield record
 
     def _finish(
         self,

@@ -28,7 +28,7 @@ from singer_sdk.mapper import SameRecordTransform
 from typing_extensions import override
 
 from tap_email_metrics.catalog import load_schema
-from tap_email_metrics.codec import RowCodec, to_instant, to_integer, to_milliseconds
+from tap_email_metrics.codec import RowCodec, to_instant
 from tap_email_metrics.digests import bucket_digests, bucket_of, same
 from tap_email_metrics.errors import (
     AuthenticationFailed,
@@ -41,15 +41,17 @@ from tap_email_metrics.errors import (
     Unavailable,
 )
 from tap_email_metrics.reconciliation import Count
+from tap_email_metrics.rows import RowMaker
 from tap_email_metrics.tables import Record, TableDecoder, Unplanned
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
+    from tap_email_metrics.rows import Rows
     from tap_email_metrics.run import Run, StreamReport
     from tap_email_metrics.session import ProviderSession
     from tap_email_metrics.state import Kind, StreamState
-    from tap_email_metrics.tables import Table
+    from tap_email_metrics.tables import Envelope
     from tap_email_metrics.tap import TapEmailMetrics
 
 Row = dict[str, object]
@@ -115,6 +117,8 @@ class EmailMetricsStream(Stream):
     Attributes:
         provider: its name.
         marks: how its marks are kept, None for `Mark` by number.
+        envelope: of a page of which records are made as it is decoded, if any are.
+        goes_by: the vendor's fields that the reading goes by.
     """
 
     # The codec conforms records already; the SDK's own way fails for lists of objects
@@ -122,14 +126,14 @@ class EmailMetricsStream(Stream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
     provider: ClassVar[str]
     marks: ClassVar[Kind[Any, Any] | None] = None
+    envelope: ClassVar[Envelope | None] = None
+    goes_by: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, tap: TapEmailMetrics) -> None:
         self._packaged = load_schema(self.name)
         super().__init__(tap, schema=tap.privacy.apply_to_schema(self._packaged))
         self._metrics_tap = tap
         key = self.replication_key
-        source = self._packaged["properties"][key].get("x-source") if key else None
-        self._key_source: str | None = source
         kinds = self._packaged["properties"][key]["type"] if key else ()
         self._key_is_number = "integer" in kinds
         self._newest_key: int | None = None
@@ -330,38 +334,39 @@ class EmailMetricsStream(Stream):
             selected=selected,
             account=self.session.account,
             privacy=self._metrics_tap.privacy,
+            replication_key=self.replication_key,
         )
 
-    def tables(self, *integers: str) -> TableDecoder | None:
-        """Return what makes records of whole pages; None where it takes the codec.
-
-        Args:
-            integers: the vendor's fields that the reading goes by.
-        """
-        plan = self.codec.plan
-        key = self._key_source
-        if not self.fast or plan is None or (key and not self._key_is_number):
+    @cached_property
+    def tables(self) -> TableDecoder | None:
+        """What makes records of whole pages; None where it takes the codec."""
+        if not self.fast:
             return None
         try:
-            return TableDecoder(
-                self._packaged,
-                plan,
-                self.primary_keys,
-                dict.fromkeys([*integers, key] if key else integers),
-            )
+            return TableDecoder(self._packaged, self.codec, self.goes_by, self.envelope)
         except Unplanned:
             return None
 
-    def records_of(self, table: Table, interval: Interval) -> Sequence[Record]:
-        """Return the records of a table in an interval; note their newest key."""
-        if self._key_source is None:
-            return table.records
-        if interval.start is not None or interval.end is not None:
-            keys = table.integers[self._key_source]
-            table = table.where([interval.holds(key) for key in keys])
-        keys = table.integers[self._key_source]
-        self.note_key(max((key for key in keys if key is not None), default=None))
-        return table.records
+    def maker(self, at: int | None = None, **from_path: object) -> RowMaker:
+        """Return what makes rows of a list.
+
+        Args:
+            at: epoch ms of all rows, where they do not say so themselves.
+            from_path: the columns that no row carries, by name.
+        """
+        return RowMaker(self.codec, self.tables, from_path, at)
+
+    def within(self, rows: Rows, interval: Interval) -> Rows:
+        """Return the rows in an interval of the replication key."""
+        if not self.replication_key or interval == Interval(None, None):
+            return rows
+        return rows.where([interval.holds(at) for at in rows.times])
+
+    def records_of(self, rows: Rows) -> Sequence[Mapping[str, object] | Record]:
+        """Return the records of rows; note the newest replication key of them."""
+        records, times = rows.records()
+        self.note_key(max((at for at in times if at is not None), default=None))
+        return records
 
     def _ignores_marks(self) -> bool:
         """Return whether the catalog asks to read everything anew.
@@ -379,13 +384,6 @@ class EmailMetricsStream(Stream):
             None if settings.start is None else int(settings.start * 1000),
             None if end is None else int(end * 1000),
         )
-
-    def key_value(self, row: Row) -> int | None:
-        """Return the replication key of a row, in epoch ms."""
-        if self._key_source is None:
-            return None
-        value = row.get(self._key_source)
-        return to_integer(value) if self._key_is_number else to_milliseconds(value)
 
     def promote(self, state: StreamState[Any, Any]) -> None:
         """Move the bookmark up to the newest replication key emitted."""
@@ -459,11 +457,11 @@ class ListStream(EmailMetricsStream):
         return Count(parent="all", rows=rows)
 
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records that are new or changed."""
         interval = self.interval()
         every = self.rows()
-        rows = [row for row in every if interval.holds(self.key_value(row))]
+        rows = [row for row in every if interval.holds(self.codec.time(row))]
         backfill = self._metrics_tap.settings.backfill
         buckets = [bucket_of(row.get(self.id_field)) for row in rows]
         digests = bucket_digests(rows, buckets)
@@ -473,7 +471,7 @@ class ListStream(EmailMetricsStream):
             for row, bucket in zip(rows, buckets, strict=True)
             if backfill or not same(known, digests, bucket)
         ]
-        yield list(self._records(changed))
+        yield self.records_of(self.maker().rows(changed))
         self.reconcile(self.count(len(every)))
         if not backfill:
             self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())
@@ -482,13 +480,6 @@ class ListStream(EmailMetricsStream):
                 self.bookmark.set_checked_through(self.session.now())
             else:
                 self.report.unsettled += 1
-
-    def _records(self, rows: Iterable[Row]) -> Iterator[Mapping[str, object]]:
-        for row in rows:
-            record = self.codec.record(row)
-            if record is not None:
-                self.note_key(self.key_value(row))
-                yield record
 
     def _known_digests(self) -> bytes:
         if self._ignores_marks():

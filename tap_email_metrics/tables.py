@@ -1,26 +1,40 @@
-"""From a page to records at once: one decode, whole columns, no row by row.
+"""From a page to records at once: whole columns, no row by row.
 
-This is the fast way of `RowCodec`, and does what it does, digit for digit, for pages
-of which each row fits its types. It makes nothing of any other page: the caller then
-goes the ordinary way, row by row, which repairs, counts and keeps what does not fit.
-Fields that are not selected are skipped, not decoded: one that no float could hold
-does not cost the page here.
+This is the fast way of `RowCodec`, and does what it does, digit for digit. It makes
+nothing of rows one of which has a value that does not fit its column, or no key: the
+caller then goes the ordinary way, row by row, which counts and keeps those.
+
+A body is decoded into structs of the selected fields; the others are skipped: one that
+no float could hold does not cost the page here. What such a struct refuses (a field
+that no column has, a number that came as text) is taken from rows that were decoded to
+dictionaries, and so are answers that are too large to be decoded at once.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
+from typing_extensions import override
 
-from tap_email_metrics.codec import instants
+from tap_email_metrics.codec import (
+    EXTRA,
+    convert_all,
+    extra,
+    from_instant,
+    map_known,
+    to_integer,
+)
+from tap_email_metrics.rows import Records, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from tap_email_metrics.codec import Column, Plan
+    from tap_email_metrics.codec import Column, Converter, Identity, Plan, RowCodec
+    from tap_email_metrics.rows import Row
 
 Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _KINDS: dict[str, Any] = {
@@ -28,74 +42,138 @@ _KINDS: dict[str, Any] = {
     "number": Integer | float,
     "boolean": bool,
     "string": str,
+    "array": Any,
+    "object": Any,
 }
 _NUL = b"\\u0000"
 _SKIPPED = msgspec.Raw()
 Record = msgspec.Struct
-Row = dict[str, object]
 Value = TypeVar("Value")
 
 
-class Table:
-    """Rows of a page as records, beside the fields that the reading goes by.
+class Table(Rows):
+    """Rows whose records are made.
 
-    Attributes:
-        records: one a row.
-        integers: the vendor's fields, by name, a value a row.
+    Args:
+        plan: how they were made.
+        made: a record a row.
+        fields: the vendor's fields that the reading goes by, a value a row.
+        times: the replication key of each in epoch ms.
+        events: what the ids of events are made from; None where rows have a key.
+        typed: each field has the type of its column.
     """
 
-    __slots__ = ("integers", "records")
+    __slots__ = ("_events", "_fields", "_made", "_plan", "_times", "_typed")
 
-    def __init__(
-        self, records: list[Record], integers: Mapping[str, list[int | None]]
+    def __init__(  # noqa: PLR0913 - the columns of a page
+        self,
+        plan: Plan,
+        made: list[Record],
+        fields: Mapping[str, list[Any]],
+        times: list[int | None],
+        events: list[tuple[object, ...]] | None,
+        *,
+        typed: bool,
     ) -> None:
-        self.records = records
-        self.integers = integers
+        self._plan = plan
+        self._made = made
+        self._fields = fields
+        self._times = times
+        self._events = events
+        self._typed = typed
 
+    @override
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self._made)
 
+    @override
     def __getitem__(self, part: slice) -> Table:
-        integers = {name: column[part] for name, column in self.integers.items()}
-        return Table(self.records[part], integers)
+        return Table(
+            self._plan,
+            self._made[part],
+            {name: values[part] for name, values in self._fields.items()},
+            self._times[part],
+            self._events and self._events[part],
+            typed=self._typed,
+        )
 
-    def where(self, chosen: Sequence[bool]) -> Table:
-        """Return the rows that are chosen."""
-        integers = {name: _where(c, chosen) for name, c in self.integers.items()}
-        return Table(_where(self.records, chosen), integers)
+    @override
+    def _of(self, places: Sequence[int]) -> Table:
+        return Table(
+            self._plan,
+            _at(self._made, places),
+            {name: _at(values, places) for name, values in self._fields.items()},
+            _at(self._times, places),
+            self._events and _at(self._events, places),
+            typed=self._typed,
+        )
+
+    @override
+    def values(self, name: str) -> list[Any]:
+        return self._fields[name]
+
+    @override
+    def integers(self, name: str) -> list[int | None]:
+        values = self._fields[name]
+        return values if self._typed else [*map(to_integer, values)]
+
+    @property
+    @override
+    def times(self) -> list[int | None]:
+        return self._times
+
+    @property
+    @override
+    def identities(self) -> list[tuple[object, ...]]:
+        if self._events is not None:
+            return self._events
+        fields = [map(str, self._fields[name]) for name in self._plan.key_sources]
+        return [*zip(*fields, strict=True)] if fields else [()] * len(self)
+
+    @override
+    def numbered(self, equals: Sequence[int]) -> Table:
+        identity = self._plan.identity
+        if identity is not None:
+            triples = zip(self._made, self.identities, equals, strict=True)
+            for record, values, before in triples:
+                setattr(record, identity.column, identity.id(values, before))
+        return self
+
+    @override
+    def records(self) -> Records:
+        return Records(self._made, self._times)
 
 
-Rows = list[Row] | Table
-"""Rows of a page, either way."""
-
-
-@overload
-def where(rows: Table, chosen: Sequence[bool]) -> Table: ...
-@overload
-def where(rows: list[Value], chosen: Sequence[bool]) -> list[Value]: ...
-def where(rows: Table | list[Value], chosen: Sequence[bool]) -> Table | list[Value]:
-    """Return the rows that are chosen."""
-    if all(chosen):
-        return rows
-    return rows.where(chosen) if isinstance(rows, Table) else _where(rows, chosen)
-
-
-def _where(values: Iterable[Value], chosen: Iterable[bool]) -> list[Value]:
-    return [value for value, here in zip(values, chosen, strict=True) if here]
+def _at(values: list[Value], places: Iterable[int]) -> list[Value]:
+    return [values[place] for place in places]
 
 
 class Unplanned(Exception):  # noqa: N818 - says what the columns are
     """A column is made in a way that only the codec knows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is around the rows of a page.
+
+    Attributes:
+        rows: the field that holds them.
+        beside: other fields: what each is called here, its name there, its type, and
+            what it is where it is missing, if it may be.
+    """
+
+    rows: str
+    beside: tuple[tuple[Any, ...], ...] = ()
+
+
 class TableDecoder:
-    """Makes tables of the rows of a page.
+    """Makes tables of the rows of a list.
 
     Args:
         schema: the packaged schema.
-        plan: of the codec, the work of which this does.
-        key: the names of the key columns.
-        integers: the vendor's fields that the reading goes by.
+        codec: whose work this does.
+        goes_by: the vendor's fields that the reading goes by.
+        envelope: of a page; None where bodies are not decoded here.
 
     Raises:
         Unplanned: a column is made in a way that only the codec knows.
@@ -104,39 +182,47 @@ class TableDecoder:
     def __init__(
         self,
         schema: Mapping[str, Any],
-        plan: Plan,
-        key: Sequence[str],
-        integers: Iterable[str],
+        codec: RowCodec,
+        goes_by: Iterable[str] = (),
+        envelope: Envelope | None = None,
     ) -> None:
-        every = schema["properties"]
-        self._plan = plan
-        self._key = tuple(key)
-        self._integers = tuple(integers)
-        kinds: dict[str, Any] = dict.fromkeys(self._integers, Integer)
-        for column in plan.from_row:
-            kind = _kind(every[column.name])
-            if kinds.setdefault(column.source, kind) != kind:
-                raise Unplanned(column.name)
-        names = {f"field_{n}": known for n, known in enumerate(sorted(plan.known))}
-        row = _row_struct(names, kinds)
-        self._fields = {s: attrgetter(f) for f, s in names.items() if s in kinds}
-        self._decoder = msgspec.json.Decoder(_answer_struct(row))
-        self._record = msgspec.defstruct("Record", list(plan.blank), gc=False)
-        # What is shown as it was decoded.
-        self._as_it_is = frozenset(
-            column.name
-            for column in plan.from_row
-            if not {"format", "x-derived"} & every[column.name].keys()
-        )
+        if codec.plan is None:
+            raise Unplanned
+        self._plan = codec.plan
+        self._codec = codec
+        self._goes_by = frozenset({*goes_by, *codec.plan.key_sources})
+        kinds = self._kinds(schema["properties"])
+        self._fields = frozenset(kinds)
+        self._record = msgspec.defstruct("Record", [*self._plan.blank], gc=False)
+        names = {f"field_{n}": s for n, s in enumerate(sorted(self._plan.known))}
+        self._getters = {s: attrgetter(f) for f, s in names.items() if s in kinds}
+        if envelope:
+            answer = _answer_struct(_row_struct(names, kinds), envelope)
+            self._decoder = msgspec.json.Decoder(answer)
 
-        self._instants = frozenset(
-            name for name in plan.blank if every[name].get("x-derived") == "epoch-ms"
-        )
+    def _kinds(self, every: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the types of the vendor's fields that are needed, by their names."""
+        plan = self._plan
+        columns = [(column.source, every[column.name]) for column in plan.from_row]
+        if plan.identity:
+            made_of = plan.identity.from_row
+            columns += [(column.source, every[column.name]) for column in made_of]
+        if plan.moments:
+            [column, _] = plan.moments
+            columns.append((column.source, every[column.name]))
+        sources = [(column.get("x-source"), column) for column in every.values()]
+        columns += [one for one in sources if one[0] in self._goes_by]
+        kinds: dict[str, Any] = {}
+        for source, column in columns:
+            kind = _kind(column)
+            if kinds.setdefault(source, kind) != kind:
+                raise Unplanned(source)
+        return kinds
 
     def decode(
         self, body: bytes, from_path: Mapping[str, object]
-    ) -> tuple[Table, int, int | None] | None:
-        """Return the rows of a list, its total and its page size.
+    ) -> tuple[Table, Any] | None:
+        """Return the rows of a page, and the answer with what was beside them.
 
         Args:
             body: of an answer.
@@ -150,46 +236,127 @@ class TableDecoder:
             return None
         try:
             answer = self._decoder.decode(body)
-            table = self._table(answer.data, from_path)
+            rows = answer.rows
+            fields = {name: [*map(get, rows)] for name, get in self._getters.items()}
+            page = _Page(fields, len(rows), from_path, typed=True)
+            return self._table(page), answer
         except (msgspec.DecodeError, ValueError, RecursionError):
             return None
-        size = answer.maxResults
-        return table, answer.total, size if size and size > 0 else None
 
-    def _table(self, rows: list[Any], from_path: Mapping[str, object]) -> Table:
+    def of_rows(
+        self, raw: Sequence[Row], from_path: Mapping[str, object], at: int | None
+    ) -> Table | None:
+        """Return rows that were decoded to dictionaries.
+
+        Args:
+            raw: one a row.
+            from_path: the columns that no row carries, by name.
+            at: epoch ms of all of them, where they do not say so themselves.
+
+        Returns:
+            None where one of the rows is not as it should be.
+        """
+        unknown = set().union(*raw) - self._plan.known
+        fields = {name: [row.get(name) for row in raw] for name in self._fields}
+        page = _Page(fields, len(raw), from_path, at=at)
+        try:
+            if unknown and self._codec.keeps_extra:
+                names = sorted(unknown)
+                page.extra = [_extra(row, names) for row in raw]
+            table = self._table(page)
+        except (ValueError, RecursionError):
+            return None
+        self._codec.note_unknown(unknown)
+        return table
+
+    def _table(self, page: _Page) -> Table:
         """Return the table of decoded rows; ValueError where one does not fit."""
-        fields = {name: list(map(get, rows)) for name, get in self._fields.items()}
-        count = len(rows)
+        plan, count = self._plan, page.count
         made: dict[str, Iterable[object]] = {
-            name: repeat(value, count) for name, value in self._plan.blank.items()
+            name: repeat(value, count) for name, value in plan.blank.items()
         }
-        for column in self._plan.from_row:
-            values: list[Any] = fields[column.source]
-            if column.name in self._instants and None not in values:
-                values = instants(values)
-            elif column.name not in self._as_it_is:
-                values = _mapped(column.convert, values)
-            made[column.name] = self._checked(column, values)
-        for column in self._plan.from_path:
-            one = _mapped(column.convert, [from_path[column.name]])
+        for column in plan.from_row:
+            made[column.name] = self._checked(column, page.column(column))
+        for column in plan.from_path:
+            one = convert_all(column.convert, [page.from_path[column.name]])
             made[column.name] = repeat(self._checked(column, one)[0], count)
+        if page.extra is not None:
+            made[EXTRA] = page.extra
         absent: list[None] = [None] * count
-        integers = {name: fields.get(name, absent) for name in self._integers}
-        return Table(list(map(self._record, *made.values())), integers)
+        return Table(
+            plan,
+            list(map(self._record, *made.values())),
+            {name: page.fields.get(name, absent) for name in self._goes_by},
+            self._times(page),
+            _events(plan.identity, page) if plan.identity else None,
+            typed=page.typed,
+        )
 
     def _checked(self, column: Column, values: list[Any]) -> list[Any]:
         """Return a column as it is shown; ValueError where it is an empty key."""
         if column.treat is not None:
-            values = _mapped(column.treat, values)
-        if column.name in self._key and (None in values or "" in values):
+            values = map_known(column.treat, values)
+        if column.name in self._plan.key and (None in values or "" in values):
             raise ValueError("an empty key")
         return values
 
+    def _times(self, page: _Page) -> list[int | None]:
+        moments = self._plan.moments
+        if page.at is not None or moments is None:
+            return [page.at] * page.count
+        column, is_number = moments
+        values = page.column(column)
+        return values if is_number else map_known(from_instant, values)
 
-def _mapped(make: Callable[[Any], Any], values: list[Any]) -> list[Any]:
-    if None in values:
-        return [None if value is None else make(value) for value in values]
-    return list(map(make, values))
+
+@dataclass(slots=True)
+class _Page:
+    """The fields of some rows.
+
+    Attributes:
+        fields: by the vendor's names, a value a row.
+        count: of rows.
+        from_path: the columns that no row carries, by name.
+        typed: each value has the type that goes into its column.
+        at: epoch ms of all rows, where they do not say so themselves.
+        extra: what has no column, a row; None where no row has any.
+    """
+
+    fields: Mapping[str, list[Any]]
+    count: int
+    from_path: Mapping[str, object]
+    typed: bool = False
+    at: int | None = None
+    extra: list[object] | None = None
+    _made: dict[tuple[str, Converter], list[Any]] = field(default_factory=dict)
+
+    def column(self, column: Column) -> list[Any]:
+        """Return a column before its treatment; ValueError where a value is unfit."""
+        source, convert = column.source, column.convert
+        if (source, convert) not in self._made:
+            values = convert_all(convert, self.fields[source], typed=self.typed)
+            self._made[source, convert] = values
+        return self._made[source, convert]
+
+
+def _events(identity: Identity, page: _Page) -> list[tuple[object, ...]]:
+    """Return what the ids of events are made from; ValueError where that is nothing."""
+    values: dict[str, Iterable[object]] = {
+        name: repeat(None, page.count) for name in identity.blank
+    }
+    for column in identity.from_path:
+        [one] = convert_all(column.convert, [page.from_path[column.name]])
+        values[column.name] = repeat(one, page.count)
+    own = [page.column(column) for column in identity.from_row]
+    if not all(map(any, zip(*own, strict=True))):
+        raise ValueError("an event that nothing tells apart")
+    values |= {c.name: column for c, column in zip(identity.from_row, own, strict=True)}
+    return [*zip(*values.values(), strict=True)]
+
+
+def _extra(row: Row, names: Iterable[str]) -> object:
+    found = {name: row[name] for name in names if name in row}
+    return extra(found) if found else None
 
 
 def _kind(column: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a type for msgspec
@@ -206,21 +373,20 @@ def _kind(column: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a type for msgspe
 def _row_struct(names: Mapping[str, str], kinds: Mapping[str, Any]) -> type[Any]:
     """Return a struct of the vendor's fields; it refuses any that is unknown."""
     fields: list[tuple[str, Any, Any]] = []
-    for field, name in names.items():
-        if name in kinds:
-            fields.append((field, kinds[name] | None, None))
+    for name, source in names.items():
+        if source in kinds:
+            fields.append((name, kinds[source] | None, None))
         else:
-            fields.append((field, msgspec.Raw, _SKIPPED))
+            fields.append((name, msgspec.Raw, _SKIPPED))
     return msgspec.defstruct(
         "Row", fields, rename=dict(names), forbid_unknown_fields=True, gc=False
     )
 
 
-def _answer_struct(row: type[Any]) -> type[Any]:
-    total = Annotated[int, msgspec.Meta(ge=0)]
-    fields: list[Any] = [
-        ("total", total),
-        ("data", list[row]),  # type: ignore[valid-type]
-        ("maxResults", int | None, None),
-    ]
-    return msgspec.defstruct("Answer", fields, gc=False)
+def _answer_struct(row: type[Any], envelope: Envelope) -> type[Any]:
+    fields: list[Any] = [("rows", list[row])]  # type: ignore[valid-type]
+    names = {"rows": envelope.rows}
+    for name, source, *rest in envelope.beside:
+        fields.append((name, *rest))
+        names[name] = source
+    return msgspec.defstruct("Answer", fields, rename=names, gc=False)

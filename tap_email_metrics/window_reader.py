@@ -16,11 +16,10 @@ from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Fatal, Skippable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
+    from tap_email_metrics.rows import Row, RowMaker, Rows
     from tap_email_metrics.windows import Window
-
-Row = dict[str, object]
 
 LARGEST = 50_000
 """Rows above which a window is split."""
@@ -82,19 +81,6 @@ class WindowList(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows, each with how many equal ones came before it in its window.
-
-    Attributes:
-        day: the day that the rows are about, where they do not say so themselves, in
-            UTC seconds.
-    """
-
-    rows: list[tuple[Row, int]]
-    day: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """The end of a window, or of a part of one.
 
@@ -131,7 +117,7 @@ class _Look:
     too_large: bool = False
     again: int = 0
     digest: int = 0
-    held: list[tuple[Row, int]] = field(default_factory=list)
+    held: list[Rows] = field(default_factory=list)
     known: set[int] = field(default_factory=set)
     equals: dict[int, int] = field(default_factory=dict)
     days: Counter[int] = field(default_factory=Counter)
@@ -170,22 +156,19 @@ class WindowReader:
 
     Args:
         source: the list.
-        identity: what tells a row from others, hashable.
-        key_value: a row's own date in epoch ms, None where it has none.
+        maker: makes rows of what it answers.
         counts_equals: whether rows that are equal are told apart by their number.
     """
 
     def __init__(
         self,
         source: WindowList,
-        identity: Callable[[Row], Hashable],
-        key_value: Callable[[Row], int | None],
+        maker: RowMaker,
         *,
         counts_equals: bool,
     ) -> None:
         self._source = source
-        self._identity = identity
-        self._key_value = key_value
+        self._maker = maker
         self._counts_equals = counts_equals
         self._asks_first = False
 
@@ -203,8 +186,8 @@ class WindowReader:
         whole = look.agrees and (not look.again or look.digest == known)
         # The count in an answer may be that of its page alone, or may be missing.
         self._asks_first = self._asks_first or not whole
-        if whole and look.held:
-            yield Rows(look.held)
+        if whole:
+            yield from look.held
         if look.too_large and window is not None:
             self._check_counts(window, look)
             for half in window.halves():
@@ -253,18 +236,21 @@ class WindowReader:
         self, window: Window | None, look: _Look, answer: Answer
     ) -> Generator[Rows, None, None]:
         here: set[int] = set()
-        for rows in answer.rows():
-            numbered: list[tuple[Row, int]] = []
-            for row in rows:
-                number = hash(self._identity(row))
-                is_again = number in look.known
-                equals = self._note(look, here, number)
-                self._note_date(window, look, row)
-                # The same row may have moved to this page: it is one more than
-                # before only if the whole window says so.
-                (look.held if equals and is_again else numbered).append((row, equals))
+        for raw in answer.rows():
+            rows = self._maker.rows(raw)
+            numbers = [*map(hash, rows.identities)]
+            again = [number in look.known for number in numbers]
+            equals = [self._note(look, here, number) for number in numbers]
+            self._note_dates(window, look, rows)
             look.received += len(rows)
-            yield Rows(numbered)
+            rows = rows.numbered(equals)
+            # The same row may have moved to this page: it is one more than before
+            # only if the whole window says so.
+            doubtful = [bool(n) and a for n, a in zip(equals, again, strict=True)]
+            if any(doubtful):
+                look.held.append(rows.where(doubtful))
+                rows = rows.where([not one for one in doubtful])
+            yield rows
         look.known |= here
         if look.again > LARGEST:
             raise Skippable("the pages of a list repeat each other")
@@ -282,13 +268,12 @@ class WindowReader:
         look.twins += 1
         return 0
 
-    def _note_date(self, window: Window | None, look: _Look, row: Row) -> None:
-        value = self._key_value(row)
-        if window is None or value is None:
+    def _note_dates(self, window: Window | None, look: _Look, rows: Rows) -> None:
+        if window is None:
             return
-        second = value // 1000
-        look.outside += not window.start <= second < window.end
-        look.days[second // DAY * DAY] += 1
+        seconds = [at // 1000 for at in rows.times if at is not None]
+        look.outside += sum(not window.start <= at < window.end for at in seconds)
+        look.days.update(second // DAY * DAY for second in seconds)
 
 
 def _splits(window: Window | None, count: int | None) -> bool:

@@ -14,14 +14,13 @@ from tap_email_metrics.errors import Fatal, HistoryLeft, Skippable, Unavailable
 from tap_email_metrics.fanout import FanOut, Read
 from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.run import Progress
-from tap_email_metrics.streams import EmailMetricsStream, Row
-from tap_email_metrics.window_reader import Part, Rows, WindowList, WindowReader
+from tap_email_metrics.streams import EmailMetricsStream
+from tap_email_metrics.window_reader import Part, WindowList, WindowReader
 from tap_email_metrics.windows import Reach, Window, touch, without
 
 if TYPE_CHECKING:
     from collections.abc import (
         Generator,
-        Hashable,
         Iterable,
         Iterator,
         Mapping,
@@ -30,7 +29,9 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.errors import TapError
     from tap_email_metrics.fanout import Done
+    from tap_email_metrics.rows import Rows
     from tap_email_metrics.state import StreamState
+    from tap_email_metrics.tables import Record
 
 SETTLE = 300
 """Seconds that a row may take to show: windows end that long before now."""
@@ -127,7 +128,7 @@ class WindowStream(EmailMetricsStream):
         return reach.complete_to >= self._end
 
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of the live windows, then of the history."""
         self._sources = {source.key: source for source in self.lists()}
         self._state = self._state_of_run()
@@ -214,11 +215,11 @@ class WindowStream(EmailMetricsStream):
 
     # Reading
 
-    def _backfill(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def _backfill(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         if not self.replication_key:
             yield from self._round([Due(s, None) for s in self._sources.values()])
 
-    def _history(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def _history(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of what is left, oldest first, a window a list in turn.
 
         Raises:
@@ -258,7 +259,9 @@ class WindowStream(EmailMetricsStream):
     def _is_lost(self, key: str) -> bool:
         return key in self._denied or key in self.report.failed
 
-    def _round(self, due: Sequence[Due]) -> Iterator[Iterable[Mapping[str, object]]]:
+    def _round(
+        self, due: Sequence[Due]
+    ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of windows of different lists."""
         self.report.parents_left = len(due)
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
@@ -286,26 +289,8 @@ class WindowStream(EmailMetricsStream):
         yield from self._readers[due.source.key].read(due.window)
 
     def _reader(self, source: WindowList) -> WindowReader:
-        columns = dict(source.columns)
-        return WindowReader(
-            source,
-            lambda row: self.identity(row, columns),
-            self.key_value,
-            counts_equals=self._counts_equals,
-        )
-
-    def columns_of_day(self, day: int) -> Mapping[str, object]:
-        """Return the columns of rows about a day, which begins at these UTC seconds."""
-        return {str(self.replication_key): iso(day)[:10]}
-
-    def identity(self, row: Row, columns: Mapping[str, object]) -> Hashable:
-        """Return what tells a row from the others of its list."""
-        found = self.codec.identity(row, **columns)
-        if found:
-            return found
-        every = self._packaged["properties"]
-        sources = [every[name].get("x-source") for name in self.primary_keys]
-        return tuple(str(row.get(source)) for source in sources if source)
+        maker = self.maker(None, **source.columns)
+        return WindowReader(source, maker, counts_equals=self._counts_equals)
 
     @property
     def _counts_equals(self) -> bool:
@@ -317,19 +302,10 @@ class WindowStream(EmailMetricsStream):
         identity = self._packaged["properties"].get("event_id", {}).get("x-identity")
         return bool(identity) and self.replication_key in {None, *identity}
 
-    def _records(self, due: Due, batch: Rows) -> Iterator[Mapping[str, object]]:
-        interval = self.interval()
-        columns = dict(due.source.columns)
-        if batch.day is not None:
-            columns |= self.columns_of_day(batch.day)
-        for row, equals in batch.rows:
-            value = self.key_value(row) if batch.day is None else batch.day * 1000
-            if not interval.holds(value) or due.is_unchanged(value):
-                continue
-            record = self.codec.record(row, equals, **columns)
-            if record is not None:
-                self.note_key(value)
-                yield record
+    def _records(self, due: Due, rows: Rows) -> Sequence[Mapping[str, object] | Record]:
+        if due.since is not None:
+            rows = rows.where([not due.is_unchanged(at) for at in rows.times])
+        return self.records_of(self.within(rows, self.interval()))
 
     # What it means
 

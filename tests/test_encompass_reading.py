@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 from tap_email_metrics.bookmarks import Mark, Parent, Policy, Visit
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.http import TRIES
-from tap_email_metrics.providers.encompass.client import MAX_RESULTS, Page
+from tap_email_metrics.providers.encompass.client import MAX_RESULTS, Page, parse_loose
 from tap_email_metrics.providers.encompass.reading import (
     ListReader,
     Pages,
     Walk,
     ascending,
-    filled,
+    every_row,
     walk,
 )
-from tap_email_metrics.tables import where
+from tap_email_metrics.rows import LooseRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tap_email_metrics.providers.encompass.client import EncompassClient, Row
-    from tap_email_metrics.tables import Rows
+    from tap_email_metrics.rows import Rows
 
 NOW = 1_790_000_000.0
 POLICY = Policy(window=365.0 * DAY, sweep_days=90)
@@ -106,7 +106,7 @@ class Shelf:
         limit = min(size, self.sizes[self.requests % len(self.sizes)])
         rows = [self.row(number) for number in self.ids[start : start + limit]]
         total = None if self.bare else len(self.ids) + self.counted
-        page = Page(rows, total, limit if self.tells else size)
+        page = Page(LooseRows(rows), total, limit if self.tells else size)
         if self.requests < len(self.changes):
             self.apply(self.changes[self.requests])
         self.requests += 1
@@ -138,9 +138,9 @@ class Shelf:
         *,
         size: int = MAX_RESULTS,
         tries: int = TRIES,
-        parse: object = None,
+        parse: object,
     ) -> Page:
-        assert parse is None
+        assert parse is parse_loose
         assert (template, ids) == ("/v2/messages/{}/opens", (7,))
         self.asked.append((start, size, tries))
         return self.fetch(start, size)
@@ -175,13 +175,13 @@ def finish(pages: Generator[Rows, None, Walk]) -> tuple[list[int], Walk]:
         except StopIteration as end:
             return found, end.value
         assert page
-        found += [cast("int", row["id"]) for row in cast("list[Row]", page)]
+        found += [cast("int", row["id"]) for row in cast("LooseRows", page).raw]
 
 
 def read_all(
     fetch: Callable[[int], Page], *, shrinking: bool = False
 ) -> tuple[list[int], Walk]:
-    return finish(walk(Pages(fetch), filled, shrinking=shrinking))
+    return finish(walk(Pages(fetch), every_row, shrinking=shrinking))
 
 
 # A walk over a list
@@ -262,7 +262,7 @@ def test_any_answers_end(
         ids, total, size = answers[len(asked) % len(answers)]
         asked.append(start)
         assert len(asked) < 1000
-        return Page([{"id": number} for number in ids], total, size)
+        return Page(LooseRows([{"id": number} for number in ids]), total, size)
 
     found, seen = read_all(fetch, shrinking=shrinking)
     assert len(asked) <= 20 + 4 * 100 + 2
@@ -291,7 +291,9 @@ def test_a_bare_array_that_knows_no_pages_is_asked_twice(rows: int) -> None:
 
     def fetch(start: int) -> Page:
         asked.append(start)
-        return Page([{"id": number} for number in range(rows)], None, MAX_RESULTS)
+        return Page(
+            LooseRows([{"id": number} for number in range(rows)]), None, MAX_RESULTS
+        )
 
     found, seen = read_all(fetch)
     assert found == list(range(rows))
@@ -306,7 +308,7 @@ def test_empty_pages_below_the_total_are_no_end() -> None:
     def fetch(start: int) -> Page:
         rows: list[Row] = [{"id": n} for n in range(start, start + 10) if n >= 50]
         rows = rows[: max(0, 60 - start)]
-        return Page(rows, 60, 10)
+        return Page(LooseRows(rows), 60, 10)
 
     for shrinking in (False, True):
         found, seen = read_all(fetch, shrinking=shrinking)
@@ -331,7 +333,7 @@ def test_sparse_pages_before_full_ones_are_read_to_the_end() -> None:
     def fetch(start: int) -> Page:
         asked.append(start)
         rows: list[Row] = [{"id": n} for n in range(start, start + 1000) if n in kept]
-        return Page(rows, 20_000, 1000)
+        return Page(LooseRows(rows), 20_000, 1000)
 
     found, seen = read_all(fetch, shrinking=True)
     assert not seen.cut
@@ -347,7 +349,7 @@ def test_a_total_that_always_runs_ahead_comes_to_an_end() -> None:
         asked.append(start)
         assert len(asked) < 5000, "it does not end"
         rows: list[Row] = [{"id": n} for n in range(start, start + 10)]
-        return Page(rows, start + 20, 10)
+        return Page(LooseRows(rows), start + 20, 10)
 
     _, seen = read_all(fetch)
     assert not seen.whole
@@ -358,7 +360,7 @@ def test_a_total_that_falls_for_a_page_hides_no_row() -> None:
 
     def fetch(start: int) -> Page:
         rows: list[Row] = [{"id": n} for n in range(start, min(9, start + 2))]
-        return Page(rows, totals[start // 2], 2)
+        return Page(LooseRows(rows), totals[start // 2], 2)
 
     found, seen = read_all(fetch)
     assert found == list(range(9))
@@ -400,7 +402,7 @@ def test_the_overlap_is_emitted_once() -> None:
 
 
 def only_six(rows: Rows) -> Rows:
-    return where(rows, [row["id"] == 6 for row in cast("list[Row]", rows)])
+    return rows.where([number == 6 for number in rows.integers("id")])
 
 
 def test_keep_decides_what_is_emitted() -> None:
@@ -420,10 +422,12 @@ def test_rows_without_an_id_count_and_have_no_order() -> None:
 
 def read_seen(rows: list[Row], total: int) -> tuple[list[Row], Walk]:
     found: list[Row] = []
-    reading = walk(Pages(lambda _: Page(rows, total, 1000)), filled, shrinking=False)
+    reading = walk(
+        Pages(lambda _: Page(LooseRows(rows), total, 1000)), every_row, shrinking=False
+    )
     while True:
         try:
-            found += cast("list[Row]", next(reading))
+            found += cast("LooseRows", next(reading)).raw
         except StopIteration as end:
             return found, end.value
 
@@ -466,6 +470,7 @@ def reader(shelf: Shelf, lookback: int = 2, *, dated: bool = True) -> ListReader
         lookback,
         lambda: shelf.now,
         dated=dated,
+        parse=parse_loose,
     )
 
 
@@ -490,7 +495,7 @@ def read(  # noqa: PLR0913 - facts of one visit
             page = next(reading)
         except StopIteration as end:
             return found, end.value
-        found += [cast("int", row["id"]) for row in cast("list[Row]", page)]
+        found += [cast("int", row["id"]) for row in cast("LooseRows", page).raw]
 
 
 @given(shelves(growth))
@@ -809,7 +814,9 @@ def test_an_order_that_changes_from_request_to_request_may_add_up() -> None:
     def fetch(start: int) -> Page:
         ids = orders[len(asked)]
         asked.append(start)
-        return Page([{"id": number} for number in ids[start : start + 2]], 4, 2)
+        return Page(
+            LooseRows([{"id": number} for number in ids[start : start + 2]]), 4, 2
+        )
 
     one, two = read_all(fetch)[1], read_all(fetch)[1]
     assert not one.whole

@@ -20,7 +20,8 @@ from tap_email_metrics.providers.constant_contact.client import Page as CcPage
 from tap_email_metrics.providers.constant_contact.client import Trail
 from tap_email_metrics.providers.encompass import reading
 from tap_email_metrics.providers.encompass.client import MOST_ROWS, Page
-from tap_email_metrics.providers.encompass.reading import Pages, filled, walk
+from tap_email_metrics.providers.encompass.reading import Pages, every_row, walk
+from tap_email_metrics.rows import LooseRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -367,10 +368,10 @@ def test_pages_of_one_row_that_announce_millions() -> None:
     def fetch(start: int) -> Page:
         nonlocal fetched
         fetched += 1
-        return Page([{"id": start}], MOST_ROWS, 1)
+        return Page(LooseRows([{"id": start}]), MOST_ROWS, 1)
 
     with pytest.raises(Skippable, match="no end of it"):
-        for _ in walk(Pages(fetch), filled, shrinking=False):
+        for _ in walk(Pages(fetch), every_row, shrinking=False):
             pass
     assert fetched == reading._MOST_PAGES  # noqa: SLF001 - the limit that is tested
 
@@ -379,10 +380,10 @@ def test_a_bare_array_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MOST_ROWS", 10_000)
 
     def fetch(start: int) -> Page:
-        return Page([{"id": start + n} for n in range(1000)], None, 1000)
+        return Page(LooseRows([{"id": start + n} for n in range(1000)]), None, 1000)
 
     with pytest.raises(Skippable, match="11 pages of a list, and no end of it"):
-        for _ in walk(Pages(fetch), filled, shrinking=False):
+        for _ in walk(Pages(fetch), every_row, shrinking=False):
             pass
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tap_email_metrics.bookmarks import Visit
-    from tap_email_metrics.tables import Rows
+    from tap_email_metrics.rows import Rows
 
 OPENS = "encompass_opens"
 RECIPIENTS = "encompass_recipients"
@@ -493,10 +493,8 @@ def test_a_descending_list_that_gained_many_rows_is_read_page_by_page(
     sizes: list[int] = []
     read = ListReader.read
 
-    def measured(
-        reader: ListReader, visit: Visit, parse: Any = None
-    ) -> Generator[Rows, None, Mark]:
-        pages = read(reader, visit, parse)
+    def measured(reader: ListReader, visit: Visit) -> Generator[Rows, None, Mark]:
+        pages = read(reader, visit)
         while True:
             try:
                 page = next(pages)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,17 +21,20 @@ from tap_email_metrics.errors import (
     Unavailable,
 )
 from tap_email_metrics.http import TRIES, Client, request_id, retry_after
+from tap_email_metrics.tables import Envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import requests
 
     from tap_email_metrics.http import Authenticator
     from tap_email_metrics.limits import Limits
+    from tap_email_metrics.rows import RowMaker, Rows
     from tap_email_metrics.run import Run
 
 Row = dict[str, object]
+SomeRows = TypeVar("SomeRows")
 
 MOST_PAGES = 10_000
 """Pages of a list at most: as many requests as an API key has in a day."""
@@ -48,7 +51,7 @@ class Pending(Retriable):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(Generic[SomeRows]):
     """One page of a list.
 
     Attributes:
@@ -56,7 +59,7 @@ class Page:
         href: where the next page is, as the answer says; None at the end.
     """
 
-    rows: list[Row]
+    rows: SomeRows
     href: str | None
 
 
@@ -66,7 +69,7 @@ class Trail:
     def __init__(self) -> None:
         self._followed: set[int] = set()
 
-    def follow(self, page: Page) -> str | None:
+    def follow(self, page: Page[Any]) -> str | None:
         """Return the link of a page, None at the end of the list.
 
         Raises:
@@ -162,17 +165,17 @@ class ConstantContactClient(Client):
         ids: Sequence[object] = (),
         params: Mapping[str, int | str] | None = None,
         *,
-        field: str,
+        parse: Callable[[bytes], Page[SomeRows]],
         href: str | None = None,
         tries: int = TRIES,
-    ) -> Page:
+    ) -> Page[SomeRows]:
         """Return one page of a list.
 
         Args:
             template: path with a `{}` for each id; of messages, once there is a link.
             ids: go into the path.
             params: the query of the first page.
-            field: holds the rows.
+            parse: makes a page of a body: `parse_page` or `parse_rows`.
             href: the link to this page, None for the first.
             tries: tries in all.
 
@@ -180,7 +183,6 @@ class ConstantContactClient(Client):
             Skippable: it cannot be read.
             Fatal: the link leads to another host.
         """
-        parse = partial(parse_page, field=field)
         if href is None:
             query = dict(params or {})
             return self.get(template, ids, query, parse=parse, tries=tries)
@@ -195,14 +197,14 @@ class ConstantContactClient(Client):
         ids: Sequence[object] = (),
         params: Mapping[str, int | str] | None = None,
         *,
-        field: str,
+        parse: Callable[[bytes], Page[SomeRows]],
         tries: int = TRIES,
-    ) -> Iterator[Page]:
+    ) -> Iterator[Page[SomeRows]]:
         """Yield the pages of a list."""
         trail = Trail()
         href: str | None = None
         while True:
-            page = self.page(template, ids, params, field=field, href=href, tries=tries)
+            page = self.page(template, ids, params, parse=parse, href=href, tries=tries)
             yield page
             href = trail.follow(page)
             if href is None:
@@ -223,7 +225,8 @@ class ConstantContactClient(Client):
             Skippable: it cannot be read, or has too many.
         """
         found: list[Row] = []
-        for page in self.pages(template, ids, params, field=field, tries=tries):
+        parse = partial(parse_page, field=field)
+        for page in self.pages(template, ids, params, parse=parse, tries=tries):
             found += page.rows
             if len(found) > MOST_ROWS:
                 raise Skippable(f"GET {template}: more than {MOST_ROWS} rows")
@@ -243,22 +246,37 @@ def error_key(response: requests.Response) -> object:
     return first.get("error_key") if isinstance(first, dict) else None
 
 
-def parse_page(body: bytes, field: str) -> Page:
+def envelope(field: str) -> Envelope:
+    """Return what is around the rows of a list that are in a field."""
+    return Envelope(field, (("links", "_links", Any, None),))
+
+
+def parse_rows(body: bytes, field: str, maker: RowMaker) -> Page[Rows]:
     """Return the rows and the link of a page.
 
     Raises:
         Retriable: it is no page.
     """
+    found = maker.decode(body)
+    if found is None:
+        page = parse_page(body, field)
+        return Page(maker.rows(page.rows), page.href)
+    table, answer = found
+    return Page(table, _link(answer.links))
+
+
+def parse_page(body: bytes, field: str) -> Page[list[Row]]:
+    """Return the same, each row as it was decoded."""
     answer = _parse_object(body)
     rows = answer.get(field)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Retriable(f"Constant Contact answered without a list of {field}")
-    return Page(rows, _link(answer))
+    return Page(rows, _link(answer.get("_links")))
 
 
-def _link(answer: Row) -> str | None:
-    step: object = answer
-    for name in ("_links", "next", "href"):
+def _link(links: object) -> str | None:
+    step = links
+    for name in ("next", "href"):
         step = step.get(name) if isinstance(step, dict) else None
     return step if isinstance(step, str) and step else None
 

@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import abc
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
 from tap_email_metrics.bookmarks import from_iso, iso
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Gone, HistoryLeft, Skippable
+from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
 from tap_email_metrics.providers.constant_contact.reading import EventList
-from tap_email_metrics.providers.constant_contact.streams import ConstantContactStream
+from tap_email_metrics.providers.constant_contact.streams import (
+    TRACKED,
+    ConstantContactStream,
+)
 from tap_email_metrics.state import texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tap_email_metrics.providers.constant_contact.client import Page, Row
-    from tap_email_metrics.providers.constant_contact.reading import Event
+    from tap_email_metrics.providers.constant_contact.client import Page
+    from tap_email_metrics.rows import Rows
     from tap_email_metrics.state import StreamState
+    from tap_email_metrics.tables import Record
 
 CYCLE = "cycle"
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -42,15 +47,11 @@ class ContactReport(ConstantContactStream):
     path: ClassVar[str]
 
     @abc.abstractmethod
-    def rows(self, contact_id: str) -> Sequence[Any]:
+    def rows(self, contact_id: str) -> Sequence[Rows]:
         """Return the rows of a contact."""
 
-    @abc.abstractmethod
-    def record(self, row: Any, contact_id: str) -> Mapping[str, object] | None:  # noqa: ANN401 - what `rows` returns
-        """Return the record of a row."""
-
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of each contact whose turn it is."""
         backfill = self._metrics_tap.settings.backfill
         state = self._kept()
@@ -68,7 +69,7 @@ class ContactReport(ConstantContactStream):
 
     def _in_turn(
         self, state: StreamState[Any, Any], began: str, behind: str
-    ) -> Iterator[Iterable[Mapping[str, object]]]:
+    ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         share = self.share()  # the list of the contacts counts, too
         contacts = [one for one in self.constant_contact.contact_ids() if one > behind]
         self.report.parents_left = len(contacts)
@@ -91,7 +92,7 @@ class ContactReport(ConstantContactStream):
             return self.bookmark
         return self.bookmark.backfill(settings.start, settings.end or self.run.started)
 
-    def _read(self, contact_id: str) -> Iterator[Mapping[str, object]]:
+    def _read(self, contact_id: str) -> Iterator[Mapping[str, object] | Record]:
         try:
             rows = self.constant_contact.wait(partial(self.rows, contact_id))
         except Gone:
@@ -104,12 +105,8 @@ class ContactReport(ConstantContactStream):
             self.report.failed.append(contact_id)
             return
         interval = self.interval()
-        for row in rows:
-            value = self.key_value(row)
-            record = self.record(row, contact_id) if interval.holds(value) else None
-            if record is not None:
-                self.note_key(value)
-                yield record
+        for some in rows:
+            yield from self.records_of(self.within(some, interval))
 
     def dates(self) -> dict[str, int | str]:
         """Return the interval that counts are asked for."""
@@ -128,25 +125,20 @@ class ContactActivityDetails(ContactReport):
     replication_key = "created_time"
     path = "/reports/contact_reports/{}/activity_details"
 
-    @override
-    def rows(self, contact_id: str) -> Sequence[Event]:
-        fetch = partial(self._page, contact_id)
-        events = EventList(fetch, self.codec.identity, since=None)
-        return [event for page in events.down_to(None) for event in page]
+    envelope = envelope(TRACKED)
 
-    def _page(self, contact_id: str, href: str | None) -> Page:
-        return self.constant_contact.page(
-            self.path, [contact_id], {"limit": 100}, "tracking_activities", href
+    @override
+    def rows(self, contact_id: str) -> Sequence[Rows]:
+        return [*EventList(partial(self._page, contact_id), since=None).down_to(None)]
+
+    def _page(self, contact_id: str, href: str | None) -> Page[Rows]:
+        return self.constant_contact.client.page(
+            self.path,
+            [contact_id],
+            {"limit": 100},
+            parse=partial(parse_rows, field=TRACKED, maker=self.maker()),
+            href=href,
         )
-
-    @override
-    def key_value(self, row: Any) -> int | None:
-        return cast("Event", row).at
-
-    @override
-    def record(self, row: Any, contact_id: str) -> Mapping[str, object] | None:
-        event = cast("Event", row)
-        return self.codec.record(event.row, event.occurrence)
 
 
 class ContactActivitySummary(ContactReport):
@@ -157,14 +149,11 @@ class ContactActivitySummary(ContactReport):
     path = "/reports/contact_reports/{}/activity_summary"
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Row]:
-        return self.constant_contact.client.rows(
+    def rows(self, contact_id: str) -> Sequence[Rows]:
+        rows = self.constant_contact.client.rows(
             self.path, [contact_id], self.dates(), field="campaign_activities"
         )
-
-    @override
-    def record(self, row: Row, contact_id: str) -> Mapping[str, object] | None:
-        return self.codec.record(row, contact_id=contact_id)
+        return [self.maker(contact_id=contact_id).rows(rows)]
 
 
 class ContactOpenAndClickRates(ContactReport):
@@ -178,14 +167,11 @@ class ContactOpenAndClickRates(ContactReport):
     path = "/reports/contact_reports/{}/open_and_click_rates"
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Row]:
+    def rows(self, contact_id: str) -> Sequence[Rows]:
         client = self.constant_contact.client
         dates = self.dates()
-        return [client.one(self.path, [contact_id], dates, id_field="contact_id")]
-
-    @override
-    def record(self, row: Row, contact_id: str) -> Mapping[str, object] | None:
-        return self.codec.record(row)
+        row = client.one(self.path, [contact_id], dates, id_field="contact_id")
+        return [self.maker().rows([row])]
 
 
 CONTACT_REPORTS = (

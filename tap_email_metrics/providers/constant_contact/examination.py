@@ -17,6 +17,7 @@ from tap_email_metrics.providers.constant_contact.campaigns import (
     MOST_ACTIVITIES,
     MOST_CAMPAIGNS,
 )
+from tap_email_metrics.providers.constant_contact.client import parse_page
 from tap_email_metrics.providers.constant_contact.lists import (
     ACTIVITY,
     Account,
@@ -24,6 +25,7 @@ from tap_email_metrics.providers.constant_contact.lists import (
     CampaignActivities,
 )
 from tap_email_metrics.providers.constant_contact.streams import (
+    TRACKED,
     CampaignActivityStats,
     CampaignStream,
     EventStream,
@@ -114,9 +116,9 @@ def _ask_of_a_campaign(
         return
     client, activity = session.client, found[0]
     one = {"limit": 1}
-    field = "tracking_activities"
+    parse = partial(parse_page, field=TRACKED)
     tracking = partial(
-        client.page, Opens.path, [activity], one, field=field, tries=TRIES
+        client.page, Opens.path, [activity], one, parse=parse, tries=TRIES
     )
     reports = [
         name
@@ -142,7 +144,8 @@ def _ask_of_the_account(session: ConstantContactSession, checkup: Checkup) -> No
     for name, (path, field) in lists.items():
         if name in checkup.streams:
             one = {"limit": 1}
-            page = partial(session.client.page, path, (), one, field=field, tries=TRIES)
+            parse = partial(parse_page, field=field)
+            page = partial(session.client.page, path, (), one, parse=parse, tries=TRIES)
             _ask(session, checkup, [name], page)
 
 

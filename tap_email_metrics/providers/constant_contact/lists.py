@@ -18,7 +18,11 @@ from tap_email_metrics.providers.constant_contact.campaigns import (
     activity_ids,
     reported,
 )
-from tap_email_metrics.providers.constant_contact.client import Trail
+from tap_email_metrics.providers.constant_contact.client import (
+    Trail,
+    envelope,
+    parse_rows,
+)
 from tap_email_metrics.providers.constant_contact.marks import CounterMark, short_id
 from tap_email_metrics.providers.constant_contact.streams import (
     CampaignStream,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.bookmarks import Policy
     from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.rows import Rows
     from tap_email_metrics.state import StreamState
     from tap_email_metrics.tables import Record
 
@@ -77,7 +82,7 @@ class CampaignStats(ConstantContactStream):
     primary_keys = ("account", "campaign_id")
 
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records that are new or changed."""
         look = self.constant_contact.campaigns().look
         backfill = self._metrics_tap.settings.backfill
@@ -90,8 +95,7 @@ class CampaignStats(ConstantContactStream):
             or self._ignores_marks()
             or known.get(short_id(one)) != new[short_id(one)]
         ]
-        records = (self.codec.record(row) for row in changed)
-        yield [record for record in records if record is not None]
+        yield self.records_of(self.maker().rows(changed))
         if not backfill:
             listed = {short_id(one) for one in look.summaries}
             kept = {key: text for key, text in known.items() if key in listed}
@@ -107,21 +111,14 @@ class Campaigns(ConstantContactStream):
     replication_key = "updated_at"
 
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of campaigns that changed since the last run."""
         session = self.constant_contact
         backfill = self._metrics_tap.settings.backfill
         rows = session.emails(after(self))
         following = session.cursor()
-        interval = self.interval()
-        records = []
-        for row in rows:
-            value = self.key_value(row)
-            record = self.codec.record(row) if interval.holds(value) else None
-            if record is not None:
-                self.note_key(value)
-                records.append(record)
-        yield records
+        made = self.maker().rows(rows)
+        yield self.records_of(self.within(made, self.interval()))
         if not backfill:
             self.bookmark.write(CURSOR, following)
             self.promote(self.bookmark)
@@ -217,7 +214,7 @@ class CampaignActivities(CampaignStream):
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[list[Row], None, CounterMark]:
+    ) -> Generator[Rows, None, CounterMark]:
         session = self.constant_contact
         start = session.now()
         campaign_id = visit.parent.id
@@ -226,9 +223,10 @@ class CampaignActivities(CampaignStream):
         session.campaign_cache.learn(campaign_id, reported(campaign))
         for activity_id in activity_ids(campaign):
             try:
-                yield [client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)]
+                row = client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)
             except Gone:
                 continue  # removed with its campaign
+            yield self.maker().rows([row])
         return self.done(visit, start)
 
     @override
@@ -259,11 +257,12 @@ class Contacts(ConstantContactStream):
     name = "constant_contact_contacts"
     primary_keys = ("account", "contact_id")
     replication_key = "updated_at"
+    envelope = envelope("contacts")
     _optouts: ClassVar[str] = "optouts"
     _resume: ClassVar[str] = "resume"
 
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of contacts that changed, then of those who opted out."""
         backfill = self._metrics_tap.settings.backfill
         state = self.bookmark
@@ -289,7 +288,7 @@ class Contacts(ConstantContactStream):
         resume: Mapping[str, str] | None,
         *,
         resumable: bool = True,
-    ) -> Iterator[Iterable[Mapping[str, object]]]:
+    ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the pages of one pass; where it is resumable, after each."""
         params: dict[str, int | str] = {
             "status": "all",
@@ -303,7 +302,9 @@ class Contacts(ConstantContactStream):
         while True:
             session = self.constant_contact
             self._following = self._following or session.cursor()
-            yield list(self._records(page.rows))
+            # Not from the start on: who opted out may have been updated long before.
+            until = replace(self.interval(), start=None)
+            yield self.records_of(self.within(page.rows, until))
             href = trail.follow(page)
             if href is None:
                 return
@@ -315,7 +316,7 @@ class Contacts(ConstantContactStream):
 
     def _first(
         self, params: Mapping[str, int | str], resume: Mapping[str, str] | None
-    ) -> Page:
+    ) -> Page[Rows]:
         """Return the page to begin with; a link of an earlier run may have expired."""
         if resume:
             try:
@@ -324,21 +325,11 @@ class Contacts(ConstantContactStream):
                 self.logger.warning("%s: begun anew: %s", self.name, error)
         return self._page(params, None)
 
-    def _page(self, params: Mapping[str, int | str], href: str | None) -> Page:
+    def _page(self, params: Mapping[str, int | str], href: str | None) -> Page[Rows]:
         session = self.constant_contact
-        return session.wait(
-            partial(session.page, "/contacts", (), params, "contacts", href)
-        )
-
-    def _records(self, rows: Iterable[Row]) -> Iterator[Mapping[str, object]]:
-        # Not from the start on: who opted out may have been updated long before.
-        until = replace(self.interval(), start=None)
-        for row in rows:
-            value = self.key_value(row)
-            record = self.codec.record(row) if until.holds(value) else None
-            if record is not None:
-                self.note_key(value)
-                yield record
+        parse = partial(parse_rows, field=self.envelope.rows, maker=self.maker())
+        ask = partial(session.client.page, parse=parse, href=href)
+        return session.wait(partial(ask, "/contacts", (), params))
 
 
 def is_cursor(href: str, asked: Collection[str]) -> bool:

@@ -8,11 +8,10 @@ and `EventReader` trust none of it without a check.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.codec import to_milliseconds
 from tap_email_metrics.digests import Tally
 from tap_email_metrics.providers.constant_contact.client import Trail
 from tap_email_metrics.providers.constant_contact.marks import TRIES, CounterMark
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tap_email_metrics.bookmarks import Visit
-    from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.providers.constant_contact.client import Page
+    from tap_email_metrics.rows import Rows
 
 logger = logging.getLogger("tap-email-metrics")
 
@@ -29,27 +29,11 @@ RESTARTS = 3
 """How often a list that shifts while it is read is read again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One row of a tracking list.
-
-    Attributes:
-        row: as the vendor gives it.
-        occurrence: how many rows equal in identity came before it in its list.
-        at: `created_time` in epoch ms, None where it is unreadable.
-    """
-
-    row: Row
-    occurrence: int
-    at: int | None
-
-
 class EventList:
     """One tracking list of one activity, newest first; read as far as is asked.
 
     Args:
         fetch: returns the page behind a link, the first for None.
-        identity: what tells a row apart, but for its occurrence.
         since: epoch ms; rows later than that are counted as new.
         once: the field of which the campaign's counter counts each value once; None: it
             counts the rows.
@@ -63,13 +47,11 @@ class EventList:
 
     def __init__(
         self,
-        fetch: Callable[[str | None], Page],
-        identity: Callable[[object], tuple[object, ...]],
+        fetch: Callable[[str | None], Page[Rows]],
         since: int | None,
         once: str | None = None,
     ) -> None:
         self._fetch = fetch
-        self._identity = identity
         self._since = since
         self._once = once
         self._restarts = 0
@@ -79,7 +61,7 @@ class EventList:
     def _begin(self) -> None:
         self.found = self.new = 0
         self.newest: int | None = None
-        self._held: list[Event] = []
+        self._held: Rows | None = None
         # Hashes: a list may have a million rows. 250,000 take 4 MB (a Counter: 20).
         self._counts = Tally()
         self._values: set[int] = set()
@@ -98,7 +80,7 @@ class EventList:
         """Values that the counter counts once; None where it counts the rows."""
         return None if self._once is None else len(self._values)
 
-    def down_to(self, cut: int | None) -> Generator[list[Event], None, None]:
+    def down_to(self, cut: int | None) -> Generator[Rows, None, None]:
         """Yield the events that were not yielded yet, down to a row before the cut.
 
         Where the list has to be read again they are yielded again.
@@ -107,27 +89,20 @@ class EventList:
             cut: epoch ms; None: to the end of the list.
         """
         while True:
-            if ready := self._ready(cut):
-                yield ready
+            if self._held:
+                end = _place_of(cut, self._held)
+                ready, self._held = self._held[:end], self._held[end:]
+                if ready:
+                    yield ready
             if self._ended or self._held:
                 return
             self._advance()
-
-    def _ready(self, cut: int | None) -> list[Event]:
-        """Return what is held, down to the first row strictly before the cut."""
-        end = len(self._held)
-        if cut is not None:
-            times = enumerate(event.at for event in self._held)
-            old = (n for n, at in times if at is not None and at < cut)
-            end = next(old, end)
-        ready, self._held = self._held[:end], self._held[end:]
-        return ready
 
     def _advance(self) -> None:
         """Read one more page; begin anew if the list shifted under it."""
         href = self._href
         page = self._fetch(href)
-        names = [hash(self._identity(row)) for row in page.rows]
+        names = [*map(hash, page.rows.identities)]
         repeated = any(name in self._counts for name in names)
         if repeated and not self.shifting and not self._stands_still():
             self._restarts += 1
@@ -135,24 +110,26 @@ class EventList:
             self._begin()
             return
         # In a list that never stands still they are most likely the same rows.
-        earlier = {n for n in names if self.shifting and n in self._counts}
-        for row, name in zip(page.rows, names, strict=True):
-            if name not in earlier:
-                self._add(row, name)
+        new = [not (self.shifting and name in self._counts) for name in names]
+        equals = [
+            self._counts.add(n) for n, here in zip(names, new, strict=True) if here
+        ]
+        self._hold(page.rows.where(new).numbered(equals))
         self._last = (href, names)
         self._href = self._trail.follow(page)
         self._ended = self._href is None
 
-    def _add(self, row: Row, name: int) -> None:
-        at = to_milliseconds(row.get("created_time"))
-        self._held.append(Event(row, self._counts.add(name), at))
-        self.found += 1
+    def _hold(self, rows: Rows) -> None:
+        self._held = rows
+        self.found += len(rows)
         if self._once is not None:
             # A hash again; of the text, as it may be anything.
-            self._values.add(hash(str(row.get(self._once))))
-        if at is not None:
-            self.new += self._since is not None and at > self._since
-            self.newest = at if self.newest is None else max(self.newest, at)
+            self._values.update(hash(str(one)) for one in rows.values(self._once))
+        times = [at for at in rows.times if at is not None]
+        if self._since is not None:
+            self.new += sum(at > self._since for at in times)
+        known = [] if self.newest is None else [self.newest]
+        self.newest = max([*known, *times], default=None)
 
     def _stands_still(self) -> bool:
         """Return whether the page before this one is still what it was.
@@ -162,8 +139,16 @@ class EventList:
         if self._last is None:
             return False
         href, names = self._last
-        again = [hash(self._identity(row)) for row in self._fetch(href).rows]
-        return again == names
+        return [*map(hash, self._fetch(href).rows.identities)] == names
+
+
+def _place_of(cut: int | None, rows: Rows) -> int:
+    """Return the place of the first row strictly before the cut, or the end."""
+    if cut is None:
+        return len(rows)
+    times = enumerate(rows.times)
+    old = (place for place, at in times if at is not None and at < cut)
+    return next(old, len(rows))
 
 
 class EventReader:
@@ -193,7 +178,7 @@ class EventReader:
 
     def read(
         self, visit: Visit[str, CounterMark]
-    ) -> Generator[list[Event], None, CounterMark]:
+    ) -> Generator[Rows, None, CounterMark]:
         """Yield events; return the mark that covers them."""
         mark = visit.mark or CounterMark()
         whole = True
@@ -218,7 +203,7 @@ class EventReader:
         found = [n for events in self._lists if (n := events.distinct) is not None]
         return sum(found) if found else None
 
-    def _down_to(self, cut: int | None) -> Generator[list[Event], None, None]:
+    def _down_to(self, cut: int | None) -> Generator[Rows, None, None]:
         for events in self._lists:
             yield from events.down_to(cut)
 

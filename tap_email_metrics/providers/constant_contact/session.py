@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
-    from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.providers.constant_contact.client import Row
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
     from tap_email_metrics.state import Memory
@@ -251,17 +251,6 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
                     if isinstance(row, dict)
                 )
             return self._privileges
-
-    def page(
-        self,
-        template: str,
-        ids: Sequence[object],
-        params: Mapping[str, int | str],
-        field: str,
-        href: str | None,
-    ) -> Page:
-        """Return one page, in this thread."""
-        return self.client.page(template, ids, params, field=field, href=href)
 
 
 def _needs(denied: str) -> tuple[str, str]:

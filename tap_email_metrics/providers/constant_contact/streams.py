@@ -14,12 +14,9 @@ from tap_email_metrics.errors import Denied, Gone
 from tap_email_metrics.fanout_stream import FanOutStream
 from tap_email_metrics.providers.constant_contact import marks
 from tap_email_metrics.providers.constant_contact.campaigns import ActivityStats
+from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
 from tap_email_metrics.providers.constant_contact.marks import CounterMark
-from tap_email_metrics.providers.constant_contact.reading import (
-    Event,
-    EventList,
-    EventReader,
-)
+from tap_email_metrics.providers.constant_contact.reading import EventList, EventReader
 from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.streams import EmailMetricsStream
 
@@ -28,12 +25,15 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.bookmarks import Parent, Plan, Policy, Visit
     from tap_email_metrics.errors import TapError
-    from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.providers.constant_contact.client import Page
     from tap_email_metrics.providers.constant_contact.session import (
         ConstantContactSession,
     )
+    from tap_email_metrics.rows import Rows
     from tap_email_metrics.state import StreamState
 
+TRACKED = "tracking_activities"
+"""What holds the rows of a tracking list."""
 SNAPSHOTS = "constant_contact_snapshots"
 PENDING = "pending"
 _LARGEST = 500
@@ -101,10 +101,6 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
             return self.constant_contact.explain(error)
         return error
 
-    @override
-    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
-        return self.codec.record(row)
-
     def counted(self, campaign_id: str, rows: int, *, verified: bool) -> Count:
         """Return what was counted in the lists of a campaign, all of them together.
 
@@ -137,24 +133,21 @@ class EventStream(CampaignStream):
 
     primary_keys = ("account", "event_id")
     replication_key = "created_time"
+    envelope = envelope(TRACKED)
+    goes_by = ("contact_id",)
     path: ClassVar[str]
     counted_once: ClassVar[str | None] = None
 
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[list[Event] | Count, None, CounterMark]:
+    ) -> Generator[Rows | Count, None, CounterMark]:
         session = self.constant_contact
         now = session.now()
         since = visit.mark.newest if visit.mark else None
         activities = session.campaigns().activities(visit.parent.id)
         lists = [
-            EventList(
-                partial(self._page, one),
-                self.codec.identity,
-                since,
-                self.counted_once,
-            )
+            EventList(partial(self._page, one), since, self.counted_once)
             for one in activities
         ]
         counter = self.counter(visit.parent.id)
@@ -168,19 +161,14 @@ class EventStream(CampaignStream):
             yield replace(count, contacts=reader.distinct)
         return mark
 
-    def _page(self, activity_id: str, href: str | None) -> Page:
-        return self.constant_contact.page(
-            self.path, [activity_id], {"limit": _LARGEST}, "tracking_activities", href
+    def _page(self, activity_id: str, href: str | None) -> Page[Rows]:
+        return self.constant_contact.client.page(
+            self.path,
+            [activity_id],
+            {"limit": _LARGEST},
+            parse=partial(parse_rows, field=TRACKED, maker=self.maker()),
+            href=href,
         )
-
-    @override
-    def key_value(self, row: Any) -> int | None:
-        return cast("Event", row).at
-
-    @override
-    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
-        event = cast("Event", row)
-        return self.codec.record(event.row, event.occurrence)
 
 
 class Sends(EventStream):
@@ -231,19 +219,6 @@ class Bounces(EventStream):
 # Read activity by activity
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One row of an activity.
-
-    Attributes:
-        row: as the vendor gives it.
-        extra: fields that it does not have itself.
-    """
-
-    row: Row
-    extra: Mapping[str, object]
-
-
 class ActivityStream(CampaignStream):
     """A report of each activity of a campaign.
 
@@ -254,13 +229,13 @@ class ActivityStream(CampaignStream):
     path: ClassVar[str]
 
     @abc.abstractmethod
-    def read_activity(self, activity_id: str) -> Generator[list[Shown], None, int]:
+    def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
         """Yield the rows of an activity; return how many there are."""
 
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[list[Shown] | Count, None, CounterMark]:
+    ) -> Generator[Rows | Count, None, CounterMark]:
         start = self.constant_contact.now()
         campaigns = self.constant_contact.campaigns()
         rows = 0
@@ -268,11 +243,6 @@ class ActivityStream(CampaignStream):
             rows += yield from self.read_activity(activity_id)
         yield self.counted(visit.parent.id, rows, verified=False)
         return self.done(visit, start)
-
-    @override
-    def record(self, row: Any, parent: Parent[str]) -> Mapping[str, object] | None:
-        shown = cast("Shown", row)
-        return self.codec.record(shown.row, 0, **shown.extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,13 +258,11 @@ class SnapshotStream(ActivityStream):
     """A list that shows what is so now, read at most once a day and activity.
 
     Attributes:
-        field: holds the rows.
-        id_field: what tells them apart.
         query: the parameters of the first page.
     """
 
-    field: ClassVar[str] = "tracking_activities"
-    id_field: ClassVar[str] = "contact_id"
+    envelope = envelope(TRACKED)
+    goes_by = ("contact_id",)
     query: ClassVar[tuple[tuple[str, int | str], ...]] = (("limit", _LARGEST),)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
@@ -316,16 +284,18 @@ class SnapshotStream(ActivityStream):
         return plan
 
     @override
-    def read_activity(self, activity_id: str) -> Generator[list[Shown], None, int]:
+    def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
         session = self.constant_contact
         as_of = to_instant(int(session.now() * 1000))
-        extra = {"campaign_activity_id": activity_id, "as_of": as_of}
-        seen = set()
+        maker = self.maker(campaign_activity_id=activity_id, as_of=as_of)
+        parse = partial(parse_rows, field=self.envelope.rows, maker=maker)
+        [id_field] = self.goes_by
+        seen: set[str] = set()
         for page in session.client.pages(
-            self.path, [activity_id], dict(self.query), field=self.field
+            self.path, [activity_id], dict(self.query), parse=parse
         ):
-            seen |= {row.get(self.id_field) for row in page.rows}
-            yield [Shown(row, extra) for row in page.rows]
+            seen.update(map(str, page.rows.values(id_field)))
+            yield page.rows
         self._readings[activity_id] = Reading(activity_id, as_of, len(seen))
         return len(seen)
 
@@ -374,8 +344,8 @@ class Links(SnapshotStream):
     name = "constant_contact_links"
     primary_keys = ("account", "campaign_activity_id", "url_id")
     path = "/reports/email_reports/{}/links"
-    field = "link_click_counts"
-    id_field = "url_id"
+    envelope = envelope("link_click_counts")
+    goes_by = ("url_id",)
     query = (("no_clicks", "true"),)
 
 
@@ -444,9 +414,9 @@ class CampaignActivityStats(CampaignStream):
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[list[Row], None, CounterMark]:
+    ) -> Generator[Rows, None, CounterMark]:
         start = self.constant_contact.now()
-        yield self._stats.of(visit.parent.id)
+        yield self.maker().rows(self._stats.of(visit.parent.id))
         return self.done(visit, start)
 
 
@@ -458,12 +428,11 @@ class SendHistory(ActivityStream):
     path = "/emails/activities/{}/send_history"
 
     @override
-    def read_activity(self, activity_id: str) -> Generator[list[Shown], None, int]:
+    def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
         try:
             rows = self.constant_contact.client.many(self.path, [activity_id])
         except Gone:
             return 0  # the campaign was removed: its history with it
-        extra = {"campaign_activity_id": activity_id}
-        shown = [Shown(row, extra) for row in rows if isinstance(row, dict)]
-        yield shown
+        shown = [row for row in rows if isinstance(row, dict)]
+        yield self.maker(campaign_activity_id=activity_id).rows(shown)
         return len(shown)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from tap_email_metrics.codec import decode_json, to_integer
 from tap_email_metrics.errors import Retriable, TimedOut
 from tap_email_metrics.http import TRIES, Client
+from tap_email_metrics.rows import LooseRows
+from tap_email_metrics.tables import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.http import Authenticator
     from tap_email_metrics.limits import Limits
+    from tap_email_metrics.rows import RowMaker, Rows
     from tap_email_metrics.run import Run
-    from tap_email_metrics.tables import Rows, TableDecoder
 
 Row = dict[str, object]
 Answer = tuple["Rows", int | None, int | None]
@@ -31,6 +33,14 @@ MIN_RESULTS = 10
 MOST_ROWS = 10_000_000
 """Rows that a list may announce: the largest send that is known had 170,000
 recipients."""
+LIST = Envelope(
+    "data",
+    (
+        ("total", "total", Annotated[int, msgspec.Meta(ge=0, le=MOST_ROWS)]),
+        ("size", "maxResults", int | None, None),
+    ),
+)
+"""How a list of a message is answered."""
 _GROW_AFTER = 8  # answers in a row; each try at more may cost a time-out of 29 s
 
 
@@ -75,10 +85,10 @@ class EncompassClient(Client):
         ids: Sequence[int],
         start: int,
         *,
+        parse: Callable[[bytes], Answer],
         query: Mapping[str, int] | None = None,
         size: int = MAX_RESULTS,
         tries: int = TRIES,
-        parse: Callable[[bytes], Answer] | None = None,
     ) -> Page:
         """Return the page of a list that starts at an index.
 
@@ -86,10 +96,10 @@ class EncompassClient(Client):
             template: path with a `{}` for each id.
             ids: go into the path.
             start: 0-based index of the first row.
+            parse: makes rows of a body: `parse_rows` or `parse_loose`.
             query: further parameters.
             size: rows to ask for at most.
             tries: tries in all.
-            parse: makes rows of a body; None for `parse_list`.
 
         Raises:
             Skippable: it cannot be read.
@@ -105,7 +115,7 @@ class EncompassClient(Client):
             template,
             ids,
             params,
-            parse=parse or parse_list,
+            parse=parse,
             tries=tries,
             before_retry=lambda error: self._shrink(error, params),
         )
@@ -133,24 +143,7 @@ class EncompassClient(Client):
                 self._size = min(MAX_RESULTS, self._size * 2)
 
 
-def parse_table(
-    body: bytes, *, tables: TableDecoder, from_path: Mapping[str, object]
-) -> Answer:
-    """Return what `parse_list` does, as records at once where all rows fit.
-
-    Args:
-        body: of an answer.
-        tables: makes the records.
-        from_path: the columns that no row carries, by name.
-
-    Raises:
-        Retriable: as `parse_list`.
-    """
-    found = tables.decode(body, from_path)
-    return found if found and found[1] <= MOST_ROWS else parse_list(body)
-
-
-def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
+def parse_rows(body: bytes, maker: RowMaker) -> Answer:
     """Return the rows of a list, its total and its page size.
 
     Both are None for a bare array.
@@ -159,6 +152,22 @@ def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
         TimedOut: a message in place of the rows.
         Retriable: the body is neither an envelope nor an array of objects.
     """
+    found = maker.decode(body)
+    if found is None:
+        rows, total, size = parse_list(body)
+        return maker.rows(rows), total, size
+    table, answer = found
+    return table, answer.total, answer.size if (answer.size or 0) > 0 else None
+
+
+def parse_loose(body: bytes) -> Answer:
+    """Return the same of a list of which no records are made."""
+    rows, total, size = parse_list(body)
+    return LooseRows(rows), total, size
+
+
+def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
+    """Return the same, each row as it was decoded."""
     try:
         answer = decode_json(body)
     except msgspec.DecodeError as error:

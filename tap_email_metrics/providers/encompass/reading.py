@@ -18,12 +18,10 @@ from tap_email_metrics.bookmarks import (
     verification_points,
 )
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.codec import to_integer
 from tap_email_metrics.errors import Skippable
 from tap_email_metrics.http import TRIES
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS, MOST_ROWS
 from tap_email_metrics.reconciliation import Count
-from tap_email_metrics.tables import Table, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
         EncompassClient,
         Page,
     )
-    from tap_email_metrics.tables import Rows
+    from tap_email_metrics.rows import Rows
 
 _HEAD = 50  # rows asked for at the head of a descending list
 _SPARE_PAGES = 20
@@ -257,7 +255,7 @@ def _note(
         seen.newest = here if seen.newest is None else max(here, seen.newest)
     if not known:
         return keep(page.rows)
-    return keep(where(page.rows, [row_id not in known for row_id in ids]))
+    return keep(page.rows.where([row_id not in known for row_id in ids]))
 
 
 class ListReader:
@@ -275,6 +273,7 @@ class ListReader:
         dated: rows carry `dateAdded`, and never change; otherwise a whole read
             emits every row.
         now: returns the time on the API's clock.
+        parse: makes rows of a body.
         fan_out: fetches ahead; None for nobody.
     """
 
@@ -287,32 +286,26 @@ class ListReader:
         now: Callable[[], float],
         *,
         dated: bool,
+        parse: Callable[[bytes], Answer],
         fan_out: FanOut[Any, Any, Any] | None = None,
     ) -> None:
         self._client = client
         self._template = template
+        self._parse = parse
         self._policy = policy
         self._lookback = lookback_days * DAY
         self._now = now
         self._dated = dated
         self._fan_out = fan_out
         self._answered = False
-        self._parse: Callable[[bytes], Answer] | None = None
         self._seen: Walk | None = None
 
-    def read(
-        self, visit: Visit, parse: Callable[[bytes], Answer] | None = None
-    ) -> Generator[Rows, None, Mark]:
+    def read(self, visit: Visit) -> Generator[Rows, None, Mark]:
         """Yield the rows to emit, and return the mark that covers them.
-
-        Args:
-            visit: what is due.
-            parse: makes rows of a body; None for dictionaries.
 
         Raises:
             Skippable: the list cannot be read.
         """
-        self._parse = parse
         now = self._now()
         mark = visit.mark
         if mark and self._trusted(visit, mark, now):
@@ -496,14 +489,7 @@ class ListReader:
 
 
 def _ids(page: Page) -> list[int | None]:
-    return _integers(page.rows, "id")
-
-
-def _integers(rows: Rows, name: str) -> list[int | None]:
-    """Return a field of rows, None where it is no integer."""
-    if isinstance(rows, Table):
-        return rows.integers[name]
-    return [to_integer(row.get(name)) for row in rows]
+    return page.rows.integers("id")
 
 
 class _News:
@@ -529,17 +515,17 @@ class _News:
         dates = _dates(rows)
         # One without a date may have been there before: it would hide a late one.
         self.new += sum(added is not None and added > checked for added in dates)
-        return where(rows, [added is None or added > since for added in dates])
+        return rows.where([added is None or added > since for added in dates])
 
 
-def filled(rows: Rows) -> Rows:
-    """Return the rows that hold anything."""
-    return rows if isinstance(rows, Table) else [row for row in rows if row]
+def every_row(rows: Rows) -> Rows:
+    """Return the rows: all are kept."""
+    return rows
 
 
 def _dates(rows: Rows) -> list[int | None]:
     """Return each `dateAdded` in epoch ms; an unset one, 0 or less, is none."""
-    times = _integers(rows, "dateAdded")
+    times = rows.integers("dateAdded")
     return [ms if ms is not None and ms > 0 else None for ms in times]
 
 

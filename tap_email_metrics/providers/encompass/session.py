@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
@@ -20,12 +20,16 @@ from tap_email_metrics.errors import (
 )
 from tap_email_metrics.fanout import in_background
 from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
-from tap_email_metrics.providers.encompass.client import EncompassClient
+from tap_email_metrics.providers.encompass.client import (
+    EncompassClient,
+    parse_loose,
+    parse_rows,
+)
 from tap_email_metrics.providers.encompass.reading import (
     ListReader,
     Pages,
     Walk,
-    filled,
+    every_row,
     walk,
 )
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.fanout import FanOut
     from tap_email_metrics.providers.encompass.client import Page, Row
+    from tap_email_metrics.rows import LooseRows, RowMaker
     from tap_email_metrics.run import Run
     from tap_email_metrics.settings import CommonSettings
     from tap_email_metrics.state import StreamState
@@ -155,16 +160,15 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         """Read the list; once more where totals and rows do not agree."""
         rows: dict[int | str, Row] = {}
         for _ in range(2):
-            reading = walk(Pages(self._message_page), filled, shrinking=False)
+            reading = walk(Pages(self._message_page), every_row, shrinking=False)
             while True:
                 try:
                     page = next(reading)
                 except StopIteration as end:
                     seen: Walk = end.value
                     break
-                # Without tables, rows are dictionaries.
-                plain = cast("list[Row]", page)
-                rows.update((_identity(row), row) for row in plain)
+                plain = cast("LooseRows", page).raw
+                rows.update((_identity(row), row) for row in plain if row)
                 if len(rows) > MOST_MESSAGES:
                     raise Fatal(f"Encompass: more than {MOST_MESSAGES} messages")
             self.parents_whole = seen.whole
@@ -178,7 +182,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         return list(rows.values())
 
     def _message_page(self, start: int) -> Page:
-        return self._client.page(MESSAGES, (), start, query=ALL_TIME)
+        return self._client.page(MESSAGES, (), start, parse=parse_loose, query=ALL_TIME)
 
     @override
     def parents(self) -> Sequence[Parent]:
@@ -189,6 +193,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         path: str,
         policy: Policy,
         fan_out: FanOut[Any, Any, Any],
+        maker: RowMaker,
         *,
         dated: bool,
     ) -> ListReader:
@@ -200,6 +205,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             self.settings.lookback_days,
             self.now,
             dated=dated,
+            parse=partial(parse_rows, maker=maker),
             fan_out=fan_out,
         )
 

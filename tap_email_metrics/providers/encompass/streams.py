@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
@@ -11,18 +10,18 @@ from typing_extensions import override
 from tap_email_metrics import bookmarks
 from tap_email_metrics.bookmarks import Mark
 from tap_email_metrics.fanout_stream import FanOutStream
-from tap_email_metrics.providers.encompass.client import parse_table
+from tap_email_metrics.providers.encompass.client import LIST
 from tap_email_metrics.streams import ListStream
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
 
     from tap_email_metrics.bookmarks import Parent, Plan, Policy, Visit
     from tap_email_metrics.providers.encompass.client import Row
     from tap_email_metrics.providers.encompass.session import EncompassSession
     from tap_email_metrics.reconciliation import Count
+    from tap_email_metrics.rows import Rows
     from tap_email_metrics.state import StreamState
-    from tap_email_metrics.tables import Rows
 
 
 class Messages(ListStream):
@@ -55,6 +54,8 @@ class MessageStream(FanOutStream[int, Mark]):
     provider = "encompass"
     primary_keys = ("account", "message_id", "id")
     parent_noun = "message"
+    envelope = LIST
+    goes_by = ("id", "dateAdded")
     path: ClassVar[str]
     dated: ClassVar[bool] = True
     archived: ClassVar[bool] = True
@@ -72,12 +73,11 @@ class MessageStream(FanOutStream[int, Mark]):
     @override
     def read(self, visit: Visit, policy: Policy) -> Generator[Rows | Count, None, Mark]:
         session = cast("EncompassSession", self.session)
-        parse = None
-        if self._decoder:
-            path = {"message_id": visit.parent.id}
-            parse = partial(parse_table, tables=self._decoder, from_path=path)
-        reader = session.reader(self.path, policy, self.fan_out, dated=self.dated)
-        mark = yield from reader.read(visit, parse)
+        maker = self.maker(message_id=visit.parent.id)
+        reader = session.reader(
+            self.path, policy, self.fan_out, maker, dated=self.dated
+        )
+        mark = yield from reader.read(visit)
         yield replace(reader.count(visit, mark), **self.aggregate(visit.parent.id))
         return mark
 
@@ -89,8 +89,6 @@ class MessageStream(FanOutStream[int, Mark]):
     def plan(
         self, parents: Sequence[Parent], state: StreamState, now: float, policy: Policy
     ) -> Plan:
-        # Before there are threads: they share the codec.
-        self._decoder = self.tables("id", "dateAdded")
         return bookmarks.plan(parents, state, now, policy)
 
     @override
@@ -106,10 +104,6 @@ class MessageStream(FanOutStream[int, Mark]):
     @override
     def first_mark(self) -> Mark:
         return Mark()
-
-    @override
-    def record(self, row: Row, parent: Parent) -> Mapping[str, object] | None:
-        return self.codec.record(row, message_id=parent.id)
 
 
 class Recipients(MessageStream):

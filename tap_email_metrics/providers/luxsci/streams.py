@@ -16,7 +16,7 @@ from tap_email_metrics.clock import DAY
 from tap_email_metrics.codec import to_integer
 from tap_email_metrics.providers.luxsci.paths import offered
 from tap_email_metrics.reconciliation import Count
-from tap_email_metrics.window_reader import Part, Rows
+from tap_email_metrics.window_reader import Part
 from tap_email_metrics.window_stream import WindowStream
 from tap_email_metrics.windows import Window
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.providers.luxsci.session import LuxSciSession, ReportList
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
-    from tap_email_metrics.window_reader import Row, WindowList
+    from tap_email_metrics.rows import Row, Rows
+    from tap_email_metrics.window_reader import WindowList
     from tap_email_metrics.window_stream import Due
     from tap_email_metrics.windows import Reach
 
@@ -401,7 +402,9 @@ class Summary(ReportStream):
             day = Window(at // DAY * DAY, at // DAY * DAY + DAY)
             with closing(due.source.open(day, 0)) as answer:
                 rows = [row for rows in answer.rows() for row in rows]
-            yield Rows([(row, 0) for row in rows], day=day.start)
+            about = {str(self.replication_key): iso(day.start)[:10]}
+            columns = {**due.source.columns, **about}
+            yield self.maker(day.start * 1000, **columns).rows(rows)
             part = Window(at, min(day.end, window.end))
             counts = (self._counted(rows), None)
             yield Part(part, True, len(rows), 0, 0, counts)  # noqa: FBT003 - its parts
