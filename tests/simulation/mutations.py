@@ -16,6 +16,7 @@ from singer_sdk.singerlib import StateMessage
 
 from tap_email_metrics import (
     bookmarks,
+    codec,
     window_reader,
     window_stream,
     writer,
@@ -25,7 +26,6 @@ from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.constant_contact import campaigns
 from tap_email_metrics.providers.constant_contact import reading as cc_reading
 from tap_email_metrics.providers.constant_contact import session as cc_session
-from tap_email_metrics.providers.constant_contact import streams as cc_streams
 from tap_email_metrics.providers.encompass import reading
 from tap_email_metrics.providers.luxsci import session as luxsci_session
 from tap_email_metrics.providers.luxsci import streams as luxsci_streams
@@ -166,9 +166,9 @@ def _primary_only(original: Any, campaign: Any) -> list[str]:
     return found[:1]
 
 
-def _twins_are_one(this: Any, original: Any, row: Any, parent: Any) -> Any:
+def _twins_are_one(this: Any, original: Any, values: Any, occurrence: int) -> Any:  # noqa: ARG001
     """Give rows that are equal one key."""
-    return original(this, replace(row, occurrence=0), parent)
+    return original(this, values, 0)
 
 
 # Of LuxSci
@@ -250,7 +250,7 @@ MUTATIONS: dict[str, Mutation] = {
         "constant_contact", 0, 40, campaigns, "reported", _primary_only
     ),
     "twins_are_one": Mutation(
-        "constant_contact", 0, 40, cc_streams.EventStream, "record", _twins_are_one
+        "constant_contact", 0, 40, codec.Identity, "id", _twins_are_one
     ),
     "no_lookback": Mutation(
         "luxsci", 1, 25, luxsci_streams.ReportStream, "lateness", _no_lookback
