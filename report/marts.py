@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from tap_email_metrics.privacy import redact
 
@@ -58,14 +60,16 @@ class Marts:
         """
         if not re.fullmatch(r"\w+", self.schema):
             raise MartsError(f"{self.schema} is no name of a schema.")
-        postgres = re.match(r"postgres(ql)?://", self.database)
+        read = self._postgres if is_postgres(self.database) else self._duckdb
         try:
-            return (self._postgres if postgres else self._duckdb)(queries)
-        except (psycopg.Error, duckdb.Error) as problem:
+            return read(queries)
+        except (psycopg.ProgrammingError, duckdb.ProgrammingError) as problem:
             raise MartsError(
                 f"{problem}\nThe marts are read from schema {self.schema}, views from "
                 f"{self.schema}_staging: build them with dbt first, all models."
             ) from problem
+        except (psycopg.Error, duckdb.Error) as problem:
+            raise MartsError(f"The database cannot be read: {problem}") from problem
 
     def _postgres(self, queries: Mapping[str, str]) -> Rows:
         with psycopg.connect(self.database) as connection:
@@ -89,6 +93,30 @@ class Marts:
     @property
     def _path(self) -> str:
         return f'"{self.schema}","{self.schema}_staging"'
+
+
+def is_postgres(database: str) -> bool:
+    """Return whether it is Postgres, or else DuckDB.
+
+    Raises:
+        MartsError: it is neither. It is not repeated: it may hold a password.
+    """
+    if not re.match(r"postgres(ql)?://", database):
+        if not Path(database).is_file():
+            raise MartsError(
+                "The database has to be the URL of a Postgres, as in make report "
+                "DATABASE=postgresql://reader@db.example.org/email, or a file of "
+                "DuckDB that is there."
+            )
+        return False
+    try:
+        conninfo_to_dict(database)
+    except psycopg.ProgrammingError:
+        raise MartsError(
+            "The URL of the database is none that Postgres takes. Set the password in "
+            "PGPASSWORD, where it needs no percent signs."
+        ) from None
+    return True
 
 
 def found(cursor: Cursor, query: str) -> list[Row]:

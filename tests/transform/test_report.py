@@ -352,7 +352,7 @@ def test_what_cannot_be_read_is_said(reported: Reported, tmp_path: Path) -> None
         page(Marts(str(reported.database), "elsewhere"), MADE)
     with pytest.raises(MartsError, match="no name of a schema"):
         page(Marts(str(reported.database), "a'; drop"), MADE)
-    with pytest.raises(MartsError, match="does not exist"):
+    with pytest.raises(MartsError, match="a file of DuckDB that is there"):
         page(Marts(str(tmp_path / "none.duckdb"), "email_marts"), MADE)
 
 
