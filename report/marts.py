@@ -130,11 +130,15 @@ def found(cursor: Cursor, query: str) -> list[Row]:
 
 
 def plain(value: object) -> float | str | None:
-    """Return a value as a number or a text; a time to the minute."""
+    """Return a value as a number or a text of one line; a time to the minute.
+
+    Of what vendors write, a page cannot hold all characters, and a chart even fewer.
+    """
     if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    return redact(str(value))
+    text = redact(str(value))
+    return "".join(one if one.isprintable() else " " for one in text)

@@ -1,4 +1,4 @@
-"""What the report does with a database that is none."""
+"""What the report does with a database that is none, and with texts of any kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from report.marts import Marts, MartsError
+from report.charts import bounces, svg
+from report.marts import Marts, MartsError, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,3 +49,12 @@ def test_a_file_without_marts_is(tmp_path: Path) -> None:
     assert "build them with dbt first" in said(tmp_path / "empty.duckdb")
     (tmp_path / "text").write_text("no database")
     assert "dbt" not in said(tmp_path / "text")
+
+
+@pytest.mark.parametrize("character", "\0\x1b\x85\u2028\u202e\ufffe\n")
+def test_a_character_that_no_chart_can_hold_is_a_space(character: str) -> None:
+    text = plain(f"mailbox{character}full")
+    assert text == "mailbox full"
+    assert "mailbox full" in svg(
+        bounces([{"provider": "encompass", "class": text, "bounces": 1}])
+    )
