@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrate.shares import RATES, Key, SharesError, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: Last parts of settings that are secret: they belong into a connection of Airflow.
 SECRETS = frozenset(
@@ -107,6 +107,16 @@ class Accounts:
     def of(self, key: str) -> list[str]:
         """Return the names of the accounts that share a key."""
         return [one.name for one in self.accounts.values() if one.key == key]
+
+    def chosen(self, key: str, names: Sequence[str]) -> list[str]:
+        """Return those accounts of a key that have one of these names; none: all.
+
+        Raises:
+            ListError: no account, whatever its key, has such a name.
+        """
+        if unknown := [name for name in names if name not in self.accounts]:
+            raise ListError(f"There is no account {', '.join(unknown)}.")
+        return [name for name in self.of(key) if not names or name in names]
 
     def keys_of(self, provider: str) -> list[Key]:
         """Return the keys of a provider that an account uses."""

@@ -125,6 +125,15 @@ def test_a_list_that_is_wrong_ends_in_one_line(
     assert "is no JSON" in capsys.readouterr().err
 
 
+def test_a_backfill_of_an_account_that_is_not_there_is_refused() -> None:
+    found = Accounts.read(EXAMPLE)
+    assert found.chosen("agency_app", []) == ["bakery", "florist"]
+    assert found.chosen("agency_app", ["florist", "law_school"]) == ["florist"]
+    assert found.chosen("clinic", ["florist"]) == []
+    with pytest.raises(ListError, match="no account bakrey"):
+        found.chosen("clinic", ["florist", "bakrey"])
+
+
 @pytest.mark.parametrize(
     ("account", "complaint"),
     [
