@@ -256,6 +256,15 @@ def test_boolean_settings_are_words_that_meltano_takes() -> None:
     assert variables({"backfill": True}) == {"TAP_EMAIL_METRICS_BACKFILL": "true"}
 
 
+def test_a_backfill_leaves_out_all_that_shows_what_is_so_now() -> None:
+    schemas = (EXAMPLE.parents[1] / "schemas").glob("*.json")
+    lists = {one.stem for one in schemas if '"as_of"' in one.read_text()}
+    found = variables(interval("2026-01"))["TAP_EMAIL_METRICS__SELECT_FILTER"]
+    # The last is of readings: where none is made, it has no rows.
+    left_out = {f"!{name}" for name in lists - {"constant_contact_snapshots"}}
+    assert set(json.loads(found)) == left_out
+
+
 # What is told
 
 
