@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrate.accounts import SECRETS, SHARED, Accounts, ListError, main
+from orchestrate.accounts import SECRETS, SECTIONS, SHARED, Accounts, ListError, main
 from orchestrate.runs import (
     Place,
     RunFailedError,
@@ -148,6 +148,18 @@ def test_a_backfill_of_an_account_that_is_not_there_is_refused() -> None:
             {"name": "a", "key": "clinic", "settings": {"luxsci.daily_requests": 9}},
             "follows from the key",
         ),
+        (
+            {"name": "a", "key": "clinic", "settings": {"luxsci": {"secret": "x"}}},
+            "luxsci is a section",
+        ),
+        (
+            {"name": "a", "key": "clinic", "connections": "clinic"},
+            "connections must be a list",
+        ),
+        (
+            {"name": "a", "key": "clinic", "settings": "x"},
+            "settings must be an object",
+        ),
     ],
 )
 def test_an_account_that_is_wrong_is_refused(
@@ -171,6 +183,31 @@ def test_a_key_that_is_wrong_is_refused(key: dict[str, Any], complaint: str) -> 
         parse(keys={"k": key}, accounts=[])
 
 
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"keys": []}, "keys must be an object"),
+        ({"keys": {"k": "luxsci"}}, "Key k must be an object"),
+        ({"accounts": {"a": {}}}, "accounts must be a list"),
+        ({"accounts": ["a"]}, "Each account must be an object"),
+        ({"accounts": [{"name": "a", "key": ["clinic"]}]}, "key must be a text"),
+        ({"schedules": ["@daily"]}, "schedules must be an object"),
+    ],
+)
+def test_a_list_of_another_shape_is_refused(
+    changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ListError, match=complaint):
+        parse(**changes)
+
+
+def test_a_list_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.json"
+    file.write_text("[]")
+    with pytest.raises(ListError, match="the list must be an object"):
+        Accounts.read(file)
+
+
 def test_two_accounts_of_one_name_are_refused() -> None:
     twice = [{"name": "a", "key": "clinic"}] * 2
     with pytest.raises(ListError, match="twice: a"):
@@ -181,7 +218,10 @@ def test_every_secret_setting_of_the_tap_is_refused_in_the_list() -> None:
     found = list(leaves(config_schema()))
     secret = {name for name, schema in found if schema.get("secret")}
     limits = {name for name, _ in found if name.startswith(("daily", "requests_per"))}
+    top = config_schema()["properties"]
+    sections = {name for name, schema in top.items() if "properties" in schema}
     assert secret == SECRETS
+    assert sections == SECTIONS
     assert limits == SHARED - {"backfill", "end_date"}
 
 
