@@ -3,8 +3,8 @@
 `python -m scripts.orchestrate_demo` reads them in two rounds, between which the worlds
 move on, and then reads two accounts' rows of two months again that were deleted. The
 last line is JSON; exit code 1 if a row differs from the truth, an API key was used
-beyond its limits, or a run did not end well. What it leaves is below
-`.cache/orchestrate`.
+beyond its limits, a run did not end well, or no worker was killed. What it leaves is
+below `.cache/orchestrate`.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class Outcome:
     Attributes:
         killed: attempts that were killed; `tries` of the task then.
         rows: in Postgres; `truth` should be there.
-        mismatches: lines on rows that differ, runs that did not end well, and limits
-            that were exceeded.
+        mismatches: lines on rows that differ, runs that did not end well, limits that
+            were exceeded, and what did not happen.
         keys: for each key the most requests of a second, minute or day, beside the
             limit.
     """
@@ -114,6 +114,17 @@ class Outcome:
     truth: int = 0
     mismatches: list[str] = field(default_factory=list)
     keys: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def unshown(self) -> list[str]:
+        """Return lines on what did not happen, so that nothing was shown of it."""
+        found = [
+            f"{key} was not used" for key, u in self.keys.items() if not u["busiest"]
+        ]
+        if not self.killed:
+            found.append("No worker was killed")
+        if not self.restored:
+            found.append("No row was deleted before the backfill")
+        return found
 
     def line(self) -> str:
         """Return it as JSON."""
@@ -184,6 +195,7 @@ class Demo:
         self._search()
         self._compare()
         self._measure()
+        self._outcome.mismatches += self._outcome.unshown()
         return self._outcome
 
     def _database(self, name: str, driver: str) -> str:
