@@ -66,7 +66,8 @@ class Marts:
         except (psycopg.ProgrammingError, duckdb.ProgrammingError) as problem:
             raise MartsError(
                 f"{problem}\nThe marts are read from schema {self.schema}, views from "
-                f"{self.schema}_staging: build them with dbt first, all models."
+                f"{self.schema}_staging. Build them with dbt first, all models, or "
+                "name their schema (SCHEMA)."
             ) from problem
         except (psycopg.Error, duckdb.Error) as problem:
             raise MartsError(f"The database cannot be read: {problem}") from problem

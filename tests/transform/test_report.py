@@ -348,7 +348,7 @@ def copy(
 
 
 def test_what_cannot_be_read_is_said(reported: Reported, tmp_path: Path) -> None:
-    with pytest.raises(MartsError, match="build them with dbt first"):
+    with pytest.raises(MartsError, match="Build them with dbt first"):
         page(Marts(str(reported.database), "elsewhere"), MADE)
     with pytest.raises(MartsError, match="no name of a schema"):
         page(Marts(str(reported.database), "a'; drop"), MADE)

@@ -46,7 +46,7 @@ def test_a_server_that_is_not_there_is_no_matter_of_dbt() -> None:
 
 def test_a_file_without_marts_is(tmp_path: Path) -> None:
     duckdb.connect(str(tmp_path / "empty.duckdb")).close()
-    assert "build them with dbt first" in said(tmp_path / "empty.duckdb")
+    assert "Build them with dbt first" in said(tmp_path / "empty.duckdb")
     (tmp_path / "text").write_text("no database")
     assert "dbt" not in said(tmp_path / "text")
 
