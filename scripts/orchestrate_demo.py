@@ -28,6 +28,7 @@ from orchestrate.accounts import SECRETS, Accounts
 from orchestrate.runs import interval, months
 from scripts.airflow import Airflow, Attempted
 from scripts.comparison import compare
+from scripts.demo import say
 from scripts.fleet import SPANS, Fleet, Member
 from scripts.project import CACHE, MELTANO, ROOT, CommandFailedError, Project
 from scripts.warehouse import Postgres
@@ -201,8 +202,7 @@ class Demo:
     def _database(self, name: str, driver: str) -> str:
         """Make a database; return SQLAlchemy's URL of it."""
         url = self._postgres.sqlalchemy_url
-        plain = url.replace("+psycopg", "")
-        with psycopg.connect(plain, autocommit=True) as connection:
+        with psycopg.connect(self._postgres.url, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return url.replace("+psycopg", f"+{driver}").replace("/postgres?", f"/{name}?")
 
@@ -211,14 +211,12 @@ class Demo:
         self._books = books.replace("+psycopg2", "")
         dags.mkdir()
         (dags / "orchestrate").symlink_to(ROOT / "orchestrate")
-        environment = self._project.environment()
-        environment.pop("MELTANO_CLI_LOG_FORMAT")
         return Airflow(
             FOLDER / "airflow",
             dags,
             books,
             {
-                **environment,
+                **self._project.environment(),
                 **connections(self._fleet),
                 "EMAIL_METRICS_ACCOUNTS": str(self._list),
                 "EMAIL_METRICS_MELTANO": str(MELTANO),
@@ -309,8 +307,7 @@ class Demo:
     def _delete(
         self, stream: str, column: str, account: str, start: str, end: str
     ) -> int:
-        plain = self._postgres.sqlalchemy_url.replace("+psycopg", "")
-        with psycopg.connect(plain) as connection:
+        with psycopg.connect(self._postgres.url) as connection:
             return connection.execute(
                 f"DELETE FROM {SCHEMA}.{stream} WHERE account = %s"  # noqa: S608 -- ours
                 f" AND {column} >= %s AND {column} < %s".encode(),
@@ -431,12 +428,6 @@ def wait(until: Callable[[], bool], what: str) -> None:
         if time.monotonic() > limit:
             raise CommandFailedError(f"Waited in vain for {what}.")
         time.sleep(LOOK)
-
-
-def say(text: str) -> None:
-    """Print at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

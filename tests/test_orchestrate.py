@@ -269,6 +269,13 @@ def test_a_run_sees_nothing_of_airflow() -> None:
     assert found["TAP_EMAIL_METRICS_START_DATE"] == "2026-01-01"
 
 
+def test_a_run_logs_in_the_form_that_the_summary_is_read_from() -> None:
+    base = {"MELTANO_CLI_LOG_FORMAT": "json", "MELTANO_ENVIRONMENT": "prod"}
+    found = PLACE.environment(base, "bakery", "bakery", {})
+    assert "MELTANO_CLI_LOG_FORMAT" not in found
+    assert found["MELTANO_ENVIRONMENT"] == "prod"
+
+
 def test_plugins_are_linked_and_the_rest_is_the_runs_own(tmp_path: Path) -> None:
     place = replace(PLACE, project=tmp_path / "project", home=tmp_path / "home")
     (place.project / ".meltano" / "extractors").mkdir(parents=True)
