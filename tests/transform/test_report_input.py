@@ -1,4 +1,4 @@
-"""What the report does with a database that is none, and with texts of any kind."""
+"""What the report does with no database, with texts of any kind, and with rare rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import pytest
 
 from report.charts import bounces, svg
 from report.marts import Marts, MartsError, plain
+from report.sections import BOUNCES, FUNNEL
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from report.marts import Rows
 
 
 def said(database: object) -> str:
@@ -58,3 +61,34 @@ def test_a_character_that_no_chart_can_hold_is_a_space(character: str) -> None:
     assert "mailbox full" in svg(
         bounces([{"provider": "encompass", "class": text, "bounces": 1}])
     )
+
+
+def read(folder: Path, events: list[tuple[str, str | None, str | None]]) -> Rows:
+    """Return what is shown of events, each a type, a recipient and a class."""
+    database = str(folder / "marts.duckdb")
+    with duckdb.connect(database) as connection:
+        for schema in ("email_marts_staging", "email_marts"):
+            connection.execute(f"create schema {schema}; use {schema}")
+        connection.execute(
+            "create table email_events (provider text, account text, message_key text,"
+            " event_type text, recipient_key text, bounce_class text)"
+        )
+        connection.executemany(
+            "insert into email_events values ('encompass', 'a', 'm', ?, ?, ?)", events
+        )
+    queries = {one.name: one.query for one in (BOUNCES, FUNNEL)}
+    return Marts(database, "email_marts").read(queries)
+
+
+def test_rare_classes_of_bounces_are_added_up(tmp_path: Path) -> None:
+    classes = [f"class {number:02}" for number in range(13) for _ in range(number)]
+    found = read(tmp_path, [("bounced", "x", one) for one in [*classes, None]])
+    shown = {row["class"]: row["bounces"] for row in found["bounces"]}
+    assert shown.pop("all others") == 1 + 2 + 1
+    assert shown == {f"class {number:02}": number for number in range(3, 13)}
+
+
+def test_events_without_a_recipient_are_no_recipients(tmp_path: Path) -> None:
+    found = read(tmp_path, [("opened", None, None)] * 2 + [("opened", "x", None)] * 3)
+    [row] = found["funnel"]
+    assert (row["recipients"], row["events"]) == (1, 5)
