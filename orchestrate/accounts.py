@@ -6,6 +6,7 @@ for `airflow pools import`.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -17,17 +18,20 @@ from typing import TYPE_CHECKING, Any
 from orchestrate.shares import RATES, Key, SharesError, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: Last parts of settings that are secret: they belong into a connection of Airflow.
 SECRETS = frozenset(
     {"client_secret", "refresh_token", "token", "secret", "password", "pepper"}
 )
+#: What the tap's own config nests and Meltano does not: in a list it would be ignored.
+SECTIONS = frozenset({*RATES, "pii"})
 #: Settings that follow from the key, and those of a backfill's interval.
 SHARED = frozenset({*(rate for rate, _ in RATES.values()), "daily_requests"})
 SHARED |= {"daily_reserve", "backfill", "end_date"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 """What names a folder, a pool, a task and a state alike."""
+_TYPES: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text"}
 _OPTIONAL = {"daily_requests", "daily_reserve", "at_once", "runs_a_day"}
 
 
@@ -92,8 +96,10 @@ class Accounts:
             SharesError: a key cannot be shared by so many.
         """
         _known(found, {"keys", "accounts"}, {"schedules"}, "the list")
-        keys = {name: _key(name, one) for name, one in found["keys"].items()}
-        accounts = [_account(one, keys) for one in found["accounts"]]
+        given = _typed(found["keys"], dict, "keys")
+        keys = {name: _key(name, one) for name, one in given.items()}
+        listed = _typed(found["accounts"], list, "accounts")
+        accounts = [_account(one, keys) for one in listed]
         counts = Counter(one.name for one in accounts)
         if twice := [name for name, count in counts.items() if count > 1]:
             raise ListError(f"These names are there twice: {', '.join(twice)}.")
@@ -107,6 +113,16 @@ class Accounts:
     def of(self, key: str) -> list[str]:
         """Return the names of the accounts that share a key."""
         return [one.name for one in self.accounts.values() if one.key == key]
+
+    def chosen(self, key: str, names: Sequence[str]) -> list[str]:
+        """Return those accounts of a key that have one of these names; none: all.
+
+        Raises:
+            ListError: no account, whatever its key, has such a name.
+        """
+        if unknown := [name for name in names if name not in self.accounts]:
+            raise ListError(f"There is no account {', '.join(unknown)}.")
+        return [name for name in self.of(key) if not names or name in names]
 
     def keys_of(self, provider: str) -> list[Key]:
         """Return the keys of a provider that an account uses."""
@@ -139,9 +155,16 @@ class Accounts:
         }
 
 
+def _typed(given: Any, wanted: type, what: str) -> Any:  # noqa: ANN401 -- of JSON
+    if not isinstance(given, wanted):
+        raise ListError(f"{what} must be {_TYPES[wanted]}.")
+    return given
+
+
 def _known(
     given: Mapping[str, Any], needed: set[str], optional: set[str], what: str
 ) -> None:
+    _typed(given, dict, what)
     if wrong := sorted(given.keys() - needed - optional):
         raise ListError(f"{what} has what nobody reads: {', '.join(wrong)}.")
     if missing := sorted(needed - given.keys()):
@@ -159,7 +182,7 @@ def _named(name: str, what: str) -> str:
 
 def _key(name: str, found: Mapping[str, Any]) -> Key:
     what = f"Key {_named(name, 'Key')}"
-    provider = found.get("provider")
+    provider = _typed(found, dict, what).get("provider")
     if provider not in RATES:
         raise ListError(f"{what}: provider must be one of {', '.join(RATES)}.")
     rate, _ = RATES[provider]
@@ -184,14 +207,20 @@ def _key(name: str, found: Mapping[str, Any]) -> Key:
 
 
 def _account(found: Mapping[str, Any], keys: Mapping[str, Key]) -> Account:
-    name = _named(str(found.get("name")), "Account")
+    name = _named(str(_typed(found, dict, "Each account").get("name")), "Account")
     what = f"Account {name}"
     _known(found, {"name", "key"}, {"connections", "settings"}, what)
-    if found["key"] not in keys:
+    if _typed(found["key"], str, f"{what}: key") not in keys:
         raise ListError(f"{what}: there is no key {found['key']!r}.")
-    settings = found.get("settings", {})
+    connections = _typed(found.get("connections", []), list, f"{what}: connections")
+    settings = _typed(found.get("settings", {}), dict, f"{what}: settings")
     for setting in settings:
         last = setting.rpartition(".")[2]
+        if setting in SECTIONS:
+            raise ListError(
+                f"{what}: {setting} is a section. Name each of its settings, as"
+                f" {setting}.…"
+            )
         if last in SECRETS:
             raise ListError(
                 f"{what}: {setting} is secret. Put it into the extra of a connection"
@@ -201,7 +230,7 @@ def _account(found: Mapping[str, Any], keys: Mapping[str, Key]) -> Account:
             raise ListError(
                 f"{what}: {setting} follows from the key, or from the backfill."
             )
-    return Account(name, found["key"], tuple(found.get("connections", ())), settings)
+    return Account(name, found["key"], tuple(connections), settings)
 
 
 def main(file: Path) -> int:
@@ -216,4 +245,8 @@ def main(file: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(
+        "python -m orchestrate.accounts", description=__doc__
+    )
+    parser.add_argument("file", type=Path, help="the list, as JSON")
+    sys.exit(main(parser.parse_args().file))

@@ -42,12 +42,10 @@ def backfill(account: str, month: str, run_id: str) -> None:
 @task
 def parts(key: str, params: dict[str, Any], run_id: str) -> list[dict[str, str]]:
     """Return the accounts of a key and the months that are to be read of each."""
-    wanted = params["accounts"] or ACCOUNTS.of(key)
     return [
         {"account": account, "month": month, "run_id": run_id}
         for month in months(params["first"], params["last"])
-        for account in ACCOUNTS.of(key)
-        if account in wanted
+        for account in ACCOUNTS.chosen(key, params["accounts"])
     ]
 
 
@@ -94,6 +92,7 @@ def of_provider(provider: str) -> DAG:
 def of_months() -> DAG:
     """Return the DAG that reads months again: a run for each account and month."""
     month = {"type": "string", "pattern": MONTH}
+    names = {"type": "array", "items": {"type": "string"}}
     with DAG(
         "email_metrics_backfill",
         schedule=None,
@@ -101,7 +100,7 @@ def of_months() -> DAG:
         params={
             "first": Param(**month, description="First month, as 2026-01"),
             "last": Param(**month, description="Last month, as 2026-03"),
-            "accounts": Param([], type="array", description="Names; none: all"),
+            "accounts": Param([], **names, description="Names; none: all"),
         },
         tags=["email_metrics"],
     ) as found:

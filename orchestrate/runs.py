@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 EXTRACTOR = "tap-email-metrics"
 PREFIX = "TAP_EMAIL_METRICS_"
+FOREIGN = ("AIRFLOW", "MELTANO_CLI_LOG_FORMAT")
+"""How variables begin that a run does not see: in a log of JSON it finds no summary."""
 KINDS = ("extractors", "loaders", "mappers", "utilities")
 _SUMMARY = '{"event": "run_summary"'
 _STREAM = (
@@ -109,7 +111,7 @@ class Place:
         key would otherwise count in one ledger, each up to a share for all.
         """
         return {
-            **{k: v for k, v in base.items() if not k.startswith("AIRFLOW")},
+            **{k: v for k, v in base.items() if not k.startswith(FOREIGN)},
             **variables(settings),
             "MELTANO_SYS_DIR_ROOT": str(self.home / "runs" / state),
             "XDG_STATE_HOME": str(self.home / "accounts" / account),

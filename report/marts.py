@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from tap_email_metrics.privacy import redact
 
@@ -58,14 +60,17 @@ class Marts:
         """
         if not re.fullmatch(r"\w+", self.schema):
             raise MartsError(f"{self.schema} is no name of a schema.")
-        postgres = re.match(r"postgres(ql)?://", self.database)
+        read = self._postgres if is_postgres(self.database) else self._duckdb
         try:
-            return (self._postgres if postgres else self._duckdb)(queries)
-        except (psycopg.Error, duckdb.Error) as problem:
+            return read(queries)
+        except (psycopg.ProgrammingError, duckdb.ProgrammingError) as problem:
             raise MartsError(
                 f"{problem}\nThe marts are read from schema {self.schema}, views from "
-                f"{self.schema}_staging: build them with dbt first, all models."
+                f"{self.schema}_staging. Build them with dbt first, all models, or "
+                "name their schema (SCHEMA)."
             ) from problem
+        except (psycopg.Error, duckdb.Error) as problem:
+            raise MartsError(f"The database cannot be read: {problem}") from problem
 
     def _postgres(self, queries: Mapping[str, str]) -> Rows:
         with psycopg.connect(self.database) as connection:
@@ -91,6 +96,30 @@ class Marts:
         return f'"{self.schema}","{self.schema}_staging"'
 
 
+def is_postgres(database: str) -> bool:
+    """Return whether it is Postgres, or else DuckDB.
+
+    Raises:
+        MartsError: it is neither. It is not repeated: it may hold a password.
+    """
+    if not re.match(r"postgres(ql)?://", database):
+        if not Path(database).is_file():
+            raise MartsError(
+                "The database has to be the URL of a Postgres, as in make report "
+                "DATABASE=postgresql://reader@db.example.org/email, or a file of "
+                "DuckDB that is there."
+            )
+        return False
+    try:
+        conninfo_to_dict(database)
+    except psycopg.ProgrammingError:
+        raise MartsError(
+            "The URL of the database is none that Postgres takes. Set the password in "
+            "PGPASSWORD, where it needs no percent signs."
+        ) from None
+    return True
+
+
 def found(cursor: Cursor, query: str) -> list[Row]:
     """Return the rows of a query as JSON has them, without an address in any text."""
     cursor.execute(query)
@@ -102,11 +131,15 @@ def found(cursor: Cursor, query: str) -> list[Row]:
 
 
 def plain(value: object) -> float | str | None:
-    """Return a value as a number or a text; a time to the minute."""
+    """Return a value as a number or a text of one line; a time to the minute.
+
+    Of what vendors write, a page cannot hold all characters, and a chart even fewer.
+    """
     if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    return redact(str(value))
+    text = redact(str(value))
+    return "".join(one if one.isprintable() else " " for one in text)

@@ -3,8 +3,8 @@
 `python -m scripts.orchestrate_demo` reads them in two rounds, between which the worlds
 move on, and then reads two accounts' rows of two months again that were deleted. The
 last line is JSON; exit code 1 if a row differs from the truth, an API key was used
-beyond its limits, or a run did not end well. What it leaves is below
-`.cache/orchestrate`.
+beyond its limits, a run did not end well, or no worker was killed. What it leaves is
+below `.cache/orchestrate`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from orchestrate.accounts import SECRETS, Accounts
 from orchestrate.runs import interval, months
 from scripts.airflow import Airflow, Attempted
 from scripts.comparison import compare
+from scripts.demo import say
 from scripts.fleet import SPANS, Fleet, Member
 from scripts.project import CACHE, MELTANO, ROOT, CommandFailedError, Project
 from scripts.warehouse import Postgres
@@ -98,8 +99,8 @@ class Outcome:
     Attributes:
         killed: attempts that were killed; `tries` of the task then.
         rows: in Postgres; `truth` should be there.
-        mismatches: lines on rows that differ, runs that did not end well, and limits
-            that were exceeded.
+        mismatches: lines on rows that differ, runs that did not end well, limits that
+            were exceeded, and what did not happen.
         keys: for each key the most requests of a second, minute or day, beside the
             limit.
     """
@@ -114,6 +115,17 @@ class Outcome:
     truth: int = 0
     mismatches: list[str] = field(default_factory=list)
     keys: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def unshown(self) -> list[str]:
+        """Return lines on what did not happen, so that nothing was shown of it."""
+        found = [
+            f"{key} was not used" for key, u in self.keys.items() if not u["busiest"]
+        ]
+        if not self.killed:
+            found.append("No worker was killed")
+        if not self.restored:
+            found.append("No row was deleted before the backfill")
+        return found
 
     def line(self) -> str:
         """Return it as JSON."""
@@ -184,13 +196,13 @@ class Demo:
         self._search()
         self._compare()
         self._measure()
+        self._outcome.mismatches += self._outcome.unshown()
         return self._outcome
 
     def _database(self, name: str, driver: str) -> str:
         """Make a database; return SQLAlchemy's URL of it."""
         url = self._postgres.sqlalchemy_url
-        plain = url.replace("+psycopg", "")
-        with psycopg.connect(plain, autocommit=True) as connection:
+        with psycopg.connect(self._postgres.url, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return url.replace("+psycopg", f"+{driver}").replace("/postgres?", f"/{name}?")
 
@@ -199,14 +211,12 @@ class Demo:
         self._books = books.replace("+psycopg2", "")
         dags.mkdir()
         (dags / "orchestrate").symlink_to(ROOT / "orchestrate")
-        environment = self._project.environment()
-        environment.pop("MELTANO_CLI_LOG_FORMAT")
         return Airflow(
             FOLDER / "airflow",
             dags,
             books,
             {
-                **environment,
+                **self._project.environment(),
                 **connections(self._fleet),
                 "EMAIL_METRICS_ACCOUNTS": str(self._list),
                 "EMAIL_METRICS_MELTANO": str(MELTANO),
@@ -297,8 +307,7 @@ class Demo:
     def _delete(
         self, stream: str, column: str, account: str, start: str, end: str
     ) -> int:
-        plain = self._postgres.sqlalchemy_url.replace("+psycopg", "")
-        with psycopg.connect(plain) as connection:
+        with psycopg.connect(self._postgres.url) as connection:
             return connection.execute(
                 f"DELETE FROM {SCHEMA}.{stream} WHERE account = %s"  # noqa: S608 -- ours
                 f" AND {column} >= %s AND {column} < %s".encode(),
@@ -419,12 +428,6 @@ def wait(until: Callable[[], bool], what: str) -> None:
         if time.monotonic() > limit:
             raise CommandFailedError(f"Waited in vain for {what}.")
         time.sleep(LOOK)
-
-
-def say(text: str) -> None:
-    """Print at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrate.accounts import SECRETS, SHARED, Accounts, ListError, main
+from orchestrate.accounts import SECRETS, SECTIONS, SHARED, Accounts, ListError, main
 from orchestrate.runs import (
     Place,
     RunFailedError,
@@ -125,6 +125,15 @@ def test_a_list_that_is_wrong_ends_in_one_line(
     assert "is no JSON" in capsys.readouterr().err
 
 
+def test_a_backfill_of_an_account_that_is_not_there_is_refused() -> None:
+    found = Accounts.read(EXAMPLE)
+    assert found.chosen("agency_app", []) == ["bakery", "florist"]
+    assert found.chosen("agency_app", ["florist", "law_school"]) == ["florist"]
+    assert found.chosen("clinic", ["florist"]) == []
+    with pytest.raises(ListError, match="no account bakrey"):
+        found.chosen("clinic", ["florist", "bakrey"])
+
+
 @pytest.mark.parametrize(
     ("account", "complaint"),
     [
@@ -138,6 +147,18 @@ def test_a_list_that_is_wrong_ends_in_one_line(
         (
             {"name": "a", "key": "clinic", "settings": {"luxsci.daily_requests": 9}},
             "follows from the key",
+        ),
+        (
+            {"name": "a", "key": "clinic", "settings": {"luxsci": {"secret": "x"}}},
+            "luxsci is a section",
+        ),
+        (
+            {"name": "a", "key": "clinic", "connections": "clinic"},
+            "connections must be a list",
+        ),
+        (
+            {"name": "a", "key": "clinic", "settings": "x"},
+            "settings must be an object",
         ),
     ],
 )
@@ -162,6 +183,31 @@ def test_a_key_that_is_wrong_is_refused(key: dict[str, Any], complaint: str) -> 
         parse(keys={"k": key}, accounts=[])
 
 
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"keys": []}, "keys must be an object"),
+        ({"keys": {"k": "luxsci"}}, "Key k must be an object"),
+        ({"accounts": {"a": {}}}, "accounts must be a list"),
+        ({"accounts": ["a"]}, "Each account must be an object"),
+        ({"accounts": [{"name": "a", "key": ["clinic"]}]}, "key must be a text"),
+        ({"schedules": ["@daily"]}, "schedules must be an object"),
+    ],
+)
+def test_a_list_of_another_shape_is_refused(
+    changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ListError, match=complaint):
+        parse(**changes)
+
+
+def test_a_list_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.json"
+    file.write_text("[]")
+    with pytest.raises(ListError, match="the list must be an object"):
+        Accounts.read(file)
+
+
 def test_two_accounts_of_one_name_are_refused() -> None:
     twice = [{"name": "a", "key": "clinic"}] * 2
     with pytest.raises(ListError, match="twice: a"):
@@ -172,7 +218,10 @@ def test_every_secret_setting_of_the_tap_is_refused_in_the_list() -> None:
     found = list(leaves(config_schema()))
     secret = {name for name, schema in found if schema.get("secret")}
     limits = {name for name, _ in found if name.startswith(("daily", "requests_per"))}
+    top = config_schema()["properties"]
+    sections = {name for name, schema in top.items() if "properties" in schema}
     assert secret == SECRETS
+    assert sections == SECTIONS
     assert limits == SHARED - {"backfill", "end_date"}
 
 
@@ -220,6 +269,13 @@ def test_a_run_sees_nothing_of_airflow() -> None:
     assert found["TAP_EMAIL_METRICS_START_DATE"] == "2026-01-01"
 
 
+def test_a_run_logs_in_the_form_that_the_summary_is_read_from() -> None:
+    base = {"MELTANO_CLI_LOG_FORMAT": "json", "MELTANO_ENVIRONMENT": "prod"}
+    found = PLACE.environment(base, "bakery", "bakery", {})
+    assert "MELTANO_CLI_LOG_FORMAT" not in found
+    assert found["MELTANO_ENVIRONMENT"] == "prod"
+
+
 def test_plugins_are_linked_and_the_rest_is_the_runs_own(tmp_path: Path) -> None:
     place = replace(PLACE, project=tmp_path / "project", home=tmp_path / "home")
     (place.project / ".meltano" / "extractors").mkdir(parents=True)
@@ -245,6 +301,15 @@ def test_a_command_dies_with_the_group_of_its_caller(tmp_path: Path) -> None:
 
 def test_boolean_settings_are_words_that_meltano_takes() -> None:
     assert variables({"backfill": True}) == {"TAP_EMAIL_METRICS_BACKFILL": "true"}
+
+
+def test_a_backfill_leaves_out_all_that_shows_what_is_so_now() -> None:
+    schemas = (EXAMPLE.parents[1] / "schemas").glob("*.json")
+    lists = {one.stem for one in schemas if '"as_of"' in one.read_text()}
+    found = variables(interval("2026-01"))["TAP_EMAIL_METRICS__SELECT_FILTER"]
+    # The last is of readings: where none is made, it has no rows.
+    left_out = {f"!{name}" for name in lists - {"constant_contact_snapshots"}}
+    assert set(json.loads(found)) == left_out
 
 
 # What is told

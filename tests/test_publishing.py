@@ -109,6 +109,12 @@ def test_no_expression_gets_into_a_shell() -> None:
     assert not [command for command in COMMANDS if "${{" in command]
 
 
+def test_make_does_not_print_the_url_of_a_database() -> None:
+    commands = [line for line in MAKEFILE.splitlines() if "$(DATABASE)" in line]
+    assert commands
+    assert all(line.startswith("\t@") for line in commands)
+
+
 # Hooks
 
 

@@ -1,9 +1,9 @@
-"""The tests of the dbt project notice marts that are broken."""
+"""The dbt project notices marts that are broken, and a schema without streams."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_transform import NOW, STEPS, first_load, run_dbt
@@ -11,6 +11,9 @@ from test_transform import NOW, STEPS, first_load, run_dbt
 from scripts.world import KEYS
 from simulator.truth import truth
 from simulator.world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.meltano
 
@@ -87,3 +90,15 @@ def test_what_is_broken_is_noticed(
 ) -> None:
     found = [rows for test, rows in failing[2].items() if test.startswith(name)]
     assert found == [1]
+
+
+def test_a_schema_without_a_stream_is_refused(tmp_path: Path) -> None:
+    """All marts would be empty, and pass."""
+    step = {"database": str(tmp_path / "empty.duckdb"), "dbt": ["build"]}
+    (tmp_path / "steps.json").write_text(json.dumps([step]))
+    with pytest.raises(AssertionError, match="Schema elsewhere holds no stream"):
+        run_dbt(
+            *(tmp_path, "dbt", STEPS, tmp_path / "steps.json"),
+            DBT_TARGET="duckdb",
+            EMAIL_METRICS_SCHEMA="elsewhere",
+        )

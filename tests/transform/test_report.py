@@ -348,11 +348,11 @@ def copy(
 
 
 def test_what_cannot_be_read_is_said(reported: Reported, tmp_path: Path) -> None:
-    with pytest.raises(MartsError, match="build them with dbt first"):
+    with pytest.raises(MartsError, match="Build them with dbt first"):
         page(Marts(str(reported.database), "elsewhere"), MADE)
     with pytest.raises(MartsError, match="no name of a schema"):
         page(Marts(str(reported.database), "a'; drop"), MADE)
-    with pytest.raises(MartsError, match="does not exist"):
+    with pytest.raises(MartsError, match="a file of DuckDB that is there"):
         page(Marts(str(tmp_path / "none.duckdb"), "email_marts"), MADE)
 
 

@@ -1,5 +1,5 @@
--- A view, as its hours pass by themselves. A run that was complete holds all that there was
--- when it began.
+-- A view, as its hours pass by themselves. A run that was complete has read all that was due
+-- when it began; a backfill is a run like any other.
 {{ config(materialized='view') }}
 with ranked as (
     select
