@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, object]
 
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 200
+"""Rows that are made records together: with 500, 24 MB took 3 MB more of memory."""
 _MOST_TEXT = 4 * 2**20
 """Characters that one row, or one other value, may have."""
 _GAP = re.compile(r"[\s,]*")
