@@ -682,10 +682,8 @@ class RowCodec:
         self._from_path = tuple(column for in_row, column in plan if not in_row)
 
     @property
-    def plan(self) -> Plan | None:
-        """How records are made, None where a row is more than its columns."""
-        if self._groups:
-            return None
+    def plan(self) -> Plan:
+        """How records are made, once the groups of a row are spread out."""
         return Plan(
             self._blank,
             self._from_row,
@@ -757,6 +755,18 @@ class RowCodec:
                 self.rejected += 1
                 return None
         return record
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether some columns come from groups of fields."""
+        return bool(self._groups)
+
+    def flat(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row with its groups spread out; ValueError where one cannot be."""
+        flat, odd = self._flattened(row)
+        if odd:
+            raise _Unfit
+        return flat
 
     def _flattened(
         self, row: dict[str, Any]

@@ -173,7 +173,8 @@ class TableDecoder:
         schema: the packaged schema.
         codec: whose work this does.
         goes_by: the vendor's fields that the reading goes by.
-        envelope: of a page; None where bodies are not decoded here.
+        envelope: of a page; None where bodies are not decoded here. Nor are they where
+            columns come from groups of fields.
 
     Raises:
         Unplanned: a column is made in a way that only the codec knows.
@@ -186,8 +187,6 @@ class TableDecoder:
         goes_by: Iterable[str] = (),
         envelope: Envelope | None = None,
     ) -> None:
-        if codec.plan is None:
-            raise Unplanned
         self._plan = codec.plan
         self._codec = codec
         self._goes_by = frozenset({*goes_by, *codec.plan.key_sources})
@@ -196,7 +195,8 @@ class TableDecoder:
         self._record = msgspec.defstruct("Record", [*self._plan.blank], gc=False)
         names = {f"field_{n}": s for n, s in enumerate(sorted(self._plan.known))}
         self._getters = {s: attrgetter(f) for f, s in names.items() if s in kinds}
-        if envelope:
+        self._decoder: msgspec.json.Decoder[Any] | None = None
+        if envelope and not codec.has_groups:
             answer = _answer_struct(_row_struct(names, kinds), envelope)
             self._decoder = msgspec.json.Decoder(answer)
 
@@ -216,7 +216,7 @@ class TableDecoder:
         for source, column in columns:
             kind = _kind(column)
             if kinds.setdefault(source, kind) != kind:
-                raise Unplanned(source)
+                raise Unplanned(f"{source} is shown in columns of two types")
         return kinds
 
     def decode(
@@ -232,7 +232,7 @@ class TableDecoder:
             None where one of the rows, or the answer, is not as it should be.
         """
         # The one thing that a type lets pass, and no database takes.
-        if _NUL in body:
+        if self._decoder is None or _NUL in body:
             return None
         try:
             answer = self._decoder.decode(body)
@@ -256,13 +256,14 @@ class TableDecoder:
         Returns:
             None where one of the rows is not as it should be.
         """
-        unknown = set().union(*raw) - self._plan.known
-        fields = {name: [row.get(name) for row in raw] for name in self._fields}
-        page = _Page(fields, len(raw), from_path, at=at)
         try:
+            rows = [*map(self._codec.flat, raw)] if self._codec.has_groups else raw
+            unknown = set().union(*rows) - self._plan.known
+            fields = {name: [row.get(name) for row in rows] for name in self._fields}
+            page = _Page(fields, len(rows), from_path, at=at)
             if unknown and self._codec.keeps_extra:
                 names = sorted(unknown)
-                page.extra = [_extra(row, names) for row in raw]
+                page.extra = [_extra(row, names) for row in rows]
             table = self._table(page)
         except (ValueError, RecursionError):
             return None
@@ -366,7 +367,7 @@ def _kind(column: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a type for msgspe
     types = column["type"]
     kinds = [k for k in (types if isinstance(types, list) else [types]) if k != "null"]
     if len(kinds) != 1 or kinds[0] not in _KINDS or "x-derived" in column:
-        raise Unplanned
+        raise Unplanned("a column has no type of its own")
     return _KINDS[kinds[0]]
 
 
