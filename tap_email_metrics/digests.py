@@ -8,7 +8,7 @@ import json
 from array import array
 from typing import TYPE_CHECKING
 
-from tap_email_metrics.codec import to_integer
+from tap_email_metrics.values import to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import override
 
-from tap_email_metrics.codec import to_integer
+from tap_email_metrics.values import to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence

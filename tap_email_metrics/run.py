@@ -13,9 +13,9 @@ import click
 from typing_extensions import override
 
 from tap_email_metrics.bookmarks import iso
-from tap_email_metrics.codec import to_instant
 from tap_email_metrics.errors import Exhausted, Terminated, Unavailable
 from tap_email_metrics.reconciliation import Verdicts
+from tap_email_metrics.values import to_instant
 
 if TYPE_CHECKING:
     import logging

@@ -17,8 +17,9 @@ from typing_extensions import override
 
 from tap_email_metrics.bookmarks import iso
 from tap_email_metrics.catalog import load_schema
-from tap_email_metrics.codec import RowCodec, to_instant
+from tap_email_metrics.codec import RowCodec
 from tap_email_metrics.privacy import redact
+from tap_email_metrics.values import to_instant
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable

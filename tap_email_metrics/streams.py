@@ -28,7 +28,7 @@ from singer_sdk.mapper import SameRecordTransform
 from typing_extensions import override
 
 from tap_email_metrics.catalog import load_schema
-from tap_email_metrics.codec import RowCodec, to_instant
+from tap_email_metrics.codec import RowCodec
 from tap_email_metrics.digests import bucket_digests, bucket_of, same
 from tap_email_metrics.errors import (
     AuthenticationFailed,
@@ -43,6 +43,7 @@ from tap_email_metrics.errors import (
 from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.rows import RowMaker
 from tap_email_metrics.tables import Record, TableDecoder, Unplanned
+from tap_email_metrics.values import to_instant
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence

@@ -20,21 +20,23 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 from typing_extensions import override
 
-from tap_email_metrics.codec import (
-    EXTRA,
+from tap_email_metrics.codec import EXTRA
+from tap_email_metrics.rows import Records, Rows
+from tap_email_metrics.values import (
     convert_all,
     extra,
     from_instant,
     map_known,
     to_integer,
+    types_of,
 )
-from tap_email_metrics.rows import Records, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tap_email_metrics.codec import Column, Converter, Identity, Plan, RowCodec
+    from tap_email_metrics.codec import Column, Identity, Plan, RowCodec
     from tap_email_metrics.rows import Row
+    from tap_email_metrics.values import Converter
 
 Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _KINDS: dict[str, Any] = {
@@ -360,12 +362,11 @@ def _extra(row: Row, names: Iterable[str]) -> object:
     return extra(found) if found else None
 
 
-def _kind(column: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a type for msgspec
+def _kind(column: dict[str, Any]) -> Any:  # noqa: ANN401 - a type for msgspec
     """Return the type of a field that is shown in a column."""
     if column.get("x-derived") == "epoch-ms":
         return Integer
-    types = column["type"]
-    kinds = [k for k in (types if isinstance(types, list) else [types]) if k != "null"]
+    kinds = [kind for kind in types_of(column) if kind != "null"]
     if len(kinds) != 1 or kinds[0] not in _KINDS or "x-derived" in column:
         raise Unplanned("a column has no type of its own")
     return _KINDS[kinds[0]]

@@ -265,6 +265,7 @@ def test_one_row_that_does_not_fit_leaves_the_page_to_the_codec(row: Any) -> Non
         {"id": "3"},
         {"id": 3.0},
         {"id": 3, "unknown": 1},
+        {"id": 3, "unknown": None, "other": []},
         {"id": 3, "ipAddress": 1},
         {"id": 3, "ipAddress": "\0"},
         {"id": 3, "timestamp": "5"},

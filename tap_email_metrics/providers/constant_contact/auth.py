@@ -10,7 +10,6 @@ import msgspec
 
 from tap_email_metrics.bounds import decode_as
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.codec import decode_json
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Fatal,
@@ -21,6 +20,7 @@ from tap_email_metrics.errors import (
 from tap_email_metrics.http import host, request_id, send
 from tap_email_metrics.limits import Limits
 from tap_email_metrics.providers.constant_contact.tokens import NoStore, Tokens
+from tap_email_metrics.values import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.bookmarks import Parent, history_key
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.codec import to_integer, to_milliseconds
 from tap_email_metrics.digests import digest
 from tap_email_metrics.errors import Denied, Retriable, Skippable
 from tap_email_metrics.providers.constant_contact.marks import (
@@ -23,6 +22,7 @@ from tap_email_metrics.providers.constant_contact.marks import (
     short_id,
 )
 from tap_email_metrics.state import TAP_KEY, damaged
+from tap_email_metrics.values import to_integer, to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

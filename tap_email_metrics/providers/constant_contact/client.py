@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import msgspec
 from typing_extensions import override
 
-from tap_email_metrics.codec import decode_json
 from tap_email_metrics.errors import (
     Denied,
     Exhausted,
@@ -22,6 +21,7 @@ from tap_email_metrics.errors import (
 )
 from tap_email_metrics.http import TRIES, Client, request_id, retry_after
 from tap_email_metrics.tables import Envelope
+from tap_email_metrics.values import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl, urlsplit
 from typing_extensions import override
 
 from tap_email_metrics.bookmarks import Parent, Plan, Visit, history_key, iso
-from tap_email_metrics.codec import to_milliseconds
 from tap_email_metrics.digests import digest
 from tap_email_metrics.errors import Gone, Skippable
 from tap_email_metrics.providers.constant_contact.campaigns import (
@@ -30,6 +29,7 @@ from tap_email_metrics.providers.constant_contact.streams import (
 )
 from tap_email_metrics.state import texts
 from tap_email_metrics.streams import ListStream
+from tap_email_metrics.values import to_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import (

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
 
-from tap_email_metrics.codec import to_instant
 from tap_email_metrics.errors import Denied, Gone
 from tap_email_metrics.fanout_stream import FanOutStream
 from tap_email_metrics.providers.constant_contact import marks
@@ -19,6 +18,7 @@ from tap_email_metrics.providers.constant_contact.marks import CounterMark
 from tap_email_metrics.providers.constant_contact.reading import EventList, EventReader
 from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.streams import EmailMetricsStream
+from tap_email_metrics.values import to_instant
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tap_email_metrics.bounds import decode_as
-from tap_email_metrics.codec import decode_json
 from tap_email_metrics.errors import AuthenticationFailed, Fatal, Retriable, Skippable
 from tap_email_metrics.http import TRIES, host, request_id, send
+from tap_email_metrics.values import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from tap_email_metrics.codec import decode_json, to_integer
 from tap_email_metrics.errors import Retriable, TimedOut
 from tap_email_metrics.http import TRIES, Client
 from tap_email_metrics.rows import LooseRows
 from tap_email_metrics.tables import Envelope
+from tap_email_metrics.values import decode_json, to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

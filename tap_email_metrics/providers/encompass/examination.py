@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from tap_email_metrics import bookmarks
 from tap_email_metrics.checkup import TRIES, Estimate
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.codec import to_integer
 from tap_email_metrics.errors import Skippable
-from tap_email_metrics.providers.encompass.client import MAX_RESULTS
+from tap_email_metrics.providers.encompass.client import MAX_RESULTS, parse_loose
 from tap_email_metrics.providers.encompass.session import (
     ARCHIVED,
     for_all_streams,
     parents_of,
 )
 from tap_email_metrics.providers.encompass.streams import Links, MessageStream
+from tap_email_metrics.values import to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,7 +105,13 @@ def _ratios(
     ratios: dict[str, float | None] = {}
     for stream in lists:
         one = partial(
-            session.client.page, stream.path, (message_id,), 0, size=1, tries=TRIES
+            session.client.page,
+            stream.path,
+            (message_id,),
+            0,
+            parse=parse_loose,
+            size=1,
+            tries=TRIES,
         )
         page = checkup.ask([stream.name], one)
         if page is None or not count:

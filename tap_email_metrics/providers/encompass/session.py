@@ -10,7 +10,6 @@ from typing_extensions import override
 from tap_email_metrics import bookmarks
 from tap_email_metrics.bookmarks import Parent, Policy, iso
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.codec import to_integer
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
@@ -35,6 +34,7 @@ from tap_email_metrics.providers.encompass.reading import (
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
 from tap_email_metrics.reconciliation import Count
 from tap_email_metrics.session import ProviderSession
+from tap_email_metrics.values import to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

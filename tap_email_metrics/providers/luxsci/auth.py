@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 
-from tap_email_metrics.codec import decode_json
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Exhausted,
@@ -30,6 +29,7 @@ from tap_email_metrics.http import (
     retry_after,
     send,
 )
+from tap_email_metrics.values import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

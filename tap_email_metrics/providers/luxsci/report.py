@@ -16,9 +16,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.codec import DEEPEST, is_deep, to_integer
 from tap_email_metrics.errors import Retriable
 from tap_email_metrics.providers.luxsci.auth import is_success
+from tap_email_metrics.values import DEEPEST, is_deep, to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -13,9 +13,9 @@ from typing_extensions import override
 
 from tap_email_metrics.bookmarks import iso
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.codec import to_integer
 from tap_email_metrics.providers.luxsci.paths import offered
 from tap_email_metrics.reconciliation import Count
+from tap_email_metrics.values import to_integer
 from tap_email_metrics.window_reader import Part
 from tap_email_metrics.window_stream import WindowStream
 from tap_email_metrics.windows import Window
