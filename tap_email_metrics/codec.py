@@ -34,6 +34,7 @@ from tap_email_metrics.values import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
     from tap_email_metrics.privacy import Privacy, Treatment
 
 ACCOUNT = "account"

@@ -278,6 +278,19 @@ def test_what_a_struct_refuses_is_taken_from_dictionaries(row: Any) -> None:
     made = tables.of_rows([FINE, row], PATH, None)
     assert made is not None
     check_table(made, codec_of(OPENS, None, "plain"), OPENS, [FINE, row])
+    assert made.integers("id") == [3, 3]
+
+
+@pytest.mark.parametrize("odd", ["a@b.org", [{"address": "a@b.org"}, {"address": "c"}]])
+def test_a_group_that_is_none_leaves_the_rows_to_the_codec(odd: Any) -> None:
+    name = "constant_contact_contacts"
+    tables = tables_of(name, codec_of(name, None, "plain"))
+    group = {"address": "a@b.org", "new": 1}
+    rows = [whole_row(name) | {"email_address": one} for one in (group, None)]
+    made = tables.of_rows(rows, {}, None)
+    assert made is not None
+    check_table(made, codec_of(name, None, "plain"), name, rows)
+    assert tables.of_rows([*rows, rows[0] | {"email_address": odd}], {}, None) is None
 
 
 @pytest.mark.parametrize(
