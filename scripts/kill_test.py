@@ -162,6 +162,10 @@ class KillTest:
         Raises:
             CommandFailedError: the last run failed.
         """
+        # Meltano's first command makes its database in many steps; killed in the midst
+        # of them, it leaves one with which no later command starts. That is its own
+        # affair: what is killed here is a pipeline that has started before.
+        self._project.meltano("state", "list")
         for number in range(1, kills + 1):
             self._kill(number)
             self._move_on(number)

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from scripts.kill_test import SCHEMA, KillTest
+from scripts.kill_test import SCHEMA, TARGET, KillTest
 from scripts.pages import blocks
 from scripts.project import ROOT
 from scripts.warehouse import Postgres
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.meltano
 
-KILLS, SEED = 2, 4
+# The first two of this seed are drawn from the first request on, of the target and of
+# everything, and so early that no machine has ended the run by then: the tap paces it.
+KILLS, SEED = 2, 2255
 DISAGREE, HELD = (
     block.text
     for block in blocks(ROOT / "README.md")
@@ -64,7 +66,8 @@ def ask(postgres: Postgres, *statements: str) -> list[dict[str, Any]]:
 def test_postgres_holds_the_truth_after_kills(killed: tuple[Postgres, Outcome]) -> None:
     _, found = killed
     assert found.differences == []
-    assert found.kills == KILLS
+    assert found.mid_run == found.kills == KILLS
+    assert found.victims == {TARGET: 1, "everything": 1}
     assert found.rows > 0
 
 
