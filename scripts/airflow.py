@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import requests
 
+from scripts.processes import stop
 from scripts.project import CACHE, CommandFailedError, free_port
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Airflow:
             self._start("scheduler", "--skip-serve-logs")
             self._log_in()
         except BaseException:
-            self._stop()
+            stop(*self._processes)
             raise
         return self
 
@@ -97,7 +98,7 @@ class Airflow:
         trace: TracebackType | None,
     ) -> None:
         self._session.close()
-        self._stop()
+        stop(*self._processes)
 
     def command(self, *arguments: str) -> None:
         """Run a command of Airflow that has to succeed."""
@@ -194,16 +195,6 @@ class Airflow:
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
-
-    def _stop(self) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def settings(

@@ -32,6 +32,7 @@ from scripts.demo import (
     move_luxsci_on,
     requests_by_stream,
 )
+from scripts.processes import say
 from scripts.project import CACHE, MELTANO, CommandFailedError, Project
 from scripts.warehouse import Postgres
 from scripts.world import KEYS, PACE, World
@@ -317,12 +318,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-
-
-def say(text: str) -> None:
-    """Print at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
