@@ -319,6 +319,8 @@ def test_a_backfill_tells_that_it_is_one() -> None:
     rows = site.sync().records(RUNS)
     assert {row["backfill"] for row in rows} == {True}
     assert {row["outcome"] for row in rows} <= {"complete", "empty"}
+    # The mart of the headroom passes it over by this.
+    assert {row["headroom_days"] for row in rows} == {None}
 
 
 def test_a_run_that_no_provider_let_in_has_no_rows() -> None:
