@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SECRETS = frozenset(
     {"client_secret", "refresh_token", "token", "secret", "password", "pepper"}
 )
-#: What the tap's own config nests and Meltano does not: in a list it would be ignored.
+#: What the tap's own config nests and Meltano does not: here it would be ignored.
 SECTIONS = frozenset({*RATES, "pii"})
 #: Settings that follow from the key, and those of a backfill's interval.
 SHARED = frozenset({*(rate for rate, _ in RATES.values()), "daily_requests"})
@@ -36,7 +36,7 @@ _OPTIONAL = {"daily_requests", "daily_reserve", "at_once", "runs_a_day"}
 
 
 class ListError(Exception):
-    """The list of accounts cannot be used; the message says what to change."""
+    """A list, or a connection, cannot be used; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,20 @@ class Accounts:
         }
 
 
+def flat(settings: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """Return settings by the names that they have in the tap's README.
+
+    Raises:
+        ListError: one is a section, which Meltano would not read.
+    """
+    if sections := sorted(settings.keys() & SECTIONS):
+        raise ListError(
+            f"{what}: {sections[0]} is a section. Name each of its settings, as"
+            f" {sections[0]}.…"
+        )
+    return settings
+
+
 def _typed(given: Any, wanted: type, what: str) -> Any:  # noqa: ANN401 -- of JSON
     if not isinstance(given, wanted):
         raise ListError(f"{what} must be {_TYPES[wanted]}.")
@@ -214,13 +228,8 @@ def _account(found: Mapping[str, Any], keys: Mapping[str, Key]) -> Account:
         raise ListError(f"{what}: there is no key {found['key']!r}.")
     connections = _typed(found.get("connections", []), list, f"{what}: connections")
     settings = _typed(found.get("settings", {}), dict, f"{what}: settings")
-    for setting in settings:
+    for setting in flat(settings, what):
         last = setting.rpartition(".")[2]
-        if setting in SECTIONS:
-            raise ListError(
-                f"{what}: {setting} is a section. Name each of its settings, as"
-                f" {setting}.…"
-            )
         if last in SECRETS:
             raise ListError(
                 f"{what}: {setting} is secret. Put it into the extra of a connection"

@@ -15,7 +15,7 @@ from typing import Any
 from airflow.sdk import DAG, Connection, Param, get_current_context, task
 from airflow.sdk.log import mask_secret
 
-from orchestrate.accounts import SECRETS, Accounts
+from orchestrate.accounts import SECRETS, Accounts, flat
 from orchestrate.runs import interval, months, output, state_of, summary, worker
 from orchestrate.shares import RATES
 
@@ -64,10 +64,14 @@ def run(account: str, state: str, more: dict[str, Any]) -> None:
 
 
 def secrets(account: str) -> dict[str, Any]:
-    """Return the settings in an account's connections; the log hides them from now."""
+    """Return the settings in an account's connections; the log hides them from now.
+
+    Raises:
+        ListError: a connection nests them: nothing would read or hide those.
+    """
     found: dict[str, Any] = {}
-    for connection in ACCOUNTS.accounts[account].connections:
-        found |= Connection.get(connection).extra_dejson
+    for name in ACCOUNTS.accounts[account].connections:
+        found |= flat(Connection.get(name).extra_dejson, f"Connection {name}")
     for name, value in found.items():
         if name.rpartition(".")[2] in SECRETS:
             mask_secret(value)

@@ -12,7 +12,7 @@ from report.page import page
 
 
 def main() -> None:
-    """Write the report; exit 1 if the marts cannot be read."""
+    """Write the report; exit 1 if the marts cannot be read, or it cannot be written."""
     parser = argparse.ArgumentParser(prog="python -m report", description=__doc__)
     parser.add_argument(
         "--database",
@@ -26,9 +26,17 @@ def main() -> None:
         text = page(Marts(asked.database, asked.schema), datetime.now(UTC))
     except MartsError as problem:
         sys.exit(str(problem))
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(text, encoding="utf-8")
+    write(text, asked.out)
     sys.stdout.write(f"{asked.out}\n")
+
+
+def write(text: str, out: Path) -> None:
+    """Write the report, into a folder that may be new; exit 1 if it cannot be."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        sys.exit(f"The report cannot be written: {problem}")
 
 
 if __name__ == "__main__":

@@ -188,8 +188,8 @@ COST = Section(
     title="What was read and what it cost",
     text=(
         "Records that the tap emitted in each of its last 48 runs, and requests that "
-        "it sent, by when the run began in UTC. Quota left is what the vendor's day "
-        "had left at the end of the run, where daily_requests is set."
+        "it sent, by when the run began in UTC; backfills count. Quota left is what "
+        "the vendor's day had left at the end of the run, where daily_requests is set."
     ),
     query="""
         select

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import requests
 
+from scripts.processes import stop
 from scripts.project import CACHE, CommandFailedError, free_port
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Airflow:
         database: SQLAlchemy's URL of an empty database.
         environment: of all its processes, and so of every task.
         parallelism: tasks at a time, whatever their pools.
+
+    Attributes:
+        program: the command `airflow`.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Airflow:
         environment: Mapping[str, str],
         parallelism: int,
     ) -> None:
+        self.program = AIRFLOW
         self._folder = folder
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
@@ -73,7 +78,7 @@ class Airflow:
             **environment,
             **settings(folder, dags, database, self.url, parallelism),
         }
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._session = requests.Session()
 
     def __enter__(self) -> Self:
@@ -86,7 +91,7 @@ class Airflow:
             self._start("scheduler", "--skip-serve-logs")
             self._log_in()
         except BaseException:
-            self._stop()
+            stop(*self._processes.values())
             raise
         return self
 
@@ -97,12 +102,12 @@ class Airflow:
         trace: TracebackType | None,
     ) -> None:
         self._session.close()
-        self._stop()
+        stop(*self._processes.values())
 
     def command(self, *arguments: str) -> None:
         """Run a command of Airflow that has to succeed."""
         done = subprocess.run(  # noqa: S603 - our own installation of Airflow
-            [AIRFLOW, *arguments],
+            [self.program, *arguments],
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -118,14 +123,14 @@ class Airflow:
         """Wait until these DAGs are known.
 
         Raises:
-            CommandFailedError: they do not become known.
+            CommandFailedError: they do not become known, or a part of it has died.
         """
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
             found = {dag["dag_id"] for dag in self._ask("GET", "dags")["dags"]}
             if dags <= found:
                 return
-            time.sleep(LOOK)
+            self._wait()
         raise CommandFailedError(f"Airflow knows {sorted(found)}, not {sorted(dags)}.")
 
     def trigger(self, dag: str, **parameters: object) -> str:
@@ -162,20 +167,40 @@ class Airflow:
         return value
 
     def _start(self, *arguments: str) -> None:
-        with (self._folder / f"{arguments[0]}.log").open("wb") as log:
-            self._processes.append(
-                subprocess.Popen(  # noqa: S603 - our own installation of Airflow
-                    [AIRFLOW, *arguments],
-                    cwd=self._folder,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
+        with self._log(arguments[0]).open("wb") as log:
+            self._processes[arguments[0]] = subprocess.Popen(  # noqa: S603 - likewise
+                [self.program, *arguments],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+    def _wait(self) -> None:
+        """Wait a little for what is started.
+
+        Raises:
+            CommandFailedError: a part of it has died, so that it will never come.
+        """
+        for name, process in self._processes.items():
+            # The processor of DAG files ends well, having read each of them once.
+            if process.poll():
+                raise CommandFailedError(
+                    f"airflow {name} ended with {process.returncode}; see"
+                    f" {self._log(name)}."
+                )
+        time.sleep(LOOK)
+
     def _log_in(self) -> None:
-        """Wait for the API server, and get a token of it."""
+        """Wait for the API server, and get a token of it.
+
+        Raises:
+            CommandFailedError: it does not come.
+        """
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
             with suppress(requests.ConnectionError):
@@ -184,7 +209,7 @@ class Airflow:
                 token = answer.json()["access_token"]
                 self._session.headers["Authorization"] = f"Bearer {token}"
                 return
-            time.sleep(LOOK)
+            self._wait()
         raise CommandFailedError(f"Airflow does not start; see {self._folder}.")
 
     def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
@@ -194,16 +219,6 @@ class Airflow:
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
-
-    def _stop(self) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def settings(

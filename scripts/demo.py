@@ -19,6 +19,7 @@ from report.marts import Marts
 from report.page import page
 from scripts import reconciled
 from scripts.comparison import Comparison, compare
+from scripts.processes import say
 from scripts.project import CACHE, CommandFailedError, Project
 from scripts.warehouse import Postgres
 from scripts.world import KEYS, PACE, World
@@ -333,12 +334,6 @@ def report(found: dict[str, Comparison], runs: list[Run]) -> None:
     for stream, rows in found.items():
         for difference in rows.differences:
             say(f"{stream}: {difference}")
-
-
-def say(text: str) -> None:
-    """Print at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ from orchestrate.accounts import SECRETS, Accounts
 from orchestrate.runs import interval, months
 from scripts.airflow import Airflow, Attempted
 from scripts.comparison import compare
-from scripts.demo import say
 from scripts.fleet import SPANS, Fleet, Member
+from scripts.processes import say
 from scripts.project import CACHE, MELTANO, ROOT, CommandFailedError, Project
 from scripts.warehouse import Postgres
 from scripts.world import KEYS

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from scripts.processes import say
 from simulator.adapter import SimulatorAdapter, jitter
 from simulator.clock import ThreadedClock
 from simulator.constant_contact_truth import KEYS, truth
@@ -198,12 +199,6 @@ class Simulation:
 
 def _undated(rows: dict[tuple[Any, ...], Row]) -> dict[tuple[Any, ...], Row]:
     return {key: {**row, "as_of": None} for key, row in rows.items()}
-
-
-def say(text: str) -> None:
-    """Print one line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def simulate(simulation: Simulation, days: int = DAYS) -> bool:

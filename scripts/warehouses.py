@@ -8,6 +8,7 @@ for. The last line is a JSON object; exit code 1 if anything differs.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import socket
@@ -19,7 +20,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from scripts.comparison import Row, compare
-from scripts.demo import move_on, say
+from scripts.demo import move_on
+from scripts.processes import say, stop
 from scripts.project import (
     CACHE,
     PLUGINS,
@@ -33,7 +35,7 @@ from scripts.world import KEYS, PACE, World
 from tap_email_metrics.catalog import load_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -153,8 +155,7 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.terminate()
-        self._process.wait(timeout=30)
+        stop(self._process)
 
 
 def listens(port: int) -> bool:
@@ -181,11 +182,6 @@ def read(loader: str, schema: str, place: object) -> Callable[[], Tables]:
     return tables
 
 
-def warehouses(stack: ExitStack) -> list[Warehouse]:
-    """Start all warehouses."""
-    return [postgres(stack), duckdb(), snowflake(stack), bigquery(stack)]
-
-
 def postgres(stack: ExitStack) -> Warehouse:
     """Start Postgres."""
     server = stack.enter_context(Postgres(FOLDER / "postgres"))
@@ -200,7 +196,7 @@ def postgres(stack: ExitStack) -> Warehouse:
     )
 
 
-def duckdb() -> Warehouse:
+def duckdb(_: ExitStack) -> Warehouse:
     """Return DuckDB, a file."""
     file = FOLDER / "warehouse.duckdb"
     settings = {"TARGET_DUCKDB_PATH": str(file)}
@@ -237,6 +233,20 @@ def bigquery(stack: ExitStack) -> Warehouse:
     }
     tables = read("bigquery", "email_metrics_dev", port)
     return Warehouse("bigquery", settings, tables, without_null_lists)
+
+
+#: What starts each of them, by name.
+STARTS: Mapping[str, Callable[[ExitStack], Warehouse]] = {
+    "postgres": postgres,
+    "duckdb": duckdb,
+    "snowflake": snowflake,
+    "bigquery": bigquery,
+}
+
+
+def warehouses(stack: ExitStack, names: Iterable[str]) -> list[Warehouse]:
+    """Start the warehouses of these names."""
+    return [STARTS[name](stack) for name in names]
 
 
 def without_null_lists(stream: str, row: Row) -> Row:
@@ -302,16 +312,27 @@ def load(warehouse: Warehouse, world: World, project: Project) -> None:
     say(f"{warehouse.target}: {time.monotonic() - started:.0f} s")
 
 
-def main() -> int:
-    """Load all warehouses; return the exit code."""
+def chosen(arguments: Sequence[str] | None) -> list[str]:
+    """Return the names of the warehouses that a command line asks for."""
+    parser = argparse.ArgumentParser(prog="warehouses", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"{', '.join(STARTS)}; none: all")
+    names = parser.parse_args(arguments).names
+    if unknown := [name for name in names if name not in STARTS]:
+        known = ", ".join(STARTS)
+        parser.error(f"there is no {', '.join(unknown)}: the names are {known}")
+    return [name for name in STARTS if name in names or not names]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load the warehouses; return the exit code."""
+    names = chosen(arguments)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    chosen = sys.argv[1:]
     with ExitStack() as stack:
         world = stack.enter_context(
             World(FOLDER, seed=SEED, size=SIZE, campaigns=CAMPAIGNS, luxsci=EMAILS)
         )
-        every = [w for w in warehouses(stack) if not chosen or w.name in chosen]
+        every = warehouses(stack, names)
         project = create(world, every)
         try:
             for warehouse in every:

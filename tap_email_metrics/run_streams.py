@@ -136,7 +136,10 @@ class Runs(RunStream):
             return
         for name, report in tap.run.reports.items():
             provider = cast("EmailMetricsStream", tap.streams[name]).provider
-            columns = _columns(report) | {"quota_left": tap.quota_left(provider)}
+            columns = _columns(report) | {
+                "backfill": tap.settings.backfill,
+                "quota_left": tap.quota_left(provider),
+            }
             yield self.record(provider, name, **columns)
 
 

@@ -106,8 +106,10 @@ def test_every_reading_of_the_api(name: str) -> None:
 @pytest.mark.slow
 def test_all_streams_over_two_weeks() -> None:
     world = World.generate(1, 0, NOW, luxsci=60, days_ahead=16)
+    world.luxsci.update_user("user1@clinic.example", at=NOW - DAY, name="Ann")
     clinic = Clinic(world, tracked_headers=True, detail=True)
     clinic.settings["max_concurrency"] = 4
+    clinic.common["start_date"] = day(70)  # nothing is older now
     names = clinic.offered()
     for _ in range(14):
         assert clinic.sync().code == 0

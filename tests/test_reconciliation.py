@@ -307,6 +307,22 @@ def test_a_run_out_of_time_and_one_that_fails_tell_so() -> None:
     assert "GET /v2/messages answered 500" in run.records(RUNS)[0]["message"]
 
 
+def test_a_backfill_tells_that_it_is_one() -> None:
+    """Else it would pass for a run that has read what is new."""
+    site, _ = site_of(3)
+    assert {row["backfill"] for row in site.sync().records(RUNS)} == {False}
+    site.common |= {
+        "backfill": True,
+        "start_date": iso(NOW - 30 * DAY),
+        "end_date": iso(NOW - 10 * DAY),
+    }
+    rows = site.sync().records(RUNS)
+    assert {row["backfill"] for row in rows} == {True}
+    assert {row["outcome"] for row in rows} <= {"complete", "empty"}
+    # The mart of the headroom passes it over by this.
+    assert {row["headroom_days"] for row in rows} == {None}
+
+
 def test_a_run_that_no_provider_let_in_has_no_rows() -> None:
     """A record would tell `meltano config test` that the credentials are right."""
     site, _ = site_of(3, client_secret="wrong")

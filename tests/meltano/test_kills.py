@@ -5,6 +5,7 @@ What Postgres holds then answers the README's questions of it.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,20 +13,18 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from scripts.kill_test import SCHEMA, KillTest
+from scripts.kill_test import SCHEMA, TAP, TRIES, VICTIMS, KillTest, Outcome
 from scripts.pages import blocks
-from scripts.project import ROOT
+from scripts.project import ROOT, CommandFailedError
 from scripts.warehouse import Postgres
 from scripts.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scripts.kill_test import Outcome
-
-pytestmark = pytest.mark.meltano
-
-KILLS, SEED = 2, 4
+# The first two of this seed are drawn soon after the first request, of the target and
+# of everything.
+KILLS, SEED = 2, 2255
 DISAGREE, HELD = (
     block.text
     for block in blocks(ROOT / "README.md")
@@ -61,13 +60,53 @@ def ask(postgres: Postgres, *statements: str) -> list[dict[str, Any]]:
         return found.fetchall()
 
 
+def test_only_runs_that_were_killed_are_kills() -> None:
+    outcome = Outcome(SEED)
+    ends = iter(
+        [
+            (0, "", "mid_run"),
+            (1, TAP, "mid_run"),
+            (0, "everything", "mid_run"),  # too late
+            (1, "", "mid_run"),  # by itself
+            (-9, "everything", "before_first_record"),
+        ]
+    )
+    said = [outcome.count(*next(ends)) for _ in outcome.runs(2)]
+    assert said == [
+        "nothing (ended)",
+        f"{TAP} (mid run)",
+        "nothing (ended)",
+        "nothing (failed)",
+        "everything (before first record)",
+    ]
+    line = json.loads(outcome.line())
+    assert line.pop("victims") == {TAP: 1, "everything": 1}
+    assert (line["kills"], line["ended"], line["failed"]) == (2, 2, 1)
+    assert (line["before_first_record"], line["mid_run"]) == (1, 1)
+
+
+def test_runs_that_are_never_killed_come_to_an_end() -> None:
+    outcome = Outcome(SEED)
+    runs = outcome.runs(2)
+    for _ in range(2 * TRIES):
+        next(runs)
+        outcome.count(0, "", "mid_run")
+    with pytest.raises(CommandFailedError, match="0 of 6 runs were killed, not 2: 6"):
+        next(runs)
+
+
+@pytest.mark.meltano
 def test_postgres_holds_the_truth_after_kills(killed: tuple[Postgres, Outcome]) -> None:
     _, found = killed
     assert found.differences == []
-    assert found.kills == KILLS
+    assert found.kills == found.victims.total() == KILLS
+    assert found.before_first_record + found.mid_run == KILLS
+    assert found.victims.keys() <= VICTIMS.keys()
+    assert found.failed == 0
     assert found.rows > 0
 
 
+@pytest.mark.meltano
 def test_the_readme_finds_a_list_that_differs(killed: tuple[Postgres, Outcome]) -> None:
     postgres, _ = killed
     assert "max(checked_at)" in DISAGREE
@@ -83,6 +122,7 @@ def test_the_readme_finds_a_list_that_differs(killed: tuple[Postgres, Outcome]) 
     }
 
 
+@pytest.mark.meltano
 def test_the_readme_finds_a_table_that_lost_rows(
     killed: tuple[Postgres, Outcome],
 ) -> None:

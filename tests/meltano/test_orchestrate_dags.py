@@ -33,26 +33,61 @@ print(json.dumps({
 """
 
 
-def read(tmp_path: Path, accounts: Path) -> dict[str, Any]:
+SECRETS = """
+from orchestrate.dags import secrets
+print(sorted(secrets("clinic-news")))
+"""
+
+
+def run(
+    tmp_path: Path, script: str, accounts: Path, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in Airflow's environment."""
     dags = tmp_path / "dags"
-    dags.mkdir()
-    (dags / "orchestrate").symlink_to(ROOT / "orchestrate")
+    dags.mkdir(exist_ok=True)
+    if not (dags / "orchestrate").exists():
+        (dags / "orchestrate").symlink_to(ROOT / "orchestrate")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
-    done = subprocess.run(  # noqa: S603 - our own installation of Airflow
-        [AIRFLOW.with_name("python"), "-c", SCRIPT, dags],
+    return subprocess.run(  # noqa: S603 - our own installation of Airflow
+        [AIRFLOW.with_name("python"), "-c", script, dags],
         env={
             **environment,
             "AIRFLOW_HOME": str(tmp_path / "airflow"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "EMAIL_METRICS_ACCOUNTS": str(accounts),
             "PYTHONPATH": str(dags),
+            **more,
         },
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+
+
+def read(tmp_path: Path, accounts: Path) -> dict[str, Any]:
+    done = run(tmp_path, SCRIPT, accounts)
+    assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def connected(
+    tmp_path: Path, extra: dict[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    """Read the settings in a connection with this extra."""
+    connection = json.dumps({"conn_type": "generic", "extra": extra})
+    return run(tmp_path, SECRETS, EXAMPLE, AIRFLOW_CONN_CLINIC=connection)
+
+
+def test_a_section_in_a_connection_is_refused_as_nobody_would_read_it(
+    tmp_path: Path,
+) -> None:
+    flat = connected(tmp_path, {"luxsci.token": "canary", "luxsci.user": "a"})
+    assert flat.stdout.splitlines()[-1] == "['luxsci.token', 'luxsci.user']"
+    nested = connected(tmp_path, {"luxsci": {"token": "canary"}, "pii": {}})
+    assert nested.returncode == 1
+    assert "Connection clinic: luxsci is a section" in nested.stderr
+    assert "canary" not in nested.stdout + nested.stderr
 
 
 def test_each_provider_has_a_dag_and_each_key_a_mapped_task(tmp_path: Path) -> None:

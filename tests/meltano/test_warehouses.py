@@ -5,14 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from typing_extensions import override
 
 from scripts.project import ROOT
-from scripts.warehouses import TYPES, kind, wrong_types
+from scripts.warehouses import (
+    STARTS,
+    TYPES,
+    chosen,
+    kind,
+    main,
+    warehouses,
+    wrong_types,
+)
 from scripts.world import KEYS
 from tap_email_metrics.catalog import load_schema
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 
 def tables() -> dict[str, tuple[dict[str, str], list[Any]]]:
@@ -33,6 +46,35 @@ def test_a_wrong_type_is_told() -> None:
         "luxsci_users.account: INTEGER, not VARCHAR",
         "luxsci_jobs.account: None, not VARCHAR",
     ]
+
+
+def test_a_name_that_is_none_is_told_with_those_that_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["postgress"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("postgress", *STARTS))
+
+
+def test_no_names_are_all_of_them() -> None:
+    assert chosen([]) == ["postgres", "duckdb", "snowflake", "bigquery"]
+    assert chosen(["duckdb"]) == ["duckdb"]
+
+
+class NoServer(ExitStack):
+    """Holds no server."""
+
+    @override
+    def enter_context(self, cm: AbstractContextManager[Any, Any]) -> NoReturn:
+        pytest.fail(f"started: {cm}")
+
+
+def test_servers_that_nobody_asked_for_are_not_started() -> None:
+    with NoServer() as stack:
+        [one] = warehouses(stack, ["duckdb"])
+    assert one.name == "duckdb"
 
 
 @pytest.mark.meltano

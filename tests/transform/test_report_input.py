@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
+from report.__main__ import write
 from report.charts import bounces, svg
 from report.marts import Marts, MartsError, plain
 from report.sections import BOUNCES, FUNNEL
@@ -78,6 +79,17 @@ def read(folder: Path, events: list[tuple[str, str | None, str | None]]) -> Rows
         )
     queries = {one.name: one.query for one in (BOUNCES, FUNNEL)}
     return Marts(database, "email_marts").read(queries)
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "file" / "report.html"):
+        with pytest.raises(SystemExit, match="The report cannot be written: ") as ended:
+            write("", out)
+        assert str(tmp_path) in str(ended.value.code)
+    out = tmp_path / "new" / "report.html"
+    write("a report", out)
+    assert out.read_text() == "a report"
 
 
 def test_rare_classes_of_bounces_are_added_up(tmp_path: Path) -> None:

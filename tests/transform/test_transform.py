@@ -45,6 +45,7 @@ RUNS = {
     **dict.fromkeys(("behind_since", "started_at", "finished_at"), "timestamp"),
     **dict.fromkeys(("records", "requests", "quota_left"), "bigint"),
     **dict.fromkeys(("headroom_days", "seconds"), "double"),
+    "backfill": "boolean",
     "_sdc_received_at": "timestamp",
 }
 
@@ -195,14 +196,24 @@ def second_load(before: Rows, after: Rows) -> Load:
     run: Row = {"account": "10055", "provider": "encompass", "outcome": "complete"}
     run |= {"stream": "encompass_opens", "run": "1", "headroom_days": 100.0}
     run |= {"started_at": "2026-09-01T00:00:00", "finished_at": "2026-09-01T01:00:00"}
+    # As a tap wrote it that told nothing of backfills: it counts.
     load.add("email_metrics_runs", run)
-    run |= {"run": "2", "outcome": "paused", "headroom_days": 90.0}
+    run |= {"backfill": False, "run": "2", "outcome": "paused", "headroom_days": 90.0}
     run |= {"started_at": "2026-09-11T00:00:00", "finished_at": "2026-09-11T01:00:00"}
     load.add("email_metrics_runs", {**run, "behind_since": "2026-09-10T00:00:00"})
     load.add("email_metrics_runs", {**run, "stream": "encompass_clicks"})
+    load.add("email_metrics_runs", backfill_after(run))
     run |= {"provider": "luxsci", "stream": "luxsci_opens", "headroom_days": None}
     load.add("email_metrics_runs", run)
     return load
+
+
+def backfill_after(run: Row) -> Row:
+    """Return the row of a later run that has read one month again."""
+    found = {**run, "run": "3", "backfill": True, "outcome": "complete"}
+    found |= {"headroom_days": None, "behind_since": None}
+    at = "2026-09-12T00:00:00"
+    return found | {"started_at": at, "finished_at": at}
 
 
 def luxsci_load(rows: Rows) -> Load:

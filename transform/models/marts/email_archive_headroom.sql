@@ -1,5 +1,6 @@
 -- A view, as its days pass by themselves. Encompass archives actions after 180 days. What a
--- run has left unread it says by behind_since; headroom_days is from before it read.
+-- run has left unread it says by behind_since; headroom_days is from before it read, and
+-- null in a backfill, which measures none.
 {{ config(materialized='view') }}
 with measured as (
     select

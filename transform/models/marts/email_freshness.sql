@@ -1,5 +1,5 @@
 -- A view, as its hours pass by themselves. A run that was complete has read all that was due
--- when it began; a backfill is a run like any other.
+-- when it began; not so a backfill, which reads a past interval. Older taps told nothing of it.
 {{ config(materialized='view') }}
 with ranked as (
     select
@@ -12,6 +12,7 @@ with ranked as (
             partition by provider, account, stream
         ) as complete_at
     from {{ ref('stg_email_metrics_runs') }}
+    where not coalesce(backfill, false)
 )
 
 select
