@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 FOLDER = CACHE / "warehouses"
 SHIMS = ROOT / "tests" / "warehouses"
-SEED, SIZE, CAMPAIGNS, EMAILS = 5, 12, 12, 50
+SEED, SIZE, CAMPAIGNS, EMAILS, LARGEST = 5, 12, 12, 50, 120
 STARTING = 60.0
 """Seconds that a server has to start."""
 #: The types of columns, by what the schemas ask for.
@@ -330,7 +330,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     FOLDER.mkdir(parents=True)
     with ExitStack() as stack:
         world = stack.enter_context(
-            World(FOLDER, seed=SEED, size=SIZE, campaigns=CAMPAIGNS, luxsci=EMAILS)
+            World(
+                FOLDER,
+                seed=SEED,
+                size=SIZE,
+                campaigns=CAMPAIGNS,
+                luxsci=EMAILS,
+                largest=LARGEST,
+            )
         )
         every = warehouses(stack, names)
         project = create(world, every)

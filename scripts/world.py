@@ -13,6 +13,7 @@ import requests
 from scripts.project import ROOT, read_settings
 from simulator.clock import DAY
 from simulator.constant_contact_truth import KEYS as CONSTANT_CONTACT_KEYS
+from simulator.generate import LARGEST
 from simulator.luxsci_truth import KEYS as LUXSCI_KEYS
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class World:
             world count in no ledger of the user's.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a world
         self,
         folder: Path,
         *,
@@ -80,6 +81,7 @@ class World:
         size: int,
         campaigns: int = 0,
         luxsci: int = 0,
+        largest: int = LARGEST,
     ) -> None:
         self.config = folder / "tap.json"
         self.environment = {"XDG_STATE_HOME": str(folder.resolve() / "state")}
@@ -87,7 +89,8 @@ class World:
         self._first = time.time() - LUXSCI_DAYS * DAY
         command = [sys.executable, "-m", "simulator", "--days-behind", "20"]
         command += ["--port", "0", "--seed", str(seed), "--size", str(size)]
-        command += ["--campaigns", str(campaigns), "--requests-per-second", str(PACE)]
+        command += ["--largest", str(largest), "--campaigns", str(campaigns)]
+        command += ["--requests-per-second", str(PACE)]
         command += ["--luxsci", str(luxsci), "--requests-per-minute", str(LUXSCI_PACE)]
         command += ["--config-out", str(self.config)]
         self._process = subprocess.Popen(  # noqa: S603 - our own simulator

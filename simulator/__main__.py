@@ -16,7 +16,7 @@ from simulator.clock import DAY
 from simulator.constant_contact_auth import BASE as AUTH
 from simulator.constant_contact_face import PREFIX as API
 from simulator.control import HELP
-from simulator.generate import FUTURE_DAYS
+from simulator.generate import FUTURE_DAYS, LARGEST
 from simulator.luxsci_facts import PREFIX as LUXSCI_API
 from simulator.server import serve
 from simulator.world import World
@@ -50,6 +50,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="LuxSci's messages at the start (default 0: the configuration does not"
         " mention it)",
+    )
+    add(
+        "--largest",
+        type=int,
+        default=LARGEST,
+        metavar="N",
+        help="recipients of the largest message and campaign (default 1100)",
     )
     add(
         "--requests-per-second",
@@ -149,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         days_ahead=ahead,
         campaigns=options.campaigns,
         luxsci=options.luxsci,
+        largest=options.largest,
     )
     world.constant_contact.set_policy(
         requests_per_second=options.requests_per_second,

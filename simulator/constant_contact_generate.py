@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.clock import DAY
 from simulator.constant_contact_events import BOUNCES, DEVICES, stamp
+from simulator.generate import LARGEST, many_opens
 
 if TYPE_CHECKING:
     from simulator.constant_contact import ConstantContact
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 WINDOW_DAYS = 90.0
 _MANY = 100
 _LARGE, _EMPTY = 0, 1
-_LARGE_RECIPIENTS = 1100
-_LARGE_OPENS = 2600
 _LARGE_AGE = 20.3
 _POOL = 1500
 _HOUR = 3600.0
@@ -45,17 +44,20 @@ def generate_constant_contact(  # noqa: PLR0913
     *,
     days_ahead: float = 90.0,
     in_window: int | None = None,
+    largest: int = LARGEST,
 ) -> None:
     """Fill the account: so many campaigns sent up to `now`, and more to come.
 
-    `in_window` of them (default: half, but 60 at most) in the last 90 days.
+    `in_window` of them (default: half, but 60 at most) in the last 90 days. The first
+    has `largest` recipients.
     """
     if campaigns <= 0:
         return
     rng = random.Random(f"constant contact {seed}")  # noqa: S311 -- reproducible
     if in_window is None:
         in_window = min(60, (campaigns + 1) // 2)
-    _Generator(world.constant_contact, rng, now, days_ahead).run(campaigns, in_window)
+    generator = _Generator(world.constant_contact, rng, now, days_ahead, largest)
+    generator.run(campaigns, in_window)
 
 
 def _falls(number: int, every: int, turn: int) -> bool:
@@ -74,9 +76,15 @@ class _Mailing:
 
 class _Generator:
     def __init__(
-        self, account: ConstantContact, rng: random.Random, now: float, ahead: float
+        self,
+        account: ConstantContact,
+        rng: random.Random,
+        now: float,
+        ahead: float,
+        largest: int,
     ) -> None:
         self._account = account
+        self._largest = largest
         self._rng = rng
         self._now = now
         self._end = now + ahead * DAY
@@ -193,7 +201,8 @@ class _Generator:
         primary = account.activities_of(campaign)["primary_email"]
         links = tuple(account.activity(primary).links)
         mailing = _Mailing(primary, sent, links, _falls(index, 6, 2))
-        openers = self._mail(mailing, chosen, _LARGE_OPENS if index == _LARGE else None)
+        opens = many_opens(number) if index == _LARGE else None
+        openers = self._mail(mailing, chosen, opens)
         if index % _PERMALINKED == 0:
             account.add_activity(campaign, "permalink", visible=sent)
         if _falls(index, _RESENT, 3):
@@ -212,7 +221,7 @@ class _Generator:
 
     def _recipients(self, index: int, *, is_small: bool) -> int:
         if index in (_LARGE, _EMPTY):
-            return _LARGE_RECIPIENTS if index == _LARGE else 0
+            return self._largest if index == _LARGE else 0
         mean = 2.2 if is_small else 3.5
         return min(int(self._rng.lognormvariate(mean, 0.7)), 400)
 

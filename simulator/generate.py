@@ -23,8 +23,8 @@ FUTURE_DAYS = 90.0
 _PINNED_DAYS = (20.3, 2.1, 178.5, 186.2)
 """Ages of the first messages: large, empty, archived soon, archived."""
 _LARGE, _EMPTY = 0, 1
-_LARGE_RECIPIENTS = 1100
-_LARGE_OPENS = 2600
+LARGEST = 1100
+"""Recipients of the first message: more than a page."""
 _HOUR = 3600.0
 _LISTS = ("recipients", "opens", "clicks", "bounces", "delivers")
 _ORDERS = ("ascending", "descending", "shuffled", "reshuffled")
@@ -60,15 +60,27 @@ class _Event:
     fields: Fields
 
 
-def generate_encompass(
-    account: Account, seed: int, messages: int, now: float, days_ahead: float
+def generate_encompass(  # noqa: PLR0913
+    account: Account,
+    seed: int,
+    messages: int,
+    now: float,
+    days_ahead: float,
+    *,
+    largest: int = LARGEST,
 ) -> None:
     """Fill an account: `messages` of them up to `now`, then more as time goes on.
 
-    Nothing edits a recipient once shown, and links come with their message.
+    Nothing edits a recipient once shown, and links come with their message. The first
+    has `largest` recipients.
     """
     rng = random.Random(seed)  # noqa: S311 -- reproducible, not secret
-    _Generator(account, rng).run(_sends(rng, messages, now, days_ahead))
+    _Generator(account, rng, largest).run(_sends(rng, messages, now, days_ahead))
+
+
+def many_opens(recipients: int) -> int:
+    """Return how many opens the message with the most recipients has."""
+    return recipients * 26 // 11
 
 
 def _sends(
@@ -88,9 +100,10 @@ def _sends(
 class _Generator:
     """Stores messages in order of sending, then all rows in order of appearance."""
 
-    def __init__(self, account: Account, rng: random.Random) -> None:
+    def __init__(self, account: Account, rng: random.Random, largest: int) -> None:
         self._account = account
         self._rng = rng
+        self._largest = largest
         self._odd = Oddities(rng)
         self._serial = count()
         self._sizes: Counter[tuple[int, str]] = Counter()
@@ -142,12 +155,12 @@ class _Generator:
             self._account.add_row("links", message_id, **self._odd.link())
             for _ in range(0 if index == _EMPTY else rng.randint(1, 6))
         )
-        opens = _LARGE_OPENS if index == _LARGE else None
+        opens = many_opens(number) if index == _LARGE else None
         return _Mailing(message_id, sent, number, opens, links)
 
     def _recipients(self, index: int) -> int:
         if index in (_LARGE, _EMPTY):
-            return _LARGE_RECIPIENTS if index == _LARGE else 0
+            return self._largest if index == _LARGE else 0
         return min(int(self._rng.lognormvariate(3.5, 0.7)), 800)
 
     def _events(self, mailing: _Mailing) -> list[_Event]:

@@ -14,7 +14,7 @@ from simulator.constant_contact_face import ConstantContactFace
 from simulator.constant_contact_generate import generate_constant_contact
 from simulator.encompass import EncompassFace
 from simulator.faults import Faults
-from simulator.generate import FUTURE_DAYS, generate_encompass
+from simulator.generate import FUTURE_DAYS, LARGEST, generate_encompass
 from simulator.log import RequestLog
 from simulator.luxsci import LuxSci
 from simulator.luxsci_face import LuxSciFace
@@ -61,16 +61,21 @@ class World:
         days_ahead: float = FUTURE_DAYS,
         campaigns: int = 0,
         luxsci: int = 0,
+        largest: int = LARGEST,
         clock: SimClock | None = None,
     ) -> World:
         """Return a pseudo-random world at `now` that goes on for `days_ahead`.
 
         It has so many messages of Encompass, campaigns of Constant Contact and
-        messages of LuxSci.
+        messages of LuxSci. Of the first two one has `largest` recipients.
         """
         world = cls(now, seed=seed, clock=clock)
-        generate_encompass(world.encompass, seed, messages, now, days_ahead)
-        generate_constant_contact(world, seed, campaigns, now, days_ahead=days_ahead)
+        generate_encompass(
+            world.encompass, seed, messages, now, days_ahead, largest=largest
+        )
+        generate_constant_contact(
+            world, seed, campaigns, now, days_ahead=days_ahead, largest=largest
+        )
         generate_luxsci(world, seed, luxsci, now, days_ahead=days_ahead)
         return world
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ def test_it_grows() -> None:
     assert hash(("row", 5000)) not in tally
 
 
+@pytest.mark.slow
 def test_a_list_of_250_000_rows_takes_a_few_megabytes() -> None:
     tracemalloc.start()
     tally = Tally()

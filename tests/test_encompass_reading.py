@@ -632,6 +632,7 @@ def edits(draw: st.DrawFn) -> tuple[list[int], list[int], int]:
 ids = st.integers(0, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["a", "d"])
 @given(edits())
 @settings(PROPERTY, max_examples=400)

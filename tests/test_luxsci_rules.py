@@ -134,6 +134,7 @@ def hooked(clinic: Clinic, at: int, change: Any, path: str = "/smtp/opens") -> N
     clinic.world.on_request(hook)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count_of", ["all", "page", "nothing"])
 @pytest.mark.parametrize("order", ["date", "descending"])
 @pytest.mark.parametrize("at", [2, 4, 7])
@@ -268,6 +269,7 @@ def test_the_last_five_minutes_are_left_to_the_next_run() -> None:
 # Large windows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count_of", ["all", "page", "nothing"])
 @pytest.mark.parametrize("largest", [3, 10])
 def test_a_large_window_is_split(

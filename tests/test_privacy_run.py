@@ -91,6 +91,7 @@ def test_one_person_joins_across_the_providers_and_with_nobody_elses_data() -> N
         assert all(hashes == {expected} for hashes in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "run"), [("hash", "plain"), ("drop", "plain"), ("hash", "domain")]
 )

@@ -60,6 +60,7 @@ def test_all_later_pages_are_asked_for_at_once() -> None:
     assert sorted(site.starts("opens")) == list(range(0, 6_500, 1_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
 @pytest.mark.parametrize("age", [1.0, 175.0])
 @pytest.mark.parametrize("served", [None, 300])

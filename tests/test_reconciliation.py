@@ -51,6 +51,7 @@ def numbers(row: Record) -> tuple[int | None, int, int | None, str]:
 # Encompass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 7])
 def test_every_list_that_is_read_is_compared_with_what_it_holds(seed: int) -> None:
     site = Site(World.generate(seed, 12, NOW, days_ahead=10), revisit="always")
@@ -213,6 +214,7 @@ def any_site(kind: str, **settings: Any) -> Site:
     return clinic
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["encompass", "constant_contact", "luxsci"])
 def test_records_fit_their_schemas(kind: str) -> None:
     run = any_site(kind).sync()

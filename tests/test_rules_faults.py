@@ -63,6 +63,7 @@ def test_a_fault_that_passes_costs_tries_and_no_row(name: str) -> None:
     assert not any("failed" in report for report in run.reports.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in HARMLESS])
 def test_a_fault_that_lasts_for_one_message_fails_this_message_only(name: str) -> None:
     site = busy_site(messages=4, opens=5)

@@ -131,6 +131,7 @@ def test_a_later_run_that_is_cut_anywhere_loses_nothing() -> None:
     assert crash_everywhere(site, run, before) > 30
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_many_states")
 @pytest.mark.parametrize("seed", range(3))
 def test_no_state_covers_a_record_that_comes_after_it(seed: int) -> None:

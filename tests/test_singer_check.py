@@ -20,7 +20,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_singer_check_tap(tmp_path: Path) -> None:
-    with World(tmp_path, seed=3, size=20, campaigns=12, luxsci=30) as world:
+    with World(
+        tmp_path, seed=3, size=20, campaigns=12, luxsci=30, largest=120
+    ) as world:
         config = json.loads(world.config.read_text())
         config["encompass"]["requests_per_second"] = 200
         world.config.write_text(json.dumps(config))

@@ -44,7 +44,7 @@ def killed(
     folder = tmp_path_factory.mktemp("kills")
     with (
         Postgres(folder / "postgres") as postgres,
-        World(folder, seed=SEED, size=4, campaigns=2, luxsci=5) as world,
+        World(folder, seed=SEED, size=4, campaigns=2, luxsci=5, largest=120) as world,
     ):
         yield postgres, KillTest(folder, world, postgres, SEED).run(KILLS)
 

@@ -62,7 +62,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     folder = tmp_path_factory.mktemp("pipeline")
     with (
         Postgres(folder / "postgres") as postgres,
-        World(folder, seed=5, size=12, campaigns=12, luxsci=50) as world,
+        World(folder, seed=5, size=12, campaigns=12, luxsci=50, largest=120) as world,
     ):
         url = {"TARGET_POSTGRES_SQLALCHEMY_URL": postgres.sqlalchemy_url}
         settings = {**world.settings, **PACE, **url}

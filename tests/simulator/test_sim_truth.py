@@ -218,3 +218,10 @@ def test_a_generated_world_has_what_the_real_one_has(generated: World) -> None:
     assert longest("encompass_opens", "user_agent") > 450
     for stream in ("messages", "recipients", "opens", "clicks", "delivers"):
         assert any(row["additional_fields"] for row in rows[f"encompass_{stream}"])
+
+
+def test_the_largest_are_as_large_as_is_asked_for() -> None:
+    for largest in (30, 1100):
+        world = World.generate(3, 1, NOW, campaigns=1, largest=largest)
+        for stream in ("encompass_recipients", "constant_contact_sends"):
+            assert len(truth(world, stream, [NOW])) == largest
