@@ -14,7 +14,7 @@ from tap_email_metrics.providers.constant_contact.settings import SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CAMPAIGNS, FEW = 600, 250
+CAMPAIGNS, FEW = 700, 250
 """The slower the answers, the longer it takes until the rate is that of a long read."""
 STREAMS = ("opens", "clicks")
 DEFAULTS = {
