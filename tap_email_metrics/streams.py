@@ -134,7 +134,8 @@ class EmailMetricsStream(Stream):
         self._packaged = load_schema(self.name)
         super().__init__(tap, schema=tap.privacy.apply_to_schema(self._packaged))
         self._metrics_tap = tap
-        key = self.replication_key
+        # Before a catalog is applied: one that names no key leaves rows their dates.
+        self._dated_by = key = self.replication_key
         kinds = self._packaged["properties"][key]["type"] if key else ()
         self._key_is_number = "integer" in kinds
         self._newest_key: int | None = None
@@ -335,7 +336,7 @@ class EmailMetricsStream(Stream):
             selected=selected,
             account=self.session.account,
             privacy=self._metrics_tap.privacy,
-            replication_key=self.replication_key,
+            replication_key=self._dated_by,
         )
 
     @cached_property
@@ -359,7 +360,7 @@ class EmailMetricsStream(Stream):
 
     def within(self, rows: Rows, interval: Interval) -> Rows:
         """Return the rows in an interval of the replication key."""
-        if not self.replication_key or interval == Interval(None, None):
+        if not self._dated_by or interval == Interval(None, None):
             return rows
         return rows.where([interval.holds(at) for at in rows.times])
 
