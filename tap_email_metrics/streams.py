@@ -134,7 +134,8 @@ class EmailMetricsStream(Stream):
         self._packaged = load_schema(self.name)
         super().__init__(tap, schema=tap.privacy.apply_to_schema(self._packaged))
         self._metrics_tap = tap
-        key = self.replication_key
+        # Before a catalog is applied: one that names no key leaves rows their dates.
+        self._dated_by = key = self.replication_key
         kinds = self._packaged["properties"][key]["type"] if key else ()
         self._key_is_number = "integer" in kinds
         self._newest_key: int | None = None
@@ -252,17 +253,13 @@ class EmailMetricsStream(Stream):
         counter: metrics.Counter,
     ) -> int:
         """Write up to a page of records; return how many."""
-        records: list[Mapping[str, object] | Record] = []
-        try:
-            records.extend(islice(rest, _AT_ONCE))
-        finally:
-            # Also what came before an error: its keys are noted.
-            if records:
-                now = self.run.clock.now()
-                self._metrics_tap.output.write_records(self.name, records, now)
-                self.state_manager.is_flushed = False
-                self.report.records += len(records)
-                counter.increment(len(records))
+        records = list(islice(rest, _AT_ONCE))
+        if records:
+            now = self.run.clock.now()
+            self._metrics_tap.output.write_records(self.name, records, now)
+            self.state_manager.is_flushed = False
+            self.report.records += len(records)
+            counter.increment(len(records))
         return len(records)
 
     @cached_property
@@ -335,7 +332,7 @@ class EmailMetricsStream(Stream):
             selected=selected,
             account=self.session.account,
             privacy=self._metrics_tap.privacy,
-            replication_key=self.replication_key,
+            replication_key=self._dated_by,
         )
 
     @cached_property
@@ -359,7 +356,7 @@ class EmailMetricsStream(Stream):
 
     def within(self, rows: Rows, interval: Interval) -> Rows:
         """Return the rows in an interval of the replication key."""
-        if not self.replication_key or interval == Interval(None, None):
+        if not self._dated_by or interval == Interval(None, None):
             return rows
         return rows.where([interval.holds(at) for at in rows.times])
 

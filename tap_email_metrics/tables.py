@@ -193,7 +193,7 @@ class TableDecoder:
         self._codec = codec
         self._goes_by = frozenset({*goes_by, *codec.plan.key_sources})
         kinds = self._kinds(schema["properties"])
-        self._fields = frozenset(kinds)
+        self._fields = frozenset({*kinds, *self._goes_by})
         self._record = msgspec.defstruct("Record", [*self._plan.blank], gc=False)
         names = {f"field_{n}": s for n, s in enumerate(sorted(self._plan.known))}
         self._getters = {s: attrgetter(f) for f, s in names.items() if s in kinds}

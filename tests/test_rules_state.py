@@ -224,6 +224,23 @@ def test_full_table_in_a_catalog_reads_everything_anew_and_rewrites_the_marks(
     assert not site.differences()
 
 
+def test_a_catalog_without_replication_keys_changes_no_interval() -> None:
+    site = varied_site()
+    site.common["start_date"] = iso(NOW - 7 * DAY)
+    recent = site.world.encompass.add_message(sent=NOW - DAY)
+    for days in (1, 30):
+        site.world.encompass.add_row("opens", recent, date_added=NOW - days * DAY)
+    catalog = catalog_of(site)
+    for entry in catalog["streams"]:
+        entry.pop("replication_key", None)
+        (root,) = [m for m in entry["metadata"] if not m["breadcrumb"]]
+        root["metadata"].pop("replication-key", None)
+    plain, run = site.sync(load=False), site.sync(load=False, catalog=catalog)
+    assert len(plain.ids(OPENS)) == len(run.ids(OPENS))
+    dates = [record["date_added"] for record in run.records(OPENS)]
+    assert min(dates) >= ms(NOW - 7 * DAY)
+
+
 def test_deselected_fields_and_streams_never_appear() -> None:
     site = varied_site()
     catalog = catalog_of(site)

@@ -124,7 +124,6 @@ class ContactActivityDetails(ContactReport):
     primary_keys = ("account", "contact_id", "campaign_activity_id", "event_id")
     replication_key = "created_time"
     path = "/reports/contact_reports/{}/activity_details"
-
     envelope = envelope(TRACKED)
 
     @override
