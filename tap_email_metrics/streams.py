@@ -120,6 +120,7 @@ class EmailMetricsStream(Stream):
         marks: how its marks are kept, None for `Mark` by number.
         envelope: of a page of which records are made as it is decoded, if any are.
         goes_by: the vendor's fields that the reading goes by.
+        dated_by: the replication key, also where a catalog names none.
     """
 
     # The codec conforms records already; the SDK's own way fails for lists of objects
@@ -135,7 +136,8 @@ class EmailMetricsStream(Stream):
         super().__init__(tap, schema=tap.privacy.apply_to_schema(self._packaged))
         self._metrics_tap = tap
         # Before a catalog is applied: one that names no key leaves rows their dates.
-        self._dated_by = key = self.replication_key
+        self.dated_by: str | None = self.replication_key
+        key = self.dated_by
         kinds = self._packaged["properties"][key]["type"] if key else ()
         self._key_is_number = "integer" in kinds
         self._newest_key: int | None = None
@@ -332,7 +334,7 @@ class EmailMetricsStream(Stream):
             selected=selected,
             account=self.session.account,
             privacy=self._metrics_tap.privacy,
-            replication_key=self._dated_by,
+            replication_key=self.dated_by,
         )
 
     @cached_property
@@ -356,7 +358,7 @@ class EmailMetricsStream(Stream):
 
     def within(self, rows: Rows, interval: Interval) -> Rows:
         """Return the rows in an interval of the replication key."""
-        if not self._dated_by or interval == Interval(None, None):
+        if not self.dated_by or interval == Interval(None, None):
             return rows
         return rows.where([interval.holds(at) for at in rows.times])
 

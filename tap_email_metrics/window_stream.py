@@ -184,7 +184,7 @@ class WindowStream(EmailMetricsStream):
         ]
 
     def _due_live(self) -> list[Due]:
-        if not self.replication_key:
+        if not self.dated_by:
             return []
         due = []
         now = self.session.now()
@@ -216,7 +216,7 @@ class WindowStream(EmailMetricsStream):
     # Reading
 
     def _backfill(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        if not self.replication_key:
+        if not self.dated_by:
             yield from self._round([Due(s, None) for s in self._sources.values()])
 
     def _history(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
@@ -225,7 +225,7 @@ class WindowStream(EmailMetricsStream):
         Raises:
             HistoryLeft: this stream's share of the run is spent.
         """
-        if not self.replication_key:
+        if not self.dated_by:
             return
         left = {key: self._left(key) for key in self._sources}
         widths = dict.fromkeys(left, self.first_width)
@@ -300,7 +300,7 @@ class WindowStream(EmailMetricsStream):
         alone, and would take another's number.
         """
         identity = self._packaged["properties"].get("event_id", {}).get("x-identity")
-        return bool(identity) and self.replication_key in {None, *identity}
+        return bool(identity) and self.dated_by in {None, *identity}
 
     def _records(self, due: Due, rows: Rows) -> Sequence[Mapping[str, object] | Record]:
         if due.since is not None:
@@ -366,7 +366,7 @@ class WindowStream(EmailMetricsStream):
                 "are read again in each run",
                 self.name,
                 key,
-                self.replication_key,
+                self.dated_by,
                 self.wide_lookback // DAY,
             )
 

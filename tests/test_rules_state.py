@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import DAY, NOW, STREAMS, Site, Sync, Target
+from harness_cc import Account
+from harness_luxsci import Clinic
 
 import tap_email_metrics.tap
 from simulator.account import ms
@@ -224,21 +226,48 @@ def test_full_table_in_a_catalog_reads_everything_anew_and_rewrites_the_marks(
     assert not site.differences()
 
 
+def without_keys(catalog: dict[str, Any]) -> dict[str, Any]:
+    """Return a catalog of which no entry names a replication key."""
+    for entry in catalog["streams"]:
+        entry.pop("replication_key", None)
+        (root,) = [m for m in entry["metadata"] if not m["breadcrumb"]]
+        root["metadata"].pop("replication-key", None)
+    return catalog
+
+
 def test_a_catalog_without_replication_keys_changes_no_interval() -> None:
     site = varied_site()
     site.common["start_date"] = iso(NOW - 7 * DAY)
     recent = site.world.encompass.add_message(sent=NOW - DAY)
     for days in (1, 30):
         site.world.encompass.add_row("opens", recent, date_added=NOW - days * DAY)
-    catalog = catalog_of(site)
-    for entry in catalog["streams"]:
-        entry.pop("replication_key", None)
-        (root,) = [m for m in entry["metadata"] if not m["breadcrumb"]]
-        root["metadata"].pop("replication-key", None)
+    catalog = without_keys(catalog_of(site))
     plain, run = site.sync(load=False), site.sync(load=False, catalog=catalog)
     assert len(plain.ids(OPENS)) == len(run.ids(OPENS))
     dates = [record["date_added"] for record in run.records(OPENS)]
     assert min(dates) >= ms(NOW - 7 * DAY)
+
+
+@pytest.mark.parametrize("provider", ["constant_contact", "luxsci"])
+def test_a_catalog_without_replication_keys_changes_no_record(provider: str) -> None:
+    world = World.generate(4, 0, NOW, campaigns=3, luxsci=6)
+    site = Account(world) if provider == "constant_contact" else Clinic(world)
+    site.common["start_date"] = iso(NOW - 20 * DAY)
+    catalog = without_keys(catalog_of(site))
+    plain, run = site.sync(load=False), site.sync(load=False, catalog=catalog)
+    assert run.code == 0
+    assert sorted(map(repr, all_records(plain))) == sorted(map(repr, all_records(run)))
+    assert len(all_records(run)) > 50
+
+
+def all_records(run: Sync) -> list[dict[str, Any]]:
+    """Return the records of a run, but for those about it, and when it read a list."""
+    return [
+        {**message["record"], "as_of": None}
+        for message in run.messages
+        if message["type"] == "RECORD"
+        and not message["stream"].startswith("email_metrics_")
+    ]
 
 
 def test_deselected_fields_and_streams_never_appear() -> None:

@@ -39,7 +39,7 @@ def examine(session: LuxSciSession, checkup: Checkup) -> None:
     for stream in streams:
         sources = stream.lists()
         asked = _asked(stream, sources)
-        window = last_day if stream.replication_key else None
+        window = last_day if stream.dated_by else None
         for source in sources:
             count = None
             if source.key in asked:
@@ -78,7 +78,7 @@ def _first(stream: ReportStream, daily: int) -> int:
     start, end = stream.first_start, stream.horizon()
     if isinstance(stream, Summary):
         return max(0, -(-(end - start) // DAY))
-    if stream.full_days or not stream.replication_key:
+    if stream.full_days or not stream.dated_by:
         return _READ
     return _READ + _history(stream, [Window(start, end)], daily)
 
@@ -88,7 +88,7 @@ def _next(stream: ReportStream, source: ReportList, daily: int) -> int:
     reach = stream.bookmark.reaches.get(source.key)
     if reach is None:
         return _first(stream, daily)
-    if not stream.replication_key:
+    if not stream.dated_by:
         now = int(stream.session.now())
         return _READ * reach.verification_due(now, stream.full_days)
     end = stream.horizon()

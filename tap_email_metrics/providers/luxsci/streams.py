@@ -402,7 +402,7 @@ class Summary(ReportStream):
             day = Window(at // DAY * DAY, at // DAY * DAY + DAY)
             with closing(due.source.open(day, 0)) as answer:
                 rows = [row for rows in answer.rows() for row in rows]
-            about = {str(self.replication_key): iso(day.start)[:10]}
+            about = {str(self.dated_by): iso(day.start)[:10]}
             columns = {**due.source.columns, **about}
             yield self.maker(day.start * 1000, **columns).rows(rows)
             part = Window(at, min(day.end, window.end))
