@@ -175,7 +175,8 @@ class RowMaker:
 
     def decode(self, body: bytes) -> tuple[Table, Any] | None:
         """Return the rows of an answer, and the answer; None where one does not fit."""
-        return self.tables.decode(body, self.from_path) if self.tables else None
+        tables = self.tables
+        return tables.decode(body, self.from_path, self.at) if tables else None
 
     def rows(self, raw: Sequence[Row]) -> Rows:
         """Return rows that were decoded already."""

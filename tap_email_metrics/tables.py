@@ -222,13 +222,14 @@ class TableDecoder:
         return kinds
 
     def decode(
-        self, body: bytes, from_path: Mapping[str, object]
+        self, body: bytes, from_path: Mapping[str, object], at: int | None = None
     ) -> tuple[Table, Any] | None:
         """Return the rows of a page, and the answer with what was beside them.
 
         Args:
             body: of an answer.
             from_path: the columns that no row carries, by name.
+            at: epoch ms of all rows, where they do not say so themselves.
 
         Returns:
             None where one of the rows, or the answer, is not as it should be.
@@ -240,13 +241,16 @@ class TableDecoder:
             answer = self._decoder.decode(body)
             rows = answer.rows
             fields = {name: [*map(get, rows)] for name, get in self._getters.items()}
-            page = _Page(fields, len(rows), from_path, typed=True)
+            page = _Page(fields, len(rows), from_path, typed=True, at=at)
             return self._table(page), answer
         except (msgspec.DecodeError, ValueError, RecursionError):
             return None
 
     def of_rows(
-        self, raw: Sequence[Row], from_path: Mapping[str, object], at: int | None
+        self,
+        raw: Sequence[Row],
+        from_path: Mapping[str, object],
+        at: int | None = None,
     ) -> Table | None:
         """Return rows that were decoded to dictionaries.
 

@@ -203,7 +203,7 @@ def test_a_table_holds_what_the_codec_makes(
     name, selected, mode, rows = page
     codec, stock = codec_of(name, selected, mode), codec_of(name, selected, mode)
     tables, path = tables_of(name, codec), path_of(name)
-    made = tables.of_rows(rows, path, None)
+    made = tables.of_rows(rows, path)
     if made is not None:
         check_table(made, stock, name, rows)
         noted = (codec.unknown, codec.uncoercible)
@@ -226,7 +226,7 @@ FINE = {"id": 3, "recipientId": 4, "timestamp": 5, "dateAdded": 6, "ipAddress": 
 @pytest.mark.parametrize("name", sorted(STREAMS))
 def test_rows_that_fit_are_made_a_table(name: str, mode: str) -> None:
     tables, rows = tables_of(name, codec_of(name, None, mode)), [whole_row(name)] * 2
-    made = tables.of_rows(rows, path_of(name), None)
+    made = tables.of_rows(rows, path_of(name))
     assert made is not None
     check_table(made, codec_of(name, None, mode), name, rows)
     envelope = STREAMS[name].envelope
@@ -254,7 +254,7 @@ def test_one_row_that_does_not_fit_leaves_the_page_to_the_codec(row: Any) -> Non
     codec = codec_of(OPENS, None, "plain")
     tables = tables_of(OPENS, codec)
     assert tables.decode(body, PATH) is None
-    assert tables.of_rows([FINE, row], PATH, None) is None
+    assert tables.of_rows([FINE, row], PATH) is None
     assert isinstance(RowMaker(codec, tables, PATH).rows([FINE, row]), LooseRows)
     assert (codec.unknown, codec.uncoercible) == (set(), set())
 
@@ -275,7 +275,7 @@ def test_what_a_struct_refuses_is_taken_from_dictionaries(row: Any) -> None:
     body = msgspec.json.encode({"data": [FINE, row], "total": 2})
     tables = tables_of(OPENS, codec_of(OPENS, None, "plain"))
     assert tables.decode(body, PATH) is None
-    made = tables.of_rows([FINE, row], PATH, None)
+    made = tables.of_rows([FINE, row], PATH)
     assert made is not None
     check_table(made, codec_of(OPENS, None, "plain"), OPENS, [FINE, row])
     assert made.integers("id") == [3, 3]
@@ -284,7 +284,7 @@ def test_what_a_struct_refuses_is_taken_from_dictionaries(row: Any) -> None:
 def test_the_reading_sees_what_no_column_has() -> None:
     name = "encompass_links"
     rows: list[Any] = [{"id": 1, "dateAdded": "5"}, {"id": 2}]
-    made = tables_of(name, codec_of(name, None, "plain")).of_rows(rows, PATH, None)
+    made = tables_of(name, codec_of(name, None, "plain")).of_rows(rows, PATH)
     assert made is not None
     check_table(made, codec_of(name, None, "plain"), name, rows)
     assert made.integers("dateAdded") == [5, None]
@@ -296,10 +296,10 @@ def test_a_group_that_is_none_leaves_the_rows_to_the_codec(odd: Any) -> None:
     tables = tables_of(name, codec_of(name, None, "plain"))
     group = {"address": "a@b.org", "new": 1}
     rows = [whole_row(name) | {"email_address": one} for one in (group, None)]
-    made = tables.of_rows(rows, {}, None)
+    made = tables.of_rows(rows, {})
     assert made is not None
     check_table(made, codec_of(name, None, "plain"), name, rows)
-    assert tables.of_rows([*rows, rows[0] | {"email_address": odd}], {}, None) is None
+    assert tables.of_rows([*rows, rows[0] | {"email_address": odd}], {}) is None
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_what_is_not_selected_is_not_in_a_table() -> None:
     body = msgspec.json.encode({"data": [row], "total": 1})
     found = tables.decode(body, PATH)
     assert found is not None
-    for made in (found[0], tables.of_rows([row], PATH, None)):
+    for made in (found[0], tables.of_rows([row], PATH)):
         assert made is not None
         (line,) = lines(made.records().made)
         assert b"a@b.org" not in line
@@ -342,7 +342,7 @@ def test_parts_of_a_table_are_those_of_its_rows() -> None:
     name = "constant_contact_opens"
     tables = tables_of(name, codec_of(name, None, "plain"))
     rows = [whole_row(name) | {"contact_id": f"c{n}"} for n in range(5)]
-    table = tables.of_rows(rows, {}, None)
+    table = tables.of_rows(rows, {})
     assert table is not None
     for part in (slice(0, 0), slice(1, 3), slice(4, 9)):
         found = numbered(table[part])
