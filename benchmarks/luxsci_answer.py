@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from tap_email_metrics.catalog import load_schema
-from tap_email_metrics.codec import RowCodec
-from tap_email_metrics.privacy import Privacy
 from tap_email_metrics.providers.luxsci.report import Report
-from tap_email_metrics.rows import RowMaker, Rows
-from tap_email_metrics.tables import TableDecoder
-from tap_email_metrics.window_reader import WindowReader
-from tap_email_metrics.writer import Writer
+from tap_email_metrics.records.columns import RowCodec
+from tap_email_metrics.records.pages import TableDecoder
+from tap_email_metrics.records.privacy import Privacy
+from tap_email_metrics.records.rows import RowMaker, Rows
+from tap_email_metrics.records.schemas import load_schema
+from tap_email_metrics.records.writer import Writer
+from tap_email_metrics.streams.window_reader import WindowReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tap_email_metrics.windows import Window
+    from tap_email_metrics.state.windows import Window
 
 STREAM, ACCOUNT, ROWS = "luxsci_delivery_status", "4711", 50_000
 MOST_MB = 10.0

@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from simulator.adapter import SimulatorAdapter
 from simulator.world import World as SimulatedWorld
+from tap_email_metrics.records.writer import Writer
 from tap_email_metrics.tap import TapEmailMetrics
-from tap_email_metrics.writer import Writer
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0

@@ -13,7 +13,7 @@ import duckdb
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from tap_email_metrics.privacy import redact
+from tap_email_metrics.records.privacy import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

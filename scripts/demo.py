@@ -26,8 +26,8 @@ from scripts.world import KEYS, PACE, World
 
 if TYPE_CHECKING:
     from scripts.world import Moving
-from simulator.luxsci_facts import ENDPOINTS
-from simulator.luxsci_facts import PREFIX as LUXSCI
+from simulator.luxsci.facts import ENDPOINTS
+from simulator.luxsci.facts import PREFIX as LUXSCI
 
 FOLDER = CACHE / "demo"
 SCHEMA = "email_metrics"

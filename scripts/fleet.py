@@ -15,15 +15,15 @@ import requests
 
 from scripts.demo import move_constant_contact_on, move_encompass_on, move_luxsci_on
 from scripts.world import KEYS, ON_REQUEST
-from simulator.account import CHILD_KINDS
 from simulator.clock import DAY
-from simulator.constant_contact_auth import BASE as AUTH
-from simulator.constant_contact_face import PREFIX as CONSTANT_CONTACT
-from simulator.encompass import AUTHENTICATE
+from simulator.constant_contact.auth import BASE as AUTH
+from simulator.constant_contact.face import PREFIX as CONSTANT_CONTACT
+from simulator.encompass.account import CHILD_KINDS
+from simulator.encompass.face import AUTHENTICATE
 from simulator.limits import Limits
-from simulator.luxsci_facts import PREFIX as LUXSCI
-from simulator.luxsci_generate import generate_luxsci
-from simulator.luxsci_truth import Reading
+from simulator.luxsci.facts import PREFIX as LUXSCI
+from simulator.luxsci.generate import generate_luxsci
+from simulator.luxsci.truth import Reading
 from simulator.messages import encode
 from simulator.server import serve
 from simulator.truth import truth

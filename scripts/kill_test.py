@@ -38,7 +38,7 @@ from scripts.project import CACHE, MELTANO, CommandFailedError, Project
 from scripts.warehouse import Postgres
 from scripts.world import KEYS, PACE, World
 from simulator.clock import DAY
-from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.providers.encompass.schedule import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -22,10 +22,10 @@ from typing_extensions import override
 from scripts.processes import say
 from simulator.adapter import SimulatorAdapter, jitter
 from simulator.clock import ThreadedClock
-from simulator.constant_contact_truth import KEYS, truth
+from simulator.constant_contact.truth import KEYS, truth
 from simulator.world import World
+from tap_email_metrics.records.writer import Writer
 from tap_email_metrics.tap import TapEmailMetrics
-from tap_email_metrics.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from scripts.project import ROOT
-from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.records.schemas import load_schema
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.luxsci.paths import ENDPOINTS, offered
 from tap_email_metrics.providers.luxsci.streams import STREAMS as LUXSCI_STREAMS
-from tap_email_metrics.run_streams import RUN_STREAMS
-from tap_email_metrics.settings import config_schema
+from tap_email_metrics.records.schemas import load_schema
+from tap_email_metrics.settings.common import config_schema
+from tap_email_metrics.streams.about_run import RUN_STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

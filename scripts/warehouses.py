@@ -32,7 +32,7 @@ from scripts.project import (
 )
 from scripts.warehouse import Postgres
 from scripts.world import KEYS, PACE, World
-from tap_email_metrics.catalog import load_schema
+from tap_email_metrics.records.schemas import load_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

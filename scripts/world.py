@@ -12,9 +12,9 @@ import requests
 
 from scripts.project import ROOT, read_settings
 from simulator.clock import DAY
-from simulator.constant_contact_truth import KEYS as CONSTANT_CONTACT_KEYS
-from simulator.generate import LARGEST
-from simulator.luxsci_truth import KEYS as LUXSCI_KEYS
+from simulator.constant_contact.truth import KEYS as CONSTANT_CONTACT_KEYS
+from simulator.encompass.generate import LARGEST
+from simulator.luxsci.truth import KEYS as LUXSCI_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

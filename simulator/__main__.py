@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.clock import DAY
-from simulator.constant_contact_auth import BASE as AUTH
-from simulator.constant_contact_face import PREFIX as API
+from simulator.constant_contact.auth import BASE as AUTH
+from simulator.constant_contact.face import PREFIX as API
 from simulator.control import HELP
-from simulator.generate import FUTURE_DAYS, LARGEST
-from simulator.luxsci_facts import PREFIX as LUXSCI_API
+from simulator.encompass.generate import FUTURE_DAYS, LARGEST
+from simulator.luxsci.facts import PREFIX as LUXSCI_API
 from simulator.server import serve
 from simulator.world import World
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.clock import DAY
 from simulator.faults import Rule
-from simulator.luxsci_truth import ACCOUNT_SCOPE, Reading
+from simulator.luxsci.truth import ACCOUNT_SCOPE, Reading
 from simulator.messages import Reply, Request, encode, json_reply, message_reply
 from simulator.truth import STREAMS, truth
 

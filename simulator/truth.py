@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from simulator import constant_contact_truth, luxsci_truth
+from simulator.constant_contact import truth as constant_contact_truth
+from simulator.luxsci import truth as luxsci_truth
 from simulator.values import clean, to_integer, to_string, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from simulator.luxsci_truth import Reading
+    from simulator.luxsci.truth import Reading
     from simulator.rows import Row
     from simulator.world import World
 

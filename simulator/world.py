@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from simulator.account import Account
 from simulator.clock import SimClock
-from simulator.constant_contact import ConstantContact
-from simulator.constant_contact_face import ConstantContactFace
-from simulator.constant_contact_generate import generate_constant_contact
-from simulator.encompass import EncompassFace
+from simulator.constant_contact.account import ConstantContact
+from simulator.constant_contact.face import ConstantContactFace
+from simulator.constant_contact.generate import generate_constant_contact
+from simulator.encompass.account import Account
+from simulator.encompass.face import EncompassFace
+from simulator.encompass.generate import FUTURE_DAYS, LARGEST, generate_encompass
 from simulator.faults import Faults
-from simulator.generate import FUTURE_DAYS, LARGEST, generate_encompass
 from simulator.log import RequestLog
-from simulator.luxsci import LuxSci
-from simulator.luxsci_face import LuxSciFace
-from simulator.luxsci_generate import generate_luxsci
+from simulator.luxsci.account import LuxSci
+from simulator.luxsci.face import LuxSciFace
+from simulator.luxsci.generate import generate_luxsci
 from simulator.messages import Reply, Request, message_reply
 
 if TYPE_CHECKING:

@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tap_email_metrics.bookmarks import iso
-from tap_email_metrics.checkup import Checkup
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Exhausted,
     TapError,
     Terminated,
 )
-from tap_email_metrics.session import SKEW
+from tap_email_metrics.providers.checkup import Checkup
+from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.run.session import SKEW
 from tap_email_metrics.tap import Refused, TapEmailMetrics, json_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tap_email_metrics.checkup import Estimate
     from tap_email_metrics.providers import Provider
-    from tap_email_metrics.section import Section
-    from tap_email_metrics.session import ProviderSession
+    from tap_email_metrics.providers.checkup import Estimate
+    from tap_email_metrics.run.session import ProviderSession
+    from tap_email_metrics.settings.section import Section
 
 Outcome = Literal["well", "paused", "refused", "failed", "terminated"]
 _HOUR = 3600.0

@@ -16,28 +16,28 @@ from singer_sdk.singerlib import StateMessage
 from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
-from tap_email_metrics.bookmarks import iso
-from tap_email_metrics.catalog import load_schema
 from tap_email_metrics.clock import DAY, Clock, SystemClock
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.privacy import Privacy, RedactingFilter
 from tap_email_metrics.providers import PROVIDERS, Provider
-from tap_email_metrics.run import Run
-from tap_email_metrics.run_streams import RUN_STREAMS, Reconciliation
-from tap_email_metrics.settings import (
+from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.records.privacy import Privacy, RedactingFilter
+from tap_email_metrics.records.schemas import load_schema
+from tap_email_metrics.records.writer import Writer
+from tap_email_metrics.run.run import Run
+from tap_email_metrics.settings.common import (
     CommonSettings,
     config_schema,
     errors,
     without_empty,
 )
-from tap_email_metrics.state import (
+from tap_email_metrics.state.streams import (
     STATE_VERSION,
     TAP_KEY,
     Memory,
     StreamState,
     validate_state,
 )
-from tap_email_metrics.writer import Writer
+from tap_email_metrics.streams.about_run import RUN_STREAMS, Reconciliation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import CatalogEntry
     from singer_sdk.streams import Stream
 
-    from tap_email_metrics.reconciliation import Count
-    from tap_email_metrics.session import ProviderSession
-    from tap_email_metrics.streams import EmailMetricsStream
+    from tap_email_metrics.run.reconciliation import Count
+    from tap_email_metrics.run.session import ProviderSession
+    from tap_email_metrics.streams.base import EmailMetricsStream
 
 STATE_SECONDS = 60.0
 STATE_SHARE = 10  # bytes of records for each byte of STATE

@@ -13,9 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from simulator.adapter import SimulatorAdapter
-from tap_email_metrics.catalog import load_schema
-from tap_email_metrics.codec import EXTRA
 from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.records.columns import EXTRA
+from tap_email_metrics.records.schemas import load_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

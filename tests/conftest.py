@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tap_email_metrics.privacy import RedactingFilter
+from tap_email_metrics.records.privacy import RedactingFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator import constant_contact_truth, luxsci_truth
 from simulator.adapter import SimulatorAdapter
+from simulator.constant_contact import truth as constant_contact_truth
+from simulator.luxsci import truth as luxsci_truth
 from simulator.truth import truth
 from simulator.world import World
-from tap_email_metrics.bookmarks import Mark
+from tap_email_metrics.providers.encompass.schedule import Mark
+from tap_email_metrics.records.writer import Writer
 from tap_email_metrics.tap import TapEmailMetrics
-from tap_email_metrics.writer import Writer
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter

@@ -10,10 +10,10 @@ from harness import DAY, NOW, Site, Sync
 
 from simulator.world import World
 from tap_email_metrics.providers import PROVIDERS
-from tap_email_metrics.providers.constant_contact.marks import CounterMark, short_id
+from tap_email_metrics.providers.constant_contact.schedule import CounterMark, short_id
 
 if TYPE_CHECKING:
-    from simulator.constant_contact import ConstantContact
+    from simulator.constant_contact.account import ConstantContact
 
 PREFIX = "constant_contact_"
 SNAPSHOTS = ("unique_opens", "did_not_opens", "links")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness import DAY, NOW, Site, Sync
 
-from simulator.luxsci_truth import Reading, truth
+from simulator.luxsci.truth import Reading, truth
 from simulator.world import World
-from tap_email_metrics.bookmarks import from_iso
+from tap_email_metrics.providers.encompass.schedule import from_iso
 from tap_email_metrics.providers.luxsci.streams import STREAMS
-from tap_email_metrics.windows import Reach
+from tap_email_metrics.state.windows import Reach
 
 if TYPE_CHECKING:
-    from simulator.luxsci import LuxSci
+    from simulator.luxsci.account import LuxSci
 
 NAMES = tuple(str(stream.name).removeprefix("luxsci_") for stream in STREAMS)
 URL = "https://rest.example.test/perl/api/v2"

@@ -13,8 +13,8 @@ from harness_luxsci import NAMES as LUXSCI_NAMES
 from harness_luxsci import Clinic
 
 from simulator.world import World
-from tap_email_metrics.bookmarks import from_iso, iso
 from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers.encompass.schedule import from_iso, iso
 
 #: Days before the present that the interval begins and ends.
 FROM, TO = 40, 12

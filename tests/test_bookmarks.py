@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tap_email_metrics.bookmarks import (
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.providers.encompass.schedule import (
     ARCHIVE_DAYS,
     ARCHIVE_FIRST_DAYS,
     QUARANTINE_AFTER,
@@ -36,9 +38,7 @@ from tap_email_metrics.bookmarks import (
     verification_due,
     verification_points,
 )
-from tap_email_metrics.clock import DAY
-from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.state import STATE_VERSION, StreamState, validate_state
+from tap_email_metrics.state.streams import STATE_VERSION, StreamState, validate_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,9 +29,9 @@ from singer_sdk.logging import StructuredFormatter
 
 from simulator.server import serve
 from simulator.world import World
-from tap_email_metrics.bookmarks import iso
-from tap_email_metrics.codec import EXTRA
 from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.records.columns import EXTRA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

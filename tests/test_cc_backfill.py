@@ -6,7 +6,7 @@ from typing import Any
 
 from harness_cc import DAY, NOW, PREFIX, Account
 
-from tap_email_metrics.bookmarks import from_iso, iso
+from tap_email_metrics.providers.encompass.schedule import from_iso, iso
 
 EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
 

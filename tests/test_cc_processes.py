@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli import DAY, Ended, started
 
-from simulator.constant_contact_truth import KEYS, truth
+from simulator.constant_contact.truth import KEYS, truth
 from simulator.server import SimulatorServer, serve
 from simulator.world import World
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness_cc import Account
 
-from tap_email_metrics.providers.constant_contact.lists import is_cursor
+from tap_email_metrics.providers.constant_contact.account_streams import is_cursor
 
 if TYPE_CHECKING:
     import io

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from harness_cc import DAY, NOW, SNAPSHOTS, Account, World
 
-from simulator.constant_contact_truth import KEYS, STREAMS
+from simulator.constant_contact.truth import KEYS, STREAMS
 
 PLAIN = tuple(
     name

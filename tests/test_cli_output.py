@@ -15,7 +15,7 @@ from harness import STREAMS, Target
 from simulator.clock import SimClock
 from simulator.server import serve
 from simulator.world import World
-from tap_email_metrics.run import Progress, Run
+from tap_email_metrics.run.run import Progress, Run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from harness import Target
 from singer_sdk.singerlib import StateMessage
 
 from simulator.server import SimulatorServer, serve
-from tap_email_metrics.run import Stop
-from tap_email_metrics.writer import Writer
+from tap_email_metrics.records.writer import Writer
+from tap_email_metrics.run.run import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,7 +161,7 @@ def test_steady_target_that_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None
         while not ended.wait(0.01) and os.read(ours, 4096):
             pass
 
-    monkeypatch.setattr("tap_email_metrics.writer._PATIENCE", 0.5)
+    monkeypatch.setattr("tap_email_metrics.records.writer._PATIENCE", 0.5)
     monkeypatch.setattr("os._exit", leave)
     reader = threading.Thread(target=read)
     with os.fdopen(theirs, "w") as stdout, monkeypatch.context() as patch:

@@ -17,10 +17,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, FormatChecker
 
-from tap_email_metrics.catalog import load_schema, schema_names
-from tap_email_metrics.codec import RowCodec
-from tap_email_metrics.privacy import Privacy
-from tap_email_metrics.values import decode_json, storable, to_integer, to_milliseconds
+from tap_email_metrics.records.columns import RowCodec
+from tap_email_metrics.records.privacy import Privacy
+from tap_email_metrics.records.schemas import load_schema, schema_names
+from tap_email_metrics.records.values import (
+    decode_json,
+    storable,
+    to_integer,
+    to_milliseconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_email_metrics.digests import Tally
+from tap_email_metrics.streams.digests import Tally
 
 LEAST, MOST = -(2**63), 2**63 - 1
 

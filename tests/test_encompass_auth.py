@@ -19,11 +19,11 @@ from requests.adapters import BaseAdapter
 from simulator.clock import SimClock
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import AuthenticationFailed, Terminated
-from tap_email_metrics.http import Client, new_session
-from tap_email_metrics.limits import Limits
 from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
-from tap_email_metrics.run import Run
+from tap_email_metrics.run.run import Run
+from tap_email_metrics.transport.client import Client, new_session
+from tap_email_metrics.transport.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

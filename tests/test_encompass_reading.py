@@ -10,9 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tap_email_metrics.bookmarks import Mark, Parent, Policy, Visit
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.http import TRIES
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS, Page, parse_loose
 from tap_email_metrics.providers.encompass.reading import (
     ListReader,
@@ -22,13 +20,15 @@ from tap_email_metrics.providers.encompass.reading import (
     every_row,
     walk,
 )
-from tap_email_metrics.rows import LooseRows
+from tap_email_metrics.providers.encompass.schedule import Mark, Parent, Policy, Visit
+from tap_email_metrics.records.rows import LooseRows
+from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tap_email_metrics.providers.encompass.client import EncompassClient, Row
-    from tap_email_metrics.rows import Rows
+    from tap_email_metrics.records.rows import Rows
 
 NOW = 1_790_000_000.0
 POLICY = Policy(window=365.0 * DAY, sweep_days=90)

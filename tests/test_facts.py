@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from scripts.tables import filled
-from tap_email_metrics.catalog import load_schema, schema_names
-from tap_email_metrics.fanout_stream import FanOutStream
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.encompass.streams import MessageStream
-from tap_email_metrics.run_streams import RUN_STREAMS
-from tap_email_metrics.settings import config_schema
-from tap_email_metrics.streams import EmailMetricsStream, ListStream
-from tap_email_metrics.window_stream import WindowStream
+from tap_email_metrics.records.schemas import load_schema, schema_names
+from tap_email_metrics.settings.common import config_schema
+from tap_email_metrics.streams.about_run import RUN_STREAMS
+from tap_email_metrics.streams.base import EmailMetricsStream, ListStream
+from tap_email_metrics.streams.fan_out import FanOutStream
+from tap_email_metrics.streams.windows import WindowStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

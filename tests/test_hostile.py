@@ -13,7 +13,6 @@ from harness import NOW
 from hostile import bomb, constant_contact, encompass, front, luxsci
 
 from simulator.world import World
-from tap_email_metrics.bounds import MOST_ANSWER, MOST_BODY
 from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.constant_contact import client as cc_client
 from tap_email_metrics.providers.constant_contact.client import Page as CcPage
@@ -21,7 +20,8 @@ from tap_email_metrics.providers.constant_contact.client import Trail
 from tap_email_metrics.providers.encompass import reading
 from tap_email_metrics.providers.encompass.client import MOST_ROWS, Page
 from tap_email_metrics.providers.encompass.reading import Pages, every_row, walk
-from tap_email_metrics.rows import LooseRows
+from tap_email_metrics.records.rows import LooseRows
+from tap_email_metrics.transport.bounds import MOST_ANSWER, MOST_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -390,7 +390,7 @@ def test_a_bare_array_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_report_that_never_ends(
     server: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_email_metrics.window_reader.MOST_ROWS", 1000)
+    monkeypatch.setattr("tap_email_metrics.streams.window_reader.MOST_ROWS", 1000)
     case = CASES[2]
     site = case.make(server)
 
@@ -452,7 +452,7 @@ def test_bodies_of_another_form(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A page without a usable count comes again and again.
-    monkeypatch.setattr("tap_email_metrics.window_reader.MOST_PAGES", 30)
+    monkeypatch.setattr("tap_email_metrics.streams.window_reader.MOST_PAGES", 30)
     site = case.make(server)
     server.strike(case.path, body(FORMS[form]))
     with caplog.at_level(logging.INFO):

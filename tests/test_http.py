@@ -29,7 +29,8 @@ from tap_email_metrics.errors import (
     Throttled,
     TimedOut,
 )
-from tap_email_metrics.http import (
+from tap_email_metrics.run.run import Run
+from tap_email_metrics.transport.client import (
     MAX_WAIT,
     THROTTLED_TRIES,
     TIMEOUT,
@@ -43,8 +44,7 @@ from tap_email_metrics.http import (
     send,
     wait_times,
 )
-from tap_email_metrics.limits import Limits
-from tap_email_metrics.run import Run
+from tap_email_metrics.transport.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

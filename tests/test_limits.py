@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Exhausted, InvalidInput, Terminated
-from tap_email_metrics.limits import (
+from tap_email_metrics.transport.limits import (
     BLOCK,
     Ledger,
     Limits,

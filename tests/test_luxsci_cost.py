@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from harness_luxsci import DAY, NOW, Clinic, World
 
-from simulator.luxsci_facts import ENDPOINTS, KINDS, PREFIX, SUMMARIES
+from simulator.luxsci.facts import ENDPOINTS, KINDS, PREFIX, SUMMARIES
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,10 @@ import yaml
 from harness_luxsci import DAY, NOW, Clinic, Sync, World
 from singer_sdk.exceptions import ConfigValidationError
 
-from tap_email_metrics import window_reader, window_stream
-from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.providers.encompass.schedule import iso
 from tap_email_metrics.providers.luxsci import client, report
+from tap_email_metrics.streams import window_reader
+from tap_email_metrics.streams import windows as window_stream
 from tap_email_metrics.tap import TapEmailMetrics
 
 EVENTS = ("delivery_status", "sent", "opens", "clicks", "complaints")

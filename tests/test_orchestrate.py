@@ -27,7 +27,7 @@ from orchestrate.runs import (
     variables,
 )
 from orchestrate.shares import RATES, START_UP, Key, SharesError, shares
-from tap_email_metrics.settings import config_schema
+from tap_email_metrics.settings.common import config_schema
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "orchestrate" / "accounts.example.json"
 COUNTS = st.integers(min_value=1, max_value=400)

@@ -18,7 +18,7 @@ from singer_sdk import metrics
 from singer_sdk.logging import StructuredFormatter
 
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.privacy import (
+from tap_email_metrics.records.privacy import (
     MARKS,
     MODES,
     Privacy,

@@ -12,7 +12,7 @@ from harness_luxsci import Clinic
 from jsonschema import Draft7Validator
 
 from simulator.world import World
-from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.providers.encompass.schedule import iso
 
 RECIPIENTS = "encompass_recipients"
 OPENS = "constant_contact_opens"

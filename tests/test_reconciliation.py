@@ -18,7 +18,7 @@ import tap_email_metrics.tap
 from scripts.reconciled import DATES, complaints
 from simulator.adapter import SimulatorAdapter
 from simulator.world import World
-from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.providers.encompass.schedule import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,10 +7,10 @@ import logging
 import pytest
 from harness import DAY, NOW, Site
 
-from simulator.account import ms
 from simulator.adapter import SimulatorAdapter
+from simulator.encompass.account import ms
 from simulator.world import World
-from tap_email_metrics.bookmarks import iso
+from tap_email_metrics.providers.encompass.schedule import iso
 
 FLOOR = 1_451_606_400.0  # 2016-01-01
 OPENS = "encompass_opens"

@@ -12,18 +12,18 @@ import pytest
 from harness import DAY, NOW, STREAMS, Site, site_of
 
 from simulator.world import World
-from tap_email_metrics import fanout
-from tap_email_metrics.bookmarks import Mark, iso
-from tap_email_metrics.fanout import FanOut, Received
-from tap_email_metrics.limits import Limits
 from tap_email_metrics.providers.encompass.reading import ListReader
+from tap_email_metrics.providers.encompass.schedule import Mark, iso
+from tap_email_metrics.run import workers as fanout
+from tap_email_metrics.run.workers import FanOut, Received
+from tap_email_metrics.transport.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
 
-    from tap_email_metrics.bookmarks import Visit
-    from tap_email_metrics.rows import Rows
+    from tap_email_metrics.providers.encompass.schedule import Visit
+    from tap_email_metrics.records.rows import Rows
 
 OPENS = "encompass_opens"
 RECIPIENTS = "encompass_recipients"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from harness import DAY, NOW, STREAMS, Site, site_of
 
-from simulator.account import ms
 from simulator.adapter import SimulatorAdapter
+from simulator.encompass.account import ms
 
 OPENS = "encompass_opens"
 ONLY_OPENS: dict[str, Any] = {"streams": (OPENS,)}

@@ -12,10 +12,10 @@ from harness_cc import Account
 from harness_luxsci import Clinic
 
 import tap_email_metrics.tap
-from simulator.account import ms
 from simulator.adapter import SimulatorAdapter
+from simulator.encompass.account import ms
 from simulator.world import World
-from tap_email_metrics.bookmarks import Mark, iso
+from tap_email_metrics.providers.encompass.schedule import Mark, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,14 +8,14 @@ import pytest
 from jsonschema import Draft7Validator
 from singer_sdk.schema.source import SchemaDirectory
 
-from tap_email_metrics.catalog import (
+from tap_email_metrics.records.columns import RowCodec
+from tap_email_metrics.records.privacy import MARKS, Privacy
+from tap_email_metrics.records.schemas import (
     find_schemas,
     load_schema,
     schema_directory,
     schema_names,
 )
-from tap_email_metrics.codec import RowCodec
-from tap_email_metrics.privacy import MARKS, Privacy
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tap_email_metrics.catalog import load_schema, schema_names
-from tap_email_metrics.codec import RowCodec
-from tap_email_metrics.privacy import MODES, Privacy
+from tap_email_metrics.records.columns import RowCodec
+from tap_email_metrics.records.privacy import MODES, Privacy
+from tap_email_metrics.records.schemas import load_schema, schema_names
 
 PREFIX = "constant_contact_"
 

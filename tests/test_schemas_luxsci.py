@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from tap_email_metrics.catalog import load_schema, schema_names
-from tap_email_metrics.codec import RowCodec
-from tap_email_metrics.privacy import MODES, Privacy
+from tap_email_metrics.records.columns import RowCodec
+from tap_email_metrics.records.privacy import MODES, Privacy
+from tap_email_metrics.records.schemas import load_schema, schema_names
 
 PREFIX = "luxsci_"
 

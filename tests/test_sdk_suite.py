@@ -13,7 +13,7 @@ import pytest
 from cli import config, small_world
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
-from simulator.luxsci_facts import PREFIX
+from simulator.luxsci.facts import PREFIX
 from simulator.server import SimulatorServer
 from simulator.world import World
 from tap_email_metrics.tap import TapEmailMetrics

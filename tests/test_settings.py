@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.encompass.settings import SCHEMA, EncompassSettings
-from tap_email_metrics.settings import (
+from tap_email_metrics.settings.common import (
     CommonSettings,
     config_schema,
     errors,

@@ -11,7 +11,7 @@ from harness import DAY, NOW, Site
 from harness_cc import Account
 from harness_luxsci import Clinic
 
-from tap_email_metrics.state import STATE_VERSION
+from tap_email_metrics.state.streams import STATE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable

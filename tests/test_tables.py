@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from simulator.world import World
-from tap_email_metrics.bookmarks import iso
-from tap_email_metrics.catalog import load_schema
-from tap_email_metrics.codec import ACCOUNT, EXTRA, RowCodec
-from tap_email_metrics.privacy import MODES, Privacy
 from tap_email_metrics.providers import PROVIDERS
-from tap_email_metrics.providers.constant_contact.contact_reports import CONTACT_REPORTS
-from tap_email_metrics.rows import LooseRows, RowMaker, Rows
-from tap_email_metrics.streams import EmailMetricsStream
-from tap_email_metrics.tables import Table, TableDecoder
-from tap_email_metrics.writer import Writer
+from tap_email_metrics.providers.constant_contact.contact_streams import CONTACT_REPORTS
+from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.records.columns import ACCOUNT, EXTRA, RowCodec
+from tap_email_metrics.records.pages import Table, TableDecoder
+from tap_email_metrics.records.privacy import MODES, Privacy
+from tap_email_metrics.records.rows import LooseRows, RowMaker, Rows
+from tap_email_metrics.records.schemas import load_schema
+from tap_email_metrics.records.writer import Writer
+from tap_email_metrics.streams.base import EmailMetricsStream
 
 if TYPE_CHECKING:
     from tap_email_metrics.tap import TapEmailMetrics

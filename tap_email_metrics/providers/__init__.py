@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
-    from tap_email_metrics.checkup import Checkup
-    from tap_email_metrics.run import Run
-    from tap_email_metrics.session import ProviderSession
-    from tap_email_metrics.settings import CommonSettings
-    from tap_email_metrics.state import Memory
-    from tap_email_metrics.streams import EmailMetricsStream
+    from tap_email_metrics.providers.checkup import Checkup
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.run.session import ProviderSession
+    from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.streams.base import EmailMetricsStream
 
 
 class Provider(Protocol):

@@ -22,7 +22,7 @@ from scripts.warehouses import (
     wrong_types,
 )
 from scripts.world import KEYS
-from tap_email_metrics.catalog import load_schema
+from tap_email_metrics.records.schemas import load_schema
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -27,8 +27,8 @@ from harness_cc import Account as Site
 from promises import ROWS, VALUES, Shown, Visit
 from typing_extensions import override
 
-from simulator.constant_contact_events import DEVICES
-from simulator.constant_contact_truth import KEYS
+from simulator.constant_contact.events import DEVICES
+from simulator.constant_contact.truth import KEYS
 from simulator.truth import truth
 from simulator.world import World
 

@@ -31,10 +31,10 @@ from harness import DAY, NOW, STREAMS, Site
 from promises import ROWS, VALUES, Shown, Visit
 from typing_extensions import override
 
-from simulator.account import ACTION_KINDS, ms
+from simulator.encompass.account import ACTION_KINDS, ms
 from simulator.truth import encompass_record
 from simulator.world import World
-from tap_email_metrics.bookmarks import from_iso
+from tap_email_metrics.providers.encompass.schedule import from_iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -30,8 +30,8 @@ from harness_luxsci import Clinic
 from promises import ROWS, VALUES, Shown, Visit
 from typing_extensions import override
 
-from simulator.luxsci_facts import ENDPOINTS, KINDS, PREFIX, SUMMARIES
-from simulator.luxsci_truth import KEYS, RENAMED, Reading, truth
+from simulator.luxsci.facts import ENDPOINTS, KINDS, PREFIX, SUMMARIES
+from simulator.luxsci.truth import KEYS, RENAMED, Reading, truth
 from simulator.world import World
 
 if TYPE_CHECKING:

@@ -14,21 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib import StateMessage
 
-from tap_email_metrics import (
-    bookmarks,
-    codec,
-    window_reader,
-    window_stream,
-    writer,
-)
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Skippable
+from tap_email_metrics.providers.constant_contact import api as cc_session
 from tap_email_metrics.providers.constant_contact import campaigns
 from tap_email_metrics.providers.constant_contact import reading as cc_reading
-from tap_email_metrics.providers.constant_contact import session as cc_session
 from tap_email_metrics.providers.encompass import reading
-from tap_email_metrics.providers.luxsci import session as luxsci_session
+from tap_email_metrics.providers.encompass import schedule as bookmarks
+from tap_email_metrics.providers.luxsci import api as luxsci_session
 from tap_email_metrics.providers.luxsci import streams as luxsci_streams
+from tap_email_metrics.records import columns as codec
+from tap_email_metrics.records import writer
+from tap_email_metrics.streams import window_reader
+from tap_email_metrics.streams import windows as window_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -17,7 +17,9 @@ from unittest.mock import patch
 import msgspec
 from typing_extensions import override
 
-from tap_email_metrics import catalog, run_streams, streams
+from tap_email_metrics.records import schemas as catalog
+from tap_email_metrics.streams import about_run as run_streams
+from tap_email_metrics.streams import base as streams
 from tap_email_metrics.tap import TapEmailMetrics
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from mutations import broken
 from taps import in_a_hurry
 from typing_extensions import override
 
-from simulator.account import ms
+from simulator.encompass.account import ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from simulator.adapter import SimulatorAdapter
-from simulator.constant_contact_auth import BASE as AUTH
+from simulator.constant_contact.auth import BASE as AUTH
 
 if TYPE_CHECKING:
     from simulator.world import World

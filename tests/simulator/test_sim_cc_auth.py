@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sim_cc_client import DAY, NOW, SUMMARIES, Client, connect
 
-from simulator.constant_contact_auth import DEVICE_GRANT
+from simulator.constant_contact.auth import DEVICE_GRANT
 from simulator.world import World
 
 if TYPE_CHECKING:

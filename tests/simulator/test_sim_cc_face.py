@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from sim_cc_client import DAY, NOW, SUMMARIES, Client, connect, unlimited
 
-from simulator.constant_contact_facts import ENDS
+from simulator.constant_contact.facts import ENDS
 from simulator.world import World
 
 OTHER = "00000000-0000-4000-8000-000000000000"

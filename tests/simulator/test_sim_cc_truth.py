@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sim_cc_client import DAY, NOW, SUMMARIES, Client, connect, unlimited
 
-from simulator.constant_contact_events import EVENT_KINDS
-from simulator.constant_contact_generate import generate_constant_contact
-from simulator.constant_contact_truth import IDENTITY, KEYS, PREFIX, SNAPSHOTS, columns
+from simulator.constant_contact.events import EVENT_KINDS
+from simulator.constant_contact.generate import generate_constant_contact
+from simulator.constant_contact.truth import IDENTITY, KEYS, PREFIX, SNAPSHOTS, columns
 from simulator.truth import STREAMS, truth
 from simulator.world import World
 

@@ -14,7 +14,7 @@ from sim_luxsci_client import (
     connect,
 )
 
-from simulator.luxsci_auth import body_hash, sign, to_sign
+from simulator.luxsci.auth import body_hash, sign, to_sign
 from simulator.messages import Request
 from simulator.world import World
 

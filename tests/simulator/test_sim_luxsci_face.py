@@ -14,7 +14,7 @@ from sim_luxsci_client import (
     connect,
 )
 
-from simulator.luxsci_facts import ENDPOINTS, KINDS, gmt
+from simulator.luxsci.facts import ENDPOINTS, KINDS, gmt
 from simulator.world import World
 
 LOGIN = "user1@clinic.example"

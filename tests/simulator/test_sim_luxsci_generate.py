@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from sim_luxsci_client import DAY, NOW
 
-from simulator.luxsci_facts import KINDS, epoch
-from simulator.luxsci_generate import generate_luxsci
+from simulator.luxsci.facts import KINDS, epoch
+from simulator.luxsci.generate import generate_luxsci
 from simulator.truth import truth
 from simulator.world import World
 

@@ -11,8 +11,8 @@ import pytest
 import requests
 from sim_luxsci_client import ACCOUNT, API, DAY, DELIVERY, NOW, Client, connect, hmac_of
 
-from simulator.luxsci_facts import gmt
-from simulator.luxsci_truth import Reading
+from simulator.luxsci.facts import gmt
+from simulator.luxsci.truth import Reading
 from simulator.server import serve
 from simulator.truth import truth
 from simulator.world import World

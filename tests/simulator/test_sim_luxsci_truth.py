@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sim_luxsci_client import DAY, NOW, connect
 
-from simulator import luxsci_truth
-from simulator.luxsci_facts import ENDPOINTS, KINDS, gmt
-from simulator.luxsci_generate import generate_luxsci
-from simulator.luxsci_truth import IDENTITY, KEYS, STREAMS, Reading, columns
+from simulator.luxsci import truth as luxsci_truth
+from simulator.luxsci.facts import ENDPOINTS, KINDS, gmt
+from simulator.luxsci.generate import generate_luxsci
+from simulator.luxsci.truth import IDENTITY, KEYS, STREAMS, Reading, columns
 from simulator.truth import truth
 from simulator.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from simulator.luxsci_facts import Endpoint
+    from simulator.luxsci.facts import Endpoint
 
     Record = dict[str, Any]
 

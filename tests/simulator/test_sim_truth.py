@@ -6,7 +6,7 @@ import re
 import pytest
 from sim_client import DAY, NOW, Client, connect
 
-from simulator.account import CHILD_KINDS
+from simulator.encompass.account import CHILD_KINDS
 from simulator.rows import ABSENT
 from simulator.truth import STREAMS, truth
 from simulator.world import World

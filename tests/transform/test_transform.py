@@ -24,7 +24,7 @@ from scripts.world import KEYS
 from simulator.clock import DAY
 from simulator.truth import truth
 from simulator.world import World
-from tap_email_metrics.catalog import load_schema
+from tap_email_metrics.records.schemas import load_schema
 
 pytestmark = pytest.mark.meltano
 

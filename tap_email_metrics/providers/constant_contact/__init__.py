@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.providers.constant_contact.campaigns import check_shared
-from tap_email_metrics.providers.constant_contact.contact_reports import (
-    CONTACT_REPORTS,
-)
-from tap_email_metrics.providers.constant_contact.examination import examine
-from tap_email_metrics.providers.constant_contact.lists import (
+from tap_email_metrics.providers.constant_contact.account_streams import (
     Account,
     CampaignActivities,
     Campaigns,
@@ -21,15 +16,10 @@ from tap_email_metrics.providers.constant_contact.lists import (
     ContactTags,
     Segments,
 )
-from tap_email_metrics.providers.constant_contact.session import (
+from tap_email_metrics.providers.constant_contact.api import (
     ConstantContactSession,
 )
-from tap_email_metrics.providers.constant_contact.settings import (
-    CREDENTIALS,
-    SCHEMA,
-    ConstantContactSettings,
-)
-from tap_email_metrics.providers.constant_contact.streams import (
+from tap_email_metrics.providers.constant_contact.campaign_streams import (
     Bounces,
     CampaignActivityStats,
     Clicks,
@@ -43,17 +33,27 @@ from tap_email_metrics.providers.constant_contact.streams import (
     Snapshots,
     UniqueOpens,
 )
+from tap_email_metrics.providers.constant_contact.campaigns import check_shared
+from tap_email_metrics.providers.constant_contact.contact_streams import (
+    CONTACT_REPORTS,
+)
+from tap_email_metrics.providers.constant_contact.doctor import examine
+from tap_email_metrics.providers.constant_contact.settings import (
+    CREDENTIALS,
+    SCHEMA,
+    ConstantContactSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from requests.adapters import BaseAdapter
 
-    from tap_email_metrics.checkup import Checkup
-    from tap_email_metrics.run import Run
-    from tap_email_metrics.settings import CommonSettings
-    from tap_email_metrics.state import Memory
-    from tap_email_metrics.streams import EmailMetricsStream
+    from tap_email_metrics.providers.checkup import Checkup
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.streams.base import EmailMetricsStream
 
 ORDINARY = (
     CampaignSummaries,

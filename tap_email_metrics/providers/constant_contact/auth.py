@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tap_email_metrics.bounds import decode_as
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import (
     AuthenticationFailed,
@@ -17,22 +16,23 @@ from tap_email_metrics.errors import (
     Retriable,
     Skippable,
 )
-from tap_email_metrics.http import host, request_id, send
-from tap_email_metrics.limits import Limits
 from tap_email_metrics.providers.constant_contact.tokens import NoStore, Tokens
-from tap_email_metrics.values import decode_json
+from tap_email_metrics.records.values import decode_json
+from tap_email_metrics.transport.bounds import decode_as
+from tap_email_metrics.transport.client import host, request_id, send
+from tap_email_metrics.transport.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import requests
 
-    from tap_email_metrics.http import Client
     from tap_email_metrics.providers.constant_contact.settings import (
         ConstantContactSettings,
     )
     from tap_email_metrics.providers.constant_contact.tokens import TokenStore
-    from tap_email_metrics.run import Run
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.transport.client import Client
 
 EARLY = 300.0
 """Seconds before its end in which an access token is not used any more, at most half

@@ -12,27 +12,27 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.bookmarks import Parent, history_key
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.digests import digest
 from tap_email_metrics.errors import Denied, Retriable, Skippable
-from tap_email_metrics.providers.constant_contact.marks import (
+from tap_email_metrics.providers.constant_contact.schedule import (
     CounterMark,
     long_id,
     short_id,
 )
-from tap_email_metrics.state import TAP_KEY, damaged
-from tap_email_metrics.values import to_integer, to_milliseconds
+from tap_email_metrics.providers.encompass.schedule import Parent, history_key
+from tap_email_metrics.records.values import to_integer, to_milliseconds
+from tap_email_metrics.state.streams import TAP_KEY, damaged
+from tap_email_metrics.streams.digests import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from tap_email_metrics.bookmarks import Policy
     from tap_email_metrics.providers.constant_contact.client import (
         ConstantContactClient,
         Row,
     )
-    from tap_email_metrics.state import Memory
+    from tap_email_metrics.providers.encompass.schedule import Policy
+    from tap_email_metrics.state.streams import Memory
 
 SUMMARIES = "/reports/summary_reports/email_campaign_summaries"
 CAMPAIGN_STATS = "/reports/stats/email_campaigns/{}"

@@ -19,19 +19,19 @@ from tap_email_metrics.errors import (
     Throttled,
     Unavailable,
 )
-from tap_email_metrics.http import TRIES, Client, request_id, retry_after
-from tap_email_metrics.tables import Envelope
-from tap_email_metrics.values import decode_json
+from tap_email_metrics.records.pages import Envelope
+from tap_email_metrics.records.values import decode_json
+from tap_email_metrics.transport.client import TRIES, Client, request_id, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import requests
 
-    from tap_email_metrics.http import Authenticator
-    from tap_email_metrics.limits import Limits
-    from tap_email_metrics.rows import RowMaker, Rows
-    from tap_email_metrics.run import Run
+    from tap_email_metrics.records.rows import RowMaker, Rows
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.transport.client import Authenticator
+    from tap_email_metrics.transport.limits import Limits
 
 Row = dict[str, object]
 SomeRows = TypeVar("SomeRows")

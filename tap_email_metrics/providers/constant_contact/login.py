@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from tap_email_metrics.bounds import decode_as
 from tap_email_metrics.clock import Clock, SystemClock
 from tap_email_metrics.errors import Fatal, InvalidInput, TapError
-from tap_email_metrics.http import new_session, request_id, send
 from tap_email_metrics.providers.constant_contact.auth import Answer, error_code, life
 from tap_email_metrics.providers.constant_contact.settings import (
     SCHEMA,
@@ -28,7 +26,9 @@ from tap_email_metrics.providers.constant_contact.tokens import (
     TokenStore,
     seed_fingerprint,
 )
-from tap_email_metrics.settings import errors, without_empty
+from tap_email_metrics.settings.common import errors, without_empty
+from tap_email_metrics.transport.bounds import decode_as
+from tap_email_metrics.transport.client import new_session, request_id, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable

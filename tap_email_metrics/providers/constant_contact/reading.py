@@ -12,16 +12,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.digests import Tally
 from tap_email_metrics.providers.constant_contact.client import Trail
-from tap_email_metrics.providers.constant_contact.marks import TRIES, CounterMark
+from tap_email_metrics.providers.constant_contact.schedule import TRIES, CounterMark
+from tap_email_metrics.streams.digests import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from tap_email_metrics.bookmarks import Visit
     from tap_email_metrics.providers.constant_contact.client import Page
-    from tap_email_metrics.rows import Rows
+    from tap_email_metrics.providers.encompass.schedule import Visit
+    from tap_email_metrics.records.rows import Rows
 
 logger = logging.getLogger("tap-email-metrics")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.files import SharedFile
+from tap_email_metrics.transport.files import SharedFile
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

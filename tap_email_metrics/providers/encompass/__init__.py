@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.providers.encompass.examination import examine
-from tap_email_metrics.providers.encompass.session import FIRST_SEND, EncompassSession
+from tap_email_metrics.providers.encompass.api import FIRST_SEND, EncompassSession
+from tap_email_metrics.providers.encompass.doctor import examine
 from tap_email_metrics.providers.encompass.settings import (
     CREDENTIALS,
     SCHEMA,
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
-    from tap_email_metrics.checkup import Checkup
-    from tap_email_metrics.run import Run
-    from tap_email_metrics.settings import CommonSettings
-    from tap_email_metrics.state import Memory
-    from tap_email_metrics.streams import EmailMetricsStream
+    from tap_email_metrics.providers.checkup import Checkup
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.streams.base import EmailMetricsStream
 
 
 class Encompass:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tap_email_metrics.bounds import decode_as
 from tap_email_metrics.errors import AuthenticationFailed, Fatal, Retriable, Skippable
-from tap_email_metrics.http import TRIES, host, request_id, send
-from tap_email_metrics.values import decode_json
+from tap_email_metrics.records.values import decode_json
+from tap_email_metrics.transport.bounds import decode_as
+from tap_email_metrics.transport.client import TRIES, host, request_id, send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import requests
 
-    from tap_email_metrics.http import Client
     from tap_email_metrics.providers.encompass.settings import EncompassSettings
-    from tap_email_metrics.run import Run
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.transport.client import Client
 
 PATH = "/apiservices/authenticate"
 _FIRST_TRIES = 4  # waits of 14 s at most: a wrong URL or a dead host shows soon

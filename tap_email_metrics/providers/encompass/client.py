@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from tap_email_metrics.errors import Retriable, TimedOut
-from tap_email_metrics.http import TRIES, Client
-from tap_email_metrics.rows import LooseRows
-from tap_email_metrics.tables import Envelope
-from tap_email_metrics.values import decode_json, to_integer
+from tap_email_metrics.records.pages import Envelope
+from tap_email_metrics.records.rows import LooseRows
+from tap_email_metrics.records.values import decode_json, to_integer
+from tap_email_metrics.transport.client import TRIES, Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import requests
 
-    from tap_email_metrics.http import Authenticator
-    from tap_email_metrics.limits import Limits
-    from tap_email_metrics.rows import RowMaker, Rows
-    from tap_email_metrics.run import Run
+    from tap_email_metrics.records.rows import RowMaker, Rows
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.transport.client import Authenticator
+    from tap_email_metrics.transport.limits import Limits
 
 Row = dict[str, object]
 Answer = tuple["Rows", int | None, int | None]

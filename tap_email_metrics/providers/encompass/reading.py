@@ -12,28 +12,28 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.bookmarks import (
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import Skippable
+from tap_email_metrics.providers.encompass.client import MAX_RESULTS, MOST_ROWS
+from tap_email_metrics.providers.encompass.schedule import (
     Mark,
     may_lose_rows,
     verification_points,
 )
-from tap_email_metrics.clock import DAY
-from tap_email_metrics.errors import Skippable
-from tap_email_metrics.http import TRIES
-from tap_email_metrics.providers.encompass.client import MAX_RESULTS, MOST_ROWS
-from tap_email_metrics.reconciliation import Count
+from tap_email_metrics.run.reconciliation import Count
+from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable
 
-    from tap_email_metrics.bookmarks import Order, Policy, Visit
-    from tap_email_metrics.fanout import Ahead, FanOut
     from tap_email_metrics.providers.encompass.client import (
         Answer,
         EncompassClient,
         Page,
     )
-    from tap_email_metrics.rows import Rows
+    from tap_email_metrics.providers.encompass.schedule import Order, Policy, Visit
+    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.run.workers import Ahead, FanOut
 
 _HEAD = 50  # rows asked for at the head of a descending list
 _SPARE_PAGES = 20

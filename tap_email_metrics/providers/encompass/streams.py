@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
 
-from tap_email_metrics import bookmarks
-from tap_email_metrics.bookmarks import Mark
-from tap_email_metrics.fanout_stream import FanOutStream
+from tap_email_metrics.providers.encompass import schedule as bookmarks
 from tap_email_metrics.providers.encompass.client import LIST
-from tap_email_metrics.streams import ListStream
+from tap_email_metrics.providers.encompass.schedule import Mark
+from tap_email_metrics.streams.base import ListStream
+from tap_email_metrics.streams.fan_out import FanOutStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from tap_email_metrics.bookmarks import Parent, Plan, Policy, Visit
+    from tap_email_metrics.providers.encompass.api import EncompassSession
     from tap_email_metrics.providers.encompass.client import Row
-    from tap_email_metrics.providers.encompass.session import EncompassSession
-    from tap_email_metrics.reconciliation import Count
-    from tap_email_metrics.rows import Rows
-    from tap_email_metrics.state import StreamState
+    from tap_email_metrics.providers.encompass.schedule import (
+        Parent,
+        Plan,
+        Policy,
+        Visit,
+    )
+    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.run.reconciliation import Count
+    from tap_email_metrics.state.streams import StreamState
 
 
 class Messages(ListStream):

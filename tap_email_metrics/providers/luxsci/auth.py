@@ -21,7 +21,8 @@ from tap_email_metrics.errors import (
     TapError,
     Throttled,
 )
-from tap_email_metrics.http import (
+from tap_email_metrics.records.values import decode_json
+from tap_email_metrics.transport.client import (
     Authenticator,
     host,
     http_date,
@@ -29,15 +30,14 @@ from tap_email_metrics.http import (
     retry_after,
     send,
 )
-from tap_email_metrics.values import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tap_email_metrics.http import Client
-    from tap_email_metrics.limits import Limits
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
-    from tap_email_metrics.run import Run
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.transport.client import Client
+    from tap_email_metrics.transport.limits import Limits
 
 PATH = "/auth"
 SKEW = 120.0

@@ -10,7 +10,6 @@ from urllib.parse import quote, urlencode
 import requests
 from typing_extensions import override
 
-from tap_email_metrics.bounds import TooLong
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
@@ -20,7 +19,6 @@ from tap_email_metrics.errors import (
     TapError,
     Unavailable,
 )
-from tap_email_metrics.http import Client, explained, request_id, retry_after
 from tap_email_metrics.providers.luxsci.auth import (
     error_text,
     heed_pace,
@@ -28,14 +26,21 @@ from tap_email_metrics.providers.luxsci.auth import (
     reason_of,
 )
 from tap_email_metrics.providers.luxsci.report import Report
+from tap_email_metrics.transport.bounds import TooLong
+from tap_email_metrics.transport.client import (
+    Client,
+    explained,
+    request_id,
+    retry_after,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tap_email_metrics.http import Authenticator
-    from tap_email_metrics.limits import Limits
     from tap_email_metrics.providers.luxsci.paths import Endpoint
-    from tap_email_metrics.run import Run
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.transport.client import Authenticator
+    from tap_email_metrics.transport.limits import Limits
 
 Row = dict[str, object]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.errors import Retriable
 from tap_email_metrics.providers.luxsci.auth import is_success
-from tap_email_metrics.values import DEEPEST, is_deep, to_integer
+from tap_email_metrics.records.values import DEEPEST, is_deep, to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

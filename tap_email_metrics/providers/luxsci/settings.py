@@ -12,14 +12,13 @@ from singer_sdk import typing as th
 from typing_extensions import override
 
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.limits import state_directory
 from tap_email_metrics.providers.luxsci.paths import (
     BASE,
     KNOWN,
     checked,
     described_paths,
 )
-from tap_email_metrics.section import (
+from tap_email_metrics.settings.section import (
     Section,
     account_setting,
     is_off,
@@ -27,7 +26,8 @@ from tap_email_metrics.section import (
     require,
     with_defaults,
 )
-from tap_email_metrics.urls import base_url
+from tap_email_metrics.settings.urls import base_url
+from tap_email_metrics.transport.limits import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from typing_extensions import override
 
-from tap_email_metrics.bookmarks import iso
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.providers.encompass.schedule import iso
 from tap_email_metrics.providers.luxsci.paths import offered
-from tap_email_metrics.reconciliation import Count
-from tap_email_metrics.values import to_integer
-from tap_email_metrics.window_reader import Part
-from tap_email_metrics.window_stream import WindowStream
-from tap_email_metrics.windows import Window
+from tap_email_metrics.records.values import to_integer
+from tap_email_metrics.run.reconciliation import Count
+from tap_email_metrics.state.windows import Window
+from tap_email_metrics.streams.window_reader import Part
+from tap_email_metrics.streams.windows import WindowStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from tap_email_metrics.providers.luxsci.session import LuxSciSession, ReportList
+    from tap_email_metrics.providers.luxsci.api import LuxSciSession, ReportList
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
-    from tap_email_metrics.rows import Row, Rows
-    from tap_email_metrics.window_reader import WindowList
-    from tap_email_metrics.window_stream import Due
-    from tap_email_metrics.windows import Reach
+    from tap_email_metrics.records.rows import Row, Rows
+    from tap_email_metrics.state.windows import Reach
+    from tap_email_metrics.streams.window_reader import WindowList
+    from tap_email_metrics.streams.windows import Due
 
 _WEEK = 7 * DAY
 TRACKED_HEADERS = {"tracked_headers": 1}

@@ -1,0 +1,113 @@
+"""What LuxSci leaves open, and what its account's owner chooses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from simulator.clock import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.luxsci.facts import Kind
+
+REFUSALS: dict[str, str] = {
+    "signature": "invalid signature",
+    "date": "date is out of range",
+    "token": "invalid token",
+    "login": "invalid user or password",
+    "expired": "auth has expired",
+    "disabled": "integration is disabled",
+    "scope": "wrong scope",
+    "denied": "access denied",
+    "throttled": "too many requests",
+    "exhausted": "daily limit reached",
+    "missing": "not found",
+    "method": "method not allowed",
+    "invalid": "invalid parameter",
+}
+"""Reasons, and what the vendor says of each."""
+_MASTERED = frozenset({"signature", "date", "token", "login", "expired", "disabled"})
+
+
+@dataclass(frozen=True)
+class LuxSciPolicy:
+    """Every choice of the account's owner, and every reading of what is left open."""
+
+    # The integration
+    disabled: bool = False
+    denied: frozenset[str] = frozenset()
+    """operationIds that the integration may not use."""
+    absent: frozenset[str] = frozenset()
+    """operationIds that answer 404."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """operationId to its path below PREFIX, in place of the built-in one."""
+    auth_lifetime: float = DAY
+    max_skew: float = 300.0
+    """Seconds that the `date` of an auth request may be off."""
+    renew_every: int = 0
+    """Every so many answers carry a fresh auth code; 0: none."""
+    user_limit: int = 50
+    # Limits; 0 is none
+    requests_per_minute: int = 60
+    requests_per_day: int = 6_000
+    throttle_status: int = 429
+    retry_after: str | None = None
+    # Refusals: 200 is an answer whose `success` is 0
+    auth_status: int = 401
+    """Of signature, date, token, login, expired and disabled."""
+    access_status: int = 403
+    """Of scope and denied."""
+    error_field: Literal["error_message", "error"] = "error_message"
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """In place of those in REFUSALS, by reason."""
+    # Shapes
+    rows: Literal["arrays", "objects"] = "arrays"
+    header_entries: Literal["strings", "objects"] = "strings"
+    header_at: Literal["top", "data"] = "top"
+    header_place: Literal["before", "after"] = "before"
+    header_order: Literal["page", "shuffled"] = "page"
+    """page: as on the vendor's page; shuffled: each answer in its own way."""
+    header_case: Literal["page", "lower", "upper", "mixed"] = "page"
+    """Of the vendor's columns; code words stay."""
+    rows_name: str = "rows"
+    """Where `data` is an object."""
+    count_at: Literal["top", "data"] = "top"
+    count_name: str = "count"
+    count_type: Literal["number", "string"] = "number"
+    count_of: Literal["all", "page", "nothing"] = "all"
+    """What it means but for `matches=0`, which always tells all."""
+    numbers_as_strings: bool = False
+    strings_as_numbers: bool = False
+    """Where the text is an integer's."""
+    nulls: Literal["null", "empty_dates", "zero_dates", "empty"] = "null"
+    """empty: of every type; empty_dates and zero_dates: DATETIMEs only."""
+    max_rows: int = 0
+    """Rows in one answer, however many are asked for; 0: MOST_ROWS."""
+    max_bytes: int = 50_000_000
+    """An answer ends with the row that passes it."""
+    # Behaviour
+    delivery_date: Literal["last_updated", "date_sent"] = "last_updated"
+    """What dates mean for delivery status; `sent` of marketing's logs likewise."""
+    event_date: Literal["own", "date_sent"] = "own"
+    """What dates mean for opens, clicks, complaints and temporary failures."""
+    rows_order: Literal["date", "insertion", "descending"] = "date"
+
+    def status(self, reason: str) -> int:
+        """Return the status of a refusal for this reason."""
+        if reason in _MASTERED:
+            return self.auth_status
+        if reason in ("scope", "denied"):
+            return self.access_status
+        if reason in ("throttled", "exhausted"):
+            return self.throttle_status
+        return {"missing": 404, "method": 405}.get(reason, 400)
+
+    def column(self, kind: Kind) -> str | None:
+        """Return the column that the API filters a kind's rows by."""
+        if kind.sent is None:
+            return kind.date
+        if kind.name in ("delivery_status", "marketing_logs"):
+            return kind.date if self.delivery_date == "last_updated" else kind.sent
+        return kind.date if self.event_date == "own" else kind.sent

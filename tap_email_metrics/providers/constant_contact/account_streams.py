@@ -1,0 +1,432 @@
+"""Constant Contact streams that are lists of the account, not of a campaign."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import parse_qsl, urlsplit
+
+from typing_extensions import override
+
+from tap_email_metrics.errors import Gone, Skippable
+from tap_email_metrics.providers.constant_contact.campaign_streams import (
+    CampaignStream,
+    ConstantContactStream,
+)
+from tap_email_metrics.providers.constant_contact.campaigns import (
+    CAMPAIGN,
+    activity_ids,
+    reported,
+)
+from tap_email_metrics.providers.constant_contact.client import (
+    Trail,
+    envelope,
+    parse_rows,
+)
+from tap_email_metrics.providers.constant_contact.schedule import CounterMark, short_id
+from tap_email_metrics.providers.encompass.schedule import (
+    Parent,
+    Plan,
+    Visit,
+    history_key,
+    iso,
+)
+from tap_email_metrics.records.values import to_milliseconds
+from tap_email_metrics.state.streams import texts
+from tap_email_metrics.streams.base import ListStream
+from tap_email_metrics.streams.digests import digest
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        Collection,
+        Generator,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
+
+    from tap_email_metrics.providers.constant_contact.client import Page, Row
+    from tap_email_metrics.providers.encompass.schedule import Policy
+    from tap_email_metrics.records.pages import Record
+    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.state.streams import StreamState
+
+CURSOR = "cursor"
+CURSORS = ("cursor", "next")
+"""What links to a next page call where they go on."""
+ACTIVITY = "/emails/activities/{}"
+ACTIVITY_ID = "campaign_activity_id"
+_SEGMENT_TRIES = 4
+
+
+class CampaignSummaries(ConstantContactStream, ListStream):
+    """Unique counts of each campaign that was sent.
+
+    `GET /reports/summary_reports/email_campaign_summaries`.
+    """
+
+    name = "constant_contact_campaign_summaries"
+    primary_keys = ("account", "campaign_id")
+    id_field = "campaign_id"
+
+    @override
+    def rows(self) -> Sequence[Row]:
+        session = self.constant_contact
+        return list(session.campaigns().look.summaries.values())
+
+
+class CampaignStats(ConstantContactStream):
+    """All counters of each campaign. `GET /reports/stats/email_campaigns/{ids}`.
+
+    Asked for in each run are the campaigns in the window and those whose summary
+    moved, once a week all; emitted are those of them that changed.
+    """
+
+    name = "constant_contact_campaign_stats"
+    primary_keys = ("account", "campaign_id")
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield the records that are new or changed."""
+        look = self.constant_contact.campaigns().look
+        backfill = self._metrics_tap.settings.backfill
+        known = self.bookmark.read("rows", texts) or {}
+        new = {short_id(one): digest(row)[:8] for one, row in look.stats.items()}
+        changed = [
+            row
+            for one, row in look.stats.items()
+            if backfill
+            or self._ignores_marks()
+            or known.get(short_id(one)) != new[short_id(one)]
+        ]
+        yield self.records_of(self.maker().rows(changed))
+        if not backfill:
+            listed = {short_id(one) for one in look.summaries}
+            kept = {key: text for key, text in known.items() if key in listed}
+            self.bookmark.write("rows", kept | new)
+            self.bookmark.set_checked_through(self.session.now())
+
+
+class Campaigns(ConstantContactStream):
+    """Campaigns, also drafts and removed ones. `GET /emails`."""
+
+    name = "constant_contact_campaigns"
+    primary_keys = ("account", "campaign_id")
+    replication_key = "updated_at"
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield the records of campaigns that changed since the last run."""
+        session = self.constant_contact
+        backfill = self._metrics_tap.settings.backfill
+        rows = session.emails(after(self))
+        following = session.cursor()
+        made = self.maker().rows(rows)
+        yield self.records_of(self.within(made, self.interval()))
+        if not backfill:
+            self.bookmark.write(CURSOR, following)
+            self.promote(self.bookmark)
+            self.bookmark.set_checked_through(self.session.now())
+
+
+def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
+    """Return the instant after which a stream asks for changes; None for all."""
+    session = stream.constant_contact
+    start = session.common.start
+    # Whether the API includes the instant that it is given is not known.
+    first = None if start is None else iso(start - 1)
+    if session.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
+        return first
+    kept = stream.bookmark.read(key, str)
+    return first if kept is None else kept
+
+
+class CampaignActivities(CampaignStream):
+    """The emails of a campaign. `GET /emails/activities/{id}`.
+
+    Read for campaigns that changed, also drafts. Those of removed ones are gone.
+    """
+
+    name = "constant_contact_campaign_activities"
+    primary_keys = ("account", "campaign_activity_id")
+
+    @override
+    def parents(self) -> Sequence[Parent[str]]:
+        session = self.constant_contact
+        parents = []
+        rows = session.emails(after(self))
+        self._following = session.cursor()
+        for row in rows:
+            at = (to_milliseconds(row.get("updated_at")) or 0) / 1000
+            campaign_id = str(row.get("campaign_id"))
+            parents.append(Parent(campaign_id, sent=at, newest=at, oldest=at))
+        self._updated = {p.id: round((p.newest or 0) * 1000) for p in parents}
+        return parents
+
+    @override
+    def counter(self, campaign_id: str) -> int | None:
+        return self._updated.get(campaign_id)
+
+    @override
+    def plan(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        plan: Plan[str, CounterMark] = Plan()
+        first = state.read(CURSOR, str) is None
+        for parent in parents:
+            mark = state.marks.get(parent.id)
+            visit = Visit(parent, mark, everything=True, history=first and not mark)
+            if mark and not mark.due(self._updated[parent.id], now):
+                plan.waiting += 1
+            elif mark and mark.failures:
+                plan.live.append(visit)
+            elif (
+                not visit.history
+                or state.history is None
+                or (history_key(parent) < state.history)
+            ):
+                # Thousands may change at once: they are shared out over the runs.
+                plan.history.append(visit)
+        self._plan_unlisted(plan, state, now)
+        plan.history.sort(key=_newest_first)
+        return plan
+
+    def _plan_unlisted(
+        self,
+        plan: Plan[str, CounterMark],
+        state: StreamState[str, CounterMark],
+        now: float,
+    ) -> None:
+        for campaign_id in sorted(state.marks.keys() - self._updated.keys()):
+            mark = state.marks[campaign_id]
+            if mark.settled:
+                plan.closed.append(campaign_id)
+            elif mark.due(None, now):
+                parent = Parent(campaign_id, listed=False)
+                plan.live.append(Visit(parent, mark, everything=True))
+
+    @override
+    def is_over(
+        self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
+    ) -> bool:
+        return not parent.listed
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[Rows, None, CounterMark]:
+        session = self.constant_contact
+        start = session.now()
+        campaign_id = visit.parent.id
+        client = session.client
+        campaign = client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
+        session.campaign_cache.learn(campaign_id, reported(campaign))
+        for activity_id in activity_ids(campaign):
+            try:
+                row = client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)
+            except Gone:
+                continue  # removed with its campaign
+            yield self.maker().rows([row])
+        return self.done(visit, start)
+
+    @override
+    def after(self, parent: Parent[str]) -> None:
+        self.constant_contact.campaign_cache.keep(parent.id)
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        yield from super().batches()
+        if not self._metrics_tap.settings.backfill:
+            # All is read that changed before: what failed has a mark.
+            self.bookmark.write(CURSOR, self._following)
+
+
+def _newest_first(visit: Visit[str, CounterMark]) -> tuple[float, str]:
+    return (-(visit.parent.newest or 0.0), visit.parent.id)
+
+
+# Contacts
+
+
+class Contacts(ConstantContactStream):
+    """Contacts, also deleted ones. `GET /contacts`.
+
+    An unsubscribe does not move `updated_at`: a second pass asks for opt-outs.
+    """
+
+    name = "constant_contact_contacts"
+    primary_keys = ("account", "contact_id")
+    replication_key = "updated_at"
+    envelope = envelope("contacts")
+    _optouts: ClassVar[str] = "optouts"
+    _resume: ClassVar[str] = "resume"
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield the records of contacts that changed, then of those who opted out."""
+        backfill = self._metrics_tap.settings.backfill
+        state = self.bookmark
+        resume = None if backfill else state.read(self._resume, texts)
+        self._following = resume["cursor"] if resume else None
+        # The first reading shows everybody as they are.
+        again = backfill or state.read(CURSOR, str) is not None
+        optouts = after(self, self._optouts)
+        yield from self._pass("updated_after", after(self), resume)
+        if again:
+            yield from self._pass("optout_after", optouts, None, resumable=False)
+        if not backfill:
+            state.write(self._resume, None)
+            state.write(CURSOR, self._following)
+            state.write(self._optouts, self._following)
+            self.promote(state)
+            state.set_checked_through(self.session.now())
+
+    def _pass(
+        self,
+        parameter: str,
+        since: str | None,
+        resume: Mapping[str, str] | None,
+        *,
+        resumable: bool = True,
+    ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield the pages of one pass; where it is resumable, after each."""
+        params: dict[str, int | str] = {
+            "status": "all",
+            "include": "custom_fields,list_memberships,taggings",
+            "limit": 500,
+        }
+        if since is not None:
+            params[parameter] = since
+        page = self._first(params, resume)
+        trail = Trail()
+        while True:
+            session = self.constant_contact
+            self._following = self._following or session.cursor()
+            # Not from the start on: who opted out may have been updated long before.
+            until = replace(self.interval(), start=None)
+            yield self.records_of(self.within(page.rows, until))
+            href = trail.follow(page)
+            if href is None:
+                return
+            if resumable and not self._metrics_tap.settings.backfill:
+                place = {"href": href, "cursor": self._following}
+                kept = is_cursor(href, params)
+                self.bookmark.write(self._resume, place if kept else None)
+            page = self._page(params, href)
+
+    def _first(
+        self, params: Mapping[str, int | str], resume: Mapping[str, str] | None
+    ) -> Page[Rows]:
+        """Return the page to begin with; a link of an earlier run may have expired."""
+        if resume:
+            try:
+                return self._page(params, resume["href"])
+            except Skippable as error:
+                self.logger.warning("%s: begun anew: %s", self.name, error)
+        return self._page(params, None)
+
+    def _page(self, params: Mapping[str, int | str], href: str | None) -> Page[Rows]:
+        session = self.constant_contact
+        parse = partial(parse_rows, field=self.envelope.rows, maker=self.maker())
+        ask = partial(session.client.page, parse=parse, href=href)
+        return session.wait(partial(ask, "/contacts", (), params))
+
+
+def is_cursor(href: str, asked: Collection[str]) -> bool:
+    """Return whether a link has nothing but a cursor beside what was asked for.
+
+    Only that goes into the state: anything else may be a secret, or personal.
+    """
+    names = {name for name, _ in parse_qsl(urlsplit(href).query)}
+    return names <= {*CURSORS, *asked}
+
+
+# Small lists
+
+
+class AccountList(ConstantContactStream, ListStream):
+    """A small list that is read whole in each run.
+
+    Attributes:
+        path: of the list.
+        field: holds the rows.
+        query: the parameters of the first page.
+        tries: tries in all.
+    """
+
+    path: ClassVar[str]
+    field: ClassVar[str]
+    query: ClassVar[tuple[tuple[str, int | str], ...]]
+    tries: ClassVar[int] = 6
+
+    @override
+    def rows(self) -> Sequence[Row]:
+        session = self.constant_contact
+        return session.listing(self.path, self.field, dict(self.query), self.tries)
+
+
+class ContactLists(AccountList):
+    """Lists of contacts, also deleted ones. `GET /contact_lists`."""
+
+    name = "constant_contact_contact_lists"
+    primary_keys = ("account", "list_id")
+    path = "/contact_lists"
+    field = "lists"
+    id_field = "list_id"
+    query = (("limit", 1000), ("status", "all"), ("include_membership_count", "all"))
+
+
+class ContactTags(AccountList):
+    """Tags of contacts. `GET /contact_tags`."""
+
+    name = "constant_contact_contact_tags"
+    primary_keys = ("account", "tag_id")
+    path = "/contact_tags"
+    field = "tags"
+    id_field = "tag_id"
+    query = (("limit", 500), ("include_count", "true"))
+
+
+class ContactCustomFields(AccountList):
+    """Fields that the account added. `GET /contact_custom_fields`."""
+
+    name = "constant_contact_contact_custom_fields"
+    primary_keys = ("account", "custom_field_id")
+    path = "/contact_custom_fields"
+    field = "custom_fields"
+    id_field = "custom_field_id"
+    query = (("limit", 100),)
+
+
+class Segments(AccountList):
+    """Segments of contacts. `GET /segments`; it may take its time to answer."""
+
+    name = "constant_contact_segments"
+    primary_keys = ("account", "segment_id")
+    path = "/segments"
+    field = "segments"
+    id_field = "segment_id"
+    query = (("limit", 1000),)
+    tries = _SEGMENT_TRIES
+
+
+class Account(ConstantContactStream, ListStream):
+    """The account itself, one row. `GET /account/summary`."""
+
+    name = "constant_contact_account"
+    primary_keys = ("account",)
+    id_field = "encoded_account_id"
+
+    @override
+    def rows(self) -> Sequence[Row]:
+        session = self.constant_contact
+        one = partial(
+            session.client.one, "/account/summary", id_field="encoded_account_id"
+        )
+        return [session.wait(one)]

@@ -1,0 +1,275 @@
+"""One run of Constant Contact: the client, the campaigns, and who may read what."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, TypeVar
+
+from typing_extensions import override
+
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Denied,
+    Fatal,
+    Skippable,
+    TapError,
+    Unavailable,
+)
+from tap_email_metrics.providers.constant_contact.auth import (
+    ConstantContactAuthenticator,
+)
+from tap_email_metrics.providers.constant_contact.campaigns import Campaigns
+from tap_email_metrics.providers.constant_contact.client import ConstantContactClient
+from tap_email_metrics.providers.constant_contact.settings import (
+    ConstantContactSettings,
+)
+from tap_email_metrics.providers.constant_contact.tokens import NoStore, TokenStore
+from tap_email_metrics.providers.encompass.schedule import Parent, Policy, iso
+from tap_email_metrics.run.session import ProviderSession
+from tap_email_metrics.run.workers import in_background
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.providers.constant_contact.client import Row
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.state.streams import Memory
+
+Result = TypeVar("Result")
+
+PRIVILEGES = "/account/user/privileges"
+OVERLAP = 3600.0
+"""Seconds before the start of the last run from which on changes are asked for."""
+
+
+class ConstantContactSession(ProviderSession[ConstantContactSettings]):
+    """Shared by the Constant Contact streams of one run.
+
+    Attributes:
+        campaign_cache: what is known of campaigns; `campaigns` reads it first.
+    """
+
+    name = "constant_contact"
+    headroom = 0.02
+
+    def __init__(
+        self,
+        settings: ConstantContactSettings,
+        common: CommonSettings,
+        run: Run,
+        memory: Memory,
+        transport: BaseAdapter | None,
+    ) -> None:
+        super().__init__(settings, common, run, transport)
+        path = settings.token_store
+        store = NoStore() if path is None else TokenStore(path)
+        self._authenticator = ConstantContactAuthenticator(
+            settings, store, self._http, run
+        )
+        self._client = ConstantContactClient(
+            settings.api_url, self._authenticator, self.limits, run, self._http
+        )
+        self.campaign_cache = Campaigns(
+            self.client, memory, self.policy, self.now, backfill=common.backfill
+        )
+        self._lock = threading.Lock()
+        self._looked = False
+        self._failure: TapError | None = None
+        self._emails: dict[str | None, list[Row]] = {}
+        self._contacts: list[str] | None = None
+        self._dead: AuthenticationFailed | None = None
+        self._privileges: frozenset[str] | None = None
+
+    @property
+    @override
+    def client(self) -> ConstantContactClient:
+        return self._client
+
+    @cached_property
+    @override
+    def policy(self) -> Policy:
+        window = self.settings.activity_window_days * DAY
+        start = self.common.start
+        return Policy(
+            window=window,
+            sweep_days=1,
+            floor=0.0 if start is None else max(0.0, start - window),
+            archived=False,
+        )
+
+    # Reading
+
+    def wait(self, work: Callable[[], Result]) -> Result:
+        """Return what a function reads; the caller's thread notices a signal.
+
+        Raises:
+            Unavailable: the account's token, user or app may not read it.
+        """
+        self.check()
+        try:
+            return in_background(work, self._run.stop, self._run.idle)
+        except Denied as error:
+            raise self.explain(error) from error
+
+    def check(self) -> None:
+        """Return unless it is known that nothing can be read.
+
+        Raises:
+            AuthenticationFailed: the app is denied everything, or gets no token.
+        """
+        failure = self._dead or self._authenticator.failure
+        if failure:
+            raise failure
+
+    def listing(
+        self,
+        template: str,
+        field: str,
+        params: Mapping[str, int | str],
+        tries: int = 6,
+    ) -> list[Row]:
+        """Return all rows of a list.
+
+        Raises:
+            Skippable: it cannot be read.
+            Unavailable: it may not be read.
+        """
+        return self.wait(partial(self._listing, template, field, params, tries))
+
+    def _listing(
+        self, template: str, field: str, params: Mapping[str, int | str], tries: int
+    ) -> list[Row]:
+        return self.client.rows(template, params=params, field=field, tries=tries)
+
+    def campaigns(self) -> Campaigns:
+        """Return the campaigns with their counters, read once a run.
+
+        Raises:
+            TapError: they cannot be read; the same for each stream that asks.
+        """
+        if self._failure:
+            raise self._failure
+        if not self._looked:
+            try:
+                cache = self.campaign_cache
+                cache.take(self.wait(cache.read))
+            except Unavailable as error:
+                self._failure = error
+                raise  # from itself it would lose its cause
+            except (Fatal, Skippable) as error:
+                self._failure = _for_all_streams(error)
+                raise self._failure from error
+            self._looked = True
+        return self.campaign_cache
+
+    @override
+    def parents(self) -> Sequence[Parent[str]]:
+        return self.campaigns().parents()
+
+    def emails(self, after: str | None) -> list[Row]:
+        """Return the campaigns that changed after an instant, read once a run."""
+        if after not in self._emails:
+            params: dict[str, int | str] = {"limit": 500}
+            if after is not None:
+                params["after_date"] = after
+            rows = self.listing("/emails", "campaigns", params)
+            # Rows shift while the list is paged: the first is as good as the next.
+            self._emails[after] = list(
+                {str(row.get("campaign_id")): row for row in reversed(rows)}.values()
+            )[::-1]
+        return self._emails[after]
+
+    def contact_ids(self) -> list[str]:
+        """Return the ids of all contacts in order, read once a run."""
+        if self._contacts is None:
+            rows = self.listing(
+                "/contacts", "contacts", {"status": "all", "limit": 500}
+            )
+            self._contacts = sorted({str(row.get("contact_id")) for row in rows})
+        return self._contacts
+
+    def cursor(self) -> str:
+        """Return the instant from which the next run asks for changes.
+
+        To be called after an answer has told the time on the API's clock.
+        """
+        behind = self.now() - self._run.clock.now()
+        return iso(self._run.started + behind - OVERLAP)
+
+    # Who may read what
+
+    def explain(self, denied: Denied) -> TapError:
+        """Return why a request was denied, after a look at the user's privileges.
+
+        An app that is switched off is denied even that; a user lacks a privilege; or
+        else the token lacks a scope.
+        """
+        privilege, scope = _needs(str(denied))
+        try:
+            have = self.privileges()
+        except Denied:
+            self._dead = AuthenticationFailed(
+                "Constant Contact denies everything to this app: it is deactivated, or "
+                "its user is. Activate it under My Applications on "
+                f"developer.constantcontact.com ({denied})"
+            )
+            return self._dead
+        except Skippable as error:
+            return Unavailable(f"{denied}; why is not known ({error})")
+        if privilege not in have:
+            return Unavailable(
+                f"{denied}: the user who authorised the app lacks the privilege "
+                f"{privilege}. Have an account owner or manager authorise it (the role "
+                "Campaign Creator has no reports)"
+            )
+        return Unavailable(
+            f"{denied}: the token lacks the scope {scope}. Authorise again with it: "
+            "tap-email-metrics-login asks for all scopes that the tap uses"
+        )
+
+    def privileges(self) -> frozenset[str]:
+        """Return the privileges of the user, read once a run.
+
+        Raises:
+            Skippable: they cannot be read.
+        """
+        with self._lock:
+            if self._privileges is None:
+                rows = in_background(
+                    partial(self.client.many, PRIVILEGES),
+                    self._run.stop,
+                    self._run.idle,
+                )
+                self._privileges = frozenset(
+                    str(row.get("privilege_name"))
+                    for row in rows
+                    if isinstance(row, dict)
+                )
+            return self._privileges
+
+
+def _needs(denied: str) -> tuple[str, str]:
+    """Return the privilege and the scope that a path needs."""
+    if "/reports/contact_reports" in denied:
+        return "ui:campaign:metrics", "contact_data"
+    if "/reports/" in denied:
+        return "ui:campaign:metrics", "campaign_data"
+    if "/account/" in denied:
+        return "account:read", "account_read"
+    if "/contact_lists" in denied or "/segments" in denied:
+        return "contacts:lists:read", "contact_data"
+    if "/contact" in denied:
+        return "contacts:read", "contact_data"
+    return "campaign:read", "campaign_data"
+
+
+def _for_all_streams(error: TapError) -> TapError:
+    """Return the error of the summaries as the end of every stream by campaign."""
+    if isinstance(error, Skippable):
+        return Fatal(f"Constant Contact: the campaigns cannot be read: {error}")
+    return error

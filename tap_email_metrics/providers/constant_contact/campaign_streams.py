@@ -1,0 +1,443 @@
+"""Constant Contact streams that are read by campaign, each gated by its counters."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from typing_extensions import override
+
+from tap_email_metrics.errors import Denied, Gone
+from tap_email_metrics.providers.constant_contact import schedule as marks
+from tap_email_metrics.providers.constant_contact.campaigns import ActivityStats
+from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
+from tap_email_metrics.providers.constant_contact.reading import EventList, EventReader
+from tap_email_metrics.providers.constant_contact.schedule import CounterMark
+from tap_email_metrics.records.values import to_instant
+from tap_email_metrics.run.reconciliation import Count
+from tap_email_metrics.streams.base import EmailMetricsStream
+from tap_email_metrics.streams.fan_out import FanOutStream
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+
+    from tap_email_metrics.errors import TapError
+    from tap_email_metrics.providers.constant_contact.api import (
+        ConstantContactSession,
+    )
+    from tap_email_metrics.providers.constant_contact.client import Page
+    from tap_email_metrics.providers.encompass.schedule import (
+        Parent,
+        Plan,
+        Policy,
+        Visit,
+    )
+    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.state.streams import StreamState
+
+TRACKED = "tracking_activities"
+"""What holds the rows of a tracking list."""
+SNAPSHOTS = "constant_contact_snapshots"
+PENDING = "pending"
+_LARGEST = 500
+
+
+class ConstantContactStream(EmailMetricsStream):
+    """A stream of this provider."""
+
+    provider = "constant_contact"
+
+    @property
+    def constant_contact(self) -> ConstantContactSession:
+        """The provider's session of this run."""
+        return cast("ConstantContactSession", self.session)
+
+
+class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
+    """A report of each campaign that was sent."""
+
+    marks = marks.KIND
+    parent_noun = "campaign"
+
+    def counter(self, campaign_id: str) -> int | None:
+        """Return what gates this stream for a campaign."""
+        return self.constant_contact.campaigns().counter(self.name, campaign_id)
+
+    @override
+    def plan(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        return marks.plan(parents, state, self.counter, now, policy)
+
+    @override
+    def is_over(
+        self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
+    ) -> bool:
+        return now - (parent.newest or 0.0) > policy.window
+
+    @override
+    def checked_through(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> float:
+        known = state.marks
+        return marks.checked_through(parents, known, self.counter, now, policy)
+
+    @override
+    def first_mark(self) -> CounterMark:
+        return CounterMark()
+
+    @override
+    def after(self, parent: Parent[str]) -> None:
+        self.constant_contact.campaigns().keep(parent.id)
+
+    @override
+    def explained(self, error: TapError) -> TapError:
+        if isinstance(error, Denied):
+            return self.constant_contact.explain(error)
+        return error
+
+    def counted(self, campaign_id: str, rows: int, *, verified: bool) -> Count:
+        """Return what was counted in the lists of a campaign, all of them together.
+
+        The lists say nothing themselves: there are the campaign's counters alone.
+        """
+        known = self.constant_contact.campaigns().aggregate(self.name, campaign_id)
+        name, aggregate = known or (None, None)
+        return Count(
+            parent=campaign_id,
+            rows=rows,
+            aggregate=aggregate,
+            aggregate_name=name,
+            verified=verified,
+        )
+
+    def done(self, visit: Visit[str, CounterMark], since: float) -> CounterMark:
+        """Return the mark of a campaign that was read whole since then."""
+        counter = self.counter(visit.parent.id)
+        return CounterMark(counter=counter or 0, checked=since, verified=since)
+
+
+class EventStream(CampaignStream):
+    """The events of one kind, over all activities of a campaign.
+
+    Attributes:
+        path: of the list, with a `{}` for the activity.
+        counted_once: the vendor's field of which the stream's counter counts each value
+            once; None: it counts the rows.
+    """
+
+    primary_keys = ("account", "event_id")
+    replication_key = "created_time"
+    envelope = envelope(TRACKED)
+    goes_by = ("contact_id",)
+    path: ClassVar[str]
+    counted_once: ClassVar[str | None] = None
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[Rows | Count, None, CounterMark]:
+        session = self.constant_contact
+        now = session.now()
+        since = visit.mark.newest if visit.mark else None
+        activities = session.campaigns().activities(visit.parent.id)
+        lists = [
+            EventList(partial(self._page, one), since, self.counted_once)
+            for one in activities
+        ]
+        counter = self.counter(visit.parent.id)
+        lookback = session.settings.lookback_days
+        reader = EventReader(self.name, lists, counter, lookback, now)
+        mark = yield from reader.read(visit)
+        if reader.rows is not None:
+            # What was missing in three runs does not come any more.
+            settled = mark.settled
+            count = self.counted(visit.parent.id, reader.rows, verified=settled)
+            yield replace(count, contacts=reader.distinct)
+        return mark
+
+    def _page(self, activity_id: str, href: str | None) -> Page[Rows]:
+        return self.constant_contact.client.page(
+            self.path,
+            [activity_id],
+            {"limit": _LARGEST},
+            parse=partial(parse_rows, field=TRACKED, maker=self.maker()),
+            href=href,
+        )
+
+
+class Sends(EventStream):
+    """Emails sent. `GET /reports/email_reports/{id}/tracking/sends`."""
+
+    name = "constant_contact_sends"
+    path = "/reports/email_reports/{}/tracking/sends"
+
+
+class Opens(EventStream):
+    """All opens. `GET /reports/email_reports/{id}/tracking/opens`."""
+
+    name = "constant_contact_opens"
+    path = "/reports/email_reports/{}/tracking/opens"
+
+
+class Forwards(EventStream):
+    """Forwards. `GET /reports/email_reports/{id}/tracking/forwards`."""
+
+    name = "constant_contact_forwards"
+    path = "/reports/email_reports/{}/tracking/forwards"
+    counted_once = "contact_id"
+
+
+class Clicks(EventStream):
+    """All clicks. `GET /reports/email_reports/{id}/tracking/clicks`."""
+
+    name = "constant_contact_clicks"
+    path = "/reports/email_reports/{}/tracking/clicks"
+
+
+class Optouts(EventStream):
+    """Contacts who opted out. `GET /reports/email_reports/{id}/tracking/optouts`."""
+
+    name = "constant_contact_optouts"
+    path = "/reports/email_reports/{}/tracking/optouts"
+    counted_once = "contact_id"
+
+
+class Bounces(EventStream):
+    """Bounces. `GET /reports/email_reports/{id}/tracking/bounces`."""
+
+    name = "constant_contact_bounces"
+    path = "/reports/email_reports/{}/tracking/bounces"
+    counted_once = "contact_id"
+
+
+# Read activity by activity
+
+
+class ActivityStream(CampaignStream):
+    """A report of each activity of a campaign.
+
+    Attributes:
+        path: of it, with a `{}` for the activity.
+    """
+
+    path: ClassVar[str]
+
+    @abc.abstractmethod
+    def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
+        """Yield the rows of an activity; return how many there are."""
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[Rows | Count, None, CounterMark]:
+        start = self.constant_contact.now()
+        campaigns = self.constant_contact.campaigns()
+        rows = 0
+        for activity_id in campaigns.activities(visit.parent.id):
+            rows += yield from self.read_activity(activity_id)
+        yield self.counted(visit.parent.id, rows, verified=False)
+        return self.done(visit, start)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A complete reading of one list of one activity."""
+
+    activity_id: str
+    as_of: str
+    rows: int
+
+
+class SnapshotStream(ActivityStream):
+    """A list that shows what is so now, read at most once a day and activity.
+
+    Attributes:
+        query: the parameters of the first page.
+    """
+
+    envelope = envelope(TRACKED)
+    goes_by = ("contact_id",)
+    query: ClassVar[tuple[tuple[str, int | str], ...]] = (("limit", _LARGEST),)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
+        super().__init__(*arguments, **options)
+        self._readings: dict[str, Reading] = {}
+
+    @override
+    def plan(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        plan = super().plan(parents, state, now, policy)
+        due = [v for v in plan.live if v.mark is None or v.mark.next_day(now)]
+        plan.waiting += len(plan.live) - len(due)
+        plan.live = due
+        return plan
+
+    @override
+    def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
+        session = self.constant_contact
+        as_of = to_instant(int(session.now() * 1000))
+        maker = self.maker(campaign_activity_id=activity_id, as_of=as_of)
+        parse = partial(parse_rows, field=self.envelope.rows, maker=maker)
+        [id_field] = self.goes_by
+        seen: set[str] = set()
+        for page in session.client.pages(
+            self.path, [activity_id], dict(self.query), parse=parse
+        ):
+            seen.update(map(str, page.rows.values(id_field)))
+            yield page.rows
+        self._readings[activity_id] = Reading(activity_id, as_of, len(seen))
+        return len(seen)
+
+    @override
+    def after(self, parent: Parent[str]) -> None:
+        super().after(parent)
+        memory = self._metrics_tap
+        activities = self.constant_contact.campaigns().activities(parent.id)
+        readings = [self._readings.pop(one) for one in dict.fromkeys(activities)]
+        told = memory.streams.get(SNAPSHOTS)
+        if told is None or not told.selected:
+            return
+        state = memory.stream_state(SNAPSHOTS)
+        pending = state.read(PENDING, _pending) or []
+        report = str(self.name).removeprefix("constant_contact_")
+        pending += [[report, one.activity_id, one.as_of, one.rows] for one in readings]
+        state.write(PENDING, pending)
+
+
+class UniqueOpens(SnapshotStream):
+    """The last open of each contact.
+
+    `GET /reports/email_reports/{id}/tracking/unique_opens`.
+    """
+
+    name = "constant_contact_unique_opens"
+    primary_keys = ("account", "campaign_activity_id", "contact_id")
+    path = "/reports/email_reports/{}/tracking/unique_opens"
+
+
+class DidNotOpens(SnapshotStream):
+    """Contacts who have not opened.
+
+    `GET /reports/email_reports/{id}/tracking/didnotopens`.
+    """
+
+    name = "constant_contact_did_not_opens"
+    primary_keys = ("account", "campaign_activity_id", "contact_id")
+    path = "/reports/email_reports/{}/tracking/didnotopens"
+    selected_by_default = False
+
+
+class Links(SnapshotStream):
+    """Links and their clicks. `GET /reports/email_reports/{id}/links`."""
+
+    name = "constant_contact_links"
+    primary_keys = ("account", "campaign_activity_id", "url_id")
+    path = "/reports/email_reports/{}/links"
+    envelope = envelope("link_click_counts")
+    goes_by = ("url_id",)
+    query = (("no_clicks", "true"),)
+
+
+class Snapshots(ConstantContactStream):
+    """Which readings are complete, also empty ones.
+
+    Of `GET /reports/email_reports/{id}/links` and the other two lists. Their rows are
+    current where their `as_of` is this row's.
+    """
+
+    name = SNAPSHOTS
+    primary_keys = ("account", "report", "campaign_activity_id")
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+        """Yield a record for each reading since the last run of this stream."""
+        pending = self.bookmark.read(PENDING, _pending) or []
+        records = [
+            self.codec.record(
+                {}, report=report, campaign_activity_id=activity, as_of=as_of, rows=rows
+            )
+            for report, activity, as_of, rows in pending
+        ]
+        yield [record for record in records if record is not None]
+        self.bookmark.write(PENDING, None)
+        self.constant_contact.check()
+
+
+def _pending(value: Any) -> list[list[str | int]]:  # noqa: ANN401 - whatever JSON holds
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    for report, activity_id, as_of, rows in value:
+        if not (isinstance(rows, int) and isinstance(report, str)):
+            raise TypeError("no reading")
+        if not (isinstance(activity_id, str) and isinstance(as_of, str)):
+            raise TypeError("no reading")
+    return value
+
+
+# Activities by their counters
+
+
+class CampaignActivityStats(CampaignStream):
+    """All counters of each activity.
+
+    `GET /reports/stats/email_campaign_activities/{ids}`.
+    """
+
+    name = "constant_contact_campaign_activity_stats"
+    primary_keys = ("account", "campaign_activity_id")
+
+    @override
+    def plan(
+        self,
+        parents: Sequence[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        plan = super().plan(parents, state, now, policy)
+        order = [visit.parent.id for visit in [*plan.live, *plan.history]]
+        session = self.constant_contact
+        self._stats = ActivityStats(session.client, session.campaigns(), order)
+        return plan
+
+    @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[Rows, None, CounterMark]:
+        start = self.constant_contact.now()
+        yield self.maker().rows(self._stats.of(visit.parent.id))
+        return self.done(visit, start)
+
+
+class SendHistory(ActivityStream):
+    """When each activity was sent. `GET /emails/activities/{id}/send_history`."""
+
+    name = "constant_contact_send_history"
+    primary_keys = ("account", "campaign_activity_id", "send_id")
+    path = "/emails/activities/{}/send_history"
+
+    @override
+    def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
+        try:
+            rows = self.constant_contact.client.many(self.path, [activity_id])
+        except Gone:
+            return 0  # the campaign was removed: its history with it
+        shown = [row for row in rows if isinstance(row, dict)]
+        yield self.maker(campaign_activity_id=activity_id).rows(shown)
+        return len(shown)

@@ -1,0 +1,180 @@
+"""Reports by contact: a request for each contact, so that they are off by default.
+
+Nothing says which contact's report has moved. So each is read once a UTC day, in the
+order of the ids, and all its rows are emitted. Where the budget does not reach that
+far, the next run goes on behind the last contact that was read whole, on another day,
+too: contacts are read in turn, less often.
+"""
+
+from __future__ import annotations
+
+import abc
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typing_extensions import override
+
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import Gone, HistoryLeft, Skippable
+from tap_email_metrics.providers.constant_contact.campaign_streams import (
+    TRACKED,
+    ConstantContactStream,
+)
+from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
+from tap_email_metrics.providers.constant_contact.reading import EventList
+from tap_email_metrics.providers.encompass.schedule import from_iso, iso
+from tap_email_metrics.state.streams import texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from tap_email_metrics.providers.constant_contact.client import Page
+    from tap_email_metrics.records.pages import Record
+    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.state.streams import StreamState
+
+CYCLE = "cycle"
+_EPOCH = "1970-01-01T00:00:00Z"
+
+
+class ContactReport(ConstantContactStream):
+    """One report of each contact.
+
+    Attributes:
+        path: of the report, with a `{}` for the contact.
+    """
+
+    path: ClassVar[str]
+
+    @abc.abstractmethod
+    def rows(self, contact_id: str) -> Sequence[Rows]:
+        """Return the rows of a contact."""
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield the records of each contact whose turn it is."""
+        backfill = self._metrics_tap.settings.backfill
+        state = self._kept()
+        now = self.session.now()
+        today = str(int(now // DAY))
+        cycle = {} if self._ignores_marks() else state.read(CYCLE, texts) or {}
+        if "done" in cycle and (backfill or cycle["done"] == today):
+            return
+        began = cycle.get("began", iso(now))
+        yield from self._in_turn(state, began, cycle.get("behind", ""))
+        state.write(CYCLE, {"done": today})
+        if not backfill:
+            state.set_checked_through(from_iso(began))
+            self.promote(state)
+
+    def _in_turn(
+        self, state: StreamState[Any, Any], began: str, behind: str
+    ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        share = self.share()  # the list of the contacts counts, too
+        contacts = [one for one in self.constant_contact.contact_ids() if one > behind]
+        self.report.parents_left = len(contacts)
+        for contact_id in contacts:
+            if self.report.parents and share.is_spent:
+                self.report.behind_since = state.checked_through
+                raise HistoryLeft(
+                    f"{self.report.parents_left} contacts are left to read in this "
+                    "turn; the next run goes on there"
+                )
+            yield list(self._read(contact_id))
+            self.report.parents += 1
+            self.report.parents_left -= 1
+            state.write(CYCLE, {"began": began, "behind": contact_id})
+
+    def _kept(self) -> StreamState[Any, Any]:
+        """Return what is kept of the turn, of a side backfill apart from the live."""
+        settings = self._metrics_tap.settings
+        if not settings.backfill or settings.start is None:
+            return self.bookmark
+        return self.bookmark.backfill(settings.start, settings.end or self.run.started)
+
+    def _read(self, contact_id: str) -> Iterator[Mapping[str, object] | Record]:
+        try:
+            rows = self.constant_contact.wait(partial(self.rows, contact_id))
+        except Gone:
+            return  # deleted: it has no reports
+        except Skippable as error:
+            # Tomorrow's reading shows all of it again.
+            self.logger.warning(
+                "%s: contact %s was left out: %s", self.name, contact_id, error
+            )
+            self.report.failed.append(contact_id)
+            return
+        interval = self.interval()
+        for some in rows:
+            yield from self.records_of(self.within(some, interval))
+
+    def dates(self) -> dict[str, int | str]:
+        """Return the interval that counts are asked for."""
+        start = self.constant_contact.common.start
+        return {
+            "start": _EPOCH if start is None else iso(start),
+            "end": iso(self.session.now()),
+        }
+
+
+class ContactActivityDetails(ContactReport):
+    """Events of a contact. `GET /reports/contact_reports/{id}/activity_details`."""
+
+    name = "constant_contact_contact_activity_details"
+    primary_keys = ("account", "contact_id", "campaign_activity_id", "event_id")
+    replication_key = "created_time"
+    path = "/reports/contact_reports/{}/activity_details"
+    envelope = envelope(TRACKED)
+
+    @override
+    def rows(self, contact_id: str) -> Sequence[Rows]:
+        return [*EventList(partial(self._page, contact_id), since=None).down_to(None)]
+
+    def _page(self, contact_id: str, href: str | None) -> Page[Rows]:
+        return self.constant_contact.client.page(
+            self.path,
+            [contact_id],
+            {"limit": 100},
+            parse=partial(parse_rows, field=TRACKED, maker=self.maker()),
+            href=href,
+        )
+
+
+class ContactActivitySummary(ContactReport):
+    """Counts of a contact. `GET /reports/contact_reports/{id}/activity_summary`."""
+
+    name = "constant_contact_contact_activity_summary"
+    primary_keys = ("account", "contact_id", "campaign_activity_id")
+    path = "/reports/contact_reports/{}/activity_summary"
+
+    @override
+    def rows(self, contact_id: str) -> Sequence[Rows]:
+        rows = self.constant_contact.client.rows(
+            self.path, [contact_id], self.dates(), field="campaign_activities"
+        )
+        return [self.maker(contact_id=contact_id).rows(rows)]
+
+
+class ContactOpenAndClickRates(ContactReport):
+    """Rates of a contact.
+
+    `GET /reports/contact_reports/{id}/open_and_click_rates`.
+    """
+
+    name = "constant_contact_contact_open_and_click_rates"
+    primary_keys = ("account", "contact_id")
+    path = "/reports/contact_reports/{}/open_and_click_rates"
+
+    @override
+    def rows(self, contact_id: str) -> Sequence[Rows]:
+        client = self.constant_contact.client
+        dates = self.dates()
+        row = client.one(self.path, [contact_id], dates, id_field="contact_id")
+        return [self.maker().rows([row])]
+
+
+CONTACT_REPORTS = (
+    ContactActivityDetails,
+    ContactActivitySummary,
+    ContactOpenAndClickRates,
+)

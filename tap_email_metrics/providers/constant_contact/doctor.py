@@ -1,0 +1,206 @@
+"""What the doctor asks of Constant Contact: the user, the counters, a row of each list.
+
+The eight lists of one activity need the same scope and the same privilege: one of them
+speaks for all.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from tap_email_metrics.errors import Denied, Skippable
+from tap_email_metrics.providers.checkup import TRIES, Estimate
+from tap_email_metrics.providers.constant_contact.account_streams import (
+    ACTIVITY,
+    Account,
+    AccountList,
+    CampaignActivities,
+)
+from tap_email_metrics.providers.constant_contact.campaign_streams import (
+    TRACKED,
+    CampaignActivityStats,
+    CampaignStream,
+    EventStream,
+    Opens,
+    SendHistory,
+    SnapshotStream,
+)
+from tap_email_metrics.providers.constant_contact.campaigns import (
+    GATES,
+    LARGEST_SUMMARIES,
+    MOST_ACTIVITIES,
+    MOST_CAMPAIGNS,
+)
+from tap_email_metrics.providers.constant_contact.client import parse_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tap_email_metrics.providers.checkup import Checkup
+    from tap_email_metrics.providers.constant_contact.api import (
+        ConstantContactSession,
+    )
+    from tap_email_metrics.providers.constant_contact.campaigns import Campaigns
+    from tap_email_metrics.providers.constant_contact.schedule import CounterMark
+    from tap_email_metrics.providers.encompass.schedule import Visit
+
+Result = TypeVar("Result")
+
+PREFIX = "constant_contact_"
+NEEDED = (
+    "ui:campaign:metrics",
+    "campaign:read",
+    "contacts:read",
+    "contacts:lists:read",
+    "account:read",
+)
+"""Privileges that some stream needs."""
+_PAGE = 500
+_COUNTERS = {
+    **{name: gates[0] for name, gates in GATES.items() if gates[0].startswith("em_")},
+    f"{PREFIX}unique_opens": "em_opens",
+    f"{PREFIX}did_not_opens": "em_sends",
+}
+"""The counter of a campaign that says how long the lists of a stream are."""
+
+
+def examine(session: ConstantContactSession, checkup: Checkup) -> None:
+    """Ask who the user is, for all campaigns, and for a row of each list.
+
+    Raises:
+        TapError: nothing more can be asked.
+    """
+    _note_privileges(session, checkup)
+    look = [f"{PREFIX}campaign_summaries", f"{PREFIX}campaign_stats"]
+    campaigns = checkup.ask(look, session.campaigns)
+    if campaigns is not None:
+        checkup.facts["campaigns"] = len(campaigns.look.summaries)
+        _ask_of_a_campaign(session, checkup, campaigns)
+        _estimate(session, checkup, campaigns)
+    _ask_of_the_account(session, checkup)
+
+
+def _note_privileges(session: ConstantContactSession, checkup: Checkup) -> None:
+    try:
+        have = session.privileges()
+    except Denied as error:
+        raise session.explain(error) from error
+    except Skippable as error:
+        checkup.notes.append(f"the user's privileges are not known: {error}")
+        return
+    checkup.facts["privileges"] = {name: name in have for name in NEEDED}
+
+
+def _ask(
+    session: ConstantContactSession,
+    checkup: Checkup,
+    names: Sequence[str],
+    work: Callable[[], Result],
+) -> Result | None:
+    """Return what a request answers; a refusal is explained by the privileges."""
+    return checkup.ask(names, partial(session.wait, work))
+
+
+def _ask_of_a_campaign(
+    session: ConstantContactSession, checkup: Checkup, campaigns: Campaigns
+) -> None:
+    """Ask for the lists of the first activity of the newest campaign."""
+    newest = next(iter(campaigns.look.summaries), None)
+    if newest is None:
+        checkup.notes.append("no campaign was sent yet: its lists were not asked for")
+        return
+    names = [f"{PREFIX}campaign_activities"]
+    found = _ask(session, checkup, names, partial(campaigns.activities, newest))
+    if not found:
+        return
+    client, activity = session.client, found[0]
+    one = {"limit": 1}
+    parse = partial(parse_page, field=TRACKED)
+    tracking = partial(
+        client.page, Opens.path, [activity], one, parse=parse, tries=TRIES
+    )
+    reports = [
+        name
+        for name, stream in checkup.streams.items()
+        if isinstance(stream, EventStream | SnapshotStream | CampaignActivityStats)
+    ]
+    _ask(session, checkup, [*reports, f"{PREFIX}snapshots"], tracking)
+    _ask(session, checkup, names, partial(client.one, ACTIVITY, [activity]))
+    history = partial(client.many, SendHistory.path, [activity])
+    _ask(session, checkup, [f"{PREFIX}send_history"], history)
+
+
+def _ask_of_the_account(session: ConstantContactSession, checkup: Checkup) -> None:
+    """Ask for a row of each list of the account."""
+    lists = {f"{PREFIX}campaigns": ("/emails", "campaigns")}
+    lists[f"{PREFIX}contacts"] = ("/contacts", "contacts")
+    for name, stream in checkup.streams.items():
+        if isinstance(stream, AccountList):
+            lists[name] = (stream.path, stream.field)
+        elif isinstance(stream, Account):
+            summary = partial(session.client.one, "/account/summary")
+            _ask(session, checkup, [name], summary)
+    for name, (path, field) in lists.items():
+        if name in checkup.streams:
+            one = {"limit": 1}
+            parse = partial(parse_page, field=field)
+            page = partial(session.client.page, path, (), one, parse=parse, tries=TRIES)
+            _ask(session, checkup, [name], page)
+
+
+def _estimate(
+    session: ConstantContactSession, checkup: Checkup, campaigns: Campaigns
+) -> None:
+    """Add up the next run as the tap plans it, and a first one."""
+    parents = campaigns.parents()
+    covered = [parent for parent in parents if session.policy.covers(parent)]
+    count = len(parents)
+    look = max(1, -(-count // LARGEST_SUMMARIES)) + -(-count // MOST_CAMPAIGNS)
+    fixed = (
+        1
+        + look
+        + sum(
+            not isinstance(stream, CampaignStream)
+            for stream in checkup.streams.values()
+        )
+    )
+    everything = following = float(fixed)
+    visited: set[str] = set()
+    for name, stream in checkup.streams.items():
+        if isinstance(stream, CampaignActivities):
+            # Of each campaign that changed: all, at first.
+            everything += len(covered)
+            following += 0 if stream.bookmark.marks else len(covered)
+        elif isinstance(stream, CampaignStream):
+            everything += sum(_pages(campaigns, name, p.id) for p in covered)
+            plan = stream.plan(parents, stream.bookmark, session.now(), stream.policy)
+            visits = [*plan.live, *plan.history]
+            following += sum(_requests(campaigns, name, visit) for visit in visits)
+            visited |= {visit.parent.id for visit in visits}
+    basis = (
+        f"measured: {count} campaigns and their counters; assumed: one activity each, "
+        "one page of contacts"
+    )
+    checkup.backfill = Estimate(round(everything) + len(covered), basis)
+    due = "; what is due is planned as a run plans it"
+    checkup.next_run = Estimate(round(following) + len(visited), basis + due)
+
+
+def _pages(campaigns: Campaigns, stream: str, campaign_id: str) -> float:
+    """Return the requests that a whole read of a campaign's report takes."""
+    if stream == f"{PREFIX}campaign_activity_stats":
+        return 1 / MOST_ACTIVITIES
+    counter = _COUNTERS.get(stream, "")
+    if stream in {f"{PREFIX}links", f"{PREFIX}send_history"}:
+        return 1
+    rows = campaigns.look.counters.get(campaign_id, {}).get(counter, 0)
+    return max(1, -(-rows // _PAGE))
+
+
+def _requests(
+    campaigns: Campaigns, stream: str, visit: Visit[str, CounterMark]
+) -> float:
+    """Return those of a visit: one page where only what is new is asked for."""
+    pages = _pages(campaigns, stream, visit.parent.id)
+    return pages if visit.everything else min(1, pages)

@@ -1,0 +1,321 @@
+"""One run of Encompass: the client, the message list, and the archive guard."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
+
+from typing_extensions import override
+
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Denied,
+    Fatal,
+    Skippable,
+    TapError,
+)
+from tap_email_metrics.providers.encompass import schedule as bookmarks
+from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
+from tap_email_metrics.providers.encompass.client import (
+    EncompassClient,
+    parse_loose,
+    parse_rows,
+)
+from tap_email_metrics.providers.encompass.reading import (
+    ListReader,
+    Pages,
+    Walk,
+    every_row,
+    walk,
+)
+from tap_email_metrics.providers.encompass.schedule import Parent, Policy, iso
+from tap_email_metrics.providers.encompass.settings import EncompassSettings
+from tap_email_metrics.records.values import to_integer
+from tap_email_metrics.run.reconciliation import Count
+from tap_email_metrics.run.session import ProviderSession
+from tap_email_metrics.run.workers import in_background
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.providers.encompass.client import Page, Row
+    from tap_email_metrics.records.rows import LooseRows, RowMaker
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.run.workers import FanOut
+    from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.state.streams import StreamState
+
+MESSAGES = "/v2/messages"
+ALL_TIME = {"fromTimestamp": 0, "toTimestamp": 9_999_703_780_000}
+"""What the range filters is not documented: read everything, filter here."""
+FIRST_SEND = 1_451_606_400.0
+"""2016-01-01: the API has nothing of messages sent before."""
+ARCHIVED = (
+    "encompass_opens",
+    "encompass_clicks",
+    "encompass_bounces",
+    "encompass_delivers",
+)
+HEADROOM_DAYS = 30
+MOST_MESSAGES = 1_000_000
+"""Messages at most: the list is held whole, at 1.5 kB each."""
+
+
+class EncompassSession(ProviderSession[EncompassSettings]):
+    """Shared by the Encompass streams of one run."""
+
+    name = "encompass"
+
+    def __init__(
+        self,
+        settings: EncompassSettings,
+        common: CommonSettings,
+        run: Run,
+        states: Mapping[str, StreamState],
+        transport: BaseAdapter | None,
+    ) -> None:
+        super().__init__(settings, common, run, transport)
+        self._states = states
+        authenticator = EncompassAuthenticator(settings, self._http, run)
+        self._client = EncompassClient(
+            settings.api_url, authenticator, self.limits, run, self._http
+        )
+        self._listed: list[Row] | None = None
+        self._messages: list[Row] | None = None
+        self._seen = Walk()
+        self._failure: TapError | None = None
+
+    @property
+    @override
+    def client(self) -> EncompassClient:
+        return self._client
+
+    @cached_property
+    @override
+    def policy(self) -> Policy:
+        window = self.settings.activity_window_days * DAY
+        start = self.common.start
+        return Policy(
+            window=window,
+            sweep_days=self.settings.sweep_days,
+            decaying=self.settings.revisit == "decaying",
+            floor=0.0 if start is None else max(0.0, start - window),
+        )
+
+    def messages(self) -> Sequence[Row]:
+        """Return the rows of all messages, read once a run.
+
+        Raises:
+            Fatal: the list cannot be read, or actions were archived unread and
+                `on_archive_gap` is fail.
+        """
+        if self._failure:
+            raise self._failure
+        if self._messages is None:
+            try:
+                rows = self.listed()
+                self._guard(parents_of(rows))
+            except (Fatal, Skippable) as error:
+                self._failure = for_all_streams(error)
+                raise self._failure from error
+            self._messages = rows
+        return self._messages
+
+    def message_count(self) -> Count:
+        """Return what was counted in the list of messages."""
+        seen = self._seen
+        first, last = seen.totals
+        moved = first != last or seen.cut
+        return Count(
+            parent="all", rows=seen.rows, api_rows=last, moved=moved, verified=True
+        )
+
+    @cached_property
+    def sent_counts(self) -> dict[int, int]:
+        """How many persons each message was sent to, by its id."""
+        pairs = (
+            (to_integer(row.get("id")), to_integer(row.get("sentCount")))
+            for row in self.messages()
+        )
+        return {
+            one: sent for one, sent in pairs if one is not None and sent is not None
+        }
+
+    def listed(self) -> list[Row]:
+        """Return the rows of all messages, whatever the archive took of their lists.
+
+        Raises:
+            TapError: the list cannot be read.
+        """
+        if self._listed is None:
+            self._listed = in_background(
+                self._read_messages, self._run.stop, self._run.idle
+            )
+        return self._listed
+
+    def _read_messages(self) -> list[Row]:
+        """Read the list; once more where totals and rows do not agree."""
+        rows: dict[int | str, Row] = {}
+        for _ in range(2):
+            reading = walk(Pages(self._message_page), every_row, shrinking=False)
+            while True:
+                try:
+                    page = next(reading)
+                except StopIteration as end:
+                    seen: Walk = end.value
+                    break
+                plain = cast("LooseRows", page).raw
+                rows.update((_identity(row), row) for row in plain if row)
+                if len(rows) > MOST_MESSAGES:
+                    raise Fatal(f"Encompass: more than {MOST_MESSAGES} messages")
+            self.parents_whole = seen.whole
+            self._seen = seen
+            if seen.whole:
+                return list(rows.values())
+        self._run.logger.warning(
+            "the list of messages changed while it was read, twice: what it did not "
+            "show is read in the next run"
+        )
+        return list(rows.values())
+
+    def _message_page(self, start: int) -> Page:
+        return self._client.page(MESSAGES, (), start, parse=parse_loose, query=ALL_TIME)
+
+    @override
+    def parents(self) -> Sequence[Parent]:
+        return parents_of(self.messages())
+
+    def reader(
+        self,
+        path: str,
+        policy: Policy,
+        fan_out: FanOut[Any, Any, Any],
+        maker: RowMaker,
+        *,
+        dated: bool,
+    ) -> ListReader:
+        """Return what reads one list of a message."""
+        return ListReader(
+            self._client,
+            path,
+            policy,
+            self.settings.lookback_days,
+            self.now,
+            dated=dated,
+            parse=partial(parse_rows, maker=maker),
+            fan_out=fan_out,
+        )
+
+    def _guard(self, parents: Sequence[Parent]) -> None:
+        """Say how long unread actions are safe, and what may be gone already.
+
+        Raises:
+            Fatal: there is a new gap and `on_archive_gap` is fail.
+        """
+        if self.common.backfill:
+            return
+        now = self.now()
+        fresh = []
+        for name in ARCHIVED:
+            state = self._states.get(name)
+            if state is None:
+                continue
+            through = self.checked_through(state, parents)
+            headroom = bookmarks.headroom_days(through, now)
+            self._run.report(name).headroom_days = headroom
+            gap = bookmarks.archive_gap(through, now)
+            if gap is None:
+                self._say_headroom(name, headroom, through)
+            elif self._gap(name, gap, state):
+                fresh.append(name)
+        if fresh and self.settings.on_archive_gap == "fail":
+            raise Fatal(
+                f"actions may have been archived unread in {', '.join(fresh)} and "
+                "encompass.on_archive_gap is fail: nothing was read. Run once with "
+                "on_archive_gap set to warn to acknowledge the gap and go on"
+            )
+
+    def checked_through(self, state: StreamState, parents: Sequence[Parent]) -> float:
+        """Return the instant up to which all lists of a stream were read."""
+        now = self.now()
+        through = bookmarks.checked_through(parents, state.marks, now, self.policy)
+        # Lists that closed since the last run are not among the open ones.
+        return min(through, state.checked_through or through)
+
+    def _say_headroom(self, name: str, headroom: float, through: float) -> None:
+        level = (
+            self._run.logger.warning
+            if headroom < HEADROOM_DAYS
+            else (self._run.logger.info)
+        )
+        level(
+            "%s: %.1f days of headroom until unread actions are archived (open lists "
+            "are read up to %s)",
+            name,
+            headroom,
+            iso(through),
+        )
+
+    def _gap(self, name: str, gap: tuple[float, float], state: StreamState) -> bool:
+        """Report a gap; return whether it has to stop the run."""
+        known = state.knows(gap)
+        if self.settings.on_archive_gap == "warn":
+            state.acknowledge(gap)
+        self._run.logger.warning(
+            "%s: ARCHIVE GAP%s: actions from %s to %s were archived after 180 days "
+            "and may be gone unread",
+            name,
+            " (acknowledged)" if known else "",
+            iso(gap[0]),
+            iso(gap[1]),
+        )
+        return not known
+
+
+def for_all_streams(error: TapError) -> TapError:
+    """Return the error of the message list as the end of every stream."""
+    if isinstance(error, Denied):
+        return AuthenticationFailed(f"Encompass: {error}")
+    if isinstance(error, Skippable):
+        return Fatal(f"Encompass: the list of messages cannot be read: {error}")
+    return error
+
+
+def parents_of(rows: Sequence[Row]) -> list[Parent]:
+    """Return messages with the times that say when they can have changed."""
+    parents = []
+    for row in rows:
+        message_id = to_integer(row.get("id"))
+        if message_id is None:
+            continue
+        sent = _seconds(row, "actualSendTimestamp")
+        scheduled = _seconds(row, "scheduledDateTimestamp")
+        added = _seconds(row, "dateAdded")
+        times = [moment for moment in (sent, scheduled, added) if moment is not None]
+        first = next((t for t in (sent, scheduled, added) if t is not None), None)
+        if times and max(times) < FIRST_SEND:
+            continue
+        parents.append(
+            Parent(
+                message_id,
+                sent=first,
+                newest=max(times, default=None),
+                oldest=min(times, default=None),
+            )
+        )
+    return parents
+
+
+def _seconds(row: Row, field: str) -> float | None:
+    """Return a time in seconds; an unset one, 0 or less, is none."""
+    ms = to_integer(row.get(field))
+    return ms / 1000 if ms is not None and ms > 0 else None
+
+
+def _identity(row: Row) -> int | str:
+    """Return a row's id; one without gets its text, so that it is not lost here."""
+    row_id = to_integer(row.get("id"))
+    return repr(row) if row_id is None else row_id

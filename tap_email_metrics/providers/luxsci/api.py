@@ -1,0 +1,227 @@
+"""One run of LuxSci: the client, and which lists there are to read."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.providers.luxsci.auth import (
+    KeyAuthenticator,
+    SecureAuthenticator,
+)
+from tap_email_metrics.providers.luxsci.client import LuxSciClient
+from tap_email_metrics.providers.luxsci.paths import offered, resolve
+from tap_email_metrics.providers.luxsci.settings import LuxSciSettings, login_digest
+from tap_email_metrics.run.session import ProviderSession
+from tap_email_metrics.state.windows import Window, merged, touch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.providers.luxsci.auth import ReportAuthenticator
+    from tap_email_metrics.providers.luxsci.client import LuxSciAnswer
+    from tap_email_metrics.providers.luxsci.paths import Endpoint
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.streams.window_reader import Part
+
+FIRST_DAYS = 365
+"""Days before the first run from which on lists are read without a start date."""
+LARGEST_PAGE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReportList:
+    """One report of one owner: a list that is asked for by windows.
+
+    Attributes:
+        key: the channel, and a digest of the login.
+        endpoint: where it is.
+        places: what goes into its path.
+        columns: what its records have from the request.
+        names: the vendor's names of its columns, by lower case.
+        query: further parameters.
+    """
+
+    client: LuxSciClient
+    key: str
+    endpoint: Endpoint
+    places: Mapping[str, object]
+    columns: Mapping[str, object]
+    names: Mapping[str, str]
+    query: Mapping[str, int | str] = field(default_factory=dict)
+
+    def open(self, window: Window | None, first_row: int) -> LuxSciAnswer:
+        """Return the page that begins at a row; without a window, of all rows."""
+        params = {"first_row": first_row, "matches": LARGEST_PAGE}
+        return self._ask(window, params)
+
+    def count(self, window: Window | None) -> int | None:
+        """Return how many rows there are; None where the answer does not say."""
+        answer = self._ask(window, {"first_row": 0, "matches": 0})
+        try:
+            return answer.sole_count()
+        finally:
+            answer.close()
+
+    def _ask(
+        self, window: Window | None, params: Mapping[str, int | str]
+    ) -> LuxSciAnswer:
+        dates: dict[str, int | str] = {}
+        if window is not None:
+            dates = {
+                "from_date": datetime_text(window.start),
+                "before_date": datetime_text(window.end),
+            }
+        query = {**dates, **params, **self.query}
+        url = self.client.url(self.endpoint, self.places, query)
+        return self.client.report(self.endpoint, url, self.names)
+
+
+def datetime_text(seconds: int) -> str:
+    """Return an instant as LuxSci writes it, in GMT."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")[:19]
+
+
+@dataclass(slots=True)
+class Days:
+    """Rows by the UTC day of their own date, of the windows that were read whole.
+
+    Attributes:
+        doubtful: the list goes by another date, so that days say nothing.
+    """
+
+    doubtful: bool = False
+    _windows: tuple[Window, ...] = ()
+    _rows: Counter[int] = field(default_factory=Counter)
+
+    def add(self, part: Part) -> None:
+        """Take over what a part of a list has shown."""
+        if part.window is None or not part.whole:
+            return
+        # No row may count twice either.
+        again = touch(self._windows, part.window)
+        self.doubtful = self.doubtful or again or part.outside > 0
+        self._windows = merged([*self._windows, part.window])
+        self._rows.update(part.days)
+
+    def rows(self, day: Window) -> int | None:
+        """Return the rows of a day; None where not all of it was read."""
+        if self.doubtful or not any(
+            one.start <= day.start and day.end <= one.end for one in self._windows
+        ):
+            return None
+        return self._rows[day.start]
+
+
+class LuxSciSession(ProviderSession[LuxSciSettings]):
+    """Shared by the LuxSci streams of one run.
+
+    Attributes:
+        days: rows by day of what was read in this run, by stream and list.
+    """
+
+    name = "luxsci"
+    headroom = 0.02
+
+    def __init__(
+        self,
+        settings: LuxSciSettings,
+        common: CommonSettings,
+        run: Run,
+        transport: BaseAdapter | None,
+    ) -> None:
+        super().__init__(settings, common, run, transport)
+        self.days: dict[tuple[str, str], Days] = defaultdict(Days)
+        has_key = settings.auth == "api_key"
+        self._authenticator: ReportAuthenticator = (
+            KeyAuthenticator(settings)
+            if has_key
+            else SecureAuthenticator(settings, self._http, run)
+        )
+        self._client = LuxSciClient(
+            settings.api_url,
+            self._authenticator,
+            self.limits,
+            run,
+            self._http,
+            has_key=has_key,
+        )
+
+    @property
+    @override
+    def client(self) -> LuxSciClient:
+        return self._client
+
+    @override
+    def close(self) -> None:
+        self._authenticator.close(self._client)
+        super().close()
+
+    @property
+    def first_start(self) -> int:
+        """Return where a list begins that is read for the first time."""
+        if self.common.start is not None:
+            return int(self.common.start)
+        return int(self._run.started) - FIRST_DAYS * DAY
+
+    def of_scope(
+        self,
+        operations: Sequence[tuple[str | None, str]],
+        names: Mapping[str, str],
+        query: Mapping[str, int | str],
+    ) -> list[ReportList]:
+        """Return the lists of a report in the scope of the settings.
+
+        Args:
+            operations: pairs of a channel and the vendor's name of its report, with
+                `{}` for the scope.
+            names: the vendor's names of its columns, by lower case.
+            query: further parameters.
+        """
+        settings = self.settings
+        login = settings.user if settings.scope == "user" else None
+        return [
+            ReportList(
+                self._client,
+                channel or "all",
+                self._endpoint(operation),
+                {"account": settings.account_id, "login": login},
+                {"login": login, "channel": channel, "scope": settings.scope},
+                names,
+                query,
+            )
+            for channel, name in operations
+            if (operation := offered(name, settings.scope)) is not None
+        ]
+
+    def of_logins(
+        self,
+        operation: str,
+        names: Mapping[str, str],
+        query: Mapping[str, int | str],
+    ) -> list[ReportList]:
+        """Return the lists of a report that each login has of its own."""
+        return [
+            ReportList(
+                self._client,
+                login_digest(login),
+                self._endpoint(operation),
+                {"account": self.settings.account_id, "login": login},
+                {"login": login},
+                names,
+                query,
+            )
+            for login in self.settings.logins
+        ]
+
+    def _endpoint(self, operation: str) -> Endpoint:
+        settings = self.settings
+        return resolve(operation, settings.path_overrides, settings.described)

@@ -1,0 +1,114 @@
+"""What the doctor asks of LuxSci: how many rows each report has of the last day."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.providers.checkup import Estimate
+from tap_email_metrics.providers.luxsci.api import LARGEST_PAGE
+from tap_email_metrics.providers.luxsci.streams import (
+    MarketingLists,
+    MarketingReport,
+    ReportStream,
+    Summary,
+)
+from tap_email_metrics.state.windows import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tap_email_metrics.providers.checkup import Checkup
+    from tap_email_metrics.providers.luxsci.api import LuxSciSession, ReportList
+
+_READ = 2
+"""Requests of a window: a page, and the count after it."""
+
+
+def examine(session: LuxSciSession, checkup: Checkup) -> None:
+    """Ask for the count of each report that is offered.
+
+    Raises:
+        TapError: nothing more can be asked.
+    """
+    streams = [s for s in checkup.streams.values() if isinstance(s, ReportStream)]
+    last_day = Window(int(session.now()) - DAY, int(session.now()))
+    everything = following = _READ if session.settings.auth == "secure" else 0
+    counted = answered = 0
+    for stream in streams:
+        sources = stream.lists()
+        asked = _asked(stream, sources)
+        window = last_day if stream.dated_by else None
+        for source in sources:
+            count = None
+            if source.key in asked:
+                work = partial(source.count, window)
+                count = checkup.ask([stream.name], work)
+                answered += count is not None
+                counted += count or 0
+            daily = count or 0 if window else 0
+            everything += _first(stream, daily)
+            following += _next(stream, source, daily)
+    checkup.facts["rows_of_last_day"] = counted
+    basis = (
+        f"measured: {counted} rows in {answered} reports in the last day; assumed: as "
+        "many on each other day, all logins alike"
+    )
+    checkup.backfill = Estimate(everything, basis)
+    checkup.next_run = Estimate(following, basis)
+
+
+def _asked(stream: ReportStream, sources: Sequence[ReportList]) -> set[str]:
+    """Return the lists to ask for: of marketing, all of the first login's.
+
+    Of the other logins one is enough to know whether they can be read.
+    """
+    is_marketing = isinstance(stream, MarketingReport)
+    some = (
+        sources[:1]
+        if is_marketing and not isinstance(stream, MarketingLists)
+        else (sources)
+    )
+    return {source.key for source in some}
+
+
+def _first(stream: ReportStream, daily: int) -> int:
+    """Return the requests of a list that is read for the first time."""
+    start, end = stream.first_start, stream.horizon()
+    if isinstance(stream, Summary):
+        return max(0, -(-(end - start) // DAY))
+    if stream.full_days or not stream.dated_by:
+        return _READ
+    return _READ + _history(stream, [Window(start, end)], daily)
+
+
+def _next(stream: ReportStream, source: ReportList, daily: int) -> int:
+    """Return the requests of a list in the next run."""
+    reach = stream.bookmark.reaches.get(source.key)
+    if reach is None:
+        return _first(stream, daily)
+    if not stream.dated_by:
+        now = int(stream.session.now())
+        return _READ * reach.verification_due(now, stream.full_days)
+    end = stream.horizon()
+    is_summary = isinstance(stream, Summary)
+    is_read = stream.is_read(reach) if is_summary else reach.complete_to >= end
+    window = reach.live(end, stream.lookback)
+    live = () if window is None or is_read else (window,)
+    if is_summary:
+        return sum(-(-one.seconds // DAY) for one in (*live, *reach.todo))
+    return _READ * len(live) + _history(stream, reach.todo, daily)
+
+
+def _history(stream: ReportStream, windows: Iterable[Window], daily: int) -> int:
+    """Return the requests of windows that grow as a run lets them grow."""
+    requests = 0
+    for window in windows:
+        width, at = stream.first_width, window.start
+        while at < window.end:
+            rows = daily * width // DAY
+            requests += _READ + rows // LARGEST_PAGE
+            at += width
+            width = stream.next_width(width, rows)
+    return requests

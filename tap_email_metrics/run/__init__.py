@@ -1,0 +1,1 @@
+"""One run: its clock, its report, and the API sessions that it opens."""

@@ -1,0 +1,127 @@
+"""One provider in one run: what the sessions of all providers share."""
+
+from __future__ import annotations
+
+import abc
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from tap_email_metrics.errors import Fatal
+from tap_email_metrics.settings.section import Section
+from tap_email_metrics.transport.client import new_session
+from tap_email_metrics.transport.limits import Ledger, Limits, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.providers.encompass.schedule import Parent, Policy
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.transport.client import Client
+
+SomeSection = TypeVar("SomeSection", bound=Section)
+
+SKEW = 60.0
+"""Seconds by which the API's clock must be behind this machine's to be believed."""
+
+
+class ProviderSession(abc.ABC, Generic[SomeSection]):
+    """Authenticated once, limited as one, shared by a provider's streams.
+
+    Attributes:
+        name: of the provider.
+        headroom: seconds by which travel times may differ without more arrivals in a
+            second than are allowed; it costs the same share of the rate.
+        settings: its own.
+        common: the settings that belong to no provider.
+        limits: what every request crosses.
+        parents_whole: whether the list of parents was read whole.
+    """
+
+    name: ClassVar[str]
+    headroom: ClassVar[float] = 0.0
+
+    def __init__(
+        self,
+        settings: SomeSection,
+        common: CommonSettings,
+        run: Run,
+        transport: BaseAdapter | None,
+    ) -> None:
+        self.settings = settings
+        self.common = common
+        self.parents_whole = True
+        self._run = run
+        self._http = new_session(transport)
+        self._ledger = self._open_ledger()
+        self.limits = Limits(
+            clock=run.clock,
+            stop=run.stop,
+            requests_per_second=settings.rate,
+            max_concurrency=settings.max_concurrency,
+            ledger=self._ledger,
+            deadline=run.deadline,
+            headroom=self.headroom,
+        )
+
+    def _open_ledger(self) -> Ledger | None:
+        settings = self.settings
+        if settings.daily_requests is None:
+            return None
+        return Ledger(
+            settings.ledger_folder,
+            fingerprint(f"{self.name} {settings.api_key}"),
+            settings.daily_requests,
+            settings.daily_reserve,
+            self._run.clock,
+        )
+
+    @property
+    @abc.abstractmethod
+    def client(self) -> Client:
+        """What sends the requests."""
+
+    @property
+    def account(self) -> str:
+        """Value of the `account` column."""
+        return self.settings.account
+
+    @property
+    def max_concurrency(self) -> int:
+        """Requests in flight at most."""
+        return self.settings.max_concurrency
+
+    @property
+    def budget(self) -> int | None:
+        """Requests that are left of the day, None for no limit."""
+        if self._ledger is None or self.settings.daily_requests is None:
+            return None
+        day = self._ledger.look()
+        left = self.settings.daily_requests - self.settings.daily_reserve - day.used
+        return 0 if day.spent else max(0, left)
+
+    def now(self) -> float:
+        """Return the time on the API's clock, where that is behind this machine's.
+
+        What comes next is dated by the API's clock: a machine that runs ahead of it
+        would take that for old, or look for it too late.
+        """
+        skew = self.client.server_time
+        moment = self._run.clock.now()
+        return moment + skew if skew is not None and skew < -SKEW else moment
+
+    @cached_property
+    def policy(self) -> Policy:
+        """What is due when, for streams that fan out."""
+        raise Fatal(f"{self.name} has no streams that fan out")
+
+    def parents(self) -> Sequence[Parent[Any]]:
+        """Return what the fan-out streams fan out over."""
+        return ()
+
+    def close(self) -> None:
+        """Give back what the run held."""
+        if self._ledger:
+            self._ledger.close()

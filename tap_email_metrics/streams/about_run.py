@@ -1,0 +1,166 @@
+"""The streams that tell of the run itself, not of a provider.
+
+- `Reconciliation` comes first, so that its SCHEMA is there: its rows are written
+  where a list was read to its end, after the rows of that list and before the STATE
+  that covers them. Nothing of it is held.
+- `Runs` comes last: a row for each stream of the run, however that ended.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from singer_sdk import Stream
+from singer_sdk.helpers.conform import TypeConformanceLevel
+from typing_extensions import override
+
+from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.records.columns import RowCodec
+from tap_email_metrics.records.privacy import redact
+from tap_email_metrics.records.schemas import load_schema
+from tap_email_metrics.records.values import to_instant
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from tap_email_metrics.run.reconciliation import Count
+    from tap_email_metrics.run.run import StreamReport
+    from tap_email_metrics.streams.base import EmailMetricsStream
+    from tap_email_metrics.tap import TapEmailMetrics
+
+
+class RunStream(Stream):
+    """A stream of the tap's own: no request is sent for it, and no state is kept."""
+
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    def __init__(self, tap: TapEmailMetrics) -> None:
+        self._packaged = load_schema(self.name)
+        super().__init__(tap, schema=tap.privacy.apply_to_schema(self._packaged))
+        self._metrics_tap = tap
+        self._codecs: dict[str, RowCodec] = {}
+
+    @abc.abstractmethod
+    def records(self) -> Iterable[dict[str, Any]]:
+        """Return the records that are written in its turn."""
+
+    @override
+    def get_records(self, context: Any) -> Iterable[dict[str, Any]]:
+        return self.records()
+
+    def record(self, provider: str, stream: str, **columns: object) -> dict[str, Any]:
+        """Return the record of a stream in this run."""
+        tap = self._metrics_tap
+        if provider not in self._codecs:
+            self._codecs[provider] = RowCodec(
+                self._packaged,
+                key=self.primary_keys,
+                selected=None,
+                account=tap.account(provider),
+                privacy=tap.privacy,
+            )
+        whose = {"run": tap.run.id, "provider": provider, "stream": stream}
+        made = self._codecs[provider].record({}, 0, **whose, **columns)
+        assert made is not None  # noqa: S101 - no part of the key is ever empty
+        return made
+
+    @override
+    def _sync_records(
+        self, context: Any = None, *, write_messages: bool = True
+    ) -> Generator[dict[str, Any], Any, Any]:
+        """Write the records as the SDK does, but nothing into the state."""
+        with self.get_record_counter() as counter, self.get_sync_timer():
+            for number, record in enumerate(self.records()):
+                if number == self.ABORT_AT_RECORD_COUNT:
+                    break  # `--test` wants no more
+                if write_messages:
+                    self._write_record_message(record)
+                counter.increment()
+                yield record
+        # No STATE follows that would write them out.
+        self._metrics_tap.output.flush()
+
+    @override
+    def finalize_state_progress_markers(self, state: Any = None) -> None:
+        """Do nothing: there are none."""
+
+
+class Reconciliation(RunStream):
+    """A row for each list that was read to its end in this run."""
+
+    name = "email_metrics_reconciliation"
+    primary_keys: ClassVar[tuple[str, ...]] = (
+        "account",
+        "run",
+        "provider",
+        "stream",
+        "parent",
+    )
+    _written = 0
+
+    @override
+    def records(self) -> Iterable[dict[str, Any]]:
+        """Return none: `tell` writes them."""
+        return ()
+
+    def tell(self, provider: str, stream: str, count: Count, at: float) -> None:
+        """Write the record of a list whose rows are written.
+
+        Args:
+            provider: its name.
+            stream: likewise.
+            count: what was counted.
+            at: UTC seconds.
+        """
+        if self._written == self.ABORT_AT_RECORD_COUNT:
+            return  # `--test` wants no more
+        self._written += 1
+        checked_at = to_instant(int(at * 1000))
+        columns = count.columns() | {"checked_at": checked_at}
+        self._write_record_message(self.record(provider, stream, **columns))
+
+
+class Runs(RunStream):
+    """A row for each stream of this run, unless no provider let it in."""
+
+    name = "email_metrics_runs"
+    primary_keys: ClassVar[tuple[str, ...]] = ("account", "run", "provider", "stream")
+
+    @override
+    def records(self) -> Iterable[dict[str, Any]]:
+        """Yield the records; the other streams have ended."""
+        tap = self._metrics_tap
+        if tap.run.was_refused:
+            # A record would tell `meltano config test` that all is well.
+            return
+        for name, report in tap.run.reports.items():
+            provider = cast("EmailMetricsStream", tap.streams[name]).provider
+            columns = _columns(report) | {
+                "backfill": tap.settings.backfill,
+                "quota_left": tap.quota_left(provider),
+            }
+            yield self.record(provider, name, **columns)
+
+
+RUN_STREAMS: tuple[type[RunStream], ...] = (Reconciliation, Runs)
+
+
+def _columns(report: StreamReport) -> dict[str, object]:
+    behind, headroom = report.behind_since, report.headroom_days
+    return {
+        "outcome": report.outcome,
+        "records": report.records,
+        "requests": report.requests,
+        "parents": report.parents,
+        "parents_left": report.parents_left,
+        "failed": len(report.failed),
+        "quarantined": len(report.quarantined),
+        "unsettled": report.unsettled,
+        "behind_since": None if behind is None else iso(behind),
+        "headroom_days": None if headroom is None else round(headroom, 1),
+        "seconds": round(report.ended - report.started, 1),
+        "started_at": to_instant(int(report.started * 1000)),
+        "finished_at": to_instant(int(report.ended * 1000)),
+        "message": redact(report.message) or None,
+    }

@@ -1,0 +1,487 @@
+"""The shapes of stream: a concrete stream is a few facts on one of them.
+
+- `ListStream`: a list that is read whole in each run; rows that changed are emitted.
+- `FanOutStream`, in a module of its own: many parents, each with a list of its own;
+  those that are due are read concurrently and emitted in order.
+- `WindowStream`, likewise: lists that are asked for by time.
+
+All are top-level streams of the SDK: its own parents and children write a SCHEMA,
+a state partition and a whole STATE for each parent. `_sync_records` and
+`_write_state_message` are private in the SDK and overridden here alone, which is
+why its minor version is pinned.
+"""
+
+from __future__ import annotations
+
+import abc
+import base64
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from msgspec.structs import asdict
+from singer_sdk import Stream, metrics
+from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.mapper import SameRecordTransform
+from typing_extensions import override
+
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Exhausted,
+    Fatal,
+    HistoryLeft,
+    InvalidInput,
+    Skippable,
+    Terminated,
+    Unavailable,
+)
+from tap_email_metrics.records.columns import RowCodec
+from tap_email_metrics.records.pages import Record, TableDecoder, Unplanned
+from tap_email_metrics.records.rows import RowMaker
+from tap_email_metrics.records.schemas import load_schema
+from tap_email_metrics.records.values import to_instant
+from tap_email_metrics.run.reconciliation import Count
+from tap_email_metrics.streams.digests import bucket_digests, bucket_of, same
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+
+    from tap_email_metrics.records.pages import Envelope
+    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.run.run import Run, StreamReport
+    from tap_email_metrics.run.session import ProviderSession
+    from tap_email_metrics.state.streams import Kind, StreamState
+    from tap_email_metrics.tap import TapEmailMetrics
+
+Row = dict[str, object]
+Emitted = TypeVar("Emitted")
+
+_AT_ONCE = 1000
+"""Records that are encoded together: a page."""
+_FIELD = re.compile(r"[A-Za-z_][\w.-]{0,63}", re.ASCII)
+_TOP_LEVEL = len(("properties", "column"))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Epoch milliseconds [start, end) of the replication key to emit.
+
+    Attributes:
+        start: None for no limit.
+        end: None for no limit.
+    """
+
+    start: int | None
+    end: int | None
+
+    def holds(self, value: int | None) -> bool:
+        """Return whether a row belongs; one without a readable time always does."""
+        if value is None:
+            return True
+        return (self.start is None or value >= self.start) and (
+            self.end is None or value < self.end
+        )
+
+
+class Share:
+    """A stream's equal part of what is left of the run, in requests and in time.
+
+    What has a limit nowhere is shared out by it: a long history, or a report of each
+    contact, would otherwise starve the streams that come after.
+    """
+
+    def __init__(self, tap: TapEmailMetrics, provider: str) -> None:
+        self._tap = tap
+        self._provider = provider
+        self._budget = tap.history_share(provider)
+        self._sent = tap.requests_sent(provider)
+        clock, deadline = tap.run.clock, tap.run.deadline
+        self._end: float | None = None
+        if deadline is not None:
+            left = max(1, tap.streams_left(provider))
+            self._end = clock.now() + (deadline - clock.now()) / left
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the rest belongs to the other streams."""
+        if self._end is not None and self._tap.run.clock.now() >= self._end:
+            return True
+        sent = self._tap.requests_sent(self._provider) - self._sent
+        return self._budget is not None and sent >= self._budget
+
+
+class EmailMetricsStream(Stream):
+    """What all shapes share: one pass over rows, one place for how it ends.
+
+    Attributes:
+        provider: its name.
+        marks: how its marks are kept, None for `Mark` by number.
+        envelope: of a page of which records are made as it is decoded, if any are.
+        goes_by: the vendor's fields that the reading goes by.
+        dated_by: the replication key, also where a catalog names none.
+    """
+
+    # The codec conforms records already; the SDK's own way fails for lists of objects
+    # whose fields are not listed.
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+    provider: ClassVar[str]
+    marks: ClassVar[Kind[Any, Any] | None] = None
+    envelope: ClassVar[Envelope | None] = None
+    goes_by: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, tap: TapEmailMetrics) -> None:
+        self._packaged = load_schema(self.name)
+        super().__init__(tap, schema=tap.privacy.apply_to_schema(self._packaged))
+        self._metrics_tap = tap
+        # Before a catalog is applied: one that names no key leaves rows their dates.
+        self.dated_by: str | None = self.replication_key
+        key = self.dated_by
+        kinds = self._packaged["properties"][key]["type"] if key else ()
+        self._key_is_number = "integer" in kinds
+        self._newest_key: int | None = None
+        self._requests_before = 0
+        self._refused = 0
+
+    @property
+    def session(self) -> ProviderSession[Any]:
+        """The provider's session of this run."""
+        return self._metrics_tap.session(self.provider)
+
+    @property
+    def run(self) -> Run:
+        """The run that this stream is part of."""
+        return self._metrics_tap.run
+
+    @property
+    def report(self) -> StreamReport:
+        """What this stream did so far in this run."""
+        return self.run.report(self.name)
+
+    @property
+    def bookmark(self) -> StreamState[Any, Any]:
+        """This stream's part of the state."""
+        return self._metrics_tap.stream_state(self.name)
+
+    def reconcile(self, count: Count, stream: str = "") -> None:
+        """Tell of a list that was read to its end, its rows being written.
+
+        Args:
+            count: what was counted.
+            stream: whose list it is, this one's if not given.
+        """
+        tap = self._metrics_tap
+        tap.reconcile(self.provider, stream or self.name, count, self.session.now())
+
+    def share(self) -> Share:
+        """Return this stream's part of what is left now."""
+        return Share(self._metrics_tap, self.provider)
+
+    @abc.abstractmethod
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield records to emit; a batch is written when the next is asked for.
+
+        What covers a batch is committed to the state only after that.
+
+        Raises:
+            TapError: how the stream ends, by its kind.
+        """
+
+    @override
+    def get_records(self, context: Any) -> Iterable[dict[str, Any]]:
+        """Yield the records of all batches."""
+        for batch in self.batches():
+            yield from map(_as_dict, batch)
+
+    @override
+    def _write_state_message(self) -> None:
+        self._metrics_tap.write_state()
+
+    @override
+    def _sync_records(
+        self, context: Any = None, *, write_messages: bool = True
+    ) -> Generator[dict[str, Any], Any, Any]:
+        report = self.report
+        report.started = self.run.clock.now()
+        self._requests_before = self._metrics_tap.requests_sent(self.provider)
+        with (
+            self.get_record_counter() as counter,
+            metrics.http_request_counter(self.name, endpoint="") as requests,
+            self.get_sync_timer(),
+        ):
+            if write_messages and self.fast:
+                for _ in self._ending_well(self._write_batches(counter)):
+                    pass
+            else:
+                yield from self._one_by_one(counter, write_messages=write_messages)
+            self._count_requests()
+            requests.increment(report.requests)
+        report.ended = self.run.clock.now()
+        if write_messages:
+            self._metrics_tap.write_state()
+
+    def _one_by_one(
+        self, counter: metrics.Counter, *, write_messages: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Write records as the SDK does; yield each."""
+        report = self.report
+        for record in self._ending_well(self._records_of_batches()):
+            if report.records == self.ABORT_AT_RECORD_COUNT:
+                break  # `--test` wants no more
+            if write_messages:
+                self._write_record_message(record)
+            report.records += 1
+            counter.increment()
+            yield record
+
+    def _records_of_batches(self) -> Iterator[dict[str, Any]]:
+        for batch in self.batches():
+            yield from map(_as_dict, batch)
+            self._metrics_tap.write_state_in_time()
+
+    def _write_batches(self, counter: metrics.Counter) -> Iterator[None]:
+        """Write records a page at a time; yield after each batch."""
+        for batch in self.batches():
+            rest = iter(batch)
+            while self._write_some(rest, counter):
+                pass
+            self._metrics_tap.write_state_in_time()
+            yield
+
+    def _write_some(
+        self,
+        rest: Iterator[Mapping[str, object] | Record],
+        counter: metrics.Counter,
+    ) -> int:
+        """Write up to a page of records; return how many."""
+        records = list(islice(rest, _AT_ONCE))
+        if records:
+            now = self.run.clock.now()
+            self._metrics_tap.output.write_records(self.name, records, now)
+            self.state_manager.is_flushed = False
+            self.report.records += len(records)
+            counter.increment(len(records))
+        return len(records)
+
+    @cached_property
+    def fast(self) -> bool:
+        """Whether records are written as they are, without the SDK's own steps."""
+        reason = self._why_not_fast()
+        if reason:
+            self.logger.debug(
+                "%s: records are written one by one: %s", self.name, reason
+            )
+        else:
+            self.logger.debug("%s: records are written a page at a time", self.name)
+        return not reason
+
+    def _why_not_fast(self) -> str:
+        """Return what only the SDK's own steps do, or nothing."""
+        maps = self.stream_maps
+        plain = [type(one) is SameRecordTransform for one in maps] == [True]
+        if not plain or maps[0].stream_alias != self.name:
+            return "stream maps"
+        if maps[0].flattening_enabled:
+            return "flattening"
+        if self.ABORT_AT_RECORD_COUNT is not None:
+            return "a limit on records"
+        if any(not self.mask[("properties", name)] for name in self.primary_keys):
+            return "a part of the key is not selected"
+        if any(len(path) > _TOP_LEVEL and not here for path, here in self.mask.items()):
+            return "a part of a column is not selected"
+        return ""
+
+    def _count_requests(self) -> None:
+        sent = self._metrics_tap.requests_sent(self.provider)
+        self.report.requests = sent - self._requests_before
+
+    def _ending_well(self, emitted: Iterator[Emitted]) -> Iterator[Emitted]:
+        """Yield what is emitted; turn what ends the stream early into its outcome."""
+        report = self.report
+        try:
+            self.run.stop.check()
+            yield from emitted
+            self._warn_of_fields()
+        except Exhausted as error:
+            report.outcome, report.message = "paused", str(error)
+            report.cut = not isinstance(error, HistoryLeft)
+            self.run.complain(self.name, "paused", error)
+        except Terminated as error:
+            report.outcome, report.message = "terminated", str(error)
+        except Unavailable as error:
+            report.outcome, report.message = "unavailable", str(error)
+            self.run.complain(self.name, "left out", error)
+        except (Fatal, Skippable, InvalidInput) as error:
+            report.outcome, report.message = "failed", str(error)
+            report.refused = isinstance(error, AuthenticationFailed)
+            self.run.complain(self.name, "failed", error)
+        else:
+            if report.outcome == "pending":
+                report.outcome = "complete" if report.records else "empty"
+
+    @cached_property
+    def codec(self) -> RowCodec:
+        """What turns rows into records of the selected fields."""
+        selected = [
+            field
+            for field in self._packaged["properties"]
+            if self.mask[("properties", field)]
+        ]
+        return RowCodec(
+            self._packaged,
+            key=self.primary_keys,
+            selected=selected,
+            account=self.session.account,
+            privacy=self._metrics_tap.privacy,
+            replication_key=self.dated_by,
+        )
+
+    @cached_property
+    def tables(self) -> TableDecoder | None:
+        """What makes records of whole pages; None where it takes the codec."""
+        if not self.fast:
+            return None
+        try:
+            return TableDecoder(self._packaged, self.codec, self.goes_by, self.envelope)
+        except Unplanned:
+            return None
+
+    def maker(self, at: int | None = None, **from_path: object) -> RowMaker:
+        """Return what makes rows of a list.
+
+        Args:
+            at: epoch ms of all rows, where they do not say so themselves.
+            from_path: the columns that no row carries, by name.
+        """
+        return RowMaker(self.codec, self.tables, from_path, at)
+
+    def within(self, rows: Rows, interval: Interval) -> Rows:
+        """Return the rows in an interval of the replication key."""
+        if not self.dated_by or interval == Interval(None, None):
+            return rows
+        return rows.where([interval.holds(at) for at in rows.times])
+
+    def records_of(self, rows: Rows) -> Sequence[Mapping[str, object] | Record]:
+        """Return the records of rows; note the newest replication key of them."""
+        records, times = rows.records()
+        self.note_key(max((at for at in times if at is not None), default=None))
+        return records
+
+    def _ignores_marks(self) -> bool:
+        """Return whether the catalog asks to read everything anew.
+
+        A stream without a replication key is FULL_TABLE by itself.
+        """
+        keyed = isinstance(type(self).replication_key, str)
+        return keyed and self.replication_method == "FULL_TABLE"
+
+    def interval(self) -> Interval:
+        """Return the interval of the replication key that the settings ask for."""
+        settings = self._metrics_tap.settings
+        end = settings.end if settings.backfill else None
+        return Interval(
+            None if settings.start is None else int(settings.start * 1000),
+            None if end is None else int(end * 1000),
+        )
+
+    def promote(self, state: StreamState[Any, Any]) -> None:
+        """Move the bookmark up to the newest replication key emitted."""
+        if not self.replication_key:
+            return
+        newest = self._newest_key
+        if newest is None or self._key_is_number:
+            state.promote(self.replication_key, newest)
+        else:
+            state.promote(self.replication_key, to_instant(newest))
+
+    def note_key(self, value: int | None) -> None:
+        """Remember the newest replication key emitted, never later than now."""
+        if value is not None:
+            capped = min(value, int(self.run.started * 1000))
+            self._newest_key = max(capped, self._newest_key or capped)
+
+    def _warn_of_fields(self) -> None:
+        """Say once a field what did not fit its column."""
+        codec = self.codec
+        for field in _nameable(codec.uncoercible):
+            self.logger.warning(
+                "%s: values of %s do not fit their type; they are kept in "
+                "additional_fields",
+                self.name,
+                field,
+            )
+        for field in _nameable(codec.unknown):
+            self.logger.info(
+                "%s: the API sends a field %s that is not in the schema; it is kept "
+                "in additional_fields",
+                self.name,
+                field,
+            )
+        if codec.rejected:
+            self.logger.warning(
+                "%s: %d rows without a usable id were left out",
+                self.name,
+                codec.rejected,
+            )
+
+
+def _nameable(fields: Iterable[str]) -> list[str]:
+    """Return names of fields for a log; what is none, such as an address, once."""
+    return sorted({f if _FIELD.fullmatch(f) else "(no usual name)" for f in fields})
+
+
+def _as_dict(record: Mapping[str, object] | Record) -> dict[str, Any]:
+    return asdict(record) if isinstance(record, Record) else dict(record)
+
+
+class ListStream(EmailMetricsStream):
+    """A list that is read whole in each run.
+
+    It has no update stamp, so state keeps a digest for each of 256 buckets of ids;
+    the rows of a bucket whose digest moved are emitted. That costs a fixed 2 KB,
+    whatever the number of rows, and a few rows around one that changed.
+
+    Attributes:
+        id_field: the vendor's name of what tells its rows apart.
+    """
+
+    id_field: ClassVar[str] = "id"
+
+    @abc.abstractmethod
+    def rows(self) -> Sequence[Row]:
+        """Return all rows of the list."""
+
+    def count(self, rows: int) -> Count:
+        """Return what was counted in the list, of which so many rows came."""
+        return Count(parent="all", rows=rows)
+
+    @override
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield the records that are new or changed."""
+        interval = self.interval()
+        every = self.rows()
+        rows = [row for row in every if interval.holds(self.codec.time(row))]
+        backfill = self._metrics_tap.settings.backfill
+        buckets = [bucket_of(row.get(self.id_field)) for row in rows]
+        digests = bucket_digests(rows, buckets)
+        known = self._known_digests()
+        changed = [
+            row
+            for row, bucket in zip(rows, buckets, strict=True)
+            if backfill or not same(known, digests, bucket)
+        ]
+        yield self.records_of(self.maker().rows(changed))
+        self.reconcile(self.count(len(every)))
+        if not backfill:
+            self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())
+            self.promote(self.bookmark)
+            if self.session.parents_whole:
+                self.bookmark.set_checked_through(self.session.now())
+            else:
+                self.report.unsettled += 1
+
+    def _known_digests(self) -> bytes:
+        if self._ignores_marks():
+            return b""
+        return base64.b64decode(self.bookmark.digests)

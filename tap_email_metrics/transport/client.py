@@ -1,0 +1,531 @@
+"""One HTTP client a provider and run: session, authentication, limits, retries.
+
+What a response means is decided in one place, `Client.check`; what a provider
+does differently is an override of that method.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections import Counter
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
+
+import backoff
+import requests
+from requests.adapters import HTTPAdapter
+from typing_extensions import override
+
+from tap_email_metrics.errors import (
+    Denied,
+    Fatal,
+    Gone,
+    Retriable,
+    Skippable,
+    TapError,
+    Throttled,
+    TimedOut,
+)
+from tap_email_metrics.run.workers import Received
+from tap_email_metrics.transport.bounds import TooLong, bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+
+    from requests.adapters import BaseAdapter
+
+    from tap_email_metrics.clock import Clock
+    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.transport.limits import Limits
+
+logger = logging.getLogger("tap-email-metrics")
+
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, and to wait for bytes: above a gateway's limit of 29 s."""
+_HELPLESS = 3
+TRIES = 6
+THROTTLED_TRIES = 12
+"""About seven minutes of 429 without a Retry-After."""
+MAX_WAIT = 60.0
+_REQUEST_IDS = ("x-amzn-requestid", "x-request-id", "x-amz-cf-id")
+_REQUEST_ID = re.compile(r"(?=.*[0-9])[A-Za-z0-9_=+/:.-]{1,64}")
+"""What can be an id: not whatever a server puts there."""
+
+
+class Unreachable(Retriable):
+    """No connection to the host: no other path of it can be read either."""
+
+
+_CAUSES: dict[str, type[Retriable]] = {
+    "ReadTimeoutError": TimedOut,
+    **dict.fromkeys(
+        (
+            "NewConnectionError",
+            "NameResolutionError",
+            "SSLError",
+            "ProxyError",
+            "SSLCertVerificationError",
+            "gaierror",
+            "ConnectionRefusedError",
+        ),
+        Unreachable,
+    ),
+}
+"""What a failed connection means, by the class of its innermost reason."""
+
+Parsed = TypeVar("Parsed")
+
+
+class Authenticator(Protocol):
+    """Credentials as a flow: what to send, and what to do when it is refused."""
+
+    def headers(self, client: Client, url: str) -> Mapping[str, str]:
+        """Return the headers that authenticate a GET.
+
+        Args:
+            client: sends what is needed to obtain them.
+            url: of the request, for those who sign it.
+
+        Raises:
+            AuthenticationFailed: there are none to be had.
+        """
+
+    def renew(self, refused: Mapping[str, str], client: Client) -> None:
+        """Replace credentials, unless another thread has done so.
+
+        Args:
+            refused: the headers that the server refused.
+            client: sends what is needed to obtain others.
+        """
+
+
+class _Session(requests.Session):
+    """Looks for proxies in the environment once a host, not for each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._environment: dict[tuple[str, str], dict[str, Any]] = {}
+
+    @override
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        parts = urlsplit(url)
+        place = parts.scheme, parts.netloc
+        if place not in self._environment:
+            self._environment[place] = dict(
+                super().merge_environment_settings(url, proxies, stream, verify, cert)
+            )
+        return {**self._environment[place], "stream": stream}
+
+
+def new_session(transport: BaseAdapter | None) -> requests.Session:
+    """Return a session that keeps no cookies, and reads no answer without a limit.
+
+    Args:
+        transport: carries the requests, None for the network.
+    """
+    session = _Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    # Otherwise a .netrc on the machine would replace the Authorization header.
+    session.auth = _no_netrc
+    session.hooks["response"].append(bounded)
+    session.headers["Accept"] = "application/json"
+    session.headers["User-Agent"] = "tap-email-metrics"
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, transport or HTTPAdapter(pool_maxsize=64))
+    return session
+
+
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def wait_times(retry: Retriable, attempt: int) -> float:
+    """Return the seconds to wait before the next try: full jitter, or as asked.
+
+    Args:
+        retry: why; its `retry_after` is honoured up to five minutes.
+        attempt: tries so far, from 1.
+    """
+    if retry.retry_after is not None:
+        return min(retry.retry_after, 300.0)
+    if isinstance(retry, Throttled):
+        return min(2.0**attempt, MAX_WAIT)  # all wait alike: nobody may send
+    return float(backoff.full_jitter(min(2.0**attempt, MAX_WAIT)))
+
+
+class Client:
+    """Sends requests to one provider and returns bodies.
+
+    Safe to share between threads.
+
+    Attributes:
+        limits: rate, budget and concurrency; every request crosses them.
+        server_time: the server's clock less this machine's, in seconds, at the last
+            answer; None before the first.
+        received: counts the bytes of bodies, for who bounds them.
+        refusals: the statuses after which new credentials may help.
+    """
+
+    refusals: ClassVar[frozenset[int]] = frozenset({401, 403})
+
+    def __init__(
+        self,
+        base_url: str,
+        authenticator: Authenticator,
+        limits: Limits,
+        run: Run,
+        session: requests.Session,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._authenticator = authenticator
+        self.limits = limits
+        self.server_time: float | None = None
+        self.received = Received()
+        self._clock: Clock = run.clock
+        self._stop = run.stop
+        self._session = session
+        self._helpless: Counter[str] = Counter()
+
+    def get(  # noqa: PLR0913 - the parts of a request
+        self,
+        template: str,
+        ids: Sequence[object] = (),
+        params: MutableMapping[str, int | str] | None = None,
+        *,
+        parse: Callable[[bytes], Parsed],
+        tries: int = TRIES,
+        before_retry: Callable[[Retriable], None] | None = None,
+    ) -> Parsed:
+        """Return what a GET answers.
+
+        Args:
+            template: path with a `{}` for each of the ids; errors name it as is.
+            ids: go into the path, quoted.
+            params: the query; read anew for each try.
+            parse: makes something of a body; raises Retriable where it cannot.
+            tries: tries in all.
+            before_retry: may change the params before the next try.
+
+        Raises:
+            Skippable: this path cannot be read, also after the tries.
+            Fatal: no request of this kind can succeed.
+            Exhausted: the budget is spent.
+            Terminated: the run is ending.
+        """
+        url = self._base_url + template.format(*(quote(str(i), safe=",") for i in ids))
+        return self.retrying(
+            lambda: self.once(url, template, params, parse),
+            tries=tries,
+            before_retry=before_retry,
+        )
+
+    def retrying(
+        self,
+        request: Callable[[], Parsed],
+        *,
+        tries: int = TRIES,
+        before_retry: Callable[[Retriable], None] | None = None,
+    ) -> Parsed:
+        """Return what a request returns, trying again where that may help.
+
+        Raises:
+            Fatal: the host could not be reached, all tries long.
+            Skippable: it failed in another way, all tries long.
+            Terminated: the run is ending.
+        """
+        for attempt in itertools.count(1):
+            try:
+                result = request()
+            except Retriable as error:
+                self.limits.slow_down()
+                if attempt >= _patience(error, tries):
+                    raise _given_up(error, attempt) from error
+                logger.info("%s; trying again", error)
+                self._wait(error, attempt)
+                if before_retry:
+                    before_retry(error)
+            else:
+                self.limits.speed_up()
+                return result
+        raise AssertionError("unreachable")
+
+    def once(
+        self,
+        url: str,
+        template: str,
+        params: Mapping[str, int | str] | None,
+        parse: Callable[[bytes], Parsed],
+    ) -> Parsed:
+        """Return what one GET of a URL answers, authenticated anew if that may help.
+
+        Raises:
+            Retriable: the same request may succeed after a wait.
+            TapError: what `check` and `parse` raise.
+        """
+        response = self.exchange(url, template, params)
+        self.received.add(len(response.content))
+        try:
+            return parse(response.content)
+        except Retriable as error:
+            where = f"GET {template} answered 200{request_id(response)}"
+            raise type(error)(f"{where} with {error}", error.retry_after) from error
+
+    def exchange(
+        self,
+        url: str,
+        template: str,
+        params: Mapping[str, int | str] | None = None,
+        *,
+        stream: bool = False,
+    ) -> requests.Response:
+        """Return a usable answer to one GET, authenticated anew if that may help.
+
+        Args:
+            url: of the request.
+            template: its path, for messages.
+            params: its query, unless the URL has it.
+            stream: whether its body is left on the wire; the caller closes it.
+
+        Raises:
+            TapError: what `check` raises.
+        """
+        headers = self._authenticator.headers(self, url)
+        response = self._send(url, template, params, headers, stream=stream)
+        refused = response.status_code in self.refusals
+        if refused and self._may_help(template):
+            response.close()
+            self._authenticator.renew(headers, self)
+            headers = self._authenticator.headers(self, url)
+            response = self._send(url, template, params, headers, stream=stream)
+            if response.status_code in {401, 403}:
+                self._helpless[template] += 1
+        try:
+            self.check(response, f"GET {template}")
+        except TapError:
+            response.close()
+            raise
+        self._helpless.pop(template, None)
+        return response
+
+    def _may_help(self, template: str) -> bool:
+        """Return whether a new token may help: it did not for a few parents in a row.
+
+        Otherwise a list that the account may not read would cost a token a parent.
+        """
+        return self._helpless[template] < _HELPLESS
+
+    def _send(
+        self,
+        url: str,
+        template: str,
+        params: Mapping[str, int | str] | None,
+        headers: Mapping[str, str],
+        *,
+        stream: bool,
+    ) -> requests.Response:
+        with self.limits.request():
+            response = send(
+                self._session,
+                "GET",
+                url,
+                f"GET {template}",
+                params,
+                headers=headers,
+                stream=stream,
+            )
+        self.note_time(response)
+        return response
+
+    def note_time(self, response: requests.Response) -> None:
+        """Take the server's clock from an answer."""
+        moment = http_date(response.headers.get("Date"))
+        if moment is not None:
+            self.server_time = moment - self._clock.now()
+
+    def _wait(self, error: Retriable, attempt: int) -> None:
+        seconds = wait_times(error, attempt)
+        if error.retry_after is not None or isinstance(error, Throttled):
+            self.limits.hold(seconds)
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            self._stop.check()
+            self._clock.sleep(min(left, 0.5))
+
+    def check(self, response: requests.Response, what: str) -> None:
+        """Decide what a response means; return if its body is usable.
+
+        Args:
+            response: as it came.
+            what: method and path template, for messages.
+
+        Raises:
+            Retriable: 5xx; `TimedOut` for 408 and 504, `Throttled` for 429.
+            Gone: 404 and 410.
+            Denied: 401 and 403.
+            Skippable: another 4xx or a redirect, for this path only.
+            Fatal: a redirect of a path without a parent.
+        """
+        status = response.status_code
+        where = f"{what} answered {status}{request_id(response)}"
+        if status == requests.codes.ok:
+            return
+        if status in {408, 504}:
+            raise TimedOut(where, retry_after(response, self._clock.now()))
+        if status == requests.codes.too_many_requests:
+            raise Throttled(where, retry_after(response, self._clock.now()))
+        if status in {404, 410}:
+            raise Gone(where)
+        if status in {401, 403}:
+            raise Denied(f"{where} with a fresh token: the account may not read this")
+        if 300 <= status < 400:  # noqa: PLR2004
+            # One parent may have moved; where a whole list has, nothing else works.
+            kind = Skippable if "{}" in what else Fatal
+            raise kind(f"{where}: redirects are not followed; check the URL settings")
+        if status >= 500:  # noqa: PLR2004
+            raise Retriable(where, retry_after(response, self._clock.now()))
+        raise Skippable(where)
+
+
+def _patience(error: Retriable, tries: int) -> int:
+    """Return the tries that an error is worth."""
+    if isinstance(error, Throttled):
+        return THROTTLED_TRIES
+    if error.most_tries is not None:
+        return error.most_tries
+    # After a time-out less is asked for: that is no mere repetition.
+    return TRIES if isinstance(error, TimedOut) else tries
+
+
+def _given_up(error: Retriable, tries: int) -> TapError:
+    if isinstance(error, Unreachable):
+        return Fatal(f"{error} ({tries} tries); check the URL settings and the network")
+    return error.ends_as(f"{error} ({tries} tries)")
+
+
+def send(  # noqa: PLR0913 - one request has that many parts
+    session: requests.Session,
+    method: str,
+    url: str,
+    what: str,
+    params: Mapping[str, int | str] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    data: Mapping[str, str] | None = None,
+    json: Mapping[str, object] | None = None,
+    auth: tuple[str, str] | None = None,
+    stream: bool = False,
+) -> requests.Response:
+    """Send one request, once.
+
+    Args:
+        session: as `new_session` makes it.
+        method: GET, POST or DELETE.
+        url: without a query.
+        what: method and path template, for messages.
+        params: the query.
+        headers: what authenticates the request.
+        data: a form.
+        json: a body.
+        auth: user and password for HTTP Basic.
+        stream: whether the body is left on the wire.
+
+    Raises:
+        TimedOut: no answer in time, or, as `TooLong`, one without an end.
+        Retriable: the connection failed, or was cut in the middle of the body.
+    """
+    try:
+        return session.request(
+            method,
+            url,
+            params=params,
+            headers=headers,
+            data=data,
+            json=json,
+            auth=auth,
+            stream=stream,
+            timeout=TIMEOUT,
+            allow_redirects=False,
+        )
+    except TooLong as error:
+        raise TooLong(f"{what}: {error}") from error
+    except (requests.exceptions.RequestException, ValueError) as error:
+        raise explained(error, what, url) from error
+
+
+def explained(error: Exception, what: str, url: str) -> TapError:
+    """Return what it means that a request, or its body, did not get through.
+
+    Args:
+        error: what requests raised; a ValueError is its word for a bad URL.
+        what: method and path template, for messages.
+        url: of the request.
+    """
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return Unreachable(f"{what}: cannot connect to {host(url)}")
+    if isinstance(error, requests.exceptions.Timeout):
+        return TimedOut(f"{what}: no answer within {TIMEOUT[1]:.0f} s")
+    if isinstance(error, requests.exceptions.ConnectionError):
+        cause = _cause(error)
+        kind = _CAUSES.get(cause, Retriable)
+        return kind(f"{what}: the connection to {host(url)} failed ({cause})")
+    if isinstance(error, ValueError):
+        return Fatal(f"{what}: {host(url)} is no valid URL; check the settings")
+    return Retriable(f"{what}: {type(error).__name__}")
+
+
+def host(url: str) -> str:
+    """Return the host of a URL: what may be named in a message."""
+    return urlsplit(url).hostname or "an invalid URL"
+
+
+def _cause(error: BaseException) -> str:
+    """Return the innermost reason's class: its text may hold a query."""
+    reason: object = error
+    while isinstance(reason, BaseException):
+        inner = getattr(reason, "reason", None) or (
+            reason.args[0] if reason.args else None
+        )
+        if not isinstance(inner, BaseException):
+            return type(reason).__name__
+        reason = inner
+    return type(error).__name__
+
+
+def request_id(response: requests.Response) -> str:
+    """Return the server's id of a request, ready for a message, or nothing."""
+    for name in _REQUEST_IDS:
+        value = response.headers.get(name, "")
+        if _REQUEST_ID.fullmatch(value):
+            return f" (request {value!a})"
+    return ""
+
+
+def retry_after(response: requests.Response, now: float) -> float | None:
+    """Return the seconds that the server asks to wait, or None."""
+    text = response.headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    if text.isdecimal():
+        return float(text)
+    moment = http_date(text)
+    return None if moment is None else max(0.0, moment - now)
+
+
+def http_date(text: str | None) -> float | None:
+    """Return the UTC seconds of an HTTP date, None where it is none."""
+    if not text:
+        return None
+    try:
+        moment = parsedate_to_datetime(text)
+        # Without a zone, or with -0000, it is UTC all the same.
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return aware.timestamp()
+    except (ValueError, OverflowError):
+        return None
