@@ -33,7 +33,7 @@ PEERS := sdk singer dlt airbyte loop
 BENCH := $(PEERS:%=.cache/bench/%/.installed)
 TAP_PLUGIN := .cache/plugins/tap-email-metrics.installed
 DBT_PLUGIN := .cache/plugins/dbt-postgres.installed
-PLUGIN_SOURCES := meltano.yml scripts/plugins.py scripts/project.py
+PLUGIN_SOURCES := meltano.yml tests/support/plugins.py tests/support/project.py
 
 .PHONY: help
 help: ## Show this help
@@ -65,7 +65,7 @@ unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
 .PHONY: test-meltano
 test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR) chromium ## The tests with the real Meltano, its targets, dbt and Airflow
 	$(PYTEST) -m meltano -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
-	  tests/meltano/test_warehouses.py tests
+	  tests/e2e/warehouses/test_warehouses.py tests
 
 # The browser that a test opens the report in.
 .PHONY: chromium
@@ -84,26 +84,26 @@ report: $(INSTALLED) ## An HTML page of your marts: DATABASE=postgresql://… or
 
 .PHONY: test-warehouses
 test-warehouses: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(FAKESNOW) $(BQEMULATOR) ## Postgres, DuckDB, fakesnow and bqemulator, loaded by the real targets, rows and types compared with the truth
-	$(PY) -m scripts.warehouses
+	$(PY) -m tests.e2e.warehouses.load
 
 # The simulator is not shipped.
 .PHONY: test-matrix
 test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
-	@$(PY) -m scripts.interpreters | while read -r version python; do \
+	@$(PY) -m tests.support.interpreters | while read -r version python; do \
 	  echo "== Python $$version"; \
 	  $(MAKE) --no-print-directory .cache/python$$version/.installed OTHER=$$python </dev/null; \
 	  .cache/python$$version/bin/python -m pytest -m 'not meltano and not slow' \
-	    --ignore=tests/meltano --ignore=tests/transform --ignore=tests/simulator \
+	    --ignore=tests/e2e --ignore=tests/simulator \
 	    -p no:cacheprovider -n $(WORKERS) --dist worksteal </dev/null; \
 	done
 
 .PHONY: quota-sim
 quota-sim: $(INSTALLED) ## Three simulated days of a backfill that is larger than the daily quota
-	$(PY) -m scripts.quota_sim
+	$(PY) -m tests.runs.constant_contact.quota_sim
 
 .PHONY: bench-answer
 bench-answer: $(INSTALLED) ## A LuxSci answer of 24 MB: memory, and every row against the source
-	$(PY) -m benchmarks.luxsci_answer
+	$(PY) -m tests.runs.luxsci.answer_memory
 
 .PHONY: soak
 soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, MUTATION=name for a broken tap
@@ -111,11 +111,11 @@ soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, MUTATION=name for a br
 
 .PHONY: kill-test
 kill-test: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed ## kill -9 of tap and target under Meltano: KILLS=50 SEED=1, then compared with the truth
-	$(PY) -m scripts.kill_test --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
+	$(PY) -m tests.e2e.kill.kills --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
 
 .PHONY: orchestrate-demo
 orchestrate-demo: $(INSTALLED) $(AIRFLOW) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed ## 20 accounts under Airflow in parallel, a worker killed, compared with the truth
-	$(PY) -m scripts.orchestrate_demo
+	$(PY) -m tests.e2e.orchestrate.demo
 
 .PHONY: bench
 bench: $(INSTALLED) $(BENCH) ## The tap beside its peers, in everything: half an hour
@@ -129,7 +129,7 @@ bench-quick: $(INSTALLED) .cache/bench/sdk/.installed .cache/bench/loop/.install
 dist: $(INSTALLED) ## Wheel and source archive in dist/, the wheel installed and tried
 	rm -rf dist
 	$(UV) build --quiet --out-dir dist
-	WHEEL=$$(echo dist/*.whl) $(PYTEST) tests/test_package.py
+	WHEEL=$$(echo dist/*.whl) $(PYTEST) tests/project/test_package.py
 
 .PHONY: publish
 publish: $(BOOTSTRAPPED) ## Upload what is in dist/; only the release workflow is trusted to
@@ -186,13 +186,13 @@ $(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATO
 
 # Plugins are installed once, by Meltano itself, and linked into each project of a test.
 .cache/plugins/%.installed: constraints/%.txt $(PLUGIN_SOURCES) $(INSTALLED) $(MELTANO)
-	$(PY) -m scripts.plugins $* --constraints constraints/$*.txt
+	$(PY) -m tests.support.plugins $* --constraints constraints/$*.txt
 	@touch $@
 
 $(DBT_PLUGIN): constraints/dbt.txt $(PLUGIN_SOURCES) $(INSTALLED) $(MELTANO)
-	$(PY) -m scripts.plugins dbt-postgres --constraints $<
+	$(PY) -m tests.support.plugins dbt-postgres --constraints $<
 	@touch $@
 
 $(TAP_PLUGIN): pyproject.toml constraints.txt $(PLUGIN_SOURCES) $(INSTALLED) $(MELTANO)
-	$(PY) -m scripts.plugins tap-email-metrics --constraints constraints.txt
+	$(PY) -m tests.support.plugins tap-email-metrics --constraints constraints.txt
 	@touch $@

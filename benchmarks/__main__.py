@@ -270,7 +270,12 @@ def requests_saved(messages: int) -> Results:
     """Return what a day of hourly syncs of so many messages costs in requests."""
     say(f"Requests of a day of hourly syncs, {messages:,} messages over a year")
     # A process of its own, as this one has to stay small.
-    command = (sys.executable, "-m", "benchmarks.requests_saved", str(messages))
+    command = (
+        sys.executable,
+        "-m",
+        "tests.runs.encompass.requests_saved",
+        str(messages),
+    )
     found: Results = json.loads(output_of(command))
     print_table("", {"tap": found}, tuple(found))
     return found

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 from report.marts import Marts
 from report.page import page
-from scripts import reconciled
-from scripts.comparison import Comparison, compare
-from scripts.processes import say
-from scripts.project import CACHE, CommandFailedError, Project
-from scripts.warehouse import Postgres
-from scripts.world import KEYS, PACE, World
+from tests.support import reconciled
+from tests.support.comparison import Comparison, compare
+from tests.support.postgres import Postgres
+from tests.support.processes import say
+from tests.support.project import CACHE, CommandFailedError, Project
+from tests.support.world import KEYS, PACE, World
 
 if TYPE_CHECKING:
-    from scripts.world import Moving
+    from tests.support.world import Moving
 from simulator.luxsci.facts import ENDPOINTS
 from simulator.luxsci.facts import PREFIX as LUXSCI
 

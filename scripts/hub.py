@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from scripts.interpreters import SUPPORTED
-from scripts.project import ROOT
+from tests.support.interpreters import SUPPORTED
+from tests.support.project import ROOT
 
 NAME = "tap-email-metrics"
 #: What Meltano itself calls a variant that has no name of its own.

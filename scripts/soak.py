@@ -14,15 +14,11 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
-sys.path[:0] = [str(TESTS / "simulation"), str(TESTS)]
-
-from days import Summary  # noqa: E402 -- lies beside the tests
-from mutations import MUTATIONS, broken  # noqa: E402
-from worlds import ACCOUNTS, run  # noqa: E402
+from tests.days.days import Summary
+from tests.days.mutations import MUTATIONS, broken
+from tests.days.worlds import ACCOUNTS, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from scripts.project import ROOT
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.records.schemas import load_schema
+from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,268 @@
+"""Bad input to the real command: one clear line, exit code 2, nothing read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simulator.server import serve
+from tests.support.cli import config, run, small_world, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from simulator.server import SimulatorServer
+
+pytestmark = pytest.mark.slow
+
+CANARY = "canary-4711"
+STREAM = "encompass_opens"
+
+OWN = 2
+"""Streams that tell of the run."""
+OFFERED = 7 + 22 + 26 + OWN
+"""All streams, but for the reports by contact, which are off."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SimulatorServer]:
+    with serve(small_world()) as running:
+        yield running
+
+
+def refused(
+    folder: Path,
+    settings: object,
+    *options: str | Path,
+    env: dict[str, str] | None = None,
+) -> str:
+    """Return the one line with which the tap refuses to begin."""
+    ended = run(folder, settings, *options, env=env)
+    assert ended.code == 2, ended.err
+    assert ended.out == ""
+    (line,) = ended.troubles
+    assert ended.err.rstrip().endswith(line)
+    assert CANARY not in ended.err
+    return line
+
+
+@pytest.mark.parametrize(
+    ("common", "encompass", "said"),
+    [
+        ({}, {"site_url": "http://site.example"}, "site_url must start with https://"),
+        ({}, {"api_url": "http://api.example"}, "api_url must start with https://"),
+        ({}, {"site_url": "site example"}, "site_url is no URL: write it as https://"),
+        ({}, {"site_url": "https://site example"}, "site_url is no URL"),
+        ({}, {"site_url": "https://site.example:99999"}, "site_url is no URL"),
+        ({}, {"site_url": f"https://me:{CANARY}@site.example"}, "without user"),
+        ({}, {"client_secret": None}, "encompass.client_secret is missing"),
+        ({}, {"client_secret": ""}, "encompass.client_secret is missing"),
+        ({}, {"client_secrt": CANARY}, "client_secrt; did you mean client_secret?"),
+        ({}, {"client_id": 4711}, "encompass.client_id must be of type string"),
+        ({}, {"max_concurrency": CANARY}, "max_concurrency must be of type integer"),
+        ({}, {"region": CANARY}, "encompass.region must be one of us, ca"),
+        ({}, {"max_concurrency": 0}, "max_concurrency must be at least 1"),
+        ({"encompass": CANARY}, {}, "encompass must be of type object"),
+        ({"strat_date": CANARY}, {}, "strat_date; did you mean start_date?"),
+        ({"start_date": "2099-01-01"}, {}, "start_date is in the future"),
+        ({"start_date": CANARY}, {}, "start_date is no date: write it as 2026-01-31"),
+        ({"end_date": "2026-01-01"}, {}, "end_date is for backfills only"),
+        ({"backfill": True}, {}, "backfill needs start_date and end_date"),
+        ({"pii": {"mode": "hash"}}, {}, "pii.pepper is required"),
+        ({"stream_maps": {STREAM: {"x": "f("}}}, {}, "stream_maps: "),
+    ],
+)
+def test_settings(
+    tmp_path: Path,
+    server: SimulatorServer,
+    common: dict[str, Any],
+    encompass: dict[str, Any],
+    said: str,
+) -> None:
+    assert said in refused(tmp_path, {**config(server, **encompass), **common})
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        None,
+        {},
+        {"site_url": "", "client_id": "", "client_secret": "", "region": "us"},
+    ],
+)
+def test_no_provider(tmp_path: Path, section: object) -> None:
+    line = refused(tmp_path, {"encompass": section, "start_date": ""})
+    assert "no provider is configured: set encompass.site_url" in line
+
+
+def test_empty_strings_are_no_values(tmp_path: Path, server: SimulatorServer) -> None:
+    settings = config(server, account="", region="", daily_requests=None)
+    common = {"start_date": "", "end_date": "", "pii": {"mode": "", "pepper": ""}}
+    ended = run(tmp_path, {**settings, **common})
+    assert ended.code == 0, ended.err
+    assert ended.troubles == []
+    assert {record["record"]["account"] for record in ended.of("RECORD")} == {
+        server.world.encompass.client_id
+    }
+
+
+@pytest.mark.parametrize("text", ["{nope", "[1]", '"x"', ""])
+def test_config_file_is_no_object(tmp_path: Path, text: str) -> None:
+    assert "--config: the file is not a JSON object" in refused(tmp_path, text)
+
+
+def test_config_file_is_missing(tmp_path: Path) -> None:
+    line = refused(tmp_path, None, "--config", "absent.json")
+    assert "cannot read absent.json: there is no such file" in line
+
+
+def test_environment_is_not_json(tmp_path: Path) -> None:
+    env = {"TAP_EMAIL_METRICS_ENCOMPASS": CANARY}
+    for options in (["--config", "ENV"], ["--config", "ENV", "--discover"]):
+        line = refused(tmp_path, None, *options, env=env)
+        assert "TAP_EMAIL_METRICS_ENCOMPASS" in line
+        assert "one JSON object" in line
+
+
+BAD_STATES = {
+    "no JSON": ("{nope", "--state: the file is not JSON"),
+    "a list": ([1], "--state: the file is not a JSON object"),
+    "another tap": ({"bookmarks": {"issues": {"since": 1}}}, "bookmarks.issues is no"),
+    "another shape": ({"users": "2020-01-01"}, "it has no bookmarks"),
+    "newer": ({"bookmarks": {"_tap": {"version": 99}}}, "newer tap-email-metrics"),
+    "a damaged mark": (
+        {"bookmarks": {STREAM: {"marks": {"7": "?!?"}}}},
+        "damaged at bookmarks.encompass_opens.marks.7",
+    ),
+    "damaged marks": (
+        {"bookmarks": {STREAM: {"marks": [1]}}},
+        "damaged at bookmarks.encompass_opens.marks",
+    ),
+    "a damaged stream": (
+        {"bookmarks": {STREAM: 5}},
+        "damaged at bookmarks.encompass_opens",
+    ),
+    "damaged digests": (
+        {"bookmarks": {"encompass_messages": {"digests": "%"}}},
+        "damaged at bookmarks.encompass_messages.digests",
+    ),
+    **{
+        f"damaged at {place}": (
+            {"bookmarks": {"_tap": {"constant_contact": kept}}},
+            f"damaged at bookmarks._tap.constant_contact{place}. Restore",
+        )
+        for place, kept in {
+            "": [1],
+            ".campaigns": {"campaigns": CANARY},
+            ".campaigns.a1": {"campaigns": {"a1": [1, 2, 3]}},
+            ".refused.a1": {"refused": {"a1": "x"}},
+            ".all_asked": {"all_asked": "x"},
+        }.items()
+    },
+    "damaged bookmarks": ({"bookmarks": [1]}, "damaged at bookmarks"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_STATES)
+def test_state(tmp_path: Path, server: SimulatorServer, name: str) -> None:
+    state, said = BAD_STATES[name]
+    path = write(tmp_path, "state.json", state)
+    assert said in refused(tmp_path, config(server), "--state", path)
+
+
+ENTRY = {"tap_stream_id": STREAM, "schema": {"properties": {}}, "metadata": []}
+BAD_CATALOGS = {
+    "no JSON": ("{nope", "--catalog: the file is not JSON"),
+    "a list": ([1], "--catalog: the file is not a JSON object"),
+    "no streams": ({}, "--catalog: not a Singer catalog"),
+    "a number": ({"streams": 5}, "--catalog: not a Singer catalog"),
+    "no schema": (
+        {"streams": [{"tap_stream_id": STREAM}]},
+        "--catalog: not a Singer catalog",
+    ),
+    "an unknown stream": (
+        {"streams": [ENTRY, {**ENTRY, "tap_stream_id": "encompass_open"}]},
+        "'encompass_open' that this tap does not have; make a new one with --discover",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CATALOGS)
+def test_catalog(tmp_path: Path, server: SimulatorServer, name: str) -> None:
+    catalog, said = BAD_CATALOGS[name]
+    path = write(tmp_path, "catalog.json", catalog)
+    assert said in refused(tmp_path, config(server), "--catalog", path)
+
+
+@pytest.mark.parametrize("option", ["--state", "--catalog"])
+def test_file_is_missing(tmp_path: Path, server: SimulatorServer, option: str) -> None:
+    line = refused(tmp_path, config(server), option, "absent.json")
+    assert "absent.json" in line
+
+
+# What works
+
+
+def test_environment(tmp_path: Path, server: SimulatorServer) -> None:
+    section = json.dumps(config(server)["encompass"])
+    env = {
+        "TAP_EMAIL_METRICS_ENCOMPASS": section,
+        "TAP_EMAIL_METRICS_START_DATE": "",
+    }
+    ended = run(tmp_path, None, "--config", "ENV", env=env)
+    assert ended.code == 0, ended.err
+    assert len(ended.of("RECORD", STREAM)) == 9
+
+
+def test_version(tmp_path: Path) -> None:
+    ended = run(tmp_path, None, "--version")
+    assert ended.code == 0
+    assert ended.out.startswith("tap-email-metrics v")
+
+
+def test_about(tmp_path: Path) -> None:
+    about = json.loads(run(tmp_path, None, "--about", "--format=json").out)
+    assert "encompass" in about["settings"]["properties"]
+    assert "batch" not in about["capabilities"]
+    assert (
+        "# `tap-email-metrics`"
+        in run(tmp_path, None, "--about", "--format=markdown").out
+    )
+
+
+def test_discovery_needs_no_settings(tmp_path: Path) -> None:
+    ended = run(tmp_path, None, "--discover")
+    assert ended.code == 0
+    names = {stream["tap_stream_id"] for stream in json.loads(ended.out)["streams"]}
+    assert len(names) == OFFERED
+
+
+def test_discovery_warns_of_settings(tmp_path: Path) -> None:
+    ended = run(tmp_path, {"encompass": {"client_id": "1"}}, "--discover")
+    assert ended.code == 0
+    (line,) = ended.troubles
+    assert "encompass.site_url is missing" in line
+    assert len(json.loads(ended.out)["streams"]) == OFFERED
+
+
+def test_connection(tmp_path: Path, server: SimulatorServer) -> None:
+    ended = run(tmp_path, config(server), "--test")
+    assert ended.code == 0, ended.err
+    assert len(ended.rows()) == 7
+
+
+def test_connection_with_wrong_secret(tmp_path: Path, server: SimulatorServer) -> None:
+    ended = run(tmp_path, config(server, client_secret=CANARY), "--test")
+    assert ended.code == 2
+    (line,) = ended.troubles
+    assert "check encompass.client_secret" in line
+    assert CANARY not in ended.err
+
+
+def test_schemas(tmp_path: Path, server: SimulatorServer) -> None:
+    ended = run(tmp_path, config(server), "--test=schema")
+    assert ended.code == 0
+    assert len(ended.messages) == len(ended.of("SCHEMA")) == 7 + OWN

@@ -1,0 +1,463 @@
+"""A Constant Contact account for simulated days, and what is promised of it.
+
+Lists of the account, its campaigns and their statistics are due in every run, the
+statistics of a campaign outside of the window once in 8 days.
+
+A campaign's report of events is due at a run when its counter has caught up: the
+counter equals the rows that the lists of all activities show. Outside of the window
+it is due once in 8 days besides. What is read whole and once a UTC day (unique opens,
+links) is due at the first such run of a day; links of a resend are not promised, since
+no counter tells of them before one is clicked.
+
+Rows that came while others vanished may leave the counter as it was. They are promised
+at verifications only ("verified"): at visits 31 days apart, in the window.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from simulator.constant_contact.events import DEVICES
+from simulator.constant_contact.truth import KEYS
+from simulator.truth import truth
+from simulator.world import World
+from tests.days.days import FINE, Account, Ran, Weather
+from tests.days.promises import ROWS, VALUES, Shown, Visit
+from tests.support.constant_contact import Account as Site
+from tests.support.encompass import DAY, NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from tests.days.promises import ListId
+    from tests.support.encompass import Key, Record
+
+PREFIX = "constant_contact_"
+COUNTERS = {
+    "sends": "em_sends",
+    "opens": "em_opens_all",
+    "clicks": "em_clicks_all",
+    "forwards": "em_forwards",
+    "optouts": "em_optouts",
+    "bounces": "em_bounces",
+}
+_DAILY = {"unique_opens": "opens", "links": "clicks"}
+"""Read once a day, and the events that move them."""
+_BY_CAMPAIGN = ("campaign_stats", "campaign_activity_stats", "send_history")
+_PLAIN = (
+    *("campaign_summaries", "campaigns", "campaign_activities", "contacts"),
+    *("contact_lists", "contact_tags", "contact_custom_fields", "segments", "account"),
+)
+_OF_CONTACTS = tuple(
+    f"contact_{name}"
+    for name in ("activity_details", "activity_summary", "open_and_click_rates")
+)
+STREAMS = (*_PLAIN, *_BY_CAMPAIGN, *COUNTERS, *_DAILY)
+_PATHS = {
+    **{kind: f"/tracking/{kind}$" for kind in (*COUNTERS, "unique_opens")},
+    **{name: f"/{name}$" for name in _PLAIN},
+    "links": "/links$",
+    "send_history": "/send_history$",
+    "campaign_activity_stats": "/email_campaign_activities/",
+    "campaign_activities": "/emails",
+    "campaigns": "/emails$",
+    "account": "/account/summary$",
+    "campaign_summaries": "/nowhere",
+    "campaign_stats": "/nowhere",
+}
+"""What a stream is read from, beside what all that goes by campaign needs."""
+_SHARED = "/token$|_summaries$|/email_campaigns/|/emails/[^/]+$|/privileges$"
+_UNKNOWABLE = {
+    **dict.fromkeys((*_DAILY, "snapshots"), "as_of"),
+    "campaign_activity_stats": "last_refresh_time",
+}
+"""Columns that tell when something was read, or moved besides."""
+_REPORTED = 0.1
+"""Share of the accounts whose contact reports are read."""
+_WEEK = 8 * DAY
+_MONTH = 31 * DAY
+_LISTS = "/tracking/|/links$|/contacts$|/contact_|/segments$|/emails$|_summaries$"
+_FAULTS: tuple[dict[str, Any], ...] = (
+    {"kind": "status", "status": 500},
+    {"kind": "status", "status": 504},
+    {"kind": "status", "status": 429, "retry_after": "5"},
+    {"kind": "not_json"},
+    {"kind": "wrong_shape", "shape": "no_rows", "path": _LISTS},
+    {"kind": "wrong_shape", "shape": "tracking_strings", "path": _LISTS},
+    {"kind": "cut"},
+    {"kind": "half_body"},
+    {"kind": "expire_token"},
+)
+_CHANCES: Mapping[Weather, float] = {"calm": 0.0, "faults": 0.004, "storm": 0.05}
+
+
+@dataclass(slots=True)
+class _Course:
+    """Where a list stands with its visits."""
+
+    visited: float = float("-inf")
+    before: float = float("-inf")
+    verified: float = float("-inf")
+    keys: frozenset[Key] = frozenset()
+    later: set[Key] = field(default_factory=set)
+
+
+class ConstantContactDays(Account):
+    """An account with some campaigns a month, and few contacts."""
+
+    provider = "constant_contact"
+    token_path = "/token"
+
+    def __init__(self, seed: int, days: int) -> None:
+        rng = random.Random(f"constant contact {seed}")  # noqa: S311 -- reproducible
+        self._rng = rng
+        world = World(NOW, seed=seed)
+        self._window = rng.choice((90, 30))
+        self._daily = rng.choice((0, 0, 0, 150))
+        own = random.Random(f"contact reports {seed}")  # noqa: S311 -- reproducible
+        self._of_contacts = _OF_CONTACTS if own.random() < _REPORTED else ()
+        self.site = Site(
+            world,
+            activity_window_days=self._window,
+            lookback_days=rng.choice((1, 2, 4)),
+            max_concurrency=rng.choice((1, 1, 3)),
+            daily_requests=self._daily or 1_000_000,
+            daily_reserve=5,
+            requests_per_second=4,
+            contact_reports=bool(self._of_contacts),
+        )
+        self._api = self.site.api
+        self._api.set_policy(
+            requests_per_day=self._daily, requests_per_second=4, **_policy(rng)
+        )
+        self._people: list[str] = []
+        self._campaign_of: dict[str, str] = {}
+        self._courses: defaultdict[ListId, _Course] = defaultdict(_Course)
+        self._is_token_lost = False
+        self._build(days)
+
+    # The world
+
+    def _build(self, days: int) -> None:
+        rng, api = self._rng, self._api
+        lists = [api.add_item("contact_lists", created=NOW - 300 * DAY) for _ in "ab"]
+        for kind in ("contact_tags", "contact_custom_fields", "segments"):
+            api.add_item(kind, created=NOW - 300 * DAY)
+        api.update_item(
+            "contact_lists", lists[0], at=NOW + rng.uniform(0, days) * DAY, name="New"
+        )
+        for _ in range(14):
+            self._person(lists, days)
+        sends = [NOW - rng.uniform(0, 150) * DAY for _ in range(4)]
+        sends += [NOW + rng.uniform(0, days) * DAY for _ in range(max(1, days // 14))]
+        for sent in sorted(sends):
+            self._campaign(float(round(sent)))
+        for activity in api.activities.values():
+            self._campaign_of[activity.activity_id] = activity.campaign_id
+
+    def _person(self, lists: list[str], days: int) -> None:
+        rng, api = self._rng, self._api
+        created = round(NOW - rng.uniform(160, 300) * DAY, 3)
+        person = api.add_contact(
+            created=created,
+            list_memberships=[one for one in lists if rng.random() < 0.5],
+        )
+        self._people.append(person)
+        at = NOW + rng.uniform(-30, days) * DAY
+        change = rng.random()
+        if change < 0.3:
+            api.update_contact(person, at=at, job_title="Job")
+        elif change < 0.4:
+            api.unsubscribe(person, at=at, reason="By phone")
+        elif change < 0.5:
+            api.delete_contact(person, at=at)
+
+    def _campaign(self, sent: float) -> None:
+        rng, api = self._rng, self._api
+        people = rng.sample(self._people, rng.randint(0, 10))
+        campaign = api.add_campaign(
+            sent=sent,
+            scheduled=sent,
+            created=sent - rng.uniform(0.1, 9) * DAY,
+            recipients=people,
+            links=rng.randint(1, 3),
+        )
+        primary = api.activities_of(campaign)["primary_email"]
+        self._events(primary, people, sent, removes=True)
+        if rng.random() < 0.3:
+            again = round(sent + rng.uniform(3, 6) * DAY)
+            second = api.add_resend(
+                campaign, sent=again, visible=sent, recipients=people[:3]
+            )
+            api.activity(second).links.update(api.activity(primary).links)
+            self._events(second, people[:3], again, removes=False)
+        elif rng.random() < 0.3:
+            at = round(sent + rng.uniform(2, 30) * DAY)
+            api.update_campaign(campaign, at=at, name="Renamed")
+        elif rng.random() < 0.1:
+            api.remove_campaign(campaign, at=round(sent + rng.uniform(5, 40) * DAY))
+
+    def _events(
+        self, activity: str, people: list[str], sent: float, *, removes: bool
+    ) -> None:
+        rng, api = self._rng, self._api
+        links = list(api.activity(activity).links)
+        for person in people:
+            for _ in range(rng.choice((0, 1, 1, 3))):
+                at = self._moment(sent)
+                device = rng.choice((*DEVICES, None))
+                shown = self._shown(at)
+                for _ in range(rng.choices((1, 2), (95, 5))[0]):
+                    self._add("opens", activity, person, shown, device=device)
+                if removes and rng.random() < 0.04:
+                    proxy = self._add("opens", activity, person, self._shown(at + 1))
+                    api.remove_event(proxy, at=at + rng.uniform(1, 10) * DAY)
+                if links and rng.random() < 0.4:
+                    clicked = self._shown(at + rng.uniform(1, 300))
+                    url_id = rng.choice(links)
+                    self._add("clicks", activity, person, clicked, url_id=url_id)
+            for kind, chance in (
+                ("bounces", 0.1),
+                ("forwards", 0.08),
+                ("optouts", 0.05),
+            ):
+                if rng.random() < chance:
+                    self._add(kind, activity, person, self._shown(self._moment(sent)))
+
+    def _moment(self, sent: float) -> float:
+        rng = self._rng
+        mean = rng.choices((0.5, 5.0, 40.0), (60, 30, 10))[0]
+        return round(sent + 60 + rng.expovariate(1 / (mean * DAY)), 3)
+
+    def _shown(self, at: float) -> dict[str, Any]:
+        """Draw when an event is listed, most at once, and when it is counted."""
+        rng = self._rng
+        late = rng.choices((0.0, 3600.0, 8 * DAY, 30 * DAY), (80, 12, 6, 2))[0]
+        shown = at + rng.uniform(0, late)
+        apart = (0.0, rng.uniform(-3600, 3600), -rng.uniform(0, DAY))
+        counted = shown + rng.choices(apart, (85, 8, 7))[0]
+        return {
+            "created": at,
+            "visible_from": round(shown, 3),
+            "counted_from": round(max(at, counted), 3),
+        }
+
+    def _add(
+        self,
+        kind: str,
+        activity: str,
+        person: str,
+        times: dict[str, Any],
+        **more: Any,
+    ) -> int:
+        return self._api.add_event(kind, activity, person, **times, **more)
+
+    @override
+    def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
+        chance = _CHANCES[weather]
+        if not chance:
+            return
+        # The reports of some activities cannot be read that day.
+        path = f"/{seed % 16:x}[0-9a-f-]+/tracking/"
+        yield {"kind": "status", "status": 503, "path": path}
+        for number, rule in enumerate(_FAULTS):
+            yield {"path": "/", **rule, "probability": chance, "seed": seed + number}
+
+    @override
+    def recover(self, ran: Ran) -> list[str]:
+        """Agree anew where a token is lost, as the owner of the account does."""
+        tokens = [one for one in ran.entries if one.path.endswith("/token")]
+        spoilt = any(one.fault for one in tokens)
+        self._is_token_lost |= bool(tokens) and (ran.code is None or spoilt)
+        if not any(one.status == 400 and not one.fault for one in tokens):
+            return []
+        if not self._is_token_lost:
+            return ["failed: the refresh token was refused, and none was lost"]
+        self._is_token_lost = ran.counts = False
+        self.site.settings["refresh_token"] = self._api.consent()
+        return []
+
+    # What is shown
+
+    @override
+    def shown(self, at: float) -> Shown:
+        shown: Shown = {}
+        world = self.site.world
+        for name in (*STREAMS, *self._of_contacts, "snapshots"):
+            stream = f"{PREFIX}{name}"
+            key = KEYS[stream]
+            for row in truth(world, stream, [at]):
+                kept = self.known(stream, row)
+                list_id = (stream, self._campaign_of_row(name, row))
+                shown.setdefault(list_id, {})[tuple(row[k] for k in key)] = kept
+        return shown
+
+    @override
+    def known(self, stream: str, record: Record) -> Record:
+        column = _UNKNOWABLE.get(stream.removeprefix(PREFIX))
+        return {**record, column: None} if column else record
+
+    def _campaign_of_row(self, name: str, row: Record) -> str | None:
+        if name in (*_PLAIN, *_OF_CONTACTS):
+            return None
+        activity = row.get("campaign_activity_id")
+        return row.get("campaign_id") or self._campaign_of[str(activity)]
+
+    # What is due
+
+    @override
+    def visits(self, ran: Ran, shown: Shown) -> Iterator[Visit]:
+        struck = " ".join(f"{one.path} " for one in ran.entries if one.fault).split()
+        shared = any(re.search(_SHARED, path) for path in struck)
+        if any(path.endswith("/token") for path in struck):
+            return
+        yield from self._contact_reports(struck, ran.begun)
+        sent = dict(self._sent_campaigns(ran.begun))
+        for name in STREAMS:
+            own = any(re.search(_PATHS[name], path) for path in struck)
+            if own or (shared and name not in _PLAIN):
+                continue
+            stream = f"{PREFIX}{name}"
+            if name in _PLAIN:
+                if not (shared and name.startswith("campaign")):
+                    yield Visit((stream, None), VALUES)
+                continue
+            for campaign, moment in sent.items():
+                rows = shown.get((stream, campaign), {})
+                yield from self._due(name, campaign, moment, rows, ran.begun)
+
+    def _contact_reports(self, struck: list[str], now: float) -> Iterator[Visit]:
+        if any(re.search("/contact_reports/|/contacts$", path) for path in struck):
+            return
+        for name in self._of_contacts:
+            list_id = (f"{PREFIX}{name}", None)
+            course = self._courses[list_id]
+            if course.visited // DAY != now // DAY:
+                course.visited = now
+                yield Visit(list_id, VALUES)
+
+    def _sent_campaigns(self, at: float) -> Iterator[tuple[str, float]]:
+        for sent, campaign in self._api.sent_campaigns(at):
+            yield campaign.campaign_id, sent
+
+    def _due(
+        self,
+        name: str,
+        campaign: str,
+        sent: float,
+        rows: Mapping[Key, Record],
+        now: float,
+    ) -> Iterator[Visit]:
+        list_id = (f"{PREFIX}{name}", campaign)
+        course = self._courses[list_id]
+        is_open = now - sent < (self._window - 1) * DAY
+        kind = _DAILY.get(name, name)
+        if not is_open and now - course.visited < _WEEK:
+            return
+        if name in _DAILY and course.visited // DAY == now // DAY:
+            return
+        if kind in COUNTERS and not self._is_caught_up(kind, campaign, now):
+            return
+        before, course.before, course.visited = course.before, course.visited, now
+        if name in _BY_CAMPAIGN or name == "links":
+            yield Visit(list_id, VALUES, self._of_resends(rows))
+            return
+        if self._lost_rows(kind, campaign, before, now):
+            course.later |= rows.keys() - course.keys
+        course.keys = frozenset(rows)
+        yield Visit(list_id, ROWS, frozenset(course.later))
+        if is_open and name in COUNTERS and now - course.verified >= _MONTH:
+            course.verified = now
+            yield Visit(list_id, "verified")
+
+    def _of_resends(self, rows: Mapping[Key, Record]) -> frozenset[Key]:
+        """Return the links of resends: they come when one is clicked."""
+        return frozenset(
+            key
+            for key, row in rows.items()
+            if "url_id" in row
+            and self._api.activity(row["campaign_activity_id"]).role == "resend"
+        )
+
+    def _lost_rows(self, kind: str, campaign: str, since: float, now: float) -> bool:
+        return any(
+            since < event.removed_at <= now
+            for one in self._api.campaigns[campaign].activities
+            for event in one.lists[kind].events
+        )
+
+    def _is_caught_up(self, kind: str, campaign_id: str, at: float) -> bool:
+        campaign = self._api.campaigns[campaign_id]
+        counters = self._api.campaign_counters(campaign, at)
+        listed = sum(
+            len(one.lists[kind].listed(at))
+            for one in campaign.activities
+            if one.reports and one.sent(at) is not None
+        )
+        return counters is not None and counters.stats[COUNTERS[kind]] == listed
+
+    # What else has to hold
+
+    @override
+    def complaints(self, ran: Ran, shown: Shown) -> list[str]:
+        found = []
+        limits = self._api.limits
+        # A thread that waits for the processor sends late on a clock that others move.
+        alone = self.site.settings["max_concurrency"] == 1
+        if (alone and limits.throttled) or limits.refused:
+            found.append(
+                f"limits: {limits.throttled} throttled, {limits.refused} refused"
+            )
+        if ran.faults:
+            return found
+        fine = FINE | ({"paused"} if self._daily else set())
+        if ran.code != 0 or not fine.issuperset(ran.outcomes.values()):
+            found.append(f"failed: {ran.code} {ran.outcomes}")
+        campaigns = len(dict(self._sent_campaigns(ran.ended)))
+        most = 40 + 2 * len(self._of_contacts) * len(self._people)
+        most += 2 * len(self._api.campaigns) + 2 * 3 * len(_PATHS) * campaigns
+        if len(ran.entries) > most:
+            found.append(f"requests: {len(ran.entries)} of {most}")
+        return found
+
+    @override
+    def state_complaints(
+        self, old: Mapping[str, Any], new: Mapping[str, Any]
+    ) -> list[str]:
+        found = []
+        size = 0
+        for name, entry in new["bookmarks"].items():
+            before = old.get("bookmarks", {}).get(name, {})
+            for key in ("replication_key_value", "cursor"):
+                value = entry.get(key)
+                if before.get(key) is not None and (value or "") < before[key]:
+                    found.append(f"state: {name}.{key} went back")
+            size += sum(len(k) + len(v) + 6 for k, v in entry.get("marks", {}).items())
+        if size > 600 * len(self._api.campaigns):
+            found.append(f"state: {size} bytes of marks")
+        return found
+
+
+def _policy(rng: random.Random) -> dict[str, Any]:
+    return {
+        "rotating_tokens": rng.random() < 0.7,
+        "access_token_lifetime": rng.choice((DAY, 7200.0, 60.0)),
+        "error_shape": rng.choice(("mixed", "array", "object", "empty")),
+        "paging_end": "varied",
+        "empty_last_page": rng.random() < 0.3,
+        "stats_keys": rng.choice(("underscores", "dots")),
+        "counts_as_strings": rng.random() < 0.3,
+        "aggregate_percents": rng.choice(("object", "array", "absent")),
+        "activity_type_in_stats": rng.random() < 0.3,
+        "time_format": rng.choice(("millis", "millis", "seconds", "offset")),
+        "stats_refresh_seconds": rng.choice((0.0, 0.0, 21_600.0)),
+        "removed_reported": rng.random() < 0.5,
+        "emails_order": rng.choice(("updated", "created")),
+        "after_inclusive": rng.random() < 0.5,
+    }

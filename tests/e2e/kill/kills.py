@@ -1,0 +1,357 @@
+"""Tap and target under Meltano, killed at random moments: Postgres ends with the truth.
+
+`python -m tests.e2e.kill.kills --kills 50 --seed 1` runs the pipeline while the world
+moves on, until so many runs were ended with `kill -9`: most often of the whole process
+group, otherwise of the tap or of the target alone. A run that ends before its moment is
+none of them. Then it runs once to the end, and holds Postgres to the truth, by key and
+content. It prints a line a run and one line of JSON; exit code 1 if a row differs. What
+it leaves is below `.cache/kill-test`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psutil
+
+from scripts.demo import (
+    move_constant_contact_on,
+    move_encompass_on,
+    move_luxsci_on,
+    requests_by_stream,
+)
+from simulator.clock import DAY
+from tap_email_metrics.providers.encompass.schedule import iso
+from tests.support.comparison import READINGS, SNAPSHOTS, by_key, compare, digest
+from tests.support.postgres import Postgres
+from tests.support.processes import say
+from tests.support.project import CACHE, MELTANO, CommandFailedError, Project
+from tests.support.world import KEYS, PACE, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from tests.support.comparison import Row
+
+FOLDER = CACHE / "kill-test"
+SCHEMA = "email_metrics"
+SIZE, CAMPAIGNS, EMAILS = 20, 8, 20
+TAP, TARGET = "tap-email-metrics", "target-postgres"
+#: A run that was killed left a lock of Meltano's, which would hold the next one up.
+RUN = (MELTANO, "run", "--force", TAP, TARGET)
+VICTIMS = {"everything": 6, TAP: 2, TARGET: 2}
+EARLY = 0.2
+"""Share of the kills that come within START_UP seconds of the start."""
+START_UP = 5.0
+FIRST_GUESS = 6.0
+"""Seconds that the tap is taken to read until a run has come to its end."""
+LONGER = 1.1
+"""How much longer than the last one a run is taken to be, so that some may end."""
+TRIES = 3
+"""Runs for each kill, at most: the others end before their moment."""
+ENDING = 120.0
+"""Seconds in which Meltano has to notice that a plugin is dead."""
+LOOK = 0.1
+"""Seconds between two looks at whether the tap has asked for anything."""
+BETWEEN = 0.02
+"""Days that pass between two runs; more would leave reports of the day unread."""
+SETTLING = 301.0
+"""Seconds after which a row is read, even of LuxSci's."""
+LOOKBACK = 4 * DAY
+"""Seconds before the last run of which summaries are read again, and a day or two."""
+EVENTFUL = 5
+"""Between every so many runs there is something new of every provider."""
+
+
+@dataclass
+class Outcome:
+    """What the kills did, and what Postgres held in the end.
+
+    Attributes:
+        kills: runs that were killed.
+        before_first_record: those of them killed before the tap had asked for any.
+        mid_run: those killed later.
+        ended: runs that came to their end before their moment, and were not killed.
+        failed: runs that failed before it, and were not killed.
+        victims: what was killed, and how many times.
+        rows: in Postgres.
+        differences: lines on rows that differ from the truth.
+    """
+
+    seed: int
+    kills: int = 0
+    before_first_record: int = 0
+    mid_run: int = 0
+    ended: int = 0
+    failed: int = 0
+    victims: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    def runs(self, kills: int) -> Iterator[int]:
+        """Yield the numbers of runs, until so many of them were killed.
+
+        Raises:
+            CommandFailedError: too many were not.
+        """
+        for number in range(1, TRIES * kills + 1):
+            if self.kills < kills:
+                yield number
+        if self.kills < kills:
+            raise CommandFailedError(
+                f"{self.kills} of {TRIES * kills} runs were killed, not {kills}:"
+                f" {self.ended} ended before, {self.failed} failed."
+            )
+
+    def count(self, code: int, victim: str, stage: str) -> str:
+        """Count a run; return what is said of it.
+
+        Args:
+            code: its exit code; 0 also where the kill came too late.
+            victim: what was killed; empty if nothing was.
+            stage: `before_first_record` or `mid_run`.
+        """
+        if victim and code:
+            self.kills += 1
+            self.victims[victim] += 1
+        else:
+            victim, stage = "nothing", "failed" if code else "ended"
+        setattr(self, stage, getattr(self, stage) + 1)
+        return f"{victim} ({stage.replace('_', ' ')})"
+
+    def line(self) -> str:
+        """Return it as JSON."""
+        found = vars(self) | {"differences": len(self.differences)}
+        return json.dumps(found)
+
+
+def main() -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1, help="of moments and victims")
+    options = parser.parse_args()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    say(f"seed {options.seed}")
+    with (
+        Postgres(FOLDER / "postgres") as postgres,
+        World(
+            FOLDER, seed=options.seed, size=SIZE, campaigns=CAMPAIGNS, luxsci=EMAILS
+        ) as world,
+    ):
+        try:
+            found = KillTest(FOLDER, world, postgres, options.seed).run(options.kills)
+        except CommandFailedError as problem:
+            sys.exit(str(problem))
+    for difference in found.differences:
+        say(difference)
+    say(found.line())
+    return 1 if found.differences else 0
+
+
+class KillTest:
+    """Runs of one pipeline that are killed, and one that is not.
+
+    Args:
+        folder: of the Meltano project and its logs.
+        world: the simulator, which moves on from run to run.
+        postgres: what the target fills.
+        seed: of the moments and the victims.
+    """
+
+    def __init__(
+        self, folder: Path, world: World, postgres: Postgres, seed: int
+    ) -> None:
+        self._world = world
+        self._postgres = postgres
+        self._random = random.Random(seed)  # noqa: S311 -- reproducible
+        self._outcome = Outcome(seed)
+        self._seconds = FIRST_GUESS
+        self._instants: list[float] = []
+        self._project = Project(
+            folder / "project",
+            {
+                **world.settings,
+                "TAP_EMAIL_METRICS_ENCOMPASS_REVISIT": "always",
+                "TAP_EMAIL_METRICS_ENCOMPASS_REQUESTS_PER_SECOND": str(PACE),
+                "TARGET_POSTGRES_SQLALCHEMY_URL": postgres.sqlalchemy_url,
+                "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": SCHEMA,
+            },
+        ).create()
+
+    def run(self, kills: int) -> Outcome:
+        """Kill so many runs, let one end, and compare.
+
+        Raises:
+            CommandFailedError: the last run failed, or too many were not killed.
+        """
+        # Meltano's first command makes its database in many steps; killed in the midst
+        # of them, it leaves one with which no later command starts. That is its own
+        # affair: what is killed here is a pipeline that has started before.
+        self._project.meltano("state", "list")
+        for number in self._outcome.runs(kills):
+            self._kill(number)
+            self._move_on(number)
+        # What is read once a day is due again.
+        self._world.advance(1)
+        self._instants.append(self._world.now())
+        self._project.meltano(*map(str, RUN[1:]))
+        self._compare()
+        return self._outcome
+
+    def _move_on(self, number: int) -> None:
+        before = self._world.now()
+        self._world.advance(BETWEEN)
+        if number % EVENTFUL == 0:
+            move_encompass_on(self._world, before)
+            move_constant_contact_on(self._world)
+            move_luxsci_on(self._world, before)
+
+    # One kill
+
+    def _kill(self, number: int) -> None:
+        """Kill a run, unless it ends before its moment."""
+        self._world.forget_requests()
+        self._instants.append(self._world.now())
+        [victim] = self._random.choices([*VICTIMS], [*VICTIMS.values()])
+        is_early, share = self._random.random() < EARLY, self._random.random()
+        moment = share * (START_UP if is_early else self._seconds)
+        with self._start(number) as process:
+            if not is_early:
+                self._wait_for_request(process)
+            started = time.monotonic()
+            try:
+                process.wait(moment)
+            except subprocess.TimeoutExpired:
+                victim = strike(process, victim)
+                end(process)
+                self._seconds *= LONGER
+            else:
+                victim = ""
+                self._seconds = LONGER * (time.monotonic() - started)
+        stage = "mid_run" if self._is_asked() else "before_first_record"
+        said = self._outcome.count(process.returncode, victim, stage)
+        since = "the start" if is_early else "the first request"
+        say(f"{number:3}: {moment:.1f} s after {since}: {said}")
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        log = self._project.folder / f"kill-{number}.log"
+        with log.open("wb") as output:
+            return subprocess.Popen(  # noqa: S603 - our own installation of Meltano
+                RUN,
+                cwd=self._project.folder,
+                env=self._project.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def _wait_for_request(self, process: subprocess.Popen[bytes]) -> None:
+        while process.poll() is None and not self._is_asked():
+            time.sleep(LOOK)
+
+    def _is_asked(self) -> bool:
+        """Return whether the tap has asked for records."""
+        return bool(requests_by_stream(self._world.served()).keys() - {""})
+
+    # The end
+
+    def _compare(self) -> None:
+        found = compare(
+            lambda stream: undated(self._held(stream)),
+            lambda stream: undated(self._world.truth(stream, self._instants[-1:])),
+            KEYS,
+        )
+        self._outcome.rows = sum(one.held for one in found.values())
+        self._outcome.differences = [
+            f"{stream}: {difference}"
+            for stream, one in found.items()
+            for difference in one.differences
+        ]
+
+    def _held(self, stream: str) -> Sequence[Row]:
+        """Return a table's rows, less those that it may hold and need not.
+
+        That is what the API showed and shows no more, which a run that was killed may
+        have read; and what is so new that a run may leave it to the next one.
+        """
+        rows = self._postgres.rows(SCHEMA, stream)
+        if stream in (*SNAPSHOTS, READINGS):
+            return rows  # of which the last reading counts
+        if stream.endswith("_summary"):
+            return self._as_now(stream, undated(rows))
+        key = KEYS[stream]
+        now = by_key(self._world.truth(stream, self._instants[-1:]), key)
+        instants = [*self._instants, self._instants[-1] + SETTLING]
+        free = by_key(self._world.truth(stream, instants), key).keys() - now.keys()
+        return [row for by, row in by_key(rows, key).items() if by not in free]
+
+    def _as_now(self, stream: str, rows: Iterable[Row]) -> list[Row]:
+        """Return rows of summaries; old days that were so at some run, as they are now.
+
+        A day beyond the look-back is read once, and may change after that.
+        """
+        key, old = KEYS[stream], iso(self._instants[-1] - LOOKBACK)
+        now = by_key(undated(self._world.truth(stream, self._instants[-1:])), key)
+        seen = {
+            digest(row)
+            for at in self._instants
+            for row in undated(self._world.truth(stream, [at]))
+        }
+        return [
+            now.get(by, row)
+            if row["interval_start"] < old and digest(row) in seen
+            else row
+            for by, row in by_key(rows, key).items()
+        ]
+
+
+def undated(rows: Iterable[Row]) -> list[Row]:
+    """Return rows without when LuxSci made a summary: for whichever run came to it."""
+    return [
+        {name: value for name, value in row.items() if name != "report_date"}
+        for row in rows
+    ]
+
+
+def strike(process: subprocess.Popen[bytes], victim: str) -> str:
+    """Kill a plugin or, if it does not run, everything; return what was killed."""
+    with suppress(psutil.Error):
+        for one in psutil.Process(process.pid).children(recursive=True):
+            if any(part.endswith(f"/{victim}") for part in one.cmdline()):
+                one.kill()
+                return victim
+    os.killpg(process.pid, signal.SIGKILL)
+    return "everything"
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for Meltano, which ends once a plugin is dead.
+
+    Raises:
+        subprocess.TimeoutExpired: it does not.
+    """
+    try:
+        process.wait(ENDING)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Airflow itself reads the DAG files, in its own environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.orchestrate.airflow import AIRFLOW
+from tests.support.project import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.meltano
+
+EXAMPLE = ROOT / "orchestrate" / "accounts.example.json"
+SCRIPT = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+print(json.dumps({
+    "errors": list(bag.import_errors.values()),
+    "schedules": {dag.dag_id: dag.schedule for dag in bag.dags.values()},
+    "tasks": {
+        f"{dag.dag_id}.{task.task_id}": [task.pool, task.is_mapped]
+        for dag in bag.dags.values() for task in dag.tasks
+    },
+}))
+"""
+
+
+SECRETS = """
+from orchestrate.dags import secrets
+print(sorted(secrets("clinic-news")))
+"""
+
+
+def run(
+    tmp_path: Path, script: str, accounts: Path, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in Airflow's environment."""
+    dags = tmp_path / "dags"
+    dags.mkdir(exist_ok=True)
+    if not (dags / "orchestrate").exists():
+        (dags / "orchestrate").symlink_to(ROOT / "orchestrate")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
+    return subprocess.run(  # noqa: S603 - our own installation of Airflow
+        [AIRFLOW.with_name("python"), "-c", script, dags],
+        env={
+            **environment,
+            "AIRFLOW_HOME": str(tmp_path / "airflow"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "EMAIL_METRICS_ACCOUNTS": str(accounts),
+            "PYTHONPATH": str(dags),
+            **more,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def read(tmp_path: Path, accounts: Path) -> dict[str, Any]:
+    done = run(tmp_path, SCRIPT, accounts)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def connected(
+    tmp_path: Path, extra: dict[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    """Read the settings in a connection with this extra."""
+    connection = json.dumps({"conn_type": "generic", "extra": extra})
+    return run(tmp_path, SECRETS, EXAMPLE, AIRFLOW_CONN_CLINIC=connection)
+
+
+def test_a_section_in_a_connection_is_refused_as_nobody_would_read_it(
+    tmp_path: Path,
+) -> None:
+    flat = connected(tmp_path, {"luxsci.token": "canary", "luxsci.user": "a"})
+    assert flat.stdout.splitlines()[-1] == "['luxsci.token', 'luxsci.user']"
+    nested = connected(tmp_path, {"luxsci": {"token": "canary"}, "pii": {}})
+    assert nested.returncode == 1
+    assert "Connection clinic: luxsci is a section" in nested.stderr
+    assert "canary" not in nested.stdout + nested.stderr
+
+
+def test_each_provider_has_a_dag_and_each_key_a_mapped_task(tmp_path: Path) -> None:
+    found = read(tmp_path, EXAMPLE)
+    assert found["errors"] == []
+    assert found["schedules"] == {
+        "email_metrics_encompass": "@hourly",
+        "email_metrics_constant_contact": "@hourly",
+        "email_metrics_luxsci": "@daily",
+        "email_metrics_backfill": None,
+    }
+    keys = {
+        "agency_app": "constant_contact",
+        "clinic": "luxsci",
+        "law_school": "encompass",
+    }
+    wanted: dict[str, list[Any]] = {}
+    for key, provider in keys.items():
+        pool = f"email_metrics_{key}"
+        wanted[f"email_metrics_{provider}.sync_{key}"] = [pool, True]
+        wanted[f"email_metrics_backfill.backfill_{key}"] = [pool, True]
+        wanted[f"email_metrics_backfill.parts_{key}"] = ["default_pool", False]
+    assert found["tasks"] == wanted
+
+
+def test_a_key_that_is_shared_by_too_many_is_said_where_airflow_shows_it(
+    tmp_path: Path,
+) -> None:
+    accounts = json.loads(EXAMPLE.read_text())
+    accounts["keys"]["agency_app"]["at_once"] = 5
+    file = tmp_path / "accounts.json"
+    file.write_text(json.dumps(accounts))
+    found = read(tmp_path, file)
+    assert found["tasks"] == {}
+    [error] = found["errors"]
+    assert "Set its at_once to 2 or less" in error

@@ -1,0 +1,104 @@
+"""The dbt project notices marts that are broken, and a schema without streams."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simulator.truth import truth
+from simulator.world import World
+from tests.e2e.transform.test_transform import NOW, STEPS, first_load, run_dbt
+from tests.support.world import KEYS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.meltano
+
+#: What is done to the marts, by the test that alone notices it.
+BREAKS = {
+    "unique_email_events_event_key": (
+        "insert into email_events select * from email_events "
+        "where event_type = 'clicked' order by event_key limit 1"
+    ),
+    "not_null_email_events_event_key": (
+        "insert into email_events (provider, account, event_type, stream) "
+        "values ('encompass', '10055', 'sent', 'x')"
+    ),
+    "accepted_values_email_events_event_type": (
+        "insert into email_events (event_key, provider, account, event_type, stream) "
+        "values ('new', 'encompass', '10055', 'licked', 'x')"
+    ),
+    "relationships_email_events_message_key": (
+        "insert into email_events "
+        "(event_key, provider, account, event_type, stream, message_key) "
+        "values ('lost', 'encompass', '10055', 'sent', 'x', 'no message')"
+    ),
+    "no_event_is_missing": (
+        "delete from email_events where event_key = "
+        "(select max(event_key) from email_events where event_type = 'opened')"
+    ),
+    "not_null_email_message_daily_message_key": (
+        "update email_message_daily set message_key = null where rowid = 0"
+    ),
+}
+ONE_MORE = (
+    "update email_message_daily set event_count = event_count + 1 where rowid = 1"
+)
+USE = "use email_marts"
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], ...]:
+    """Return the failures by test: of whole marts, of a wrong sum, of all breaks."""
+    folder = tmp_path_factory.mktemp("broken")
+    world = World.generate(7, 2, NOW, days_ahead=30, campaigns=2, luxsci=10)
+    first_load({stream: truth(world, stream, [NOW]) for stream in KEYS}).write(
+        folder / "load"
+    )
+    files = [folder / f"{number}.json" for number in range(3)]
+    steps: list[dict[str, Any]] = [
+        {"load": str(folder / "load")},
+        {"dbt": ["run", "--select", "+path:models/marts"]},
+        {"test": str(files[0])},
+        {"sql": [USE, ONE_MORE]},
+        {"test": str(files[1])},
+        {"sql": [USE, *BREAKS.values()]},
+        {"test": str(files[2])},
+    ]
+    steps = [{"database": str(folder / "one.duckdb"), **step} for step in steps]
+    (folder / "steps.json").write_text(json.dumps(steps))
+    run_dbt(folder, "dbt", STEPS, folder / "steps.json", DBT_TARGET="duckdb")
+    return tuple(json.loads(file.read_text()) for file in files)
+
+
+def test_marts_that_are_whole_pass(failing: tuple[dict[str, int], ...]) -> None:
+    assert failing[0] == {}
+
+
+def test_a_wrong_sum_is_noticed(failing: tuple[dict[str, int], ...]) -> None:
+    [(name, rows)] = failing[1].items()
+    assert name.startswith("same_sum_email_message_daily_event_count")
+    assert rows == 1
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_is_noticed(
+    failing: tuple[dict[str, int], ...], name: str
+) -> None:
+    found = [rows for test, rows in failing[2].items() if test.startswith(name)]
+    assert found == [1]
+
+
+def test_a_schema_without_a_stream_is_refused(tmp_path: Path) -> None:
+    """All marts would be empty, and pass."""
+    step = {"database": str(tmp_path / "empty.duckdb"), "dbt": ["build"]}
+    (tmp_path / "steps.json").write_text(json.dumps([step]))
+    with pytest.raises(AssertionError, match="Schema elsewhere holds no stream"):
+        run_dbt(
+            *(tmp_path, "dbt", STEPS, tmp_path / "steps.json"),
+            DBT_TARGET="duckdb",
+            EMAIL_METRICS_SCHEMA="elsewhere",
+        )

@@ -1,0 +1,435 @@
+"""The dbt project on DuckDB: its marts against what Python makes of the same rows."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.sources import descriptions
+from simulator.clock import DAY
+from simulator.truth import truth
+from simulator.world import World
+from tap_email_metrics.records.schemas import load_schema
+from tests.e2e.transform import expected
+from tests.e2e.transform.expected import Row, Rows, instant
+from tests.support.comparison import by_key
+from tests.support.project import CACHE, ROOT
+from tests.support.world import KEYS
+
+pytestmark = pytest.mark.meltano
+
+NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
+FIRST = datetime.fromisoformat("2026-09-21T15:00:00")
+SECOND = FIRST + timedelta(days=3)
+#: Loaded before the newest row of the first build, seen by the second only.
+LATE = FIRST - timedelta(hours=20)
+STEPS = Path(__file__).with_name("steps.py")
+TYPES = {"string": "varchar", "integer": "bigint", "number": "double"}
+TYPES |= {"boolean": "boolean", "object": "json", "array": "json"}
+FORMATS = {"date-time": "timestamp", "date": "date"}
+#: Settings of the user's own; and without bytecode dbt starts in twice the time.
+FOREIGN = ("DBT_", "EMAIL_METRICS_", "PYTHONDONTWRITEBYTECODE")
+ADDRESSES = ("email_address", "to_address", "email")
+RUNS = {
+    **dict.fromkeys(("account", "run", "provider", "stream", "outcome"), "varchar"),
+    **dict.fromkeys(("behind_since", "started_at", "finished_at"), "timestamp"),
+    **dict.fromkeys(("records", "requests", "quota_left"), "bigint"),
+    **dict.fromkeys(("headroom_days", "seconds"), "double"),
+    "backfill": "boolean",
+    "_sdc_received_at": "timestamp",
+}
+
+
+@dataclass
+class Load:
+    """What one run of a target appends: rows by stream, each with its time of load."""
+
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+
+    def add(self, stream: str, row: Row, at: datetime = FIRST) -> None:
+        loaded = {**row, "_sdc_received_at": at.isoformat()}
+        self.rows.setdefault(stream, []).append(loaded)
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir()
+        shapes = {stream: columns(stream) for stream in self.rows}
+        (folder / "tables.json").write_text(json.dumps(shapes))
+        for stream, rows in self.rows.items():
+            lines = (json.dumps(pick(row, shapes[stream])) for row in rows)
+            (folder / f"{stream}.jsonl").write_text("\n".join(lines))
+
+
+def columns(stream: str) -> dict[str, str]:
+    """Return a table's columns and types, as a target makes them."""
+    if stream == "email_metrics_runs":
+        return RUNS
+    found = {}
+    for name, schema in load_schema(stream)["properties"].items():
+        [kind] = (
+            {schema["type"]}
+            if isinstance(schema["type"], str)
+            else {*schema["type"]} - {"null"}
+        )
+        found[name] = FORMATS.get(schema.get("format", ""), TYPES[kind])
+    return {**found, "_sdc_received_at": "timestamp"}
+
+
+def pick(row: Row, names: dict[str, str]) -> Row:
+    return {name: row.get(name) for name in names}
+
+
+@dataclass(frozen=True)
+class Built:
+    """The marts after the first build and after the second, and the rows of each."""
+
+    first: dict[str, list[Row]]
+    second: dict[str, list[Row]]
+    refreshed: dict[str, list[Row]]
+    rows: Rows
+    later_rows: Rows
+    only_luxsci: dict[str, list[Row]]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    folder = tmp_path_factory.mktemp("transform")
+    world = World.generate(7, 6, NOW, days_ahead=30, campaigns=5, luxsci=40)
+    rows = {stream: truth(world, stream, [NOW]) for stream in KEYS}
+    rows = {stream: [*those, *hashed(those)] for stream, those in rows.items()}
+    first_load(rows).write(folder / "first")
+    later = later_rows(world, rows)
+    second_load(rows, later).write(folder / "second")
+    luxsci_load(rows).write(folder / "luxsci")
+    run_steps(folder)
+    dumps = {name: marts(folder / name) for name in ("m1", "m2", "m3", "m4")}
+    return Built(dumps["m1"], dumps["m2"], dumps["m3"], rows, later, dumps["m4"])
+
+
+def hashed(rows: list[Row]) -> list[Row]:
+    """Return the rows of a second account, loaded with `pii.mode` hash."""
+    return [
+        {
+            name: digest(value) if value and name in ADDRESSES else value
+            for name, value in row.items()
+        }
+        | {"account": "hashed"}
+        for row in rows
+    ]
+
+
+def digest(value: str) -> str:
+    return hmac.new(
+        b"pepper", value.strip().lower().encode(), hashlib.sha256
+    ).hexdigest()
+
+
+def first_load(rows: Rows) -> Load:
+    """Return the rows, some twice, and some besides as they were before."""
+    load = Load()
+    for stream, those in rows.items():
+        for number, row in enumerate(those):
+            load.add(stream, row)
+            if number % 10 == 0:
+                load.add(stream, row)
+    # The vendor's time of change of the older row is the later one.
+    future = {"updated_at": "2030-01-01T00:00:00Z", "last_updated": None}
+    for row in rows["encompass_recipients"][:20]:
+        old = {**row, **future, "email_address": "old@example.org"}
+        load.add("encompass_recipients", old, FIRST - timedelta(days=1))
+    for row in rows["luxsci_delivery_status"][:20]:
+        old = {**row, "status": "Soft Bounce", "last_updated": "2030-01-01T00:00:00Z"}
+        load.add("luxsci_delivery_status", old, FIRST - timedelta(days=1))
+    return load
+
+
+def later_rows(world: World, rows: Rows) -> Rows:
+    """Return the rows as they stand five days on, with corrections of all kinds."""
+    later = {}
+    for stream, those in rows.items():
+        now = {tuple(r[k] for k in KEYS[stream]): r for r in those}
+        found = truth(world, stream, [NOW, NOW + 5 * DAY])
+        now |= {tuple(r[k] for k in KEYS[stream]): r for r in found}
+        later[stream] = list(now.values())
+    # No event of this recipient is loaded again.
+    opened = later["encompass_opens"][0]
+    where = (opened["account"], opened["message_id"], opened["recipient_id"])
+    later["encompass_recipients"] = [
+        {**row, "email_address": "New@Example.org"}
+        if (row["account"], row["message_id"], row["id"]) == where
+        else row
+        for row in later["encompass_recipients"]
+    ]
+    delivered = next(
+        r for r in later["luxsci_delivery_status"] if r["status"] == "Delivered"
+    )
+    later["luxsci_delivery_status"] = [
+        {**row, "status": "Post-Delivery Hard Fail"} if row is delivered else row
+        for row in later["luxsci_delivery_status"]
+    ]
+    later["encompass_opens"].append(late_open(later))
+    return later
+
+
+def late_open(rows: Rows) -> Row:
+    return {**rows["encompass_opens"][0], "id": 999_999_999}
+
+
+def second_load(before: Rows, after: Rows) -> Load:
+    """Return what is new or changed, and the rows of two runs."""
+    load = Load()
+    for stream, those in after.items():
+        old = by_key(before[stream], KEYS[stream])
+        for row in those:
+            if old.get(tuple(row[name] for name in KEYS[stream])) != row:
+                late = row.get("id") == late_open(after)["id"]
+                load.add(stream, row, LATE if late else SECOND)
+    run: Row = {"account": "10055", "provider": "encompass", "outcome": "complete"}
+    run |= {"stream": "encompass_opens", "run": "1", "headroom_days": 100.0}
+    run |= {"started_at": "2026-09-01T00:00:00", "finished_at": "2026-09-01T01:00:00"}
+    # As a tap wrote it that told nothing of backfills: it counts.
+    load.add("email_metrics_runs", run)
+    run |= {"backfill": False, "run": "2", "outcome": "paused", "headroom_days": 90.0}
+    run |= {"started_at": "2026-09-11T00:00:00", "finished_at": "2026-09-11T01:00:00"}
+    load.add("email_metrics_runs", {**run, "behind_since": "2026-09-10T00:00:00"})
+    load.add("email_metrics_runs", {**run, "stream": "encompass_clicks"})
+    load.add("email_metrics_runs", backfill_after(run))
+    run |= {"provider": "luxsci", "stream": "luxsci_opens", "headroom_days": None}
+    load.add("email_metrics_runs", run)
+    return load
+
+
+def backfill_after(run: Row) -> Row:
+    """Return the row of a later run that has read one month again."""
+    found = {**run, "run": "3", "backfill": True, "outcome": "complete"}
+    found |= {"headroom_days": None, "behind_since": None}
+    at = "2026-09-12T00:00:00"
+    return found | {"started_at": at, "finished_at": at}
+
+
+def luxsci_load(rows: Rows) -> Load:
+    """Return what somebody has who reads LuxSci's email without its marketing."""
+    load = Load()
+    for stream in ("luxsci_delivery_status", "luxsci_opens", "luxsci_sent"):
+        for row in rows[stream]:
+            load.add(stream, row)
+    return load
+
+
+def run_steps(folder: Path) -> None:
+    """Build, load what came later, build again; and for LuxSci alone."""
+    one, other = str(folder / "one.duckdb"), str(folder / "luxsci.duckdb")
+    models = ["email_events+", "stg_email_metrics_runs+"]
+    only = json.dumps({"providers": ["luxsci"]})
+    steps: list[dict[str, Any]] = [
+        {"database": one, "load": str(folder / "first")},
+        {"database": one, "dbt": ["build"]},
+        {"database": one, "dump": str(folder / "m1")},
+        {"database": one, "load": str(folder / "second")},
+        {"database": one, "dbt": ["build", "--select", *models]},
+        {"database": one, "dump": str(folder / "m2")},
+        {"database": one, "dbt": ["run", "--full-refresh", "--select", "email_events"]},
+        {"database": one, "dump": str(folder / "m3")},
+        {"database": other, "load": str(folder / "luxsci")},
+        {"database": other, "dbt": ["build", "--vars", only]},
+        {"database": other, "dump": str(folder / "m4")},
+    ]
+    (folder / "steps.json").write_text(json.dumps(steps))
+    run_dbt(folder, "dbt", STEPS, folder / "steps.json", DBT_TARGET="duckdb")
+
+
+def run_dbt(
+    folder: Path, tool: str, program: Path, *arguments: Path | str, **more: str
+) -> str:
+    """Run a program in the environment of dbt that has this name; return its output."""
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)},
+        "DBT_PROJECT_DIR": str(ROOT / "transform"),
+        "DBT_PROFILES_DIR": str(ROOT / "transform"),
+        "DBT_TARGET_PATH": str(folder / "target"),
+        "DBT_LOG_PATH": str(folder / "logs"),
+        "DBT_USE_COLORS": "false",
+        "DBT_QUIET": "true",
+        **more,
+    }
+    done = subprocess.run(  # noqa: S603 - our own environment
+        [CACHE / tool / "bin" / "python", program, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def marts(folder: Path) -> dict[str, list[Row]]:
+    return {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
+
+
+def events_of(found: dict[str, list[Row]]) -> dict[str, Row]:
+    """Return the events by key, without when they were loaded."""
+    return {
+        row["event_key"]: {
+            name: instant(value) if name.endswith("_at") else value
+            for name, value in row.items()
+            if name != "loaded_at"
+        }
+        for row in found["email_events"]
+    }
+
+
+@pytest.mark.parametrize("build", ["first", "second"])
+def test_events_are_those_of_the_streams(built: Built, build: str) -> None:
+    rows = built.rows if build == "first" else built.later_rows
+    found = getattr(built, build)
+
+    assert events_of(found) == expected.events(rows)
+    assert len(found["email_events"]) == len(expected.events(rows))
+
+
+def test_every_case_is_there(built: Built) -> None:
+    """The data would show it if duplicates, corrections or hashes went wrong."""
+    first, second = events_of(built.first), events_of(built.second)
+    people = {event["recipient_key"] for event in first.values()}
+    assert "old@example.org" not in people
+    both = {p for p in people if p and "@" in p and digest(p) in people}
+    assert both
+    assert "new@example.org" in {event["recipient_key"] for event in second.values()}
+    moved = {k for k, e in first.items() if second[k]["event_type"] != e["event_type"]}
+    assert [first[key]["event_type"] for key in moved] == ["delivered"]
+    assert f"{late_open(built.later_rows)['id']}" in {k.split("/")[-1] for k in second}
+    assert len(second) > len(first) + 10
+
+
+def test_incremental_builds_hold_what_a_full_one_does(built: Built) -> None:
+    assert events_of(built.second) == events_of(built.refreshed)
+
+
+@pytest.mark.parametrize("build", ["first", "second"])
+def test_daily_counts(built: Built, build: str) -> None:
+    rows = built.rows if build == "first" else built.later_rows
+    found = {
+        (
+            *(row[name] for name in ("provider", "account", "message_key")),
+            row["event_type"],
+            row["event_date"],
+        ): (row["event_count"], row["recipient_count"])
+        for row in getattr(built, build)["email_message_daily"]
+    }
+
+    assert found == expected.daily(expected.events(rows).values())
+
+
+@pytest.mark.parametrize("build", ["first", "second"])
+def test_engagement(built: Built, build: str) -> None:
+    rows = built.rows if build == "first" else built.later_rows
+    found = {}
+    for row in getattr(built, build)["email_engagement"]:
+        who = tuple(row.pop(name) for name in ("provider", "account", "recipient_key"))
+        found[who] = {k: instant(v) if k[-3:] == "_at" else v for k, v in row.items()}
+
+    assert found == expected.engagement(expected.events(rows).values())
+
+
+@pytest.mark.parametrize("build", ["first", "second"])
+def test_messages(built: Built, build: str) -> None:
+    rows = built.rows if build == "first" else built.later_rows
+    wanted = expected.messages(rows, expected.events(rows).values())
+    found = {}
+    for row in getattr(built, build)["email_messages"]:
+        key = tuple(row.pop(name) for name in ("provider", "account", "message_key"))
+        found[key] = {
+            k: instant(v) if k[-3:] == "_at" else v
+            for k, v in row.items()
+            if v is not None
+        }
+
+    assert found == {
+        key: {name: value for name, value in row.items() if value is not None}
+        for key, row in wanted.items()
+    }
+
+
+def test_runs_tell_of_headroom_and_freshness(built: Built) -> None:
+    """As the present goes on, so does what is counted from it."""
+    assert built.first["email_freshness"] == built.first["email_archive_headroom"] == []
+
+    found = {row["stream"]: row for row in built.second["email_archive_headroom"]}
+    days = (datetime.now(UTC) - datetime(2026, 9, 11, tzinfo=UTC)) / timedelta(1)
+    assert set(found) == {"encompass_opens", "encompass_clicks"}
+    assert found["encompass_opens"]["measured_days"] == 90
+    left = {stream: row["days_left"] for stream, row in found.items()}
+    assert left["encompass_opens"] == pytest.approx(180 - (days + 1), abs=0.1)
+    assert left["encompass_clicks"] == pytest.approx(90 - days, abs=0.1)
+
+    fresh = {row["stream"]: row for row in built.second["email_freshness"]}
+    opens = fresh["encompass_opens"]
+    assert instant(opens["complete_at"]) == instant("2026-09-01")
+    assert opens["hours_since_complete"] == pytest.approx((days + 10) * 24, abs=2)
+    assert (opens["last_outcome"], instant(opens["behind_since"])) == (
+        "paused",
+        instant("2026-09-10"),
+    )
+    assert fresh["luxsci_opens"]["complete_at"] is None
+
+
+def test_who_has_one_provider_and_few_streams_builds_all_the_same(built: Built) -> None:
+    found = events_of(built.only_luxsci)
+    streams = ("luxsci_delivery_status", "luxsci_opens")
+    assert found == {
+        key: row
+        for key, row in expected.events(built.rows).items()
+        if row["stream"] in streams
+    }
+
+
+def test_readme_says_which_events_there_are(built: Built) -> None:
+    readme = (ROOT / "README.md").read_text()
+    lines = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", readme, re.MULTILINE)
+    said = {
+        (provider, event_type)
+        for event_type, *cells in lines
+        if event_type in expected.TYPES
+        for provider, cell in zip(
+            ("encompass", "constant_contact", "luxsci"), cells, strict=True
+        )
+        if cell.startswith("yes")
+    }
+
+    found = built.first["email_events"]
+    assert said == {(row["provider"], row["event_type"]) for row in found}
+
+
+@pytest.fixture(scope="module")
+def dialects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("dialects")
+    program = Path(__file__).with_name("dialects.py")
+    done = run_dbt(folder, "dbt-dialects", program, "snowflake", "bigquery")
+    # dbt says first that there is no user of Snowflake's.
+    found: dict[str, Any] = json.loads(done.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("dialect", ["snowflake", "bigquery"])
+def test_sql_is_that_of_the_warehouse(dialects: dict[str, Any], dialect: str) -> None:
+    found = dialects[dialect]
+    models = {path.stem for path in ROOT.joinpath("transform/models").rglob("*.sql")}
+
+    assert {name: text for name, text in found.items() if text} == {}
+    assert models <= set(found)
+    assert "no_event_is_missing" in found
+
+
+def test_descriptions_are_those_of_the_schemas() -> None:
+    for path, text in descriptions().items():
+        assert path.read_text() == text

@@ -1,0 +1,58 @@
+"""The benchmark's parts read the same rows; nothing here is timed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks import contestants, measure
+from benchmarks.measure import World, run, serving
+from tests.runs.encompass.requests_saved import count_requests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "FOLDER", tmp_path)
+    monkeypatch.setattr(contestants, "FOLDER", tmp_path)
+    # What the bare loops need is here, too.
+    monkeypatch.setattr(contestants, "python", lambda _: sys.executable)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [0, 7, 1000, 2003])
+def test_tap_naive_tap_and_download_read_every_row(rows: int) -> None:
+    with serving(World(parents=3, rows=rows)) as server:
+        pages = max(1, -(-rows // 1000))
+        for one in (
+            contestants.tap(),
+            contestants.tap("all", fields=None),
+            contestants.naive(),
+            contestants.download(),
+        ):
+            ran = run(one, server)
+            assert ran.records == 3 * rows
+            token = one.name in {"tap", "all"}
+            assert ran.requests == 1 + 3 * pages + token
+
+
+def test_a_contestant_that_loses_a_row_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measure, "_count", lambda *_: 5)
+    with (
+        serving(World(parents=2, rows=3)) as server,
+        pytest.raises(RuntimeError, match="5 of 6 records"),
+    ):
+        run(contestants.download(), server)
+
+
+@pytest.mark.slow
+def test_quiet_syncs_are_cheap() -> None:
+    counted = count_requests(20)
+    assert counted["encompass_quiet_share"] < 0.05
+    assert counted["encompass_10_new_opens_more_than_quiet"] <= 2

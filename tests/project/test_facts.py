@@ -1,0 +1,248 @@
+"""What is said in more than one place agrees, and modules keep to their own."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from scripts.tables import filled
+from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers.encompass.streams import MessageStream
+from tap_email_metrics.records.schemas import load_schema, schema_names
+from tap_email_metrics.settings.common import config_schema
+from tap_email_metrics.streams.about_run import RUN_STREAMS
+from tap_email_metrics.streams.base import EmailMetricsStream, ListStream
+from tap_email_metrics.streams.fan_out import FanOutStream
+from tap_email_metrics.streams.windows import WindowStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+TAP = sorted((ROOT / "tap_email_metrics").rglob("*.py"))
+SIMULATOR = sorted((ROOT / "simulator").rglob("*.py"))
+CODE = TAP + SIMULATOR
+STREAMS: list[Any] = [stream for provider in PROVIDERS for stream in provider.streams]
+NAMES = [str(stream.name) for stream in STREAMS]
+OWN = [str(stream.name) for stream in RUN_STREAMS]  # type: ignore[misc]
+MOST_LINES = 720
+
+#: Where real time is read, and why it cannot be an argument there.
+CLOCKS = {
+    # The one clock that the others are given.
+    "clock.py": {"time.time", "time.monotonic", "time.sleep"},
+    # How long threads, which no clock moves, may take to notice the end.
+    "workers.py": {"time.monotonic"},
+    # The last resort against a blocked stdout, once the run is over.
+    "writer.py": {"time.monotonic"},
+}
+
+each_stream = pytest.mark.parametrize("stream", STREAMS, ids=NAMES)
+each_module = pytest.mark.parametrize(
+    "path", CODE, ids=[str(path.relative_to(ROOT)) for path in CODE]
+)
+
+
+def below(base: type) -> Iterator[type]:
+    """The classes that are based on one, at whatever remove."""
+    kinds: list[type] = base.__subclasses__()
+    for kind in kinds:
+        yield kind
+        yield from below(kind)
+
+
+def imports(path: Path) -> set[str]:
+    """The names of all modules that one imports, and what it takes from them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def calls(path: Path) -> set[str]:
+    """The dotted names in a module, `time.sleep` for one."""
+    return {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+
+# Streams
+
+
+def test_every_stream_is_listed_and_has_a_schema() -> None:
+    classes = {
+        kind
+        for kind in below(EmailMetricsStream)
+        # A stream has a name of its own, a shape has none.
+        if isinstance(vars(kind).get("name"), str)
+        and kind.__module__.startswith("tap_email_metrics.")
+    }
+    assert classes == set(STREAMS)
+    assert len(set(NAMES)) == len(NAMES)
+    assert {*NAMES, *OWN} == set(schema_names())
+
+
+def test_shapes_are_no_streams() -> None:
+    shapes = (EmailMetricsStream, ListStream, FanOutStream, WindowStream, MessageStream)
+    for shape in shapes:
+        assert shape not in STREAMS
+
+
+@each_stream
+def test_facts_of_a_stream(stream: Any) -> None:
+    [provider] = [p for p in PROVIDERS if stream in p.streams]
+    assert stream.provider == provider.name
+    assert stream.name.startswith(f"{provider.name}_")
+    columns = load_schema(stream.name)["properties"]
+    assert stream.primary_keys[0] == "account"
+    for key in stream.primary_keys:
+        kind = columns[key]["type"]
+        assert "null" not in ([kind] if isinstance(kind, str) else kind), key
+        assert "x-pii" not in columns[key], key
+    if isinstance(stream.replication_key, str):
+        column = columns[stream.replication_key]
+        if stream.replication_key in stream.primary_keys:
+            # A row a whole day: the request says which, so that it is never null.
+            assert column["type"] == "string"
+            assert column["format"] == "date"
+            assert "x-source" not in column
+        else:
+            assert "integer" in column["type"] or column.get("format") == "date-time"
+            assert "x-source" in column
+        assert "x-derived" not in column
+    endpoint = re.search(r"GET (/[a-z]\S+)`", stream.__doc__ or "")
+    assert endpoint, "the docstring names the endpoint"
+    if issubclass(stream, MessageStream):
+        assert endpoint
+        assert endpoint[1] == stream.path.replace("{}", "{id}")
+
+
+def test_links_alone_have_no_replication_key() -> None:
+    without = [s.name for s in STREAMS if not isinstance(s.replication_key, str)]
+    of_messages = [name for name in without if name.startswith("encompass_")]
+    assert of_messages == ["encompass_links"]
+
+
+@pytest.mark.parametrize("stream", RUN_STREAMS)
+def test_facts_of_a_stream_of_the_run(stream: Any) -> None:
+    columns = load_schema(stream.name)["properties"]
+    assert stream.primary_keys[:4] == ("account", "run", "provider", "stream")
+    for key in stream.primary_keys:
+        assert columns[key]["type"] == "string"
+        assert "x-pii" not in columns[key]
+    assert not {"x-source", "x-derived"} & {m for c in columns.values() for m in c}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| `{stream.name}`", readme, re.MULTILINE)
+
+
+@each_stream
+def test_the_readme_has_a_row_for_each_stream(stream: type[Any]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| `{stream.name}`", readme, re.MULTILINE)
+
+
+def test_the_readme_has_the_tables_of_the_code() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert filled(readme) == readme, "run python -m scripts.tables"
+
+
+def test_the_readme_names_no_other_stream() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    prefixes = "|".join(provider.name for provider in PROVIDERS)
+    rows = re.findall(rf"^\| `((?:{prefixes})_\w+)`", readme, re.MULTILINE)
+    assert set(rows) <= set(NAMES)
+
+
+def test_meltano_selects_every_stream() -> None:
+    plugins = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]
+    patterns = [
+        pattern.partition(".")[0]
+        for plugin in plugins["extractors"]
+        for pattern in plugin.get("select", [])
+    ]
+    for name in [*NAMES, *OWN]:
+        assert any(Path(name).match(pattern) for pattern in patterns), name
+
+
+# Modules
+
+
+@each_module
+def test_a_module_is_read_in_one_sitting(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", TAP, ids=[p.stem for p in TAP])
+def test_the_tap_knows_no_simulator(path: Path) -> None:
+    names = {name.partition(".")[0] for name in imports(path)}
+    assert not names & {"simulator", "tests", "scripts", "benchmarks"}
+    text = path.read_text(encoding="utf-8").lower()
+    assert "simulator" not in text
+    assert "_sim/" not in text
+
+
+@pytest.mark.parametrize("path", SIMULATOR, ids=[p.stem for p in SIMULATOR])
+def test_the_simulator_knows_no_tap(path: Path) -> None:
+    names = {name.partition(".")[0] for name in imports(path)}
+    assert not names & {"tap_email_metrics", "tests", "scripts", "singer_sdk"}
+
+
+def test_only_the_providers_are_named_in_one_place() -> None:
+    """Shared code asks for no provider; one tuple names them."""
+    for path in TAP:
+        shared = "providers" not in path.parts
+        names = {n for n in imports(path) if ".providers." in n}
+        if shared:
+            allowed = {f"tap_email_metrics.providers.{n}" for n in PUBLIC}
+            assert names <= allowed, path.name
+
+
+PUBLIC = ("PROVIDERS", "Provider", "Session")
+
+
+@pytest.mark.parametrize("path", TAP, ids=[p.stem for p in TAP])
+def test_time_is_an_argument(path: Path) -> None:
+    real = calls(path) & {
+        *("time.time", "time.monotonic", "time.sleep", "time.perf_counter"),
+        *("time.time_ns", "time.localtime", "datetime.now", "datetime.utcnow"),
+        *("datetime.today", "date.today"),
+    }
+    assert real <= CLOCKS.get(path.name, set())
+    names = imports(path)
+    assert not {name for name in names if name.startswith("time.")}
+
+
+def test_threads_are_started_in_one_place() -> None:
+    starting = [path.name for path in TAP if "threading.Thread" in calls(path)]
+    assert starting == ["workers.py"]
+
+
+@pytest.mark.parametrize("path", TAP, ids=[p.stem for p in TAP])
+def test_nothing_catches_everything(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None
+            caught = ast.unparse(node.type)
+            assert caught != "Exception"
+            if caught == "BaseException":
+                # A worker hands what it met to the caller.
+                assert path.name == "workers.py"
+
+
+def test_a_provider_is_named_after_its_settings_and_folder() -> None:
+    properties = config_schema()["properties"]
+    for provider in PROVIDERS:
+        assert (ROOT / "tap_email_metrics" / "providers" / provider.name).is_dir()
+        assert set(provider.credentials) <= set(properties[provider.name]["properties"])

@@ -1,0 +1,148 @@
+"""The definition for Meltano Hub: the Hub's form, and the settings of the tap."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from scripts.hub import DEFINITION, text
+from scripts.tables import nested_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+HUB: dict[str, Any] = yaml.safe_load(DEFINITION.read_text(encoding="utf-8"))
+PLUGINS = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]
+[TAP] = [p for p in PLUGINS["extractors"] if p["name"] == "tap-email-metrics"]
+STRING = {"type": "string"}
+STRINGS = {"type": "array", "items": STRING}
+SETTING = {
+    "type": "object",
+    "required": ["name"],
+    "additionalProperties": False,
+    "properties": {
+        **dict.fromkeys(("name", "label", "description", "placeholder"), STRING),
+        "kind": {
+            "enum": [
+                *("array", "boolean", "date_iso8601", "decimal", "email", "file"),
+                *("hidden", "integer", "oauth", "object", "options", "password"),
+                "string",
+            ]
+        },
+        "options": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"label": STRING, "value": STRING},
+            },
+        },
+        "sensitive": {"type": "boolean"},
+    },
+}
+#: The keys that the Hub allows an extractor, of those that are of use here.
+SCHEMA = {
+    "type": "object",
+    "required": ["name", "namespace", "variant", "quality"],
+    "additionalProperties": False,
+    "properties": {
+        **dict.fromkeys(
+            (
+                *("name", "namespace", "variant", "label", "description", "repo"),
+                *("executable", "pip_url", "prereq"),
+            ),
+            STRING,
+        ),
+        "capabilities": {
+            "type": "array",
+            "items": {
+                "enum": [
+                    *("about", "activate-version", "batch", "catalog", "discover"),
+                    *("log-based", "properties", "schema-flattening", "state"),
+                    *("stream-maps", "structured-logging", "test"),
+                ]
+            },
+        },
+        "keywords": STRINGS,
+        "maintenance_status": {
+            "enum": ["active", "beta", "development", "inactive", "unknown"]
+        },
+        "quality": {"enum": ["gold", "silver", "bronze", "unknown"]},
+        "select": STRINGS,
+        "settings": {"type": "array", "items": SETTING},
+        "settings_group_validation": {"type": "array", "items": STRINGS},
+        "supported_python_versions": {
+            "type": "array",
+            "items": {"type": "string", "pattern": r"^3\.\d+$"},
+        },
+    },
+}
+
+
+def test_it_has_the_form_of_the_hub() -> None:
+    jsonschema.validate(HUB, SCHEMA, jsonschema.Draft7Validator)
+    assert DEFINITION.parent.name == HUB["name"]
+    assert DEFINITION.stem == HUB["variant"]
+
+
+@pytest.mark.parametrize("key", ["kind", "secret"])
+def test_the_form_tells_a_wrong_setting(key: str) -> None:
+    wrong = {**HUB, "settings": [{"name": "start_date", key: "decimals"}]}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, SCHEMA, jsonschema.Draft7Validator)
+
+
+def test_keys_and_settings_are_in_order_as_the_hub_wants() -> None:
+    assert list(HUB) == sorted(HUB)
+    names = [setting["name"] for setting in HUB["settings"]]
+    assert names == sorted(names)
+    for part in (*HUB["settings"], *HUB["settings_group_validation"]):
+        assert list(part) == sorted(part)
+    assert HUB["capabilities"] == sorted(HUB["capabilities"])
+
+
+def test_settings_are_those_of_meltano_yml() -> None:
+    by_name = {setting["name"]: setting for setting in TAP["settings"]}
+    assert {setting["name"]: setting for setting in HUB["settings"]} == by_name
+    for key in ("capabilities", "executable", "namespace", "select"):
+        assert HUB[key] == TAP[key]
+    groups = [sorted(group) for group in TAP["settings_group_validation"]]
+    assert HUB["settings_group_validation"] == groups
+
+
+def test_settings_are_those_that_the_tap_tells_of() -> None:
+    """All but those of the SDK that nobody needs here."""
+    command = Path(sys.executable).with_name(HUB["executable"])
+    done = subprocess.run(  # noqa: S603 - our own tap
+        [command, "--about", "--format=json"],
+        capture_output=True,
+        check=True,
+    )
+    about = json.loads(done.stdout)
+    # One object in Meltano; what may be in it is for the user to name.
+    about["settings"]["properties"]["stream_maps"]["properties"] = {}
+    told = dict(nested_settings(about["settings"]))
+    offered = {setting["name"]: setting for setting in HUB["settings"]}
+    assert set(offered) <= set(told)
+    unused = {name for name in told if name not in offered}
+    assert all(name.startswith(("faker_", "flattening_")) for name in unused), unused
+    secret = {name for name, part in told.items() if part.get("secret")}
+    assert secret == {n for n, part in offered.items() if part.get("sensitive")}
+    assert sorted(about["capabilities"]) == HUB["capabilities"]
+    assert about["supported_python_versions"] == HUB["supported_python_versions"]
+
+
+def test_it_is_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert HUB["pip_url"] == project["name"]
+    assert HUB["executable"] in project["scripts"]
+
+
+def test_it_is_up_to_date() -> None:
+    written = DEFINITION.read_text(encoding="utf-8")
+    assert written == text(), "run python -m scripts.hub"

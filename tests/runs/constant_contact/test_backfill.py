@@ -1,0 +1,56 @@
+"""A side backfill of Constant Contact: one interval's events, no live mark touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tap_email_metrics.providers.encompass.schedule import from_iso, iso
+from tests.support.constant_contact import DAY, NOW, PREFIX, Account
+
+EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
+
+
+def live(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the bookmarks but for the backfill's own entries."""
+    return {
+        name: {key: value for key, value in entry.items() if key != "backfill"}
+        for name, entry in state["bookmarks"].items()
+    }
+
+
+def moment(value: int | str) -> float:
+    return from_iso(value) if isinstance(value, str) else value / 1000
+
+
+def test_a_backfill_emits_its_interval_and_touches_no_live_mark() -> None:
+    account = Account()
+    for days in (4, 20, 60, 200, 400):
+        sent = NOW - days * DAY
+        campaign = account.api.add_campaign(sent=sent, recipients=4, links=1)
+        for kind in EVENTS[1:]:
+            for after in (0.5, 2.0):
+                account.api.add_event(kind, campaign, created=sent + after * DAY)
+    assert account.sync(streams=EVENTS).code == 0
+    before = live(account.state)
+    start, end = NOW - 200 * DAY - 3600, NOW - 199 * DAY
+    account.common |= {
+        "backfill": True,
+        "start_date": iso(start),
+        "end_date": iso(end),
+    }
+    account.advance(0.5)
+    run = account.sync(streams=EVENTS)
+    assert run.code == 0
+    assert live(account.state) == before
+    for kind in EVENTS:
+        found = [moment(r["created_time"]) for r in run.records(PREFIX + kind)]
+        assert found, kind
+        assert all(start <= at < end for at in found), kind
+        assert len(found) == (4 if kind == "sends" else 1)
+    again = account.sync(streams=EVENTS)
+    assert not [m for m in again.messages if m["type"] == "RECORD"]
+    account.common.clear()
+    account.api.add_event("opens", campaign)
+    account.advance(1)
+    assert account.sync(streams=EVENTS).code == 0
+    assert account.wrong(*EVENTS) == []

@@ -1,0 +1,205 @@
+"""Quotas: waited out, or left in good order and resumed the next day."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.constant_contact import DAY, NOW, Account
+
+EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
+
+
+def fill(account: Account, closed: int, opened: int = 3) -> None:
+    contacts = [account.api.add_contact(created=NOW - 999 * DAY) for _ in range(2)]
+    for number in range(closed + opened):
+        days = 2 + number if number < opened else 100 + number
+        sent = NOW - days * DAY
+        campaign = account.api.add_campaign(sent=sent, recipients=contacts, links=1)
+        account.api.add_event("opens", campaign, contacts[0], created=sent + DAY / 3)
+
+
+def test_throttled_is_waited_out() -> None:
+    account = Account(max_concurrency=1)
+    fill(account, 3)
+    account.api.set_policy(requests_per_second=2)  # fewer than the tap expects
+    run = account.sync()
+    assert run.code == 0
+    assert account.api.throttled > 0
+    assert account.wrong(*EVENTS) == []
+
+
+def test_the_rate_causes_no_throttling() -> None:
+    account = Account(max_concurrency=1, requests_per_second=4)
+    fill(account, 40)
+    account.api.set_policy(requests_per_second=4)
+    start = account.world.clock.now()
+    run = account.sync()
+    assert run.code == 0
+    assert account.api.throttled == 0
+    taken = account.world.clock.now() - start
+    assert run.requests / taken >= 0.95 * 4
+
+
+@pytest.mark.slow
+def test_quota_exceeded_pauses_and_the_next_day_goes_on() -> None:
+    account = Account()
+    fill(account, 30)
+    account.api.set_policy(requests_per_day=150)
+    codes = []
+    paused = []
+    for _ in range(6):
+        run = account.sync()
+        codes.append(run.code)
+        paused.append(sum(r["outcome"] == "paused" for r in run.reports.values()))
+        again = account.sync()  # the ledger knows that the day is spent
+        assert again.code == 0
+        if paused[-1]:
+            assert account.world.log.count() <= 1
+        account.advance(1)
+    assert set(codes) == {0}
+    assert paused[0] > 0
+    assert paused[-1] == 0
+    assert account.wrong(*EVENTS) == []
+
+
+@pytest.mark.slow
+def test_a_backlog_starves_no_stream() -> None:
+    account = Account(daily_requests=170, daily_reserve=20)
+    fill(account, 60)
+    run = account.sync(streams=EVENTS)
+    assert run.code == 0
+    assert account.api.used_today <= 150
+    for stream in EVENTS:
+        report = run.reports[f"constant_contact_{stream}"]
+        assert report["outcome"] == "paused"
+        assert report["parents"] > 3  # the window, and some of the history
+    for _ in range(6):
+        account.advance(1)
+        run = account.sync(streams=EVENTS)
+        assert run.code == 0
+    assert {r["outcome"] for r in run.reports.values()} <= {"complete", "empty"}
+    assert account.wrong(*EVENTS) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.25, 0.6])
+def test_max_run_minutes_pauses_well(share: float) -> None:
+    account = Account(max_concurrency=1, requests_per_second=4)
+    fill(account, 30)
+    account.common["max_run_minutes"] = share
+    for _ in range(14):
+        run = account.sync(streams=EVENTS)
+        assert run.code == 0
+    assert account.wrong(*EVENTS) == []
+
+
+def test_a_backlog_shares_the_time_of_a_run() -> None:
+    account = Account(max_concurrency=1, requests_per_second=4)
+    fill(account, 60)
+    account.common["max_run_minutes"] = 0.5
+    run = account.sync(streams=EVENTS)
+    assert run.code == 0
+    assert sum("parents" in report for report in run.reports.values()) >= 5
+
+
+@pytest.mark.slow
+def test_a_first_sync_of_open_campaigns_is_shared_out() -> None:
+    account = Account(daily_requests=120, daily_reserve=20)
+    fill(account, 0, opened=60)
+    run = account.sync(streams=EVENTS)
+    assert run.code == 0
+    for stream in EVENTS:
+        report = run.reports[f"constant_contact_{stream}"]
+        # Of a list that the budget cut, no parent is read.
+        assert report["requests"] > 5
+        assert report["behind_since"]
+    for _ in range(6):
+        account.advance(1)
+        assert account.sync(streams=EVENTS).code == 0
+    assert account.wrong(*EVENTS) == []
+
+
+@pytest.mark.slow
+def test_campaigns_that_changed_all_at_once_starve_no_stream() -> None:
+    account = Account()
+    fill(account, 60)
+    streams = ("campaign_activities", "opens", "contacts")
+    assert account.sync(streams=streams).code == 0
+    account.settings |= {"daily_requests": 60, "daily_reserve": 10}
+    runs: list[dict[str, Any]] = []
+    for _ in range(12):
+        account.advance(1)
+        if not runs:
+            for campaign in account.api.campaigns:
+                account.api.update_campaign(campaign, name="Changed")
+                [activity] = account.api.activities_of(campaign).values()
+                account.api.update_activity(activity, subject="Changed")
+        newest = list(account.api.campaigns)[-1]
+        account.api.add_event("opens", newest)
+        account.api.add_contact()
+        run = account.sync(streams=streams)
+        assert run.code == 0
+        assert account.wrong("opens", "contacts") == []
+        runs.append(run.reports["constant_contact_campaign_activities"])
+    assert "left to read" in runs[0]["message"]
+    assert runs[0]["parents"] > 5
+    assert runs[-1]["outcome"] == "empty"
+    assert account.wrong("campaign_activities") == []
+
+
+@pytest.mark.slow
+def test_contact_reports_starve_no_stream_and_no_contact() -> None:
+    account = Account(contact_reports=True)
+    fill(account, 0)
+    campaign = list(account.api.campaigns)[-1]
+    for _ in range(60):
+        contact = account.api.add_contact(created=NOW - 99 * DAY)
+        account.api.add_event("opens", campaign, contact, created=NOW - DAY)
+    streams = ("contact_activity_details", "contact_open_and_click_rates", "opens")
+    account.settings |= {"daily_requests": 60, "daily_reserve": 10}
+    details, rates = (f"constant_contact_{name}" for name in streams[:2])
+    for number in range(7):
+        account.api.add_event("opens", campaign, contact)
+        run = account.sync(streams=streams)
+        assert run.code == 0
+        assert account.wrong("opens") == []
+        if number == 0:
+            assert "left to read" in run.reports[details]["message"]
+            assert min(run.reports[one]["parents"] for one in (details, rates)) > 9
+        account.advance(1)
+    read = {row["contact_id"] for row in account.rows(streams[0]).values()}
+    assert read == {row["contact_id"] for row in account.truth(streams[0])}
+    assert len(account.rows(streams[1])) == 62
+
+
+def test_contact_reports_are_read_once_a_day() -> None:
+    account = Account(contact_reports=True)
+    fill(account, 0)
+    streams = ("contact_activity_details",)
+    first = account.sync(streams=streams)
+    assert first.reports["constant_contact_contact_activity_details"]["parents"] == 2
+    account.advance(0.1)
+    assert account.sync(streams=streams).requests == 0
+    through = account.entry(streams[0])["checked_through"]
+    account.advance(1)
+    account.sync(streams=streams)
+    assert account.paths("/activity_details")
+    assert account.entry(streams[0])["checked_through"] > through
+
+
+def test_a_backfill_of_contact_reports_touches_no_live_turn() -> None:
+    account = Account(contact_reports=True)
+    fill(account, 0)
+    streams = ("contact_activity_details",)
+    account.sync(streams=streams)
+    before = account.entry(streams[0])
+    interval = {"start_date": "2020-01-01", "end_date": "2026-09-20"}
+    account.common |= {"backfill": True, **interval}
+    account.advance(1)
+    run = account.sync(streams=streams)
+    assert run.records("constant_contact_contact_activity_details")
+    after = dict(account.entry(streams[0]))
+    assert after.pop("backfill")["cycle"].keys() == {"done"}
+    assert after == before

@@ -1,0 +1,536 @@
+"""The rules that keep Constant Contact's rows, each against what would lose them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.constant_contact import DAY, NOW, Account
+
+HOUR = DAY / 24
+EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
+
+
+@pytest.fixture
+def account() -> Account:
+    return Account()
+
+
+def campaign(account: Account, days: float = 3, **options: Any) -> str:
+    options = {"recipients": 4, "links": 1, **options}
+    return account.api.add_campaign(sent=NOW - days * DAY, **options)
+
+
+def sync(account: Account, *streams: str) -> Any:
+    run = account.sync(streams=streams or EVENTS)
+    assert run.code == 0
+    return run
+
+
+def test_a_list_that_lags_its_counter(account: Account) -> None:
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - HOUR)
+    sync(account)
+    late = NOW + 5 * HOUR
+    account.api.add_event(
+        "opens", sent, created=NOW + 60, visible_from=late, counted_from=NOW + 60
+    )
+    account.advance(1 / 24)
+    sync(account)
+    mark = account.counter_mark("opens", sent)
+    assert (mark.counter, mark.tries) == (1, 1)  # announced, not found: nothing stored
+    account.advance(1 / 24)
+    sync(account)
+    assert account.counter_mark("opens", sent).tries == 2
+    account.advance(6 / 24)
+    sync(account)
+    mark = account.counter_mark("opens", sent)
+    assert (mark.counter, mark.tries) == (2, 0)
+    assert account.wrong(*EVENTS) == []
+
+
+def test_a_counter_that_never_agrees_is_not_asked_for_ever(account: Account) -> None:
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - HOUR)
+    sync(account)
+    account.api.add_event(
+        "opens", sent, created=NOW, visible_from=NOW + 999 * DAY, counted_from=NOW
+    )
+    for _ in range(4):
+        account.advance(1 / 24)
+        sync(account)
+        assert account.paths("/opens")
+    account.advance(1 / 24)
+    sync(account)
+    assert account.paths("/opens") == []
+    assert account.counter_mark("opens", sent).counter == 2
+
+
+def test_an_event_dated_below_the_look_back(account: Account) -> None:
+    sent = campaign(account, days=20)
+    account.api.add_event("opens", sent, created=NOW - HOUR)
+    sync(account)
+    account.advance(1)
+    account.api.add_event(
+        "opens", sent, created=NOW - 15 * DAY, visible_from=NOW + DAY / 2
+    )
+    sync(account)
+    assert account.wrong(*EVENTS) == []
+
+
+def test_a_descent_stops_below_the_look_back(account: Account) -> None:
+    sent = campaign(account, days=30, recipients=1)
+    for number in range(1200):
+        account.api.add_event("opens", sent, created=NOW - 20 * DAY - 600 * number)
+    sync(account, "opens")
+    assert len(account.paths("/opens")) == 3
+    account.api.add_event("opens", sent, created=NOW + HOUR)
+    account.advance(1)
+    run = sync(account, "opens")
+    assert len(account.paths("/opens")) == 1
+    # The new one, and what is not strictly older than the look-back.
+    assert len(run.records("constant_contact_opens")) == 1 + 2 * 144 + 1
+    assert account.wrong("opens") == []
+
+
+def test_twins_across_a_page_boundary_are_two(account: Account) -> None:
+    sent = campaign(account, recipients=1)
+    contact = account.api.add_contact()
+    for number in range(499):
+        account.api.add_event("opens", sent, created=NOW - 60 - number)
+    for _ in range(3):  # rows 500, 501 and 502
+        account.api.add_event("opens", sent, contact, created=NOW - HOUR)
+    sync(account, "opens")
+    assert account.wrong("opens") == []
+    assert len(account.rows("opens")) == 502
+
+
+def test_a_row_that_shifts_onto_the_next_page_is_one(account: Account) -> None:
+    sent = campaign(account, recipients=1)
+    for number in range(700):
+        account.api.add_event("opens", sent, created=NOW - 60 - number)
+    done: list[str] = []
+
+    def shift(_method: str, path: str, query: Any) -> None:
+        if path.endswith("/opens") and "next" in query and not done:
+            done.append(path)
+            account.api.add_event("opens", sent, created=NOW - 1)
+
+    account.world.on_request(shift)
+    sync(account, "opens")
+    assert done
+    assert account.wrong("opens") == []
+    assert len(account.rows("opens")) == 701
+
+
+def test_two_opens_in_one_second_on_two_devices(account: Account) -> None:
+    account.api.set_policy(time_format="seconds")
+    sent = campaign(account)
+    contact = account.api.add_contact()
+    for device in ("mobile", "computer"):
+        account.api.add_event("opens", sent, contact, created=NOW - HOUR, device=device)
+    sync(account)
+    assert len(account.rows("opens")) == 2
+    # A third in the same second, later: no row is newer, the counter has moved.
+    account.api.add_event(
+        "opens",
+        sent,
+        contact,
+        created=NOW - HOUR,
+        visible_from=NOW + 1,
+        device="mobile",
+    )
+    account.advance(1)
+    sync(account)
+    assert len(account.rows("opens")) == 3
+    assert account.wrong(*EVENTS) == []
+
+
+def test_an_emptied_snapshot_says_so(account: Account) -> None:
+    sent = campaign(account, recipients=1)
+    activity = account.api.activities_of(sent)["primary_email"]
+    event = account.api.add_event("opens", sent, created=NOW - HOUR)
+    sync(account, "unique_opens", "snapshots")
+    [row] = account.rows("snapshots").values()
+    assert (row["campaign_activity_id"], row["rows"]) == (activity, 1)
+    account.api.remove_event(event, at=NOW + HOUR)
+    account.advance(1)
+    sync(account, "unique_opens", "snapshots")
+    [after] = account.rows("snapshots").values()
+    assert after["rows"] == 0
+    assert after["as_of"] > row["as_of"]
+    [old] = account.rows("unique_opens").values()
+    assert old["as_of"] == row["as_of"] != after["as_of"]
+
+
+def test_a_snapshot_is_read_once_a_day(account: Account) -> None:
+    sent = campaign(account)
+    sync(account, "unique_opens", "snapshots")
+    for _ in range(3):
+        account.advance(1 / 24)
+        account.api.add_event("opens", sent)
+        sync(account, "unique_opens", "snapshots")
+        assert account.paths("/unique_opens") == []
+    account.advance(1)
+    sync(account, "unique_opens", "snapshots")
+    assert len(account.paths("/unique_opens")) == 1
+
+
+def test_proxy_opens_removed_later_hide_nothing_at_verification(
+    account: Account,
+) -> None:
+    sent = campaign(account)
+    proxies = [
+        account.api.add_event("opens", sent, created=NOW - HOUR - i) for i in range(3)
+    ]
+    sync(account)
+    for event in proxies:
+        account.api.remove_event(event, at=NOW + HOUR)
+    for number in range(3):  # as many real ones surface, dated earlier
+        account.api.add_event(
+            "opens", sent, created=NOW - 2.9 * DAY + number, visible_from=NOW + HOUR
+        )
+    account.advance(1)
+    sync(account)
+    assert account.paths("/opens") == []  # the counter did not move
+    account.advance(31)
+    sync(account)
+    assert account.wrong(*EVENTS) == []
+
+
+def test_a_second_forward_is_found_at_verification(account: Account) -> None:
+    sent = campaign(account)
+    contact = account.api.add_contact()
+    account.api.add_event("forwards", sent, contact, created=NOW - HOUR)
+    sync(account)
+    account.api.add_event("forwards", sent, contact, created=NOW + HOUR)
+    account.advance(1)
+    sync(account)
+    assert len(account.rows("forwards")) == 1
+    account.advance(30)
+    sync(account)
+    assert len(account.rows("forwards")) == 2
+    assert account.wrong(*EVENTS) == []
+
+
+def test_a_resend_keeps_its_activities_apart(account: Account) -> None:
+    sent = campaign(account)
+    sync(account)
+    account.advance(1)
+    again = account.api.add_resend(sent, recipients=2)
+    account.api.add_event("opens", again)
+    run = account.sync()
+    assert run.code == 0
+    account.advance(1)
+    account.sync()
+    assert account.wrong(*EVENTS, "campaign_activity_stats", "send_history") == []
+    assert {row["campaign_activity_id"] for row in account.rows("sends").values()} == {
+        again,
+        account.api.activities_of(sent)["primary_email"],
+    }
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_removed_campaign_stops_nothing(
+    account: Account,
+    reported: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    account.api.set_policy(removed_reported=reported)
+    gone, stays = campaign(account), campaign(account, days=4)
+    account.sync()
+    account.advance(1)
+    account.api.remove_campaign(gone)
+    account.api.add_event("opens", stays)
+    run = account.sync()
+    assert run.code == 0
+    assert account.wrong(*EVENTS, "campaigns", "send_history") == []
+
+
+def test_one_refused_id_does_not_cost_the_others(account: Account) -> None:
+    ids = [campaign(account, days=day, recipients=1) for day in range(1, 6)]
+    refused: list[str] = []
+
+    def refuse(request: Any, reply: Any) -> None:
+        if "/stats/email_campaigns/" in request.path and ids[2] in request.path:
+            refused.append(request.path)
+            reply.status, reply.body = 404, b""
+
+    account.world.on_reply(refuse)
+    account.api.add_event("opens", ids[2], created=NOW - HOUR)
+    account.sync()
+    assert refused
+    assert account.wrong(*EVENTS) == []
+    assert len(account.rows("campaign_stats")) == 4
+    refused.clear()
+    account.api.add_event("opens", ids[3])
+    account.advance(1 / 24)
+    account.sync()
+    assert refused == []  # remembered
+    account.api.add_event("opens", ids[2])  # its summary moves: asked for alone
+    account.advance(1 / 24)
+    account.sync()
+    assert len(refused) == 1
+    assert account.wrong(*EVENTS) == []
+
+
+def test_a_closed_campaign_that_moves_is_read_once_more(account: Account) -> None:
+    old = campaign(account, days=200)
+    account.sync()
+    assert "marks" not in account.entry("opens") or not account.entry("opens")["marks"]
+    account.advance(1)
+    account.api.add_event("opens", old)
+    account.sync()
+    assert account.wrong(*EVENTS) == []
+    account.advance(1)
+    account.sync()
+    assert account.paths("/opens") == []
+
+
+def test_a_closed_campaign_owes_also_what_is_not_selected(account: Account) -> None:
+    old = campaign(account, days=200)
+    sync(account)
+    account.advance(1)
+    account.api.add_event("opens", old)
+    account.api.add_event("clicks", old)
+    sync(account, "clicks")
+    account.advance(1)
+    sync(account, "clicks")
+    sync(account)
+    assert account.wrong(*EVENTS) == []
+
+
+def test_a_repeated_open_of_a_closed_campaign_is_found_weekly(
+    account: Account,
+) -> None:
+    old = campaign(account, days=200)
+    contact = account.api.add_contact()
+    account.api.add_event("opens", old, contact, created=NOW - DAY)
+    sync(account)
+    account.api.add_event("opens", old, contact, created=NOW + HOUR)
+    account.advance(8)
+    sync(account)
+    assert account.wrong(*EVENTS) == []
+
+
+def test_unsubscribes_come_by_their_own_pass(account: Account) -> None:
+    contact = account.api.add_contact(created=NOW - 90 * DAY)
+    account.sync(streams=("contacts",))
+    account.advance(1)
+    account.api.unsubscribe(contact)
+    account.sync(streams=("contacts",))
+    assert account.wrong("contacts") == []
+
+
+def test_a_change_that_shows_late_is_within_the_overlap(account: Account) -> None:
+    contact = account.api.add_contact(created=NOW - 90 * DAY)
+    account.sync(streams=("contacts",))
+    account.advance(0.25)
+    before = "2026-09-21T13:43:20Z"  # half an hour before the first run
+    account.api.update_contact(contact, first_name="Late", updated_at=before)
+    account.advance(0.25)
+    account.sync(streams=("contacts",))
+    [row] = account.rows("contacts").values()
+    assert row["first_name"] == "Late"
+
+
+def test_segments_that_are_not_ready(account: Account) -> None:
+    account.api.add_item("segments", created=NOW - DAY)
+    account.api.set_policy(segments_pending=99)
+    run = account.sync(streams=("segments", "account"))
+    assert run.code == 0
+    assert run.reports["constant_contact_segments"]["outcome"] == "unavailable"
+    account.api.set_policy(segments_pending=2)
+    assert account.sync(streams=("segments",)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "scopes", "streams", "text"),
+    [
+        ({}, "campaign_data offline_access", ("contacts",), "scope contact_data"),
+        ({"privileges": ("campaign:read",)}, None, ("opens",), "ui:campaign:metrics"),
+    ],
+)
+def test_what_may_not_be_read_is_unavailable(
+    changes: dict[str, Any],
+    scopes: str | None,
+    streams: tuple[str],
+    text: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    account = Account()
+    if scopes:
+        account.settings["refresh_token"] = account.api.consent(scopes)
+    account.api.set_policy(**changes)
+    run = account.sync(streams=(*streams, "campaigns"))
+    report = run.reports[f"constant_contact_{streams[0]}"]
+    assert (run.code, report["outcome"]) == (0, "unavailable")
+    assert text in report["message"]
+    assert run.reports["constant_contact_campaigns"]["outcome"] == "empty"
+    [said] = [record for record in caplog.records if text in record.getMessage()[:400]]
+    assert "left out" in said.getMessage()
+    assert said.levelname == "WARNING"
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_deactivated_app(account: Account) -> None:
+    account.api.set_policy(deactivated=True)
+    run = account.sync()
+    assert run.code == 2
+    message = run.reports["constant_contact_campaign_summaries"]["message"]
+    assert "deactivated" in message
+
+
+def test_stats_that_fail_for_now_are_no_refused_ids(account: Account) -> None:
+    for day in range(1, 6):
+        campaign(account, days=day)
+
+    def fail(request: Any, reply: Any) -> None:
+        if "/stats/email_campaigns/" in request.path:
+            reply.status, reply.body = 500, b""
+
+    remove = account.world.on_reply(fail)
+    run = account.sync(streams=("opens",))
+    assert run.code == 1
+    assert run.requests <= 1 + 1 + 6
+    remove()
+    sync(account)
+    assert account.state["bookmarks"]["_tap"]["constant_contact"]["refused"] == {}
+
+
+def test_contacts_go_on_where_they_stopped(account: Account) -> None:
+    for _ in range(1600):
+        account.api.add_contact(created=NOW - 9 * DAY)
+    failing: list[str] = []
+
+    def fail(request: Any, reply: Any) -> None:
+        if "cursor" in request.query:
+            failing.append(request.path)
+        if len(failing) > 1:
+            reply.status, reply.body = 400, b""
+
+    remove = account.world.on_reply(fail)
+    assert account.sync(streams=("contacts",)).code == 1
+    remove()
+    assert account.entry("contacts")["resume"]
+    run = account.sync(streams=("contacts",))
+    assert (run.code, run.requests) == (0, 2)  # the last two pages of four
+    assert account.wrong("contacts") == []
+
+
+def test_a_link_that_leaves_the_api_is_not_followed(account: Account) -> None:
+    account.api.add_contact(created=NOW - DAY)
+
+    def lead_away(request: Any, reply: Any) -> None:
+        if request.path.endswith("/contacts"):
+            link = b'{"contacts":[],"_links":{"next":{"href":"//evil.test/v3/x"}}}'
+            reply.body = link
+
+    account.world.on_reply(lead_away)
+    run = account.sync(streams=("contacts",))
+    assert run.code == 1
+    assert "leaves the API" in run.reports["constant_contact_contacts"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("stream", "end", "field"),
+    [
+        ("opens", "/opens", "tracking_activities"),
+        ("unique_opens", "/unique_opens", "tracking_activities"),
+        ("contacts", "/contacts", "contacts"),
+        ("campaigns", "/emails", "campaigns"),
+        ("campaign_summaries", "_summaries", "bulk_email_campaign_summaries"),
+    ],
+)
+def test_pages_that_go_in_circles_end(
+    account: Account,
+    caplog: pytest.LogCaptureFixture,
+    stream: str,
+    end: str,
+    field: str,
+) -> None:
+    campaign(account)
+
+    def lead_round(request: Any, reply: Any) -> None:
+        if request.path.endswith(end):
+            there = "two" if request.query.get("next") == "one" else "one"
+            link = {"next": {"href": f"{request.path}?next={there}"}}
+            answer = {field: [], "_links": link}
+            reply.status, reply.body = 200, json.dumps(answer).encode()
+
+    account.world.on_reply(lead_round)
+    run = account.sync(streams=(stream,))
+    assert run.code == 1
+    assert "in circles" in caplog.text
+    assert run.requests < 20
+
+
+def test_activities_that_are_none_are_passed_over(account: Account) -> None:
+    campaign(account)
+
+    def spoil(request: Any, reply: Any) -> None:
+        if request.path.startswith("/v3/emails/") and "activities" not in request.path:
+            answer = json.loads(reply.body)
+            answer["campaign_activities"] += [None, {"role": "primary_email"}, 7]
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(spoil)
+    sync(account, "campaign_activities", "opens")
+    assert account.wrong("campaign_activities", "opens") == []
+
+
+def test_a_contact_that_is_no_text_is_an_event_like_any_other(account: Account) -> None:
+    sent = campaign(account)
+    account.api.add_event("optouts", sent, created=NOW - HOUR)
+
+    def spoil(request: Any, reply: Any) -> None:
+        if request.path.endswith("/optouts"):
+            answer = json.loads(reply.body)
+            for row in answer["tracking_activities"]:
+                row["contact_id"] = [row["contact_id"]]
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(spoil)
+    sync(account, "optouts")
+    [row] = account.rows("optouts").values()
+    assert row["additional_fields"]["contact_id"]
+
+
+def test_an_event_that_arrives_between_two_pages_of_a_contact() -> None:
+    account = Account(contact_reports=True)
+    sent = campaign(account, recipients=1)
+    contact = account.api.add_contact(created=NOW - 99 * DAY)
+    for number in range(150):
+        account.api.add_event("opens", sent, contact, created=NOW - HOUR - number)
+    twin = account.api.add_event("opens", sent, contact, created=NOW - 2 * HOUR)
+    assert twin
+    account.api.add_event("opens", sent, contact, created=NOW - 2 * HOUR)
+    done: list[str] = []
+
+    def shift(_method: str, path: str, query: Any) -> None:
+        if path.endswith("/activity_details") and query.keys() & {"next", "cursor"}:
+            if not done:
+                account.api.add_event("opens", sent, contact, created=NOW - 1)
+            done.append(path)
+
+    account.world.on_request(shift)
+    sync(account, "contact_activity_details")
+    assert done
+    assert account.wrong("contact_activity_details") == []
+
+
+def test_a_campaign_that_closes_is_read_whole_once_more(account: Account) -> None:
+    sent = campaign(account, days=80)
+    contact, other = account.api.add_contact(), account.api.add_contact()
+    account.api.add_event("forwards", sent, contact, created=NOW - 20 * DAY)
+    sync(account, "forwards")
+    # It moves no counter, and lies below the look-back of the one that does.
+    account.api.add_event(
+        "forwards", sent, contact, created=NOW - 30 * DAY, visible_from=NOW + DAY
+    )
+    account.api.add_event("forwards", sent, other, created=NOW + 14 * DAY)
+    account.advance(15)
+    sync(account, "forwards")
+    assert len(account.rows("forwards")) == 3
+    assert account.wrong("forwards") == []

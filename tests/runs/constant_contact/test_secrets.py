@@ -1,0 +1,106 @@
+"""Tokens that Constant Contact issues never reach a log, whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_email_metrics.providers.constant_contact.account_streams import is_cursor
+from tests.support.constant_contact import Account
+
+if TYPE_CHECKING:
+    import io
+
+    from tap_email_metrics.tap import TapEmailMetrics
+
+
+class Masked(Account):
+    """An account whose tap masks secrets, as the command's does."""
+
+    def tap(self, **options: Any) -> TapEmailMetrics:
+        tap = super().tap(**options)
+        tap.run.hide = tap._masked_log(tap.config).add  # noqa: SLF001 - as the command
+        return tap
+
+
+def tokens(account: Account) -> set[str]:
+    """All that the account's app was ever given, and what its user wrote."""
+    auth = account.api.auth
+    issued = {*auth._access, *auth._refresh}  # noqa: SLF001 - all there ever were
+    given = {*issued, account.settings["client_secret"]}
+    stored = json.loads(Path(account.settings["token_store"]).read_bytes())
+    assert {stored["access_token"], stored["refresh_token"]} <= given
+    return given
+
+
+@pytest.mark.slow
+def test_an_ordinary_run(lines: io.StringIO) -> None:
+    account = Masked()
+    assert account.sync().code == 0
+    account.advance(2)
+    assert account.sync().code == 0
+    said = lines.getvalue()
+    assert "run_summary" in said
+    assert len(tokens(account)) >= 5
+    assert not [token for token in tokens(account) if token in said]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
+def test_answers_that_repeat_the_tokens(lines: io.StringIO, status: int) -> None:
+    account = Masked()
+    account.sync(streams=("account",))
+    account.advance(2)
+
+    def repeat(_request: Any, reply: Any) -> None:
+        if not _request.path.endswith("/token"):
+            reply.status = status
+            reply.body = json.dumps(sorted(tokens(account))).encode()
+
+    account.world.on_reply(repeat)
+    run = account.sync(streams=("account", "campaigns"))
+    said = lines.getvalue() + json.dumps(run.reports)
+    assert not [token for token in tokens(account) if token in said]
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+def test_a_renewal_that_fails(lines: io.StringIO, status: int) -> None:
+    account = Masked()
+    account.sync(streams=("account",))
+    account.advance(2)
+
+    def repeat(request: Any, reply: Any) -> None:
+        if request.path.endswith("/token"):
+            given = sorted(tokens(account))
+            reply.status = status
+            reply.body = json.dumps({"error": given[0], "said": given}).encode()
+
+    account.world.on_reply(repeat)
+    run = account.sync(streams=("account",))
+    assert run.code != 0
+    said = lines.getvalue() + json.dumps(run.reports)
+    assert not [token for token in tokens(account) if token in said]
+
+
+def test_whoever_logs_an_issued_token(lines: io.StringIO) -> None:
+    """The mask knows the tokens: a library's line or traceback is covered too."""
+    account = Masked()
+    account.sync(streams=("account",))
+    for token in tokens(account) - {account.settings["refresh_token"]}:
+        logging.getLogger("urllib3").debug("header: Bearer %s", token)
+        try:
+            raise ValueError(token)  # noqa: TRY301 - for its traceback
+        except ValueError:
+            logging.getLogger("other").exception("failed")
+    said = lines.getvalue()
+    assert "[secret]" in said
+    assert not [token for token in tokens(account) if token in said]
+
+
+def test_only_a_cursor_is_kept_of_a_link() -> None:
+    assert is_cursor("/v3/contacts?cursor=x&limit=5", {"limit"})
+    assert is_cursor("/v3/contacts?next=x", {"limit"})
+    assert not is_cursor("/v3/contacts?cursor=x&token=y", {"limit"})

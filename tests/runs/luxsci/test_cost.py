@@ -1,0 +1,74 @@
+"""What LuxSci's reports cost in requests: the table of the README."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from simulator.luxsci.facts import ENDPOINTS, KINDS, PREFIX, SUMMARIES
+from tests.support.luxsci import DAY, NOW, Clinic, World
+
+pytestmark = pytest.mark.slow
+
+#: Streams by (first sync, each run, first run of a UTC day besides), a list each.
+BY_WINDOWS = (20, 2, 0)
+COSTS = {
+    **{
+        kind.name: BY_WINDOWS
+        for kind in KINDS.values()
+        if kind.date and kind.name not in SUMMARIES
+    },
+    **dict.fromkeys(("users", "jobs"), (2, 2, 0)),
+    **{f"marketing_{n}": (2, 2, 0) for n in ("campaigns", "lists", "contacts")},
+    **{f"marketing_{n}": (2, 0, 2) for n in ("urls", "complaints")},
+    **dict.fromkeys(SUMMARIES, (364, 0, 3)),
+}
+LISTS = Counter(one.kind for one in ENDPOINTS if one.is_of_account)
+LOGINS = 3
+TOTALS = (2_760, 78, 30)
+OWNERS = {PREFIX + one.path.replace("{account}", "{id}"): one.kind for one in ENDPOINTS}
+
+
+def spent(world: World) -> Counter[str]:
+    """The requests since the last time, by report; "auth" for the auth code's."""
+    found: Counter[str] = Counter()
+    for entry in world.log.entries:
+        found[OWNERS.get(entry.template, entry.template.rpartition("/")[2])] += 1
+    world.log.reset()
+    return found
+
+
+def expected(*columns: int) -> dict[str, int]:
+    """What these columns of the table add up to."""
+    costs = {
+        kind: sum(cost[column] for column in columns)
+        * (LOGINS if kind.startswith("marketing_") else LISTS[kind])
+        for kind, cost in COSTS.items()
+    }
+    return {kind: cost for kind, cost in (costs | {"auth": 2}).items() if cost}
+
+
+def test_the_table_is_what_a_sync_takes() -> None:
+    world = World(NOW)
+    for number in range(LOGINS):
+        world.luxsci.add_user(f"user{number}@clinic.example", created=NOW - DAY)
+    clinic = Clinic(world)
+
+    assert clinic.sync().code == 0
+    first = spent(world)
+    assert first == expected(0)
+    world.clock.set(world.clock.now() + 3600)
+    assert clinic.sync().code == 0
+    quiet = spent(world)
+    assert quiet == expected(1)
+    world.clock.set(world.clock.now() + DAY)
+    assert clinic.sync().code == 0
+    daily = spent(world)
+    assert daily == expected(1, 2)
+
+    totals = (first.total(), quiet.total(), (daily - quiet).total())
+    assert totals == TOTALS
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    assert "| **{:,}** | **{}** | **{}** |".format(*totals) in readme

@@ -1,0 +1,370 @@
+"""Many accounts: what a run may take of a shared key, and what it tells of itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from orchestrate.accounts import SECRETS, SECTIONS, SHARED, Accounts, ListError, main
+from orchestrate.runs import (
+    Place,
+    RunFailedError,
+    interval,
+    months,
+    output,
+    state_of,
+    summary,
+    variables,
+)
+from orchestrate.shares import RATES, START_UP, Key, SharesError, shares
+from tap_email_metrics.settings.common import config_schema
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "orchestrate" / "accounts.example.json"
+COUNTS = st.integers(min_value=1, max_value=400)
+KEYS = st.builds(
+    Key,
+    st.just("north"),
+    st.sampled_from(sorted(RATES)),
+    st.integers(min_value=1, max_value=100),
+    st.none() | st.integers(min_value=1, max_value=20_000),
+    st.integers(min_value=0, max_value=1_000),
+    st.integers(min_value=1, max_value=40),
+    st.integers(min_value=1, max_value=30),
+)
+
+
+def parse(**changes: Any) -> Accounts:
+    found = json.loads(EXAMPLE.read_text())
+    return Accounts.parse({**found, **changes})
+
+
+# Shares
+
+
+@given(KEYS, COUNTS)
+def test_shares_sum_to_the_limits_at_most_and_none_is_nothing(
+    key: Key, accounts: int
+) -> None:
+    try:
+        found = shares(key, accounts)
+    except SharesError:
+        assume(False)  # noqa: FBT003 -- its only argument
+        return
+    rate, span = RATES[key.provider]
+    assert found[rate] >= 1
+    assert key.at_once * found[rate] <= key.rate
+    # A run whose place was just left must not come too close behind the one before.
+    assert span / found[rate] <= START_UP
+    if key.daily is not None:
+        whole = accounts * key.runs_a_day * found["daily_requests"]
+        assert found["daily_requests"] >= 1
+        assert whole <= key.daily - key.reserve
+        # What the tap itself would leave to others is not left once more by each.
+        assert found["daily_reserve"] == 0
+
+
+@given(KEYS, COUNTS)
+def test_what_cannot_be_shared_can_be_once_it_is_done_as_the_error_says(
+    key: Key, accounts: int
+) -> None:
+    try:
+        shares(replace(key, daily=None), accounts)
+    except SharesError as error:
+        words = str(error).split()
+        at_once = int(words[words.index("at_once") + 2].strip(","))
+        _, span = RATES[key.provider]
+        rate = max(key.rate, -(-span // START_UP))
+        shares(replace(key, daily=None, at_once=at_once, rate=rate), accounts)
+
+
+def test_more_accounts_than_requests_of_a_day_say_what_to_do() -> None:
+    key = Key("north", "constant_contact", 4, 300, 100)
+    assert shares(key, 200)["daily_requests"] == 1
+    with pytest.raises(SharesError, match=r"201 accounts.*Give some accounts another"):
+        shares(key, 201)
+
+
+def test_runs_that_count_apart_divide_the_day_once_more() -> None:
+    key = Key("north", "constant_contact", 4, 9_500, runs_a_day=24)
+    assert shares(key, 8)["daily_requests"] == 49
+
+
+# The list
+
+
+def test_the_example_is_a_list() -> None:
+    found = Accounts.read(EXAMPLE)
+    settings = found.settings("bakery")
+    assert settings["constant_contact.account"] == "bakery"
+    assert settings["constant_contact.requests_per_second"] == 1
+    assert settings["constant_contact.daily_requests"] == 4_750
+    assert found.pools()["email_metrics_agency_app"]["slots"] == 2
+
+
+def test_pools_are_printed_for_airflow(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(EXAMPLE) == 0
+    assert json.loads(capsys.readouterr().out) == Accounts.read(EXAMPLE).pools()
+
+
+def test_a_list_that_is_wrong_ends_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "accounts.json"
+    file.write_text("{")
+    assert main(file) == 1
+    assert "is no JSON" in capsys.readouterr().err
+
+
+def test_a_backfill_of_an_account_that_is_not_there_is_refused() -> None:
+    found = Accounts.read(EXAMPLE)
+    assert found.chosen("agency_app", []) == ["bakery", "florist"]
+    assert found.chosen("agency_app", ["florist", "law_school"]) == ["florist"]
+    assert found.chosen("clinic", ["florist"]) == []
+    with pytest.raises(ListError, match="no account bakrey"):
+        found.chosen("clinic", ["florist", "bakrey"])
+
+
+@pytest.mark.parametrize(
+    ("account", "complaint"),
+    [
+        ({"name": "bakery", "key": "nobody"}, "there is no key 'nobody'"),
+        ({"name": "../up", "key": "clinic"}, "a name is of"),
+        ({"name": "a", "key": "clinic", "token": "x"}, "what nobody reads: token"),
+        (
+            {"name": "a", "key": "clinic", "settings": {"luxsci.secret": "x"}},
+            "is secret",
+        ),
+        (
+            {"name": "a", "key": "clinic", "settings": {"luxsci.daily_requests": 9}},
+            "follows from the key",
+        ),
+        (
+            {"name": "a", "key": "clinic", "settings": {"luxsci": {"secret": "x"}}},
+            "luxsci is a section",
+        ),
+        (
+            {"name": "a", "key": "clinic", "connections": "clinic"},
+            "connections must be a list",
+        ),
+        (
+            {"name": "a", "key": "clinic", "settings": "x"},
+            "settings must be an object",
+        ),
+    ],
+)
+def test_an_account_that_is_wrong_is_refused(
+    account: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ListError, match=complaint):
+        parse(accounts=[account])
+
+
+@pytest.mark.parametrize(
+    ("key", "complaint"),
+    [
+        ({"provider": "mailchimp"}, "provider must be one of"),
+        ({"provider": "luxsci"}, "lacks requests_per_minute"),
+        ({"provider": "encompass", "requests_per_second": 0.5}, "whole number"),
+        ({"provider": "encompass", "requests_per_second": 0}, "at least 1"),
+    ],
+)
+def test_a_key_that_is_wrong_is_refused(key: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ListError, match=complaint):
+        parse(keys={"k": key}, accounts=[])
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"keys": []}, "keys must be an object"),
+        ({"keys": {"k": "luxsci"}}, "Key k must be an object"),
+        ({"accounts": {"a": {}}}, "accounts must be a list"),
+        ({"accounts": ["a"]}, "Each account must be an object"),
+        ({"accounts": [{"name": "a", "key": ["clinic"]}]}, "key must be a text"),
+        ({"schedules": ["@daily"]}, "schedules must be an object"),
+    ],
+)
+def test_a_list_of_another_shape_is_refused(
+    changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ListError, match=complaint):
+        parse(**changes)
+
+
+def test_a_list_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.json"
+    file.write_text("[]")
+    with pytest.raises(ListError, match="the list must be an object"):
+        Accounts.read(file)
+
+
+def test_two_accounts_of_one_name_are_refused() -> None:
+    twice = [{"name": "a", "key": "clinic"}] * 2
+    with pytest.raises(ListError, match="twice: a"):
+        parse(accounts=twice)
+
+
+def test_every_secret_setting_of_the_tap_is_refused_in_the_list() -> None:
+    found = list(leaves(config_schema()))
+    secret = {name for name, schema in found if schema.get("secret")}
+    limits = {name for name, _ in found if name.startswith(("daily", "requests_per"))}
+    top = config_schema()["properties"]
+    sections = {name for name, schema in top.items() if "properties" in schema}
+    assert secret == SECRETS
+    assert sections == SECTIONS
+    assert limits == SHARED - {"backfill", "end_date"}
+
+
+def leaves(schema: dict[str, Any]) -> Any:
+    for name, one in schema["properties"].items():
+        yield name, one
+        if "properties" in one:
+            yield from leaves(one)
+
+
+# A run
+
+
+PLACE = Place("meltano", Path("/project"), Path("/home"), "target-postgres")
+
+
+def test_runs_share_neither_state_nor_folders_nor_a_ledger() -> None:
+    accounts = ["bakery", "florist", "clinic-news"]
+    states = [state_of(one) for one in accounts]
+    run_id = "manual__2026-02-01T00:00:00+00:00"
+    states += [state_of(one, "2026-01", run_id) for one in accounts]
+    assert len(set(states)) == len(states)
+    commands = {tuple(PLACE.command(state)) for state in states}
+    assert len(commands) == len(states)
+    assert not any("--force" in command for command in commands)
+    found = [PLACE.environment({}, one, state_of(one), {}) for one in accounts]
+    for variable in ("MELTANO_SYS_DIR_ROOT", "XDG_STATE_HOME"):
+        assert len({one[variable] for one in found}) == len(accounts)
+
+
+def test_a_backfill_counts_in_the_ledger_of_its_account() -> None:
+    live = PLACE.environment({}, "bakery", "bakery", {})
+    month = PLACE.environment({}, "bakery", state_of("bakery", "2026-01", "x"), {})
+    assert live["XDG_STATE_HOME"] == month["XDG_STATE_HOME"]
+    assert live["MELTANO_SYS_DIR_ROOT"] != month["MELTANO_SYS_DIR_ROOT"]
+
+
+def test_a_run_sees_nothing_of_airflow() -> None:
+    base = {"AIRFLOW_CONN_FLORIST": "secret", "AIRFLOW__X__Y": "secret", "PATH": "/bin"}
+    settings = {"luxsci.logins": ["a", "b"], "start_date": "2026-01-01"}
+    found = PLACE.environment(base, "bakery", "bakery", settings)
+    assert "secret" not in found.values()
+    assert found["PATH"] == "/bin"
+    assert found["TAP_EMAIL_METRICS_LUXSCI_LOGINS"] == '["a", "b"]'
+    assert found["TAP_EMAIL_METRICS_START_DATE"] == "2026-01-01"
+
+
+def test_a_run_logs_in_the_form_that_the_summary_is_read_from() -> None:
+    base = {"MELTANO_CLI_LOG_FORMAT": "json", "MELTANO_ENVIRONMENT": "prod"}
+    found = PLACE.environment(base, "bakery", "bakery", {})
+    assert "MELTANO_CLI_LOG_FORMAT" not in found
+    assert found["MELTANO_ENVIRONMENT"] == "prod"
+
+
+def test_plugins_are_linked_and_the_rest_is_the_runs_own(tmp_path: Path) -> None:
+    place = replace(PLACE, project=tmp_path / "project", home=tmp_path / "home")
+    (place.project / ".meltano" / "extractors").mkdir(parents=True)
+    system = place.prepare("bakery")
+    assert place.prepare("bakery") == system
+    assert [one.name for one in system.iterdir()] == ["extractors"]
+    assert (system / "extractors").is_symlink()
+
+
+def test_what_a_command_says_is_passed_on_until_it_fails(tmp_path: Path) -> None:
+    said = output([sys.executable, "-c", "print('a'); exit(3)"], tmp_path, {})
+    assert next(said) == "a"
+    with pytest.raises(RunFailedError, match="ended with 3"):
+        next(said)
+
+
+def test_a_command_dies_with_the_group_of_its_caller(tmp_path: Path) -> None:
+    own = "import os; print(os.getpgrp())"
+    assert list(output([sys.executable, "-c", own], tmp_path, {})) == [
+        str(os.getpgrp())
+    ]
+
+
+def test_boolean_settings_are_words_that_meltano_takes() -> None:
+    assert variables({"backfill": True}) == {"TAP_EMAIL_METRICS_BACKFILL": "true"}
+
+
+def test_a_backfill_leaves_out_all_that_shows_what_is_so_now() -> None:
+    schemas = (EXAMPLE.parents[1] / "schemas").glob("*.json")
+    lists = {one.stem for one in schemas if '"as_of"' in one.read_text()}
+    found = variables(interval("2026-01"))["TAP_EMAIL_METRICS__SELECT_FILTER"]
+    # The last is of readings: where none is made, it has no rows.
+    left_out = {f"!{name}" for name in lists - {"constant_contact_snapshots"}}
+    assert set(json.loads(found)) == left_out
+
+
+# What is told
+
+
+SAID = {
+    "event": "run_summary",
+    "streams": {
+        "luxsci_opens": {
+            "outcome": "failed",
+            "records": 7,
+            "requests": 3,
+            "failed": ["canary@clinic.example"],
+            "quarantined": [],
+            "message": "canary",
+            "new_word": "canary",
+        }
+    },
+    "paused": ["luxsci_opens"],
+    "behind_since": None,
+    "requests": 3,
+    "seconds": 1.5,
+    "reconciliation": {"equal": 4},
+    "differing": ["canary"],
+}
+
+
+def test_the_summary_is_told_without_what_could_be_personal() -> None:
+    line = f"2026 [info] tap-email-metrics {json.dumps(SAID)} tail"
+    found = summary(line)
+    assert found is not None
+    assert "canary" not in json.dumps(found)
+    assert found["streams"]["luxsci_opens"]["failed"] == 1
+    assert found["differing"] == 1
+    assert found["requests"] == 3
+
+
+@pytest.mark.parametrize("line", ["", "nothing", '{"event": "run_summary", "str'])
+def test_other_lines_are_no_summary(line: str) -> None:
+    assert summary(line) is None
+
+
+# Months
+
+
+@given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(0, 40))
+def test_months_leave_no_gap(day: date, count: int) -> None:
+    end = day.year * 12 + day.month - 1 + count
+    found = months(f"{day:%Y-%m}", f"{end // 12}-{end % 12 + 1:02}")
+    assert len(found) == count + 1
+    parts = [interval(month) for month in found]
+    assert all(one["end_date"] == two["start_date"] for one, two in pairwise(parts))
+    assert all(part["backfill"] for part in parts)
+
+
+def test_months_that_go_backwards_are_refused() -> None:
+    with pytest.raises(ValueError, match="later than"):
+        months("2026-03", "2026-01")
