@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from tap_email_metrics.clock import iso
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Exhausted,
@@ -21,14 +22,13 @@ from tap_email_metrics.errors import (
     Terminated,
 )
 from tap_email_metrics.providers.checkup import Checkup
-from tap_email_metrics.providers.encompass.schedule import iso
 from tap_email_metrics.run.session import SKEW
 from tap_email_metrics.tap import Refused, TapEmailMetrics, json_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tap_email_metrics.providers import Provider
+    from tap_email_metrics.providers.base import Provider
     from tap_email_metrics.providers.checkup import Estimate
     from tap_email_metrics.run.session import ProviderSession
     from tap_email_metrics.settings.section import Section

@@ -16,10 +16,9 @@ from singer_sdk.singerlib import StateMessage
 from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
-from tap_email_metrics.clock import DAY, Clock, SystemClock
+from tap_email_metrics.clock import DAY, Clock, SystemClock, iso
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.providers import PROVIDERS, Provider
-from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.records.privacy import Privacy, RedactingFilter
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.writer import Writer
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import CatalogEntry
     from singer_sdk.streams import Stream
 
+    from tap_email_metrics.providers.base import Provider
     from tap_email_metrics.run.reconciliation import Count
     from tap_email_metrics.run.session import ProviderSession
     from tap_email_metrics.streams.base import EmailMetricsStream

@@ -2,85 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from tap_email_metrics.providers.constant_contact import ConstantContact
 from tap_email_metrics.providers.encompass import Encompass
 from tap_email_metrics.providers.luxsci import LuxSci
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from requests.adapters import BaseAdapter
-
-    from tap_email_metrics.providers.checkup import Checkup
-    from tap_email_metrics.run.run import Run
-    from tap_email_metrics.run.session import ProviderSession
-    from tap_email_metrics.settings.common import CommonSettings
-    from tap_email_metrics.state.streams import Memory
-    from tap_email_metrics.streams.base import EmailMetricsStream
-
-
-class Provider(Protocol):
-    """One API: its name, its settings and its streams."""
-
-    @property
-    def name(self) -> str:
-        """Key of its settings, and prefix of its streams."""
-
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        """JSON Schema of its settings."""
-
-    @property
-    def credentials(self) -> tuple[str, ...]:
-        """The settings that switch it on."""
-
-    @property
-    def streams(self) -> tuple[type[EmailMetricsStream], ...]:
-        """Its streams, in the order in which they are read."""
-
-    def offers(self, settings: Any) -> Sequence[type[EmailMetricsStream]]:  # noqa: ANN401 - what `parse` returned
-        """Return the streams that discovery shows."""
-
-    @property
-    def earliest(self) -> float | None:
-        """Instant before which the API has nothing; None where that is not known."""
-
-    def parse(self, section: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its own type
-        """Return the provider's settings, None where it is switched off."""
-
-    def check_shared(self, shared: object) -> None:
-        """Check what the state keeps under the provider's name in `_tap`.
-
-        Raises:
-            InvalidInput: it is damaged; the message names the key.
-        """
-
-    def open(
-        self,
-        settings: Any,  # noqa: ANN401 - what `parse` returned
-        common: CommonSettings,
-        run: Run,
-        memory: Memory,
-        transport: BaseAdapter | None,
-    ) -> ProviderSession[Any]:
-        """Return a session for one run; no request is sent yet.
-
-        Args:
-            settings: the provider's own.
-            common: the settings that belong to no provider.
-            run: what the run shares.
-            memory: what its streams know of earlier runs.
-            transport: carries the requests, None for the network.
-        """
-
-    def examine(self, session: Any, checkup: Checkup) -> None:  # noqa: ANN401 - what `open` returned
-        """Ask what the doctor asks of it: of each stream whether it may be read.
-
-        Raises:
-            TapError: nothing more can be asked.
-        """
-
+    from tap_email_metrics.providers.base import Provider
 
 PROVIDERS: tuple[Provider, ...] = (Encompass(), ConstantContact(), LuxSci())

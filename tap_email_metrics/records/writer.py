@@ -31,7 +31,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tap_email_metrics.run.run import Stop
+    from tap_email_metrics.control import Stop
 
 logger = logging.getLogger("tap-email-metrics")
 

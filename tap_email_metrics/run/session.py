@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from tap_email_metrics.errors import Fatal
 from tap_email_metrics.settings.section import Section
 from tap_email_metrics.transport.client import new_session
-from tap_email_metrics.transport.limits import Ledger, Limits, fingerprint
+from tap_email_metrics.transport.ledger import Ledger, fingerprint
+from tap_email_metrics.transport.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from tap_email_metrics.errors import TapError, Terminated
+from tap_email_metrics.transport.client import Received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -30,27 +31,6 @@ Task = TypeVar("Task")
 Page = TypeVar("Page")
 Result = TypeVar("Result")
 Value = TypeVar("Value")
-
-
-class Received(threading.local):
-    """Bytes that the thread which asks received and has not handed over yet."""
-
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    def add(self, count: int) -> None:
-        """Count bytes that came."""
-        self._bytes += count
-
-    @property
-    def bytes(self) -> int:
-        """Bytes since the last `take`."""
-        return self._bytes
-
-    def take(self) -> int:
-        """Return the bytes since the last call."""
-        count, self._bytes = self._bytes, 0
-        return count
 
 
 @dataclass(frozen=True, slots=True)

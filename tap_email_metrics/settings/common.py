@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from jsonschema import Draft202012Validator
 from singer_sdk import typing as th
 
+from tap_email_metrics.clock import from_iso, iso
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS
-from tap_email_metrics.providers.encompass.schedule import from_iso, iso
 from tap_email_metrics.records.privacy import MODES
 
 if TYPE_CHECKING:

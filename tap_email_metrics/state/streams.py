@@ -17,15 +17,9 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, from_iso, iso
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.providers.encompass.schedule import (
-    Id,
-    Mark,
-    SomeMark,
-    from_iso,
-    iso,
-)
+from tap_email_metrics.providers.encompass.schedule import Id, Mark, SomeMark
 from tap_email_metrics.state.windows import reaches
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tap_email_metrics.clock import DAY
-from tap_email_metrics.providers.encompass.schedule import from_iso, iso
+from tap_email_metrics.clock import DAY, from_iso, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,7 +15,7 @@ from singer_sdk import Stream
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from typing_extensions import override
 
-from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.clock import iso
 from tap_email_metrics.records.columns import RowCodec
 from tap_email_metrics.records.privacy import redact
 from tap_email_metrics.records.schemas import load_schema

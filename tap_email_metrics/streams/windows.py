@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Fatal, HistoryLeft, Skippable, Unavailable
-from tap_email_metrics.providers.encompass.schedule import iso
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.run import Progress
 from tap_email_metrics.run.workers import FanOut, Read

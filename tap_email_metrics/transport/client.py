@@ -31,7 +31,6 @@ from tap_email_metrics.errors import (
     Throttled,
     TimedOut,
 )
-from tap_email_metrics.run.workers import Received
 from tap_email_metrics.transport.bounds import TooLong, bounded
 
 if TYPE_CHECKING:
@@ -42,6 +41,11 @@ if TYPE_CHECKING:
     from tap_email_metrics.clock import Clock
     from tap_email_metrics.run.run import Run
     from tap_email_metrics.transport.limits import Limits
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger("tap-email-metrics")
 
@@ -529,3 +533,24 @@ def http_date(text: str | None) -> float | None:
         return aware.timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+class Received(threading.local):
+    """Bytes that the thread which asks received and has not handed over yet."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, count: int) -> None:
+        """Count bytes that came."""
+        self._bytes += count
+
+    @property
+    def bytes(self) -> int:
+        """Bytes since the last `take`."""
+        return self._bytes
+
+    def take(self) -> int:
+        """Return the bytes since the last call."""
+        count, self._bytes = self._bytes, 0
+        return count

@@ -12,6 +12,11 @@ from tap_email_metrics.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 
 class SharedFile:
@@ -93,3 +98,33 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def state_directory(
+    environment: Mapping[str, str] | None = None, home: Path | None = None
+) -> Path:
+    """Return the directory for what the tap keeps on this machine; it may not exist.
+
+    Args:
+        environment: variables; the process's own if None.
+        home: the user's; found by the system if None.
+
+    Raises:
+        InvalidInput: the user has no home, and XDG_STATE_HOME is not set.
+    """
+    variables = os.environ if environment is None else environment
+    base = Path(variables.get("XDG_STATE_HOME", ""))
+    # The XDG standard has relative paths ignored, as it has the empty one.
+    if not base.is_absolute():
+        base = (home or _home()) / ".local" / "state"
+    return base / "tap-email-metrics"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise InvalidInput(
+            "this user has no home directory: set the variable XDG_STATE_HOME to a"
+            " directory that the tap may write to"
+        ) from error

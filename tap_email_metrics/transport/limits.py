@@ -6,24 +6,18 @@ turn (the rate), in that order, so that nothing slow lies between turn and reque
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from tap_email_metrics.errors import Exhausted, InvalidInput, Terminated
-from tap_email_metrics.transport.files import SharedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from tap_email_metrics.clock import Clock
+    from tap_email_metrics.transport.ledger import Ledger
 
 SLICE = 0.5
 """Longest sleep in seconds between two looks at the stop flag."""
@@ -43,12 +37,6 @@ WIDER = 1.5
 
 CALM = 1000
 """Starts without throttling after which it is narrowed by one step."""
-
-BLOCK = 10
-"""Most requests that a process reserves in the ledger at a time."""
-
-BLOCK_SHARE = 10
-"""A block is at most this part of what is left, so that a day ends on single ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,224 +276,3 @@ class _Gate:
                 self._successes = 0
                 self._limit = min(self._maximum, self._limit + 1)
                 self._changed.notify_all()
-
-
-class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the ledger's file holds.
-
-    Attributes:
-        version: of the file's form.
-        day: the UTC day that is counted.
-        used: requests made in it, and those reserved.
-        spent: the API itself said that the day's quota is spent.
-    """
-
-    version: Literal[1]
-    day: date
-    used: Annotated[int, msgspec.Meta(ge=0)]
-    spent: bool
-
-
-class Ledger:
-    """Requests of a UTC day, counted in a file that a machine's processes share.
-
-    A process reserves a few requests at a time, so that not every one is written,
-    and `close` gives back what it did not use. One that dies first has counted up
-    to `BLOCK` too many: the budget may be under-used, never over-used.
-
-    Args:
-        directory: holds the file; made for the user alone if it is missing.
-        fingerprint: of the API key, from `fingerprint`; names the file.
-        daily_requests: the API's quota for a day.
-        daily_reserve: the part of it that is left to others.
-        clock: tells the day.
-
-    Raises:
-        InvalidInput: the reserve leaves nothing of the quota.
-    """
-
-    def __init__(
-        self,
-        directory: Path,
-        fingerprint: str,
-        daily_requests: int,
-        daily_reserve: int,
-        clock: Clock,
-    ) -> None:
-        if not 0 <= daily_reserve < daily_requests:
-            raise InvalidInput(
-                f"daily_reserve ({daily_reserve}) must be from 0 to less than"
-                f" daily_requests ({daily_requests})"
-            )
-        self._file = SharedFile(
-            directory / f"ledger-{fingerprint}.json",
-            "the request ledger",
-            "Let this user write to its directory, or have it elsewhere with"
-            " token_store or the variable XDG_STATE_HOME",
-        )
-        self._requests = daily_requests
-        self._reserve = daily_reserve
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._unused = 0
-        self._day = date.min
-
-    def take(self) -> date:
-        """Count one request; return the UTC day that it is counted in.
-
-        Raises:
-            Exhausted: the day's budget is spent.
-            InvalidInput: the file cannot be read or written.
-        """
-        with self._lock:
-            if not self._unused or self._day != self._today():
-                self._unused = 0
-                self._reserve_block()
-            self._unused -= 1
-            return self._day
-
-    def give_back(self, day: date) -> None:
-        """Undo a `take` of that day whose request was not made."""
-        with self._lock:
-            if day == self._day:
-                self._unused += 1
-
-    def covers(self, day: date) -> bool:
-        """Whether a permit of that day is still good."""
-        with self._lock:
-            return day >= self._today()
-
-    def spend(self) -> None:
-        """Mark the day last counted in as spent, for all processes.
-
-        Raises:
-            InvalidInput: the file cannot be read or written.
-        """
-        with self._lock, self._file.locked():
-            day = self._current()
-            # An answer that comes after midnight speaks of the day before.
-            if self._day in (date.min, day.day):
-                self._write(day, used=day.used - self._unused, spent=True)
-            self._unused = 0
-
-    def look(self) -> Day:
-        """Return what is counted for now, blocks reserved by processes included.
-
-        Raises:
-            InvalidInput: the file cannot be read.
-        """
-        with self._lock, self._file.locked():
-            return self._current()
-
-    def close(self) -> None:
-        """Give back what was reserved and not used; the ledger may be used again.
-
-        Raises:
-            InvalidInput: the file cannot be read or written.
-        """
-        with self._lock:
-            if not self._unused:
-                return
-            with self._file.locked():
-                day = self._current()
-                if day.day == self._day:
-                    used = day.used - self._unused
-                    self._write(day, used=used, spent=day.spent)
-            self._unused = 0
-
-    def _today(self) -> date:
-        """Return the clock's UTC day, or the one counted in if that is later."""
-        return max(self._day, datetime.fromtimestamp(self._clock.now(), UTC).date())
-
-    def _reserve_block(self) -> None:
-        with self._file.locked():
-            day = self._current()
-            left = self._requests - self._reserve - day.used
-            if day.spent or left <= 0:
-                raise Exhausted(self._refusal(day))
-            block = max(1, min(BLOCK, left // BLOCK_SHARE))
-            # Written before it is used: a crash in between counts too many.
-            self._write(day, used=day.used + block, spent=False)
-        self._day, self._unused = day.day, block
-
-    def _refusal(self, day: Day) -> str:
-        """Return why nothing is left, which settings say so, and until when."""
-        if day.spent:
-            why = f"the API says that its quota of {day.day} is spent"
-        else:
-            why = f"the budget of {day.day} is spent: {day.used} requests"
-        message = (
-            f"{why} (daily_requests {self._requests},"
-            f" daily_reserve {self._reserve}); it resets at 00:00 UTC on"
-            f" {day.day + timedelta(days=1)}"
-        )
-        today = datetime.fromtimestamp(self._clock.now(), UTC).date()
-        if day.day > today:
-            message += f". This machine's clock says {today}: if it is right, delete"
-            message += f" {self._file.path}"
-        return message
-
-    def _current(self) -> Day:
-        """Return the file's day, unless there is none or a later one has come.
-
-        An earlier one by the clock is no new day: a clock set back buys no requests.
-        """
-        stored, today = self._read(), self._today()
-        if stored is None or stored.day < today:
-            return Day(version=1, day=today, used=0, spent=False)
-        return stored
-
-    def _read(self) -> Day | None:
-        """Return what the file holds, or None if there is no file."""
-        content = self._file.read()
-        if content is None:
-            return None
-        try:
-            return msgspec.json.decode(content, type=Day)
-        except msgspec.DecodeError as error:
-            # Not taken for an empty one: the day's requests may all be spent.
-            raise InvalidInput(
-                f"{self._file} is damaged, or of a newer version:"
-                " delete it to count the day from 0"
-            ) from error
-
-    def _write(self, day: Day, *, used: int, spent: bool) -> None:
-        # The file may have been deleted meanwhile, and what was reserved with it.
-        new = Day(version=1, day=day.day, used=max(0, used), spent=spent)
-        self._file.write(msgspec.json.encode(new))
-
-
-def fingerprint(secret: str) -> str:
-    """Return 16 hex digits that tell API keys apart and do not give them away."""
-    digest = hashlib.sha256(b"tap-email-metrics ledger\0" + secret.encode())
-    return digest.hexdigest()[:16]
-
-
-def state_directory(
-    environment: Mapping[str, str] | None = None, home: Path | None = None
-) -> Path:
-    """Return the directory for what the tap keeps on this machine; it may not exist.
-
-    Args:
-        environment: variables; the process's own if None.
-        home: the user's; found by the system if None.
-
-    Raises:
-        InvalidInput: the user has no home, and XDG_STATE_HOME is not set.
-    """
-    variables = os.environ if environment is None else environment
-    base = Path(variables.get("XDG_STATE_HOME", ""))
-    # The XDG standard has relative paths ignored, as it has the empty one.
-    if not base.is_absolute():
-        base = (home or _home()) / ".local" / "state"
-    return base / "tap-email-metrics"
-
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError as error:
-        raise InvalidInput(
-            "this user has no home directory: set the variable XDG_STATE_HOME to a"
-            " directory that the tap may write to"
-        ) from error

@@ -12,8 +12,8 @@ import pytest
 from singer_sdk.singerlib import StateMessage
 
 from simulator.server import SimulatorServer, serve
+from tap_email_metrics.control import Stop
 from tap_email_metrics.records.writer import Writer
-from tap_email_metrics.run.run import Stop
 from tests.support.cli import (
     Ended,
     config,

@@ -31,7 +31,7 @@ from typing_extensions import override
 from simulator.encompass.account import ACTION_KINDS, ms
 from simulator.truth import encompass_record
 from simulator.world import World
-from tap_email_metrics.providers.encompass.schedule import from_iso
+from tap_email_metrics.clock import from_iso
 from tests.days.days import FINE, Account, Ran, Weather
 from tests.days.promises import ROWS, VALUES, Shown, Visit
 from tests.support.encompass import DAY, NOW, STREAMS, Site

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib import StateMessage
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.constant_contact import api as cc_session
 from tap_email_metrics.providers.constant_contact import campaigns
@@ -155,7 +155,7 @@ def _never_misses(this: Any, original: Any, mark: Any) -> bool:  # noqa: ARG001
 
 def _early_cursor(this: Any, original: Any) -> str:  # noqa: ARG001
     """Ask the next time for changes from some hours later on."""
-    return bookmarks.iso(this.now() + DAY / 4)
+    return iso(this.now() + DAY / 4)
 
 
 def _primary_only(original: Any, campaign: Any) -> list[str]:

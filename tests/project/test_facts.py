@@ -199,19 +199,6 @@ def test_the_simulator_knows_no_tap(path: Path) -> None:
     assert not names & {"tap_email_metrics", "tests", "scripts", "singer_sdk"}
 
 
-def test_only_the_providers_are_named_in_one_place() -> None:
-    """Shared code asks for no provider; one tuple names them."""
-    for path in TAP:
-        shared = "providers" not in path.parts
-        names = {n for n in imports(path) if ".providers." in n}
-        if shared:
-            allowed = {f"tap_email_metrics.providers.{n}" for n in PUBLIC}
-            assert names <= allowed, path.name
-
-
-PUBLIC = ("PROVIDERS", "Provider", "Session")
-
-
 @pytest.mark.parametrize("path", TAP, ids=[p.stem for p in TAP])
 def test_time_is_an_argument(path: Path) -> None:
     real = calls(path) & {

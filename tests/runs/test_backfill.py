@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from simulator.world import World
+from tap_email_metrics.clock import from_iso, iso
 from tap_email_metrics.providers import PROVIDERS
-from tap_email_metrics.providers.encompass.schedule import from_iso, iso
 from tests.support.constant_contact import NAMES as CC_NAMES
 from tests.support.constant_contact import Account
 from tests.support.encompass import DAY, NOW, STREAMS, Site, key_of

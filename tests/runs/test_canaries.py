@@ -17,8 +17,8 @@ from singer_sdk.logging import StructuredFormatter
 
 from simulator.server import serve
 from simulator.world import World
+from tap_email_metrics.clock import iso
 from tap_email_metrics.providers import PROVIDERS
-from tap_email_metrics.providers.encompass.schedule import iso
 from tap_email_metrics.records.columns import EXTRA
 from tests.support.canaries import (
     SIGNS,

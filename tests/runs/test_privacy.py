@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from simulator.world import World
-from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.clock import iso
 from tests.support.constant_contact import Account
 from tests.support.encompass import DAY, NOW, Site, Sync, key_of
 from tests.support.luxsci import Clinic

@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 import tap_email_metrics.tap
 from simulator.adapter import SimulatorAdapter
 from simulator.world import World
-from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.clock import iso
 from tests.support.constant_contact import Account
 from tests.support.encompass import DAY, NOW, Record, Site, Sync, site_of
 from tests.support.luxsci import Clinic

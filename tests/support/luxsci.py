@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.luxsci.truth import Reading, truth
 from simulator.world import World
-from tap_email_metrics.providers.encompass.schedule import from_iso
+from tap_email_metrics.clock import from_iso
 from tap_email_metrics.providers.luxsci.streams import STREAMS
 from tap_email_metrics.state.windows import Reach
 from tests.support.encompass import DAY, NOW, Site, Sync

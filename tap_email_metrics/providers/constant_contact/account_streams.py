@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from typing_extensions import override
 
+from tap_email_metrics.clock import iso
 from tap_email_metrics.errors import Gone, Skippable
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     CampaignStream,
@@ -30,7 +31,6 @@ from tap_email_metrics.providers.encompass.schedule import (
     Plan,
     Visit,
     history_key,
-    iso,
 )
 from tap_email_metrics.records.values import to_milliseconds
 from tap_email_metrics.state.streams import texts

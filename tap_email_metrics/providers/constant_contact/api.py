@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
@@ -26,7 +26,7 @@ from tap_email_metrics.providers.constant_contact.settings import (
     ConstantContactSettings,
 )
 from tap_email_metrics.providers.constant_contact.tokens import NoStore, TokenStore
-from tap_email_metrics.providers.encompass.schedule import Parent, Policy, iso
+from tap_email_metrics.providers.encompass.schedule import Parent, Policy
 from tap_email_metrics.run.session import ProviderSession
 from tap_email_metrics.run.workers import in_background
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, from_iso, iso
 from tap_email_metrics.errors import Gone, HistoryLeft, Skippable
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     TRACKED,
@@ -22,7 +22,6 @@ from tap_email_metrics.providers.constant_contact.campaign_streams import (
 )
 from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
 from tap_email_metrics.providers.constant_contact.reading import EventList
-from tap_email_metrics.providers.encompass.schedule import from_iso, iso
 from tap_email_metrics.state.streams import texts
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
@@ -29,7 +29,7 @@ from tap_email_metrics.providers.encompass.reading import (
     every_row,
     walk,
 )
-from tap_email_metrics.providers.encompass.schedule import Parent, Policy, iso
+from tap_email_metrics.providers.encompass.schedule import Parent, Policy
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
 from tap_email_metrics.records.values import to_integer
 from tap_email_metrics.run.reconciliation import Count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.checkup import TRIES, Estimate
 from tap_email_metrics.providers.encompass import schedule as bookmarks
@@ -139,7 +139,7 @@ def _note_headroom(
         if gap is None:
             continue
         text = (
-            f"{name}: actions from {bookmarks.iso(gap[0])} to {bookmarks.iso(gap[1])} "
+            f"{name}: actions from {iso(gap[0])} to {iso(gap[1])} "
             "were archived and may be gone unread"
         )
         stops = session.settings.on_archive_gap == "fail" and not state.knows(gap)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, Self
 
 from typing_extensions import TypeVar
@@ -37,21 +36,6 @@ QUARANTINE_AFTER = 5
 
 Order = Literal["a", "d", "n"]
 """Ids of a list as the last whole read saw them: ascending, descending, neither."""
-
-
-def iso(seconds: float) -> str:
-    """Return an instant as RFC 3339 in UTC, whole seconds."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def from_iso(text: str) -> float:
-    """Return the UTC seconds of a date or date-time; a naive one is UTC.
-
-    Raises:
-        ValueError: the text is neither.
-    """
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 # Marks

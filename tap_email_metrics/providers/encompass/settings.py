@@ -17,7 +17,7 @@ from tap_email_metrics.settings.section import (
     with_defaults,
 )
 from tap_email_metrics.settings.urls import base_url
-from tap_email_metrics.transport.limits import state_directory
+from tap_email_metrics.transport.files import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

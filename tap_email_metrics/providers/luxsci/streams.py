@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from typing_extensions import override
 
-from tap_email_metrics.clock import DAY
-from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.providers.luxsci.paths import offered
 from tap_email_metrics.records.values import to_integer
 from tap_email_metrics.run.reconciliation import Count

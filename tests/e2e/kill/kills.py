@@ -33,7 +33,7 @@ from scripts.demo import (
     requests_by_stream,
 )
 from simulator.clock import DAY
-from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.clock import iso
 from tests.support.comparison import READINGS, SNAPSHOTS, by_key, compare, digest
 from tests.support.postgres import Postgres
 from tests.support.processes import say

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tap_email_metrics.providers.encompass.schedule import from_iso, iso
+from tap_email_metrics.clock import from_iso, iso
 from tests.support.constant_contact import DAY, NOW, PREFIX, Account
 
 EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")

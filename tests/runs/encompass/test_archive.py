@@ -9,7 +9,7 @@ import pytest
 from simulator.adapter import SimulatorAdapter
 from simulator.encompass.account import ms
 from simulator.world import World
-from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.clock import iso
 from tests.support.encompass import DAY, NOW, Site
 
 FLOOR = 1_451_606_400.0  # 2016-01-01

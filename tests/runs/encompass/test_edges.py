@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.world import World
+from tap_email_metrics.clock import iso
 from tap_email_metrics.providers.encompass.reading import ListReader
-from tap_email_metrics.providers.encompass.schedule import Mark, iso
 from tap_email_metrics.run import workers as fanout
-from tap_email_metrics.run.workers import FanOut, Received
+from tap_email_metrics.run.workers import FanOut
+from tap_email_metrics.transport.client import Received
 from tap_email_metrics.transport.limits import Limits
 from tests.support.encompass import DAY, NOW, STREAMS, Site, site_of
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
 
-    from tap_email_metrics.providers.encompass.schedule import Visit
+    from tap_email_metrics.providers.encompass.schedule import Mark, Visit
     from tap_email_metrics.records.rows import Rows
 
 OPENS = "encompass_opens"

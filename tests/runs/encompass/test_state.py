@@ -12,7 +12,8 @@ import tap_email_metrics.tap
 from simulator.adapter import SimulatorAdapter
 from simulator.encompass.account import ms
 from simulator.world import World
-from tap_email_metrics.providers.encompass.schedule import Mark, iso
+from tap_email_metrics.clock import iso
+from tap_email_metrics.providers.encompass.schedule import Mark
 from tests.support.constant_contact import Account
 from tests.support.encompass import DAY, NOW, STREAMS, Site, Sync, Target
 from tests.support.luxsci import Clinic

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from singer_sdk.exceptions import ConfigValidationError
 
-from tap_email_metrics.providers.encompass.schedule import iso
+from tap_email_metrics.clock import iso
 from tap_email_metrics.providers.luxsci import client, report
 from tap_email_metrics.streams import window_reader
 from tap_email_metrics.streams import windows as window_stream

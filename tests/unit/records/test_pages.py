@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from simulator.world import World
+from tap_email_metrics.clock import iso
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.constant_contact.contact_streams import CONTACT_REPORTS
-from tap_email_metrics.providers.encompass.schedule import iso
 from tap_email_metrics.records.columns import ACCOUNT, EXTRA, RowCodec
 from tap_email_metrics.records.pages import Table, TableDecoder
 from tap_email_metrics.records.privacy import MODES, Privacy

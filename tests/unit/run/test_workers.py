@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tap_email_metrics.errors import Fatal, Gone, Skippable, Terminated
-from tap_email_metrics.run.workers import Done, FanOut, Read, Received, in_background
+from tap_email_metrics.run.workers import Done, FanOut, Read, in_background
+from tap_email_metrics.transport.client import Received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.providers.encompass.schedule import iso
 from tap_email_metrics.providers.luxsci.api import datetime_text
 from tap_email_metrics.state.windows import Reach, Window, merged, touch, without
 from tap_email_metrics.tap import TapEmailMetrics

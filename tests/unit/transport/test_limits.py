@@ -20,13 +20,9 @@ from hypothesis import strategies as st
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Exhausted, InvalidInput, Terminated
-from tap_email_metrics.transport.limits import (
-    BLOCK,
-    Ledger,
-    Limits,
-    fingerprint,
-    state_directory,
-)
+from tap_email_metrics.transport.files import state_directory
+from tap_email_metrics.transport.ledger import BLOCK, Ledger, fingerprint
+from tap_email_metrics.transport.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

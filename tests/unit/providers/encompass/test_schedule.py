@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, from_iso, iso
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers.encompass.schedule import (
     ARCHIVE_DAYS,
@@ -26,10 +26,8 @@ from tap_email_metrics.providers.encompass.schedule import (
     archive_gap,
     checked_through,
     due,
-    from_iso,
     headroom_days,
     history_key,
-    iso,
     may_lose_rows,
     plan,
     revisit_interval,
