@@ -808,7 +808,7 @@ TAKER = f"""
 import sys
 from pathlib import Path
 from tap_email_metrics.errors import Exhausted
-from tap_email_metrics.transport.limits import Ledger
+from tap_email_metrics.transport.ledger import Ledger
 
 class Noon:
     def now(self):
