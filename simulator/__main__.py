@@ -16,9 +16,9 @@ from simulator.clock import DAY
 from simulator.constant_contact.auth import BASE as AUTH
 from simulator.constant_contact.face import PREFIX as API
 from simulator.control import HELP
-from simulator.encompass.generate import FUTURE_DAYS, LARGEST
 from simulator.luxsci.facts import PREFIX as LUXSCI_API
 from simulator.server import serve
+from simulator.sizes import FUTURE_DAYS, LARGEST
 from simulator.world import World
 
 if TYPE_CHECKING:

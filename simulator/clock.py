@@ -6,6 +6,7 @@ import gc
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 """Seconds in a day."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POLL = 0.0002
 """Real seconds between two looks at whether every thread waits."""
 _STUCK = 0.5
 """Real seconds in one place after which a thread is taken to wait for a plain lock."""
+
+
+def day(seconds: float) -> str:
+    """Return the UTC date of an instant, which is rounded to milliseconds."""
+    moment = _EPOCH + timedelta(milliseconds=round(seconds * 1000))
+    return moment.date().isoformat()
 
 
 class SimClock:

@@ -69,7 +69,7 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
             "fields": {"to": "redacted", "complaint_date": s}}
            {"do": "luxsci.correct", "row": n, "at": s, "fields": {"Opens": 3}}
            {"do": "luxsci.set_policy", "rows": "objects", "denied": ["getLists"]}
-           (the choices: LuxSciPolicy in simulator/luxsci_policy.py)
+           (the choices: Policy in simulator/luxsci/policy.py)
   GET    /_sim/limits            Constant Contact's: {"used_today", "used_by_day",
                                  "throttled", "refused", "busiest_second"}
   GET    /_sim/limits/luxsci     LuxSci's, with "busiest_minute"

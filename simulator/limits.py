@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
-from simulator.constant_contact.events import day
+from simulator.clock import day
 
 if TYPE_CHECKING:
     from collections.abc import Callable

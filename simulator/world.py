@@ -8,18 +8,19 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from simulator.clock import SimClock
-from simulator.constant_contact.account import ConstantContact
-from simulator.constant_contact.face import ConstantContactFace
-from simulator.constant_contact.generate import generate_constant_contact
-from simulator.encompass.account import Account
-from simulator.encompass.face import EncompassFace
-from simulator.encompass.generate import FUTURE_DAYS, LARGEST, generate_encompass
+from simulator.constant_contact.account import Account as ConstantContact
+from simulator.constant_contact.face import Face as ConstantContactFace
+from simulator.constant_contact.generate import generate as generate_constant_contact
+from simulator.encompass.account import Account as Encompass
+from simulator.encompass.face import Face as EncompassFace
+from simulator.encompass.generate import generate as generate_encompass
 from simulator.faults import Faults
 from simulator.log import RequestLog
-from simulator.luxsci.account import LuxSci
-from simulator.luxsci.face import LuxSciFace
-from simulator.luxsci.generate import generate_luxsci
+from simulator.luxsci.account import Account as LuxSci
+from simulator.luxsci.face import Face as LuxSciFace
+from simulator.luxsci.generate import generate as generate_luxsci
 from simulator.messages import Reply, Request, message_reply
+from simulator.sizes import FUTURE_DAYS, LARGEST
 
 if TYPE_CHECKING:
     from simulator.faults import Rule
@@ -38,7 +39,7 @@ class World:
     ) -> None:
         self.clock = clock or SimClock(now)
         self.lock = threading.RLock()
-        self.encompass = Account(self.clock, self.lock, seed)
+        self.encompass = Encompass(self.clock, self.lock, seed)
         self.faults = Faults()
         self.log = RequestLog()
         self._encompass = EncompassFace(self.encompass, self.clock)
@@ -71,12 +72,22 @@ class World:
         """
         world = cls(now, seed=seed, clock=clock)
         generate_encompass(
-            world.encompass, seed, messages, now, days_ahead, largest=largest
+            world.encompass,
+            seed,
+            messages,
+            now,
+            days_ahead=days_ahead,
+            largest=largest,
         )
         generate_constant_contact(
-            world, seed, campaigns, now, days_ahead=days_ahead, largest=largest
+            world.constant_contact,
+            seed,
+            campaigns,
+            now,
+            days_ahead=days_ahead,
+            largest=largest,
         )
-        generate_luxsci(world, seed, luxsci, now, days_ahead=days_ahead)
+        generate_luxsci(world.luxsci, seed, luxsci, now, days_ahead=days_ahead)
         return world
 
     def on_request(self, hook: Hook) -> Callable[[], None]:

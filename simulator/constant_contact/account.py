@@ -10,8 +10,8 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from simulator.clock import DAY
-from simulator.constant_contact.events import COUNTED_KINDS, Activity, Event, day, stamp
+from simulator.clock import DAY, day
+from simulator.constant_contact.events import COUNTED_KINDS, Activity, Event, stamp
 from simulator.constant_contact.facts import CATALOGS, Campaign, Facts
 from simulator.rows import Row
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.clock import SimClock
 
 
-class ConstantContact(Facts):
+class Account(Facts):
     """An account that can be filled.
 
     Where an activity is asked for, a campaign's id stands for its primary email.

@@ -6,7 +6,7 @@ import base64
 import binascii
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs, unquote_plus
 
 from simulator.clock import DAY
@@ -14,8 +14,6 @@ from simulator.messages import Reply, Request, encode, json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from simulator.constant_contact.facts import Facts
 
 BASE = "/oauth2/default/v1"
 SCOPES = frozenset(
@@ -58,10 +56,46 @@ class _Device:
     decision: bool | None = None
 
 
+@dataclass(frozen=True)
+class Rules:
+    """How the app and its authorisation server behave.
+
+    The owner of the app chooses some of it; the vendor's documents leave the rest open.
+    """
+
+    confidential: bool = True
+    """The app has a secret and sends it by HTTP Basic; else it sends only its id."""
+    rotating_tokens: bool = True
+    reuse_revokes: bool = False
+    """A refresh token that is used twice ends its whole consent."""
+    access_token_lifetime: float = DAY
+    refresh_token_days: float = 180.0
+    """Days after which an unused refresh token expires."""
+    scopes: str = "campaign_data contact_data account_read offline_access"
+    """What `consent()` agrees to by default."""
+    device_code_lifetime: float = 600.0
+    device_interval: float = 5.0
+    token_requests_per_second: float = 1
+    """0 is no limit."""
+
+
+class App(Protocol):
+    """The values of an account that its authorisation server reads."""
+
+    client_id: str
+    client_secret: str
+    seed: int
+    ticker: Callable[[], float]
+
+    @property
+    def policy(self) -> Rules:
+        """The rules in force, which may change between two requests."""
+
+
 class Authority:
     """Issues and checks the tokens of one app."""
 
-    def __init__(self, account: Facts, now: Callable[[], float]) -> None:
+    def __init__(self, account: App, now: Callable[[], float]) -> None:
         self._account = account
         self._now = now
         self._issued = 0

@@ -55,11 +55,6 @@ def stamp(seconds: float, style: str = "millis") -> str:
     return f"{moment.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
-def day(seconds: float) -> str:
-    """Return the UTC date of an instant."""
-    return stamp(seconds)[:10]
-
-
 @dataclass(eq=False, slots=True)
 class Event:
     """One thing that a contact did.

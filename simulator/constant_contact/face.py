@@ -33,7 +33,7 @@ class _Route:
     parameters: frozenset[str]
 
 
-class ConstantContactFace:
+class Face:
     """Answers as the vendor does, for what is true of the account now."""
 
     def __init__(self, account: Facts, clock: SimClock) -> None:

@@ -11,8 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from simulator.clock import DAY
-from simulator.constant_contact.auth import Authority
+from simulator.constant_contact.auth import Authority, Rules
 from simulator.constant_contact.events import (
     NOTHING,
     Activity,
@@ -48,26 +47,13 @@ ENDS = ("no_links", "null_links", "no_next", "null_next", "null_href")
 
 
 @dataclass(frozen=True)
-class ConstantContactPolicy:
-    """Every choice of the app's owner, and every reading of what is left open."""
+class Policy(Rules):
+    """Every choice of the app's owner and of what the vendor's documents leave open."""
 
     # The app and its user
-    confidential: bool = True
-    """The app has a secret and shows it by HTTP Basic; else it names itself."""
-    rotating_tokens: bool = True
-    reuse_revokes: bool = False
-    """A used refresh token, used again, ends its whole consent."""
-    access_token_lifetime: float = DAY
-    refresh_token_days: float = 180.0
-    """Unused for so long, a refresh token expires."""
-    scopes: str = "campaign_data contact_data account_read offline_access"
-    """What `consent()` agrees to, unless told otherwise."""
     privileges: Sequence[str] = PRIVILEGES
     deactivated: bool = False
-    device_code_lifetime: float = 600.0
-    device_interval: float = 5.0
     # Limits; 0 is none
-    token_requests_per_second: float = 1
     requests_per_second: float = 4
     requests_per_day: int = 10_000
     # Shapes
@@ -132,7 +118,7 @@ class Facts:
     def __init__(self, clock: SimClock, lock: threading.RLock, seed: int = 0) -> None:
         self.client_id = "7a1f0c52-4d3e-4b8a-9c61-2f5e8d7b6a90"
         self.client_secret = "kJ4-pQ7_wz~E2n"  # noqa: S105
-        self.policy = ConstantContactPolicy()
+        self.policy = Policy()
         self.seed = seed
         self.ticker = clock.now
         """What tells the seconds of the limits: real ones behind a real port."""

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.clock import DAY
 from simulator.constant_contact.events import BOUNCES, DEVICES, stamp
-from simulator.encompass.generate import LARGEST, many_opens
+from simulator.sizes import FUTURE_DAYS, LARGEST, many_opens
 
 if TYPE_CHECKING:
-    from simulator.constant_contact.account import ConstantContact
-    from simulator.world import World
+    from simulator.constant_contact.account import Account
 
 WINDOW_DAYS = 90.0
 _MANY = 100
@@ -36,13 +35,13 @@ _REASONS = ("Too many emails", "", "Não quero mais \U0001f389", None)
 _ODD_TURN, _TWIN_TURN, _DEVICES_TURN = 97, 50, 67
 
 
-def generate_constant_contact(  # noqa: PLR0913
-    world: World,
+def generate(  # noqa: PLR0913
+    account: Account,
     seed: int,
     campaigns: int,
     now: float,
     *,
-    days_ahead: float = 90.0,
+    days_ahead: float = FUTURE_DAYS,
     in_window: int | None = None,
     largest: int = LARGEST,
 ) -> None:
@@ -56,7 +55,7 @@ def generate_constant_contact(  # noqa: PLR0913
     rng = random.Random(f"constant contact {seed}")  # noqa: S311 -- reproducible
     if in_window is None:
         in_window = min(60, (campaigns + 1) // 2)
-    generator = _Generator(world.constant_contact, rng, now, days_ahead, largest)
+    generator = _Generator(account, rng, now, days_ahead, largest)
     generator.run(campaigns, in_window)
 
 
@@ -77,7 +76,7 @@ class _Mailing:
 class _Generator:
     def __init__(
         self,
-        account: ConstantContact,
+        account: Account,
         rng: random.Random,
         now: float,
         ahead: float,

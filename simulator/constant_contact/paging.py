@@ -17,7 +17,7 @@ from simulator.messages import Reply, encode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from simulator.constant_contact.facts import ConstantContactPolicy
+    from simulator.constant_contact.facts import Policy
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CURSORS = ("next", "cursor")
@@ -64,7 +64,7 @@ class Ask:
     parameters: Mapping[str, str]
     offset: int
     at: float
-    policy: ConstantContactPolicy
+    policy: Policy
 
     @classmethod
     def read(  # noqa: PLR0913, PLR0917
@@ -74,7 +74,7 @@ class Ask:
         query: Mapping[str, str],
         known: frozenset[str],
         at: float,
-        policy: ConstantContactPolicy,
+        policy: Policy,
     ) -> Ask:
         """Return the request, its parameters among the known ones.
 

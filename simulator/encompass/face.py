@@ -23,7 +23,7 @@ DEFAULT_PAGE = 1000
 _MESSAGE = re.compile(r"/v2/messages/(\d+)(?:/(\w+))?")
 
 
-class EncompassFace:
+class Face:
     """Answers as the vendor does, for what is true of the account now."""
 
     def __init__(self, account: Account, clock: SimClock) -> None:

@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING
 
 from simulator.clock import DAY
 from simulator.encompass.account import ms
-from simulator.encompass.oddities import Fields, Oddities
+from simulator.encompass.fields import FieldMaker, Fields
+from simulator.sizes import FUTURE_DAYS, LARGEST, many_opens
 
 if TYPE_CHECKING:
     from simulator.encompass.account import Account
 
 PAST_DAYS = 400.0
-FUTURE_DAYS = 90.0
 _PINNED_DAYS = (20.3, 2.1, 178.5, 186.2)
 """Ages of the first messages: large, empty, archived soon, archived."""
 _LARGE, _EMPTY = 0, 1
-LARGEST = 1100
-"""Recipients of the first message: more than a page."""
 _HOUR = 3600.0
 _LISTS = ("recipients", "opens", "clicks", "bounces", "delivers")
 _ORDERS = ("ascending", "descending", "shuffled", "reshuffled")
@@ -60,13 +58,13 @@ class _Event:
     fields: Fields
 
 
-def generate_encompass(  # noqa: PLR0913
+def generate(  # noqa: PLR0913
     account: Account,
     seed: int,
     messages: int,
     now: float,
-    days_ahead: float,
     *,
+    days_ahead: float = FUTURE_DAYS,
     largest: int = LARGEST,
 ) -> None:
     """Fill an account: `messages` of them up to `now`, then more as time goes on.
@@ -76,11 +74,6 @@ def generate_encompass(  # noqa: PLR0913
     """
     rng = random.Random(seed)  # noqa: S311 -- reproducible, not secret
     _Generator(account, rng, largest).run(_sends(rng, messages, now, days_ahead))
-
-
-def many_opens(recipients: int) -> int:
-    """Return how many opens the message with the most recipients has."""
-    return recipients * 26 // 11
 
 
 def _sends(
@@ -104,7 +97,7 @@ class _Generator:
         self._account = account
         self._rng = rng
         self._largest = largest
-        self._odd = Oddities(rng)
+        self._odd = FieldMaker(rng)
         self._serial = count()
         self._sizes: Counter[tuple[int, str]] = Counter()
 

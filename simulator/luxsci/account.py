@@ -24,7 +24,7 @@ _FAR = float("inf")
 _COUNTERS = {"opens": "Opens", "clicks": "Clicks"}
 
 
-class LuxSci(Marketing):
+class Account(Marketing):
     """An account that can be filled; the first user is the owner of what has none."""
 
     def __init__(self, clock: SimClock, lock: threading.RLock, seed: int = 0) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from simulator.luxsci.facts import Kind
-    from simulator.luxsci.policy import LuxSciPolicy
+    from simulator.luxsci.policy import Policy
     from simulator.luxsci.store import Store
     from simulator.luxsci.tables import Interval
 
@@ -46,12 +46,12 @@ def columns_of(
     return shown
 
 
-def renderers(columns: Sequence[Column], policy: LuxSciPolicy) -> list[Render | None]:
+def renderers(columns: Sequence[Column], policy: Policy) -> list[Render | None]:
     """Return what turns each column's facts into what is sent; None: nothing does."""
     return [_renderer(column, policy) for column in columns]
 
 
-def _renderer(column: Column, policy: LuxSciPolicy) -> Render | None:
+def _renderer(column: Column, policy: Policy) -> Render | None:
     is_date = column.type == "datetime"
     if is_date and policy.nulls == "zero_dates":
         return _zero_for_null
@@ -61,7 +61,7 @@ def _renderer(column: Column, policy: LuxSciPolicy) -> Render | None:
     return _looseness(column, policy)
 
 
-def _looseness(column: Column, policy: LuxSciPolicy) -> Render | None:
+def _looseness(column: Column, policy: Policy) -> Render | None:
     if column.type in ("integer", "float"):
         return _as_string if policy.numbers_as_strings else None
     if column.type == "string" and policy.strings_as_numbers:

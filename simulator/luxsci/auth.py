@@ -6,14 +6,14 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from simulator.clock import DAY
 from simulator.luxsci.facts import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.luxsci.store import Store
     from simulator.messages import Request
 
 PATH = f"{PREFIX}/auth"
@@ -25,6 +25,30 @@ class RefusalError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How authentication behaves."""
+
+    disabled: bool = False
+    auth_lifetime: float = DAY
+    max_skew: float = 300.0
+    """Seconds that the `date` of an auth request may be off."""
+
+
+class Integration(Protocol):
+    """The values of an account that its authority reads."""
+
+    token: str
+    secret: str
+    seed: int
+    passwords: dict[str, str]
+    present: Callable[[], float]
+
+    @property
+    def policy(self) -> Rules:
+        """The rules in force, which may change between two requests."""
 
 
 @dataclass(eq=False)
@@ -45,7 +69,7 @@ def sign(secret: str, message: str) -> str:
 class Authority:
     """Issues and checks the auth codes of one integration."""
 
-    def __init__(self, account: Store, now: Callable[[], float]) -> None:
+    def __init__(self, account: Integration, now: Callable[[], float]) -> None:
         self._account = account
         self._now = now
         self._grants: dict[str, Grant] = {}

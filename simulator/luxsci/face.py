@@ -34,7 +34,7 @@ class _Route:
     pattern: re.Pattern[str]
 
 
-class LuxSciFace:
+class Face:
     """Answers as the vendor does, for what is true of the account now."""
 
     def __init__(self, account: Store, clock: SimClock) -> None:

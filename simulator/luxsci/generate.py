@@ -10,10 +10,10 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from simulator.clock import DAY
+from simulator.sizes import FUTURE_DAYS
 
 if TYPE_CHECKING:
-    from simulator.luxsci.account import LuxSci
-    from simulator.world import World
+    from simulator.luxsci.account import Account
 
 _HOUR = 3600.0
 _PAST_DAYS = 60.0
@@ -59,14 +59,19 @@ _DELIVERY_ODDS: tuple[tuple[int, int, dict[str, Any]], ...] = (
 )
 
 
-def generate_luxsci(
-    world: World, seed: int, messages: int, now: float, *, days_ahead: float = 90.0
+def generate(
+    account: Account,
+    seed: int,
+    messages: int,
+    now: float,
+    *,
+    days_ahead: float = FUTURE_DAYS,
 ) -> None:
     """Fill the account: so many messages sent up to `now`, and more to come."""
     if messages <= 0:
         return
     rng = random.Random(f"luxsci {seed}")  # noqa: S311 -- reproducible
-    _Generator(world.luxsci, rng, float(int(now)), days_ahead).run(messages)
+    _Generator(account, rng, float(int(now)), days_ahead).run(messages)
 
 
 def _odd(
@@ -82,7 +87,7 @@ def _odd(
 
 class _Generator:
     def __init__(
-        self, account: LuxSci, rng: random.Random, now: float, ahead: float
+        self, account: Account, rng: random.Random, now: float, ahead: float
     ) -> None:
         self._account = account
         self._rng = rng

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from simulator.clock import DAY
+from simulator.luxsci.auth import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,20 +32,16 @@ _MASTERED = frozenset({"signature", "date", "token", "login", "expired", "disabl
 
 
 @dataclass(frozen=True)
-class LuxSciPolicy:
-    """Every choice of the account's owner, and every reading of what is left open."""
+class Policy(Rules):
+    """Every choice of the account's owner and of what the vendor leaves open."""
 
     # The integration
-    disabled: bool = False
     denied: frozenset[str] = frozenset()
     """operationIds that the integration may not use."""
     absent: frozenset[str] = frozenset()
     """operationIds that answer 404."""
     paths: Mapping[str, str] = field(default_factory=dict)
     """operationId to its path below PREFIX, in place of the built-in one."""
-    auth_lifetime: float = DAY
-    max_skew: float = 300.0
-    """Seconds that the `date` of an auth request may be off."""
     renew_every: int = 0
     """Every so many answers carry a fresh auth code; 0: none."""
     user_limit: int = 50

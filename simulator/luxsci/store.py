@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from simulator.limits import Limits
 from simulator.luxsci.auth import Authority
 from simulator.luxsci.facts import CHANNELS, KINDS, SUMMARIES
-from simulator.luxsci.policy import LuxSciPolicy
+from simulator.luxsci.policy import Policy
 from simulator.luxsci.summaries import summarise, urls
 from simulator.luxsci.tables import EVERYTHING, Entry, Interval, Table
 
@@ -31,7 +31,7 @@ class Store:
         """By login."""
         self.custom_fields: tuple[str, ...] = ("favorite_color", "member_no")
         """Code words that detail reports show a column of."""
-        self.policy = LuxSciPolicy()
+        self.policy = Policy()
         self.seed = seed
         self.ticker = clock.now
         """What tells the seconds of the limits: real ones behind a real port."""

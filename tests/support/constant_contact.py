@@ -12,7 +12,7 @@ from tap_email_metrics.providers.constant_contact.schedule import CounterMark, s
 from tests.support.encompass import DAY, NOW, Site, Sync
 
 if TYPE_CHECKING:
-    from simulator.constant_contact.account import ConstantContact
+    from simulator.constant_contact.account import Account as ConstantContact
 
 PREFIX = "constant_contact_"
 SNAPSHOTS = ("unique_opens", "did_not_opens", "links")

@@ -14,7 +14,7 @@ from tap_email_metrics.state.windows import Reach
 from tests.support.encompass import DAY, NOW, Site, Sync
 
 if TYPE_CHECKING:
-    from simulator.luxsci.account import LuxSci
+    from simulator.luxsci.account import Account as LuxSci
 
 NAMES = tuple(str(stream.name).removeprefix("luxsci_") for stream in STREAMS)
 URL = "https://rest.example.test/perl/api/v2"

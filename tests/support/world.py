@@ -12,8 +12,8 @@ import requests
 
 from simulator.clock import DAY
 from simulator.constant_contact.truth import KEYS as CONSTANT_CONTACT_KEYS
-from simulator.encompass.generate import LARGEST
 from simulator.luxsci.truth import KEYS as LUXSCI_KEYS
+from simulator.sizes import LARGEST
 from tests.support.project import ROOT, read_settings
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from simulator.encompass.account import CHILD_KINDS
 from simulator.encompass.face import AUTHENTICATE
 from simulator.limits import Limits
 from simulator.luxsci.facts import PREFIX as LUXSCI
-from simulator.luxsci.generate import generate_luxsci
+from simulator.luxsci.generate import generate as generate_luxsci
 from simulator.luxsci.truth import Reading
 from simulator.messages import encode
 from simulator.server import serve
@@ -259,7 +259,7 @@ def make(provider: str, seed: int, start: float) -> World:
     if provider == "constant_contact":
         fill_constant_contact(world, draw, start)
     if provider == "luxsci":
-        generate_luxsci(world, seed, EMAILS, start, days_ahead=DAYS_BEHIND)
+        generate_luxsci(world.luxsci, seed, EMAILS, start, days_ahead=DAYS_BEHIND)
     world.constant_contact.set_policy(requests_per_second=0, requests_per_day=0)
     world.luxsci.set_policy(
         requests_per_minute=0,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.constant_contact.events import EVENT_KINDS
-from simulator.constant_contact.generate import generate_constant_contact
+from simulator.constant_contact.generate import generate as fill
 from simulator.constant_contact.truth import IDENTITY, KEYS, PREFIX, SNAPSHOTS, columns
 from simulator.truth import STREAMS, truth
 from simulator.world import World
@@ -32,7 +32,7 @@ Rows = list[dict[str, Any]]
 
 def generate(campaigns: int, **options: Any) -> World:
     world = World(NOW)
-    generate_constant_contact(world, 3, campaigns, NOW, **options)
+    fill(world.constant_contact, 3, campaigns, NOW, **options)
     return unlimited(world)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from simulator.luxsci.facts import KINDS, epoch
-from simulator.luxsci.generate import generate_luxsci
+from simulator.luxsci.generate import generate
 from simulator.truth import truth
 from simulator.world import World
 from tests.simulator.luxsci_client import DAY, NOW
@@ -14,7 +14,7 @@ from tests.simulator.luxsci_client import DAY, NOW
 @pytest.fixture(scope="module")
 def world() -> World:
     world = World(NOW, seed=1)
-    generate_luxsci(world, 1, 80, NOW, days_ahead=20)
+    generate(world.luxsci, 1, 80, NOW, days_ahead=20)
     return world
 
 
@@ -87,10 +87,10 @@ def test_rows_are_late_and_change(world: World) -> None:
 
 def test_the_same_seed_is_the_same_world(world: World) -> None:
     again, other = World(NOW, seed=1), World(NOW, seed=2)
-    generate_luxsci(again, 1, 80, NOW, days_ahead=20)
-    generate_luxsci(other, 2, 80, NOW, days_ahead=20)
+    generate(again.luxsci, 1, 80, NOW, days_ahead=20)
+    generate(other.luxsci, 2, 80, NOW, days_ahead=20)
     stream = "luxsci_delivery_status"
     assert truth(again, stream) == truth(world, stream)
     assert truth(other, stream) != truth(world, stream)
-    generate_luxsci(other, 2, 0, NOW)
+    generate(other.luxsci, 2, 0, NOW)
     assert not truth(World(NOW), stream)

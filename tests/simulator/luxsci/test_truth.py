@@ -13,7 +13,7 @@ import pytest
 
 from simulator.luxsci import truth as luxsci_truth
 from simulator.luxsci.facts import ENDPOINTS, KINDS, gmt
-from simulator.luxsci.generate import generate_luxsci
+from simulator.luxsci.generate import generate
 from simulator.luxsci.truth import IDENTITY, KEYS, STREAMS, Reading, columns
 from simulator.truth import truth
 from simulator.world import World
@@ -235,7 +235,7 @@ def _any_policy(rng: random.Random) -> dict[str, object]:
 @pytest.mark.parametrize("user", [None, LOGIN])
 def test_a_plain_reader_finds_the_truth(seed: int, user: str | None) -> None:
     world = World(NOW, seed=seed)
-    generate_luxsci(world, seed, 40, NOW, days_ahead=12)
+    generate(world.luxsci, seed, 40, NOW, days_ahead=12)
     rng = random.Random(seed)  # noqa: S311 -- reproducible
     world.luxsci.set_policy(**_any_policy(rng), auth_lifetime=999 * DAY)
     reader = Reader(world, user)

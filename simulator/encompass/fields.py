@@ -77,7 +77,7 @@ _LINK_ODDS: _Odds = (
 )
 
 
-class Oddities:
+class FieldMaker:
     """Makes the fields of rows; turns are counted for each kind."""
 
     def __init__(self, rng: random.Random) -> None:
