@@ -26,8 +26,8 @@ Timeout = float | tuple[float | None, float | None] | None
 class SimulatorAdapter(HTTPAdapter):
     """Answers in process; waits pass on the world's clock.
 
-    `latency` is the seconds that every request is on its way, half of them there and
-    half of them back; or what returns those of one way, asked for each.
+    `latency` is the seconds of a round trip, half for each way; or a function that
+    returns the seconds of one way and is called for each.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SimulatorAdapter(HTTPAdapter):
 
 
 def jitter(low: float, high: float, seed: int = 0) -> Callable[[], float]:
-    """Return what draws the seconds of one way, evenly between two bounds."""
+    """Return a function that draws the seconds of one way, uniformly in [low, high]."""
     return partial(random.Random(seed).uniform, low, high)  # noqa: S311 - no secret
 
 

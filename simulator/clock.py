@@ -18,9 +18,9 @@ DAY = 86_400.0
 """Seconds in a day."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POLL = 0.0002
-"""Real seconds between two looks at whether every thread waits."""
+"""Real seconds between two checks whether every thread waits."""
 _STUCK = 0.5
-"""Real seconds in one place after which a thread is taken to wait for a plain lock."""
+"""Real seconds at one instruction after which a thread counts as blocked."""
 
 
 def day(seconds: float) -> str:
@@ -69,10 +69,10 @@ class SimClock:
 class ThreadedClock(SimClock):
     """The world's time for several threads: it passes only while all of them wait.
 
-    A sleep lasts until its instant has come. Once every thread that ever asked this
-    clock is asleep or waits for another thread, time jumps to the earliest wake-up: so
-    nothing ever happens too late because another thread's sleep came in between, as
-    between getting one's turn and sending a request.
+    A sleep lasts until its wake-up time. Once every thread that has used this clock is
+    asleep or waits for another thread, time jumps to the earliest wake-up. So no
+    thread's sleep delays what another thread does next, such as sending a request
+    after it got its turn.
     """
 
     def __init__(self, now: float) -> None:
@@ -127,7 +127,7 @@ class ThreadedClock(SimClock):
         return min(wake for wake in self._wakes.values() if wake > self._monotonic)
 
     def _all_wait(self) -> bool:
-        """Return whether no thread would do anything before time passes."""
+        """Return True if no thread can do anything before time passes."""
         frames = _frames()
         self._threads &= frames.keys()
         busy = {
@@ -158,9 +158,9 @@ def _frames() -> dict[int, FrameType]:
 
 
 def _waits(frame: FrameType) -> bool:
-    """Return whether a thread waits for a notice, or for the end of another thread.
+    """Return True if a thread waits for a notice or for the end of another thread.
 
-    One that was notified and has not woken up yet is not waiting any more.
+    A thread that was notified and has not woken up yet no longer waits.
     """
     if frame.f_code is threading.Condition.wait.__code__:
         names = frame.f_locals

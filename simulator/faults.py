@@ -1,4 +1,4 @@
-"""Faults on demand, decided by what is asked and how often: never by arrival."""
+"""Faults on demand, decided by the request and its attempt, never by arrival order."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ ROWS = (
     *("link_click_counts", "campaigns", "contacts", "lists", "tags", "custom_fields"),
     *("segments", "campaign_activities"),
 )
-"""Where a page keeps its rows."""
+"""Names under which a page has its rows."""
 DEFAULT_ROWS = 1000
-"""Rows asked for by a request that does not say."""
+"""Rows that a request without a page size asks for."""
 
 
 @dataclass(eq=False)
 class Rule:
-    """One fault: what it matches, when it fires and what it does.
+    """A fault: which requests it matches, when it fires and what it does.
 
-    It sees the attempts of a request identity that no earlier rule took, counted
-    from 1 since the rule was set.
+    A rule counts the attempts of each request identity from 1, from when the rule was
+    set. It does not see attempts that an earlier rule struck.
     """
 
     kind: str

@@ -16,9 +16,9 @@ _NAMES = {1.0: "second", 60.0: "minute"}
 
 
 class Limits:
-    """Counts what was let through; what is refused counts for nothing.
+    """Counts admitted requests; refused requests do not count.
 
-    `span` is the seconds that the short limit is about.
+    `span` is the length of the short limit in seconds.
     """
 
     def __init__(self, now: Callable[[], float], span: float = 1.0) -> None:
@@ -41,7 +41,7 @@ class Limits:
     def refuse(self, tick: float, per_span: float, per_day: int) -> str | None:
         """Let a request through, or return the error key of its refusal.
 
-        `tick` is the instant that the span is told by; a limit of 0 is none.
+        `tick` is the instant on the clock of the short limit. A limit of 0 is no limit.
         """
         recent = self._recent
         while recent and not tick - self._span + _SLACK < recent[0] <= tick:

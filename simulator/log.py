@@ -1,4 +1,4 @@
-"""What was asked of the world, and how it was answered."""
+"""The log of requests and of how they were answered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One request as served; `at` in UTC seconds, `status` 0 for a cut connection."""
+    """A served request; `at` in UTC seconds, `status` 0 for a cut connection."""
 
     at: float
     method: str

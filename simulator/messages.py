@@ -1,4 +1,4 @@
-"""What passes between a face and its carriers: requests and replies, no sockets."""
+"""Requests and replies, without sockets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Request:
 
 @dataclass
 class Reply:
-    """One answer, and what the carrier is to do with it."""
+    """An answer, with instructions for the adapter or server that delivers it."""
 
     status: int
     body: bytes = b""

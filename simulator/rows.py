@@ -27,10 +27,10 @@ ABSENT: Final = Absent()
 
 
 class Row:
-    """One record with its versions; all instants in UTC seconds.
+    """A record with its versions; all instants in UTC seconds.
 
-    It holds a place in its list over [visible_from, deleted_at). `clocks` are the
-    instants that the archive may go by: action, date added, send.
+    The list shows it over [visible_from, deleted_at). `clocks` are the three instants
+    by which the archive may take it: action, date added, send.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Row:
         self._values = [_present(fields)]
         self._texts: list[bytes | None] = [None]
         self._changes: tuple[Mapping[str, object], ...] = ()
-        """What each version but the first changed."""
+        """The changes that each version after the first made."""
 
     def correct(self, at: float, fields: Mapping[str, object]) -> None:
         """Add a version that shows these fields otherwise from `at` on.
@@ -127,7 +127,7 @@ class View:
 
 
 class RowList:
-    """One list of rows; its view follows the clock, row by row."""
+    """A list of rows, with a view that is brought forward row by row."""
 
     def __init__(self, seed: str) -> None:
         self._keys: dict[str, Callable[[Row], tuple[int, int]]] = {

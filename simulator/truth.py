@@ -1,7 +1,7 @@
-"""What a complete reading of the world must yield, worked out apart from the tap.
+"""The rows that a complete reading of the world yields, computed without the tap.
 
 Rows are shaped as the tap promises: snake_case columns, epoch milliseconds beside
-UTC companions, whatever fits no column in `additional_fields`.
+UTC companions, values that fit no column in `additional_fields`.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def truth(
 ) -> list[dict[str, object]]:
     """Return every row the API shows at any of the instants, sorted by key.
 
-    Instants are UTC seconds (default: now). A row's values are as of the latest of
-    them at which it is shown; what else holds of LuxSci's, whose settings `reading`
-    are, says its own module. KeyError for an unknown stream.
+    Instants are UTC seconds (default: now). A row has the values of the latest of
+    these instants at which it is shown. `reading` are the settings of LuxSci's reader;
+    `simulator.luxsci.truth` says what they change. KeyError for an unknown stream.
     """
     with world.lock:
         instants = sorted([world.clock.now()] if at is None else at)

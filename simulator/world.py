@@ -1,4 +1,4 @@
-"""One world: its clock, accounts, faults and log, and the seam all requests cross."""
+"""A world: its clock, accounts, faults and log. Every request passes through it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 Hook = Callable[[str, str, Mapping[str, str]], None]
 """Called with (method, path, query) before a request is answered."""
 ReplyHook = Callable[[Request, Reply], None]
-"""Called with what the world answers, before anybody gets it."""
+"""Called with each request and its reply before the reply is delivered."""
 
 
 class World:
-    """All the simulated APIs at one instant; thread-safe by its one lock."""
+    """All the simulated APIs at one instant; thread-safe, with one lock for all."""
 
     def __init__(
         self, now: float, *, seed: int = 0, clock: SimClock | None = None
@@ -67,8 +67,9 @@ class World:
     ) -> World:
         """Return a pseudo-random world at `now` that goes on for `days_ahead`.
 
-        It has so many messages of Encompass, campaigns of Constant Contact and
-        messages of LuxSci. Of the first two one has `largest` recipients.
+        `messages` are Encompass's, `campaigns` Constant Contact's and `luxsci` is a
+        number of messages. One message of Encompass and one campaign have `largest`
+        recipients.
         """
         world = cls(now, seed=seed, clock=clock)
         generate_encompass(
@@ -91,15 +92,16 @@ class World:
         return world
 
     def on_request(self, hook: Hook) -> Callable[[], None]:
-        """Call `hook` before every answer; return what removes it again."""
+        """Call `hook` before every answer; return a function that removes it."""
         self._hooks.append(hook)
         return lambda: self._hooks.remove(hook)
 
     def on_reply(self, hook: ReplyHook) -> Callable[[], None]:
-        """Call `hook` after every answer, before it is carried to who asked.
+        """Call `hook` after every answer, before the reply is delivered.
 
-        What it raises reaches the caller in process, and cuts a real connection: the
-        world has changed, and nobody was told. Return what removes it again.
+        An exception that it raises reaches the caller in process and cuts a real
+        connection: the world has changed, but the caller does not learn it. Return a
+        function that removes the hook.
         """
         self._reply_hooks.append(hook)
         return lambda: self._reply_hooks.remove(hook)

@@ -38,7 +38,7 @@ class OAuthError(Exception):
 
 @dataclass(eq=False)
 class Grant:
-    """What a person agreed to, and the refresh token that stands for it."""
+    """A consent: its scopes and its refresh token."""
 
     scopes: frozenset[str]
     used: float
@@ -72,7 +72,7 @@ class Rules:
     refresh_token_days: float = 180.0
     """Days after which an unused refresh token expires."""
     scopes: str = "campaign_data contact_data account_read offline_access"
-    """What `consent()` agrees to by default."""
+    """Scopes that `consent()` agrees to by default."""
     device_code_lifetime: float = 600.0
     device_interval: float = 5.0
     token_requests_per_second: float = 1

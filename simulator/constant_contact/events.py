@@ -57,7 +57,7 @@ def stamp(seconds: float, style: str = "millis") -> str:
 
 @dataclass(eq=False, slots=True)
 class Event:
-    """One thing that a contact did.
+    """An action of a contact.
 
     Its row is listed over [visible_from, removed_at) and counted over [counted_from,
     uncounted_from).
@@ -110,7 +110,7 @@ class Event:
 
 @dataclass(slots=True)
 class _View:
-    """What was true over [since, until)."""
+    """The events that are listed over [since, until)."""
 
     since: float
     until: float
@@ -187,13 +187,13 @@ def _whole(stats: dict[str, int]) -> dict[str, int]:
 
 @dataclass(eq=False)
 class Activity:
-    """One mailing of a campaign, with what its receivers did."""
+    """A mailing of a campaign, with the actions of its receivers."""
 
     activity_id: str
     campaign_id: str
     role: str
     row: Row
-    """What the activity's own endpoint shows."""
+    """The answer of the activity's own endpoint."""
     sends: list[float] = field(default_factory=list)
     """When it goes out, ascending."""
     lists: dict[str, EventList] = field(

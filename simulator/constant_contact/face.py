@@ -34,7 +34,7 @@ class _Route:
 
 
 class Face:
-    """Answers as the vendor does, for what is true of the account now."""
+    """Answers as the vendor does, with the facts of the account now."""
 
     def __init__(self, account: Facts, clock: SimClock) -> None:
         self._account = account
@@ -125,7 +125,7 @@ class Face:
         self._add("/segments/{id}", metadata.segment, lists)
 
     def serves(self, path: str) -> bool:
-        """Return whether the path is this face's."""
+        """Return True if this face answers requests for the path."""
         return path.startswith((f"{PREFIX}/", f"{auth.BASE}/"))
 
     def revoke_tokens(self) -> None:

@@ -1,4 +1,4 @@
-"""What is in a Constant Contact account, and what its app may do.
+"""The contents of a Constant Contact account, and its app's rights.
 
 Instants given to and returned by this module are UTC seconds as floats; only the
 vendor's own fields hold date-times as text.
@@ -42,7 +42,7 @@ CATALOGS = {
     "contact_custom_fields": "custom_field_id",
     "segments": "segment_id",
 }
-"""What the account holds beside campaigns, and the name of its id."""
+"""Contents of the account beside campaigns, and the names of their ids."""
 ENDS = ("no_links", "null_links", "no_next", "null_next", "null_href")
 
 
@@ -78,7 +78,7 @@ class Policy(Rules):
     stats_refresh_seconds: float = 0.0
     """Counters are as of the last multiple of this; 0: always fresh."""
     refreshed: Literal["change", "read"] = "change"
-    """What last_refresh_time is: when a counter moved last, or now."""
+    """The meaning of last_refresh_time: when a counter last moved, or now."""
     removed_reported: bool = True
     """Reports go on for campaigns that were removed."""
     removed_activity_status: int = 404
@@ -121,7 +121,7 @@ class Facts:
         self.policy = Policy()
         self.seed = seed
         self.ticker = clock.now
-        """What tells the seconds of the limits: real ones behind a real port."""
+        """The clock of the short limits: the real one behind a real port."""
         self.limits = Limits(clock.now)
         self.auth = Authority(self, clock.now)
         self.refresh_token = self.auth.consent()
@@ -235,12 +235,12 @@ class Facts:
         return at - at % step if step else at
 
     def counters(self, activity: Activity, at: float) -> Counters | None:
-        """Return what is counted of an activity; None if it is not sent."""
+        """Return the counters of an activity; None if it is not sent."""
         when = self.counted_at(at)
         return None if activity.sent(at) is None else activity.counters(when)
 
     def campaign_counters(self, campaign: Campaign, at: float) -> Counters | None:
-        """Return what is counted of a campaign; None if it is not sent."""
+        """Return the counters of a campaign; None if it is not sent."""
         found = [self.counters(one, at) for one in campaign.activities if one.reports]
         known = [counters for counters in found if counters is not None]
         return sum(known, NOTHING) if known else None

@@ -1,4 +1,4 @@
-"""The endpoints of the Constant Contact face that are no reports."""
+"""The endpoints of the Constant Contact face that are not reports."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Metadata:
     # Account
 
     def privileges(self, ask: Ask) -> Reply:
-        """Answer what the user may do."""
+        """Answer the user's privileges."""
         names = sorted(ask.policy.privileges)
         rows = [
             {"privilege_id": number, "privilege_name": name}
@@ -50,7 +50,7 @@ class Metadata:
         return json_reply(200, rows)
 
     def summary(self, ask: Ask) -> Reply:
-        """Answer who the account is."""
+        """Answer the account's summary."""
         wanted = ask.words("extra_fields", _ACCOUNT_EXTRAS)
         return json_reply(200, self.account_row(ask.at, wanted))
 
@@ -101,7 +101,7 @@ class Metadata:
         return json_reply(200, activity_row(activity, ask.at, wanted))
 
     def send_history(self, ask: Ask) -> Reply:
-        """Answer when an activity was sent."""
+        """Answer the send history of an activity."""
         return json_reply(200, self._account.history(self._activity(ask), ask.at))
 
     def _activity(self, ask: Ask) -> Activity:

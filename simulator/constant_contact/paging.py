@@ -1,4 +1,4 @@
-"""What a request to Constant Contact asks for, and pages with cursors for answers."""
+"""Parsed requests to Constant Contact, and pages with cursors as answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def bad(text: str) -> RefusalError:
 
 
 def missing(text: str = "The resource was not found.") -> RefusalError:
-    """Return the refusal of what is not there."""
+    """Return the refusal for a missing resource."""
     return RefusalError(404, "not_found", text)
 
 
@@ -57,7 +57,7 @@ def is_uuid(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Ask:
-    """One valid request: ids from the path, parameters, perhaps out of a cursor."""
+    """A valid request: ids from the path, and parameters, perhaps from a cursor."""
 
     path: str
     ids: tuple[str, ...]

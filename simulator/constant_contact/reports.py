@@ -89,7 +89,7 @@ class Reports:
         return {"aggregate_percents": values if shape == "object" else [values]}
 
     def campaign_stats(self, ask: Ask) -> Reply:
-        """Answer the stats of campaigns; one that is unknown spoils them all."""
+        """Answer the stats of campaigns; an unknown one fails the whole request."""
         ids = self._ids(ask, _MOST_CAMPAIGNS)
         results = [self.campaign_stats_row(campaign_id, ask.at) for campaign_id in ids]
         if None in results:
@@ -219,7 +219,7 @@ class Reports:
     # Contacts
 
     def contact_details(self, ask: Ask) -> Reply:
-        """Answer all that a contact did, newest first."""
+        """Answer all events of a contact, newest first."""
         size = ask.limit(100, 100)
         events = self.contact_events(self._contact(ask), ask.at)
         if "tracking_activity_type" in ask.parameters:
@@ -254,7 +254,7 @@ class Reports:
         return detail
 
     def contact_summary(self, ask: Ask) -> Reply:
-        """Answer what a contact did in each mailing sent between two dates."""
+        """Answer a contact's events in each mailing sent between two dates."""
         contact_id = self._contact(ask)
         rows = self.summaries_of(
             contact_id, ask.required("start"), ask.required("end"), ask.at
@@ -281,7 +281,7 @@ class Reports:
         return sorted(rows.values(), key=_start_on, reverse=True)
 
     def contact_rates(self, ask: Ask) -> Reply:
-        """Answer how much of what it was sent a contact opens and clicks."""
+        """Answer a contact's open and click rates."""
         row = self.rates_of(
             self._contact(ask), ask.required("start"), ask.required("end"), ask.at
         )

@@ -1,4 +1,4 @@
-"""What a complete reading of Constant Contact must yield, apart from the tap.
+"""The rows that a complete reading of Constant Contact yields, without the tap.
 
 It supposes that contacts are read with `status=all` and CONTACT_INCLUDES, lists with
 `include_membership_count=all` and `status=all`, tags with `include_count=true`, links

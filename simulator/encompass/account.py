@@ -29,7 +29,7 @@ EARLIEST_SEND = 1_451_606_400.0
 
 @dataclass(frozen=True)
 class Policy:
-    """Every reading of what the vendor leaves open."""
+    """The behaviours that the vendor's documents leave open."""
 
     archive_on: Literal["action", "date_added", "send"] = "date_added"
     archive_days: float = 180.0
@@ -211,7 +211,7 @@ class Account:
         return row
 
     def places(self, kind: str, message_id: int, at: float) -> list[Row]:
-        """Return what a list's offsets count at `at`, archived rows perhaps too."""
+        """Return the rows that a list's offsets count at `at`, archived or not."""
         rows = self._list(kind, message_id)
         return rows.view(at, self.order(kind, message_id), self._freeing(kind)).rows
 
@@ -271,7 +271,7 @@ class Account:
     # Inside
 
     def _freeing(self, kind: str) -> Callable[[Row], float]:
-        """Return what tells when a row's place in `total` is freed."""
+        """Return a function: the instant from which `total` no longer counts a row."""
         if kind in ACTION_KINDS:
             counts_archived = self.policy.archived_in_total
             return _deleted if counts_archived else self._archived

@@ -24,7 +24,7 @@ _MESSAGE = re.compile(r"/v2/messages/(\d+)(?:/(\w+))?")
 
 
 class Face:
-    """Answers as the vendor does, for what is true of the account now."""
+    """Answers as the vendor does, with the facts of the account now."""
 
     def __init__(self, account: Account, clock: SimClock) -> None:
         self._account = account
@@ -34,7 +34,7 @@ class Face:
         self._asked: Counter[str] = Counter()
 
     def serves(self, path: str) -> bool:
-        """Return whether the path is this face's."""
+        """Return True if this face answers requests for the path."""
         return path in (AUTHENTICATE, "/v2") or path.startswith("/v2/")
 
     def answer(self, request: Request) -> Reply:

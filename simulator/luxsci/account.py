@@ -25,7 +25,7 @@ _COUNTERS = {"opens": "Opens", "clicks": "Clicks"}
 
 
 class Account(Marketing):
-    """An account that can be filled; the first user is the owner of what has none."""
+    """An account that can be filled; rows without an owner belong to the first user."""
 
     def __init__(self, clock: SimClock, lock: threading.RLock, seed: int = 0) -> None:
         super().__init__(clock, lock, seed)
@@ -319,7 +319,7 @@ class Account(Marketing):
 
 
 def _moved(kind: str, before: Fields) -> Fields:
-    """Return what an event changes in the delivery's row."""
+    """Return the columns of the delivery's row that an event changes."""
     counter = _COUNTERS.get(kind)
     if counter and before[counter] >= 0:
         return {counter: before[counter] + 1}

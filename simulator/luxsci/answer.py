@@ -1,4 +1,4 @@
-"""LuxSci's report answers: header, rows and count in every shape that may occur."""
+"""LuxSci's report answers: header, rows and count in every possible shape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ZERO = "0000-00-00 00:00:00"
 
 @dataclass(frozen=True)
 class Ask:
-    """What a request asks of a report."""
+    """The parameters of a request for a report."""
 
     interval: Interval
     first_row: int
@@ -47,7 +47,7 @@ def columns_of(
 
 
 def renderers(columns: Sequence[Column], policy: Policy) -> list[Render | None]:
-    """Return what turns each column's facts into what is sent; None: nothing does."""
+    """Return for each column the function that renders its values; None: sent as is."""
     return [_renderer(column, policy) for column in columns]
 
 
@@ -108,7 +108,7 @@ def fields_of(store: Store, found: Sequence[Any], at: float) -> Iterator[Raw]:
 
 
 class Answer:
-    """One answer to be put together; `turn` makes its shuffles its own."""
+    """Builds an answer; `turn` seeds its shuffles."""
 
     def __init__(self, store: Store, kind: Kind, ask: Ask, turn: int) -> None:
         self._store = store

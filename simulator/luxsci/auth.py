@@ -20,7 +20,7 @@ PATH = f"{PREFIX}/auth"
 
 
 class RefusalError(Exception):
-    """The API says no, for one of the reasons in REFUSALS."""
+    """The API refuses a request for one of the reasons in REFUSALS."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -53,7 +53,7 @@ class Integration(Protocol):
 
 @dataclass(eq=False)
 class Grant:
-    """What an auth code stands for."""
+    """The meaning of an auth code."""
 
     login: str | None
     """Whose it is; None: the account's."""
@@ -175,7 +175,7 @@ class Authority:
 
 
 def to_sign(code: str, request: Request, digest: str) -> str:
-    """Return what a request's signature is made over: as it came, still encoded."""
+    """Return the signed text of a request, with the path and query still encoded."""
     parts = (code, request.method, request.path, request.raw_query, digest)
     return "".join(f"{part}\n" for part in parts)
 

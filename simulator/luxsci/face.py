@@ -35,7 +35,7 @@ class _Route:
 
 
 class Face:
-    """Answers as the vendor does, for what is true of the account now."""
+    """Answers as the vendor does, with the facts of the account now."""
 
     def __init__(self, account: Store, clock: SimClock) -> None:
         self._account = account
@@ -45,7 +45,7 @@ class Face:
         self._answered = 0
 
     def serves(self, path: str) -> bool:
-        """Return whether the path is this face's."""
+        """Return True if this face answers requests for the path."""
         return path.startswith(f"{PREFIX}/")
 
     def revoke_tokens(self) -> None:
@@ -158,7 +158,7 @@ def _route(endpoint: Endpoint, paths: Mapping[str, str]) -> _Route:
 
 
 def read(query: Mapping[str, str]) -> Ask:
-    """Return what a query asks for; RefusalError for what makes no sense."""
+    """Return the parsed query; RefusalError for an invalid parameter."""
     lows = ["", *_dates(query, "from_date"), *map(after, _dates(query, "after_date"))]
     highs = [NOWHERE, *_dates(query, "before_date")]
     highs += map(after, _dates(query, "through_date"))

@@ -1,4 +1,4 @@
-"""What LuxSci's reports are made of: columns, dates and endpoints.
+"""The parts of LuxSci's reports: columns, dates and endpoints.
 
 Column names are the vendor's. Instants given to builders are UTC seconds; only the
 vendor's own fields hold date-times as text.
@@ -12,14 +12,14 @@ from typing import Literal
 
 PREFIX = "/perl/api/v2"
 MOST_ROWS = 50_000
-"""In one answer; also what is asked for by a request that does not say."""
+"""Most rows in one answer; also the default of `matches`."""
 
 Type = Literal["integer", "float", "datetime", "string"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a report."""
+    """A column of a report."""
 
     name: str
     type: Type
@@ -29,12 +29,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of report, the same in every scope and channel."""
+    """A kind of report; it is the same in every scope and channel."""
 
     name: str
     columns: tuple[Column, ...]
     date: str | None = None
-    """The date that the tap goes by."""
+    """The date that bounds apply to."""
     sent: str | None = None
     """The date of the send, where a row has another one besides."""
     has_channels: bool = False
@@ -125,7 +125,7 @@ _DELIVERY_SUMMARY = " ".join(
     )
 )
 COUNTED = tuple(_SHARES)
-"""What the delivery summary counts, and has a share of, beside recipients."""
+"""Numbers that the delivery summary has, each with a percentage."""
 _ALL = (
     Kind("delivery_status", _columns(_DELIVERY), "last_updated", "date_sent", True),  # noqa: FBT003
     Kind("sent", _columns(_SENT), "date_sent", has_channels=True),
@@ -233,7 +233,7 @@ SUMMARIES = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One report as the vendor's OpenAPI file would name it."""
+    """A report, named as in the vendor's OpenAPI file."""
 
     operation: str
     path: str

@@ -1,4 +1,4 @@
-"""What LuxSci leaves open, and what its account's owner chooses."""
+"""The behaviours that LuxSci leaves open or the account's owner chooses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REFUSALS: dict[str, str] = {
     "method": "method not allowed",
     "invalid": "invalid parameter",
 }
-"""Reasons, and what the vendor says of each."""
+"""Reasons, and the vendor's text for each."""
 _MASTERED = frozenset({"signature", "date", "token", "login", "expired", "disabled"})
 
 
@@ -73,7 +73,7 @@ class Policy(Rules):
     count_name: str = "count"
     count_type: Literal["number", "string"] = "number"
     count_of: Literal["all", "page", "nothing"] = "all"
-    """What it means but for `matches=0`, which always tells all."""
+    """The rows it counts; with `matches=0` it always counts all."""
     numbers_as_strings: bool = False
     strings_as_numbers: bool = False
     """Where the text is an integer's."""
@@ -85,9 +85,9 @@ class Policy(Rules):
     """An answer ends with the row that passes it."""
     # Behaviour
     delivery_date: Literal["last_updated", "date_sent"] = "last_updated"
-    """What dates mean for delivery status; `sent` of marketing's logs likewise."""
+    """The date that bounds apply to: of delivery status, and of marketing's logs."""
     event_date: Literal["own", "date_sent"] = "own"
-    """What dates mean for opens, clicks, complaints and temporary failures."""
+    """The date that bounds apply to: of opens, clicks and other events."""
     rows_order: Literal["date", "insertion", "descending"] = "date"
 
     def status(self, reason: str) -> int:

@@ -1,4 +1,4 @@
-"""What is in a LuxSci account, what its integration may do, and what reports show."""
+"""The contents of a LuxSci account, its integration's rights and its reports."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Store:
         self.policy = Policy()
         self.seed = seed
         self.ticker = clock.now
-        """What tells the seconds of the limits: real ones behind a real port."""
+        """The clock of the short limits: the real one behind a real port."""
         self.present = clock.now
-        """What the `date` of an auth request is held against: the real present behind a
-        real port, whose world is in the past."""
+        """The clock that the `date` of an auth request is compared with. Behind a real
+        port it is the real one: the world is in the past."""
         self.limits = Limits(clock.now, MINUTE)
         self.auth = Authority(self, clock.now)
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What LuxSci computes from rows: the summaries, and clicks by URL."""
+"""Reports that LuxSci computes from rows: the summaries, and clicks by URL."""
 
 from __future__ import annotations
 

@@ -1,16 +1,15 @@
-"""What complete readings of LuxSci must have left in a target, apart from the tap.
+"""The rows that complete readings of LuxSci leave in a target, without the tap.
 
-The target keeps the last record of each key. Window streams read at each instant the
-dates from the last reading's end less the look-back, and the first time from the
-start, up to SETTLING before the instant, in whole seconds; rows whose own date is in
-the last SETTLING seconds wait. Lists of things are besides read whole every
-WHOLE_DAYS. Marketing's URLs and complaints are read whole by the first reading of a
-UTC day, as are the summaries, each for the whole days since the last one and for the
-look-back's again.
+The target keeps the last record of each key. A window stream starts a reading at the
+end of the last one less the look-back (the first: at the start date) and ends it
+SETTLING seconds before the instant, in whole seconds. Rows whose own date is later wait
+for the next reading. Lists of things are read whole every WHOLE_DAYS as well.
+Marketing's URLs and complaints are read whole by the first reading of a UTC day. So are
+the summaries, for each whole day since the last reading and in the look-back.
 
-Whose clock is ahead of the world's, as an unmodified reader's is behind a real port,
-says so by `Reading.now`: its clock decides what is asked for, the world's what is
-answered.
+A reader's clock may be ahead of the world's, as an unmodified reader's is behind a real
+port. `Reading.now` has that clock: it decides which dates are requested, the world's
+clock which rows are answered.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "marketing_unsubscribes": ("login", "log_id", "email", "unsubscribed_date"),
     "marketing_urls": ("login", "campaign_id", "url"),
 }
-"""What an event_id is made of, by kind."""
+"""The columns that make up an event_id, by kind."""
 _CHANGING = ("delivery_status", "suppressions")
 """Kinds whose rows are not numbered: a changed one may come alone."""
 KEYS: dict[str, tuple[str, ...]] = {
@@ -146,7 +145,7 @@ STREAMS = tuple(KEYS)
 
 @dataclass(frozen=True)
 class Visit:
-    """One reading: the world's instant and the reader's, in UTC seconds."""
+    """A reading: the world's instant and the reader's, in UTC seconds."""
 
     at: float
     now: float
@@ -167,7 +166,7 @@ class Reading:
     tracked_headers: bool = False
     detail: bool = False
     now: tuple[float, ...] = ()
-    """What the reader's clock shows at each reading, if not the world's instant."""
+    """The reader's clock at each reading, if it differs from the world's."""
 
     def visits(self, instants: Sequence[float]) -> list[Visit]:
         """Return the readings; ValueError unless `now` fits the instants."""
@@ -180,7 +179,7 @@ ACCOUNT_SCOPE = Reading()
 
 @dataclass(frozen=True)
 class _Report:
-    """One report of one scope, login and channel."""
+    """A report of one scope, login and channel."""
 
     kind: Kind
     login: str | None
@@ -205,7 +204,7 @@ def truth(
     account: str | None = None,
     reading: Reading = ACCOUNT_SCOPE,
 ) -> list[Record]:
-    """Return what readings at these instants leave behind, sorted by key.
+    """Return the rows that readings at these instants leave behind, sorted by key.
 
     Instants are UTC seconds, ascending.
     """
