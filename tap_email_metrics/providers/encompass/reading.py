@@ -191,7 +191,8 @@ def walk(
         seen.totals = (page.total if pages == 1 else seen.totals[0], page.total)
         largest = max(largest, page.total or 0)
         ceiling = ceiling or _ceiling(page)
-        step = len(page.rows) or page.size
+        served = len(page.rows)
+        step = served or page.size
         if last is not None:
             page = _after(page, last, seen)
         bare = page.total is None
@@ -204,7 +205,7 @@ def walk(
             # A bare array has no total: it ends where nothing new comes.
             largest = start + step + (len(known) > before)
             ceiling = largest + 1
-        elif shrinking and page.rows and start + step < largest:
+        elif shrinking and served and start + step < largest:
             step, last = _overlap(page, seen, step, fresh=len(known) > before)
         start += step
         if page.full and not bare and not shrinking:
@@ -219,6 +220,10 @@ def _overlap(
     page: Page, seen: Walk, step: int, *, fresh: bool
 ) -> tuple[int, int | None]:
     """Return the step to the next page, and the id with which that has to start."""
+    if not page.rows:
+        # Only the overlap was in it, so nothing joins it to the next page.
+        seen.shifted = True
+        return step, None
     if not fresh:
         return page.size, None
     last = _ids(page)[-1]

@@ -224,6 +224,9 @@ def test_whole_means_all_that_stayed_in_a_shrinking_list(shelf: Shelf) -> None:
 
 @given(shelves(archive))
 @example(Shelf([1, 2, 3], [Change(removed=(0.0,), appended=1)], sizes=(1,)))
+@example(
+    Shelf([1, 2, 3], [QUIET, Change(removed=(0.0,), inserted=(1.0,))], sizes=(2, 1))
+)
 @PROPERTY
 def test_whole_means_all_that_stayed_also_in_pages_of_one(shelf: Shelf) -> None:
     found, seen = read_all(shelf.fetch, shrinking=True)
