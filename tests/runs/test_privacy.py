@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from typing import Any
+import json
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft7Validator
@@ -13,6 +15,9 @@ from tap_email_metrics.clock import iso
 from tests.support.constant_contact import Account
 from tests.support.encompass import DAY, NOW, Site, Sync, key_of
 from tests.support.luxsci import Clinic
+
+if TYPE_CHECKING:
+    from simulator.messages import Reply, Request
 
 RECIPIENTS = "encompass_recipients"
 OPENS = "constant_contact_opens"
@@ -140,3 +145,38 @@ def test_keys_stay_distinct_and_both_ways_write_the_same(mode: str) -> None:
     assert len(keys[0]) == len(keys[1]) == len(plain) >= 3
     assert not keys[0] & keys[1]
     assert [record | {"mapped": "1"} for record in fast] == mapped
+
+
+SURPRISE = "answer of Jane Doe"
+SITES: dict[str, tuple[type[Site], str, str]] = {
+    "encompass": (Site, RECIPIENTS, "/recipients$"),
+    "constant_contact": (Account, OPENS, "/opens$"),
+    "luxsci": (Clinic, "luxsci_sent", "/sent$"),
+}
+
+
+@pytest.mark.parametrize("provider", SITES)
+@pytest.mark.parametrize("mode", ["plain", "hash", "domain", "drop"])
+def test_fields_without_a_column_are_kept_in_plain_mode_only(
+    provider: str, mode: str
+) -> None:
+    kind, stream, path = SITES[provider]
+    world = World.generate(3, 6, NOW, campaigns=2, luxsci=4)
+    world.luxsci.set_policy(rows="objects")
+
+    def surprise(request: Request, reply: Reply) -> None:
+        if re.search(path, request.path) and reply.status == 200:
+            body = json.loads(reply.body)
+            rows = body.get("data") or body.get("tracking_activities") or []
+            for row in rows:
+                row["survey"] = SURPRISE
+            reply.body = json.dumps(body).encode()
+
+    world.on_reply(surprise)
+    site = kind(world)
+    if mode != "plain":
+        site.common["pii"] = {"mode": mode, "pepper": "a pepper of the tests"}
+    records = site.sync(streams=(stream,)).records(stream)
+    assert records
+    held = {SURPRISE in str(record) for record in records}
+    assert held == {mode == "plain"}

@@ -534,3 +534,45 @@ def test_a_campaign_that_closes_is_read_whole_once_more(account: Account) -> Non
     sync(account, "forwards")
     assert len(account.rows("forwards")) == 3
     assert account.wrong("forwards") == []
+
+
+def test_an_event_that_nothing_tells_apart_is_left_out_and_counted(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An id that is made of the campaign alone would be shared by all such rows."""
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - HOUR)
+
+    def add_a_bare_row(request: Any, reply: Any) -> None:
+        if request.path.endswith("/opens"):
+            answer = json.loads(reply.body)
+            answer["tracking_activities"].append({"email_address": "x@example.org"})
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(add_a_bare_row)
+    run = sync(account, "opens")
+    [record] = run.records("constant_contact_opens")
+    assert record["contact_id"]
+    assert "constant_contact_opens: 1 rows without" in caplog.text
+
+
+def test_a_list_that_shifts_in_every_try_is_not_taken_for_settled(
+    account: Account,
+) -> None:
+    sent = campaign(account, recipients=1)
+    for number in range(700):
+        account.api.add_event("opens", sent, created=NOW - 60 - number)
+
+    def shift(_method: str, path: str, query: Any) -> None:
+        if path.endswith("/opens") and "next" in query:
+            account.api.add_event("opens", sent, created=NOW - 1)
+
+    remove = account.world.on_request(shift)
+    run = sync(account, "opens")
+    remove()
+    assert run.reports["constant_contact_opens"]["unsettled"] == 1
+    assert account.counter_mark("opens", sent).unsettled
+    account.advance(1 / 24)
+    sync(account, "opens")
+    assert not account.counter_mark("opens", sent).unsettled
+    assert account.wrong("opens") == []

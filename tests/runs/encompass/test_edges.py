@@ -435,6 +435,40 @@ def test_a_backfill_does_not_ask_for_messages_that_came_after_its_end() -> None:
     }
 
 
+def test_a_backfill_that_goes_on_reads_no_list_twice() -> None:
+    """Its lists are all closed, and no sweep reads what the backfill has read."""
+    site, messages = site_of(*range(310, 400, 10))
+    site.common |= {
+        "start_date": iso(NOW - 405 * DAY),
+        "end_date": iso(NOW - 305 * DAY),
+        "backfill": True,
+    }
+    site.settings["sweep_days"] = 2
+    site.sync(streams=("opens",))
+    assert sorted(site.visited("opens")) == messages
+    for _ in range(4):
+        site.advance(1)
+        assert site.sync(streams=("opens",)).code == 0
+        assert site.visited("opens") == []
+    assert "swept" not in site.entry("opens")["backfill"]
+
+
+# What the summary says
+
+
+def test_the_summary_counts_the_lists_that_do_not_add_up() -> None:
+    site, messages = site_of(1, 2, 3, opens=3)
+    for message in messages[:2]:
+        site.world.faults.add("skip_row", path=f"/{message}/opens$")
+    run = site.sync(streams=("opens",))
+    assert run.code == 0
+    assert run.reports["encompass_opens"]["unsettled"] == 2
+    site.world.faults.clear()
+    run = site.sync(streams=("opens",))
+    assert "unsettled" not in run.reports["encompass_opens"]
+    assert len(site.target_ids("opens")) == 9
+
+
 # Throttling, and memory
 
 

@@ -1180,3 +1180,28 @@ def test_late_events_of_lists_by_send_date_are_found_within_a_week() -> None:
         assert clinic.sync(streams=OPENS).code == 0
         clinic.advance(1)
     assert len(clinic.rows("opens")) == 1
+
+
+def test_an_event_that_nothing_tells_apart_is_left_out_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An id that is made of the login alone would be shared by all such rows."""
+    clinic = clinic_of()
+    clinic.api.set_policy(rows="objects")
+
+    emptied: list[Any] = []
+
+    def empty_one_row(request: Any, reply: Any) -> None:
+        answer = json.loads(reply.body)
+        if request.path.endswith("/smtp/opens") and answer.get("data"):
+            emptied[:] = emptied or answer["data"][:1]
+            answer["data"] = [
+                dict.fromkeys(row) if row in emptied else row for row in answer["data"]
+            ]
+            reply.body = json.dumps(answer).encode()
+
+    clinic.world.on_reply(empty_one_row)
+    run = clinic.sync(streams=OPENS)
+    assert len(run.records("luxsci_opens")) == 71
+    assert all(record["open_date"] for record in run.records("luxsci_opens"))
+    assert "luxsci_opens: 1 rows without" in caplog.text

@@ -189,6 +189,13 @@ def test_a_start_in_the_future_marks_nothing_as_read() -> None:
     assert back.live(600, 3) == Window(497, 600)
 
 
+def test_a_later_start_drops_what_was_left_to_read_before_it() -> None:
+    reach = Reach(start=100, through=1000, todo=(Window(100, 400), Window(500, 900)))
+    assert reach.from_start(600).todo == (Window(600, 900),)
+    assert reach.from_start(600).start == 600
+    assert reach.from_start(950).todo == ()
+
+
 def test_a_mark_beyond_now_comes_back_to_it() -> None:
     ahead = replace(Reach.first(0, 900), todo=(Window(100, 900),))
     back = ahead.until(300)

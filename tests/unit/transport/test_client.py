@@ -256,6 +256,21 @@ def test_a_token_that_helps_nobody_is_not_replaced_for_ever(status: int) -> None
     assert len(rig.tokens.refused) == 4
 
 
+def test_a_list_that_was_read_again_may_renew_a_token_again() -> None:
+    """Three renewals in vain are the limit in a row, not for the whole run."""
+    rig = Rig(*[403] * 4, 200, 403)
+    for _ in range(2):
+        with pytest.raises(Denied):
+            rig.get()
+    assert rig.get() == b"{}"
+    renewals = []
+    for _ in range(4):
+        with pytest.raises(Denied):
+            rig.get()
+        renewals.append(len(rig.tokens.refused))
+    assert renewals == [3, 4, 5, 5]
+
+
 # Connections
 
 
@@ -287,13 +302,23 @@ def untrusted() -> Exception:
     return requests.exceptions.SSLError(error)
 
 
+def without_tls() -> Exception:
+    import ssl  # noqa: PLC0415 - likewise
+
+    pool = urllib3.HTTPSConnectionPool("api.example.edu")
+    inner = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+    reason = urllib3.exceptions.SSLError(inner)
+    error = urllib3.exceptions.MaxRetryError(pool, "/v2?startAt=9", reason)
+    return requests.exceptions.SSLError(error)
+
+
 def cut() -> Exception:
     inner = ConnectionResetError(104, "Connection reset by peer")
     reason = urllib3.exceptions.ProtocolError("Connection aborted.", inner)
     return requests.exceptions.ConnectionError(reason)
 
 
-@pytest.mark.parametrize("make", [refused, unresolved, untrusted])
+@pytest.mark.parametrize("make", [refused, unresolved, untrusted, without_tls])
 def test_a_host_that_cannot_be_reached_is_fatal(make: Callable[[], Exception]) -> None:
     rig = Rig(make())
     seen: list[Retriable] = []

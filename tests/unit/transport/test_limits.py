@@ -274,6 +274,15 @@ def test_a_shorter_hold_takes_nothing_from_a_longer_one() -> None:
     assert clock.at == pytest.approx(NOON + 20, abs=0.001)
 
 
+def test_a_hold_shorter_than_the_spacing_does_not_shorten_it() -> None:
+    clock = OwnClock()
+    limits = make(clock, per_second=1)
+    send(limits)
+    limits.hold(0.1)
+    send(limits)
+    assert clock.at >= NOON + 1
+
+
 # --- headroom
 
 

@@ -727,6 +727,19 @@ def test_a_list_that_may_lose_rows_is_never_probed(days: float, start: int) -> N
     assert shelf.asked[0][0] == start
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
+def test_a_bare_array_is_always_read_from_its_start(order: int) -> None:
+    """It has no total, so nothing shows whether a part of it is all that is new."""
+    shelf = Shelf([1, 2, 3, 4][::order], bare=True)
+    _, mark = read(shelf)
+    assert mark.settled
+    read(shelf, mark, everything=False)
+    assert [(start, size) for start, size, _ in shelf.asked] == [
+        (0, MAX_RESULTS),
+        (4, MAX_RESULTS),
+    ]
+
+
 def test_a_verification_is_no_probe_and_emits_all() -> None:
     shelf = Shelf(list(range(1, 13)))
     _, mark = read(shelf, days=40)

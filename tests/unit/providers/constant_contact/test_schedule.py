@@ -1,0 +1,72 @@
+"""When a campaign's reports are due, and how far all of them are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tap_email_metrics.clock import DAY
+from tap_email_metrics.providers.constant_contact.schedule import (
+    KIND,
+    CounterMark,
+    checked_through,
+    plan,
+)
+from tap_email_metrics.providers.encompass.schedule import (
+    QUARANTINE_AFTER,
+    Parent,
+    Policy,
+    Visit,
+    history_key,
+)
+from tap_email_metrics.state.streams import StreamState
+
+NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
+NAME = "constant_contact_opens"
+POLICY = Policy(window=90.0 * DAY, sweep_days=90)
+
+
+def campaign(name: str, days: float) -> Parent[str]:
+    """A campaign that was sent some days before now."""
+    at = NOW - days * DAY
+    return Parent(name, sent=at, newest=at, oldest=at)
+
+
+def names(visits: list[Visit[str, CounterMark]]) -> list[str]:
+    return [visit.parent.id for visit in visits]
+
+
+def read(days_ago: float, **facts: Any) -> CounterMark:
+    """The mark of a report that was read completely some days before now."""
+    at = NOW - days_ago * DAY
+    return CounterMark(counter=5, checked=at, verified=at, **facts)
+
+
+def test_a_closed_campaign_is_read_once_as_history_and_never_again() -> None:
+    closed = [campaign("young", 100), campaign("old", 400)]
+    state = StreamState(NAME, {}, KIND)
+    first = plan(closed, state, lambda _: 5, NOW, POLICY)
+    assert names(first.history) == ["young", "old"]
+    state.set_history(history_key(closed[0]))
+    assert names(plan(closed, state, lambda _: 5, NOW, POLICY).history) == ["old"]
+    state.set_history(history_key(closed[1]))
+    again = plan(closed, state, lambda _: 5, NOW, POLICY)
+    assert names(again.history) == names(again.live) == []
+
+
+@pytest.mark.parametrize("counter", [5, 6])
+def test_a_campaign_in_quarantine_does_not_hold_up_how_far_all_are_read(
+    counter: int,
+) -> None:
+    listed = [campaign("good", 20), campaign("ill", 30)]
+    marks = {
+        "good": read(1),
+        "ill": read(25, failures=QUARANTINE_AFTER, tried=NOW - 2 * DAY),
+    }
+    counters = {"good": 5, "ill": counter}
+    assert checked_through(listed, marks, counters.get, NOW, POLICY) == NOW
+    # Until then it does.
+    marks["ill"] = read(25, failures=QUARANTINE_AFTER - 1, tried=NOW - 2 * DAY)
+    through = checked_through(listed, marks, counters.get, NOW, POLICY)
+    assert through == NOW - 25 * DAY
