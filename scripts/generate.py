@@ -1,12 +1,15 @@
-"""The README's tables of settings, streams and LuxSci's paths, made from the code.
+"""Rewrite every file, and every part of a page, that is made from code or schemas.
 
-`python -m scripts.tables` rewrites them; a test says when that is due.
+`python -m scripts.generate` rewrites them all; a test says when that is due.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.luxsci.paths import ENDPOINTS, offered
@@ -14,22 +17,76 @@ from tap_email_metrics.providers.luxsci.streams import STREAMS as LUXSCI_STREAMS
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.settings.common import config_schema
 from tap_email_metrics.streams.about_run import RUN_STREAMS
+from tests.support.interpreters import SUPPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+#: Where the pages install the tap from: a checkout beside the reader's folder while
+#: nothing is published, and the package's name from the first release on.
+PACKAGE = "./tap-email-metrics"
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "tap-email-metrics"
+DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+#: The name of a generated part stands in comments around it.
+PART = re.compile(r"(<!-- (?P<name>[a-z ]+) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
+TITLES = {
+    "encompass": "Encompass",
+    "constant_contact": "Constant Contact",
+    "luxsci": "LuxSci",
+    "email_metrics": "The tap itself",
+}
 
 
-def settings_table() -> str:
-    """Return the table of all settings, a row each."""
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    rows += [
-        f"| `{name}`{' (secret)' if schema.get('secret') else ''} | "
-        f"{_default(schema)} | {_text(schema)} |"
-        for name, schema in nested_settings(config_schema())
-    ]
-    return "\n".join(rows)
+def generated() -> dict[Path, str]:
+    """Return the content that every generated file should have."""
+    return {
+        **{page: filled(page.read_text(encoding="utf-8")) for page in PAGES},
+        **{DOCS / f"columns-{slug(name)}.md": columns_page(name) for name in TITLES},
+        HUB: hub_text(),
+        **dbt_descriptions(),
+    }
+
+
+def main() -> None:
+    """Rewrite the files that are not as they should be."""
+    for path, text in generated().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+# Parts of the pages
+
+
+def filled(page: str) -> str:
+    """Return a page with its generated parts as they should be.
+
+    Raises:
+        KeyError: a comment names a part that nothing makes.
+    """
+    return PART.sub(lambda part: f"{part[1]}{PARTS[part['name']]()}\n{part[3]}", page)
+
+
+def install_block() -> str:
+    """Return the command that installs the tap."""
+    return f"```sh\nuv tool install {PACKAGE}\n```"
+
+
+def settings_tables() -> str:
+    """Return a table of settings for the tap itself and for each provider."""
+    found: dict[str, list[str]] = {}
+    for name, schema in nested_settings(config_schema()):
+        section = name.partition(".")[0]
+        title = TITLES.get(section, "All providers")
+        secret = " (secret)" if schema.get("secret") else ""
+        row = f"| `{name}`{secret} | {_default(schema)} | {_text(schema)} |"
+        found.setdefault(title, []).append(row)
+    head = "| setting | default | meaning |\n|---|---|---|"
+    return "\n\n".join(
+        f"### {title}\n\n{head}\n" + "\n".join(rows) for title, rows in found.items()
+    )
 
 
 def nested_settings(
@@ -37,7 +94,7 @@ def nested_settings(
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the settings of a schema under their dotted names."""
     for name, inner in schema["properties"].items():
-        # A setting that is an object of the user's own names has none.
+        # An object that holds names of the user's own has no properties.
         if inner.get("properties"):
             yield from nested_settings(inner, f"{prefix}{name}.")
         else:
@@ -53,21 +110,35 @@ def _text(schema: Mapping[str, Any]) -> str:
     return str(schema["description"]).replace("|", "\\|").replace("\n", " ")
 
 
-def streams_table() -> str:
-    """Return the table of all streams, a row each."""
-    rows = ["| stream | key | replication key | what |", "|---|---|---|---|"]
-    streams: list[Any] = [one for p in PROVIDERS for one in p.streams]
-    for facts in [*streams, *RUN_STREAMS]:
+def streams() -> dict[str, list[Any]]:
+    """Return the streams by provider, the tap's own last."""
+    return {p.name: list(p.streams) for p in PROVIDERS} | {
+        "email_metrics": list(RUN_STREAMS)
+    }
+
+
+def streams_tables() -> str:
+    """Return a table of streams for each provider."""
+    return "\n\n".join(
+        f"### {TITLES[name]}\n\n{streams_table(name)}" for name in streams()
+    )
+
+
+def streams_table(owner: str) -> str:
+    """Return the table of one provider's streams."""
+    rows = ["| stream | key | replication key | one row per |", "|---|---|---|---|"]
+    for facts in streams()[owner]:
         key = ", ".join(f"`{name}`" for name in facts.primary_keys)
         bookmark = facts.replication_key
         replication = f"`{bookmark}`" if isinstance(bookmark, str) else ""
+        link = f"[`{facts.name}`](columns-{slug(owner)}.md#{facts.name})"
         text = _text(load_schema(facts.name))
-        rows.append(f"| `{facts.name}` | {key} | {replication} | {text} |")
+        rows.append(f"| {link} | {key} | {replication} | {text} |")
     return "\n".join(rows)
 
 
 def paths_table() -> str:
-    """Return the table of LuxSci's reports, where each is and how that is known."""
+    """Return the table of LuxSci's reports: where each is and how that is known."""
     rows = ["| operationId | stream | path | known |", "|---|---|---|---|"]
     owners = _owners()
     rows += [
@@ -78,7 +149,7 @@ def paths_table() -> str:
 
 
 def _owners() -> dict[str, str]:
-    """Return the streams that read LuxSci's reports, by the vendor's names of these."""
+    """Return the streams that read LuxSci's reports, by the vendor's report names."""
     owners: dict[str, str] = {}
     for stream in LUXSCI_STREAMS:
         for _, name in stream.operations:
@@ -87,23 +158,175 @@ def _owners() -> dict[str, str]:
     return owners
 
 
-def filled(text: str) -> str:
-    """Return the README with its tables as they should be."""
-    tables = {
-        "settings": settings_table(),
-        "streams": streams_table(),
-        "luxsci paths": paths_table(),
+PARTS = {
+    "install": install_block,
+    "settings": settings_tables,
+    "streams": streams_tables,
+    "luxsci paths": paths_table,
+}
+
+
+# Pages of columns
+
+
+def slug(name: str) -> str:
+    """Return a name as file names have it."""
+    return name.replace("_", "-")
+
+
+def columns_page(owner: str) -> str:
+    """Return the page with all columns of a provider's streams."""
+    title = TITLES[owner]
+    sections = [stream_section(facts.name) for facts in streams()[owner]]
+    head = (
+        f"# Columns: {title}\n\n"
+        "This page is made from `schemas/`. *Personal* is the class that\n"
+        "[`pii.mode`](personal-data.md) goes by; *vendor's name* is empty where the\n"
+        "name is the same, and for columns that the tap adds.\n"
+    )
+    return "\n".join([head, *sections])
+
+
+def stream_section(name: str) -> str:
+    """Return what there is to know of a stream's columns."""
+    schema = load_schema(name)
+    rows = ["| column | type | personal | vendor's name | meaning |"]
+    rows += ["|---|---|---|---|---|"]
+    for column, facts in schema["properties"].items():
+        source = str(facts.get("x-source", ""))
+        known = f"`{source}`" if source not in {"", column} else ""
+        personal = facts.get("x-pii", "")
+        rows.append(
+            f"| `{column}` | {_kind(facts)} | {personal} | {known} | {_text(facts)} |"
+        )
+    table = "\n".join(rows)
+    return f"## {name}\n\n{schema['description']}\n\n{table}\n"
+
+
+def _kind(facts: Mapping[str, Any]) -> str:
+    """Return the type of a column, and whether it may be null."""
+    kinds = facts["type"] if isinstance(facts["type"], list) else [facts["type"]]
+    [main] = [kind for kind in kinds if kind != "null"]
+    return f"{facts.get('format', main)}{', null' if 'null' in kinds else ''}"
+
+
+# The definition for Meltano Hub
+
+#: What Meltano itself calls a variant that has no name of its own.
+VARIANT = "original"
+HUB = ROOT / "hub" / "extractors" / NAME / f"{VARIANT}.yml"
+TAKEN = (
+    *("name", "namespace", "label", "executable", "description"),
+    *("capabilities", "select"),
+)
+PREREQUISITES = (
+    "Credentials of one provider: the site id and web services GUID of Encompass; an "
+    "app of Constant Contact, authorised with `tap-email-metrics-login`; or an API "
+    "integration of LuxSci. A provider is on when its credentials are set."
+)
+
+
+def hub_definition() -> dict[str, Any]:
+    """Return the Hub's definition of the tap, made from `meltano.yml`."""
+    meltano = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
+    [plugin] = [p for p in meltano["plugins"]["extractors"] if p["name"] == NAME]
+    return {
+        **{key: plugin[key] for key in TAKEN},
+        "variant": VARIANT,
+        "pip_url": NAME,
+        "supported_python_versions": list(SUPPORTED),
+        "settings": sorted(plugin["settings"], key=lambda setting: setting["name"]),
+        "settings_group_validation": [
+            sorted(group) for group in plugin["settings_group_validation"]
+        ],
+        "keywords": ["api", "email", "meltano_sdk"],
+        "maintenance_status": "beta",
+        # The Hub gives its own rating, by use.
+        "quality": "unknown",
+        "prereq": PREREQUISITES,
     }
-    for name, table in tables.items():
-        before, _, rest = text.partition(f"<!-- {name} -->")
-        _, _, after = rest.partition(f"<!-- /{name} -->")
-        text = f"{before}<!-- {name} -->\n{table}\n<!-- /{name} -->{after}"
-    return text
 
 
-def main() -> None:
-    """Rewrite the README's tables."""
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+def hub_text() -> str:
+    """Return the definition as the Hub keeps it: everything in alphabetical order."""
+    return yaml.safe_dump(hub_definition(), allow_unicode=True, width=88)
+
+
+# Descriptions for the dbt project in `transform/`
+
+MODELS = ROOT / "transform" / "models"
+HEADER = "# Made from schemas/ by `python -m scripts.generate`.\n"
+PREFIX = "stg_"
+#: What `typed` in transform/macros/dialects.sql makes of a column. A type that is not
+#: here, an object or a list, stays as the target has loaded it.
+TYPES = {"string": "string", "integer": "bigint", "number": "number"}
+TYPES |= {"boolean": "boolean"}
+FORMATS = {"date-time": "timestamp", "date": "date"}
+
+
+def dbt_descriptions() -> dict[Path, str]:
+    """Return the files that describe every stream with a staging model."""
+    staged = {path.stem.removeprefix(PREFIX) for path in MODELS.rglob(f"{PREFIX}*.sql")}
+    offered_streams: list[Any] = [one for p in PROVIDERS for one in p.streams]
+    found = [
+        (str(stream.name), list(stream.primary_keys))
+        for stream in offered_streams
+        if stream.name in staged
+    ]
+    source = {
+        "name": "email_metrics",
+        "description": "The tap's streams as a target has loaded them.",
+        "schema": "{{ env_var('EMAIL_METRICS_SCHEMA', 'email_metrics') }}",
+        "tables": [dbt_table(*stream) for stream in found],
+    }
+    return {
+        MODELS / "sources.yml": dbt_document({"sources": [source]}),
+        MODELS / "staging" / "staging.yml": dbt_document(
+            {"models": [dbt_model(*stream) for stream in found]}
+        ),
+    }
+
+
+def dbt_document(content: dict[str, Any]) -> str:
+    """Return the text of a file."""
+    text = yaml.safe_dump(
+        {"version": 2, **content}, sort_keys=False, allow_unicode=True, width=88
+    )
+    return HEADER + text
+
+
+def dbt_model(name: str, key: list[str]) -> dict[str, Any]:
+    """Return the description of a staging model: its columns are the source's."""
+    return {
+        "name": f"{PREFIX}{name}",
+        "description": f"The rows of `{name}` as they stand, one a key.",
+        "data_tests": [{"key": {"arguments": {"columns": key}}}],
+    }
+
+
+def dbt_table(name: str, key: list[str]) -> dict[str, Any]:
+    """Return the description of one stream."""
+    schema = load_schema(name)
+    return {
+        "name": name,
+        "description": schema["description"],
+        "config": {"meta": {"key": key}},
+        "columns": [dbt_column(*item) for item in schema["properties"].items()],
+    }
+
+
+def dbt_column(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of one column."""
+    [kind] = (
+        {*schema["type"]} - {"null"}
+        if isinstance(schema["type"], list)
+        else [schema["type"]]
+    )
+    found = FORMATS.get(schema.get("format", ""), TYPES.get(kind))
+    if "x-pii" in schema and found == "bigint":
+        found = "string"  # a hash, where `pii.mode` is hash
+    described = {"name": name, "description": schema["description"]}
+    return described | ({"data_type": found} if found else {})
 
 
 if __name__ == "__main__":

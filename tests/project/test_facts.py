@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from scripts.tables import filled
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.encompass.streams import MessageStream
 from tap_email_metrics.records.schemas import load_schema, schema_names
@@ -142,26 +141,6 @@ def test_facts_of_a_stream_of_the_run(stream: Any) -> None:
         assert columns[key]["type"] == "string"
         assert "x-pii" not in columns[key]
     assert not {"x-source", "x-derived"} & {m for c in columns.values() for m in c}
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert re.search(rf"^\| `{stream.name}`", readme, re.MULTILINE)
-
-
-@each_stream
-def test_the_readme_has_a_row_for_each_stream(stream: type[Any]) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert re.search(rf"^\| `{stream.name}`", readme, re.MULTILINE)
-
-
-def test_the_readme_has_the_tables_of_the_code() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert filled(readme) == readme, "run python -m scripts.tables"
-
-
-def test_the_readme_names_no_other_stream() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    prefixes = "|".join(provider.name for provider in PROVIDERS)
-    rows = re.findall(rf"^\| `((?:{prefixes})_\w+)`", readme, re.MULTILINE)
-    assert set(rows) <= set(NAMES)
 
 
 def test_meltano_selects_every_stream() -> None:

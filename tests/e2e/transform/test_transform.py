@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from scripts.sources import descriptions
 from simulator.clock import DAY
 from simulator.truth import truth
 from simulator.world import World
@@ -428,8 +427,3 @@ def test_sql_is_that_of_the_warehouse(dialects: dict[str, Any], dialect: str) ->
     assert {name: text for name, text in found.items() if text} == {}
     assert models <= set(found)
     assert "no_event_is_missing" in found
-
-
-def test_descriptions_are_those_of_the_schemas() -> None:
-    for path, text in descriptions().items():
-        assert path.read_text() == text

@@ -1,0 +1,29 @@
+"""Generated files, and generated parts of pages, are what the code makes of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.generate import ROOT, filled, generated
+
+FILES = {str(path.relative_to(ROOT)): path for path in generated()}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_generated_file_is_current(name: str) -> None:
+    path = FILES[name]
+    wanted = generated()[path]
+    assert path.exists(), "run python -m scripts.generate"
+    assert path.read_text("utf-8") == wanted, "run python -m scripts.generate"
+
+
+def test_a_part_that_nothing_makes_is_refused() -> None:
+    with pytest.raises(KeyError, match="tables of nothing"):
+        filled("<!-- tables of nothing -->\n<!-- /tables of nothing -->\n")
+
+
+def test_only_what_stands_between_the_comments_is_rewritten() -> None:
+    page = "before\n\n<!-- install -->\nold\n<!-- /install -->\n\nafter\n"
+    made = filled(page)
+    assert made.startswith("before\n\n<!-- install -->\n```sh\nuv tool install ")
+    assert made.endswith("\n```\n<!-- /install -->\n\nafter\n")
