@@ -139,6 +139,24 @@ def test_the_pins_that_keep_rows() -> None:
     assert bigquery["config"]["denormalized"] is True
     # Without it a row that one run sends twice is inserted twice.
     assert bigquery["config"]["dedupe_before_upsert"] is True
+    # Without it date-times are stored in the time zone of the database.
+    assert LOADERS["target-postgres"]["config"]["use_copy"] is True
+
+
+def test_plugins_that_need_an_older_python_name_it() -> None:
+    plugins = {**LOADERS, **UTILITIES}
+    needing = {name for name, one in plugins.items() if "python" in one}
+    assert needing == {"target-duckdb", "dbt-duckdb", "target-bigquery"}
+    assert {plugins[name]["python"] for name in needing} == {"python3.11"}
+
+
+@pytest.mark.parametrize("command", ["doctor", "login"])
+def test_a_command_is_a_plugin_that_discovers_nothing(command: str) -> None:
+    """Meltano drops an empty list when it rewrites the file, and runs a discovery."""
+    plugin = EXTRACTORS[f"tap-email-metrics--{command}"]
+    assert plugin["executable"] == f"tap-email-metrics-{command}"
+    assert plugin["capabilities"]
+    assert "discover" not in plugin["capabilities"]
 
 
 @pytest.mark.parametrize("name", UTILITIES)
@@ -151,6 +169,8 @@ def test_dbt_reads_what_the_targets_write() -> None:
     """`latest` needs the column; of the others the target adds it by itself."""
     settings = {s["name"]: s for s in LOADERS["target-duckdb"]["settings"]}
     assert settings["add_metadata_columns"]["value"] is True
+    dbt = {s["name"]: s for s in UTILITIES["dbt-duckdb"]["settings"]}
+    assert dbt["path"]["value"] == settings["path"]["value"]
     [dev, _] = MELTANO["environments"]
     plugins = dev["config"]["plugins"]
     loaded = plugins["loaders"][0]["config"]["default_target_schema"]

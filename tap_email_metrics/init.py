@@ -1,0 +1,376 @@
+"""`tap-email-metrics-init`: a small Meltano project for one provider and warehouse.
+
+It writes `meltano.yml`, `.env` with empty secrets, and lines into `.gitignore`, and
+shows the next commands. It never overwrites a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+
+import click
+
+NAME = "tap-email-metrics"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A setting that a person has to fill in.
+
+    Attributes:
+        name: as the plugin has it.
+        meaning: what to fill in, or where to find it.
+        secret: whether Meltano masks it, and writes it into `.env` alone.
+        value: what `.env` holds to begin with.
+        kind: Meltano's kind of setting, empty for a text.
+    """
+
+    name: str
+    meaning: str
+    secret: bool = False
+    value: str = ""
+    kind: str = ""
+
+    def line(self) -> str:
+        """Return the setting's line in `meltano.yml`."""
+        facts = f"name: {self.name}"
+        facts += f", kind: {self.kind}" if self.kind else ""
+        facts += ", sensitive: true" if self.secret else ""
+        return f"- {{{facts}}}" if "," in facts else f"- {facts}"
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A loader, with settings that are safe and fast.
+
+    Attributes:
+        package: what pip installs.
+        variables: what a person has to fill in.
+        config: lines of `config:`, a reason behind each.
+        python: the interpreter that the loader needs, empty for any.
+        dbt: what pip installs for dbt, empty where dbt is not offered.
+        dbt_env: lines from which dbt makes its connection.
+    """
+
+    package: str
+    variables: tuple[Variable, ...]
+    config: tuple[str, ...]
+    python: str = ""
+    dbt: str = ""
+    dbt_env: tuple[str, ...] = ()
+
+
+PROVIDERS: dict[str, tuple[Variable, ...]] = {
+    "encompass": (
+        Variable("encompass.site_url", "any URL of your Encompass site, with https://"),
+        Variable("encompass.client_id", "the site id"),
+        Variable("encompass.client_secret", "the web services GUID", secret=True),
+    ),
+    "constant-contact": (
+        Variable("constant_contact.client_id", "the app's API key"),
+        Variable(
+            "constant_contact.client_secret",
+            "the app's secret; leave it empty for a public client",
+            secret=True,
+        ),
+        Variable(
+            "constant_contact.refresh_token",
+            f'"login" means: the token that `meltano invoke {NAME}--login` gets',
+            secret=True,
+            value="login",
+        ),
+    ),
+    "luxsci": (
+        Variable("luxsci.token", "the API integration's token", secret=True),
+        Variable("luxsci.secret", "the API integration's secret", secret=True),
+        Variable("luxsci.account_id", "the account's number"),
+        Variable(
+            "luxsci.logins",
+            "whose marketing reports to read, as a list of JSON",
+            value="[]",
+            kind="array",
+        ),
+    ),
+}
+#: Settings of the tap that every project has; `.env` leaves them out.
+COMMON = (
+    Variable("start_date", "", kind="date_iso8601"),
+    Variable("pii.mode", ""),
+    Variable("pii.pepper", "", secret=True),
+)
+WAREHOUSES: dict[str, Warehouse] = {
+    "postgres": Warehouse(
+        "meltanolabs-target-postgres==0.8.1",
+        (
+            Variable("host", "name of the database server"),
+            Variable("user", "a user that may create schemas"),
+            Variable("password", "its password", secret=True),
+            Variable("database", "name of the database"),
+        ),
+        (
+            "default_target_schema: email_metrics",
+            "load_method: upsert       # a row that comes again replaces itself",
+            "use_copy: true            # faster, and keeps UTC in every time zone",
+            "validate_records: false   # the tap has made the records fit already",
+            "batch_size_rows: 50000    # takes about 200 MB of memory",
+        ),
+        dbt="dbt-core==1.11.16 dbt-postgres==1.11.0",
+        dbt_env=(
+            "DBT_POSTGRES_HOST: $TARGET_POSTGRES_HOST",
+            "DBT_POSTGRES_USER: $TARGET_POSTGRES_USER",
+            "DBT_POSTGRES_PASSWORD: $TARGET_POSTGRES_PASSWORD",
+            "DBT_POSTGRES_DBNAME: $TARGET_POSTGRES_DATABASE",
+        ),
+    ),
+    "duckdb": Warehouse(
+        # With a newer DuckDB this target loses the first row of each batch, silently.
+        # This one has no wheel for Python 3.13.
+        "target-duckdb==0.8.0 duckdb==1.0.0",
+        (),
+        (
+            "path: $MELTANO_PROJECT_ROOT/warehouse.duckdb",
+            "default_target_schema: email_metrics",
+            "add_metadata_columns: true   # dbt needs them to find the latest row",
+        ),
+        python="python3.11",
+        dbt="dbt-core==1.11.16 dbt-duckdb==1.11.1 duckdb==1.0.0",
+        dbt_env=("DBT_DUCKDB_PATH: $MELTANO_PROJECT_ROOT/warehouse.duckdb",),
+    ),
+    "snowflake": Warehouse(
+        "meltanolabs-target-snowflake==0.20.4",
+        (
+            Variable("account", "organisation-account"),
+            Variable("user", "the loader's user"),
+            Variable("private_key_path", "the key's file", value="snowflake.p8"),
+            Variable("role", "the loader's role"),
+            Variable("warehouse", "the warehouse that loads"),
+            Variable("database", "name of the database"),
+        ),
+        (
+            "default_target_schema: EMAIL_METRICS",
+            "load_method: upsert       # a row that comes again replaces itself",
+            "validate_records: false   # the tap has made the records fit already",
+        ),
+    ),
+    "bigquery": Warehouse(
+        "z3-target-bigquery==0.7.2 setuptools<81",
+        (
+            Variable("project", "id of the Google Cloud project"),
+            Variable("location", "where the dataset is", value="US"),
+            Variable("credentials_path", "the key's file", value="bigquery.json"),
+        ),
+        (
+            "dataset: email_metrics",
+            "method: batch_job",
+            "denormalized: true           # columns instead of one column of JSON",
+            "upsert: true                 # a row that comes again replaces itself",
+            "dedupe_before_upsert: true   # also one that comes twice in a run",
+        ),
+        python="python3.11",
+    ),
+}
+
+
+def source() -> str:
+    """Return what pip installed this package from, as pip takes it again."""
+    package = distribution(NAME)
+    origin = package.read_text("direct_url.json")
+    if origin is None:
+        return f"{NAME}=={package.version}"
+    said = json.loads(origin)
+    if "vcs_info" in said:
+        return (
+            f"{said['vcs_info']['vcs']}+{said['url']}@{said['vcs_info']['commit_id']}"
+        )
+    return str(said["url"])
+
+
+def variable(plugin: str, name: str) -> str:
+    """Return the environment variable of a plugin's setting."""
+    return f"{plugin}_{name}".upper().replace("-", "_").replace(".", "_")
+
+
+def meltano_yml(provider: str, warehouse: str, *, dbt: bool = False) -> str:
+    """Return the project's definition: only what this provider and warehouse need."""
+    tasks = f"{NAME} target-{warehouse}"
+    # LuxSci's look-backs are read in each run: hourly, they cost too many requests.
+    interval = "@daily" if provider == "luxsci" else "@hourly"
+    lines = [
+        "requires_meltano: '>=4.4,<5'",
+        "send_anonymous_usage_stats: false",
+        "plugins:",
+        *_extractors(provider),
+        *_loaders(warehouse),
+        *(_utilities(warehouse) if dbt else ()),
+        "jobs:",
+        "- name: email-metrics",
+        f"  tasks: [{tasks}]",
+        "schedules:",
+        f"- {{name: email-metrics, interval: '{interval}', job: email-metrics}}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _extractors(provider: str) -> list[str]:
+    lines = [
+        "  extractors:",
+        f"  - name: {NAME}",
+        "    namespace: tap_email_metrics",
+        f"    pip_url: {source()}",
+        f"    executable: {NAME}",
+        "    capabilities: [catalog, discover, state]",
+        "    settings:",
+        *(f"    {one.line()}" for one in (*COMMON, *PROVIDERS[provider])),
+        "    select: ['*.*', '!constant_contact_did_not_opens.*']",
+    ]
+    for command in _commands(provider):
+        lines += [
+            f"  - name: {NAME}--{command}",
+            f"    inherit_from: {NAME}",
+            f"    executable: {NAME}-{command}",
+            # Not `discover`: Meltano would run a discovery with this command.
+            "    capabilities: [about]",
+        ]
+    return lines
+
+
+def _commands(provider: str) -> tuple[str, ...]:
+    return ("doctor", "login") if provider == "constant-contact" else ("doctor",)
+
+
+def _loaders(warehouse: str) -> list[str]:
+    chosen = WAREHOUSES[warehouse]
+    settings = [f"    {one.line()}" for one in chosen.variables]
+    return [
+        "  loaders:",
+        f"  - name: target-{warehouse}",
+        f"    namespace: target_{warehouse}",
+        *_environment(chosen.package, chosen.python),
+        f"    executable: target-{warehouse}",
+        *(["    settings:", *settings] if settings else ()),
+        "    config:",
+        *(f"      {line}" for line in chosen.config),
+    ]
+
+
+def _environment(package: str, python: str) -> list[str]:
+    return [f"    python: {python}"] * bool(python) + [f"    pip_url: {package}"]
+
+
+def _utilities(warehouse: str) -> list[str]:
+    """Return dbt, which builds the marts of `transform/`."""
+    chosen = WAREHOUSES[warehouse]
+    return [
+        "  utilities:",
+        f"  - name: dbt-{warehouse}",
+        f"    namespace: dbt_{warehouse}",
+        *_environment(chosen.dbt, chosen.python),
+        "    executable: dbt",
+        "    commands: {build: build}",
+        "    env:",
+        f"      DBT_TARGET: {warehouse}",
+        "      DBT_PROJECT_DIR: $MELTANO_PROJECT_ROOT/transform",
+        "      DBT_PROFILES_DIR: $MELTANO_PROJECT_ROOT/transform",
+        *(f"      {line}" for line in chosen.dbt_env),
+    ]
+
+
+def dotenv(provider: str, warehouse: str) -> str:
+    """Return `.env`: what a person has to fill in, each with its meaning."""
+    lines = []
+    for plugin, variables in (
+        (NAME, PROVIDERS[provider]),
+        (f"target-{warehouse}", WAREHOUSES[warehouse].variables),
+    ):
+        for one in variables:
+            lines += [f"# {one.meaning}", f"{variable(plugin, one.name)}={one.value}"]
+    return "\n".join(lines) + "\n"
+
+
+def next_commands(provider: str, warehouse: str) -> list[str]:
+    """Return what to run once `.env` is filled in."""
+    login = [f"meltano invoke {NAME}--login"] * (provider == "constant-contact")
+    return [
+        "meltano install",
+        *login,
+        f"meltano config test {NAME}",
+        f"meltano run {NAME} target-{warehouse}",
+    ]
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    """Write a project's files, `.env` for its owner alone.
+
+    Raises:
+        ClickException: one of them exists, or they cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in files:
+            if (folder / name).exists():
+                raise click.ClickException(
+                    f"{folder / name} exists; nothing was written"
+                )
+        for name, text in files.items():
+            mode = 0o600 if name == ".env" else 0o644
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            descriptor = os.open(folder / name, flags, mode)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+        _ignore(folder / ".gitignore")
+    except OSError as error:
+        place = error.filename or folder
+        raise click.ClickException(f"{place}: {error.strerror}") from error
+
+
+def _ignore(file: Path) -> None:
+    """Have git leave out the secrets and what Meltano writes."""
+    held = file.read_text(encoding="utf-8") if file.exists() else ""
+    missing = {".env", ".meltano/", "*.duckdb"} - set(held.splitlines())
+    lines = "".join(f"{one}\n" for one in sorted(missing))
+    if held and not held.endswith("\n"):
+        held += "\n"
+    file.write_text(held + lines, encoding="utf-8")
+
+
+@click.command(name=f"{NAME}-init")
+@click.version_option(package_name=NAME)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.option(
+    "--provider",
+    type=click.Choice(list(PROVIDERS)),
+    prompt="Which provider do you read?",
+    help="Whose API is read.",
+)
+@click.option(
+    "--warehouse",
+    type=click.Choice(list(WAREHOUSES)),
+    prompt="Which warehouse do you load?",
+    help="Where the records go.",
+)
+@click.option("--dbt", is_flag=True, help="Add dbt, for Postgres and DuckDB.")
+def main(folder: Path, provider: str, warehouse: str, *, dbt: bool) -> None:
+    """Write a small Meltano project into FOLDER, by default this one.
+
+    It writes meltano.yml and .env, and never overwrites either.
+    """
+    if dbt and not WAREHOUSES[warehouse].dbt:
+        raise click.UsageError("--dbt is for postgres and duckdb")
+    write(
+        folder,
+        {
+            "meltano.yml": meltano_yml(provider, warehouse, dbt=dbt),
+            ".env": dotenv(provider, warehouse),
+        },
+    )
+    click.echo(f"Wrote meltano.yml and .env in {folder}. Fill in .env, then run there:")
+    for command in next_commands(provider, warehouse):
+        click.echo(f"  {command}")
+
+
+if __name__ == "__main__":
+    main()
