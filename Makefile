@@ -152,8 +152,8 @@ clean: ## Remove all that was installed or built here
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BOOTSTRAPPED): constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo 'Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is' \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Python 3.11 or later is needed; $(PYTHON) is' \
 	    "$$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv .cache/bootstrap || { \
 	  echo 'The venv module is missing: on Debian and Ubuntu, apt install python3-venv.' >&2; \

@@ -79,6 +79,7 @@ def test_wheel_holds_the_schemas_and_the_license(wheel: Path) -> None:
     packed = sorted(n.removeprefix(folder) for n in names if n.startswith(folder))
     assert packed == SCHEMAS
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "tap_email_metrics/py.typed" in names
     assert {name.split("/", maxsplit=1)[0] for name in names} == {
         "tap_email_metrics",
         wheel.name.partition("-py3")[0] + ".dist-info",

@@ -64,8 +64,16 @@ def test_ci_makes_all_that_make_test_does() -> None:
 
 
 def test_ci_runs_on_every_python() -> None:
-    matrix = WORKFLOWS["ci"]["jobs"]["unit"]["strategy"]["matrix"]
-    assert tuple(matrix["python"]) == SUPPORTED
+    jobs = WORKFLOWS["ci"]["jobs"]
+    [newest] = [
+        step["with"]["python-version"].split()
+        for step in jobs["newest"]["steps"]
+        if "setup-python" in step.get("uses", "")
+    ]
+    # The last one set up is `python3`, the others are what `make test-matrix` finds.
+    assert newest == [SUPPORTED[-1], SUPPORTED[0]]
+    matrix = jobs["unit"]["strategy"]["matrix"]
+    assert (*matrix["python"], newest[0]) == SUPPORTED
 
 
 @each_job
@@ -157,9 +165,14 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     prefix = "Programming Language :: Python :: "
     stated = [c.removeprefix(prefix) for c in PROJECT["project"]["classifiers"]]
     assert tuple(c for c in stated if re.fullmatch(r"3\.\d+", c)) == SUPPORTED
-    last = int(SUPPORTED[-1].partition(".")[2])
-    wanted = f">={SUPPORTED[0]},<3.{last + 1}"
-    assert PROJECT["project"]["requires-python"] == wanted
+    # No upper bound: a cap keeps the package out where it would run.
+    assert PROJECT["project"]["requires-python"] == f">={SUPPORTED[0]}"
+
+
+def test_make_asks_for_the_oldest_supported_python() -> None:
+    assert f"Python {SUPPORTED[0]} or later is needed" in MAKEFILE
+    major, minor = SUPPORTED[0].split(".")
+    assert f"sys.exit(sys.version_info < ({major}, {minor}))" in MAKEFILE
 
 
 def test_the_package_says_what_it_is() -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUPPORTED = ("3.11", "3.12", "3.13")
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14", "3.15")
 
 
 def main() -> None:
