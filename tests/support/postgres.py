@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+#: Not UTC, so that a date-time stored in local time is noticed.
+TIME_ZONE = "America/New_York"
+
+
 class Postgres:
     """An embedded server with an empty database, gone when the block ends."""
 
@@ -32,6 +36,10 @@ class Postgres:
         self._server = get_server(folder, cleanup_mode="delete")
 
     def __enter__(self) -> Self:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            change = sql.SQL("ALTER DATABASE {} SET timezone TO {}")
+            name = sql.Identifier(connection.info.dbname)
+            connection.execute(change.format(name, sql.Literal(TIME_ZONE)))
         return self
 
     def __exit__(
