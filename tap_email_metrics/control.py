@@ -1,22 +1,29 @@
-"""What ends a run early."""
+"""What ends a run, and what everything that waits in it shares."""
 
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from tap_email_metrics.errors import Terminated
 
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+    from tap_email_metrics.clock import Clock
+
 
 class Stop(threading.Event):
     """Set once the run has to end; says why.
 
-    A plain flag: the lock of `threading.Event` would stop a signal handler that
-    interrupts another `set`. Nobody waits for it: those who wait look at it.
+    A plain flag: the lock of `threading.Event` would block a signal handler that
+    interrupts another `set`. No thread waits on it: threads that wait look at it.
 
     Attributes:
-        signal: number of the signal that ended it, None for another reason.
+        signal: number of the signal that ended the run, None for another reason.
     """
 
     signal: int | None = None
@@ -36,7 +43,7 @@ class Stop(threading.Event):
         """Return while the run may go on.
 
         Raises:
-            Terminated: it has to end.
+            Terminated: the run has to end.
         """
         if self.is_set():
             raise Terminated("the run is ending")
@@ -45,3 +52,30 @@ class Stop(threading.Event):
         """Ask the run to end at the next safe point; safe in a signal handler."""
         self.signal = self.signal or number
         self.set()
+
+
+class Control:
+    """The time, the end and the log of a run, for all that send requests or wait.
+
+    Attributes:
+        clock: the time of this machine.
+        logger: the tap's own.
+        stop: set when the run has to end.
+        started: when the run began, in UTC seconds.
+        deadline: UTC seconds at which the run pauses, None for no limit.
+        idle: called now and then by code that waits.
+        hide: called with secrets that were just issued; masks them in the log.
+    """
+
+    def __init__(self, clock: Clock, logger: logging.Logger) -> None:
+        self.clock = clock
+        self.logger = logger
+        self.stop = Stop()
+        self.started = clock.now()
+        self.deadline: float | None = None
+        self.idle: Callable[[], None] = _nothing
+        self.hide: Callable[..., None] = _nothing
+
+
+def _nothing(*_secrets: str) -> None:
+    """Do nothing."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from tap_email_metrics.cli import Refused, json_file
 from tap_email_metrics.clock import iso
 from tap_email_metrics.errors import (
     AuthenticationFailed,
@@ -22,15 +23,15 @@ from tap_email_metrics.errors import (
     Terminated,
 )
 from tap_email_metrics.providers.checkup import Checkup
-from tap_email_metrics.run.session import SKEW
-from tap_email_metrics.tap import Refused, TapEmailMetrics, json_file
+from tap_email_metrics.run.api import SKEW
+from tap_email_metrics.tap import TapEmailMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tap_email_metrics.providers.base import Provider
     from tap_email_metrics.providers.checkup import Estimate
-    from tap_email_metrics.run.session import ProviderSession
+    from tap_email_metrics.run.api import Api
     from tap_email_metrics.settings.section import Section
 
 Outcome = Literal["well", "paused", "refused", "failed", "terminated"]
@@ -89,22 +90,22 @@ class Doctor:
     def _examine(self, provider: Provider) -> Diagnosis:
         streams = self._tap.selected(provider.name)
         checkup = Checkup(streams, has_state=self._has_state)
-        session = self._tap.session(provider.name)
-        diagnosis = Diagnosis(provider.name, checkup, session.settings)
+        api = self._tap.run.api(provider.name)
+        diagnosis = Diagnosis(provider.name, checkup, api.settings)
         try:
             try:
-                provider.examine(session, checkup)
+                provider.examine(api, checkup)
             finally:
-                session.close()
-                diagnosis.left = session.budget
+                api.close()
+                diagnosis.left = api.budget
         except TapError as error:
             diagnosis.outcome, diagnosis.message = _outcome(error), str(error)
-        self._note(diagnosis, session)
+        self._note(diagnosis, api)
         return diagnosis
 
-    def _note(self, diagnosis: Diagnosis, session: ProviderSession[Any]) -> None:
-        diagnosis.skew = session.client.server_time
-        diagnosis.requests = session.limits.sent
+    def _note(self, diagnosis: Diagnosis, api: Api[Any]) -> None:
+        diagnosis.skew = api.client.server_time
+        diagnosis.requests = api.limits.sent
         notes = diagnosis.checkup.notes
         if diagnosis.skew is not None and abs(diagnosis.skew) > SKEW:
             way = "behind" if diagnosis.skew > 0 else "ahead of"
@@ -112,7 +113,7 @@ class Doctor:
                 f"this machine's clock is {abs(diagnosis.skew):.0f} s {way} the API's: "
                 "set it (NTP)"
             )
-        if session.common.backfill:
+        if api.common.backfill:
             notes.append("backfill is set: the next run reads its interval alone")
 
     def exit_code(self, found: list[Diagnosis]) -> int:

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from requests.adapters import BaseAdapter
-
     from tap_email_metrics.providers.checkup import Checkup
-    from tap_email_metrics.run.run import Run
-    from tap_email_metrics.run.session import ProviderSession
-    from tap_email_metrics.settings.common import CommonSettings
-    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.run.api import Api, ApiContext
     from tap_email_metrics.streams.base import EmailMetricsStream
 
 
@@ -56,22 +51,16 @@ class Provider(Protocol):
     def open(
         self,
         settings: Any,  # noqa: ANN401 - what `parse` returned
-        common: CommonSettings,
-        run: Run,
-        memory: Memory,
-        transport: BaseAdapter | None,
-    ) -> ProviderSession[Any]:
+        context: ApiContext,
+    ) -> Api[Any]:
         """Return a session for one run; no request is sent yet.
 
         Args:
             settings: the provider's own.
-            common: the settings that belong to no provider.
-            run: what the run shares.
-            memory: what its streams know of earlier runs.
-            transport: carries the requests, None for the network.
+            context: what the run gives to each api.
         """
 
-    def examine(self, session: Any, checkup: Checkup) -> None:  # noqa: ANN401 - what `open` returned
+    def examine(self, api: Any, checkup: Checkup) -> None:  # noqa: ANN401 - what `open` returned
         """Ask what the doctor asks of it: of each stream whether it may be read.
 
         Raises:

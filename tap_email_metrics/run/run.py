@@ -1,116 +1,121 @@
-"""What one run shares: its clock, its end, and what it reports."""
+"""One run: its settings, its state, its output, and the APIs that it opens."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, field
 from logging import ERROR, WARNING
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
-import click
+from singer_sdk.singerlib import StateMessage
 
 from tap_email_metrics.clock import iso
-from tap_email_metrics.control import Stop
 from tap_email_metrics.errors import Exhausted, Unavailable
 from tap_email_metrics.records.values import to_instant
+from tap_email_metrics.run.api import ApiContext
 from tap_email_metrics.run.reconciliation import Verdicts
+from tap_email_metrics.run.report import StreamReport
+from tap_email_metrics.state.streams import (
+    STATE_VERSION,
+    TAP_KEY,
+    Memory,
+    StreamState,
+)
 
 if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import Callable, Mapping, Sequence
+
+    from requests.adapters import BaseAdapter
 
     from tap_email_metrics.clock import Clock
+    from tap_email_metrics.control import Control, Stop
     from tap_email_metrics.errors import TapError
+    from tap_email_metrics.records.privacy import Privacy
+    from tap_email_metrics.records.writer import Writer
+    from tap_email_metrics.run.api import Api
+    from tap_email_metrics.run.reconciliation import Count
+    from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.state.streams import Kind
 
-PROGRESS_SECONDS = 30
-Outcome = Literal[
-    "pending", "complete", "empty", "paused", "unavailable", "failed", "terminated"
-]
+STATE_SECONDS = 60.0
+STATE_SHARE = 10  # bytes of records for each byte of STATE
 
 
-@dataclass(slots=True)
-class StreamReport:
-    """What one stream did in this run.
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One provider that is switched on, as the run needs it.
 
     Attributes:
-        outcome: how it ended.
-        records: records emitted.
-        requests: requests sent for it.
-        parents: lists read; `parents_left`: due lists that were not reached.
-        failed: ids of parents that could not be read.
-        quarantined: ids of parents that failed five runs or more.
-        unsettled: lists whose count and rows did not agree.
-        behind_since: the oldest instant up to which an open list is read.
-        headroom_days: days until the archive takes what was not read.
-        cut: it paused before its due lists were read.
-        refused: the provider refused the credentials or cannot be reached.
-        message: why it did not complete.
-        started: when it began, in UTC seconds.
-        ended: when it ended; likewise.
+        open: makes its api; sends no request yet.
+        account: value of the `account` column.
+        earliest: UTC seconds before which the API has nothing; None: not known.
     """
 
-    outcome: Outcome = "pending"
-    records: int = 0
-    requests: int = 0
-    parents: int = 0
-    parents_left: int = 0
-    failed: list[int | str] = field(default_factory=list)
-    quarantined: list[int | str] = field(default_factory=list)
-    unsettled: int = 0
-    behind_since: float | None = None
-    headroom_days: float | None = None
-    cut: bool = False
-    refused: bool = False
-    message: str = ""
-    started: float = 0.0
-    ended: float = 0.0
-
-    def summary(self) -> dict[str, Any]:
-        """Return what the run summary says of the stream."""
-        result: dict[str, Any] = {
-            "outcome": self.outcome,
-            "records": self.records,
-            "requests": self.requests,
-        }
-        optional = {
-            "parents": self.parents,
-            "parents_left": self.parents_left,
-            "failed": self.failed,
-            "quarantined": self.quarantined,
-            "unsettled": self.unsettled,
-            "behind_since": self.behind_since and iso(self.behind_since),
-            "headroom_days": self.headroom_days and round(self.headroom_days, 1),
-            "message": self.message,
-        }
-        return result | {key: value for key, value in optional.items() if value}
+    open: Callable[[ApiContext], Api[Any]]
+    account: str
+    earliest: float | None
 
 
+@dataclass(eq=False, kw_only=True)
 class Run:
     """One run of the tap, shared by its providers and streams.
 
     Attributes:
-        clock: the time of this machine.
-        stop: set when the run has to end.
-        deadline: instant at which it pauses, or None.
-        idle: called now and then while the run waits.
-        hide: called with secrets that were just issued; masks them in the log.
+        control: the run's time, its end and its log.
+        settings: those that belong to no provider.
+        output: what writes the messages.
+        state: of all streams; changed in place.
+        connections: the providers that are switched on, by name.
+        marks: how the marks of each stream are kept, by the stream's name.
+        selected: returns the names of a provider's selected streams.
+        transport: carries all requests; the network if None.
+        tell: called with the provider, the stream, the count and the UTC seconds of
+            each list that was read to its end.
         reports: what each stream did.
         verdicts: how the lists that were read compare with what the API counts.
     """
 
-    def __init__(self, clock: Clock, logger: logging.Logger) -> None:
-        self.clock = clock
-        self.logger = logger
-        self.stop = Stop()
-        self.started = clock.now()
-        self.deadline: float | None = None
-        self.idle: Callable[[], None] = _nothing
-        self.hide: Callable[..., None] = _nothing
-        self.reports: dict[str, StreamReport] = {}
-        self.verdicts = Verdicts()
-        self._said: set[str] = set()
+    control: Control
+    settings: CommonSettings
+    output: Writer
+    state: dict[str, Any]
+    connections: Mapping[str, Connection]
+    marks: Mapping[str, Kind[Any, Any] | None]
+    selected: Callable[[str], Sequence[str]]
+    transport: BaseAdapter | None = None
+    tell: Callable[[str, str, Count, float], None] | None = None
+    reports: dict[str, StreamReport] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=Verdicts)
+
+    def __post_init__(self) -> None:
+        minutes, started = self.settings.max_run_minutes, self.control.started
+        self.control.deadline = started + minutes * 60 if minutes else None
+        self.control.idle = self.output.check
+        self.output.stop = self.control.stop
+        self._apis: dict[str, Api[Any]] = {}
+        self._stream_states: dict[str, StreamState[Any, Any]] = {}
+        self._state_written = self.clock.monotonic()
+        self._logged: set[str] = set()
+
+    @property
+    def clock(self) -> Clock:
+        """The time of this machine."""
+        return self.control.clock
+
+    @property
+    def stop(self) -> Stop:
+        """Set when the run has to end."""
+        return self.control.stop
+
+    @property
+    def started(self) -> float:
+        """When the run began, in UTC seconds."""
+        return self.control.started
+
+    @property
+    def privacy(self) -> Privacy:
+        """What becomes of personal data."""
+        return self.settings.privacy
 
     @property
     def id(self) -> str:
@@ -121,20 +126,154 @@ class Run:
         """
         return to_instant(int(self.started * 1000))
 
-    def complain(self, stream: str, what: str, error: TapError) -> None:
-        """Log why a stream did not complete, once for a reason that several share."""
-        if str(error) not in self._said:
-            self._said.add(str(error))
-            # What the account never had, or a spent budget, is no fault of this run.
-            no_fault = isinstance(error, (Unavailable, Exhausted))
-            level = WARNING if no_fault else ERROR
-            self.logger.log(level, "%s: %s: %s", stream, what, error)
+    def idle(self) -> None:
+        """Notice, while the run waits, that nobody reads stdout any more."""
+        self.control.idle()
+
+    # State
+
+    @property
+    def bookmarks(self) -> dict[str, Any]:
+        """The parts of the state, by stream."""
+        found: dict[str, Any] = self.state.setdefault("bookmarks", {})
+        return found
+
+    @property
+    def shared_state(self) -> dict[str, Any]:
+        """The part of the state that belongs to no stream."""
+        found: dict[str, Any] = self.bookmarks.setdefault(TAP_KEY, {})
+        return found
+
+    def stream_state(self, name: str) -> StreamState[Any, Any]:
+        """Return a stream's part of the state.
+
+        Raises:
+            InvalidInput: it is damaged.
+        """
+        if name not in self._stream_states:
+            entry = self.bookmarks.setdefault(name, {})
+            kind = self.marks.get(name)
+            self._stream_states[name] = StreamState(name, entry, kind)
+        return self._stream_states[name]
+
+    def write_state(self) -> None:
+        """Write a STATE. It covers the records written before it, and no others."""
+        self.shared_state["version"] = STATE_VERSION
+        self.output.write_message(StateMessage(value=self.state))
+        self._state_written = self.clock.monotonic()
+
+    def write_state_in_time(self) -> None:
+        """Write a STATE if it is small beside the records since the last one."""
+        waited = self.clock.monotonic() - self._state_written
+        if (
+            self.output.written > STATE_SHARE * max(self.output.state_size, 1_000)
+            or waited >= STATE_SECONDS
+        ):
+            self.write_state()
+
+    # The APIs
+
+    def api(self, provider: str) -> Api[Any]:
+        """Return a provider's api, opened once a run."""
+        if provider not in self._apis:
+            connection = self.connections[provider]
+            self._warn_of_start(provider, connection.earliest)
+            self._apis[provider] = connection.open(
+                ApiContext(
+                    common=self.settings,
+                    control=self.control,
+                    memory=self._memory(provider),
+                    report=self.report,
+                    transport=self.transport,
+                )
+            )
+        return self._apis[provider]
+
+    def _memory(self, provider: str) -> Memory:
+        selected = self.selected(provider)
+        others = [
+            name
+            for name in self.bookmarks
+            if name.startswith(f"{provider}_") and name not in selected
+        ]
+        return Memory(
+            {name: self.stream_state(name) for name in selected},
+            {name: self.stream_state(name) for name in others},
+            self.shared_state,
+        )
+
+    def _warn_of_start(self, provider: str, earliest: float | None) -> None:
+        start = self.settings.start
+        if start is not None and earliest is not None and start < earliest:
+            self.control.logger.warning(
+                "start_date is before %s, and %s has nothing earlier: reading begins "
+                "there; set start_date to it or later, or leave it out",
+                iso(earliest)[:10],
+                provider,
+            )
+
+    def close(self) -> None:
+        """Close the APIs that were opened."""
+        for api in self._apis.values():
+            api.close()
+
+    def account(self, provider: str) -> str:
+        """Return the `account` of a provider that is switched on."""
+        return self.connections[provider].account
+
+    def provider_of(self, stream: str) -> str:
+        """Return the name of the provider that a stream belongs to.
+
+        Raises:
+            StopIteration: the stream belongs to none that is switched on.
+        """
+        return next(one for one in self.connections if stream.startswith(f"{one}_"))
+
+    def streams_left(self, provider: str) -> int:
+        """Return how many selected streams of a provider have not ended."""
+        names = self.selected(provider)
+        return sum(self.report(name).outcome == "pending" for name in names)
+
+    def history_share(self, provider: str) -> int | None:
+        """Return the requests of the day that a stream may spend on history.
+
+        None: the provider has no daily limit.
+        """
+        budget = self.api(provider).budget
+        return None if budget is None else budget // max(1, self.streams_left(provider))
+
+    def requests_sent(self, provider: str) -> int:
+        """Return the requests sent to a provider so far."""
+        api = self._apis.get(provider)
+        return api.limits.sent if api else 0
+
+    def quota_left(self, provider: str) -> int | None:
+        """Return the requests that are left of a provider's day; None: no limit."""
+        api = self._apis.get(provider)
+        return api.budget if api else None
+
+    # Reports
 
     def report(self, stream: str) -> StreamReport:
         """Return the report of a stream."""
         if stream not in self.reports:
             self.reports[stream] = StreamReport()
         return self.reports[stream]
+
+    def reconcile(self, provider: str, stream: str, count: Count, at: float) -> None:
+        """Take over the count of a list whose rows are written."""
+        self.verdicts.note(stream, count)
+        if self.tell:
+            self.tell(provider, stream, count, at)
+
+    def complain(self, stream: str, what: str, error: TapError) -> None:
+        """Log why a stream did not complete, once for a reason that several share."""
+        if str(error) not in self._logged:
+            self._logged.add(str(error))
+            # Missing access and a spent budget are expected: a warning, not an error.
+            expected = isinstance(error, (Unavailable, Exhausted))
+            level = WARNING if expected else ERROR
+            self.control.logger.log(level, "%s: %s: %s", stream, what, error)
 
     @property
     def was_refused(self) -> bool:
@@ -166,60 +305,4 @@ class Run:
                 "seconds": round(self.clock.now() - self.started, 1),
                 **self.verdicts.summary(),
             }
-        )
-
-
-def _nothing(*_secrets: str) -> None:
-    """Do nothing: nobody listens."""
-
-
-class Progress:
-    """Parents done and left: a live bar on a terminal, else a line every 30 s."""
-
-    def __init__(self, run: Run, stream: str, total: int) -> None:
-        self._run = run
-        self._stream = stream
-        self._total = total
-        self._done = 0
-        self._said = run.clock.monotonic()
-        self._bar = (
-            click.progressbar(length=total, label=stream, file=sys.stderr)
-            if sys.stderr.isatty() and total
-            else None
-        )
-
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.__exit__(kind, error, trace)
-
-    def done(self) -> None:
-        """Count one parent."""
-        self._done += 1
-        if self._bar:
-            self._bar.update(1)
-        self.tick()
-
-    def tick(self) -> None:
-        """Say where the stream is, if it is time to."""
-        now = self._run.clock.monotonic()
-        if self._bar or now - self._said < PROGRESS_SECONDS:
-            return
-        self._said = now
-        self._run.logger.info(
-            "%s: %d parents done, %d left, %d records, %d requests",
-            self._stream,
-            self._done,
-            self._total - self._done,
-            self._run.report(self._stream).records,
-            self._run.report(self._stream).requests,
         )

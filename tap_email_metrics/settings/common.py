@@ -13,7 +13,7 @@ from singer_sdk import typing as th
 from tap_email_metrics.clock import from_iso, iso
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS
-from tap_email_metrics.records.privacy import MODES
+from tap_email_metrics.records.privacy import MODES, Privacy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,8 +108,7 @@ class CommonSettings:
     backfill: bool
     max_run_minutes: float
     max_lag_days: float
-    pii_mode: str
-    pii_pepper: str | None
+    privacy: Privacy
 
     @classmethod
     def parse(cls, config: Mapping[str, Any], now: float) -> CommonSettings:
@@ -145,8 +144,7 @@ class CommonSettings:
             backfill=backfill,
             max_run_minutes=float(config.get("max_run_minutes", 0)),
             max_lag_days=float(config.get("max_lag_days", 0)),
-            pii_mode=pii.get("mode", "plain"),
-            pii_pepper=pii.get("pepper"),
+            privacy=Privacy(pii.get("mode", "plain"), pii.get("pepper")),
         )
 
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Stream
 from singer_sdk.helpers.conform import TypeConformanceLevel
@@ -24,10 +24,11 @@ from tap_email_metrics.records.values import to_instant
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
+    from singer_sdk import Tap
+
     from tap_email_metrics.run.reconciliation import Count
-    from tap_email_metrics.run.run import StreamReport
-    from tap_email_metrics.streams.base import EmailMetricsStream
-    from tap_email_metrics.tap import TapEmailMetrics
+    from tap_email_metrics.run.report import StreamReport
+    from tap_email_metrics.run.run import Run
 
 
 class RunStream(Stream):
@@ -35,10 +36,10 @@ class RunStream(Stream):
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
-    def __init__(self, tap: TapEmailMetrics) -> None:
+    def __init__(self, tap: Tap, run: Run) -> None:
         self._packaged = load_schema(self.name)
-        super().__init__(tap, schema=tap.privacy.apply_to_schema(self._packaged))
-        self._metrics_tap = tap
+        super().__init__(tap, schema=run.privacy.apply_to_schema(self._packaged))
+        self.run = run
         self._codecs: dict[str, RowCodec] = {}
 
     @abc.abstractmethod
@@ -51,16 +52,16 @@ class RunStream(Stream):
 
     def record(self, provider: str, stream: str, **columns: object) -> dict[str, Any]:
         """Return the record of a stream in this run."""
-        tap = self._metrics_tap
+        run = self.run
         if provider not in self._codecs:
             self._codecs[provider] = RowCodec(
                 self._packaged,
                 key=self.primary_keys,
                 selected=None,
-                account=tap.account(provider),
-                privacy=tap.privacy,
+                account=run.account(provider),
+                privacy=run.privacy,
             )
-        whose = {"run": tap.run.id, "provider": provider, "stream": stream}
+        whose = {"run": run.id, "provider": provider, "stream": stream}
         made = self._codecs[provider].record({}, 0, **whose, **columns)
         assert made is not None  # noqa: S101 - no part of the key is ever empty
         return made
@@ -79,7 +80,7 @@ class RunStream(Stream):
                 counter.increment()
                 yield record
         # No STATE follows that would write them out.
-        self._metrics_tap.output.flush()
+        self.run.output.flush()
 
     @override
     def finalize_state_progress_markers(self, state: Any = None) -> None:
@@ -99,6 +100,10 @@ class Reconciliation(RunStream):
     )
     _written = 0
 
+    def __init__(self, tap: Tap, run: Run) -> None:
+        super().__init__(tap, run)
+        run.tell = self.tell
+
     @override
     def records(self) -> Iterable[dict[str, Any]]:
         """Return none: `tell` writes them."""
@@ -113,8 +118,9 @@ class Reconciliation(RunStream):
             count: what was counted.
             at: UTC seconds.
         """
-        if self._written == self.ABORT_AT_RECORD_COUNT:
-            return  # `--test` wants no more
+        # `--test` wants no more than a record.
+        if not self.selected or self._written == self.ABORT_AT_RECORD_COUNT:
+            return
         self._written += 1
         checked_at = to_instant(int(at * 1000))
         columns = count.columns() | {"checked_at": checked_at}
@@ -130,15 +136,15 @@ class Runs(RunStream):
     @override
     def records(self) -> Iterable[dict[str, Any]]:
         """Yield the records; the other streams have ended."""
-        tap = self._metrics_tap
-        if tap.run.was_refused:
+        run = self.run
+        if run.was_refused:
             # A record would tell `meltano config test` that all is well.
             return
-        for name, report in tap.run.reports.items():
-            provider = cast("EmailMetricsStream", tap.streams[name]).provider
+        for name, report in run.reports.items():
+            provider = run.provider_of(name)
             columns = _columns(report) | {
-                "backfill": tap.settings.backfill,
-                "quota_left": tap.quota_left(provider),
+                "backfill": run.settings.backfill,
+                "quota_left": run.quota_left(provider),
             }
             yield self.record(provider, name, **columns)
 

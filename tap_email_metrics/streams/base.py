@@ -48,12 +48,14 @@ from tap_email_metrics.streams.digests import bucket_digests, bucket_of, same
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
+    from singer_sdk import Tap
+
     from tap_email_metrics.records.pages import Envelope
     from tap_email_metrics.records.rows import Rows
-    from tap_email_metrics.run.run import Run, StreamReport
-    from tap_email_metrics.run.session import ProviderSession
+    from tap_email_metrics.run.api import Api
+    from tap_email_metrics.run.report import StreamReport
+    from tap_email_metrics.run.run import Run
     from tap_email_metrics.state.streams import Kind, StreamState
-    from tap_email_metrics.tap import TapEmailMetrics
 
 Row = dict[str, object]
 Emitted = TypeVar("Emitted")
@@ -85,37 +87,38 @@ class Interval:
         )
 
 
-class Share:
-    """A stream's equal part of what is left of the run, in requests and in time.
+class Budget:
+    """A stream's equal share of what is left of the run, in requests and in time.
 
-    What has a limit nowhere is shared out by it: a long history, or a report of each
-    contact, would otherwise starve the streams that come after.
+    Work without a natural limit is read within it: a long history, or a report of
+    each contact, would otherwise starve the streams that come after.
     """
 
-    def __init__(self, tap: TapEmailMetrics, provider: str) -> None:
-        self._tap = tap
+    def __init__(self, run: Run, provider: str) -> None:
+        self._run = run
         self._provider = provider
-        self._budget = tap.history_share(provider)
-        self._sent = tap.requests_sent(provider)
-        clock, deadline = tap.run.clock, tap.run.deadline
+        self._requests = run.history_share(provider)
+        self._sent = run.requests_sent(provider)
+        now, deadline = run.clock.now(), run.control.deadline
         self._end: float | None = None
         if deadline is not None:
-            left = max(1, tap.streams_left(provider))
-            self._end = clock.now() + (deadline - clock.now()) / left
+            left = max(1, run.streams_left(provider))
+            self._end = now + (deadline - now) / left
 
     @property
     def is_spent(self) -> bool:
         """Whether the rest belongs to the other streams."""
-        if self._end is not None and self._tap.run.clock.now() >= self._end:
+        if self._end is not None and self._run.clock.now() >= self._end:
             return True
-        sent = self._tap.requests_sent(self._provider) - self._sent
-        return self._budget is not None and sent >= self._budget
+        sent = self._run.requests_sent(self._provider) - self._sent
+        return self._requests is not None and sent >= self._requests
 
 
 class EmailMetricsStream(Stream):
     """What all shapes share: one pass over rows, one place for how it ends.
 
     Attributes:
+        run: the run that this stream is part of.
         provider: its name.
         marks: how its marks are kept, None for `Mark` by number.
         envelope: of a page of which records are made as it is decoded, if any are.
@@ -131,10 +134,10 @@ class EmailMetricsStream(Stream):
     envelope: ClassVar[Envelope | None] = None
     goes_by: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, tap: TapEmailMetrics) -> None:
+    def __init__(self, tap: Tap, run: Run) -> None:
         self._packaged = load_schema(self.name)
-        super().__init__(tap, schema=tap.privacy.apply_to_schema(self._packaged))
-        self._metrics_tap = tap
+        super().__init__(tap, schema=run.privacy.apply_to_schema(self._packaged))
+        self.run = run
         # Before a catalog is applied: one that names no key leaves rows their dates.
         self.dated_by: str | None = self.replication_key
         key = self.dated_by
@@ -145,14 +148,9 @@ class EmailMetricsStream(Stream):
         self._refused = 0
 
     @property
-    def session(self) -> ProviderSession[Any]:
-        """The provider's session of this run."""
-        return self._metrics_tap.session(self.provider)
-
-    @property
-    def run(self) -> Run:
-        """The run that this stream is part of."""
-        return self._metrics_tap.run
+    def api(self) -> Api[Any]:
+        """The provider's API, shared by its streams."""
+        return self.run.api(self.provider)
 
     @property
     def report(self) -> StreamReport:
@@ -162,7 +160,7 @@ class EmailMetricsStream(Stream):
     @property
     def bookmark(self) -> StreamState[Any, Any]:
         """This stream's part of the state."""
-        return self._metrics_tap.stream_state(self.name)
+        return self.run.stream_state(self.name)
 
     def reconcile(self, count: Count, stream: str = "") -> None:
         """Tell of a list that was read to its end, its rows being written.
@@ -171,12 +169,12 @@ class EmailMetricsStream(Stream):
             count: what was counted.
             stream: whose list it is, this one's if not given.
         """
-        tap = self._metrics_tap
-        tap.reconcile(self.provider, stream or self.name, count, self.session.now())
+        now = self.api.now()
+        self.run.reconcile(self.provider, stream or self.name, count, now)
 
-    def share(self) -> Share:
-        """Return this stream's part of what is left now."""
-        return Share(self._metrics_tap, self.provider)
+    def budget(self) -> Budget:
+        """Return this stream's share of what is left now."""
+        return Budget(self.run, self.provider)
 
     @abc.abstractmethod
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
@@ -196,7 +194,7 @@ class EmailMetricsStream(Stream):
 
     @override
     def _write_state_message(self) -> None:
-        self._metrics_tap.write_state()
+        self.run.write_state()
 
     @override
     def _sync_records(
@@ -204,7 +202,7 @@ class EmailMetricsStream(Stream):
     ) -> Generator[dict[str, Any], Any, Any]:
         report = self.report
         report.started = self.run.clock.now()
-        self._requests_before = self._metrics_tap.requests_sent(self.provider)
+        self._requests_before = self.run.requests_sent(self.provider)
         with (
             self.get_record_counter() as counter,
             metrics.http_request_counter(self.name, endpoint="") as requests,
@@ -219,7 +217,7 @@ class EmailMetricsStream(Stream):
             requests.increment(report.requests)
         report.ended = self.run.clock.now()
         if write_messages:
-            self._metrics_tap.write_state()
+            self.run.write_state()
 
     def _one_by_one(
         self, counter: metrics.Counter, *, write_messages: bool
@@ -238,7 +236,7 @@ class EmailMetricsStream(Stream):
     def _records_of_batches(self) -> Iterator[dict[str, Any]]:
         for batch in self.batches():
             yield from map(_as_dict, batch)
-            self._metrics_tap.write_state_in_time()
+            self.run.write_state_in_time()
 
     def _write_batches(self, counter: metrics.Counter) -> Iterator[None]:
         """Write records a page at a time; yield after each batch."""
@@ -246,7 +244,7 @@ class EmailMetricsStream(Stream):
             rest = iter(batch)
             while self._write_some(rest, counter):
                 pass
-            self._metrics_tap.write_state_in_time()
+            self.run.write_state_in_time()
             yield
 
     def _write_some(
@@ -258,7 +256,7 @@ class EmailMetricsStream(Stream):
         records = list(islice(rest, _AT_ONCE))
         if records:
             now = self.run.clock.now()
-            self._metrics_tap.output.write_records(self.name, records, now)
+            self.run.output.write_records(self.name, records, now)
             self.state_manager.is_flushed = False
             self.report.records += len(records)
             counter.increment(len(records))
@@ -293,7 +291,7 @@ class EmailMetricsStream(Stream):
         return ""
 
     def _count_requests(self) -> None:
-        sent = self._metrics_tap.requests_sent(self.provider)
+        sent = self.run.requests_sent(self.provider)
         self.report.requests = sent - self._requests_before
 
     def _ending_well(self, emitted: Iterator[Emitted]) -> Iterator[Emitted]:
@@ -332,8 +330,8 @@ class EmailMetricsStream(Stream):
             self._packaged,
             key=self.primary_keys,
             selected=selected,
-            account=self.session.account,
-            privacy=self._metrics_tap.privacy,
+            account=self.api.account,
+            privacy=self.run.privacy,
             replication_key=self.dated_by,
         )
 
@@ -378,7 +376,7 @@ class EmailMetricsStream(Stream):
 
     def interval(self) -> Interval:
         """Return the interval of the replication key that the settings ask for."""
-        settings = self._metrics_tap.settings
+        settings = self.run.settings
         end = settings.end if settings.backfill else None
         return Interval(
             None if settings.start is None else int(settings.start * 1000),
@@ -462,7 +460,7 @@ class ListStream(EmailMetricsStream):
         interval = self.interval()
         every = self.rows()
         rows = [row for row in every if interval.holds(self.codec.time(row))]
-        backfill = self._metrics_tap.settings.backfill
+        backfill = self.run.settings.backfill
         buckets = [bucket_of(row.get(self.id_field)) for row in rows]
         digests = bucket_digests(rows, buckets)
         known = self._known_digests()
@@ -476,8 +474,8 @@ class ListStream(EmailMetricsStream):
         if not backfill:
             self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())
             self.promote(self.bookmark)
-            if self.session.parents_whole:
-                self.bookmark.set_checked_through(self.session.now())
+            if self.api.parents_whole:
+                self.bookmark.set_checked_through(self.api.now())
             else:
                 self.report.unsettled += 1
 

@@ -29,7 +29,7 @@ from tap_email_metrics.providers.encompass.schedule import (
     history_key,
 )
 from tap_email_metrics.run.reconciliation import Count
-from tap_email_metrics.run.run import Progress
+from tap_email_metrics.run.report import Progress
 from tap_email_metrics.run.workers import Done, FanOut, Read
 from tap_email_metrics.state.streams import StreamState
 from tap_email_metrics.streams.base import EmailMetricsStream
@@ -96,7 +96,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
 
     def parents(self) -> Sequence[Parent[Id]]:
         """Return what the stream fans out over."""
-        return self.session.parents()
+        return self.api.parents()
 
     def explained(self, error: TapError) -> TapError:
         """Return what an error of one parent means; it may end the stream."""
@@ -108,14 +108,14 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     @property
     def policy(self) -> Policy:
         """What is due when, for this stream."""
-        return self.session.policy
+        return self.api.policy
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of the parents that are due, one page at a time."""
-        settings = self._metrics_tap.settings
+        settings = self.run.settings
         parents = self.parents()
-        now = self.session.now()
+        now = self.api.now()
         state: StreamState[Id, SomeMark] = self.bookmark
         policy = self.policy
         if settings.backfill and settings.start is not None:
@@ -138,7 +138,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         try:
             yield from self._visit_all(plan.live, state, policy)
             # Parents that a list did not show may not be taken for read.
-            whole = self.session.parents_whole
+            whole = self.api.parents_whole
             if not settings.backfill and whole:
                 state.set_swept(int(now // DAY))
             yield from self._visit_all(self._in_share(plan.history), state, policy)
@@ -149,7 +149,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         self._conclude(state, others=bool(plan.waiting))
 
     def _begin(self, state: StreamState[Id, SomeMark]) -> None:
-        if state.begin_at(self._metrics_tap.settings.start):
+        if state.begin_at(self.run.settings.start):
             self.logger.warning(
                 "%s: start_date has moved back: everything is read again", self.name
             )
@@ -158,9 +158,9 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         self, history: Iterable[Visit[Id, SomeMark]]
     ) -> Iterator[Visit[Id, SomeMark]]:
         """Yield history while this stream's share of the run lasts."""
-        share = self.share()
+        budget = self.budget()
         for visit in history:
-            if share.is_spent:
+            if budget.is_spent:
                 return
             yield visit
 
@@ -172,17 +172,22 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         interval = self.interval()
         # With a limit on records, as in `--test`, nothing is read ahead.
-        ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
+        ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.api.max_concurrency
         fan_out: FanOut[Visit[Id, SomeMark], Rows | Count, SomeMark] = FanOut(
             partial(self.read, policy=policy),
             workers=ahead,
-            received=self.session.client.received,
+            received=self.api.client.received,
             stop=self.run.stop,
         )
         self.fan_out = fan_out
         self.maker()  # before there are threads: they share what it is made of
         failures = 0
-        with fan_out, Progress(self.run, self.name, self.report.parents_left) as bar:
+        with (
+            fan_out,
+            Progress(
+                self.run.control, self.name, self.report, self.report.parents_left
+            ) as bar,
+        ):
             for event in fan_out.read(visits, partial(self._look, bar)):
                 if isinstance(event, Read):
                     if isinstance(event.page, Count):
@@ -218,7 +223,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             mark = done.result
             self.report.parents += 1
             self.report.unsettled += mark.unsettled
-            over = self.is_over(parent, mark, self.session.now(), policy)
+            over = self.is_over(parent, mark, self.api.now(), policy)
             state.set_mark(parent.id, None if over and mark.settled else mark)
             self.after(parent)
             state.readable = True
@@ -230,7 +235,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             self.logger.warning(
                 "%s: %s %s was left out: %s", self.name, noun, parent.id, error
             )
-            mark = (old or self.first_mark()).failed(self.session.now())
+            mark = (old or self.first_mark()).failed(self.api.now())
             state.set_mark(parent.id, mark)
             self.report.failed.append(parent.id)
             self._refused += isinstance(done.error, (Gone, Denied))
@@ -272,7 +277,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         report.quarantined = sorted(
             parent_id for parent_id, mark in state.marks.items() if mark.quarantined
         )
-        if self._metrics_tap.settings.backfill:
+        if self.run.settings.backfill:
             return
         through = self.checked_through(parents, state, now, policy)
         state.set_checked_through(through)

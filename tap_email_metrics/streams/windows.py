@@ -11,7 +11,7 @@ from typing_extensions import override
 from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Fatal, HistoryLeft, Skippable, Unavailable
 from tap_email_metrics.run.reconciliation import Count
-from tap_email_metrics.run.run import Progress
+from tap_email_metrics.run.report import Progress
 from tap_email_metrics.run.workers import FanOut, Read
 from tap_email_metrics.state.windows import Reach, Window, touch, without
 from tap_email_metrics.streams.base import EmailMetricsStream
@@ -109,7 +109,7 @@ class WindowStream(EmailMetricsStream):
 
     def horizon(self) -> int:
         """Return up to when rows are asked for: they must have had time to show."""
-        return int(self.session.now()) - SETTLE
+        return int(self.api.now()) - SETTLE
 
     def next_width(self, seconds: int, rows: int) -> int:
         """Return the length of the next window of the history.
@@ -138,7 +138,7 @@ class WindowStream(EmailMetricsStream):
         self._denied: dict[str, Unavailable] = {}
         self._readers = {key: self._reader(s) for key, s in self._sources.items()}
         try:
-            if self._metrics_tap.settings.backfill:
+            if self.run.settings.backfill:
                 yield from self._backfill()
             else:
                 yield from self._round(self._due_in_full())
@@ -151,7 +151,7 @@ class WindowStream(EmailMetricsStream):
     # What is due
 
     def _state_of_run(self) -> StreamState[Any, Any]:
-        settings = self._metrics_tap.settings
+        settings = self.run.settings
         if settings.backfill and settings.start is not None and settings.end:
             return self.bookmark.backfill(settings.start, settings.end)
         if self._ignores_marks():
@@ -160,7 +160,7 @@ class WindowStream(EmailMetricsStream):
 
     def _reach(self, key: str) -> Reach:
         """Return how far a list is read, with the start that the settings ask for."""
-        settings = self._metrics_tap.settings
+        settings = self.run.settings
         known = self._state.reaches.get(key)
         if settings.backfill and settings.start is not None and settings.end:
             start, end = int(settings.start), min(int(settings.end), self._end)
@@ -175,7 +175,7 @@ class WindowStream(EmailMetricsStream):
     def _due_in_full(self) -> list[Due]:
         if not self.full_days:
             return []
-        now = self.session.now()
+        now = self.api.now()
         return [
             Due(source, None)
             for key, source in self._sources.items()
@@ -186,7 +186,7 @@ class WindowStream(EmailMetricsStream):
         if not self.dated_by:
             return []
         due = []
-        now = self.session.now()
+        now = self.api.now()
         for key, source in self._sources.items():
             reach = self._reaches[key]
             # Once in a while in any case: no row may ever have told what the list
@@ -207,7 +207,7 @@ class WindowStream(EmailMetricsStream):
             return None
         if touch(reach.todo, window):
             return None
-        if reach.verification_due(self.session.now(), VERIFY_DAYS):
+        if reach.verification_due(self.api.now(), VERIFY_DAYS):
             return None
         # What it was read up to: later rows may have been left to this run.
         return (min(reach.seen, reach.through) - self.lateness) * 1000
@@ -228,9 +228,9 @@ class WindowStream(EmailMetricsStream):
             return
         left = {key: self._left(key) for key in self._sources}
         widths = dict.fromkeys(left, self.first_width)
-        share = self.share()
+        budget = self.budget()
         while left := {k: w for k, w in left.items() if w and not self._is_lost(k)}:
-            if share.is_spent:
+            if budget.is_spent:
                 oldest = min(windows[0].start for windows in left.values())
                 raise HistoryLeft(
                     f"the history from {iso(oldest)} on is left to read; the next "
@@ -263,15 +263,18 @@ class WindowStream(EmailMetricsStream):
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of windows of different lists."""
         self.report.parents_left = len(due)
-        ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.session.max_concurrency
+        ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.api.max_concurrency
         fan_out: FanOut[Due, Rows | Part, None] = FanOut(
             self.read,
             workers=max(1, min(ahead, len(due))),
-            received=self.session.client.received,
+            received=self.api.client.received,
             stop=self.run.stop,
             capacity=IN_FLIGHT,
         )
-        with fan_out, Progress(self.run, self.name, len(due)) as bar:
+        with (
+            fan_out,
+            Progress(self.run.control, self.name, self.report, len(due)) as bar,
+        ):
             for event in fan_out.read(due, self.run.idle):
                 if not isinstance(event, Read):
                     self._finish(event)
@@ -334,7 +337,7 @@ class WindowStream(EmailMetricsStream):
         if part.window is not None:
             reach = reach.after(part.window.until(end), whole=part.whole)
         elif part.whole:
-            now = int(self.session.now())
+            now = int(self.api.now())
             reach = replace(reach, verified=now, through=end, todo=())
         self._keep(key, reach)
         self._state.readable = True
@@ -390,7 +393,7 @@ class WindowStream(EmailMetricsStream):
         key = due.source.key
         if not due.live or key in self._unsettled:
             return
-        now = int(self.session.now())
+        now = int(self.api.now())
         is_first = self._reaches[key].seen is None
         reach = replace(self._reaches[key], seen=now)
         if (due.wide or is_first) and due.since is None and not self.full_days:
@@ -402,7 +405,7 @@ class WindowStream(EmailMetricsStream):
         self._state.set_reach(key, reach)
 
     def _note_state(self) -> None:
-        if self._metrics_tap.settings.backfill or not self._reaches:
+        if self.run.settings.backfill or not self._reaches:
             return
         found = self._reaches.items()
         behind = [reach.complete_to for key, reach in found if key not in self._denied]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
     from tap_email_metrics.clock import Clock
-    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.control import Control
     from tap_email_metrics.transport.limits import Limits
 import threading
 from typing import TYPE_CHECKING
@@ -184,7 +184,7 @@ class Client:
         base_url: str,
         authenticator: Authenticator,
         limits: Limits,
-        run: Run,
+        control: Control,
         session: requests.Session,
     ) -> None:
         self._base_url = base_url.rstrip("/")
@@ -192,8 +192,8 @@ class Client:
         self.limits = limits
         self.server_time: float | None = None
         self.received = Received()
-        self._clock: Clock = run.clock
-        self._stop = run.stop
+        self._clock: Clock = control.clock
+        self._stop = control.stop
         self._session = session
         self._helpless: Counter[str] = Counter()
 

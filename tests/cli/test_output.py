@@ -13,7 +13,8 @@ import pytest
 from simulator.clock import SimClock
 from simulator.server import serve
 from simulator.world import World
-from tap_email_metrics.run.run import Progress, Run
+from tap_email_metrics.control import Control
+from tap_email_metrics.run.report import Progress, StreamReport
 from tests.support.cli import arguments, config, run, small_world, wait_until
 from tests.support.encompass import STREAMS, Target
 
@@ -75,7 +76,9 @@ def test_progress_every_30_seconds(caplog: pytest.LogCaptureFixture) -> None:
     clock = SimClock(0)
     with (
         caplog.at_level(logging.INFO),
-        Progress(Run(clock, logging.getLogger("test")), "opens", 3) as progress,
+        Progress(
+            Control(clock, logging.getLogger("test")), "opens", StreamReport(), 3
+        ) as progress,
     ):
         for seconds in (29, 0.5, 0.5, 29.5, 0.5):
             clock.advance(seconds)

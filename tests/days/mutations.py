@@ -16,12 +16,12 @@ from singer_sdk.singerlib import StateMessage
 
 from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Skippable
-from tap_email_metrics.providers.constant_contact import api as cc_session
+from tap_email_metrics.providers.constant_contact import api as cc_api
 from tap_email_metrics.providers.constant_contact import campaigns
 from tap_email_metrics.providers.constant_contact import reading as cc_reading
 from tap_email_metrics.providers.encompass import reading
 from tap_email_metrics.providers.encompass import schedule as bookmarks
-from tap_email_metrics.providers.luxsci import api as luxsci_session
+from tap_email_metrics.providers.luxsci import api as luxsci_api
 from tap_email_metrics.providers.luxsci import streams as luxsci_streams
 from tap_email_metrics.records import columns as codec
 from tap_email_metrics.records import writer
@@ -240,7 +240,7 @@ MUTATIONS: dict[str, Mutation] = {
         "constant_contact",
         0,
         40,
-        cc_session.ConstantContactSession,
+        cc_api.ConstantContactApi,
         "cursor",
         _early_cursor,
     ),
@@ -266,7 +266,7 @@ MUTATIONS: dict[str, Mutation] = {
         "luxsci",
         0,
         25,
-        luxsci_session.LuxSciSession,
+        luxsci_api.LuxSciApi,
         "of_scope",
         _first_channel_only,
     ),

@@ -109,7 +109,7 @@ class _Planted:
     def tap(self, **options: Any) -> TapEmailMetrics:
         options.setdefault("transport", Links(self.world))  # type: ignore[attr-defined]
         tap: TapEmailMetrics = super().tap(**options)  # type: ignore[misc]
-        tap.run.hide = tap._masked_log(tap.config).add  # noqa: SLF001 - as the command
+        tap.control.hide = tap.masked_log(tap.config).add  # as the command
         self.logs.unmasked()
         return tap
 

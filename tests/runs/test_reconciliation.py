@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft7Validator
 
-import tap_email_metrics.tap
+import tap_email_metrics.run.run
 from simulator.adapter import SimulatorAdapter
 from simulator.world import World
 from tap_email_metrics.clock import iso
@@ -159,7 +159,7 @@ def test_a_probe_tells_of_all_rows_that_are_known() -> None:
 @pytest.fixture
 def _many_states(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a STATE whenever anything was written since the last."""
-    monkeypatch.setattr(tap_email_metrics.tap, "STATE_SHARE", 0)
+    monkeypatch.setattr(tap_email_metrics.run.run, "STATE_SHARE", 0)
 
 
 @pytest.mark.usefixtures("_many_states")

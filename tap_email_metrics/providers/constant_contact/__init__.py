@@ -17,7 +17,7 @@ from tap_email_metrics.providers.constant_contact.account_streams import (
     Segments,
 )
 from tap_email_metrics.providers.constant_contact.api import (
-    ConstantContactSession,
+    ConstantContactApi,
 )
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     Bounces,
@@ -47,12 +47,8 @@ from tap_email_metrics.providers.constant_contact.settings import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from requests.adapters import BaseAdapter
-
     from tap_email_metrics.providers.checkup import Checkup
-    from tap_email_metrics.run.run import Run
-    from tap_email_metrics.settings.common import CommonSettings
-    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.run.api import ApiContext
     from tap_email_metrics.streams.base import EmailMetricsStream
 
 ORDINARY = (
@@ -109,14 +105,11 @@ class ConstantContact:
     def open(
         self,
         settings: ConstantContactSettings,
-        common: CommonSettings,
-        run: Run,
-        memory: Memory,
-        transport: BaseAdapter | None,
-    ) -> ConstantContactSession:
-        """Return a session for one run; no request is sent yet."""
-        return ConstantContactSession(settings, common, run, memory, transport)
+        context: ApiContext,
+    ) -> ConstantContactApi:
+        """Return its api for one run; no request is sent yet."""
+        return ConstantContactApi(settings, context)
 
-    def examine(self, session: ConstantContactSession, checkup: Checkup) -> None:
+    def examine(self, api: ConstantContactApi, checkup: Checkup) -> None:
         """Ask what the doctor asks of it."""
-        examine(session, checkup)
+        examine(api, checkup)

@@ -73,8 +73,8 @@ class CampaignSummaries(ConstantContactStream, ListStream):
 
     @override
     def rows(self) -> Sequence[Row]:
-        session = self.constant_contact
-        return list(session.campaigns().look.summaries.values())
+        api = self.constant_contact
+        return list(api.campaigns().look.summaries.values())
 
 
 class CampaignStats(ConstantContactStream):
@@ -91,7 +91,7 @@ class CampaignStats(ConstantContactStream):
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records that are new or changed."""
         look = self.constant_contact.campaigns().look
-        backfill = self._metrics_tap.settings.backfill
+        backfill = self.run.settings.backfill
         known = self.bookmark.read("rows", texts) or {}
         new = {short_id(one): digest(row)[:8] for one, row in look.stats.items()}
         changed = [
@@ -106,7 +106,7 @@ class CampaignStats(ConstantContactStream):
             listed = {short_id(one) for one in look.summaries}
             kept = {key: text for key, text in known.items() if key in listed}
             self.bookmark.write("rows", kept | new)
-            self.bookmark.set_checked_through(self.session.now())
+            self.bookmark.set_checked_through(self.api.now())
 
 
 class Campaigns(ConstantContactStream):
@@ -119,25 +119,25 @@ class Campaigns(ConstantContactStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of campaigns that changed since the last run."""
-        session = self.constant_contact
-        backfill = self._metrics_tap.settings.backfill
-        rows = session.emails(after(self))
-        following = session.cursor()
+        api = self.constant_contact
+        backfill = self.run.settings.backfill
+        rows = api.emails(after(self))
+        following = api.cursor()
         made = self.maker().rows(rows)
         yield self.records_of(self.within(made, self.interval()))
         if not backfill:
             self.bookmark.write(CURSOR, following)
             self.promote(self.bookmark)
-            self.bookmark.set_checked_through(self.session.now())
+            self.bookmark.set_checked_through(self.api.now())
 
 
 def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
     """Return the instant after which a stream asks for changes; None for all."""
-    session = stream.constant_contact
-    start = session.common.start
+    api = stream.constant_contact
+    start = api.common.start
     # Whether the API includes the instant that it is given is not known.
     first = None if start is None else iso(start - 1)
-    if session.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
+    if api.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
         return first
     kept = stream.bookmark.read(key, str)
     return first if kept is None else kept
@@ -154,10 +154,10 @@ class CampaignActivities(CampaignStream):
 
     @override
     def parents(self) -> Sequence[Parent[str]]:
-        session = self.constant_contact
+        api = self.constant_contact
         parents = []
-        rows = session.emails(after(self))
-        self._following = session.cursor()
+        rows = api.emails(after(self))
+        self._following = api.cursor()
         for row in rows:
             at = (to_milliseconds(row.get("updated_at")) or 0) / 1000
             campaign_id = str(row.get("campaign_id"))
@@ -221,12 +221,12 @@ class CampaignActivities(CampaignStream):
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
     ) -> Generator[Rows, None, CounterMark]:
-        session = self.constant_contact
-        start = session.now()
+        api = self.constant_contact
+        start = api.now()
         campaign_id = visit.parent.id
-        client = session.client
+        client = api.client
         campaign = client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
-        session.campaign_cache.learn(campaign_id, reported(campaign))
+        api.campaign_cache.learn(campaign_id, reported(campaign))
         for activity_id in activity_ids(campaign):
             try:
                 row = client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)
@@ -242,7 +242,7 @@ class CampaignActivities(CampaignStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         yield from super().batches()
-        if not self._metrics_tap.settings.backfill:
+        if not self.run.settings.backfill:
             # All is read that changed before: what failed has a mark.
             self.bookmark.write(CURSOR, self._following)
 
@@ -270,7 +270,7 @@ class Contacts(ConstantContactStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of contacts that changed, then of those who opted out."""
-        backfill = self._metrics_tap.settings.backfill
+        backfill = self.run.settings.backfill
         state = self.bookmark
         resume = None if backfill else state.read(self._resume, texts)
         self._following = resume["cursor"] if resume else None
@@ -285,7 +285,7 @@ class Contacts(ConstantContactStream):
             state.write(CURSOR, self._following)
             state.write(self._optouts, self._following)
             self.promote(state)
-            state.set_checked_through(self.session.now())
+            state.set_checked_through(self.api.now())
 
     def _pass(
         self,
@@ -306,15 +306,15 @@ class Contacts(ConstantContactStream):
         page = self._first(params, resume)
         trail = Trail()
         while True:
-            session = self.constant_contact
-            self._following = self._following or session.cursor()
+            api = self.constant_contact
+            self._following = self._following or api.cursor()
             # Not from the start on: who opted out may have been updated long before.
             until = replace(self.interval(), start=None)
             yield self.records_of(self.within(page.rows, until))
             href = trail.follow(page)
             if href is None:
                 return
-            if resumable and not self._metrics_tap.settings.backfill:
+            if resumable and not self.run.settings.backfill:
                 place = {"href": href, "cursor": self._following}
                 kept = is_cursor(href, params)
                 self.bookmark.write(self._resume, place if kept else None)
@@ -332,10 +332,10 @@ class Contacts(ConstantContactStream):
         return self._page(params, None)
 
     def _page(self, params: Mapping[str, int | str], href: str | None) -> Page[Rows]:
-        session = self.constant_contact
+        api = self.constant_contact
         parse = partial(parse_rows, field=self.envelope.rows, maker=self.maker())
-        ask = partial(session.client.page, parse=parse, href=href)
-        return session.wait(partial(ask, "/contacts", (), params))
+        ask = partial(api.client.page, parse=parse, href=href)
+        return api.wait(partial(ask, "/contacts", (), params))
 
 
 def is_cursor(href: str, asked: Collection[str]) -> bool:
@@ -367,8 +367,8 @@ class AccountList(ConstantContactStream, ListStream):
 
     @override
     def rows(self) -> Sequence[Row]:
-        session = self.constant_contact
-        return session.listing(self.path, self.field, dict(self.query), self.tries)
+        api = self.constant_contact
+        return api.listing(self.path, self.field, dict(self.query), self.tries)
 
 
 class ContactLists(AccountList):
@@ -425,8 +425,6 @@ class Account(ConstantContactStream, ListStream):
 
     @override
     def rows(self) -> Sequence[Row]:
-        session = self.constant_contact
-        one = partial(
-            session.client.one, "/account/summary", id_field="encoded_account_id"
-        )
-        return [session.wait(one)]
+        api = self.constant_contact
+        one = partial(api.client.one, "/account/summary", id_field="encoded_account_id")
+        return [api.wait(one)]

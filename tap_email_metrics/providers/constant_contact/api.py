@@ -27,18 +27,14 @@ from tap_email_metrics.providers.constant_contact.settings import (
 )
 from tap_email_metrics.providers.constant_contact.tokens import NoStore, TokenStore
 from tap_email_metrics.providers.encompass.schedule import Parent, Policy
-from tap_email_metrics.run.session import ProviderSession
+from tap_email_metrics.run.api import Api
 from tap_email_metrics.run.workers import in_background
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from requests.adapters import BaseAdapter
-
     from tap_email_metrics.providers.constant_contact.client import Row
-    from tap_email_metrics.run.run import Run
-    from tap_email_metrics.settings.common import CommonSettings
-    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.run.api import ApiContext
 
 Result = TypeVar("Result")
 
@@ -47,7 +43,7 @@ OVERLAP = 3600.0
 """Seconds before the start of the last run from which on changes are asked for."""
 
 
-class ConstantContactSession(ProviderSession[ConstantContactSettings]):
+class ConstantContactApi(Api[ConstantContactSettings]):
     """Shared by the Constant Contact streams of one run.
 
     Attributes:
@@ -57,25 +53,23 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
     name = "constant_contact"
     headroom = 0.02
 
-    def __init__(
-        self,
-        settings: ConstantContactSettings,
-        common: CommonSettings,
-        run: Run,
-        memory: Memory,
-        transport: BaseAdapter | None,
-    ) -> None:
-        super().__init__(settings, common, run, transport)
+    def __init__(self, settings: ConstantContactSettings, context: ApiContext) -> None:
+        super().__init__(settings, context)
+        control = context.control
         path = settings.token_store
         store = NoStore() if path is None else TokenStore(path)
         self._authenticator = ConstantContactAuthenticator(
-            settings, store, self._http, run
+            settings, store, self._http, control
         )
         self._client = ConstantContactClient(
-            settings.api_url, self._authenticator, self.limits, run, self._http
+            settings.api_url, self._authenticator, self.limits, control, self._http
         )
         self.campaign_cache = Campaigns(
-            self.client, memory, self.policy, self.now, backfill=common.backfill
+            self.client,
+            context.memory,
+            self.policy,
+            self.now,
+            backfill=context.common.backfill,
         )
         self._lock = threading.Lock()
         self._looked = False
@@ -112,7 +106,7 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
         """
         self.check()
         try:
-            return in_background(work, self._run.stop, self._run.idle)
+            return in_background(work, self._control.stop, self._control.idle)
         except Denied as error:
             raise self.explain(error) from error
 
@@ -198,8 +192,8 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
 
         To be called after an answer has told the time on the API's clock.
         """
-        behind = self.now() - self._run.clock.now()
-        return iso(self._run.started + behind - OVERLAP)
+        behind = self.now() - self._control.clock.now()
+        return iso(self._control.started + behind - OVERLAP)
 
     # Who may read what
 
@@ -242,8 +236,8 @@ class ConstantContactSession(ProviderSession[ConstantContactSettings]):
             if self._privileges is None:
                 rows = in_background(
                     partial(self.client.many, PRIVILEGES),
-                    self._run.stop,
-                    self._run.idle,
+                    self._control.stop,
+                    self._control.idle,
                 )
                 self._privileges = frozenset(
                     str(row.get("privilege_name"))

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     import requests
 
+    from tap_email_metrics.control import Control
     from tap_email_metrics.providers.constant_contact.settings import (
         ConstantContactSettings,
     )
     from tap_email_metrics.providers.constant_contact.tokens import TokenStore
-    from tap_email_metrics.run.run import Run
     from tap_email_metrics.transport.client import Client
 
 EARLY = 300.0
@@ -64,23 +64,23 @@ class ConstantContactAuthenticator:
         settings: ConstantContactSettings,
         store: TokenStore | NoStore,
         session: requests.Session,
-        run: Run,
+        control: Control,
     ) -> None:
         self._settings = settings
         self._store = store
         self._session = session
-        self._run = run
+        self._control = control
         self._lock = threading.Lock()
         self._headers: dict[str, str] = {}
         self._expires = float("-inf")
         self._failure: AuthenticationFailed | None = None
         # The token endpoint has a limit of its own: 1 request a second.
         self.limits = Limits(
-            clock=run.clock,
-            stop=run.stop,
+            clock=control.clock,
+            stop=control.stop,
             requests_per_second=1 / SPACING,
             max_concurrency=1,
-            deadline=run.deadline,
+            deadline=control.deadline,
         )
 
     @property
@@ -98,7 +98,7 @@ class ConstantContactAuthenticator:
         with self._lock:
             if self._failure:
                 raise self._failure
-            if self._run.clock.now() >= self._expires:
+            if self._control.clock.now() >= self._expires:
                 self._obtain(client, refused="")
             return self._headers
 
@@ -113,7 +113,7 @@ class ConstantContactAuthenticator:
         try:
             with self._store.held():
                 tokens = self._store.load(self._settings.refresh_token)
-                usable = _serves_until(tokens) > self._run.clock.now()
+                usable = _serves_until(tokens) > self._control.clock.now()
                 if not usable or f"Bearer {tokens.access_token}" == refused:
                     tokens = self._refresh(client, tokens)
         except AuthenticationFailed as error:
@@ -128,7 +128,7 @@ class ConstantContactAuthenticator:
                 f"constant_contact.auth_url ({host(self._settings.auth_url)})"
             )
             raise self._failure from error
-        self._run.hide(tokens.access_token, tokens.refresh_token)
+        self._control.hide(tokens.access_token, tokens.refresh_token)
         self._expires = _serves_until(tokens)
         self._headers = {"Authorization": f"Bearer {tokens.access_token}"}
 
@@ -137,12 +137,12 @@ class ConstantContactAuthenticator:
         # kept. This raises where it cannot.
         self._store.save(tokens)
         # Another process may have asked a moment ago, and the limit is for all.
-        since = self._run.clock.now() - tokens.refreshed_at
+        since = self._control.clock.now() - tokens.refreshed_at
         if 0 <= since < SPACING:
-            self._run.clock.sleep(SPACING - since)
+            self._control.clock.sleep(SPACING - since)
         answer = client.retrying(lambda: self._request(client, tokens), tries=3)
-        self._run.hide(answer.access_token, answer.refresh_token or "")
-        now = self._run.clock.now()
+        self._control.hide(answer.access_token, answer.refresh_token or "")
+        now = self._control.clock.now()
         following = answer.refresh_token or tokens.refresh_token
         if isinstance(self._store, NoStore) and following != tokens.refresh_token:
             raise AuthenticationFailed(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.errors import TapError
     from tap_email_metrics.providers.constant_contact.api import (
-        ConstantContactSession,
+        ConstantContactApi,
     )
     from tap_email_metrics.providers.constant_contact.client import Page
     from tap_email_metrics.providers.encompass.schedule import (
@@ -50,9 +50,9 @@ class ConstantContactStream(EmailMetricsStream):
     provider = "constant_contact"
 
     @property
-    def constant_contact(self) -> ConstantContactSession:
-        """The provider's session of this run."""
-        return cast("ConstantContactSession", self.session)
+    def constant_contact(self) -> ConstantContactApi:
+        """The provider's api of this run."""
+        return cast("ConstantContactApi", self.api)
 
 
 class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
@@ -147,16 +147,16 @@ class EventStream(CampaignStream):
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
     ) -> Generator[Rows | Count, None, CounterMark]:
-        session = self.constant_contact
-        now = session.now()
+        api = self.constant_contact
+        now = api.now()
         since = visit.mark.newest if visit.mark else None
-        activities = session.campaigns().activities(visit.parent.id)
+        activities = api.campaigns().activities(visit.parent.id)
         lists = [
             EventList(partial(self._page, one), since, self.counted_once)
             for one in activities
         ]
         counter = self.counter(visit.parent.id)
-        lookback = session.settings.lookback_days
+        lookback = api.settings.lookback_days
         reader = EventReader(self.name, lists, counter, lookback, now)
         mark = yield from reader.read(visit)
         if reader.rows is not None:
@@ -290,13 +290,13 @@ class SnapshotStream(ActivityStream):
 
     @override
     def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
-        session = self.constant_contact
-        as_of = to_instant(int(session.now() * 1000))
+        api = self.constant_contact
+        as_of = to_instant(int(api.now() * 1000))
         maker = self.maker(campaign_activity_id=activity_id, as_of=as_of)
         parse = partial(parse_rows, field=self.envelope.rows, maker=maker)
         [id_field] = self.goes_by
         seen: set[str] = set()
-        for page in session.client.pages(
+        for page in api.client.pages(
             self.path, [activity_id], dict(self.query), parse=parse
         ):
             seen.update(map(str, page.rows.values(id_field)))
@@ -307,13 +307,11 @@ class SnapshotStream(ActivityStream):
     @override
     def after(self, parent: Parent[str]) -> None:
         super().after(parent)
-        memory = self._metrics_tap
         activities = self.constant_contact.campaigns().activities(parent.id)
         readings = [self._readings.pop(one) for one in dict.fromkeys(activities)]
-        told = memory.streams.get(SNAPSHOTS)
-        if told is None or not told.selected:
+        if SNAPSHOTS not in self.run.selected(self.provider):
             return
-        state = memory.stream_state(SNAPSHOTS)
+        state = self.run.stream_state(SNAPSHOTS)
         pending = state.read(PENDING, _pending) or []
         report = str(self.name).removeprefix("constant_contact_")
         pending += [[report, one.activity_id, one.as_of, one.rows] for one in readings]
@@ -412,8 +410,8 @@ class CampaignActivityStats(CampaignStream):
     ) -> Plan[str, CounterMark]:
         plan = super().plan(parents, state, now, policy)
         order = [visit.parent.id for visit in [*plan.live, *plan.history]]
-        session = self.constant_contact
-        self._stats = ActivityStats(session.client, session.campaigns(), order)
+        api = self.constant_contact
+        self._stats = ActivityStats(api.client, api.campaigns(), order)
         return plan
 
     @override

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     import requests
 
+    from tap_email_metrics.control import Control
     from tap_email_metrics.records.rows import RowMaker, Rows
-    from tap_email_metrics.run.run import Run
     from tap_email_metrics.transport.client import Authenticator
     from tap_email_metrics.transport.limits import Limits
 
@@ -98,10 +98,10 @@ class ConstantContactClient(Client):
         base_url: str,
         authenticator: Authenticator,
         limits: Limits,
-        run: Run,
+        control: Control,
         session: requests.Session,
     ) -> None:
-        super().__init__(base_url, authenticator, limits, run, session)
+        super().__init__(base_url, authenticator, limits, control, session)
         parts = urlsplit(base_url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
 

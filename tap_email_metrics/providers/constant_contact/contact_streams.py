@@ -52,9 +52,9 @@ class ContactReport(ConstantContactStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of each contact whose turn it is."""
-        backfill = self._metrics_tap.settings.backfill
+        backfill = self.run.settings.backfill
         state = self._kept()
-        now = self.session.now()
+        now = self.api.now()
         today = str(int(now // DAY))
         cycle = {} if self._ignores_marks() else state.read(CYCLE, texts) or {}
         if "done" in cycle and (backfill or cycle["done"] == today):
@@ -69,11 +69,11 @@ class ContactReport(ConstantContactStream):
     def _in_turn(
         self, state: StreamState[Any, Any], began: str, behind: str
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        share = self.share()  # the list of the contacts counts, too
+        budget = self.budget()  # the list of the contacts counts, too
         contacts = [one for one in self.constant_contact.contact_ids() if one > behind]
         self.report.parents_left = len(contacts)
         for contact_id in contacts:
-            if self.report.parents and share.is_spent:
+            if self.report.parents and budget.is_spent:
                 self.report.behind_since = state.checked_through
                 raise HistoryLeft(
                     f"{self.report.parents_left} contacts are left to read in this "
@@ -86,7 +86,7 @@ class ContactReport(ConstantContactStream):
 
     def _kept(self) -> StreamState[Any, Any]:
         """Return what is kept of the turn, of a side backfill apart from the live."""
-        settings = self._metrics_tap.settings
+        settings = self.run.settings
         if not settings.backfill or settings.start is None:
             return self.bookmark
         return self.bookmark.backfill(settings.start, settings.end or self.run.started)
@@ -112,7 +112,7 @@ class ContactReport(ConstantContactStream):
         start = self.constant_contact.common.start
         return {
             "start": _EPOCH if start is None else iso(start),
-            "end": iso(self.session.now()),
+            "end": iso(self.api.now()),
         }
 
 

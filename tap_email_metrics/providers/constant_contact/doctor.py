@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.providers.checkup import Checkup
     from tap_email_metrics.providers.constant_contact.api import (
-        ConstantContactSession,
+        ConstantContactApi,
     )
     from tap_email_metrics.providers.constant_contact.campaigns import Campaigns
     from tap_email_metrics.providers.constant_contact.schedule import CounterMark
@@ -65,27 +65,27 @@ _COUNTERS = {
 """The counter of a campaign that says how long the lists of a stream are."""
 
 
-def examine(session: ConstantContactSession, checkup: Checkup) -> None:
+def examine(api: ConstantContactApi, checkup: Checkup) -> None:
     """Ask who the user is, for all campaigns, and for a row of each list.
 
     Raises:
         TapError: nothing more can be asked.
     """
-    _note_privileges(session, checkup)
+    _note_privileges(api, checkup)
     look = [f"{PREFIX}campaign_summaries", f"{PREFIX}campaign_stats"]
-    campaigns = checkup.ask(look, session.campaigns)
+    campaigns = checkup.ask(look, api.campaigns)
     if campaigns is not None:
         checkup.facts["campaigns"] = len(campaigns.look.summaries)
-        _ask_of_a_campaign(session, checkup, campaigns)
-        _estimate(session, checkup, campaigns)
-    _ask_of_the_account(session, checkup)
+        _ask_of_a_campaign(api, checkup, campaigns)
+        _estimate(api, checkup, campaigns)
+    _ask_of_the_account(api, checkup)
 
 
-def _note_privileges(session: ConstantContactSession, checkup: Checkup) -> None:
+def _note_privileges(api: ConstantContactApi, checkup: Checkup) -> None:
     try:
-        have = session.privileges()
+        have = api.privileges()
     except Denied as error:
-        raise session.explain(error) from error
+        raise api.explain(error) from error
     except Skippable as error:
         checkup.notes.append(f"the user's privileges are not known: {error}")
         return
@@ -93,17 +93,17 @@ def _note_privileges(session: ConstantContactSession, checkup: Checkup) -> None:
 
 
 def _ask(
-    session: ConstantContactSession,
+    api: ConstantContactApi,
     checkup: Checkup,
     names: Sequence[str],
     work: Callable[[], Result],
 ) -> Result | None:
     """Return what a request answers; a refusal is explained by the privileges."""
-    return checkup.ask(names, partial(session.wait, work))
+    return checkup.ask(names, partial(api.wait, work))
 
 
 def _ask_of_a_campaign(
-    session: ConstantContactSession, checkup: Checkup, campaigns: Campaigns
+    api: ConstantContactApi, checkup: Checkup, campaigns: Campaigns
 ) -> None:
     """Ask for the lists of the first activity of the newest campaign."""
     newest = next(iter(campaigns.look.summaries), None)
@@ -111,10 +111,10 @@ def _ask_of_a_campaign(
         checkup.notes.append("no campaign was sent yet: its lists were not asked for")
         return
     names = [f"{PREFIX}campaign_activities"]
-    found = _ask(session, checkup, names, partial(campaigns.activities, newest))
+    found = _ask(api, checkup, names, partial(campaigns.activities, newest))
     if not found:
         return
-    client, activity = session.client, found[0]
+    client, activity = api.client, found[0]
     one = {"limit": 1}
     parse = partial(parse_page, field=TRACKED)
     tracking = partial(
@@ -125,13 +125,13 @@ def _ask_of_a_campaign(
         for name, stream in checkup.streams.items()
         if isinstance(stream, EventStream | SnapshotStream | CampaignActivityStats)
     ]
-    _ask(session, checkup, [*reports, f"{PREFIX}snapshots"], tracking)
-    _ask(session, checkup, names, partial(client.one, ACTIVITY, [activity]))
+    _ask(api, checkup, [*reports, f"{PREFIX}snapshots"], tracking)
+    _ask(api, checkup, names, partial(client.one, ACTIVITY, [activity]))
     history = partial(client.many, SendHistory.path, [activity])
-    _ask(session, checkup, [f"{PREFIX}send_history"], history)
+    _ask(api, checkup, [f"{PREFIX}send_history"], history)
 
 
-def _ask_of_the_account(session: ConstantContactSession, checkup: Checkup) -> None:
+def _ask_of_the_account(api: ConstantContactApi, checkup: Checkup) -> None:
     """Ask for a row of each list of the account."""
     lists = {f"{PREFIX}campaigns": ("/emails", "campaigns")}
     lists[f"{PREFIX}contacts"] = ("/contacts", "contacts")
@@ -139,22 +139,20 @@ def _ask_of_the_account(session: ConstantContactSession, checkup: Checkup) -> No
         if isinstance(stream, AccountList):
             lists[name] = (stream.path, stream.field)
         elif isinstance(stream, Account):
-            summary = partial(session.client.one, "/account/summary")
-            _ask(session, checkup, [name], summary)
+            summary = partial(api.client.one, "/account/summary")
+            _ask(api, checkup, [name], summary)
     for name, (path, field) in lists.items():
         if name in checkup.streams:
             one = {"limit": 1}
             parse = partial(parse_page, field=field)
-            page = partial(session.client.page, path, (), one, parse=parse, tries=TRIES)
-            _ask(session, checkup, [name], page)
+            page = partial(api.client.page, path, (), one, parse=parse, tries=TRIES)
+            _ask(api, checkup, [name], page)
 
 
-def _estimate(
-    session: ConstantContactSession, checkup: Checkup, campaigns: Campaigns
-) -> None:
+def _estimate(api: ConstantContactApi, checkup: Checkup, campaigns: Campaigns) -> None:
     """Add up the next run as the tap plans it, and a first one."""
     parents = campaigns.parents()
-    covered = [parent for parent in parents if session.policy.covers(parent)]
+    covered = [parent for parent in parents if api.policy.covers(parent)]
     count = len(parents)
     look = max(1, -(-count // LARGEST_SUMMARIES)) + -(-count // MOST_CAMPAIGNS)
     fixed = (
@@ -174,7 +172,7 @@ def _estimate(
             following += 0 if stream.bookmark.marks else len(covered)
         elif isinstance(stream, CampaignStream):
             everything += sum(_pages(campaigns, name, p.id) for p in covered)
-            plan = stream.plan(parents, stream.bookmark, session.now(), stream.policy)
+            plan = stream.plan(parents, stream.bookmark, api.now(), stream.policy)
             visits = [*plan.live, *plan.history]
             following += sum(_requests(campaigns, name, visit) for visit in visits)
             visited |= {visit.parent.id for visit in visits}

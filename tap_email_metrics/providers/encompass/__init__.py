@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.providers.encompass.api import FIRST_SEND, EncompassSession
+from tap_email_metrics.providers.encompass.api import FIRST_SEND, EncompassApi
 from tap_email_metrics.providers.encompass.doctor import examine
 from tap_email_metrics.providers.encompass.settings import (
     CREDENTIALS,
@@ -16,12 +16,8 @@ from tap_email_metrics.providers.encompass.streams import STREAMS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from requests.adapters import BaseAdapter
-
     from tap_email_metrics.providers.checkup import Checkup
-    from tap_email_metrics.run.run import Run
-    from tap_email_metrics.settings.common import CommonSettings
-    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.run.api import ApiContext
     from tap_email_metrics.streams.base import EmailMetricsStream
 
 
@@ -51,14 +47,11 @@ class Encompass:
     def open(
         self,
         settings: EncompassSettings,
-        common: CommonSettings,
-        run: Run,
-        memory: Memory,
-        transport: BaseAdapter | None,
-    ) -> EncompassSession:
-        """Return a session for one run; no request is sent yet."""
-        return EncompassSession(settings, common, run, memory.selected, transport)
+        context: ApiContext,
+    ) -> EncompassApi:
+        """Return its api for one run; no request is sent yet."""
+        return EncompassApi(settings, context)
 
-    def examine(self, session: EncompassSession, checkup: Checkup) -> None:
+    def examine(self, api: EncompassApi, checkup: Checkup) -> None:
         """Ask what the doctor asks of it."""
-        examine(session, checkup)
+        examine(api, checkup)

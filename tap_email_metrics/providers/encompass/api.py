@@ -32,20 +32,17 @@ from tap_email_metrics.providers.encompass.reading import (
 from tap_email_metrics.providers.encompass.schedule import Parent, Policy
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
 from tap_email_metrics.records.values import to_integer
+from tap_email_metrics.run.api import Api
 from tap_email_metrics.run.reconciliation import Count
-from tap_email_metrics.run.session import ProviderSession
 from tap_email_metrics.run.workers import in_background
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from requests.adapters import BaseAdapter
+    from collections.abc import Sequence
 
     from tap_email_metrics.providers.encompass.client import Page, Row
     from tap_email_metrics.records.rows import LooseRows, RowMaker
-    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.run.api import ApiContext
     from tap_email_metrics.run.workers import FanOut
-    from tap_email_metrics.settings.common import CommonSettings
     from tap_email_metrics.state.streams import StreamState
 
 MESSAGES = "/v2/messages"
@@ -64,24 +61,19 @@ MOST_MESSAGES = 1_000_000
 """Messages at most: the list is held whole, at 1.5 kB each."""
 
 
-class EncompassSession(ProviderSession[EncompassSettings]):
+class EncompassApi(Api[EncompassSettings]):
     """Shared by the Encompass streams of one run."""
 
     name = "encompass"
 
-    def __init__(
-        self,
-        settings: EncompassSettings,
-        common: CommonSettings,
-        run: Run,
-        states: Mapping[str, StreamState],
-        transport: BaseAdapter | None,
-    ) -> None:
-        super().__init__(settings, common, run, transport)
-        self._states = states
-        authenticator = EncompassAuthenticator(settings, self._http, run)
+    def __init__(self, settings: EncompassSettings, context: ApiContext) -> None:
+        super().__init__(settings, context)
+        control = context.control
+        self._states = context.memory.selected
+        self._report = context.report
+        authenticator = EncompassAuthenticator(settings, self._http, control)
         self._client = EncompassClient(
-            settings.api_url, authenticator, self.limits, run, self._http
+            settings.api_url, authenticator, self.limits, control, self._http
         )
         self._listed: list[Row] | None = None
         self._messages: list[Row] | None = None
@@ -152,7 +144,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         """
         if self._listed is None:
             self._listed = in_background(
-                self._read_messages, self._run.stop, self._run.idle
+                self._read_messages, self._control.stop, self._control.idle
             )
         return self._listed
 
@@ -175,7 +167,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
             self._seen = seen
             if seen.whole:
                 return list(rows.values())
-        self._run.logger.warning(
+        self._control.logger.warning(
             "the list of messages changed while it was read, twice: what it did not "
             "show is read in the next run"
         )
@@ -225,7 +217,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
                 continue
             through = self.checked_through(state, parents)
             headroom = bookmarks.headroom_days(through, now)
-            self._run.report(name).headroom_days = headroom
+            self._report(name).headroom_days = headroom
             gap = bookmarks.archive_gap(through, now)
             if gap is None:
                 self._say_headroom(name, headroom, through)
@@ -247,9 +239,9 @@ class EncompassSession(ProviderSession[EncompassSettings]):
 
     def _say_headroom(self, name: str, headroom: float, through: float) -> None:
         level = (
-            self._run.logger.warning
+            self._control.logger.warning
             if headroom < HEADROOM_DAYS
-            else (self._run.logger.info)
+            else (self._control.logger.info)
         )
         level(
             "%s: %.1f days of headroom until unread actions are archived (open lists "
@@ -264,7 +256,7 @@ class EncompassSession(ProviderSession[EncompassSettings]):
         known = state.knows(gap)
         if self.settings.on_archive_gap == "warn":
             state.acknowledge(gap)
-        self._run.logger.warning(
+        self._control.logger.warning(
             "%s: ARCHIVE GAP%s: actions from %s to %s were archived after 180 days "
             "and may be gone unread",
             name,

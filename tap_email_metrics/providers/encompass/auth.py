@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import requests
 
+    from tap_email_metrics.control import Control
     from tap_email_metrics.providers.encompass.settings import EncompassSettings
-    from tap_email_metrics.run.run import Run
     from tap_email_metrics.transport.client import Client
 
 PATH = "/apiservices/authenticate"
@@ -47,12 +47,12 @@ class EncompassAuthenticator:
     """
 
     def __init__(
-        self, settings: EncompassSettings, session: requests.Session, run: Run
+        self, settings: EncompassSettings, session: requests.Session, control: Control
     ) -> None:
         self._settings = settings
         self._session = session
-        self._clock = run.clock
-        self._run = run
+        self._clock = control.clock
+        self._control = control
         self._lock = threading.Lock()
         self._headers: dict[str, str] = {}
         self._expires = float("-inf")
@@ -90,7 +90,7 @@ class EncompassAuthenticator:
                 f"({host(self._settings.site_url)}) and the network"
             )
             raise self._failure from error
-        self._run.hide(token.access_token)
+        self._control.hide(token.access_token)
         try:
             life = float(token.expires_in or 0)
         except ValueError:

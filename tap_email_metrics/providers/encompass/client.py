@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import requests
 
+    from tap_email_metrics.control import Control
     from tap_email_metrics.records.rows import RowMaker, Rows
-    from tap_email_metrics.run.run import Run
     from tap_email_metrics.transport.client import Authenticator
     from tap_email_metrics.transport.limits import Limits
 
@@ -71,10 +71,10 @@ class EncompassClient(Client):
         base_url: str,
         authenticator: Authenticator,
         limits: Limits,
-        run: Run,
+        control: Control,
         session: requests.Session,
     ) -> None:
-        super().__init__(base_url, authenticator, limits, run, session)
+        super().__init__(base_url, authenticator, limits, control, session)
         self._size = MAX_RESULTS
         self._successes = 0
         self._size_lock = threading.Lock()

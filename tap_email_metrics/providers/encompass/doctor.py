@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tap_email_metrics.providers.checkup import Checkup
-    from tap_email_metrics.providers.encompass.api import EncompassSession
+    from tap_email_metrics.providers.encompass.api import EncompassApi
     from tap_email_metrics.providers.encompass.client import Row
     from tap_email_metrics.providers.encompass.schedule import Parent, Visit
 
@@ -30,14 +30,14 @@ TOKEN = 1
 _RECENT = 180 * DAY
 
 
-def examine(session: EncompassSession, checkup: Checkup) -> None:
+def examine(api: EncompassApi, checkup: Checkup) -> None:
     """Read the list of messages, and a row of each list of the largest one.
 
     Raises:
         TapError: nothing more can be asked.
     """
     try:
-        rows = session.listed()
+        rows = api.listed()
     except Skippable as error:
         raise for_all_streams(error) from error
     checkup.ask(["encompass_messages"], lambda: rows)
@@ -45,9 +45,9 @@ def examine(session: EncompassSession, checkup: Checkup) -> None:
     parents = parents_of(rows)
     checkup.facts["messages"] = len(rows)
     sent = {to_integer(row.get("id")): _sent_count(row) for row in rows}
-    ratios = _ratios(session, checkup, lists, _sample(parents, sent, session.now()))
-    _note_headroom(session, checkup, parents)
-    _estimate(session, checkup, lists, parents, Lengths(sent, ratios))
+    ratios = _ratios(api, checkup, lists, _sample(parents, sent, api.now()))
+    _note_headroom(api, checkup, parents)
+    _estimate(api, checkup, lists, parents, Lengths(sent, ratios))
 
 
 class Lengths:
@@ -89,7 +89,7 @@ def _sample(
 
 
 def _ratios(
-    session: EncompassSession,
+    api: EncompassApi,
     checkup: Checkup,
     lists: Sequence[MessageStream],
     sample: tuple[int, int] | None,
@@ -105,7 +105,7 @@ def _ratios(
     ratios: dict[str, float | None] = {}
     for stream in lists:
         one = partial(
-            session.client.page,
+            api.client.page,
             stream.path,
             (message_id,),
             0,
@@ -122,17 +122,17 @@ def _ratios(
 
 
 def _note_headroom(
-    session: EncompassSession, checkup: Checkup, parents: Sequence[Parent]
+    api: EncompassApi, checkup: Checkup, parents: Sequence[Parent]
 ) -> None:
     if not checkup.has_state:
         checkup.notes.append("the archive's headroom is in the state: give --state")
         return
-    now = session.now()
+    now = api.now()
     for name in ARCHIVED:
         if name not in checkup.streams:
             continue
         state = checkup.streams[name].bookmark
-        through = session.checked_through(state, parents)
+        through = api.checked_through(state, parents)
         days = bookmarks.headroom_days(through, now)
         checkup.findings[name].headroom_days = round(days, 1)
         gap = bookmarks.archive_gap(through, now)
@@ -142,12 +142,12 @@ def _note_headroom(
             f"{name}: actions from {iso(gap[0])} to {iso(gap[1])} "
             "were archived and may be gone unread"
         )
-        stops = session.settings.on_archive_gap == "fail" and not state.knows(gap)
+        stops = api.settings.on_archive_gap == "fail" and not state.knows(gap)
         (checkup.problems if stops else checkup.notes).append(text)
 
 
 def _estimate(
-    session: EncompassSession,
+    api: EncompassApi,
     checkup: Checkup,
     lists: Sequence[MessageStream],
     parents: Sequence[Parent],
@@ -155,11 +155,11 @@ def _estimate(
 ) -> None:
     """Add up the next run as the tap plans it, and a first one."""
     fixed = TOKEN + max(1, -(-len(parents) // MAX_RESULTS))
-    covered = [parent for parent in parents if session.policy.covers(parent)]
+    covered = [parent for parent in parents if api.policy.covers(parent)]
     everything = following = fixed
     for stream in lists:
         everything += sum(lengths.pages(stream.name, p.id) for p in covered)
-        plan = stream.plan(parents, stream.bookmark, session.now(), stream.policy)
+        plan = stream.plan(parents, stream.bookmark, api.now(), stream.policy)
         following += sum(
             _pages(lengths, stream.name, visit) for visit in [*plan.live, *plan.history]
         )

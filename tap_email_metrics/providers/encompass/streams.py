@@ -16,7 +16,7 @@ from tap_email_metrics.streams.fan_out import FanOutStream
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from tap_email_metrics.providers.encompass.api import EncompassSession
+    from tap_email_metrics.providers.encompass.api import EncompassApi
     from tap_email_metrics.providers.encompass.client import Row
     from tap_email_metrics.providers.encompass.schedule import (
         Parent,
@@ -39,11 +39,11 @@ class Messages(ListStream):
 
     @override
     def rows(self) -> Sequence[Row]:
-        return cast("EncompassSession", self.session).messages()
+        return cast("EncompassApi", self.api).messages()
 
     @override
     def count(self, rows: int) -> Count:
-        return cast("EncompassSession", self.session).message_count()
+        return cast("EncompassApi", self.api).message_count()
 
 
 class MessageStream(FanOutStream[int, Mark]):
@@ -70,18 +70,16 @@ class MessageStream(FanOutStream[int, Mark]):
     @override
     def policy(self) -> Policy:
         return replace(
-            self.session.policy,
+            self.api.policy,
             archived=self.archived,
             verified_only=self.verified_only,
         )
 
     @override
     def read(self, visit: Visit, policy: Policy) -> Generator[Rows | Count, None, Mark]:
-        session = cast("EncompassSession", self.session)
+        api = cast("EncompassApi", self.api)
         maker = self.maker(message_id=visit.parent.id)
-        reader = session.reader(
-            self.path, policy, self.fan_out, maker, dated=self.dated
-        )
+        reader = api.reader(self.path, policy, self.fan_out, maker, dated=self.dated)
         mark = yield from reader.read(visit)
         yield replace(reader.count(visit, mark), **self.aggregate(visit.parent.id))
         return mark
@@ -125,7 +123,7 @@ class Recipients(MessageStream):
 
     @override
     def aggregate(self, message_id: int) -> dict[str, Any]:
-        sent = cast("EncompassSession", self.session).sent_counts.get(message_id)
+        sent = cast("EncompassApi", self.api).sent_counts.get(message_id)
         return (
             {} if sent is None else {"aggregate": sent, "aggregate_name": "sent_count"}
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.providers.luxsci.api import LuxSciSession
+from tap_email_metrics.providers.luxsci.api import LuxSciApi
 from tap_email_metrics.providers.luxsci.doctor import examine
 from tap_email_metrics.providers.luxsci.settings import (
     CREDENTIALS,
@@ -16,12 +16,8 @@ from tap_email_metrics.providers.luxsci.streams import STREAMS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from requests.adapters import BaseAdapter
-
     from tap_email_metrics.providers.checkup import Checkup
-    from tap_email_metrics.run.run import Run
-    from tap_email_metrics.settings.common import CommonSettings
-    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.run.api import ApiContext
     from tap_email_metrics.streams.base import EmailMetricsStream
 
 
@@ -52,14 +48,11 @@ class LuxSci:
     def open(
         self,
         settings: LuxSciSettings,
-        common: CommonSettings,
-        run: Run,
-        memory: Memory,  # noqa: ARG002 - streams know their own
-        transport: BaseAdapter | None,
-    ) -> LuxSciSession:
-        """Return a session for one run; no request is sent yet."""
-        return LuxSciSession(settings, common, run, transport)
+        context: ApiContext,
+    ) -> LuxSciApi:
+        """Return its api for one run; no request is sent yet."""
+        return LuxSciApi(settings, context)
 
-    def examine(self, session: LuxSciSession, checkup: Checkup) -> None:
+    def examine(self, api: LuxSciApi, checkup: Checkup) -> None:
         """Ask what the doctor asks of it."""
-        examine(session, checkup)
+        examine(api, checkup)

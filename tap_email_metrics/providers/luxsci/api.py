@@ -17,19 +17,16 @@ from tap_email_metrics.providers.luxsci.auth import (
 from tap_email_metrics.providers.luxsci.client import LuxSciClient
 from tap_email_metrics.providers.luxsci.paths import offered, resolve
 from tap_email_metrics.providers.luxsci.settings import LuxSciSettings, login_digest
-from tap_email_metrics.run.session import ProviderSession
+from tap_email_metrics.run.api import Api
 from tap_email_metrics.state.windows import Window, merged, touch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from requests.adapters import BaseAdapter
-
     from tap_email_metrics.providers.luxsci.auth import ReportAuthenticator
     from tap_email_metrics.providers.luxsci.client import LuxSciAnswer
     from tap_email_metrics.providers.luxsci.paths import Endpoint
-    from tap_email_metrics.run.run import Run
-    from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.run.api import ApiContext
     from tap_email_metrics.streams.window_reader import Part
 
 FIRST_DAYS = 365
@@ -121,7 +118,7 @@ class Days:
         return self._rows[day.start]
 
 
-class LuxSciSession(ProviderSession[LuxSciSettings]):
+class LuxSciApi(Api[LuxSciSettings]):
     """Shared by the LuxSci streams of one run.
 
     Attributes:
@@ -131,26 +128,21 @@ class LuxSciSession(ProviderSession[LuxSciSettings]):
     name = "luxsci"
     headroom = 0.02
 
-    def __init__(
-        self,
-        settings: LuxSciSettings,
-        common: CommonSettings,
-        run: Run,
-        transport: BaseAdapter | None,
-    ) -> None:
-        super().__init__(settings, common, run, transport)
+    def __init__(self, settings: LuxSciSettings, context: ApiContext) -> None:
+        super().__init__(settings, context)
+        control = context.control
         self.days: dict[tuple[str, str], Days] = defaultdict(Days)
         has_key = settings.auth == "api_key"
         self._authenticator: ReportAuthenticator = (
             KeyAuthenticator(settings)
             if has_key
-            else SecureAuthenticator(settings, self._http, run)
+            else SecureAuthenticator(settings, self._http, control)
         )
         self._client = LuxSciClient(
             settings.api_url,
             self._authenticator,
             self.limits,
-            run,
+            control,
             self._http,
             has_key=has_key,
         )
@@ -170,7 +162,7 @@ class LuxSciSession(ProviderSession[LuxSciSettings]):
         """Return where a list begins that is read for the first time."""
         if self.common.start is not None:
             return int(self.common.start)
-        return int(self._run.started) - FIRST_DAYS * DAY
+        return int(self._control.started) - FIRST_DAYS * DAY
 
     def of_scope(
         self,

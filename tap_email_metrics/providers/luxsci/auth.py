@@ -34,8 +34,8 @@ from tap_email_metrics.transport.client import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tap_email_metrics.control import Control
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
-    from tap_email_metrics.run.run import Run
     from tap_email_metrics.transport.client import Client
     from tap_email_metrics.transport.limits import Limits
 
@@ -168,11 +168,11 @@ class SecureAuthenticator:
     """
 
     def __init__(
-        self, settings: LuxSciSettings, session: requests.Session, run: Run
+        self, settings: LuxSciSettings, session: requests.Session, control: Control
     ) -> None:
         self._settings = settings
         self._session = session
-        self._run = run
+        self._control = control
         self._lock = threading.Lock()
         self._code: str | None = None
         self._failure: AuthenticationFailed | None = None
@@ -209,7 +209,7 @@ class SecureAuthenticator:
                 with client.limits.request():
                     send(self._session, "DELETE", url, what, headers=headers)
             except TapError as error:
-                self._run.logger.info("the auth code was not revoked: %s", error)
+                self._control.logger.info("the auth code was not revoked: %s", error)
 
     def _cookie(self, code: str, method: str, url: str) -> dict[str, str]:
         parts = urlsplit(as_sent(url))
@@ -230,12 +230,12 @@ class SecureAuthenticator:
                 f"LuxSci: {error}; check luxsci.host ({where}) and the network"
             )
             raise self._failure from error
-        self._run.hide(code)
+        self._control.hide(code)
         return code
 
     def _request(self, client: Client) -> str:
         settings, what = self._settings, f"POST {PATH}"
-        sent = self._run.clock.now()
+        sent = self._control.clock.now()
         parts = [settings.token, str(int(sent))]
         body: dict[str, object] = {"token": settings.token, "date": int(sent)}
         if settings.scope == "user":
@@ -253,7 +253,7 @@ class SecureAuthenticator:
         client.note_time(response)
         answer = parsed(response.content)
         where = f"{what} answered {response.status_code}{request_id(response)}"
-        wait = retry_after(response, self._run.clock.now())
+        wait = retry_after(response, self._control.clock.now())
         heed_pace(error_text(answer), where, client.limits, wait)
         if response.status_code in {200, _CREATED} and isinstance(answer, dict):
             code = answer.get("auth")

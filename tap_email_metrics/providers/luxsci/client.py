@@ -37,8 +37,8 @@ from tap_email_metrics.transport.client import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tap_email_metrics.control import Control
     from tap_email_metrics.providers.luxsci.paths import Endpoint
-    from tap_email_metrics.run.run import Run
     from tap_email_metrics.transport.client import Authenticator
     from tap_email_metrics.transport.limits import Limits
 
@@ -73,12 +73,12 @@ class LuxSciAnswer:
     """One page of a report; what a cut connection left of it counts as a short one."""
 
     def __init__(
-        self, response: requests.Response, report: Report, what: str, run: Run
+        self, response: requests.Response, report: Report, what: str, control: Control
     ) -> None:
         self._response = response
         self._report = report
         self._what = what
-        self._run = run
+        self._control = control
 
     @property
     def count(self) -> int | None:
@@ -104,7 +104,7 @@ class LuxSciAnswer:
             yield from self._report.rows()
         except Retriable as error:
             # What came is good, and the next page begins behind it.
-            self._run.logger.info("%s: the answer was cut: %s", self._what, error)
+            self._control.logger.info("%s: the answer was cut: %s", self._what, error)
             return
         if self._report.failed:
             raise Skippable(f"{self._what} answered that it failed")
@@ -126,13 +126,13 @@ class LuxSciClient(Client):
         base_url: str,
         authenticator: Authenticator,
         limits: Limits,
-        run: Run,
+        control: Control,
         session: requests.Session,
         *,
         has_key: bool,
     ) -> None:
-        super().__init__(base_url, authenticator, limits, run, session)
-        self._run = run
+        super().__init__(base_url, authenticator, limits, control, session)
+        self._control = control
         self._has_key = has_key
         self.served = False
 
@@ -176,7 +176,7 @@ class LuxSciClient(Client):
         except Gone as error:
             raise _missing(endpoint, error) from error
         self.served = True
-        return LuxSciAnswer(response, report, f"GET {endpoint.path}", self._run)
+        return LuxSciAnswer(response, report, f"GET {endpoint.path}", self._control)
 
     def _open(
         self, endpoint: Endpoint, url: str, columns: Mapping[str, str]

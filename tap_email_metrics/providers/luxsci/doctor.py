@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tap_email_metrics.providers.checkup import Checkup
-    from tap_email_metrics.providers.luxsci.api import LuxSciSession, ReportList
+    from tap_email_metrics.providers.luxsci.api import LuxSciApi, ReportList
 
 _READ = 2
 """Requests of a window: a page, and the count after it."""
 
 
-def examine(session: LuxSciSession, checkup: Checkup) -> None:
+def examine(api: LuxSciApi, checkup: Checkup) -> None:
     """Ask for the count of each report that is offered.
 
     Raises:
         TapError: nothing more can be asked.
     """
     streams = [s for s in checkup.streams.values() if isinstance(s, ReportStream)]
-    last_day = Window(int(session.now()) - DAY, int(session.now()))
-    everything = following = _READ if session.settings.auth == "secure" else 0
+    last_day = Window(int(api.now()) - DAY, int(api.now()))
+    everything = following = _READ if api.settings.auth == "secure" else 0
     counted = answered = 0
     for stream in streams:
         sources = stream.lists()
@@ -89,7 +89,7 @@ def _next(stream: ReportStream, source: ReportList, daily: int) -> int:
     if reach is None:
         return _first(stream, daily)
     if not stream.dated_by:
-        now = int(stream.session.now())
+        now = int(stream.api.now())
         return _READ * reach.verification_due(now, stream.full_days)
     end = stream.horizon()
     is_summary = isinstance(stream, Summary)

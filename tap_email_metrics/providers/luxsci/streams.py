@@ -22,7 +22,7 @@ from tap_email_metrics.streams.windows import WindowStream
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from tap_email_metrics.providers.luxsci.api import LuxSciSession, ReportList
+    from tap_email_metrics.providers.luxsci.api import LuxSciApi, ReportList
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
     from tap_email_metrics.records.rows import Row, Rows
     from tap_email_metrics.state.windows import Reach
@@ -53,9 +53,9 @@ class ReportStream(WindowStream):
         return any(offered(name, settings.scope) for _, name in cls.operations)
 
     @property
-    def luxsci(self) -> LuxSciSession:
-        """The provider's session of this run."""
-        return cast("LuxSciSession", self.session)
+    def luxsci(self) -> LuxSciApi:
+        """The provider's api of this run."""
+        return cast("LuxSciApi", self.api)
 
     def columns(self) -> dict[str, str]:
         """Return the vendor's names of the columns that are known, by lower case."""
@@ -243,7 +243,7 @@ class MarketingReport(ReportStream):
     @override
     def owner(self, source: WindowList) -> str:
         # The digest of a login: whoever guesses the login knows it again.
-        privacy = self._metrics_tap.privacy
+        privacy = self.run.privacy
         plain = privacy.mode == "plain"
         return source.key if plain else privacy.hashed(source.key)[: len(source.key)]
 
@@ -431,7 +431,7 @@ class Summary(ReportStream):
             aggregate=counted,
             aggregate_name=f"{str(self.name).removeprefix('luxsci_')}.{field}",
             # What comes late has come, and both were read after that.
-            verified=self.session.now() - day.end >= DAY,
+            verified=self.api.now() - day.end >= DAY,
             login=source.columns.get("login"),
         )
         self.reconcile(count, stream)

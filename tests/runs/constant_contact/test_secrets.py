@@ -23,7 +23,7 @@ class Masked(Account):
 
     def tap(self, **options: Any) -> TapEmailMetrics:
         tap = super().tap(**options)
-        tap.run.hide = tap._masked_log(tap.config).add  # noqa: SLF001 - as the command
+        tap.control.hide = tap.masked_log(tap.config).add  # as the command
         return tap
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import tap_email_metrics.tap
+import tap_email_metrics.run.run
 from simulator.adapter import SimulatorAdapter
 from simulator.encompass.account import ms
 from simulator.world import World
@@ -45,7 +45,7 @@ def varied_site(messages: int = 6, rows: int = 4, **settings: Any) -> Site:
 @pytest.fixture
 def _many_states(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a STATE whenever anything was written since the last."""
-    monkeypatch.setattr(tap_email_metrics.tap, "STATE_SHARE", 0)
+    monkeypatch.setattr(tap_email_metrics.run.run, "STATE_SHARE", 0)
 
 
 def marks(state: dict[str, Any], stream: str) -> dict[str, str]:

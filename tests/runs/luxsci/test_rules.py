@@ -383,7 +383,7 @@ def load(clinic: Clinic, tap: TapEmailMetrics) -> None:
 def test_the_writer_may_break_at_any_record(at: int) -> None:
     clinic = clinic_of()
     tap = clinic.tap(streams=SOME)
-    tap.write_state_in_time = tap.write_state  # type: ignore[method-assign]
+    tap.run.write_state_in_time = tap.run.write_state  # type: ignore[method-assign]
     writer: Any = tap.message_writer
     write, left = writer.write_records, at
 
@@ -407,7 +407,7 @@ def test_a_state_never_covers_a_row_that_was_not_written() -> None:
     """Each STATE of a run, with what came before it, is a good place to go on from."""
     first = clinic_of(window_days=1)
     tap = first.tap(streams=("sent", "opens"))
-    tap.write_state_in_time = tap.write_state  # type: ignore[method-assign]
+    tap.run.write_state_in_time = tap.run.write_state  # type: ignore[method-assign]
     tap.execute()
     writer: Any = tap.message_writer
     writer.flush()

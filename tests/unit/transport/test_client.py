@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from simulator.clock import SimClock
+from tap_email_metrics.control import Control
 from tap_email_metrics.errors import (
     Denied,
     Fatal,
@@ -29,7 +30,6 @@ from tap_email_metrics.errors import (
     Throttled,
     TimedOut,
 )
-from tap_email_metrics.run.run import Run
 from tap_email_metrics.transport.client import (
     MAX_WAIT,
     THROTTLED_TRIES,
@@ -136,17 +136,17 @@ class Rig:
 
     def __init__(self, *answers: Any, body: bytes = b"{}") -> None:
         self.clock = SimClock(NOW)
-        self.run = Run(self.clock, logging.getLogger("tap-email-metrics"))
+        self.control = Control(self.clock, logging.getLogger("tap-email-metrics"))
         self.network = Network(*answers, body=body)
         self.tokens = Tokens()
         self.limits = Limits(
             clock=self.clock,
-            stop=self.run.stop,
+            stop=self.control.stop,
             requests_per_second=None,
             max_concurrency=4,
         )
         self.client = Client(
-            URL, self.tokens, self.limits, self.run, new_session(self.network)
+            URL, self.tokens, self.limits, self.control, new_session(self.network)
         )
 
     def get(self, **options: Any) -> bytes:
@@ -202,7 +202,8 @@ def test_ok_is_ok() -> None:
 
 def test_ids_are_quoted_and_the_base_has_one_slash() -> None:
     rig = Rig(200)
-    client = Client(f"{URL}//", rig.tokens, rig.limits, rig.run, rig.client._session)  # noqa: SLF001
+    session = rig.client._session  # noqa: SLF001
+    client = Client(f"{URL}//", rig.tokens, rig.limits, rig.control, session)
     client.get("/x/{}/{}", ("a/b?c", "é"), parse=bytes)
     assert rig.network.sent[0].url == f"{URL}/x/a%2Fb%3Fc/%C3%A9"
 
@@ -475,7 +476,7 @@ def test_a_wait_ends_with_the_run() -> None:
         def sleep(self, seconds: float) -> None:
             super().sleep(seconds)
             if self.now() >= NOW + 5:
-                rig.run.stop.set()
+                rig.control.stop.set()
 
     rig.clock = rig.client._clock = Impatient(NOW)  # noqa: SLF001
     with pytest.raises(Terminated):

@@ -18,10 +18,10 @@ from requests.adapters import BaseAdapter
 
 from simulator.clock import SimClock
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.control import Control
 from tap_email_metrics.errors import AuthenticationFailed, Terminated
 from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
-from tap_email_metrics.run.run import Run
 from tap_email_metrics.transport.client import Client, new_session
 from tap_email_metrics.transport.limits import Limits
 
@@ -75,7 +75,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.clock = SimClock(NOW)
-        self.run = Run(self.clock, logging.getLogger("tap-email-metrics"))
+        self.control = Control(self.clock, logging.getLogger("tap-email-metrics"))
         self.site = Site(self.clock)
         parsed = EncompassSettings.parse(
             {
@@ -86,15 +86,15 @@ class Rig:
         )
         assert parsed is not None
         session = new_session(self.site)
-        self.authenticator = EncompassAuthenticator(parsed, session, self.run)
+        self.authenticator = EncompassAuthenticator(parsed, session, self.control)
         self.limits = Limits(
             clock=self.clock,
-            stop=self.run.stop,
+            stop=self.control.stop,
             requests_per_second=None,
             max_concurrency=4,
         )
         self.client = Client(
-            parsed.api_url, self.authenticator, self.limits, self.run, session
+            parsed.api_url, self.authenticator, self.limits, self.control, session
         )
 
     def headers(self) -> Mapping[str, str]:
@@ -290,7 +290,7 @@ def test_trouble_that_passes_is_forgotten() -> None:
 
 def test_the_end_of_the_run_is_no_refusal() -> None:
     rig = Rig()
-    rig.run.stop.set()
+    rig.control.stop.set()
     for _ in range(2):
         with pytest.raises(Terminated):
             rig.headers()

@@ -1,8 +1,9 @@
-"""One provider in one run: what the sessions of all providers share."""
+"""One provider's API in one run: what the APIs of all providers share."""
 
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -13,13 +14,15 @@ from tap_email_metrics.transport.ledger import Ledger, fingerprint
 from tap_email_metrics.transport.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from requests.adapters import BaseAdapter
 
+    from tap_email_metrics.control import Control
     from tap_email_metrics.providers.encompass.schedule import Parent, Policy
-    from tap_email_metrics.run.run import Run
+    from tap_email_metrics.run.report import StreamReport
     from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.state.streams import Memory
     from tap_email_metrics.transport.client import Client
 
 SomeSection = TypeVar("SomeSection", bound=Section)
@@ -28,14 +31,35 @@ SKEW = 60.0
 """Seconds by which the API's clock must be behind this machine's to be believed."""
 
 
-class ProviderSession(abc.ABC, Generic[SomeSection]):
-    """Authenticated once, limited as one, shared by a provider's streams.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiContext:
+    """What the run gives to each API.
+
+    Attributes:
+        common: the settings that belong to no provider.
+        control: the run's time, its end and its log.
+        memory: what the provider's streams know of earlier runs.
+        report: returns what a stream did so far, by its name.
+        transport: carries the requests; the network if None.
+    """
+
+    common: CommonSettings
+    control: Control
+    memory: Memory
+    report: Callable[[str], StreamReport]
+    transport: BaseAdapter | None = None
+
+
+class Api(abc.ABC, Generic[SomeSection]):
+    """A provider's API: one login, one set of limits, shared by its streams.
+
+    Sends no request when it is made.
 
     Attributes:
         name: of the provider.
-        headroom: seconds by which travel times may differ without more arrivals in a
-            second than are allowed; it costs the same share of the rate.
-        settings: its own.
+        headroom: extra seconds between requests to absorb network jitter; it costs
+            the same share of the rate.
+        settings: the provider's own.
         common: the settings that belong to no provider.
         limits: what every request crosses.
         parents_whole: whether the list of parents was read whole.
@@ -44,26 +68,21 @@ class ProviderSession(abc.ABC, Generic[SomeSection]):
     name: ClassVar[str]
     headroom: ClassVar[float] = 0.0
 
-    def __init__(
-        self,
-        settings: SomeSection,
-        common: CommonSettings,
-        run: Run,
-        transport: BaseAdapter | None,
-    ) -> None:
+    def __init__(self, settings: SomeSection, context: ApiContext) -> None:
+        control = context.control
         self.settings = settings
-        self.common = common
+        self.common = context.common
         self.parents_whole = True
-        self._run = run
-        self._http = new_session(transport)
+        self._control = control
+        self._http = new_session(context.transport)
         self._ledger = self._open_ledger()
         self.limits = Limits(
-            clock=run.clock,
-            stop=run.stop,
+            clock=control.clock,
+            stop=control.stop,
             requests_per_second=settings.rate,
             max_concurrency=settings.max_concurrency,
             ledger=self._ledger,
-            deadline=run.deadline,
+            deadline=control.deadline,
             headroom=self.headroom,
         )
 
@@ -76,7 +95,7 @@ class ProviderSession(abc.ABC, Generic[SomeSection]):
             fingerprint(f"{self.name} {settings.api_key}"),
             settings.daily_requests,
             settings.daily_reserve,
-            self._run.clock,
+            self._control.clock,
         )
 
     @property
@@ -110,7 +129,7 @@ class ProviderSession(abc.ABC, Generic[SomeSection]):
         would take that for old, or look for it too late.
         """
         skew = self.client.server_time
-        moment = self._run.clock.now()
+        moment = self._control.clock.now()
         return moment + skew if skew is not None and skew < -SKEW else moment
 
     @cached_property

@@ -1,0 +1,133 @@
+"""What each stream did in a run, and how far it is."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import click
+
+from tap_email_metrics.clock import iso
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tap_email_metrics.control import Control
+
+PROGRESS_SECONDS = 30
+Outcome = Literal[
+    "pending", "complete", "empty", "paused", "unavailable", "failed", "terminated"
+]
+
+
+@dataclass(slots=True)
+class StreamReport:
+    """What one stream did in this run.
+
+    Attributes:
+        outcome: how it ended.
+        records: records emitted.
+        requests: requests sent for it.
+        parents: lists read; `parents_left`: due lists that were not reached.
+        failed: ids of parents that could not be read.
+        quarantined: ids of parents that failed five runs or more.
+        unsettled: lists whose count and rows did not agree.
+        behind_since: the oldest instant up to which an open list is read.
+        headroom_days: days until the archive takes what was not read.
+        cut: it paused before its due lists were read.
+        refused: the provider refused the credentials or cannot be reached.
+        message: why it did not complete.
+        started: when it began, in UTC seconds.
+        ended: when it ended; likewise.
+    """
+
+    outcome: Outcome = "pending"
+    records: int = 0
+    requests: int = 0
+    parents: int = 0
+    parents_left: int = 0
+    failed: list[int | str] = field(default_factory=list)
+    quarantined: list[int | str] = field(default_factory=list)
+    unsettled: int = 0
+    behind_since: float | None = None
+    headroom_days: float | None = None
+    cut: bool = False
+    refused: bool = False
+    message: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the run summary says of the stream."""
+        result: dict[str, Any] = {
+            "outcome": self.outcome,
+            "records": self.records,
+            "requests": self.requests,
+        }
+        optional = {
+            "parents": self.parents,
+            "parents_left": self.parents_left,
+            "failed": self.failed,
+            "quarantined": self.quarantined,
+            "unsettled": self.unsettled,
+            "behind_since": self.behind_since and iso(self.behind_since),
+            "headroom_days": self.headroom_days and round(self.headroom_days, 1),
+            "message": self.message,
+        }
+        return result | {key: value for key, value in optional.items() if value}
+
+
+class Progress:
+    """Parents done and left: a live bar on a terminal, else a line every 30 s."""
+
+    def __init__(
+        self, control: Control, stream: str, report: StreamReport, total: int
+    ) -> None:
+        self._control = control
+        self._stream = stream
+        self._report = report
+        self._total = total
+        self._done = 0
+        self._said = control.clock.monotonic()
+        self._bar = (
+            click.progressbar(length=total, label=stream, file=sys.stderr)
+            if sys.stderr.isatty() and total
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.__exit__(kind, error, trace)
+
+    def done(self) -> None:
+        """Count one parent."""
+        self._done += 1
+        if self._bar:
+            self._bar.update(1)
+        self.tick()
+
+    def tick(self) -> None:
+        """Log where the stream is, if it is time to."""
+        now = self._control.clock.monotonic()
+        if self._bar or now - self._said < PROGRESS_SECONDS:
+            return
+        self._said = now
+        self._control.logger.info(
+            "%s: %d parents done, %d left, %d records, %d requests",
+            self._stream,
+            self._done,
+            self._total - self._done,
+            self._report.records,
+            self._report.requests,
+        )
