@@ -28,7 +28,7 @@ SECRETS = frozenset(
 SECTIONS = frozenset({*RATES, "pii"})
 #: Settings that follow from the key, and those of a backfill's interval.
 SHARED = frozenset({*(rate for rate, _ in RATES.values()), "daily_requests"})
-SHARED |= {"daily_reserve", "backfill", "end_date"}
+SHARED |= {"backfill", "end_date"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 """What names a folder, a pool, a task and a state alike."""
 _TYPES: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text"}

@@ -65,7 +65,7 @@ def shares(key: Key, accounts: int) -> dict[str, int]:
     setting, span = RATES[key.provider]
     found = {setting: _rate(key, setting, span)}
     if key.daily is not None:
-        found |= {"daily_requests": _day(key, accounts), "daily_reserve": 0}
+        found["daily_requests"] = _day(key, accounts)
     return found
 
 

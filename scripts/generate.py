@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers import PROVIDERS, config_schema
 from tap_email_metrics.providers.luxsci.paths import ENDPOINTS, offered
 from tap_email_metrics.providers.luxsci.streams import STREAMS as LUXSCI_STREAMS
 from tap_email_metrics.records.schemas import load_schema
-from tap_email_metrics.settings.common import config_schema
 from tap_email_metrics.streams.about_run import RUN_STREAMS
 from tests.support.interpreters import SUPPORTED
 
@@ -77,7 +76,7 @@ def install_block() -> str:
 def settings_tables() -> str:
     """Return a table of settings for the tap itself and for each provider."""
     found: dict[str, list[str]] = {}
-    for name, schema in nested_settings(config_schema()):
+    for name, schema in nested_settings(config_schema(PROVIDERS)):
         section = name.partition(".")[0]
         title = TITLES.get(section, "All providers")
         secret = " (secret)" if schema.get("secret") else ""

@@ -87,7 +87,7 @@ class Doctor:
         """Return what is to be said of each provider that is switched on."""
         return [self._examine(provider) for provider in self._tap.enabled]
 
-    def _examine(self, provider: Provider) -> Diagnosis:
+    def _examine(self, provider: Provider[Any]) -> Diagnosis:
         streams = self._tap.selected(provider.name)
         checkup = Checkup(streams, has_state=self._has_state)
         api = self._tap.run.api(provider.name)
@@ -156,7 +156,6 @@ def _provider(one: Diagnosis, now: float) -> dict[str, Any]:
             "requests_per_second": round(settings.rate, 3),
             "max_concurrency": settings.max_concurrency,
             "daily_requests": settings.daily_requests,
-            "daily_reserve": settings.daily_reserve,
             "left_today": one.left,
             "resets_at": None if settings.daily_requests is None else _midnight(now),
         },
@@ -193,8 +192,7 @@ def _estimate(one: Diagnosis, estimate: Estimate | None) -> dict[str, Any] | Non
     days = hours / 24
     if settings.daily_requests is not None and one.left is not None:
         later = max(0, requests - one.left)
-        per_day = settings.daily_requests - settings.daily_reserve
-        days = max(days, later / per_day + bool(later))
+        days = max(days, later / settings.daily_requests + bool(later))
     return {
         "requests": requests,
         "hours": round(hours, 2),
@@ -238,8 +236,8 @@ def _limits(limits: dict[str, Any]) -> str:
     left = limits["left_today"]
     rest = "unknown" if left is None else str(left)
     return (
-        f"{rate}, {at_once}, {limits['daily_requests']} a day less "
-        f"{limits['daily_reserve']} for others; {rest} left until {limits['resets_at']}"
+        f"{rate}, {at_once}, {limits['daily_requests']} a day; "
+        f"{rest} left until {limits['resets_at']}"
     )
 
 

@@ -14,15 +14,11 @@ from tap_email_metrics.cli import CommandLine
 from tap_email_metrics.clock import DAY, SystemClock
 from tap_email_metrics.control import Control
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.run.run import Connection, Run
-from tap_email_metrics.settings.common import (
-    CommonSettings,
-    config_schema,
-    errors,
-    without_empty,
-)
+from tap_email_metrics.settings.check import errors, without_empty
+from tap_email_metrics.settings.common import CommonSettings
 from tap_email_metrics.state.streams import TAP_KEY, validate_state
 from tap_email_metrics.streams.about_run import RUN_STREAMS
 
@@ -46,7 +42,7 @@ class TapEmailMetrics(CommandLine):
 
     name = "tap-email-metrics"
     package_name = "tap-email-metrics"
-    config_jsonschema: ClassVar[dict[str, Any]] = config_schema()
+    config_jsonschema: ClassVar[dict[str, Any]] = config_schema(PROVIDERS)
     # Not BATCH: it passes deselected fields on. Not ACTIVATE_VERSION: it deletes
     # archived rows that nobody can read again.
     capabilities: ClassVar[list[Any]] = [
@@ -89,7 +85,7 @@ class TapEmailMetrics(CommandLine):
         """Check and parse the settings; no message quotes a value."""
         self._config = without_empty(self._config)
         self.append_builtin_config(self.config_jsonschema)
-        found = errors(self._config, self.config_jsonschema)
+        found = errors(self._config, self.config_jsonschema, REPLACED)
         if not found:
             try:
                 self._parse(self._config)
@@ -99,8 +95,8 @@ class TapEmailMetrics(CommandLine):
             self._parse({})
         if raise_errors and not found and not self.enabled:
             names = " or ".join(
-                ", ".join(f"{provider.name}.{key}" for key in provider.credentials)
-                for provider in PROVIDERS
+                ", ".join(f"{one.name}.{key}" for key in one.settings.credentials)
+                for one in PROVIDERS
             )
             found = [f"no provider is configured: set {names}"]
         if found and raise_errors:
@@ -122,7 +118,7 @@ class TapEmailMetrics(CommandLine):
         self.settings, self._sections = common, sections
 
     @property
-    def enabled(self) -> list[Provider]:
+    def enabled(self) -> list[Provider[Any]]:
         """The providers whose credentials are set."""
         return [p for p in PROVIDERS if self._sections[p.name] is not None]
 
@@ -140,8 +136,8 @@ class TapEmailMetrics(CommandLine):
             transport=self._transport,
         )
 
-    def _connection(self, provider: Provider) -> Connection:
-        settings = self._sections[provider.name]
+    def _connection(self, provider: Provider[Any]) -> Connection:
+        settings: Any = self._sections[provider.name]
         return Connection(
             partial(provider.open, settings), settings.account, provider.earliest
         )

@@ -1,68 +1,63 @@
-"""What every provider is to the tap."""
+"""A provider: one API, said in a paragraph of facts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tap_email_metrics.settings.section import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tap_email_metrics.providers.checkup import Checkup
     from tap_email_metrics.run.api import Api, ApiContext
     from tap_email_metrics.streams.base import EmailMetricsStream
 
+Settings = TypeVar("Settings", bound=Section)
 
-class Provider(Protocol):
-    """One API: its name, its settings and its streams."""
 
-    @property
-    def name(self) -> str:
-        """Key of its settings, and prefix of its streams."""
+class Provider(Generic[Settings]):
+    """One API: its name, its settings, its streams.
 
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        """JSON Schema of its settings."""
+    Attributes:
+        name: key of its settings, and prefix of its streams.
+        settings: what its section of the settings is parsed into.
+        api: what its streams read from.
+        streams: all of them, in the order in which they are read.
+        examine: asks what the doctor asks, and notes the answers; raises a `TapError`
+            when nothing more can be asked.
+        earliest: UTC seconds before which the API has nothing; None: not known.
+    """
 
-    @property
-    def credentials(self) -> tuple[str, ...]:
-        """The settings that switch it on."""
+    name: str
+    settings: type[Settings]
+    api: type[Api[Settings]]
+    streams: tuple[type[EmailMetricsStream], ...]
+    examine: Callable[[Any, Checkup], None]
+    earliest: float | None = None
 
-    @property
-    def streams(self) -> tuple[type[EmailMetricsStream], ...]:
-        """Its streams, in the order in which they are read."""
+    def parse(self, section: Mapping[str, Any]) -> Settings | None:
+        """Return the provider's settings, None where it is switched off.
 
-    def offers(self, settings: Any) -> Sequence[type[EmailMetricsStream]]:  # noqa: ANN401 - what `parse` returned
+        Raises:
+            InvalidInput: the section is half-filled, or a value does not fit.
+        """
+        return self.settings.parse(section)
+
+    def offers(
+        self,
+        settings: Settings | None,  # noqa: ARG002 - for those that choose by it
+    ) -> Sequence[type[EmailMetricsStream]]:
         """Return the streams that discovery shows."""
+        return self.streams
 
-    @property
-    def earliest(self) -> float | None:
-        """Instant before which the API has nothing; None where that is not known."""
-
-    def parse(self, section: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its own type
-        """Return the provider's settings, None where it is switched off."""
+    def open(self, settings: Settings, context: ApiContext) -> Api[Settings]:
+        """Return the api for one run; no request is sent yet."""
+        return self.api(settings, context)
 
     def check_shared(self, shared: object) -> None:
         """Check what the state keeps under the provider's name in `_tap`.
 
         Raises:
             InvalidInput: it is damaged; the message names the key.
-        """
-
-    def open(
-        self,
-        settings: Any,  # noqa: ANN401 - what `parse` returned
-        context: ApiContext,
-    ) -> Api[Any]:
-        """Return a session for one run; no request is sent yet.
-
-        Args:
-            settings: the provider's own.
-            context: what the run gives to each api.
-        """
-
-    def examine(self, api: Any, checkup: Checkup) -> None:  # noqa: ANN401 - what `open` returned
-        """Ask what the doctor asks of it: of each stream whether it may be read.
-
-        Raises:
-            TapError: nothing more can be asked.
         """

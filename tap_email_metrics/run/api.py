@@ -94,7 +94,6 @@ class Api(abc.ABC, Generic[SomeSection]):
             settings.ledger_folder,
             fingerprint(f"{self.name} {settings.api_key}"),
             settings.daily_requests,
-            settings.daily_reserve,
             self._control.clock,
         )
 
@@ -119,8 +118,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         if self._ledger is None or self.settings.daily_requests is None:
             return None
         day = self._ledger.look()
-        left = self.settings.daily_requests - self.settings.daily_reserve - day.used
-        return 0 if day.spent else max(0, left)
+        return 0 if day.spent else max(0, self.settings.daily_requests - day.used)
 
     def now(self) -> float:
         """Return the time on the API's clock, where that is behind this machine's.

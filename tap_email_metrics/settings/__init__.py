@@ -1,1 +1,1 @@
-"""Settings: one table each, parsed once."""
+"""Settings: their schema, their checks, and what they are parsed into."""

@@ -1,24 +1,18 @@
-"""Settings: composed from the providers, validated and parsed once."""
+"""Settings that belong to no provider, parsed once."""
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator
 from singer_sdk import typing as th
 
 from tap_email_metrics.clock import from_iso, iso
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.records.privacy import MODES, Privacy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from jsonschema import ValidationError
+    from collections.abc import Mapping
 
 _COMMON = (
     th.Property(
@@ -85,18 +79,9 @@ _COMMON = (
 )
 
 
-def config_schema() -> dict[str, Any]:
-    """Return the JSON Schema of all settings."""
-    schema = th.PropertiesList(*_COMMON, additional_properties=False).to_dict()
-    for provider in PROVIDERS:
-        schema["properties"][provider.name] = {
-            **provider.schema,
-            "type": ["object", "null"],
-            "title": provider.name.replace("_", " ").capitalize(),
-            "description": "Settings of the provider; it is on when its credentials "
-            f"({', '.join(provider.credentials)}) are set.",
-        }
-    return schema
+def common_schema() -> dict[str, Any]:
+    """Return the JSON Schema of these settings, new each time."""
+    return th.PropertiesList(*_COMMON, additional_properties=False).to_dict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,66 +145,3 @@ def _instant(config: Mapping[str, Any], name: str) -> float | None:
             f"{name} is no date: write it as 2026-01-31 or 2026-01-31T00:00:00Z"
         ) from None
     return moment
-
-
-def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without nulls, empty strings and sections left empty.
-
-    Meltano passes an empty variable on as a value. The SDK reads a fraction in a file
-    as a Decimal, which does not mix with other numbers.
-    """
-    kept: dict[str, Any] = {}
-    for name, item in value.items():
-        if isinstance(item, dict) and name not in {"stream_maps", "stream_map_config"}:
-            section = without_empty(item)
-            if section:
-                kept[name] = section
-        elif isinstance(item, Decimal):
-            kept[name] = float(item)
-        elif item is not None and item != "":
-            kept[name] = item
-    return kept
-
-
-_REFUSED = {
-    "batch_config": "the files of BATCH would hold columns that are not selected; "
-    "leave it out, records are written as RECORD messages"
-}
-"""Settings of the SDK that other taps have, and why this one does not."""
-
-
-def errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with settings, a line each; no value is quoted."""
-    found = Draft202012Validator(schema).iter_errors(config)
-    return sorted(line for error in found for line in _explain(error))
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    path = ".".join(str(part) for part in error.absolute_path) or "config"
-    wanted: Any = error.validator_value
-    match error.validator:
-        case "additionalProperties":
-            schema: Any = error.schema
-            given: Any = error.instance
-            known = list(schema["properties"])
-            for name in sorted(set(given) - set(known)):
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known: {known}"
-                where = name if path == "config" else f"{path}.{name}"
-                if where in _REFUSED:
-                    yield f"{where} is refused: {_REFUSED[where]}"
-                    continue
-                yield f"unknown setting {where}; {hint}"
-        case "type":
-            kinds = [wanted] if isinstance(wanted, str) else wanted
-            names = " or ".join(kind for kind in kinds if kind != "null")
-            yield f"{path} must be of type {names}"
-        case "enum":
-            choices = [choice for choice in wanted if choice is not None]
-            yield f"{path} must be one of {', '.join(map(str, choices))}"
-        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            bound = {"minimum": "at least", "maximum": "at most"}
-            word = bound.get(str(error.validator), "above")
-            yield f"{path} must be {word} {wanted}"
-        case _:
-            yield f"{path} does not fit the schema ({error.validator})"

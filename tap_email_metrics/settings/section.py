@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from urllib.parse import urlsplit
 
+import requests
 from singer_sdk import typing as th
 
 from tap_email_metrics.errors import InvalidInput
@@ -15,15 +17,43 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+REPLACED = {
+    "daily_reserve": "daily_requests is what the tap may make: subtract the reserve "
+    "from it, and leave daily_reserve out"
+}
+"""Settings that every provider had, and what to write instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Section(abc.ABC):
-    """Parsed settings that every provider has; see its schema for what they mean."""
+    """Parsed settings that every provider has; see its schema for what they mean.
+
+    Attributes:
+        schema: JSON Schema of the section.
+        credentials: the settings that switch the provider on.
+        replaced: settings that existed, and what to write instead.
+    """
+
+    schema: ClassVar[Mapping[str, Any]]
+    credentials: ClassVar[tuple[str, ...]]
+    replaced: ClassVar[Mapping[str, str]] = REPLACED
 
     account: str
     api_url: str
     max_concurrency: int
     daily_requests: int | None
-    daily_reserve: int
+
+    @classmethod
+    @abc.abstractmethod
+    def parse(cls, section: Mapping[str, Any]) -> Self | None:
+        """Return the settings, None where the provider is switched off.
+
+        Args:
+            section: valid against the schema, without empty values.
+
+        Raises:
+            InvalidInput: it is half-filled, or a value does not fit.
+        """
 
     @property
     @abc.abstractmethod
@@ -60,7 +90,6 @@ def limit_settings(
     workers: int,
     rate: tuple[str, int],
     daily: int | None,
-    reserve: int,
     shared_by: str = "over all runs on this machine",
 ) -> tuple[th.Property[Any], ...]:
     """Return the settings of what a provider allows.
@@ -69,7 +98,6 @@ def limit_settings(
         workers: requests in flight, by default.
         rate: the unit, second or minute, and requests started in one, by default.
         daily: requests of a UTC day, by default; None for no limit.
-        reserve: how many of them are left to others, by default.
         shared_by: what the day's requests are counted over.
     """
     unit, per_unit = rate
@@ -95,13 +123,6 @@ def limit_settings(
             default=daily,
             title="Daily requests",
             description=f"Requests in a UTC day at most, {shared_by}{unlimited}.",
-        ),
-        th.Property(
-            "daily_reserve",
-            th.IntegerType(minimum=0),
-            default=reserve,
-            title="Daily reserve",
-            description="Requests of the day that are left to others.",
         ),
     )
 
@@ -134,21 +155,39 @@ def require(
 
 
 def with_defaults(
-    provider: str, schema: Mapping[str, Any], section: Mapping[str, Any]
+    schema: Mapping[str, Any], section: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return a section with its defaults.
+    """Return a section with its defaults."""
+    properties = schema["properties"]
+    return {name: part.get("default") for name, part in properties.items()} | {
+        **section
+    }
+
+
+def base_url(name: str, url: str) -> str:
+    """Return a URL that secrets may be sent to, without a slash at its end.
+
+    Args:
+        name: of the setting that holds it.
+        url: https, but for this machine itself.
 
     Raises:
-        InvalidInput: the reserve leaves nothing of the day's requests.
+        InvalidInput: it is unfit.
     """
-    defaults = {
-        name: part.get("default") for name, part in schema["properties"].items()
-    }
-    values = defaults | dict(section)
-    daily = values["daily_requests"]
-    if daily is not None and values["daily_reserve"] >= daily:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.port is None or parts.port else None
+        requests.Request("GET", url).prepare()
+    except ValueError:  # also what requests raises for a URL
+        host = None
+    if not host or parts.scheme not in {"http", "https"}:
+        raise InvalidInput(f"{name} is no URL: write it as https://your.site.example")
+    if parts.username or parts.password or parts.query or parts.fragment:
         raise InvalidInput(
-            f"{provider}.daily_reserve leaves nothing of {provider}.daily_requests: "
-            "make it smaller"
+            f"{name} must be a plain base URL, without user, query or fragment"
         )
-    return values
+    if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
+        raise InvalidInput(
+            f"{name} must start with https://: the secret and the data travel over it"
+        )
+    return url.rstrip("/")

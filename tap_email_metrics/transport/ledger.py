@@ -52,12 +52,8 @@ class Ledger:
     Args:
         directory: holds the file; made for the user alone if it is missing.
         fingerprint: of the API key, from `fingerprint`; names the file.
-        daily_requests: the API's quota for a day.
-        daily_reserve: the part of it that is left to others.
+        daily_requests: requests of a day, at most.
         clock: tells the day.
-
-    Raises:
-        InvalidInput: the reserve leaves nothing of the quota.
     """
 
     def __init__(
@@ -65,14 +61,8 @@ class Ledger:
         directory: Path,
         fingerprint: str,
         daily_requests: int,
-        daily_reserve: int,
         clock: Clock,
     ) -> None:
-        if not 0 <= daily_reserve < daily_requests:
-            raise InvalidInput(
-                f"daily_reserve ({daily_reserve}) must be from 0 to less than"
-                f" daily_requests ({daily_requests})"
-            )
         self._file = SharedFile(
             directory / f"ledger-{fingerprint}.json",
             "the request ledger",
@@ -80,7 +70,6 @@ class Ledger:
             " token_store or the variable XDG_STATE_HOME",
         )
         self._requests = daily_requests
-        self._reserve = daily_reserve
         self._clock = clock
         self._lock = threading.Lock()
         self._unused = 0
@@ -156,7 +145,7 @@ class Ledger:
     def _reserve_block(self) -> None:
         with self._file.locked():
             day = self._current()
-            left = self._requests - self._reserve - day.used
+            left = self._requests - day.used
             if day.spent or left <= 0:
                 raise Exhausted(self._refusal(day))
             block = max(1, min(BLOCK, left // BLOCK_SHARE))
@@ -171,8 +160,7 @@ class Ledger:
         else:
             why = f"the budget of {day.day} is spent: {day.used} requests"
         message = (
-            f"{why} (daily_requests {self._requests},"
-            f" daily_reserve {self._reserve}); it resets at 00:00 UTC on"
+            f"{why} (daily_requests {self._requests}); it resets at 00:00 UTC on"
             f" {day.day + timedelta(days=1)}"
         )
         today = datetime.fromtimestamp(self._clock.now(), UTC).date()

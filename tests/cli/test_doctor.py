@@ -295,7 +295,7 @@ def test_clock_skew(seconds: float, way: str) -> None:
 
 
 def test_a_spent_quota() -> None:
-    clinic = Clinic(world(), daily_requests=100, daily_reserve=90)
+    clinic = Clinic(world(), daily_requests=10)
     report = examined(clinic)
     one = report["providers"]["luxsci"]
     assert (report["exit_code"], one["outcome"]) == (0, "paused")

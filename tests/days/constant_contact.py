@@ -127,8 +127,7 @@ class ConstantContactDays(Account):
             activity_window_days=self._window,
             lookback_days=rng.choice((1, 2, 4)),
             max_concurrency=rng.choice((1, 1, 3)),
-            daily_requests=self._daily or 1_000_000,
-            daily_reserve=5,
+            daily_requests=(self._daily or 1_000_000) - 5,
             requests_per_second=4,
             contact_reports=bool(self._of_contacts),
         )

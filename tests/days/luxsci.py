@@ -91,8 +91,7 @@ class LuxSciDays(Account):
             lookback_days=self._lookback,
             max_concurrency=rng.choice((1, 1, 2)),
             requests_per_minute=60,
-            daily_requests=self._daily or 1_000_000,
-            daily_reserve=10,
+            daily_requests=(self._daily or 1_000_000) - 10,
             **self._scope(seed, rng.choice(("secure", "secure", "api_key"))),
         )
         self.site.common["start_date"] = datetime.fromtimestamp(_START, UTC).isoformat()

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers import PROVIDERS, config_schema
 from tap_email_metrics.providers.encompass.streams import MessageStream
 from tap_email_metrics.records.schemas import load_schema, schema_names
-from tap_email_metrics.settings.common import config_schema
 from tap_email_metrics.streams.about_run import RUN_STREAMS
 from tap_email_metrics.streams.base import EmailMetricsStream, ListStream
 from tap_email_metrics.streams.fan_out import FanOutStream
@@ -208,7 +207,9 @@ def test_nothing_catches_everything(path: Path) -> None:
 
 
 def test_a_provider_is_named_after_its_settings_and_folder() -> None:
-    properties = config_schema()["properties"]
+    properties = config_schema(PROVIDERS)["properties"]
     for provider in PROVIDERS:
         assert (ROOT / "tap_email_metrics" / "providers" / provider.name).is_dir()
-        assert set(provider.credentials) <= set(properties[provider.name]["properties"])
+        assert set(provider.settings.credentials) <= set(
+            properties[provider.name]["properties"]
+        )

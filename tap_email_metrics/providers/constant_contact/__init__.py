@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from tap_email_metrics.providers.base import Provider
+from tap_email_metrics.providers.constant_contact import doctor
 from tap_email_metrics.providers.constant_contact.account_streams import (
     Account,
     CampaignActivities,
@@ -37,18 +41,13 @@ from tap_email_metrics.providers.constant_contact.campaigns import check_shared
 from tap_email_metrics.providers.constant_contact.contact_streams import (
     CONTACT_REPORTS,
 )
-from tap_email_metrics.providers.constant_contact.doctor import examine
 from tap_email_metrics.providers.constant_contact.settings import (
-    CREDENTIALS,
-    SCHEMA,
     ConstantContactSettings,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from tap_email_metrics.providers.checkup import Checkup
-    from tap_email_metrics.run.api import ApiContext
     from tap_email_metrics.streams.base import EmailMetricsStream
 
 ORDINARY = (
@@ -76,40 +75,24 @@ ORDINARY = (
     Account,
 )
 """In the order in which they are read; the snapshots come after what they tell of."""
-STREAMS = (*ORDINARY, *CONTACT_REPORTS)
 
 
-class ConstantContact:
-    """The provider: campaigns and what became of them."""
+class ConstantContact(Provider[ConstantContactSettings]):
+    """Constant Contact: campaigns and what became of them."""
 
     name = "constant_contact"
-    schema = SCHEMA
-    credentials = CREDENTIALS
-    streams = STREAMS
-    earliest = None
+    settings = ConstantContactSettings
+    api = ConstantContactApi
+    streams = (*ORDINARY, *CONTACT_REPORTS)
+    examine = staticmethod(doctor.examine)
 
+    @override
     def offers(
         self, settings: ConstantContactSettings | None
     ) -> Sequence[type[EmailMetricsStream]]:
-        """Return the streams that discovery shows."""
-        return STREAMS if settings and settings.contact_reports else ORDINARY
+        """Return the streams, the reports by contact only where they are asked for."""
+        return self.streams if settings and settings.contact_reports else ORDINARY
 
-    def parse(self, section: Mapping[str, Any]) -> ConstantContactSettings | None:
-        """Return the settings, None where the provider is switched off."""
-        return ConstantContactSettings.parse(section)
-
+    @override
     def check_shared(self, shared: object) -> None:
-        """Refuse what the state keeps beside the streams, if it is damaged."""
         check_shared(shared)
-
-    def open(
-        self,
-        settings: ConstantContactSettings,
-        context: ApiContext,
-    ) -> ConstantContactApi:
-        """Return its api for one run; no request is sent yet."""
-        return ConstantContactApi(settings, context)
-
-    def examine(self, api: ConstantContactApi, checkup: Checkup) -> None:
-        """Ask what the doctor asks of it."""
-        examine(api, checkup)

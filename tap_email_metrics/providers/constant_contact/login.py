@@ -26,7 +26,7 @@ from tap_email_metrics.providers.constant_contact.tokens import (
     TokenStore,
     seed_fingerprint,
 )
-from tap_email_metrics.settings.common import errors, without_empty
+from tap_email_metrics.settings.check import errors, without_empty
 from tap_email_metrics.transport.bounds import decode_as
 from tap_email_metrics.transport.client import new_session, request_id, send
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from singer_sdk import typing as th
 from typing_extensions import override
@@ -12,12 +12,12 @@ from typing_extensions import override
 from tap_email_metrics.settings.section import (
     Section,
     account_setting,
+    base_url,
     is_off,
     limit_settings,
     require,
     with_defaults,
 )
-from tap_email_metrics.settings.urls import base_url
 from tap_email_metrics.transport.files import state_directory
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ SCHEMA = th.PropertiesList(
     *limit_settings(
         workers=4,
         rate=("second", 4),
-        daily=10_000,
-        reserve=500,
+        daily=9_500,
         shared_by="over all runs on this machine that use this API key",
     ),
     additional_properties=False,
@@ -109,6 +108,9 @@ SCHEMA = th.PropertiesList(
 @dataclass(frozen=True, slots=True)
 class ConstantContactSettings(Section):
     """Parsed settings; see the schema for what each one means."""
+
+    schema: ClassVar[Mapping[str, Any]] = SCHEMA
+    credentials: ClassVar[tuple[str, ...]] = CREDENTIALS
 
     client_id: str
     client_secret: str | None
@@ -137,7 +139,8 @@ class ConstantContactSettings(Section):
         return state_directory() if path is None else path.parent
 
     @classmethod
-    def parse(cls, section: Mapping[str, Any]) -> ConstantContactSettings | None:
+    @override
+    def parse(cls, section: Mapping[str, Any]) -> Self | None:
         """Return the settings, or None where the provider is switched off.
 
         Args:
@@ -150,7 +153,7 @@ class ConstantContactSettings(Section):
             return None
         hint = " (tap-email-metrics-login obtains a refresh token)"
         require("constant_contact", section, CREDENTIALS, hint)
-        values = with_defaults("constant_contact", SCHEMA, section)
+        values = with_defaults(SCHEMA, section)
         for name in ("api_url", "auth_url"):
             values[name] = base_url(f"constant_contact.{name}", values[name])
         values["account"] = values["account"] or values["client_id"]

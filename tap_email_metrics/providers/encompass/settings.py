@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from singer_sdk import typing as th
 from typing_extensions import override
@@ -11,12 +11,12 @@ from typing_extensions import override
 from tap_email_metrics.settings.section import (
     Section,
     account_setting,
+    base_url,
     is_off,
     limit_settings,
     require,
     with_defaults,
 )
-from tap_email_metrics.settings.urls import base_url
 from tap_email_metrics.transport.files import state_directory
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ SCHEMA = th.PropertiesList(
         description="What to do when actions may have been archived unread: warn, "
         "or fail before reading.",
     ),
-    *limit_settings(workers=4, rate=("second", 10), daily=None, reserve=0),
+    *limit_settings(workers=4, rate=("second", 10), daily=None),
     additional_properties=False,
 ).to_dict()
 
@@ -114,10 +114,12 @@ SCHEMA = th.PropertiesList(
 class EncompassSettings(Section):
     """Parsed settings; see the schema for what each one means."""
 
+    schema: ClassVar[Mapping[str, Any]] = SCHEMA
+    credentials: ClassVar[tuple[str, ...]] = CREDENTIALS
+
     site_url: str
     client_id: str
     client_secret: str
-    region: str
     activity_window_days: int
     sweep_days: int
     lookback_days: int
@@ -141,7 +143,8 @@ class EncompassSettings(Section):
         return state_directory()
 
     @classmethod
-    def parse(cls, section: Mapping[str, Any]) -> EncompassSettings | None:
+    @override
+    def parse(cls, section: Mapping[str, Any]) -> Self | None:
         """Return the settings, or None where the provider is switched off.
 
         Args:
@@ -153,9 +156,10 @@ class EncompassSettings(Section):
         if is_off(section, CREDENTIALS):
             return None
         require("encompass", section, CREDENTIALS)
-        values = with_defaults("encompass", SCHEMA, section)
+        values = with_defaults(SCHEMA, section)
+        of_region = API_URLS[values.pop("region")]
         values["api_url"] = base_url(
-            "encompass.api_url", values["api_url"] or API_URLS[values["region"]]
+            "encompass.api_url", values["api_url"] or of_region
         )
         values["site_url"] = base_url("encompass.site_url", values["site_url"])
         values["account"] = values["account"] or values["client_id"]

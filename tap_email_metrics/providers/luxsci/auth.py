@@ -227,7 +227,7 @@ class SecureAuthenticator:
         except (Skippable, Fatal) as error:
             where = host(self._settings.api_url)
             self._failure = AuthenticationFailed(
-                f"LuxSci: {error}; check luxsci.host ({where}) and the network"
+                f"LuxSci: {error}; check luxsci.api_url ({where}) and the network"
             )
             raise self._failure from error
         self._control.hide(code)
@@ -279,7 +279,7 @@ class SecureAuthenticator:
             hint = reason_of(error_text(answer)) or (
                 "check luxsci.token, luxsci.secret, luxsci.scope and, in user scope, "
                 "luxsci.user and luxsci.password; that the integration is enabled; and "
-                "luxsci.host"
+                "luxsci.api_url"
             )
         return f"LuxSci refused the credentials: {where}; {hint}"
 

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from singer_sdk import typing as th
 from typing_extensions import override
@@ -19,14 +19,15 @@ from tap_email_metrics.providers.luxsci.paths import (
     described_paths,
 )
 from tap_email_metrics.settings.section import (
+    REPLACED,
     Section,
     account_setting,
+    base_url,
     is_off,
     limit_settings,
     require,
     with_defaults,
 )
-from tap_email_metrics.settings.urls import base_url
 from tap_email_metrics.transport.files import state_directory
 
 if TYPE_CHECKING:
@@ -96,13 +97,6 @@ SCHEMA = th.PropertiesList(
         "user scope they are the user's own.",
     ),
     th.Property(
-        "host",
-        th.StringType,
-        default="rest.luxsci.com",
-        title="Host",
-        description="The API's host; customers with dedicated servers have their own.",
-    ),
-    th.Property(
         "path_overrides",
         th.ObjectType(additional_properties=th.StringType),
         title="Path overrides",
@@ -116,14 +110,6 @@ SCHEMA = th.PropertiesList(
         title="OpenAPI file",
         description="Your copy of the vendor's OpenAPI file (luxsci-api.yaml): the "
         "paths in it come before the tap's own.",
-    ),
-    th.Property(
-        "window_days",
-        th.IntegerType(minimum=1),
-        default=1,
-        title="Window",
-        description="Days in the first window of the history; the next is twice as "
-        "long while one has fewer than 10,000 rows.",
     ),
     th.Property(
         "lookback_days",
@@ -162,10 +148,12 @@ SCHEMA = th.PropertiesList(
     th.Property(
         "api_url",
         th.StringType,
+        default=f"https://rest.luxsci.com{BASE}",
         title="API URL",
-        description=f"Base URL of the API, in place of https://<host>{BASE}.",
+        description="Base URL of the API; customers with dedicated servers have a host "
+        "of their own.",
     ),
-    *limit_settings(workers=2, rate=("minute", 60), daily=6_000, reserve=200),
+    *limit_settings(workers=2, rate=("minute", 60), daily=5_800),
     additional_properties=False,
 ).to_dict()
 
@@ -173,6 +161,15 @@ SCHEMA = th.PropertiesList(
 @dataclass(frozen=True, slots=True)
 class LuxSciSettings(Section):
     """Parsed settings; see the schema for what each one means."""
+
+    schema: ClassVar[Mapping[str, Any]] = SCHEMA
+    credentials: ClassVar[tuple[str, ...]] = CREDENTIALS
+    replaced: ClassVar[Mapping[str, str]] = {
+        **REPLACED,
+        "host": f"write luxsci.api_url, as https://your.host.example{BASE}",
+        "window_days": "leave it out: the windows of the history start at a day and "
+        "double by themselves",
+    }
 
     auth: str
     token: str
@@ -182,10 +179,7 @@ class LuxSciSettings(Section):
     user: str | None
     password: str | None
     logins: tuple[str, ...]
-    host: str
     path_overrides: Mapping[str, str]
-    openapi_path: Path | None
-    window_days: int
     lookback_days: int
     delivery_lookback_days: int
     tracked_headers: bool
@@ -209,7 +203,8 @@ class LuxSciSettings(Section):
         return state_directory()
 
     @classmethod
-    def parse(cls, section: Mapping[str, Any]) -> LuxSciSettings | None:
+    @override
+    def parse(cls, section: Mapping[str, Any]) -> Self | None:
         """Return the settings, or None where the provider is switched off.
 
         Args:
@@ -220,7 +215,7 @@ class LuxSciSettings(Section):
         """
         if is_off(section, (*CREDENTIALS, "account_id", "user", "password")):
             return None
-        values = with_defaults("luxsci", SCHEMA, section)
+        values = with_defaults(SCHEMA, section)
         scope = values["scope"]
         hint = f" (scope is {scope})"
         require("luxsci", section, (*CREDENTIALS, *IDENTIFIED_BY[scope]), hint)
@@ -229,15 +224,12 @@ class LuxSciSettings(Section):
                 "luxsci.auth api_key works in account scope only: set luxsci.scope to "
                 "account, or luxsci.auth to secure"
             )
-        host = values["host"]
-        api_url = values["api_url"] or f"https://{host}{BASE}"
-        values["api_url"] = base_url("luxsci.api_url", api_url)
+        values["api_url"] = base_url("luxsci.api_url", values["api_url"])
         values["logins"] = _logins(values)
         values["account"] = values["account"] or _account(values)
         values["path_overrides"] = _overrides(values["path_overrides"] or {})
-        if values["openapi_path"]:
-            values["openapi_path"] = file = Path(values["openapi_path"]).expanduser()
-            values["described"] = described_paths(file)
+        if file := values.pop("openapi_path"):
+            values["described"] = described_paths(Path(file).expanduser())
         return cls(**values)
 
 

@@ -84,7 +84,7 @@ class ReportStream(WindowStream):
     @property
     @override
     def first_width(self) -> int:
-        return self.luxsci.settings.window_days * DAY
+        return DAY
 
     @property
     @override

@@ -141,7 +141,7 @@ def assert_all_there(world: World, ended: Ended) -> None:
 
 
 def test_the_budget_of_the_day_is_one_for_both(two: Two) -> None:
-    ended = two.run(daily_requests=230, daily_reserve=30)
+    ended = two.run(daily_requests=200)
     assert [one.code for one in ended] == [0, 0]
     assert two.overlapped()
     for one in ended:

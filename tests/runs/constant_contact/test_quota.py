@@ -66,7 +66,7 @@ def test_quota_exceeded_pauses_and_the_next_day_goes_on() -> None:
 
 @pytest.mark.slow
 def test_a_backlog_starves_no_stream() -> None:
-    account = Account(daily_requests=170, daily_reserve=20)
+    account = Account(daily_requests=150)
     fill(account, 60)
     run = account.sync(streams=EVENTS)
     assert run.code == 0
@@ -106,7 +106,7 @@ def test_a_backlog_shares_the_time_of_a_run() -> None:
 
 @pytest.mark.slow
 def test_a_first_sync_of_open_campaigns_is_shared_out() -> None:
-    account = Account(daily_requests=120, daily_reserve=20)
+    account = Account(daily_requests=100)
     fill(account, 0, opened=60)
     run = account.sync(streams=EVENTS)
     assert run.code == 0
@@ -127,7 +127,7 @@ def test_campaigns_that_changed_all_at_once_starve_no_stream() -> None:
     fill(account, 60)
     streams = ("campaign_activities", "opens", "contacts")
     assert account.sync(streams=streams).code == 0
-    account.settings |= {"daily_requests": 60, "daily_reserve": 10}
+    account.settings |= {"daily_requests": 50}
     runs: list[dict[str, Any]] = []
     for _ in range(12):
         account.advance(1)
@@ -158,7 +158,7 @@ def test_contact_reports_starve_no_stream_and_no_contact() -> None:
         contact = account.api.add_contact(created=NOW - 99 * DAY)
         account.api.add_event("opens", campaign, contact, created=NOW - DAY)
     streams = ("contact_activity_details", "contact_open_and_click_rates", "opens")
-    account.settings |= {"daily_requests": 60, "daily_reserve": 10}
+    account.settings |= {"daily_requests": 50}
     details, rates = (f"constant_contact_{name}" for name in streams[:2])
     for number in range(7):
         account.api.add_event("opens", campaign, contact)

@@ -405,7 +405,7 @@ def test_the_writer_may_break_at_any_record(at: int) -> None:
 @pytest.mark.slow
 def test_a_state_never_covers_a_row_that_was_not_written() -> None:
     """Each STATE of a run, with what came before it, is a good place to go on from."""
-    first = clinic_of(window_days=1)
+    first = clinic_of()
     tap = first.tap(streams=("sent", "opens"))
     tap.run.write_state_in_time = tap.run.write_state  # type: ignore[method-assign]
     tap.execute()
@@ -415,7 +415,7 @@ def test_a_state_never_covers_a_row_that_was_not_written() -> None:
     places = [n for n, m in enumerate(messages) if m["type"] == "STATE"]
     assert len(places) > 10
     for place in places:
-        clinic = clinic_of(window_days=1)
+        clinic = clinic_of()
         clinic.state = clinic.target.load(messages[: place + 1]) or {}
         clinic.advance(0.2)
         assert clinic.sync(streams=("sent", "opens")).code == 0
@@ -423,7 +423,7 @@ def test_a_state_never_covers_a_row_that_was_not_written() -> None:
 
 
 def test_a_window_read_is_not_read_again() -> None:
-    clinic = clinic_of(40, window_days=1)
+    clinic = clinic_of(40)
     clinic.api.set_policy(requests_per_day=12)
     asked = []
     for _ in range(6):
@@ -449,7 +449,7 @@ def test_a_window_read_is_not_read_again() -> None:
 
 @pytest.mark.slow
 def test_history_starves_nobody_and_live_windows_come_first() -> None:
-    clinic = clinic_of(300, daily_requests=140, daily_reserve=20)
+    clinic = clinic_of(300, daily_requests=120)
     streams = ("sent", "opens", "login_failures", "delivery_status_summary")
     run = clinic.sync(streams=streams)
     assert run.code == 0
@@ -573,7 +573,7 @@ def test_a_backfill_up_to_the_future_goes_on_the_next_day() -> None:
 
 
 def test_an_interrupted_backfill_goes_on() -> None:
-    clinic = clinic_of(1, window_days=1)
+    clinic = clinic_of(1)
     clinic.common |= {"start_date": day(30), "end_date": day(1), "backfill": True}
     clinic.api.set_policy(requests_per_day=9)
     for _ in range(12):

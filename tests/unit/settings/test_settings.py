@@ -12,14 +12,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
 from tap_email_metrics.providers.encompass.settings import SCHEMA, EncompassSettings
-from tap_email_metrics.settings.common import (
-    CommonSettings,
-    config_schema,
-    errors,
-    without_empty,
-)
+from tap_email_metrics.settings.check import errors, without_empty
+from tap_email_metrics.settings.common import CommonSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,7 +50,6 @@ ENCOMPASS: dict[str, object] = {
     "max_concurrency": 4,
     "requests_per_second": 10,
     "daily_requests": None,
-    "daily_reserve": 0,
 }
 LUXSCI: dict[str, object] = {
     "auth": "secure",
@@ -65,20 +60,17 @@ LUXSCI: dict[str, object] = {
     "user": None,
     "password": None,
     "logins": None,
-    "host": "rest.luxsci.com",
     "path_overrides": None,
     "openapi_path": None,
-    "window_days": 1,
     "lookback_days": 2,
     "delivery_lookback_days": 30,
     "tracked_headers": False,
     "detail": False,
     "account": None,
-    "api_url": None,
+    "api_url": "https://rest.luxsci.com/perl/api/v2",
     "max_concurrency": 2,
     "requests_per_minute": 60,
-    "daily_requests": 6_000,
-    "daily_reserve": 200,
+    "daily_requests": 5_800,
 }
 SECRETS = {
     *("client_secret", "pepper", "refresh_token"),
@@ -117,7 +109,7 @@ def common(now: float = NOW, **config: object) -> CommonSettings:
 
 
 def test_names_and_defaults_are_frozen() -> None:
-    schema = config_schema()
+    schema = config_schema(PROVIDERS)
     sections = {"pii", *(provider.name for provider in PROVIDERS)}
     found = defaults(schema)
     assert {k: v for k, v in found.items() if k not in sections} == COMMON
@@ -129,7 +121,7 @@ def test_names_and_defaults_are_frozen() -> None:
 
 
 def test_every_object_is_closed_and_every_setting_explained() -> None:
-    found = list(objects(config_schema()))
+    found = list(objects(config_schema(PROVIDERS)))
     assert len(found) == 2 + len(PROVIDERS)
     for schema in found:
         assert schema["additionalProperties"] is False
@@ -142,15 +134,16 @@ def test_every_object_is_closed_and_every_setting_explained() -> None:
 
 
 def test_schema_is_valid_and_new_each_time() -> None:
-    Draft202012Validator.check_schema(config_schema())
-    config_schema()["properties"].clear()
-    assert config_schema()["properties"]
+    Draft202012Validator.check_schema(config_schema(PROVIDERS))
+    config_schema(PROVIDERS)["properties"].clear()
+    assert config_schema(PROVIDERS)["properties"]
 
 
 def test_fields_are_those_of_the_schema() -> None:
     fields = [field.name for field in dataclasses.fields(EncompassSettings)]
     assert list(SCHEMA["properties"]) == list(ENCOMPASS)
-    assert sorted(fields) == sorted(ENCOMPASS)
+    # The region says which URL is read, and is not kept beside it.
+    assert sorted([*fields, "region"]) == sorted(ENCOMPASS)
     wanted = {"start", "end", *(name for name in COMMON if "date" not in name)}
     found = {field.name for field in dataclasses.fields(CommonSettings)}
     assert found == wanted | {"privacy"}
@@ -158,8 +151,9 @@ def test_fields_are_those_of_the_schema() -> None:
 
 def test_defaults_are_parsed() -> None:
     parsed = dataclasses.asdict(parse())
+    kept = {name: value for name, value in ENCOMPASS.items() if name != "region"}
     assert parsed == {
-        **ENCOMPASS,
+        **kept,
         **CREDENTIALS,
         "api_url": "https://emapi.imodules.com",
         "account": "1234",
@@ -178,7 +172,7 @@ def test_defaults_are_parsed() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        parse().region = "ca"  # type: ignore[misc]
+        parse().account = "x"  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
         common().backfill = True  # type: ignore[misc]
 
@@ -233,13 +227,6 @@ def test_urls_that_will_not_do_are_not_quoted(name: str, url: str) -> None:
     with pytest.raises(InvalidInput, match=rf"^encompass\.{name} ") as caught:
         parse(**{name: url})
     assert "canary" not in str(caught.value)
-
-
-def test_the_reserve_leaves_something() -> None:
-    assert parse(daily_requests=10, daily_reserve=9).daily_reserve == 9
-    with pytest.raises(InvalidInput, match=r"encompass\.daily_reserve leaves nothing"):
-        parse(daily_requests=10, daily_reserve=10)
-    assert parse(daily_reserve=10).daily_requests is None
 
 
 # Common settings
@@ -298,8 +285,8 @@ def test_a_full_config_is_valid() -> None:
         "pii": {"mode": "hash", "pepper": "x"},
         "encompass": {**CREDENTIALS, "requests_per_second": 0.5},
     }
-    assert errors(config, config_schema()) == []
-    assert errors({}, config_schema()) == []
+    assert errors(config, config_schema(PROVIDERS)) == []
+    assert errors({}, config_schema(PROVIDERS)) == []
 
 
 @pytest.mark.parametrize(
@@ -337,9 +324,45 @@ def test_a_full_config_is_valid() -> None:
     ids=str,
 )
 def test_what_is_wrong_is_said_in_a_line(config: dict[str, Any], line: str) -> None:
-    [found] = errors(config, config_schema())
+    [found] = errors(config, config_schema(PROVIDERS))
     assert found.startswith(line)
     assert "canary" not in found
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "line"),
+    [
+        *(
+            (
+                provider,
+                "daily_reserve",
+                (
+                    "daily_requests is what the tap may make: subtract the reserve "
+                    "from it, and leave daily_reserve out"
+                ),
+            )
+            for provider in ("encompass", "constant_contact", "luxsci")
+        ),
+        (
+            "luxsci",
+            "host",
+            "write luxsci.api_url, as https://your.host.example/perl/api/v2",
+        ),
+        (
+            "luxsci",
+            "window_days",
+            (
+                "leave it out: the windows of the history start at a day and double by "
+                "themselves"
+            ),
+        ),
+    ],
+)
+def test_a_setting_that_is_gone_says_what_to_write_instead(
+    section: str, name: str, line: str
+) -> None:
+    found = errors({section: {name: "canary"}}, config_schema(PROVIDERS), REPLACED)
+    assert found == [f"{section}.{name} is refused: {line}"]
 
 
 def test_a_rule_of_another_kind_quotes_nothing_either() -> None:
@@ -364,12 +387,12 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@given(st.sampled_from(settings_of(config_schema())), json_values)
+@given(st.sampled_from(settings_of(config_schema(PROVIDERS))), json_values)
 @PROPERTY
 def test_no_value_is_ever_quoted(place: tuple[str, str], value: Any) -> None:
     section, name = place
     config = {section: {name: value} if name else value}
-    for line in errors(config, config_schema()):
+    for line in errors(config, config_schema(PROVIDERS)):
         assert "canary" not in line.replace(f"unknown setting {section}.canary", "")
 
 
@@ -377,7 +400,7 @@ def test_no_value_is_ever_quoted(place: tuple[str, str], value: Any) -> None:
 def test_a_truth_value_is_no_number(kind: str) -> None:
     for name, part in SCHEMA["properties"].items():
         if kind in part["type"]:
-            [found] = errors({"encompass": {name: True}}, config_schema())
+            [found] = errors({"encompass": {name: True}}, config_schema(PROVIDERS))
             assert found == f"encompass.{name} must be of type {kind}"
 
 

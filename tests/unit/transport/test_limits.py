@@ -492,7 +492,7 @@ def test_trouble_starts_the_count_of_successes_anew() -> None:
 
 def test_a_place_is_freed_when_the_request_or_its_start_fails(tmp_path: Path) -> None:
     clock = OwnClock()
-    limits = make(clock, ledger=Ledger(tmp_path, PRINT, 1, 0, clock))
+    limits = make(clock, ledger=Ledger(tmp_path, PRINT, 1, clock))
     with pytest.raises(OSError, match="cut"), limits.request():
         raise OSError("cut")
     for _ in range(2):
@@ -529,7 +529,7 @@ def stored(directory: Path) -> dict[str, object]:
 
 def test_the_file_says_what_is_used(tmp_path: Path, clock: OwnClock) -> None:
     directory = tmp_path / "state" / "tap"
-    ledger = Ledger(directory, PRINT, 1000, 50, clock)
+    ledger = Ledger(directory, PRINT, 1000, clock)
     assert ledger.take() == date(2026, 11, 22)
     assert stored(directory)["used"] == BLOCK
     ledger.close()
@@ -541,7 +541,7 @@ def test_the_file_says_what_is_used(tmp_path: Path, clock: OwnClock) -> None:
 
 def test_only_the_user_may_read_it(tmp_path: Path, clock: OwnClock) -> None:
     directory = tmp_path / "state"
-    Ledger(directory, PRINT, 1000, 50, clock).take()
+    Ledger(directory, PRINT, 1000, clock).take()
     assert directory.stat().st_mode & 0o777 == 0o700
     files = sorted(directory.iterdir())
     assert [file.name for file in files] == [
@@ -555,7 +555,7 @@ def test_the_directory_of_others_keeps_its_mode(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     tmp_path.chmod(0o755)
-    Ledger(tmp_path, PRINT, 1000, 50, clock).take()
+    Ledger(tmp_path, PRINT, 1000, clock).take()
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
@@ -563,20 +563,15 @@ def test_the_directory_of_others_keeps_its_mode(
 @settings(max_examples=30, deadline=None)
 @given(
     budget=st.integers(1, 260),
-    reserve=st.integers(0, 300),
     turns=st.lists(st.integers(0, 3), max_size=60),
 )
 def test_sharers_use_the_budget_up_and_no_more(
     tmp_path_factory: pytest.TempPathFactory,
     budget: int,
-    reserve: int,
     turns: list[int],
 ) -> None:
     directory = tmp_path_factory.mktemp("ledger")
-    sharers = [
-        Ledger(directory, PRINT, budget + reserve, reserve, OwnClock())
-        for _ in range(3)
-    ]
+    sharers = [Ledger(directory, PRINT, budget, OwnClock()) for _ in range(3)]
     taken = 0
     for turn in turns:
         if turn == 3:
@@ -594,19 +589,19 @@ def test_sharers_use_the_budget_up_and_no_more(
 def test_the_refusal_names_the_settings_and_the_reset(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    limits = make(clock, ledger=Ledger(tmp_path, PRINT, 6, 2, clock))
+    limits = make(clock, ledger=Ledger(tmp_path, PRINT, 4, clock))
     send(limits, 4)
     with pytest.raises(Exhausted) as refused:
         send(limits)
     assert str(refused.value) == (
-        "the budget of 2026-11-22 is spent: 4 requests (daily_requests 6,"
-        " daily_reserve 2); it resets at 00:00 UTC on 2026-11-23"
+        "the budget of 2026-11-22 is spent: 4 requests (daily_requests 4);"
+        " it resets at 00:00 UTC on 2026-11-23"
     )
     assert clock.sleeps == []
 
 
 def test_a_new_utc_day_starts_at_zero(tmp_path: Path, clock: OwnClock) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, 0, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock)
     ledger.take()
     clock.at += DAY / 2 - 1
     assert ledger.take() == date(2026, 11, 22)
@@ -624,7 +619,7 @@ def test_a_new_utc_day_starts_at_zero(tmp_path: Path, clock: OwnClock) -> None:
 def test_what_is_left_of_a_day_is_given_back_to_that_day_only(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    ledger, other = (Ledger(tmp_path, PRINT, 200, 0, clock) for _ in range(2))
+    ledger, other = (Ledger(tmp_path, PRINT, 200, clock) for _ in range(2))
     yesterday = ledger.take()
     clock.at += DAY
     other.take()
@@ -638,7 +633,7 @@ def test_what_is_left_of_a_day_is_given_back_to_that_day_only(
 def test_an_idle_sharer_keeps_little_from_the_others_at_the_end(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    idle, other = (Ledger(tmp_path, PRINT, 20, 0, clock) for _ in range(2))
+    idle, other = (Ledger(tmp_path, PRINT, 20, clock) for _ in range(2))
     idle.take()
     assert until_refused(other) == 18
 
@@ -647,7 +642,7 @@ def test_a_permit_of_yesterday_is_not_used_today(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     clock.at = NOON + DAY / 2 - 1
-    ledger = Ledger(tmp_path, PRINT, 200, 0, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock)
     limits = make(clock, ledger=ledger)
     limits.hold(5)
     send(limits)
@@ -659,7 +654,7 @@ def test_a_permit_of_yesterday_is_not_used_today(
 def test_a_request_that_never_started_is_not_counted(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, 0, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock)
     limits = make(clock, ledger=ledger, deadline=NOON + 1)
     send(limits)
     limits.hold(60)
@@ -673,13 +668,13 @@ def test_a_request_that_never_started_is_not_counted(
 def test_a_clock_set_back_buys_no_requests(
     tmp_path: Path, clock: OwnClock, *, restarted: bool
 ) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, 0, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock)
     for _ in range(8):
         ledger.take()
     clock.at -= 3 * DAY
     if restarted:
         ledger.close()
-        ledger = Ledger(tmp_path, PRINT, 200, 0, clock)
+        ledger = Ledger(tmp_path, PRINT, 200, clock)
     assert until_refused(ledger) == 192
     assert stored(tmp_path)["day"] == "2026-11-22"
     with pytest.raises(Exhausted, match=r"clock says 2026-11-19.*delete .*ledger-"):
@@ -687,7 +682,7 @@ def test_a_clock_set_back_buys_no_requests(
 
 
 def test_a_file_deleted_meanwhile_does_no_harm(tmp_path: Path, clock: OwnClock) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, 0, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock)
     ledger.take()
     (tmp_path / f"ledger-{PRINT}.json").unlink()
     ledger.close()
@@ -698,11 +693,11 @@ def test_a_file_deleted_meanwhile_does_no_harm(tmp_path: Path, clock: OwnClock) 
 def test_a_spent_day_is_spent_for_all_until_the_next(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, 0, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock)
     limits = make(clock, ledger=ledger)
     send(limits, 3)
     limits.spend_day()
-    other = Ledger(tmp_path, PRINT, 200, 0, clock)
+    other = Ledger(tmp_path, PRINT, 200, clock)
     for refusing in (ledger, other):
         with pytest.raises(
             Exhausted, match=r"API says .*daily_requests 200.*00:00 UTC on 2026-11-23"
@@ -717,7 +712,7 @@ def test_a_spent_day_is_spent_for_all_until_the_next(
 def test_an_answer_after_midnight_spends_the_day_before(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, 0, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock)
     limits = make(clock, ledger=ledger)
     with limits.request():
         clock.at += DAY
@@ -727,7 +722,7 @@ def test_an_answer_after_midnight_spends_the_day_before(
 
 
 def test_giving_back_keeps_a_day_spent(tmp_path: Path, clock: OwnClock) -> None:
-    ledger, other = (Ledger(tmp_path, PRINT, 200, 0, clock) for _ in range(2))
+    ledger, other = (Ledger(tmp_path, PRINT, 200, clock) for _ in range(2))
     ledger.take()
     other.take()
     other.spend()
@@ -772,7 +767,7 @@ def test_a_damaged_file_stops_the_tap(
     file = tmp_path / f"ledger-{PRINT}.json"
     file.write_bytes(content)
     with pytest.raises(InvalidInput, match="delete it") as refused:
-        Ledger(tmp_path, PRINT, 200, 0, clock).take()
+        Ledger(tmp_path, PRINT, 200, clock).take()
     assert str(file) in str(refused.value)
     assert file.read_bytes() == content
 
@@ -783,16 +778,8 @@ def test_a_directory_that_cannot_be_says_how_to_mend_it(
     blocked = tmp_path / "file"
     blocked.touch()
     with pytest.raises(InvalidInput, match="XDG_STATE_HOME") as refused:
-        Ledger(blocked / "state", PRINT, 200, 0, clock).take()
+        Ledger(blocked / "state", PRINT, 200, clock).take()
     assert str(blocked) in str(refused.value)
-
-
-@pytest.mark.parametrize(("requests", "reserve"), [(10, 10), (100, 200), (10, -1)])
-def test_the_reserve_leaves_something(
-    tmp_path: Path, clock: OwnClock, requests: int, reserve: int
-) -> None:
-    with pytest.raises(InvalidInput, match="daily_reserve"):
-        Ledger(tmp_path, PRINT, requests, reserve, clock)
 
 
 class YieldingClock(OwnClock):
@@ -805,7 +792,7 @@ class YieldingClock(OwnClock):
 
 def test_threads_share_one_ledger(tmp_path: Path) -> None:
     clock = YieldingClock()
-    limits = make(clock, at_once=6, ledger=Ledger(tmp_path, PRINT, 150, 0, clock))
+    limits = make(clock, at_once=6, ledger=Ledger(tmp_path, PRINT, 150, clock))
     with ThreadPoolExecutor(6) as pool:
         sent = [pool.submit(send_until_refused, limits) for _ in range(6)]
     assert sum(future.result() for future in sent) == limits.sent == 150
@@ -823,7 +810,7 @@ class Noon:
     def now(self):
         return {NOON}
 
-ledger = Ledger(Path(sys.argv[1]), "{PRINT}", int(sys.argv[2]), 0, Noon())
+ledger = Ledger(Path(sys.argv[1]), "{PRINT}", int(sys.argv[2]), Noon())
 ledger.take()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -889,7 +876,7 @@ def test_a_killed_process_loses_its_block_and_nothing_else(
     assert pipe(process.stdout).readline() == "ready\n"
     process.kill()
     process.wait(GIVE_UP)
-    ledger = Ledger(tmp_path, PRINT, 300, 0, clock)
+    ledger = Ledger(tmp_path, PRINT, 300, clock)
     assert ledger.look().used == BLOCK
     assert until_refused(ledger) == 300 - BLOCK
 
@@ -899,7 +886,7 @@ def test_what_a_killed_writer_left_is_cleared_away(
 ) -> None:
     left = tmp_path / f"ledger-{PRINT}.tmp"
     left.write_text('{"version":1,"da')
-    Ledger(tmp_path, PRINT, 200, 0, clock).take()
+    Ledger(tmp_path, PRINT, 200, clock).take()
     assert not left.exists()
     assert stored(tmp_path)["used"] == BLOCK
 

@@ -1,0 +1,88 @@
+"""Checks of the settings against their schema, and what a user is told."""
+
+from __future__ import annotations
+
+import difflib
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from jsonschema import Draft202012Validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from jsonschema import ValidationError
+
+
+def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without nulls, empty strings and sections left empty.
+
+    Meltano passes an empty variable on as a value. The SDK reads a fraction in a file
+    as a Decimal, which does not mix with other numbers.
+    """
+    kept: dict[str, Any] = {}
+    for name, item in value.items():
+        if isinstance(item, dict) and name not in {"stream_maps", "stream_map_config"}:
+            section = without_empty(item)
+            if section:
+                kept[name] = section
+        elif isinstance(item, Decimal):
+            kept[name] = float(item)
+        elif item is not None and item != "":
+            kept[name] = item
+    return kept
+
+
+_REFUSED = {
+    "batch_config": "the files of BATCH would hold columns that are not selected; "
+    "leave it out, records are written as RECORD messages"
+}
+"""Settings of the SDK that other taps have, and why this one does not."""
+
+
+def errors(
+    config: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    replaced: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Return what is wrong with settings, a line each; no value is quoted.
+
+    Args:
+        config: the settings.
+        schema: their JSON Schema.
+        replaced: settings that existed, by dotted name, and what to write instead.
+    """
+    refused = {**_REFUSED, **(replaced or {})}
+    found = Draft202012Validator(schema).iter_errors(config)
+    return sorted(line for error in found for line in _explain(error, refused))
+
+
+def _explain(error: ValidationError, refused: Mapping[str, str]) -> Iterator[str]:
+    path = ".".join(str(part) for part in error.absolute_path) or "config"
+    wanted: Any = error.validator_value
+    match error.validator:
+        case "additionalProperties":
+            schema: Any = error.schema
+            given: Any = error.instance
+            known = list(schema["properties"])
+            for name in sorted(set(given) - set(known)):
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"known: {known}"
+                where = name if path == "config" else f"{path}.{name}"
+                if where in refused:
+                    yield f"{where} is refused: {refused[where]}"
+                    continue
+                yield f"unknown setting {where}; {hint}"
+        case "type":
+            kinds = [wanted] if isinstance(wanted, str) else wanted
+            names = " or ".join(kind for kind in kinds if kind != "null")
+            yield f"{path} must be of type {names}"
+        case "enum":
+            choices = [choice for choice in wanted if choice is not None]
+            yield f"{path} must be one of {', '.join(map(str, choices))}"
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+            bound = {"minimum": "at least", "maximum": "at most"}
+            word = bound.get(str(error.validator), "above")
+            yield f"{path} must be {word} {wanted}"
+        case _:
+            yield f"{path} does not fit the schema ({error.validator})"
