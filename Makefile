@@ -47,9 +47,10 @@ demo: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed $(DBT_
 test: lint types unit test-meltano test-matrix ## Lint, types, and every test
 
 .PHONY: lint
-lint: $(INSTALLED) ## Style and formatting
+lint: $(INSTALLED) ## Style, formatting, and which module may import which
 	$(PY) -m ruff check --extend-exclude .cache .
 	$(PY) -m ruff format --check --extend-exclude .cache .
+	.venv/bin/lint-imports --no-cache
 
 .PHONY: types
 types: $(INSTALLED) ## Static types
