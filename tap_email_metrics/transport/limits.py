@@ -97,11 +97,6 @@ class Limits:
         with self._lock:
             return self._sent
 
-    @property
-    def concurrency(self) -> int:
-        """Requests that may be in flight just now."""
-        return self._gate.limit
-
     @contextmanager
     def request(self) -> Iterator[Slot]:
         """Wait until one request may start; the body makes it, and nothing else.
