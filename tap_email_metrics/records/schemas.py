@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,12 @@ def schema_directory() -> Path:
     return find_schemas(Path(__file__).resolve().parents[1])
 
 
-def schema_names() -> tuple[str, ...]:
-    """Return the names of all streams that have a schema, in alphabetical order."""
-    return tuple(sorted(path.stem for path in schema_directory().glob("*.json")))
-
-
+@cache
 def load_schema(stream: str) -> dict[str, Any]:
-    """Return the packaged schema of a stream, with the `x-` marks, new each time.
+    """Return the packaged schema of a stream, with the `x-` marks.
 
-    The SDK drops the marks from a catalog that is passed in: read them from here.
+    It is read once and shared by all that ask: nobody may change it. The SDK drops
+    the marks from a catalog that is passed in: read them from here.
 
     Raises:
         FileNotFoundError: no stream has that name.

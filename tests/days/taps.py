@@ -10,16 +10,11 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import msgspec
 from typing_extensions import override
 
-from tap_email_metrics.records import schemas as catalog
-from tap_email_metrics.streams import about_run as run_streams
-from tap_email_metrics.streams import base as streams
 from tap_email_metrics.tap import TapEmailMetrics
 
 if TYPE_CHECKING:
@@ -68,21 +63,16 @@ class KnownTap(TapEmailMetrics):
 
 @contextmanager
 def in_a_hurry() -> Iterator[None]:
-    """Read each packaged schema once, while this lasts, and seldom collect garbage.
+    """Collect garbage seldom, while this lasts.
 
-    No run changes a schema. A collection looks at all modules and worlds again.
+    A collection looks at all modules and worlds again.
     """
-    load_schema = cache(catalog.load_schema)
     usual = gc.get_threshold()
     gc.set_threshold(*_SELDOM)
-    with (
-        patch.object(streams, "load_schema", load_schema),
-        patch.object(run_streams, "load_schema", load_schema),
-    ):
-        try:
-            yield
-        finally:
-            gc.set_threshold(*usual)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def copied(state: dict[str, Any]) -> dict[str, Any]:

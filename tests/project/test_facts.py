@@ -12,11 +12,12 @@ import yaml
 
 from tap_email_metrics.providers import PROVIDERS, config_schema
 from tap_email_metrics.providers.encompass.streams import MessageStream
-from tap_email_metrics.records.schemas import load_schema, schema_names
+from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.streams.about_run import RUN_STREAMS
 from tap_email_metrics.streams.base import EmailMetricsStream, ListStream
 from tap_email_metrics.streams.fan_out import FanOutStream
 from tap_email_metrics.streams.windows import WindowStream
+from tests.support.schemas import schema_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,13 +19,14 @@ from jsonschema import Draft7Validator, FormatChecker
 
 from tap_email_metrics.records.columns import RowCodec
 from tap_email_metrics.records.privacy import Privacy
-from tap_email_metrics.records.schemas import load_schema, schema_names
+from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import (
     decode_json,
     storable,
     to_integer,
     to_milliseconds,
 )
+from tests.support.schemas import schema_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

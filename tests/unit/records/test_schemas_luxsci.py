@@ -9,7 +9,8 @@ from jsonschema import Draft7Validator
 
 from tap_email_metrics.records.columns import RowCodec
 from tap_email_metrics.records.privacy import MODES, Privacy
-from tap_email_metrics.records.schemas import load_schema, schema_names
+from tap_email_metrics.records.schemas import load_schema
+from tests.support.schemas import schema_names
 
 PREFIX = "luxsci_"
 
