@@ -1,7 +1,7 @@
-"""`tap-email-metrics-doctor`: what a run would meet, told before it.
+"""`tap-email-metrics-doctor`: checks access, quota and cost before a run.
 
-It asks with the tap's own sessions: what it takes counts in the day's requests. It
-writes no records and no STATE.
+It asks through the tap's own APIs, so its requests count in the day's. It writes no
+records and no STATE.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tap_email_metrics.errors import (
     Terminated,
 )
 from tap_email_metrics.providers.checkup import Checkup
-from tap_email_metrics.run.api import SKEW
+from tap_email_metrics.run.api import TOLERATED_SKEW
 from tap_email_metrics.tap import TapEmailMetrics
 
 if TYPE_CHECKING:
@@ -34,29 +34,30 @@ if TYPE_CHECKING:
     from tap_email_metrics.run.api import Api
     from tap_email_metrics.settings.section import Section
 
-Outcome = Literal["well", "paused", "refused", "failed", "terminated"]
+Ending = Literal["well", "paused", "refused", "failed", "terminated"]
 _HOUR = 3600.0
 
 
 @dataclass(slots=True)
 class Diagnosis:
-    """What the doctor says of one provider.
+    """What the doctor found out about one provider.
 
     Attributes:
         provider: its name.
-        checkup: what was learned.
-        outcome: how the asking ended.
+        checkup: the answers.
+        settings: the provider's own.
+        outcome: how the check ended.
         message: why it ended early.
-        skew: seconds by which the API's clock is ahead of this machine's, None where
-            nothing told it.
-        requests: sent.
-        left: requests that are left of the day, None for no limit.
+        skew: seconds by which the API's clock is ahead of this machine's, None if no
+            answer told it.
+        requests: requests sent.
+        left: requests left of the day, None for no limit.
     """
 
     provider: str
     checkup: Checkup
     settings: Section
-    outcome: Outcome = "well"
+    outcome: Ending = "well"
     message: str = ""
     skew: float | None = None
     requests: int = 0
@@ -64,7 +65,7 @@ class Diagnosis:
 
     @property
     def is_well(self) -> bool:
-        """Whether a run would fail nowhere."""
+        """Whether a run would succeed."""
         findings = self.checkup.findings.values()
         failed = any(finding.access == "failed" for finding in findings)
         ends_well = self.outcome in {"well", "paused"}
@@ -75,8 +76,8 @@ class Doctor:
     """Examines the providers of a tap, one after the other.
 
     Args:
-        tap: with settings, and the state that a run would go on from.
-        has_state: whether there is one.
+        tap: has the settings, and the state that a run would continue from.
+        has_state: whether a state was given.
     """
 
     def __init__(self, tap: TapEmailMetrics, *, has_state: bool) -> None:
@@ -84,7 +85,7 @@ class Doctor:
         self._has_state = has_state
 
     def examine(self) -> list[Diagnosis]:
-        """Return what is to be said of each provider that is switched on."""
+        """Check each provider that is switched on."""
         return [self._examine(provider) for provider in self._tap.enabled]
 
     def _examine(self, provider: Provider[Any]) -> Diagnosis:
@@ -107,7 +108,7 @@ class Doctor:
         diagnosis.skew = api.client.server_time
         diagnosis.requests = api.limits.sent
         notes = diagnosis.checkup.notes
-        if diagnosis.skew is not None and abs(diagnosis.skew) > SKEW:
+        if diagnosis.skew is not None and abs(diagnosis.skew) > TOLERATED_SKEW:
             way = "behind" if diagnosis.skew > 0 else "ahead of"
             notes.append(
                 f"this machine's clock is {abs(diagnosis.skew):.0f} s {way} the API's: "
@@ -125,7 +126,7 @@ class Doctor:
         return 0 if all(diagnosis.is_well for diagnosis in found) else 1
 
 
-def _outcome(error: TapError) -> Outcome:
+def _outcome(error: TapError) -> Ending:
     match error:
         case AuthenticationFailed():
             return "refused"
@@ -136,11 +137,11 @@ def _outcome(error: TapError) -> Outcome:
     return "failed"
 
 
-# What is said
+# The report
 
 
 def as_json(found: list[Diagnosis], code: int, now: float) -> dict[str, Any]:
-    """Return all that the doctor says, for machines."""
+    """Return the report as JSON."""
     providers = {one.provider: _provider(one, now) for one in found}
     return {"event": "doctor", "exit_code": code, "providers": providers}
 
@@ -184,7 +185,7 @@ def _midnight(now: float) -> str:
 
 
 def _estimate(one: Diagnosis, estimate: Estimate | None) -> dict[str, Any] | None:
-    """Return an estimate with its time, at the rate and the day's budget."""
+    """Return an estimate with the time that it takes, by rate and daily budget."""
     if estimate is None:
         return None
     settings, requests = one.settings, estimate.requests
@@ -202,7 +203,7 @@ def _estimate(one: Diagnosis, estimate: Estimate | None) -> dict[str, Any] | Non
 
 
 def as_text(report: dict[str, Any]) -> Iterator[str]:
-    """Yield what the doctor says, a line each."""
+    """Yield the report line by line."""
     for name, provider in report["providers"].items():
         yield from _lines(name, provider)
     yield f"exit code {report['exit_code']}"
@@ -269,11 +270,11 @@ def _cost(estimate: dict[str, Any]) -> str:
     help="The tap's config file, or ENV for settings in variables.",
 )
 @click.option(
-    "--state", type=click.File(), help="The state that a run would go on from."
+    "--state", type=click.File(), help="The state that a run would continue from."
 )
-@click.option("--json", "for_machines", is_flag=True, help="Say it as one JSON object.")
+@click.option("--json", "for_machines", is_flag=True, help="Print one JSON object.")
 def main(config: Any, state: Any, *, for_machines: bool) -> None:  # noqa: ANN401 - click's
-    """Say what a run of the tap would meet, by a few requests to each provider."""
+    """Check access, quota and cost of a run with a few requests to each provider."""
     try:
         value = json_file("--state", state)
         tap = TapEmailMetrics.from_command_line(config, state=value)

@@ -1,4 +1,4 @@
-"""What the doctor learns of one provider: who may read what, and what it would cost."""
+"""The doctor's check of one provider: who may read what, and what a run costs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Access = Literal["allowed", "failed", "denied", "missing", "not asked"]
 Result = TypeVar("Result")
 
-TRIES = 2
-"""Tries of a request that the doctor makes: it is to say soon what does not answer."""
+DOCTOR_TRIES = 2
+"""Tries of each request of the doctor: few, so that it reports an outage soon."""
 _BEST_FIRST: tuple[Access, ...] = (
     "allowed",
     "failed",
@@ -32,17 +32,17 @@ _BEST_FIRST: tuple[Access, ...] = (
     "missing",
     "not asked",
 )
-"""A stream of several lists is read where one of them is."""
+"""The best answer counts: a stream is readable if one of its lists is."""
 
 
 @dataclass(slots=True)
 class Finding:
-    """What became of the requests for a stream's lists.
+    """How the requests for a stream's lists were answered.
 
     Attributes:
-        access: of the best of them.
-        why: what the others answered.
-        headroom_days: days until the archive takes what was not read.
+        access: the best answer.
+        why: the other answers.
+        headroom_days: days until unread rows are archived.
     """
 
     access: Access = "not asked"
@@ -50,7 +50,7 @@ class Finding:
     headroom_days: float | None = None
 
     def note(self, access: Access, why: str = "") -> None:
-        """Take in what one list answered."""
+        """Add the answer of one list."""
         self.access = min(self.access, access, key=_BEST_FIRST.index)
         if why and why not in self.why:
             self.why.append(why)
@@ -58,10 +58,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Requests that something takes.
+    """An estimated number of requests.
 
     Attributes:
-        requests: how many.
+        requests: the number.
         basis: what was measured for it, and what is assumed.
     """
 
@@ -70,19 +70,19 @@ class Estimate:
 
 
 class Checkup:
-    """What the doctor asks of one provider, and what it learns.
+    """The requests that the doctor sends to one provider, and their answers.
 
     Args:
-        streams: those that would be read.
-        has_state: whether they go on from a state.
+        streams: the streams that a run would read.
+        has_state: whether they continue from a state.
 
     Attributes:
-        findings: by stream.
-        facts: what was counted or seen beside that, by a name for it.
-        notes: what is worth a word, and stops no run.
-        problems: what would fail a run.
-        next_run: what the next run takes, None where that is not known.
-        backfill: what all takes, read for the first time.
+        findings: answers by stream.
+        facts: other numbers and facts, by name.
+        notes: remarks that stop no run.
+        problems: reasons why a run would fail.
+        next_run: cost of the next run, None if not known.
+        backfill: cost of a first run that reads everything.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Checkup:
         self.backfill: Estimate | None = None
 
     def ask(self, names: Sequence[str], work: Callable[[], Result]) -> Result | None:
-        """Return what a request answers, noted for streams; None where it fails.
+        """Return the answer of a request and note it for streams; None if it fails.
 
         Raises:
             TapError: no other request of the provider can succeed.
@@ -120,17 +120,17 @@ class Checkup:
 
 
 def _ends_all(error: TapError) -> bool:
-    """Return whether nothing else of a provider can be asked."""
+    """Return whether no other request of the provider can succeed."""
     if not isinstance(error, Fatal):
         return False
-    # A list that ends a stream in a run is one that could not be read, here.
+    # In a run, one unreadable list ends its stream; the doctor goes on to the next.
     return isinstance(error, AuthenticationFailed) or not isinstance(
         error.__cause__, Skippable
     )
 
 
 def _access(error: TapError) -> Access:
-    """Return what an error says of who may read: its cause is more exact."""
+    """Map an error to an access; the error's cause is more exact than the error."""
     reasons = (error, error.__cause__)
     if any(isinstance(reason, Denied) for reason in reasons):
         return "denied"

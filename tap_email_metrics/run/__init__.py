@@ -1,1 +1,1 @@
-"""One run: its clock, its report, and the API sessions that it opens."""
+"""One run: its settings, state and output, its report, and the APIs that it opens."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SomeSection = TypeVar("SomeSection", bound=Section)
 
-SKEW = 60.0
+TOLERATED_SKEW = 60.0
 """Seconds by which the API's clock must be behind this machine's to be believed."""
 
 
@@ -100,7 +100,7 @@ class Api(abc.ABC, Generic[SomeSection]):
     @property
     @abc.abstractmethod
     def client(self) -> Client:
-        """What sends the requests."""
+        """The client that sends the requests."""
 
     @property
     def account(self) -> str:
@@ -114,32 +114,32 @@ class Api(abc.ABC, Generic[SomeSection]):
 
     @property
     def budget(self) -> int | None:
-        """Requests that are left of the day, None for no limit."""
+        """Requests left of the day, None for no limit."""
         if self._ledger is None or self.settings.daily_requests is None:
             return None
         day = self._ledger.look()
         return 0 if day.spent else max(0, self.settings.daily_requests - day.used)
 
     def now(self) -> float:
-        """Return the time on the API's clock, where that is behind this machine's.
+        """Return this machine's time, or the API's if that is well behind.
 
-        What comes next is dated by the API's clock: a machine that runs ahead of it
-        would take that for old, or look for it too late.
+        New rows are dated by the API's clock: a machine ahead of it would take them for
+        old ones, or look for them too late.
         """
         skew = self.client.server_time
         moment = self._control.clock.now()
-        return moment + skew if skew is not None and skew < -SKEW else moment
+        return moment + skew if skew is not None and skew < -TOLERATED_SKEW else moment
 
     @cached_property
     def policy(self) -> Policy:
-        """What is due when, for streams that fan out."""
+        """When a parent's list is due, for streams that fan out."""
         raise Fatal(f"{self.name} has no streams that fan out")
 
     def parents(self) -> Sequence[Parent[Any]]:
-        """Return what the fan-out streams fan out over."""
+        """Return the parents of the fan-out streams."""
         return ()
 
     def close(self) -> None:
-        """Give back what the run held."""
+        """Release what the api holds, at the end of the run."""
         if self._ledger:
             self._ledger.close()

@@ -1,4 +1,4 @@
-"""A provider's section of the settings: what every one has, and how it is parsed."""
+"""A provider's section of the settings: what all share, and how to parse one."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ class Section(abc.ABC):
     @property
     @abc.abstractmethod
     def api_key(self) -> str:
-        """What the provider counts a day's requests by; it is fingerprinted."""
+        """The key by which the provider counts requests; only a fingerprint is kept."""
 
     @property
     @abc.abstractmethod
     def ledger_folder(self) -> Path:
-        """Where a day's requests are counted."""
+        """The folder of the file that counts a day's requests."""
 
 
 def account_setting(otherwise: str) -> th.Property[Any]:
     """Return the setting of the `account` column.
 
     Args:
-        otherwise: what the column holds where it is not set.
+        otherwise: says what the column holds if the setting is missing.
     """
     return th.Property(
         "account",
@@ -92,13 +92,13 @@ def limit_settings(
     daily: int | None,
     shared_by: str = "over all runs on this machine",
 ) -> tuple[th.Property[Any], ...]:
-    """Return the settings of what a provider allows.
+    """Return the settings of a provider's limits.
 
     Args:
         workers: requests in flight, by default.
         rate: the unit, second or minute, and requests started in one, by default.
         daily: requests of a UTC day, by default; None for no limit.
-        shared_by: what the day's requests are counted over.
+        shared_by: says which runs share the day's requests.
     """
     unit, per_unit = rate
     unlimited = "; no limit if not set" if daily is None else ""
@@ -128,7 +128,7 @@ def limit_settings(
 
 
 def is_off(section: Mapping[str, Any], credentials: Sequence[str]) -> bool:
-    """Return whether no credential of a provider is set."""
+    """Return whether none of a provider's credentials is set."""
     return not any(section.get(name) for name in credentials)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tap_email_metrics.errors import Denied, Skippable
-from tap_email_metrics.providers.checkup import TRIES, Estimate
+from tap_email_metrics.providers.checkup import DOCTOR_TRIES, Estimate
 from tap_email_metrics.providers.constant_contact.account_streams import (
     ACTIVITY,
     Account,
@@ -118,7 +118,7 @@ def _ask_of_a_campaign(
     one = {"limit": 1}
     parse = partial(parse_page, field=TRACKED)
     tracking = partial(
-        client.page, Opens.path, [activity], one, parse=parse, tries=TRIES
+        client.page, Opens.path, [activity], one, parse=parse, tries=DOCTOR_TRIES
     )
     reports = [
         name
@@ -145,7 +145,9 @@ def _ask_of_the_account(api: ConstantContactApi, checkup: Checkup) -> None:
         if name in checkup.streams:
             one = {"limit": 1}
             parse = partial(parse_page, field=field)
-            page = partial(api.client.page, path, (), one, parse=parse, tries=TRIES)
+            page = partial(
+                api.client.page, path, (), one, parse=parse, tries=DOCTOR_TRIES
+            )
             _ask(api, checkup, [name], page)
 
 

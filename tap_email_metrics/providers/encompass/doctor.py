@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Skippable
-from tap_email_metrics.providers.checkup import TRIES, Estimate
+from tap_email_metrics.providers.checkup import DOCTOR_TRIES, Estimate
 from tap_email_metrics.providers.encompass import schedule as bookmarks
 from tap_email_metrics.providers.encompass.api import (
     ARCHIVED,
@@ -111,7 +111,7 @@ def _ratios(
             0,
             parse=parse_loose,
             size=1,
-            tries=TRIES,
+            tries=DOCTOR_TRIES,
         )
         page = checkup.ask([stream.name], one)
         if page is None or not count:
