@@ -174,7 +174,7 @@ class TableDecoder:
     Args:
         schema: the packaged schema.
         codec: whose work this does.
-        goes_by: the vendor's fields that the reading goes by.
+        reader_fields: the vendor's fields that the reading goes by.
         envelope: of a page; None where bodies are not decoded here. Nor are they where
             columns come from groups of fields.
 
@@ -186,14 +186,14 @@ class TableDecoder:
         self,
         schema: Mapping[str, Any],
         codec: RowCodec,
-        goes_by: Iterable[str] = (),
+        reader_fields: Iterable[str] = (),
         envelope: Envelope | None = None,
     ) -> None:
         self._plan = codec.plan
         self._codec = codec
-        self._goes_by = frozenset({*goes_by, *codec.plan.key_sources})
+        self._reader_fields = frozenset({*reader_fields, *codec.plan.key_sources})
         kinds = self._kinds(schema["properties"])
-        self._fields = frozenset({*kinds, *self._goes_by})
+        self._fields = frozenset({*kinds, *self._reader_fields})
         self._record = msgspec.defstruct("Record", [*self._plan.blank], gc=False)
         names = {f"field_{n}": s for n, s in enumerate(sorted(self._plan.known))}
         self._getters = {s: attrgetter(f) for f, s in names.items() if s in kinds}
@@ -213,7 +213,7 @@ class TableDecoder:
             [column, _] = plan.moments
             columns.append((column.source, every[column.name]))
         sources = [(column.get("x-source"), column) for column in every.values()]
-        columns += [one for one in sources if one[0] in self._goes_by]
+        columns += [one for one in sources if one[0] in self._reader_fields]
         kinds: dict[str, Any] = {}
         for source, column in columns:
             kind = _kind(column)
@@ -293,7 +293,7 @@ class TableDecoder:
         return Table(
             plan,
             list(map(self._record, *made.values())),
-            {name: page.fields.get(name, absent) for name in self._goes_by},
+            {name: page.fields.get(name, absent) for name in self._reader_fields},
             self._times(page),
             _events(plan.identity, page) if plan.identity else None,
             typed=page.typed,

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
     from tap_email_metrics.control import Control
-    from tap_email_metrics.providers.encompass.schedule import Parent, Policy
     from tap_email_metrics.run.report import StreamReport
     from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.state.plans import Parent, Policy
     from tap_email_metrics.state.streams import Memory
     from tap_email_metrics.transport.client import Client
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.run.api import Api
     from tap_email_metrics.run.reconciliation import Count
     from tap_email_metrics.settings.common import CommonSettings
-    from tap_email_metrics.state.streams import Kind
+    from tap_email_metrics.state.marks import MarkFormat
 
 STATE_SECONDS = 60.0
 STATE_SHARE = 10  # bytes of records for each byte of STATE
@@ -80,7 +80,7 @@ class Run:
     output: Writer
     state: dict[str, Any]
     connections: Mapping[str, Connection]
-    marks: Mapping[str, Kind[Any, Any] | None]
+    marks: Mapping[str, MarkFormat[Any, Any] | None]
     selected: Callable[[str], Sequence[str]]
     transport: BaseAdapter | None = None
     tell: Callable[[str, str, Count, float], None] | None = None
@@ -152,8 +152,8 @@ class Run:
         """
         if name not in self._stream_states:
             entry = self.bookmarks.setdefault(name, {})
-            kind = self.marks.get(name)
-            self._stream_states[name] = StreamState(name, entry, kind)
+            marks = self.marks.get(name)
+            self._stream_states[name] = StreamState(name, entry, marks)
         return self._stream_states[name]
 
     def write_state(self) -> None:

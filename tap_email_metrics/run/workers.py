@@ -1,9 +1,9 @@
-"""Ordered, bounded, concurrent reading: the only threads of the tap.
+"""Concurrent reading in order, with bounded memory: the only threads of the tap.
 
-Workers run one generator a task and hand its pages over; the caller receives
-them in the order of the tasks. A task that knows what it will ask for has it fetched
-ahead by the workers that are free. What waits, or was fetched ahead, is bounded in
-bytes, not in tasks: only the first task in line may exceed it, so that it always ends.
+Each worker runs the generator of one task at a time. The caller receives the pages in
+the order of the tasks. A task that knows its next requests can have idle workers
+prefetch them. Pages that wait and prefetched pages are limited in bytes. Only the first
+task in line may exceed the limit, so that it can always finish.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 CAPACITY = 8 * 2**20
-"""Bytes of bodies that may wait for what comes before them."""
-_LOOK = 0.2  # seconds between two looks at the end of the run
-_JOIN = 3.0  # seconds that all workers may take to notice the end
+"""Bytes of response bodies that may wait for their turn."""
+_LOOK = 0.2  # seconds between two checks whether the run has to end
+_JOIN = 3.0  # seconds that all workers together have to end
 
 Task = TypeVar("Task")
-Page = TypeVar("Page")
+SomePage = TypeVar("SomePage")
 Result = TypeVar("Result")
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Read(Generic[Task, Page]):
+class PageRead(Generic[Task, SomePage]):
     """A page of a task."""
 
     task: Task
-    page: Page
+    page: SomePage
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[Task, Result]):
+class TaskDone(Generic[Task, Result]):
     """The end of a task: its result, or the error that ended it."""
 
     task: Task
@@ -51,29 +51,29 @@ class Done(Generic[Task, Result]):
 
 
 @dataclass(slots=True)
-class _Lane(Generic[Task, Page, Result]):
+class _Lane(Generic[Task, SomePage, Result]):
     task: Task
-    pages: deque[tuple[Page, int]] = field(default_factory=deque)
+    pages: deque[tuple[SomePage, int]] = field(default_factory=deque)
     ended: bool = False
     result: Result | None = None
     error: BaseException | None = None
-    planned: deque[Ahead[Any]] = field(default_factory=deque)
-    fetched: set[Ahead[Any]] = field(default_factory=set)
+    planned: deque[Prefetch[Any]] = field(default_factory=deque)
+    fetched: set[Prefetch[Any]] = field(default_factory=set)
     usual: int = 0
 
     @property
     def held(self) -> int:
-        """Bytes that were fetched ahead, or are being."""
+        """Bytes of prefetched pages, including those in flight."""
         return sum(early.weight for early in self.fetched)
 
 
 @dataclass(slots=True, eq=False)
-class Ahead(Generic[Value]):
-    """What a task will ask for; a worker that is free fetches it before.
+class Prefetch(Generic[Value]):
+    """A request of a task that an idle worker may send before the task needs it.
 
     Attributes:
         fetch: sends the request.
-        weight: its bytes; an estimate until it was fetched.
+        weight: bytes of the response; an estimate until it has arrived.
     """
 
     fetch: Callable[[], Value]
@@ -84,20 +84,20 @@ class Ahead(Generic[Value]):
     error: BaseException | None = None
 
 
-class FanOut(Generic[Task, Page, Result]):
-    """Reads tasks concurrently and returns what they give in order.
+class FanOut(Generic[Task, SomePage, Result]):
+    """Reads tasks concurrently and returns their pages and results in order.
 
     Args:
-        work: reads one task: yields its pages, returns its result.
-        workers: threads at most.
-        received: counts the bytes of what the work fetches.
+        work: reads one task: yields its pages and returns its result.
+        workers: the largest number of threads.
+        received: counts the bytes that `work` fetches.
         stop: set when the run has to end.
         capacity: bytes that may wait to be received.
     """
 
     def __init__(
         self,
-        work: Callable[[Task], Generator[Page, None, Result]],
+        work: Callable[[Task], Generator[SomePage, None, Result]],
         *,
         workers: int,
         received: Received,
@@ -110,10 +110,10 @@ class FanOut(Generic[Task, Page, Result]):
         self._capacity = capacity
         self._stop = stop
         lock = threading.RLock()
-        self._arrived = threading.Condition(lock)  # for the caller
-        self._changed = threading.Condition(lock)  # for workers that read a task
-        self._free = threading.Condition(lock)  # for the other workers
-        self._lanes: deque[_Lane[Task, Page, Result]] = deque()
+        self._arrived = threading.Condition(lock)  # wakes the caller
+        self._changed = threading.Condition(lock)  # wakes workers that read a task
+        self._free = threading.Condition(lock)  # wakes idle workers
+        self._lanes: deque[_Lane[Task, SomePage, Result]] = deque()
         self._running = 0
         self._planned = 0
         self._mine = threading.local()
@@ -127,7 +127,7 @@ class FanOut(Generic[Task, Page, Result]):
 
     @property
     def waiting(self) -> int:
-        """Bytes that wait to be received, or are being fetched ahead."""
+        """Bytes that wait to be received or are being prefetched."""
         with self._changed:
             return self._waiting
 
@@ -144,20 +144,20 @@ class FanOut(Generic[Task, Page, Result]):
             self._closed = True
             self._changed.notify_all()
             self._free.notify_all()
-        # One that waits for an answer notices late; it is a daemon, and what it
-        # reads goes nowhere.
+        # A thread blocked on a response may outlive this join. It is a daemon, and its
+        # result is dropped.
         end = time.monotonic() + (_JOIN / 10 if self._stop.is_set() else _JOIN)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
 
     def read(
         self, tasks: Iterable[Task], on_wait: Callable[[], None]
-    ) -> Iterator[Read[Task, Page] | Done[Task, Result]]:
-        """Yield the pages and then the end of each task, in the order of the tasks.
+    ) -> Iterator[PageRead[Task, SomePage] | TaskDone[Task, Result]]:
+        """Yield the pages of each task and then its end, in the order of the tasks.
 
         Args:
-            tasks: taken from as workers become free.
-            on_wait: called now and then while there is nothing to receive.
+            tasks: the next one is taken when a worker is free.
+            on_wait: called several times a second while no page is ready.
 
         Raises:
             Terminated: the run is ending.
@@ -175,7 +175,7 @@ class FanOut(Generic[Task, Page, Result]):
 
     def _next(
         self, on_wait: Callable[[], None]
-    ) -> Read[Task, Page] | Done[Task, Result] | None:
+    ) -> PageRead[Task, SomePage] | TaskDone[Task, Result] | None:
         while True:
             if self._stop.is_set():
                 raise Terminated("the run is ending")
@@ -184,7 +184,7 @@ class FanOut(Generic[Task, Page, Result]):
                 if lane and lane.pages:
                     page, weight = lane.pages.popleft()
                     self._make_room(weight)
-                    return Read(lane.task, page)
+                    return PageRead(lane.task, page)
                 if lane and lane.ended:
                     self._lanes.popleft()
                     self._make_room(0)
@@ -203,12 +203,12 @@ class FanOut(Generic[Task, Page, Result]):
         self._changed.notify_all()
         self._free.notify()
 
-    def _done(self, lane: _Lane[Task, Page, Result]) -> Done[Task, Result]:
+    def _done(self, lane: _Lane[Task, SomePage, Result]) -> TaskDone[Task, Result]:
         if isinstance(lane.error, TapError):
-            return Done(lane.task, None, lane.error)
+            return TaskDone(lane.task, None, lane.error)
         if lane.error is not None:
             raise lane.error
-        return Done(lane.task, lane.result)
+        return TaskDone(lane.task, lane.result)
 
     def _worker(self) -> None:
         try:
@@ -221,7 +221,7 @@ class FanOut(Generic[Task, Page, Result]):
 
     def _work_on(self) -> None:
         while (job := self._take()) is not None:
-            if isinstance(job, Ahead):
+            if isinstance(job, Prefetch):
                 self._fetch(job)
                 continue
             self._mine.lane = job
@@ -233,7 +233,7 @@ class FanOut(Generic[Task, Page, Result]):
             with self._changed:
                 self._end(job)
 
-    def _end(self, lane: _Lane[Task, Page, Result]) -> None:
+    def _end(self, lane: _Lane[Task, SomePage, Result]) -> None:
         self._planned -= len(lane.planned)
         lane.planned.clear()
         for early in list(lane.fetched):
@@ -245,15 +245,15 @@ class FanOut(Generic[Task, Page, Result]):
         if not self._running:
             self._free.notify_all()
 
-    def _take(self) -> _Lane[Task, Page, Result] | Ahead[Any] | None:
-        """Return what a worker does next, None where nothing can come any more."""
+    def _take(self) -> _Lane[Task, SomePage, Result] | Prefetch[Any] | None:
+        """Return the next job of a worker, None if there will be no more."""
         with self._changed:
             while not self._closed and not self._stop.is_set():
                 if early := self._begin_any():
                     return early
                 if len(self._lanes) < 4 * self.workers:
                     for task in self._tasks:
-                        lane = _Lane[Task, Page, Result](task)
+                        lane = _Lane[Task, SomePage, Result](task)
                         self._lanes.append(lane)
                         self._running += 1
                         return lane
@@ -262,7 +262,7 @@ class FanOut(Generic[Task, Page, Result]):
                 self._free.wait(_LOOK)
             return None
 
-    def _run(self, lane: _Lane[Task, Page, Result]) -> Result:
+    def _run(self, lane: _Lane[Task, SomePage, Result]) -> Result:
         pages = self._work(lane.task)
         while True:
             try:
@@ -272,8 +272,10 @@ class FanOut(Generic[Task, Page, Result]):
                 return result
             self._put(lane, page, self._received.take())
 
-    def _put(self, lane: _Lane[Task, Page, Result], page: Page, weight: int) -> None:
-        """Hand a page over when there is room; until then fetch what others wait for.
+    def _put(
+        self, lane: _Lane[Task, SomePage, Result], page: SomePage, weight: int
+    ) -> None:
+        """Hand a page over when there is room; until then prefetch for other tasks.
 
         Raises:
             Terminated: the run is ending.
@@ -282,7 +284,7 @@ class FanOut(Generic[Task, Page, Result]):
             with self._changed:
                 if self._closed:
                     raise Terminated("the run is ending")
-                # The first in line is about to be received: it stays here.
+                # The caller waits for the first task in line, so it must not stop here.
                 early = None if lane is self._lanes[0] else self._begin_any()
                 if early is None and self._full(lane):
                     self._changed.wait(_LOOK)
@@ -290,7 +292,7 @@ class FanOut(Generic[Task, Page, Result]):
                 self._fetch(early)
 
     def _handed_over(
-        self, lane: _Lane[Task, Page, Result], page: Page, weight: int
+        self, lane: _Lane[Task, SomePage, Result], page: SomePage, weight: int
     ) -> bool:
         with self._changed:
             if self._closed or self._full(lane):
@@ -301,22 +303,23 @@ class FanOut(Generic[Task, Page, Result]):
                 self._arrived.notify()
             return True
 
-    def _full(self, lane: _Lane[Task, Page, Result]) -> bool:
+    def _full(self, lane: _Lane[Task, SomePage, Result]) -> bool:
         if lane is self._lanes[0]:
-            return len(lane.pages) >= 2  # noqa: PLR2004 - one received, one ready
+            return len(lane.pages) >= 2  # noqa: PLR2004 - one in use, one ready
         return self._waiting >= self._capacity
 
-    def ahead(self, fetch: Callable[[], Value]) -> Ahead[Value]:
-        """Have something fetched by a worker that is free: for the work alone.
+    def ahead(self, fetch: Callable[[], Value]) -> Prefetch[Value]:
+        """Let an idle worker send a request. Only `work` may call this.
 
-        It is received or dropped, or forgotten at the end of its task.
+        The result is received or dropped; at the end of the task it is discarded.
 
         Args:
-            fetch: sends the request; it is taken to bring as much as the last.
+            fetch: sends the request. The size of the response is estimated by the one
+                before.
         """
         lane = self._mine.lane
         lane.usual = lane.usual or self._received.bytes
-        early = Ahead(fetch, lane.usual)
+        early = Prefetch(fetch, lane.usual)
         with self._changed:
             lane.planned.append(early)
             self._planned += 1
@@ -324,16 +327,16 @@ class FanOut(Generic[Task, Page, Result]):
             self._changed.notify()
         return early
 
-    def receive(self, early: Ahead[Value]) -> Value:
-        """Return what was fetched ahead; fetch it now if nobody has.
+    def receive(self, early: Prefetch[Value]) -> Value:
+        """Return a prefetched result; send the request now if no worker has.
 
         Raises:
             Terminated: the run is ending.
-            TapError: what the request raised.
+            TapError: the request failed.
         """
         lane = self._mine.lane
         while not early.ended:
-            # While another worker waits for it, this one does what it can.
+            # While another worker waits for this response, prefetch others.
             if (job := self._begin(lane, early)) is not None:
                 self._fetch(job)
         with self._changed:
@@ -344,8 +347,8 @@ class FanOut(Generic[Task, Page, Result]):
         lane.usual = early.weight
         return cast("Value", early.value)
 
-    def drop(self, early: Ahead[Any]) -> None:
-        """Forget what will not be asked for."""
+    def drop(self, early: Prefetch[Any]) -> None:
+        """Discard a prefetch whose result is not needed."""
         lane = self._mine.lane
         with self._changed:
             if early in lane.fetched:
@@ -354,15 +357,15 @@ class FanOut(Generic[Task, Page, Result]):
                 lane.planned.remove(early)
                 self._planned -= 1
 
-    def _forget(self, lane: _Lane[Any, Any, Any], early: Ahead[Any]) -> None:
+    def _forget(self, lane: _Lane[Any, Any, Any], early: Prefetch[Any]) -> None:
         lane.fetched.remove(early)
         early.dropped = True
         self._make_room(early.weight)
 
     def _begin(
-        self, lane: _Lane[Any, Any, Any], early: Ahead[Any]
-    ) -> Ahead[Any] | None:
-        """Return what to fetch until something has ended; None after a wait."""
+        self, lane: _Lane[Any, Any, Any], early: Prefetch[Any]
+    ) -> Prefetch[Any] | None:
+        """Return a request to send while waiting for a prefetch; None after a wait."""
         with self._changed:
             if self._closed:
                 raise Terminated("the run is ending")
@@ -375,26 +378,26 @@ class FanOut(Generic[Task, Page, Result]):
                 self._changed.wait(_LOOK)
             return other
 
-    def _begin_any(self) -> Ahead[Any] | None:
-        """Return what may be fetched ahead: of the first in line, if there is room."""
+    def _begin_any(self) -> Prefetch[Any] | None:
+        """Return the next request to prefetch, if there is room for its response."""
         if not self._planned:
             return None
         lane = next(lane for lane in self._lanes if lane.planned)
-        # What others hold must not keep the first in line from being read.
+        # Pages of later tasks must not keep the first task in line waiting.
         waiting = lane.held if lane is self._lanes[0] else self._waiting
         early = lane.planned[0]
         if waiting + early.weight > self._capacity:
             return None
         return self._start(lane, early)
 
-    def _start(self, lane: _Lane[Any, Any, Any], early: Ahead[Any]) -> Ahead[Any]:
+    def _start(self, lane: _Lane[Any, Any, Any], early: Prefetch[Any]) -> Prefetch[Any]:
         lane.planned.remove(early)
         lane.fetched.add(early)
         self._planned -= 1
         self._waiting += early.weight
         return early
 
-    def _fetch(self, early: Ahead[Any]) -> None:
+    def _fetch(self, early: Prefetch[Any]) -> None:
         mine = self._received.take()
         try:
             early.value = early.fetch()
@@ -413,22 +416,22 @@ class FanOut(Generic[Task, Page, Result]):
 def in_background(
     work: Callable[[], Result], stop: threading.Event, on_wait: Callable[[], None]
 ) -> Result:
-    """Return what a function returns that runs in a thread of its own.
+    """Run a function in another thread and return its result.
 
-    The caller stays free to notice the end of the run.
+    The calling thread stays free to notice the end of the run.
 
     Raises:
         Terminated: the run is ending.
-        TapError: what the function raised.
+        TapError: the function raised it.
     """
     fan_out: FanOut[None, list[None], Result] = FanOut(
         partial(_only, work), workers=1, received=Received(), stop=stop
     )
     with fan_out:
         for event in fan_out.read([None], on_wait):
-            if isinstance(event, Done) and event.error is None:
+            if isinstance(event, TaskDone) and event.error is None:
                 return cast("Result", event.result)
-            if isinstance(event, Done) and event.error is not None:
+            if isinstance(event, TaskDone) and event.error is not None:
                 raise event.error
     raise Terminated("the run is ending")
 

@@ -1,4 +1,4 @@
-"""Numbers and instants as short text, for the marks in the state."""
+"""Numbers and times as short text, for the marks in the state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_$"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 
 
-# Marks of one run share their minutes, and most of their small numbers.
+# The marks of a run have many minutes and small numbers in common.
 @lru_cache(maxsize=4096)
 def encode_number(number: int) -> str:
     """Return a whole number in base 64."""
@@ -27,8 +27,8 @@ def decode_number(text: str) -> int:
     """Return the number that `encode_number` wrote.
 
     Raises:
-        ValueError: there is none.
-        KeyError: a character is no digit.
+        ValueError: the text is empty.
+        KeyError: a character is not a digit.
     """
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     if not digits:
@@ -39,20 +39,24 @@ def decode_number(text: str) -> int:
     return sign * number
 
 
+def whole_minute(seconds: float | None) -> float | None:
+    """Return UTC seconds cut to a whole minute, as `encode_time` keeps them."""
+    # A time before 1970, from a wrong clock or an odd row, counts as 1970.
+    return None if seconds is None else max(0, int(seconds // 60)) * 60.0
+
+
 def encode_time(seconds: float | None) -> str:
-    """Return an instant, cut to whole minutes; nothing for None."""
-    if seconds is None:
-        return ""
-    # A clock or a row from before 1970 is not worth an unreadable mark.
-    return encode_number(max(0, int(seconds // 60)) - _EPOCH_MINUTE)
+    """Return UTC seconds, cut to a whole minute, as text; "" for None."""
+    minute = whole_minute(seconds)
+    return "" if minute is None else encode_number(int(minute // 60) - _EPOCH_MINUTE)
 
 
 def decode_time(text: str) -> float | None:
     """Return the UTC seconds that `encode_time` wrote.
 
     Raises:
-        ValueError: there are none.
-        KeyError: a character is no digit.
+        ValueError: the time is after the year 9999.
+        KeyError: a character is not a digit.
     """
     if not text:
         return None

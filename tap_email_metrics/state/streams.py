@@ -1,4 +1,4 @@
-"""The state: what the tap remembers from run to run, and the only code that writes it.
+"""The state: what the tap keeps from run to run. Only this module writes it.
 
 The state of a stream is
 
@@ -7,25 +7,26 @@ The state of a stream is
      "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …, "start": …,
      "readable": true, "lists": {"<list>": {…}}}
 
-and what a provider's streams keep beside that. `_tap` holds what belongs to no
-stream: `{"version": 1, "last_stream": …, "<provider>": {…}}`.
+with further keys for the streams of some providers. `_tap` holds everything that
+belongs to no single stream: `{"version": 1, "last_stream": …, "<provider>": {…}}`.
 """
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tap_email_metrics.clock import DAY, from_iso, iso
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.providers.encompass.schedule import Id, Mark, SomeMark
-from tap_email_metrics.state.windows import reaches
+from tap_email_metrics.state.marks import Id, SomeMark
+from tap_email_metrics.state.windows import coverages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from tap_email_metrics.state.windows import Reach
+    from tap_email_metrics.state.marks import MarkFormat
+    from tap_email_metrics.state.windows import Coverage
 
 Value = TypeVar("Value")
 
@@ -34,37 +35,13 @@ TAP_KEY = "_tap"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[Id, SomeMark]):
-    """How the marks of a stream, and the ids of its parents, are written.
-
-    Each function raises ValueError, TypeError or AttributeError for what it did not
-    write.
-
-    Attributes:
-        unpack: makes a mark of text.
-        read_id: makes an id of the key of a mark.
-        write_id: makes the key of an id.
-        read_place: makes an id of its part of the watermark.
-        write_place: makes the part of an id.
-        lowest: comes before all ids.
-    """
-
-    unpack: Callable[[str], SomeMark]
-    read_id: Callable[[str], Id]
-    write_id: Callable[[Id], str]
-    read_place: Callable[[object], Id]
-    write_place: Callable[[Id], object]
-    lowest: Id
-
-
-@dataclass(frozen=True, slots=True)
 class Memory:
-    """What a provider's streams know of earlier runs.
+    """The state of a provider's streams.
 
     Attributes:
-        selected: the part of each stream that is read in this run.
-        others: the part of each that is not, where there is one.
-        shared: what belongs to no stream; a provider keeps its own under its name.
+        selected: states of the streams that this run reads, by name.
+        others: states of other streams of the provider, by name.
+        shared: the `_tap` part of the state; a provider's own part is under its name.
     """
 
     selected: Mapping[str, StreamState[Any, Any]]
@@ -73,26 +50,26 @@ class Memory:
 
 
 class StreamState(Generic[Id, SomeMark]):
-    """One stream's part of the state: read into values once, written at commits.
+    """One stream's part of the state, decoded once and encoded at each change.
 
     Args:
         name: of the stream.
-        entry: its part; changed in place.
-        kind: of its marks; if not given, `Mark` by number.
+        entry: its part of the state; changed in place.
+        marks: the format of its marks; None for a stream that keeps no marks.
 
     Raises:
-        InvalidInput: an entry is damaged; the message names its key.
+        InvalidInput: a key is damaged; the message names it.
     """
 
     def __init__(
         self,
         name: str,
         entry: dict[str, Any],
-        kind: Kind[Id, SomeMark] | None = None,
+        marks: MarkFormat[Id, SomeMark] | None,
     ) -> None:
         self._name = name
         self._entry = entry
-        self.kind: Kind[Id, SomeMark] = kind or cast("Kind[Id, SomeMark]", NUMBERED)
+        self._format: MarkFormat[Id, SomeMark] | None = marks
         packed = self.read("marks", _dict) or {}
         self.marks: dict[Id, SomeMark] = dict(self._unpacked(packed))
         self._history: tuple[int, Id] | None = self.read("history", self._place)
@@ -101,11 +78,11 @@ class StreamState(Generic[Id, SomeMark]):
         self._swept = self.read("swept", whole_number)
         self._backfill = self.read("backfill", _dict)
         self._digests = self.read("digests", _base64) or ""
-        self.reaches: dict[str, Reach] = self.read("lists", reaches) or {}
+        self.coverages: dict[str, Coverage] = self.read("lists", coverages) or {}
         self._value = entry.get("replication_key_value")
 
     def read(self, key: str, convert: Callable[[Any], Value]) -> Value | None:
-        """Return what is kept under a key, None where nothing is.
+        """Return the converted value of a key, None if there is none.
 
         Raises:
             InvalidInput: `convert` raised a ValueError, TypeError or OverflowError.
@@ -120,26 +97,44 @@ class StreamState(Generic[Id, SomeMark]):
             raise damaged(f"bookmarks.{self._name}.{key}") from error
 
     def write(self, key: str, value: object) -> None:
-        """Keep JSON under a key; None removes it."""
+        """Store JSON under a key; None removes the key."""
         if value is None:
             self._entry.pop(key, None)
         else:
             self._entry[key] = value
 
+    @property
+    def format(self) -> MarkFormat[Id, SomeMark]:
+        """The format of the stream's marks.
+
+        Raises:
+            TypeError: the stream keeps no marks.
+        """
+        if self._format is None:
+            raise TypeError(f"{self._name} keeps no marks")
+        return self._format
+
     def _unpacked(self, packed: dict[str, Any]) -> Iterator[tuple[Id, SomeMark]]:
+        if self._format is None:
+            return
         for key, text in packed.items():
             try:
-                yield self.kind.read_id(key), self.kind.unpack(text)
+                yield self._format.read_id(key), self._format.unpack(text)
             except (ValueError, TypeError, AttributeError) as error:
                 raise damaged(f"bookmarks.{self._name}.marks.{key}") from error
 
-    def _place(self, value: Any) -> tuple[int, Id]:  # noqa: ANN401 - whatever JSON holds
+    def _place(self, value: Any) -> tuple[int, Id] | None:  # noqa: ANN401 - any JSON
+        if self._format is None:
+            return None
         moment, place = value
-        return whole_number(moment), self.kind.read_place(place)
+        return whole_number(moment), self._format.read_place(place)
 
     @property
     def history(self) -> tuple[int, Id] | None:
-        """Down to where closed parents are read: ms and id; None: no one."""
+        """Key of the last closed parent that was read, None before the first.
+
+        The history is read newest first: parents below this key are still to be read.
+        """
         return self._history
 
     @property
@@ -157,62 +152,57 @@ class StreamState(Generic[Id, SomeMark]):
         return self._swept
 
     @property
-    def gaps(self) -> list[tuple[float, float]]:
-        """Intervals that the archive took unread, as far as the tap knows."""
-        return list(self._gaps)
-
-    @property
     def checked_through(self) -> float | None:
-        """Instant up to which every open list was read, at the last run's end."""
+        """UTC seconds up to which every open list was read, as of the last run."""
         return self._checked_through
 
     @property
     def digests(self) -> str:
-        """Digests of the rows of a list that is read whole in each run."""
+        """Base64 of the digests of a `ListStream`."""
         return self._digests
 
     def set_mark(self, parent_id: Id, mark: SomeMark | None) -> None:
-        """Store the mark of a list, or drop it."""
+        """Store the mark of a list; None removes it."""
         packed = self._entry.setdefault("marks", {})
-        key = self.kind.write_id(parent_id)
+        key = self.format.write_id(parent_id)
         if mark is None:
             self.marks.pop(parent_id, None)
             packed.pop(key, None)
         else:
-            packed[key] = text = mark.pack()
-            self.marks[parent_id] = self.kind.unpack(text)
+            packed[key] = mark.pack()
+            self.marks[parent_id] = mark.in_whole_minutes()
 
-    def set_reach(self, name: str, reach: Reach) -> None:
-        """Store how far a list is read that is asked for by windows."""
-        self.reaches[name] = reach
-        self._entry.setdefault("lists", {})[name] = reach.pack()
+    def set_coverage(self, name: str, coverage: Coverage) -> None:
+        """Store the coverage of a list that is read by windows."""
+        self.coverages[name] = coverage
+        self._entry.setdefault("lists", {})[name] = coverage.pack()
 
-    def forget_reaches(self) -> None:
-        """Take all lists for never read."""
-        self.reaches = {}
+    def forget_coverages(self) -> None:
+        """Forget the coverage of all lists, so that they are read anew."""
+        self.coverages = {}
         self._entry.pop("lists", None)
 
     def set_history(self, key: tuple[int, Id]) -> None:
-        """Store down to where the history is read."""
+        """Store the key of the last closed parent that was read."""
         self._history = key
-        self._entry["history"] = [key[0], self.kind.write_place(key[1])]
+        self._entry["history"] = [key[0], self.format.write_place(key[1])]
 
     def set_swept(self, day: int) -> None:
-        """Store the day of a completed sweep."""
+        """Store the day number of a completed sweep."""
         self._swept = day
         self._entry["swept"] = day
 
     def set_digests(self, digests: str) -> None:
-        """Store the digests of a list."""
+        """Store the digests of a list, in base64."""
         self._digests = self._entry["digests"] = digests
 
     def set_checked_through(self, moment: float) -> None:
-        """Store up to when every open list was read."""
+        """Store the UTC seconds up to which every open list was read."""
         self._checked_through = moment
         self._entry["checked_through"] = iso(moment)
 
     def promote(self, key: str, value: int | str | None) -> None:
-        """Move the bookmark up to the newest replication key emitted, never back."""
+        """Raise the bookmark to the newest replication key emitted; never lower it."""
         self._entry["replication_key"] = key
         if value is None:
             value = self._value
@@ -222,7 +212,7 @@ class StreamState(Generic[Id, SomeMark]):
             self._value = self._entry["replication_key_value"] = value
 
     def acknowledge(self, gap: tuple[float, float]) -> None:
-        """Remember an interval that may be gone; one that touches it, as one."""
+        """Remember a possibly lost interval; join it with intervals that it touches."""
         start, end = gap
         kept: list[tuple[float, float]] = []
         for old_start, old_end in self._gaps:
@@ -234,15 +224,15 @@ class StreamState(Generic[Id, SomeMark]):
         self._entry["gaps"] = [[iso(start), iso(end)] for start, end in self._gaps]
 
     def knows(self, gap: tuple[float, float]) -> bool:
-        """Return whether an interval was acknowledged before, to within a day."""
+        """Return whether an interval was acknowledged before, give or take a day."""
         return any(
             gap[0] >= start - DAY and gap[1] <= end + DAY for start, end in self._gaps
         )
 
     def begin_at(self, start: float | None) -> bool:
-        """Take over the start of what is read; return whether it moved back.
+        """Store the start of the data to read; return whether it moved back.
 
-        Then what was left out before is read as if for the first time.
+        If it did, the marks are dropped, so that everything is read anew.
         """
         old = self.read("start", whole_number)
         new = 0 if start is None else int(start)
@@ -257,15 +247,15 @@ class StreamState(Generic[Id, SomeMark]):
         return moved
 
     def backfill(self, start: float, end: float) -> StreamState[Id, SomeMark]:
-        """Return the state of a side backfill, kept apart from the live marks."""
+        """Return the state of a backfill, which is separate from the live marks."""
         interval = [iso(start), iso(end)]
         if not self._backfill or self._backfill.get("interval") != interval:
             self._backfill = self._entry["backfill"] = {"interval": interval}
-        return StreamState(f"{self._name}.backfill", self._backfill, self.kind)
+        return StreamState(f"{self._name}.backfill", self._backfill, self._format)
 
 
 def damaged(key: str) -> InvalidInput:
-    """Return the error for a state entry that cannot be understood."""
+    """Return the error for a state key whose value is not valid."""
     return InvalidInput(
         f"The state is damaged at {key}. Restore the last good state (for Meltano: "
         "'meltano state get' and 'meltano state set'), or remove that key to read "
@@ -280,14 +270,14 @@ def _dict(value: object) -> dict[str, Any]:
 
 
 def whole_number(value: object) -> int:
-    """Return a whole number of JSON; TypeError for anything else."""
+    """Return a JSON value that is a whole number; raise TypeError for any other."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError("no whole number")
     return value
 
 
 def texts(value: object) -> dict[str, str]:
-    """Return an object of JSON that holds text; TypeError for anything else."""
+    """Return a JSON object whose values are text; raise TypeError for any other."""
     found = _dict(value)
     if not all(isinstance(text, str) for text in found.values()):
         raise TypeError("no text")
@@ -306,10 +296,10 @@ def _base64(value: str) -> str:
 
 
 def validate_state(state: Mapping[str, Any], prefixes: Collection[str]) -> None:
-    """Check that a state is this tap's and of a version that it understands.
+    """Check that a state is from this tap and of a version that it can read.
 
     Raises:
-        InvalidInput: it is not, with the key and what to do.
+        InvalidInput: it is not; the message names the key and says what to do.
     """
     bookmarks = state.get("bookmarks", {})
     if not isinstance(bookmarks, dict):
@@ -336,7 +326,3 @@ def validate_state(state: Mapping[str, Any], prefixes: Collection[str]) -> None:
             raise damaged(f"bookmarks.{name}")
         if "partitions" in entry:
             raise damaged(f"bookmarks.{name}.partitions")
-
-
-NUMBERED: Kind[int, Mark] = Kind(Mark.unpack, int, str, whole_number, int, 0)
-"""Of streams whose parents have numbers."""

@@ -1,6 +1,6 @@
-"""Windows of time, and how far a list is read that is asked for by them.
+"""Windows of time, and how much of a list the windows read so far cover.
 
-Pure functions and values; instants are whole UTC seconds since the epoch.
+Pure functions and values. All times are whole UTC seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class Window(NamedTuple):
-    """The instants from `start` up to, and without, `end`."""
+    """The times from `start` up to `end`, without `end` itself."""
 
     start: int
     end: int
 
     @property
     def seconds(self) -> int:
-        """Return its length."""
+        """Length in seconds."""
         return self.end - self.start
 
     def halves(self) -> tuple[Window, Window]:
-        """Return its two halves.
+        """Return the two halves of the window.
 
         Raises:
-            ValueError: it is too short for that.
+            ValueError: the window is only one second long.
         """
         middle = self.start + self.seconds // 2
         if not self.start < middle < self.end:
@@ -37,16 +37,16 @@ class Window(NamedTuple):
         return Window(self.start, middle), Window(middle, self.end)
 
     def first(self, seconds: float) -> Window:
-        """Return its beginning, of that length at most."""
+        """Return the first part of the window, at most that many seconds long."""
         return self.until(self.start + max(1, int(seconds)))
 
     def until(self, end: int) -> Window:
-        """Return what of it is before an instant; it may be empty."""
+        """Return the part of the window before a time; it may be empty."""
         return Window(self.start, min(self.end, end))
 
 
 def merged(windows: Iterable[Window]) -> tuple[Window, ...]:
-    """Return windows in order, those that touch as one; empty ones are dropped."""
+    """Return windows in order; join those that touch and drop empty ones."""
     kept: list[Window] = []
     for window in sorted(w for w in windows if w.seconds > 0):
         if kept and window.start <= kept[-1].end:
@@ -57,7 +57,7 @@ def merged(windows: Iterable[Window]) -> tuple[Window, ...]:
 
 
 def without(windows: Iterable[Window], gone: Window) -> tuple[Window, ...]:
-    """Return what is left of windows when one is taken out."""
+    """Return the parts of windows that lie outside another window."""
     left = []
     for window in windows:
         left.append(Window(window.start, min(window.end, gone.start)))
@@ -66,21 +66,23 @@ def without(windows: Iterable[Window], gone: Window) -> tuple[Window, ...]:
 
 
 def touch(windows: Iterable[Window], other: Window) -> bool:
-    """Return whether one of the windows shares an instant with another."""
+    """Return whether any of the windows overlaps another window."""
     return any(w.start < other.end and other.start < w.end for w in windows)
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """How far one list is read.
+class Coverage:
+    """How much of one list is read.
 
     Attributes:
-        start: nothing before it is asked for.
-        through: all up to it was read, but for what is in `todo`.
-        todo: windows that are still to be read, or were not whole when they were.
-        seen: when the live window was last read whole, None before the first time.
-        verified: when all rows were last emitted, or the list read without dates.
-        wide: rows came that a filter on their own date would not have let through.
+        start: the tap asks for no row before this time.
+        through: everything up to this time was read, except for `todo`.
+        todo: windows that are not read yet, or that were incomplete when they were.
+        seen: when the live window was last read completely, None before the first
+            time.
+        verified: when all rows were last emitted, or the list was last read without
+            dates.
+        wide: the API has sent rows whose own date lies outside the requested window.
     """
 
     start: int
@@ -91,23 +93,23 @@ class Reach:
     wide: bool = False
 
     @classmethod
-    def first(cls, start: int, end: int) -> Reach:
-        """Return that of a list never read: all of it is to be read."""
+    def first(cls, start: int, end: int) -> Coverage:
+        """Return the coverage of a list that was never read."""
         start = min(start, end)
         return cls(start, end, merged([Window(start, end)]))
 
-    def until(self, end: int) -> Reach:
-        """Return it without what is later than now: some clock was ahead."""
+    def until(self, end: int) -> Coverage:
+        """Return the coverage up to a time; anything later is from a wrong clock."""
         todo = merged(window.until(end) for window in self.todo)
         return replace(self, through=min(self.through, end), todo=todo)
 
-    def extended(self, end: int) -> Reach:
-        """Return it with all up to an instant to be read."""
+    def extended(self, end: int) -> Coverage:
+        """Return the coverage with everything up to a time added to `todo`."""
         new = Window(self.through, max(self.through, end))
         return replace(self, through=new.end, todo=merged([*self.todo, new]))
 
-    def from_start(self, start: int) -> Reach:
-        """Return it with another start: what is new before is to be read."""
+    def from_start(self, start: int) -> Coverage:
+        """Return the coverage with another start; an earlier start adds to `todo`."""
         if start < self.start:
             new = Window(start, min(self.start, self.through))
             return replace(self, start=start, todo=merged([*self.todo, new]))
@@ -118,12 +120,12 @@ class Reach:
         )
 
     def live(self, end: int, lookback: int) -> Window | None:
-        """Return the window to read in each run, None where it is empty."""
+        """Return the window that every run reads, None if it is empty."""
         start = max(self.start, min(self.through, end) - lookback)
         return Window(start, end) if start < end else None
 
-    def after(self, window: Window, *, whole: bool) -> Reach:
-        """Return it after a window was read; one that was not whole is due again."""
+    def after(self, window: Window, *, whole: bool) -> Coverage:
+        """Return the coverage after a window was read; not whole: it is due again."""
         todo = without(self.todo, window)
         if not whole:
             todo = merged([*todo, window])
@@ -133,22 +135,22 @@ class Reach:
 
     @property
     def complete_to(self) -> int:
-        """Return the instant up to which nothing is missing."""
+        """The time up to which no row is missing."""
         return min(self.through, self.todo[0].start) if self.todo else self.through
 
     def verification_due(self, now: float, days: int) -> bool:
-        """Return whether everything is to be read or emitted again.
+        """Return whether all rows have to be read or emitted again.
 
         Args:
-            now: UTC seconds.
-            days: UTC days from one time to the next.
+            now: the current time.
+            days: UTC days between two verifications.
         """
         if self.verified is None or self.verified > now:
             return True
         return now // DAY - self.verified // DAY >= days
 
     def pack(self) -> dict[str, Any]:
-        """Return it as JSON: instants in RFC 3339, what is not so left out."""
+        """Return the coverage as JSON: times in RFC 3339, no empty fields."""
         packed: dict[str, Any] = {
             "start": iso(self.start),
             "through": iso(self.through),
@@ -164,11 +166,11 @@ class Reach:
         return packed
 
     @classmethod
-    def unpack(cls, packed: Any) -> Reach:  # noqa: ANN401 - whatever JSON holds
-        """Return what `pack` wrote.
+    def unpack(cls, packed: Any) -> Coverage:  # noqa: ANN401 - whatever JSON holds
+        """Return the coverage that `pack` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: it did not.
+            ValueError, TypeError, KeyError: the JSON is not a packed coverage.
         """
         todo = [Window(_second(start), _second(end)) for start, end in _todo(packed)]
         if list(merged(todo)) != todo:
@@ -194,15 +196,15 @@ def _second(value: Any) -> int:  # noqa: ANN401 - likewise
     return int(from_iso(value))
 
 
-def reaches(value: Any) -> dict[str, Reach]:  # noqa: ANN401 - likewise
-    """Return how far the lists of a stream are read, by their keys in the state.
+def coverages(value: Any) -> dict[str, Coverage]:  # noqa: ANN401 - likewise
+    """Return the coverages of a stream's lists, by their keys in the state.
 
     Raises:
-        ValueError, TypeError: it is not what was written.
+        ValueError, TypeError: the JSON is not an object of packed coverages.
     """
     if not isinstance(value, dict):
         raise TypeError("no object")
     try:
-        return {key: Reach.unpack(packed) for key, packed in value.items()}
+        return {key: Coverage.unpack(packed) for key, packed in value.items()}
     except (KeyError, AttributeError) as error:
-        raise ValueError("not the reach of a list") from error
+        raise ValueError("not the coverage of a list") from error

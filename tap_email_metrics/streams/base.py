@@ -1,20 +1,17 @@
-"""The shapes of stream: a concrete stream is a few facts on one of them.
+"""The base of all streams that read from a provider.
 
-- `ListStream`: a list that is read whole in each run; rows that changed are emitted.
-- `FanOutStream`, in a module of its own: many parents, each with a list of its own;
-  those that are due are read concurrently and emitted in order.
-- `WindowStream`, likewise: lists that are asked for by time.
+There are three kinds: `ListStream` reads a whole list in each run, `FanOutStream` reads
+one list per parent, and `WindowStream` reads lists by windows of time.
 
 All are top-level streams of the SDK: its own parents and children write a SCHEMA,
 a state partition and a whole STATE for each parent. `_sync_records` and
-`_write_state_message` are private in the SDK and overridden here alone, which is
+`_write_state_message` are private in the SDK and overridden only here, which is
 why its minor version is pinned.
 """
 
 from __future__ import annotations
 
 import abc
-import base64
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,8 +39,6 @@ from tap_email_metrics.records.pages import Record, TableDecoder, Unplanned
 from tap_email_metrics.records.rows import RowMaker
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import to_instant
-from tap_email_metrics.run.reconciliation import Count
-from tap_email_metrics.streams.digests import bucket_digests, bucket_of, same
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -53,9 +48,11 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.pages import Envelope
     from tap_email_metrics.records.rows import Rows
     from tap_email_metrics.run.api import Api
+    from tap_email_metrics.run.reconciliation import Count
     from tap_email_metrics.run.report import StreamReport
     from tap_email_metrics.run.run import Run
-    from tap_email_metrics.state.streams import Kind, StreamState
+    from tap_email_metrics.state.marks import MarkFormat
+    from tap_email_metrics.state.streams import StreamState
 
 Row = dict[str, object]
 Emitted = TypeVar("Emitted")
@@ -120,9 +117,9 @@ class EmailMetricsStream(Stream):
     Attributes:
         run: the run that this stream is part of.
         provider: its name.
-        marks: how its marks are kept, None for `Mark` by number.
+        marks: the format of its marks; None for a stream that keeps no marks.
         envelope: of a page of which records are made as it is decoded, if any are.
-        goes_by: the vendor's fields that the reading goes by.
+        reader_fields: the vendor's fields that the reading goes by.
         dated_by: the replication key, also where a catalog names none.
     """
 
@@ -130,9 +127,9 @@ class EmailMetricsStream(Stream):
     # whose fields are not listed.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
     provider: ClassVar[str]
-    marks: ClassVar[Kind[Any, Any] | None] = None
+    marks: ClassVar[MarkFormat[Any, Any] | None] = None
     envelope: ClassVar[Envelope | None] = None
-    goes_by: ClassVar[tuple[str, ...]] = ()
+    reader_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, tap: Tap, run: Run) -> None:
         self._packaged = load_schema(self.name)
@@ -341,7 +338,9 @@ class EmailMetricsStream(Stream):
         if not self.fast:
             return None
         try:
-            return TableDecoder(self._packaged, self.codec, self.goes_by, self.envelope)
+            return TableDecoder(
+                self._packaged, self.codec, self.reader_fields, self.envelope
+            )
         except Unplanned:
             return None
 
@@ -431,55 +430,3 @@ def _nameable(fields: Iterable[str]) -> list[str]:
 
 def _as_dict(record: Mapping[str, object] | Record) -> dict[str, Any]:
     return asdict(record) if isinstance(record, Record) else dict(record)
-
-
-class ListStream(EmailMetricsStream):
-    """A list that is read whole in each run.
-
-    It has no update stamp, so state keeps a digest for each of 256 buckets of ids;
-    the rows of a bucket whose digest moved are emitted. That costs a fixed 2 KB,
-    whatever the number of rows, and a few rows around one that changed.
-
-    Attributes:
-        id_field: the vendor's name of what tells its rows apart.
-    """
-
-    id_field: ClassVar[str] = "id"
-
-    @abc.abstractmethod
-    def rows(self) -> Sequence[Row]:
-        """Return all rows of the list."""
-
-    def count(self, rows: int) -> Count:
-        """Return what was counted in the list, of which so many rows came."""
-        return Count(parent="all", rows=rows)
-
-    @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Yield the records that are new or changed."""
-        interval = self.interval()
-        every = self.rows()
-        rows = [row for row in every if interval.holds(self.codec.time(row))]
-        backfill = self.run.settings.backfill
-        buckets = [bucket_of(row.get(self.id_field)) for row in rows]
-        digests = bucket_digests(rows, buckets)
-        known = self._known_digests()
-        changed = [
-            row
-            for row, bucket in zip(rows, buckets, strict=True)
-            if backfill or not same(known, digests, bucket)
-        ]
-        yield self.records_of(self.maker().rows(changed))
-        self.reconcile(self.count(len(every)))
-        if not backfill:
-            self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())
-            self.promote(self.bookmark)
-            if self.api.parents_whole:
-                self.bookmark.set_checked_through(self.api.now())
-            else:
-                self.report.unsettled += 1
-
-    def _known_digests(self) -> bytes:
-        if self._ignores_marks():
-            return b""
-        return base64.b64decode(self.bookmark.digests)

@@ -1,11 +1,11 @@
-"""The shape of stream that fans out: many parents, each with a list of its own."""
+"""Fan-out streams: many parents, each with a list of its own."""
 
 from __future__ import annotations
 
 import abc
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 from typing_extensions import override
 
@@ -19,18 +19,11 @@ from tap_email_metrics.errors import (
     TapError,
     Unavailable,
 )
-from tap_email_metrics.providers.encompass.schedule import (
-    Id,
-    Parent,
-    Plan,
-    Policy,
-    SomeMark,
-    Visit,
-    history_key,
-)
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.report import Progress
-from tap_email_metrics.run.workers import Done, FanOut, Read
+from tap_email_metrics.run.workers import FanOut, PageRead, TaskDone
+from tap_email_metrics.state.marks import Id, SomeMark
+from tap_email_metrics.state.plans import history_key
 from tap_email_metrics.state.streams import StreamState
 from tap_email_metrics.streams.base import EmailMetricsStream
 
@@ -39,21 +32,36 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.records.pages import Record
     from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.state.marks import MarkFormat
+    from tap_email_metrics.state.plans import (
+        Parent,
+        Plan,
+        Policy,
+        RevisitSchedule,
+        Visit,
+    )
 
 FAILURES_IN_A_ROW = 10
-"""Parents that fail one after the other before the stream is given up."""
+"""Parents in a row that may fail before the stream gives up."""
 
 
 class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
-    """Many parents, each with its own list; reads those that are due.
+    """A stream with one list per parent; each run reads the lists that are due.
 
     Attributes:
-        parent_noun: what a parent is called in messages.
-        fan_out: runs `read`, and fetches ahead for it.
+        marks: the format of its marks.
+        parent_noun: the name of a parent in messages.
+        fan_out: the workers that run `read`, and that fetch pages ahead for it.
     """
 
+    marks: ClassVar[MarkFormat[Any, Any]]
     parent_noun: ClassVar[str]
     fan_out: FanOut[Visit[Id, SomeMark], Rows | Count, SomeMark]
+
+    @property
+    @abc.abstractmethod
+    def schedule(self) -> RevisitSchedule[Id, SomeMark]:
+        """Decides which lists are due."""
 
     @abc.abstractmethod
     def read(
@@ -61,58 +69,32 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     ) -> Generator[Rows | Count, None, SomeMark]:
         """Yield the rows of a parent to emit; return the mark that covers them.
 
-        At the end of a list of which all was read comes what was counted in it.
+        After a list that was read to its end, yields a `Count` that compares its rows
+        with the vendor's numbers.
         """
 
-    @abc.abstractmethod
-    def plan(
-        self,
-        parents: Sequence[Parent[Id]],
-        state: StreamState[Id, SomeMark],
-        now: float,
-        policy: Policy,
-    ) -> Plan[Id, SomeMark]:
-        """Return what is due, in the order in which it is read."""
-
-    @abc.abstractmethod
-    def is_over(
-        self, parent: Parent[Id], mark: SomeMark, now: float, policy: Policy
-    ) -> bool:
-        """Return whether a parent that was just read needs no mark any more."""
-
-    @abc.abstractmethod
-    def checked_through(
-        self,
-        parents: Sequence[Parent[Id]],
-        state: StreamState[Id, SomeMark],
-        now: float,
-        policy: Policy,
-    ) -> float:
-        """Return the instant up to which all that is open was read."""
-
-    @abc.abstractmethod
-    def first_mark(self) -> SomeMark:
-        """Return the mark of what was never read."""
-
     def parents(self) -> Sequence[Parent[Id]]:
-        """Return what the stream fans out over."""
+        """Return the parents whose lists the stream reads."""
         return self.api.parents()
 
+    def prepare(self, plan: Plan[Id, SomeMark]) -> None:
+        """Take notice of the plan before its first list is read."""
+
     def explained(self, error: TapError) -> TapError:
-        """Return what an error of one parent means; it may end the stream."""
+        """Return a more precise error for a failed parent; it may end the stream."""
         return error
 
     def after(self, parent: Parent[Id]) -> None:
-        """Commit what else a parent that was read has changed."""
+        """Commit what else has changed with a parent that was read."""
 
     @property
     def policy(self) -> Policy:
-        """What is due when, for this stream."""
+        """The settings that decide which lists are due."""
         return self.api.policy
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Yield the records of the parents that are due, one page at a time."""
+        """Yield the records of the lists that are due, one page at a time."""
         settings = self.run.settings
         parents = self.parents()
         now = self.api.now()
@@ -130,20 +112,21 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         else:
             self._begin(state)
         fresh = self._ignores_marks() and not settings.backfill
-        known = StreamState(self.name, {}, state.kind) if fresh else state
-        plan = self.plan(parents, known, now, policy)
+        known = StreamState(self.name, {}, self.marks) if fresh else state
+        plan = self.schedule.plan(parents, known, now, policy)
+        self.prepare(plan)
         for parent_id in plan.closed:
             state.set_mark(parent_id, None)
         self.report.parents_left = len(plan.live) + len(plan.history)
         try:
             yield from self._visit_all(plan.live, state, policy)
-            # Parents that a list did not show may not be taken for read.
+            # Parents that are missing from an incomplete list were not read.
             whole = self.api.parents_whole
             if not settings.backfill and whole:
                 state.set_swept(int(now // DAY))
             yield from self._visit_all(self._in_share(plan.history), state, policy)
             if not self.report.parents_left and whole:
-                state.set_history((round(policy.floor * 1000), state.kind.lowest))
+                state.set_history((round(policy.floor * 1000), self.marks.lowest))
         finally:
             self._note_state(state, parents, now, policy)
         self._conclude(state, others=bool(plan.waiting))
@@ -157,7 +140,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _in_share(
         self, history: Iterable[Visit[Id, SomeMark]]
     ) -> Iterator[Visit[Id, SomeMark]]:
-        """Yield history while this stream's share of the run lasts."""
+        """Yield lists of the history until this stream's share of the run is spent."""
         budget = self.budget()
         for visit in history:
             if budget.is_spent:
@@ -171,7 +154,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         policy: Policy,
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         interval = self.interval()
-        # With a limit on records, as in `--test`, nothing is read ahead.
+        # With a limit on records, as in `--test`, no list is read ahead.
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.api.max_concurrency
         fan_out: FanOut[Visit[Id, SomeMark], Rows | Count, SomeMark] = FanOut(
             partial(self.read, policy=policy),
@@ -180,7 +163,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             stop=self.run.stop,
         )
         self.fan_out = fan_out
-        self.maker()  # before there are threads: they share what it is made of
+        self.maker()  # creates what all threads share, before they start
         failures = 0
         with (
             fan_out,
@@ -189,7 +172,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             ) as bar,
         ):
             for event in fan_out.read(visits, partial(self._look, bar)):
-                if isinstance(event, Read):
+                if isinstance(event, PageRead):
                     if isinstance(event.page, Count):
                         self.reconcile(event.page)
                     else:
@@ -206,15 +189,15 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
 
     def _finish(
         self,
-        done: Done[Visit[Id, SomeMark], SomeMark],
+        done: TaskDone[Visit[Id, SomeMark], SomeMark],
         state: StreamState[Id, SomeMark],
         policy: Policy,
         failures: int,
     ) -> int:
-        """Commit what a parent's end means; return the failures in a row."""
+        """Commit the result of a parent; return the number of failures in a row."""
         parent = done.task.parent
         noun = self.parent_noun
-        # Also where the catalog has the marks ignored: failures count on.
+        # Failures add up even where the catalog asks to ignore the marks.
         old = state.marks.get(parent.id)
         error = done.error and self.explained(done.error)
         self.report.parents_left -= 1
@@ -223,7 +206,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             mark = done.result
             self.report.parents += 1
             self.report.unsettled += mark.unsettled
-            over = self.is_over(parent, mark, self.api.now(), policy)
+            over = self.schedule.is_over(parent, mark, self.api.now(), policy)
             state.set_mark(parent.id, None if over and mark.settled else mark)
             self.after(parent)
             state.readable = True
@@ -235,11 +218,11 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             self.logger.warning(
                 "%s: %s %s was left out: %s", self.name, noun, parent.id, error
             )
-            mark = (old or self.first_mark()).failed(self.api.now())
+            mark = (old or self.marks.first).failed(self.api.now())
             state.set_mark(parent.id, mark)
             self.report.failed.append(parent.id)
             self._refused += isinstance(done.error, (Gone, Denied))
-            # One that failed before says nothing about the others, if any was read.
+            # A list that failed in earlier runs, too, tells nothing about the others.
             failures += 0 if old and old.failures and state.readable else 1
         elif error is not None:
             self.report.parents_left += 1
@@ -254,11 +237,11 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         return failures
 
     def _give_up(self, state: StreamState[Id, SomeMark], reason: str) -> NoReturn:
-        """End the stream: nothing of it can be read.
+        """End the stream: none of its lists can be read.
 
         Raises:
-            Unavailable: it was refused, or not there, and always has been.
-            Fatal: it could be read before.
+            Unavailable: all lists were refused or missing, in every run so far.
+            Fatal: at least one list could be read before.
         """
         if self._refused == len(self.report.failed) and not state.readable:
             raise Unavailable(
@@ -279,17 +262,21 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         )
         if self.run.settings.backfill:
             return
-        through = self.checked_through(parents, state, now, policy)
+        through = self.schedule.checked_through(parents, state.marks, now, policy)
         state.set_checked_through(through)
         report.behind_since = through
         self.promote(state)
 
     def _conclude(self, state: StreamState[Id, SomeMark], *, others: bool) -> None:
-        """Say what did not succeed.
+        """Report the failures of the stream.
 
         Args:
-            state: of the stream.
-            others: there are open lists that were not due: they were readable.
+            state: the stream's state.
+            others: some open lists were not due; they could be read before.
+
+        Raises:
+            Unavailable, Fatal: none of the lists could be read.
+            HistoryLeft: the next run has to go on with the history.
         """
         report = self.report
         if report.failed and not report.parents and not others:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LARGEST = 50_000
 """Rows above which a window is split."""
-TRIES = 3
+WINDOW_READS = 3
 """Reads of an instant in one run, at most."""
 MOST_PAGES = 2_000
 """A list with more pages than that does not end."""
@@ -174,7 +174,7 @@ class WindowReader:
 
     def read(self, window: Window | None) -> Generator[Rows | Part, None, None]:
         """Yield the rows of a window, and an end for it or for each of its parts."""
-        yield from self._read(window, tries=TRIES, known=None)
+        yield from self._read(window, tries=WINDOW_READS, known=None)
 
     def _read(
         self, window: Window | None, *, tries: int, known: int | None

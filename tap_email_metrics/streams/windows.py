@@ -1,4 +1,4 @@
-"""The shape of stream that reads windows: lists that are asked for by time."""
+"""Window streams: lists that the tap asks for by windows of time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Fatal, HistoryLeft, Skippable, Unavailable
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.report import Progress
-from tap_email_metrics.run.workers import FanOut, Read
-from tap_email_metrics.state.windows import Reach, Window, touch, without
+from tap_email_metrics.run.workers import FanOut, PageRead
+from tap_email_metrics.state.windows import Coverage, Window, touch, without
 from tap_email_metrics.streams.base import EmailMetricsStream
 from tap_email_metrics.streams.window_reader import Part, WindowList, WindowReader
 
@@ -29,30 +29,32 @@ if TYPE_CHECKING:
     from tap_email_metrics.errors import TapError
     from tap_email_metrics.records.pages import Record
     from tap_email_metrics.records.rows import Rows
-    from tap_email_metrics.run.workers import Done
+    from tap_email_metrics.run.workers import TaskDone
     from tap_email_metrics.state.streams import StreamState
 
 SETTLE = 300
-"""Seconds that a row may take to show: windows end that long before now."""
+"""Seconds until the API shows a new row: windows end that long before now."""
 SMALL = 10_000
-"""Rows up to which the next window of the history is twice as long."""
+"""Below this number of rows, the next window of the history is twice as long."""
 LARGE = 50_000
-"""Rows above which it is half as long."""
-VERIFY_DAYS = 7
-"""Days after which rows are emitted again that did not change."""
+"""Above this number of rows, the next window is half as long."""
+REEMIT_DAYS = 7
+"""Days after which rows of the look-back that did not change are emitted again."""
 IN_FLIGHT = 2**19
-"""Bytes that may wait for what comes before them: an answer may hold 24 MB."""
+"""Bytes that may wait for their turn. Small, as one response may hold 24 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One window of a list that is to be read in this run.
+    """One window of a list to read in this run.
 
     Attributes:
+        source: the list.
         window: None for all rows, without dates.
-        since: epoch ms; rows whose own date is before are not emitted. None: all are.
-        live: it is read in each run, the newest part of the list.
-        wide: it reaches back as far as a row can come, whatever the list goes by.
+        since: epoch ms; rows with an earlier date are not emitted. None for all.
+        live: the newest part of the list, which every run reads.
+        wide: the window uses the wide look-back, for a list that filters by another
+            date than the row's own.
     """
 
     source: WindowList
@@ -62,17 +64,17 @@ class Due:
     wide: bool = False
 
     def is_unchanged(self, value: int | None) -> bool:
-        """Return whether a row, by its own date, was emitted before."""
+        """Return whether a row, according to its date, was emitted before."""
         return None not in {self.since, value} and value < self.since  # type: ignore[operator]
 
 
 class WindowStream(EmailMetricsStream):
-    """One or more lists that are read by windows of time, each to its proved end.
+    """One or more lists that are read by windows of time.
 
     Attributes:
         full_days: UTC days after which the lists are read in full, without dates;
-            0 for never. Without a replication key they are read in no other way.
-        changes_only: rows of the look-back are emitted where they changed.
+            0 for never. Lists without a replication key are always read in full.
+        changes_only: rows of the look-back are emitted only if they changed.
     """
 
     full_days: ClassVar[int] = 0
@@ -80,51 +82,51 @@ class WindowStream(EmailMetricsStream):
 
     @abc.abstractmethod
     def lists(self) -> Sequence[WindowList]:
-        """Return what is read."""
+        """Return the lists of the stream."""
 
     @property
     @abc.abstractmethod
     def first_start(self) -> int:
-        """Return where a list begins that is read for the first time."""
+        """Start of a list that was never read, in UTC seconds."""
 
     @property
     @abc.abstractmethod
     def first_width(self) -> int:
-        """Return the seconds of the first window of the history."""
+        """Length of the first window of the history, in seconds."""
 
     @property
     @abc.abstractmethod
     def lookback(self) -> int:
-        """Return the seconds of each list that every run reads again."""
+        """Seconds of each list that every run reads again."""
 
     @property
     @abc.abstractmethod
     def lateness(self) -> int:
-        """Return the seconds by which a row may show after its own date."""
+        """Seconds by which a row may appear after its own date."""
 
     @property
     @abc.abstractmethod
     def wide_lookback(self) -> int:
-        """Return the same, where the lists go by another date than the row's own."""
+        """The look-back for lists that filter by another date than the row's own."""
 
     def horizon(self) -> int:
-        """Return up to when rows are asked for: they must have had time to show."""
+        """Return the end of the data to read: later rows may not be visible yet."""
         return int(self.api.now()) - SETTLE
 
     def next_width(self, seconds: int, rows: int) -> int:
-        """Return the length of the next window of the history.
+        """Return the length of the next window of the history, in seconds.
 
         Args:
-            seconds: of the last one.
-            rows: that it had.
+            seconds: length of the last window.
+            rows: number of rows in it.
         """
         if rows < SMALL:
             return seconds * 2
         return seconds // 2 if rows > LARGE else seconds
 
-    def is_read(self, reach: Reach) -> bool:
-        """Return whether a list was read up to now, as one just read in full is."""
-        return reach.complete_to >= self._end
+    def is_read(self, coverage: Coverage) -> bool:
+        """Return whether a list was read up to the end of this run's data."""
+        return coverage.complete_to >= self._end
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
@@ -132,7 +134,7 @@ class WindowStream(EmailMetricsStream):
         self._sources = {source.key: source for source in self.lists()}
         self._state = self._state_of_run()
         self._end = self.horizon()
-        self._reaches = {key: self._reach(key) for key in self._sources}
+        self._coverages = {key: self._coverage(key) for key in self._sources}
         self._read_rows = dict.fromkeys(self._sources, 0)
         self._unsettled: dict[str, list[Window]] = {}
         self._denied: dict[str, Unavailable] = {}
@@ -148,25 +150,25 @@ class WindowStream(EmailMetricsStream):
             self._note_state()
         self._conclude()
 
-    # What is due
+    # Due windows
 
     def _state_of_run(self) -> StreamState[Any, Any]:
         settings = self.run.settings
         if settings.backfill and settings.start is not None and settings.end:
             return self.bookmark.backfill(settings.start, settings.end)
         if self._ignores_marks():
-            self.bookmark.forget_reaches()
+            self.bookmark.forget_coverages()
         return self.bookmark
 
-    def _reach(self, key: str) -> Reach:
-        """Return how far a list is read, with the start that the settings ask for."""
+    def _coverage(self, key: str) -> Coverage:
+        """Return the coverage of a list, with the start that the settings ask for."""
         settings = self.run.settings
-        known = self._state.reaches.get(key)
+        known = self._state.coverages.get(key)
         if settings.backfill and settings.start is not None and settings.end:
             start, end = int(settings.start), min(int(settings.end), self._end)
-            return known.extended(end) if known else Reach.first(start, end)
+            return known.extended(end) if known else Coverage.first(start, end)
         if known is None:
-            return Reach.first(self.first_start, self._end)
+            return Coverage.first(self.first_start, self._end)
         known = known.until(self._end)
         if settings.start is None:
             return known
@@ -179,7 +181,7 @@ class WindowStream(EmailMetricsStream):
         return [
             Due(source, None)
             for key, source in self._sources.items()
-            if self._reaches[key].verification_due(now, self.full_days)
+            if self._coverages[key].verification_due(now, self.full_days)
         ]
 
     def _due_live(self) -> list[Due]:
@@ -188,29 +190,30 @@ class WindowStream(EmailMetricsStream):
         due = []
         now = self.api.now()
         for key, source in self._sources.items():
-            reach = self._reaches[key]
-            # Once in a while in any case: no row may ever have told what the list
-            # goes by. At first the history reads all of it.
-            again = reach.verification_due(now, VERIFY_DAYS)
-            wide = reach.wide or (again and reach.seen is not None)
+            coverage = self._coverages[key]
+            # Use the wide look-back from time to time in any case, because no row may
+            # have shown yet which date the list filters by. A list that was never read
+            # does not need it: the history reads all of it.
+            again = coverage.verification_due(now, REEMIT_DAYS)
+            wide = coverage.wide or (again and coverage.seen is not None)
             lookback = self.wide_lookback if wide else self.lookback
-            window = reach.live(self._end, lookback)
-            # One just read in full has nothing new, and nothing left.
-            if window and key not in self._denied and not self.is_read(reach):
-                since = self._since(reach, window)
+            window = coverage.live(self._end, lookback)
+            # A list that was just read in full needs no live window.
+            if window and key not in self._denied and not self.is_read(coverage):
+                since = self._since(coverage, window)
                 due.append(Due(source, window, since, live=True, wide=wide))
         return due
 
-    def _since(self, reach: Reach, window: Window) -> int | None:
-        """Return from when on rows of the live window have to have changed."""
-        if not self.changes_only or reach.seen is None:
+    def _since(self, coverage: Coverage, window: Window) -> int | None:
+        """Return the epoch ms from which on rows of the live window are emitted."""
+        if not self.changes_only or coverage.seen is None:
             return None
-        if touch(reach.todo, window):
+        if touch(coverage.todo, window):
             return None
-        if reach.verification_due(self.api.now(), VERIFY_DAYS):
+        if coverage.verification_due(self.api.now(), REEMIT_DAYS):
             return None
-        # What it was read up to: later rows may have been left to this run.
-        return (min(reach.seen, reach.through) - self.lateness) * 1000
+        # The last run may have left rows after `through` to this run.
+        return (min(coverage.seen, coverage.through) - self.lateness) * 1000
 
     # Reading
 
@@ -219,7 +222,7 @@ class WindowStream(EmailMetricsStream):
             yield from self._round([Due(s, None) for s in self._sources.values()])
 
     def _history(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Yield the records of what is left, oldest first, a window a list in turn.
+        """Yield the records of the history, oldest first, one window per list in turn.
 
         Raises:
             HistoryLeft: this stream's share of the run is spent.
@@ -249,8 +252,8 @@ class WindowStream(EmailMetricsStream):
                 widths[key] = self.next_width(widths[key], self._read_rows[key])
 
     def _left(self, key: str) -> tuple[Window, ...]:
-        """Return what was not tried yet in this run."""
-        left = self._reaches[key].todo
+        """Return the windows of the history that this run has not tried yet."""
+        left = self._coverages[key].todo
         for tried in self._unsettled.get(key, ()):
             left = without(left, tried)
         return left
@@ -261,7 +264,7 @@ class WindowStream(EmailMetricsStream):
     def _round(
         self, due: Sequence[Due]
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Yield the records of windows of different lists."""
+        """Yield the records of one window of each of several lists."""
         self.report.parents_left = len(due)
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.api.max_concurrency
         fan_out: FanOut[Due, Rows | Part, None] = FanOut(
@@ -276,7 +279,7 @@ class WindowStream(EmailMetricsStream):
             Progress(self.run.control, self.name, self.report, len(due)) as bar,
         ):
             for event in fan_out.read(due, self.run.idle):
-                if not isinstance(event, Read):
+                if not isinstance(event, PageRead):
                     self._finish(event)
                     bar.done()
                 elif isinstance(event.page, Part):
@@ -287,7 +290,7 @@ class WindowStream(EmailMetricsStream):
                     bar.tick()
 
     def read(self, due: Due) -> Generator[Rows | Part, None, None]:
-        """Yield the rows of a window, and an end for it or for each of its parts."""
+        """Yield the rows of a window, and a `Part` after each part that was read."""
         yield from self._readers[due.source.key].read(due.window)
 
     def _reader(self, source: WindowList) -> WindowReader:
@@ -296,10 +299,10 @@ class WindowStream(EmailMetricsStream):
 
     @property
     def _counts_equals(self) -> bool:
-        """Whether equal events are told apart by their number.
+        """Whether equal events get different numbers.
 
-        Not where an event can change its place among the windows: it may then come
-        alone, and would take another's number.
+        They do not if an event can move to another window: there it would be numbered
+        without the others, and would take the number of another event.
         """
         identity = self._packaged["properties"].get("event_id", {}).get("x-identity")
         return bool(identity) and self.dated_by in {None, *identity}
@@ -309,16 +312,16 @@ class WindowStream(EmailMetricsStream):
             rows = rows.where([not due.is_unchanged(at) for at in rows.times])
         return self.records_of(self.within(rows, self.interval()))
 
-    # What it means
+    # Commits
 
     def _commit(self, due: Due, part: Part) -> None:
-        """Take over that a window was read, its rows being written."""
+        """Commit a part of a window after its rows were written."""
         key, report = due.source.key, self.report
         self._count_requests()
         self._read_rows[key] += part.rows
-        # By now the API has told its clock: what is ahead of that was not read.
+        # The API's clock is known by now: times after it cannot have been read.
         end = min(self._end, self.horizon())
-        reach = self._reaches[key].until(end)
+        coverage = self._coverages[key].until(end)
         if not part.whole:
             tried = [part.window] if part.window else []
             self._unsettled.setdefault(key, []).extend(tried)
@@ -331,20 +334,20 @@ class WindowStream(EmailMetricsStream):
                 key,
                 part.twins,
             )
-        if part.outside and not reach.wide:
+        if part.outside and not coverage.wide:
             self._widen(key)
-            reach = replace(reach, wide=True)
+            coverage = replace(coverage, wide=True)
         if part.window is not None:
-            reach = reach.after(part.window.until(end), whole=part.whole)
+            coverage = coverage.after(part.window.until(end), whole=part.whole)
         elif part.whole:
             now = int(self.api.now())
-            reach = replace(reach, verified=now, through=end, todo=())
-        self._keep(key, reach)
+            coverage = replace(coverage, verified=now, through=end, todo=())
+        self._keep(key, coverage)
         self._state.readable = True
         self.compare(due.source, part)
 
     def compare(self, source: WindowList, part: Part) -> None:
-        """Tell of a window that was read to its end, its rows being written."""
+        """Reconcile a part of a window after its rows were written."""
         before, after = part.counts
         self.reconcile(
             Count(
@@ -358,7 +361,7 @@ class WindowStream(EmailMetricsStream):
         )
 
     def owner(self, source: WindowList) -> str:
-        """Return what tells a list apart in a table."""
+        """Return the name of a list in the reconciliation table."""
         return source.key
 
     def _widen(self, key: str) -> None:
@@ -372,8 +375,8 @@ class WindowStream(EmailMetricsStream):
                 self.wide_lookback // DAY,
             )
 
-    def _finish(self, done: Done[Due, None]) -> None:
-        """Note how the reading of a window ended."""
+    def _finish(self, done: TaskDone[Due, None]) -> None:
+        """Take over the result of a window."""
         key, error = done.task.source.key, done.error
         self.report.parents_left -= 1
         self._count_requests()
@@ -389,36 +392,38 @@ class WindowStream(EmailMetricsStream):
             raise error
 
     def _note_look(self, due: Due) -> None:
-        """Remember a live window that was read whole, with all its parts."""
+        """Remember that a live window was read completely."""
         key = due.source.key
         if not due.live or key in self._unsettled:
             return
         now = int(self.api.now())
-        is_first = self._reaches[key].seen is None
-        reach = replace(self._reaches[key], seen=now)
+        is_first = self._coverages[key].seen is None
+        coverage = replace(self._coverages[key], seen=now)
         if (due.wide or is_first) and due.since is None and not self.full_days:
-            reach = replace(reach, verified=now)
-        self._keep(key, reach)
+            coverage = replace(coverage, verified=now)
+        self._keep(key, coverage)
 
-    def _keep(self, key: str, reach: Reach) -> None:
-        self._reaches[key] = reach
-        self._state.set_reach(key, reach)
+    def _keep(self, key: str, coverage: Coverage) -> None:
+        self._coverages[key] = coverage
+        self._state.set_coverage(key, coverage)
 
     def _note_state(self) -> None:
-        if self.run.settings.backfill or not self._reaches:
+        if self.run.settings.backfill or not self._coverages:
             return
-        found = self._reaches.items()
-        behind = [reach.complete_to for key, reach in found if key not in self._denied]
+        found = self._coverages.items()
+        behind = [
+            coverage.complete_to for key, coverage in found if key not in self._denied
+        ]
         if behind:
             self.bookmark.set_checked_through(min(behind))
             self.report.behind_since = min(behind)
         self.promote(self.bookmark)
 
     def _conclude(self) -> None:
-        """Say what did not succeed.
+        """Report the lists that could not be read.
 
         Raises:
-            Unavailable: no list may be read, or is there, and none ever was.
+            Unavailable: all lists were refused or missing, in every run so far.
             Fatal: no list could be read.
         """
         lost = self._denied.keys() | set(self.report.failed)
@@ -434,5 +439,5 @@ class WindowStream(EmailMetricsStream):
 
 
 def time_of(window: Window | None) -> str:
-    """Return the time of a window as one word, of all there is for None."""
+    """Return a window as one word, "all" for None."""
     return f"{iso(window.start)}/{iso(window.end)}" if window else "all"

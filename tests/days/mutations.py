@@ -16,17 +16,17 @@ from singer_sdk.singerlib import StateMessage
 
 from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Skippable
-from tap_email_metrics.providers.constant_contact import api as cc_api
 from tap_email_metrics.providers.constant_contact import campaigns
-from tap_email_metrics.providers.constant_contact import reading as cc_reading
-from tap_email_metrics.providers.encompass import reading
-from tap_email_metrics.providers.encompass import schedule as bookmarks
-from tap_email_metrics.providers.luxsci import api as luxsci_api
-from tap_email_metrics.providers.luxsci import streams as luxsci_streams
+from tap_email_metrics.providers.constant_contact.api import ConstantContactApi
+from tap_email_metrics.providers.constant_contact.reading import EventReader
+from tap_email_metrics.providers.encompass import api as encompass_api
+from tap_email_metrics.providers.encompass import reading, schedule
+from tap_email_metrics.providers.luxsci.api import LuxSciApi
+from tap_email_metrics.providers.luxsci.streams import ReportStream
 from tap_email_metrics.records import columns as codec
 from tap_email_metrics.records import writer
 from tap_email_metrics.streams import window_reader
-from tap_email_metrics.streams import windows as window_stream
+from tap_email_metrics.streams.windows import WindowStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -181,8 +181,8 @@ def _drop_retry_list(this: Any, original: Any, done: Any) -> None:
     """Take a window for read that could not be."""
     if isinstance(done.error, Skippable) and done.task.window:
         key, window = done.task.source.key, done.task.window
-        reach = this._reaches[key].after(window, whole=True)  # noqa: SLF001
-        this._keep(key, reach)  # noqa: SLF001
+        coverage = this._coverages[key].after(window, whole=True)  # noqa: SLF001
+        this._keep(key, coverage)  # noqa: SLF001
     original(this, done)
 
 
@@ -212,10 +212,12 @@ def _not_in_full(this: Any, original: Any) -> list[Any]:  # noqa: ARG001
 
 
 MUTATIONS: dict[str, Mutation] = {
-    "skip_last_page": Mutation("encompass", 0, 20, reading, "walk", _skip_last_page),
-    "trust_total": Mutation("encompass", 34, 12, reading.Walk, "rows", _trust_total),
+    "skip_last_page": Mutation("encompass", 0, 20, reading, "scan", _skip_last_page),
+    "trust_total": Mutation(
+        "encompass", 34, 12, reading.ListScan, "rows", _trust_total
+    ),
     "no_verification": Mutation(
-        "encompass", 5, 60, bookmarks, "verification_points", _no_verification
+        "encompass", 5, 60, schedule, "verification_points", _no_verification
     ),
     "ignore_late_rows": Mutation(
         "encompass",
@@ -225,22 +227,22 @@ MUTATIONS: dict[str, Mutation] = {
         "__call__",
         _ignore_late_rows,
     ),
-    "no_gap": Mutation("encompass", 9, 20, bookmarks, "archive_gap", _no_gap),
+    "no_gap": Mutation("encompass", 9, 20, encompass_api, "archive_gap", _no_gap),
     "rest_a_month": Mutation(
-        "encompass", 0, 20, bookmarks, "revisit_interval", _rest_a_month
+        "encompass", 0, 20, schedule, "revisit_interval", _rest_a_month
     ),
-    "no_sweep": Mutation("encompass", 0, 70, bookmarks, "_sweep_buckets", _no_sweep),
+    "no_sweep": Mutation("encompass", 0, 70, schedule, "_sweep_buckets", _no_sweep),
     "state_first": Mutation(
         "encompass", 1, 60, writer.Writer, "write_message", _state_first
     ),
     "never_misses": Mutation(
-        "constant_contact", 0, 40, cc_reading.EventReader, "_misses", _never_misses
+        "constant_contact", 0, 40, EventReader, "_misses", _never_misses
     ),
     "early_cursor": Mutation(
         "constant_contact",
         0,
         40,
-        cc_api.ConstantContactApi,
+        ConstantContactApi,
         "cursor",
         _early_cursor,
     ),
@@ -250,14 +252,12 @@ MUTATIONS: dict[str, Mutation] = {
     "twins_are_one": Mutation(
         "constant_contact", 0, 40, codec.Identity, "id", _twins_are_one
     ),
-    "no_lookback": Mutation(
-        "luxsci", 1, 25, luxsci_streams.ReportStream, "lateness", _no_lookback
-    ),
+    "no_lookback": Mutation("luxsci", 1, 25, ReportStream, "lateness", _no_lookback),
     "drop_retry_list": Mutation(
-        "luxsci", 87, 10, window_stream.WindowStream, "_finish", _drop_retry_list
+        "luxsci", 87, 10, WindowStream, "_finish", _drop_retry_list
     ),
     "settle_for_less": Mutation(
-        "luxsci", 0, 14, window_stream.WindowStream, "_commit", _settle_for_less
+        "luxsci", 0, 14, WindowStream, "_commit", _settle_for_less
     ),
     "first_page_only": Mutation(
         "luxsci", 0, 25, window_reader.WindowReader, "_look", _first_page_only
@@ -266,12 +266,12 @@ MUTATIONS: dict[str, Mutation] = {
         "luxsci",
         0,
         25,
-        luxsci_api.LuxSciApi,
+        LuxSciApi,
         "of_scope",
         _first_channel_only,
     ),
     "not_in_full": Mutation(
-        "luxsci", 0, 25, window_stream.WindowStream, "_due_in_full", _not_in_full
+        "luxsci", 0, 25, WindowStream, "_due_in_full", _not_in_full
     ),
 }
 """Name to fault; at least ten have to be caught."""

@@ -14,8 +14,9 @@ from tap_email_metrics.providers import PROVIDERS, config_schema
 from tap_email_metrics.providers.encompass.streams import MessageStream
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.streams.about_run import RUN_STREAMS
-from tap_email_metrics.streams.base import EmailMetricsStream, ListStream
+from tap_email_metrics.streams.base import EmailMetricsStream
 from tap_email_metrics.streams.fan_out import FanOutStream
+from tap_email_metrics.streams.lists import ListStream
 from tap_email_metrics.streams.windows import WindowStream
 from tests.support.schemas import schema_names
 

@@ -12,12 +12,11 @@ import pytest
 
 from simulator.world import World
 from tap_email_metrics.errors import Skippable
-from tap_email_metrics.providers.constant_contact import client as cc_client
-from tap_email_metrics.providers.constant_contact.client import Page as CcPage
-from tap_email_metrics.providers.constant_contact.client import Trail
+from tap_email_metrics.providers.constant_contact import client
+from tap_email_metrics.providers.constant_contact.client import LinkedPage, Trail
 from tap_email_metrics.providers.encompass import reading
-from tap_email_metrics.providers.encompass.client import MOST_ROWS, Page
-from tap_email_metrics.providers.encompass.reading import Pages, every_row, walk
+from tap_email_metrics.providers.encompass.client import MOST_ROWS, ListPage
+from tap_email_metrics.providers.encompass.reading import Pages, every_row, scan
 from tap_email_metrics.records.rows import LooseRows
 from tap_email_metrics.transport.bounds import MOST_ANSWER, MOST_BODY
 from tests.support.encompass import NOW
@@ -275,7 +274,7 @@ def test_who_follows_no_links_follows_none(
 def test_links_that_lead_on_for_ever(
     server: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cc_client, "MOST_PAGES", 30)
+    monkeypatch.setattr(client, "MOST_PAGES", 30)
     case = CASES[1]
     site = case.make(server)
     pages = iter(range(10**9))
@@ -294,16 +293,16 @@ def test_links_that_lead_on_for_ever(
 
 def test_links_end_at_a_day_of_requests() -> None:
     trail = Trail()
-    for number in range(cc_client.MOST_PAGES):
-        trail.follow(CcPage([], f"/v3/{number}"))
+    for number in range(client.MOST_PAGES):
+        trail.follow(LinkedPage([], f"/v3/{number}"))
     with pytest.raises(Skippable, match="more than 10000 pages"):
-        trail.follow(CcPage([], "/v3/more"))
+        trail.follow(LinkedPage([], "/v3/more"))
 
 
 def test_a_list_that_is_held_has_a_limit(
     server: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cc_client, "MOST_ROWS", 20)
+    monkeypatch.setattr(client, "MOST_ROWS", 20)
     site = constant_contact(server)
 
     def change(request: Request, reply: Reply) -> None:
@@ -364,13 +363,13 @@ def _json(value: object) -> bytes:
 def test_pages_of_one_row_that_announce_millions() -> None:
     fetched = 0
 
-    def fetch(start: int) -> Page:
+    def fetch(start: int) -> ListPage:
         nonlocal fetched
         fetched += 1
-        return Page(LooseRows([{"id": start}]), MOST_ROWS, 1)
+        return ListPage(LooseRows([{"id": start}]), MOST_ROWS, 1)
 
     with pytest.raises(Skippable, match="no end of it"):
-        for _ in walk(Pages(fetch), every_row, shrinking=False):
+        for _ in scan(Pages(fetch), every_row, shrinking=False):
             pass
     assert fetched == reading._MOST_PAGES  # noqa: SLF001 - the limit that is tested
 
@@ -378,11 +377,11 @@ def test_pages_of_one_row_that_announce_millions() -> None:
 def test_a_bare_array_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MOST_ROWS", 10_000)
 
-    def fetch(start: int) -> Page:
-        return Page(LooseRows([{"id": start + n} for n in range(1000)]), None, 1000)
+    def fetch(start: int) -> ListPage:
+        return ListPage(LooseRows([{"id": start + n} for n in range(1000)]), None, 1000)
 
     with pytest.raises(Skippable, match="11 pages of a list, and no end of it"):
-        for _ in walk(Pages(fetch), every_row, shrinking=False):
+        for _ in scan(Pages(fetch), every_row, shrinking=False):
             pass
 
 

@@ -10,7 +10,7 @@ from simulator.luxsci.truth import Reading, truth
 from simulator.world import World
 from tap_email_metrics.clock import from_iso
 from tap_email_metrics.providers.luxsci.streams import STREAMS
-from tap_email_metrics.state.windows import Reach
+from tap_email_metrics.state.windows import Coverage
 from tests.support.encompass import DAY, NOW, Site, Sync
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class Clinic(Site):
         """The target's rows of a stream, by key."""
         return {key: _without_clock(row) for key, row in super().rows(stream).items()}
 
-    def reach(self, stream: str, key: str = "all") -> Reach:
+    def coverage(self, stream: str, key: str = "all") -> Coverage:
         """How far a list is read; KeyError if it never was."""
-        return Reach.unpack(self.entry(stream)["lists"][key])
+        return Coverage.unpack(self.entry(stream)["lists"][key])
 
 
 def _without_clock(row: dict[str, Any]) -> dict[str, Any]:

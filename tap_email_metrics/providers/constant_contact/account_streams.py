@@ -1,4 +1,4 @@
-"""Constant Contact streams that are lists of the account, not of a campaign."""
+"""Constant Contact lists of the whole account, not of one campaign."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tap_email_metrics.providers.constant_contact.client import (
     envelope,
     parse_rows,
 )
-from tap_email_metrics.providers.constant_contact.schedule import CounterMark, short_id
-from tap_email_metrics.providers.encompass.schedule import (
-    Parent,
-    Plan,
-    Visit,
-    history_key,
+from tap_email_metrics.providers.constant_contact.schedule import (
+    CURSOR,
+    ChangeSchedule,
+    CounterMark,
+    short_id,
 )
 from tap_email_metrics.records.values import to_milliseconds
+from tap_email_metrics.state.plans import Parent
 from tap_email_metrics.state.streams import texts
-from tap_email_metrics.streams.base import ListStream
 from tap_email_metrics.streams.digests import digest
+from tap_email_metrics.streams.lists import ListStream
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -47,15 +47,13 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from tap_email_metrics.providers.constant_contact.client import Page, Row
-    from tap_email_metrics.providers.encompass.schedule import Policy
+    from tap_email_metrics.providers.constant_contact.client import LinkedPage, Row
     from tap_email_metrics.records.pages import Record
     from tap_email_metrics.records.rows import Rows
-    from tap_email_metrics.state.streams import StreamState
+    from tap_email_metrics.state.plans import Policy, Visit
 
-CURSOR = "cursor"
 CURSORS = ("cursor", "next")
-"""What links to a next page call where they go on."""
+"""Query parameters that hold the cursor in a link to the next page."""
 ACTIVITY = "/emails/activities/{}"
 ACTIVITY_ID = "campaign_activity_id"
 _SEGMENT_TRIES = 4
@@ -74,14 +72,14 @@ class CampaignSummaries(ConstantContactStream, ListStream):
     @override
     def rows(self) -> Sequence[Row]:
         api = self.constant_contact
-        return list(api.campaigns().look.summaries.values())
+        return list(api.campaigns().snapshot.summaries.values())
 
 
 class CampaignStats(ConstantContactStream):
     """All counters of each campaign. `GET /reports/stats/email_campaigns/{ids}`.
 
-    Asked for in each run are the campaigns in the window and those whose summary
-    moved, once a week all; emitted are those of them that changed.
+    Each run asks for the campaigns in the window and those whose summary changed; once
+    a week, for all. It emits the rows that changed.
     """
 
     name = "constant_contact_campaign_stats"
@@ -90,20 +88,20 @@ class CampaignStats(ConstantContactStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records that are new or changed."""
-        look = self.constant_contact.campaigns().look
+        snapshot = self.constant_contact.campaigns().snapshot
         backfill = self.run.settings.backfill
         known = self.bookmark.read("rows", texts) or {}
-        new = {short_id(one): digest(row)[:8] for one, row in look.stats.items()}
+        new = {short_id(one): digest(row)[:8] for one, row in snapshot.stats.items()}
         changed = [
             row
-            for one, row in look.stats.items()
+            for one, row in snapshot.stats.items()
             if backfill
             or self._ignores_marks()
             or known.get(short_id(one)) != new[short_id(one)]
         ]
         yield self.records_of(self.maker().rows(changed))
         if not backfill:
-            listed = {short_id(one) for one in look.summaries}
+            listed = {short_id(one) for one in snapshot.summaries}
             kept = {key: text for key, text in known.items() if key in listed}
             self.bookmark.write("rows", kept | new)
             self.bookmark.set_checked_through(self.api.now())
@@ -132,10 +130,10 @@ class Campaigns(ConstantContactStream):
 
 
 def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
-    """Return the instant after which a stream asks for changes; None for all."""
+    """Return the time after which a stream asks for changes, None for everything."""
     api = stream.constant_contact
     start = api.common.start
-    # Whether the API includes the instant that it is given is not known.
+    # It is not known whether the API includes rows of exactly this time.
     first = None if start is None else iso(start - 1)
     if api.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
         return first
@@ -146,7 +144,8 @@ def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
 class CampaignActivities(CampaignStream):
     """The emails of a campaign. `GET /emails/activities/{id}`.
 
-    Read for campaigns that changed, also drafts. Those of removed ones are gone.
+    Read for each campaign that changed, including drafts. The API has no emails of
+    removed campaigns.
     """
 
     name = "constant_contact_campaign_activities"
@@ -169,53 +168,10 @@ class CampaignActivities(CampaignStream):
     def counter(self, campaign_id: str) -> int | None:
         return self._updated.get(campaign_id)
 
+    @property
     @override
-    def plan(
-        self,
-        parents: Sequence[Parent[str]],
-        state: StreamState[str, CounterMark],
-        now: float,
-        policy: Policy,
-    ) -> Plan[str, CounterMark]:
-        plan: Plan[str, CounterMark] = Plan()
-        first = state.read(CURSOR, str) is None
-        for parent in parents:
-            mark = state.marks.get(parent.id)
-            visit = Visit(parent, mark, everything=True, history=first and not mark)
-            if mark and not mark.due(self._updated[parent.id], now):
-                plan.waiting += 1
-            elif mark and mark.failures:
-                plan.live.append(visit)
-            elif (
-                not visit.history
-                or state.history is None
-                or (history_key(parent) < state.history)
-            ):
-                # Thousands may change at once: they are shared out over the runs.
-                plan.history.append(visit)
-        self._plan_unlisted(plan, state, now)
-        plan.history.sort(key=_newest_first)
-        return plan
-
-    def _plan_unlisted(
-        self,
-        plan: Plan[str, CounterMark],
-        state: StreamState[str, CounterMark],
-        now: float,
-    ) -> None:
-        for campaign_id in sorted(state.marks.keys() - self._updated.keys()):
-            mark = state.marks[campaign_id]
-            if mark.settled:
-                plan.closed.append(campaign_id)
-            elif mark.due(None, now):
-                parent = Parent(campaign_id, listed=False)
-                plan.live.append(Visit(parent, mark, everything=True))
-
-    @override
-    def is_over(
-        self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
-    ) -> bool:
-        return not parent.listed
+    def schedule(self) -> ChangeSchedule:
+        return ChangeSchedule(self._updated)
 
     @override
     def read(
@@ -231,7 +187,7 @@ class CampaignActivities(CampaignStream):
             try:
                 row = client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)
             except Gone:
-                continue  # removed with its campaign
+                continue  # it was removed with its campaign
             yield self.maker().rows([row])
         return self.done(visit, start)
 
@@ -243,12 +199,8 @@ class CampaignActivities(CampaignStream):
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         yield from super().batches()
         if not self.run.settings.backfill:
-            # All is read that changed before: what failed has a mark.
+            # Every campaign that changed was read, or has a mark if it failed.
             self.bookmark.write(CURSOR, self._following)
-
-
-def _newest_first(visit: Visit[str, CounterMark]) -> tuple[float, str]:
-    return (-(visit.parent.newest or 0.0), visit.parent.id)
 
 
 # Contacts
@@ -274,7 +226,7 @@ class Contacts(ConstantContactStream):
         state = self.bookmark
         resume = None if backfill else state.read(self._resume, texts)
         self._following = resume["cursor"] if resume else None
-        # The first reading shows everybody as they are.
+        # The first read shows the current state of all contacts.
         again = backfill or state.read(CURSOR, str) is not None
         optouts = after(self, self._optouts)
         yield from self._pass("updated_after", after(self), resume)
@@ -295,7 +247,7 @@ class Contacts(ConstantContactStream):
         *,
         resumable: bool = True,
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Yield the pages of one pass; where it is resumable, after each."""
+        """Yield the pages of one pass; a resumable pass stores its place after each."""
         params: dict[str, int | str] = {
             "status": "all",
             "include": "custom_fields,list_memberships,taggings",
@@ -308,7 +260,7 @@ class Contacts(ConstantContactStream):
         while True:
             api = self.constant_contact
             self._following = self._following or api.cursor()
-            # Not from the start on: who opted out may have been updated long before.
+            # No start: a contact who opted out now may have been updated long before.
             until = replace(self.interval(), start=None)
             yield self.records_of(self.within(page.rows, until))
             href = trail.follow(page)
@@ -322,8 +274,8 @@ class Contacts(ConstantContactStream):
 
     def _first(
         self, params: Mapping[str, int | str], resume: Mapping[str, str] | None
-    ) -> Page[Rows]:
-        """Return the page to begin with; a link of an earlier run may have expired."""
+    ) -> LinkedPage[Rows]:
+        """Return the first page; begin anew if the link of an earlier run expired."""
         if resume:
             try:
                 return self._page(params, resume["href"])
@@ -331,7 +283,9 @@ class Contacts(ConstantContactStream):
                 self.logger.warning("%s: begun anew: %s", self.name, error)
         return self._page(params, None)
 
-    def _page(self, params: Mapping[str, int | str], href: str | None) -> Page[Rows]:
+    def _page(
+        self, params: Mapping[str, int | str], href: str | None
+    ) -> LinkedPage[Rows]:
         api = self.constant_contact
         parse = partial(parse_rows, field=self.envelope.rows, maker=self.maker())
         ask = partial(api.client.page, parse=parse, href=href)
@@ -339,9 +293,9 @@ class Contacts(ConstantContactStream):
 
 
 def is_cursor(href: str, asked: Collection[str]) -> bool:
-    """Return whether a link has nothing but a cursor beside what was asked for.
+    """Return whether a link adds only a cursor to the parameters that were asked for.
 
-    Only that goes into the state: anything else may be a secret, or personal.
+    Only such a link is stored in the state: others may hold secrets or personal data.
     """
     names = {name for name, _ in parse_qsl(urlsplit(href).query)}
     return names <= {*CURSORS, *asked}
@@ -354,10 +308,10 @@ class AccountList(ConstantContactStream, ListStream):
     """A small list that is read whole in each run.
 
     Attributes:
-        path: of the list.
-        field: holds the rows.
-        query: the parameters of the first page.
-        tries: tries in all.
+        path: path of the list.
+        field: field of the response that holds the rows.
+        query: parameters of the request for the first page.
+        tries: the largest number of tries.
     """
 
     path: ClassVar[str]

@@ -20,15 +20,15 @@ from tap_email_metrics.errors import (
 from tap_email_metrics.providers.constant_contact.auth import (
     ConstantContactAuthenticator,
 )
-from tap_email_metrics.providers.constant_contact.campaigns import Campaigns
+from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
 from tap_email_metrics.providers.constant_contact.client import ConstantContactClient
 from tap_email_metrics.providers.constant_contact.settings import (
     ConstantContactSettings,
 )
 from tap_email_metrics.providers.constant_contact.tokens import NoStore, TokenStore
-from tap_email_metrics.providers.encompass.schedule import Parent, Policy
 from tap_email_metrics.run.api import Api
 from tap_email_metrics.run.workers import in_background
+from tap_email_metrics.state.plans import Parent, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +64,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         self._client = ConstantContactClient(
             settings.api_url, self._authenticator, self.limits, control, self._http
         )
-        self.campaign_cache = Campaigns(
+        self.campaign_cache = CampaignCache(
             self.client,
             context.memory,
             self.policy,
@@ -140,7 +140,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
     ) -> list[Row]:
         return self.client.rows(template, params=params, field=field, tries=tries)
 
-    def campaigns(self) -> Campaigns:
+    def campaigns(self) -> CampaignCache:
         """Return the campaigns with their counters, read once a run.
 
         Raises:

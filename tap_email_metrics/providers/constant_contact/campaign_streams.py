@@ -1,44 +1,41 @@
-"""Constant Contact streams that are read by campaign, each gated by its counters."""
+"""Constant Contact reports of a campaign, read when a counter of it has changed."""
 
 from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
 
 from tap_email_metrics.errors import Denied, Gone
-from tap_email_metrics.providers.constant_contact import schedule as marks
-from tap_email_metrics.providers.constant_contact.campaigns import ActivityStats
+from tap_email_metrics.providers.constant_contact.activity_stats import ActivityStats
 from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
 from tap_email_metrics.providers.constant_contact.reading import EventList, EventReader
-from tap_email_metrics.providers.constant_contact.schedule import CounterMark
+from tap_email_metrics.providers.constant_contact.schedule import (
+    BY_CAMPAIGN,
+    CampaignSchedule,
+    CounterMark,
+)
 from tap_email_metrics.records.values import to_instant
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.streams.base import EmailMetricsStream
 from tap_email_metrics.streams.fan_out import FanOutStream
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     from tap_email_metrics.errors import TapError
     from tap_email_metrics.providers.constant_contact.api import (
         ConstantContactApi,
     )
-    from tap_email_metrics.providers.constant_contact.client import Page
-    from tap_email_metrics.providers.encompass.schedule import (
-        Parent,
-        Plan,
-        Policy,
-        Visit,
-    )
+    from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.rows import Rows
-    from tap_email_metrics.state.streams import StreamState
+    from tap_email_metrics.state.plans import Parent, Plan, Policy, Visit
 
 TRACKED = "tracking_activities"
-"""What holds the rows of a tracking list."""
+"""The field of a tracking response that holds its rows."""
 SNAPSHOTS = "constant_contact_snapshots"
 PENDING = "pending"
 _LARGEST = 500
@@ -56,45 +53,24 @@ class ConstantContactStream(EmailMetricsStream):
 
 
 class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
-    """A report of each campaign that was sent."""
+    """A report of each campaign that was sent.
 
-    marks = marks.KIND
+    Attributes:
+        once_a_day: the report is read at most once a UTC day.
+    """
+
+    marks = BY_CAMPAIGN
     parent_noun = "campaign"
+    once_a_day: ClassVar[bool] = False
 
     def counter(self, campaign_id: str) -> int | None:
-        """Return what gates this stream for a campaign."""
+        """Return the number that gates this stream for a campaign, None if unknown."""
         return self.constant_contact.campaigns().counter(self.name, campaign_id)
 
+    @cached_property
     @override
-    def plan(
-        self,
-        parents: Sequence[Parent[str]],
-        state: StreamState[str, CounterMark],
-        now: float,
-        policy: Policy,
-    ) -> Plan[str, CounterMark]:
-        return marks.plan(parents, state, self.counter, now, policy)
-
-    @override
-    def is_over(
-        self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
-    ) -> bool:
-        return now - (parent.newest or 0.0) > policy.window
-
-    @override
-    def checked_through(
-        self,
-        parents: Sequence[Parent[str]],
-        state: StreamState[str, CounterMark],
-        now: float,
-        policy: Policy,
-    ) -> float:
-        known = state.marks
-        return marks.checked_through(parents, known, self.counter, now, policy)
-
-    @override
-    def first_mark(self) -> CounterMark:
-        return CounterMark()
+    def schedule(self) -> CampaignSchedule:
+        return CampaignSchedule(self.counter, once_a_day=self.once_a_day)
 
     @override
     def after(self, parent: Parent[str]) -> None:
@@ -107,9 +83,9 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
         return error
 
     def counted(self, campaign_id: str, rows: int, *, verified: bool) -> Count:
-        """Return what was counted in the lists of a campaign, all of them together.
+        """Return the count of all lists of a campaign together.
 
-        The lists say nothing themselves: there are the campaign's counters alone.
+        The lists have no totals of their own: only the campaign has counters.
         """
         known = self.constant_contact.campaigns().aggregate(self.name, campaign_id)
         name, aggregate = known or (None, None)
@@ -122,24 +98,24 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
         )
 
     def done(self, visit: Visit[str, CounterMark], since: float) -> CounterMark:
-        """Return the mark of a campaign that was read whole since then."""
+        """Return the mark of a campaign whose complete read began at a time."""
         counter = self.counter(visit.parent.id)
         return CounterMark(counter=counter or 0, checked=since, verified=since)
 
 
 class EventStream(CampaignStream):
-    """The events of one kind, over all activities of a campaign.
+    """Events of one kind, from all activities of a campaign.
 
     Attributes:
-        path: of the list, with a `{}` for the activity.
-        counted_once: the vendor's field of which the stream's counter counts each value
-            once; None: it counts the rows.
+        path: path of the list, with a `{}` for the activity.
+        counted_once: the vendor's field whose distinct values the counter counts; None
+            if it counts rows.
     """
 
     primary_keys = ("account", "event_id")
     replication_key = "created_time"
     envelope = envelope(TRACKED)
-    goes_by = ("contact_id",)
+    reader_fields = ("contact_id",)
     path: ClassVar[str]
     counted_once: ClassVar[str | None] = None
 
@@ -160,13 +136,13 @@ class EventStream(CampaignStream):
         reader = EventReader(self.name, lists, counter, lookback, now)
         mark = yield from reader.read(visit)
         if reader.rows is not None:
-            # What was missing in three runs does not come any more.
+            # Rows that were missing in several runs in a row will not come.
             settled = mark.settled
             count = self.counted(visit.parent.id, reader.rows, verified=settled)
             yield replace(count, contacts=reader.distinct)
         return mark
 
-    def _page(self, activity_id: str, href: str | None) -> Page[Rows]:
+    def _page(self, activity_id: str, href: str | None) -> LinkedPage[Rows]:
         return self.constant_contact.client.page(
             self.path,
             [activity_id],
@@ -228,14 +204,14 @@ class ActivityStream(CampaignStream):
     """A report of each activity of a campaign.
 
     Attributes:
-        path: of it, with a `{}` for the activity.
+        path: path of the report, with a `{}` for the activity.
     """
 
     path: ClassVar[str]
 
     @abc.abstractmethod
     def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
-        """Yield the rows of an activity; return how many there are."""
+        """Yield the rows of an activity; return their number."""
 
     @override
     def read(
@@ -252,7 +228,7 @@ class ActivityStream(CampaignStream):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A complete reading of one list of one activity."""
+    """A complete read of one list of one activity."""
 
     activity_id: str
     as_of: str
@@ -260,14 +236,15 @@ class Reading:
 
 
 class SnapshotStream(ActivityStream):
-    """A list that shows what is so now, read at most once a day and activity.
+    """A list that shows the current state, read at most once a day per activity.
 
     Attributes:
-        query: the parameters of the first page.
+        query: parameters of the request for the first page.
     """
 
     envelope = envelope(TRACKED)
-    goes_by = ("contact_id",)
+    reader_fields = ("contact_id",)
+    once_a_day = True
     query: ClassVar[tuple[tuple[str, int | str], ...]] = (("limit", _LARGEST),)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
@@ -275,26 +252,12 @@ class SnapshotStream(ActivityStream):
         self._readings: dict[str, Reading] = {}
 
     @override
-    def plan(
-        self,
-        parents: Sequence[Parent[str]],
-        state: StreamState[str, CounterMark],
-        now: float,
-        policy: Policy,
-    ) -> Plan[str, CounterMark]:
-        plan = super().plan(parents, state, now, policy)
-        due = [v for v in plan.live if v.mark is None or v.mark.next_day(now)]
-        plan.waiting += len(plan.live) - len(due)
-        plan.live = due
-        return plan
-
-    @override
     def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
         api = self.constant_contact
         as_of = to_instant(int(api.now() * 1000))
         maker = self.maker(campaign_activity_id=activity_id, as_of=as_of)
         parse = partial(parse_rows, field=self.envelope.rows, maker=maker)
-        [id_field] = self.goes_by
+        [id_field] = self.reader_fields
         seen: set[str] = set()
         for page in api.client.pages(
             self.path, [activity_id], dict(self.query), parse=parse
@@ -348,15 +311,16 @@ class Links(SnapshotStream):
     primary_keys = ("account", "campaign_activity_id", "url_id")
     path = "/reports/email_reports/{}/links"
     envelope = envelope("link_click_counts")
-    goes_by = ("url_id",)
+    reader_fields = ("url_id",)
     query = (("no_clicks", "true"),)
 
 
 class Snapshots(ConstantContactStream):
-    """Which readings are complete, also empty ones.
+    """Complete reads of the links and the other two lists of a campaign activity.
 
-    Of `GET /reports/email_reports/{id}/links` and the other two lists. Their rows are
-    current where their `as_of` is this row's.
+    An empty list gives a row here, too. A row of a list is current if its `as_of`
+    equals that of the row here. Made from `GET /reports/email_reports/{id}/links` and
+    the other two paths.
     """
 
     name = SNAPSHOTS
@@ -364,7 +328,7 @@ class Snapshots(ConstantContactStream):
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
-        """Yield a record for each reading since the last run of this stream."""
+        """Yield a record for each complete read since the last run of this stream."""
         pending = self.bookmark.read(PENDING, _pending) or []
         records = [
             self.codec.record(
@@ -401,18 +365,10 @@ class CampaignActivityStats(CampaignStream):
     primary_keys = ("account", "campaign_activity_id")
 
     @override
-    def plan(
-        self,
-        parents: Sequence[Parent[str]],
-        state: StreamState[str, CounterMark],
-        now: float,
-        policy: Policy,
-    ) -> Plan[str, CounterMark]:
-        plan = super().plan(parents, state, now, policy)
+    def prepare(self, plan: Plan[str, CounterMark]) -> None:
         order = [visit.parent.id for visit in [*plan.live, *plan.history]]
         api = self.constant_contact
         self._stats = ActivityStats(api.client, api.campaigns(), order)
-        return plan
 
     @override
     def read(

@@ -1,8 +1,8 @@
-"""The look at all campaigns: summaries, counters, activities, and what they owe.
+"""All campaigns of an account: their summaries, counters and activities.
 
-Everything that is read by campaign is gated by its counters. State keeps, for each
-campaign in the summaries, a digest of its summary and one of its stats: a campaign
-that is closed and moves all the same owes one full read to every stream.
+A report of a campaign is read only if a counter of the campaign has changed. The state
+keeps two digests per campaign, of its summary and of its counters. If a digest of a
+closed campaign changes, every stream reads that campaign in full once more.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tap_email_metrics.providers.constant_contact.schedule import (
     long_id,
     short_id,
 )
-from tap_email_metrics.providers.encompass.schedule import Parent, history_key
 from tap_email_metrics.records.values import to_integer, to_milliseconds
+from tap_email_metrics.state.plans import Parent, history_key
 from tap_email_metrics.state.streams import TAP_KEY, damaged
 from tap_email_metrics.streams.digests import digest
 
@@ -31,20 +31,18 @@ if TYPE_CHECKING:
         ConstantContactClient,
         Row,
     )
-    from tap_email_metrics.providers.encompass.schedule import Policy
+    from tap_email_metrics.state.plans import Policy
     from tap_email_metrics.state.streams import Memory
 
 SUMMARIES = "/reports/summary_reports/email_campaign_summaries"
 CAMPAIGN_STATS = "/reports/stats/email_campaigns/{}"
-ACTIVITY_STATS = "/reports/stats/email_campaign_activities/{}"
 CAMPAIGN = "/emails/{}"
 LARGEST_SUMMARIES = 500
 MOST_CAMPAIGNS = 150
-MOST_ACTIVITIES = 10
 ALL_DAYS = 7
-"""Days after which the counters of all campaigns are asked for."""
+"""Days after which the tap asks for the counters of all campaigns."""
 ROLES = frozenset({"primary_email", "resend"})
-"""Of the activities that have reports."""
+"""Roles of the activities that have reports."""
 
 _PREFIX = "constant_contact_"
 _WHOLE = "*"
@@ -57,20 +55,20 @@ GATES: dict[str, tuple[str, ...]] = {
     f"{_PREFIX}bounces": ("em_bounces",),
     f"{_PREFIX}unique_opens": ("em_opens_all",),
     f"{_PREFIX}did_not_opens": ("em_sends", "em_opens", "em_bounces"),
-    # A resend has links of its own, before anybody clicks them.
+    # A resend brings new links before anybody clicks them.
     f"{_PREFIX}links": ("em_clicks_all", "last_sent"),
     f"{_PREFIX}campaign_activity_stats": (_WHOLE,),
     f"{_PREFIX}send_history": ("em_sends", "last_sent"),
 }
-"""Which counters of a campaign gate which stream; several count as one number."""
+"""The counters that gate each stream; several counters are combined to one number."""
 AGGREGATES = {
     **{f"{_PREFIX}{n}": f"em_{n}" for n in ("sends", "forwards", "optouts", "bounces")},
     **{f"{_PREFIX}{n}": f"em_{n}_all" for n in ("opens", "clicks")},
     f"{_PREFIX}unique_opens": "em_opens",
     f"{_PREFIX}did_not_opens": "em_not_opened",
 }
-"""Which counter of a campaign counts the rows of which stream. Those of forwards,
-opt-outs and bounces count contacts: of one contact there may be several rows."""
+"""The counter that counts the rows of each stream. The counters of forwards, opt-outs
+and bounces count contacts, and one contact may have several rows."""
 _STATS_STREAM = f"{_PREFIX}campaign_stats"
 _UNIQUE = {
     "sends": ("em_sends",),
@@ -80,17 +78,17 @@ _UNIQUE = {
     "optouts": ("em_optouts",),
     "bounces": ("em_bounces",),
 }
-"""The counters that a summary stands in for where stats are refused."""
+"""The counters that a summary can replace if the API refuses the stats."""
 
 
 @dataclass(slots=True)
-class Look:
-    """What one run sees of all campaigns.
+class CampaignSnapshot:
+    """All campaigns as one run sees them.
 
     Attributes:
-        summaries: by campaign, newest send first.
-        stats: rows of the campaigns that were asked for.
-        counters: by campaign, under their names in Swagger.
+        summaries: the summary of each campaign id, newest send first.
+        stats: the stats of each campaign id that was asked for.
+        counters: the counters of each campaign id, with the vendor's names.
     """
 
     summaries: dict[str, Row] = field(default_factory=dict)
@@ -98,15 +96,15 @@ class Look:
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-class Campaigns:
-    """One run's look at the campaigns, and what state keeps of it.
+class CampaignCache:
+    """The campaigns of one run, and the part of the state about them.
 
     Args:
-        client: reads.
-        memory: what the streams know of earlier runs.
-        policy: the window.
-        now: the API's clock, in UTC seconds.
-        backfill: nothing of the live state may change.
+        client: sends the requests.
+        memory: the state of the provider's streams.
+        policy: has the window and the start of the data.
+        now: returns the time of the API's clock, in UTC seconds.
+        backfill: the live state must not change.
     """
 
     def __init__(
@@ -126,38 +124,41 @@ class Campaigns:
         self._shared = _shared(memory.shared)
         self._lock = threading.Lock()
         self._activities: dict[str, list[str]] = {}
-        self.look = Look()
+        self.snapshot = CampaignSnapshot()
 
-    # The look, read in a thread of its own
+    # The snapshot, read in another thread
 
-    def read(self) -> Look:
+    def read(self) -> CampaignSnapshot:
         """Ask for the summaries and for the counters that are due.
 
         Raises:
             TapError: they cannot be read.
         """
-        look = Look()
+        snapshot = CampaignSnapshot()
         rows = self._client.rows(
             SUMMARIES,
             params={"limit": LARGEST_SUMMARIES},
             field="bulk_email_campaign_summaries",
         )
         for row in rows:
-            # A send during the paging shifts the list: rows come again.
-            look.summaries.setdefault(str(row.get("campaign_id")), row)
+            # A send during the paging shifts the list, so that rows come twice.
+            snapshot.summaries.setdefault(str(row.get("campaign_id")), row)
         refused = self._shared["refused"]
-        asked = self._asked(look.summaries)
-        for chunk in _chunks([i for i in asked if short_id(i) not in refused]):
-            self._ask(look, chunk)
+        asked = self._asked(snapshot.summaries)
+        trusted = [i for i in asked if short_id(i) not in refused]
+        for chunk in chunks(trusted, MOST_CAMPAIGNS):
+            self._ask(snapshot, chunk)
         for campaign_id in (i for i in asked if short_id(i) in refused):
-            if self._is_weekly() or self._moved(campaign_id, look.summaries):
-                self._ask(look, [campaign_id])
-        for campaign_id, row in look.summaries.items():
-            look.counters[campaign_id] = _counters(row, look.stats.get(campaign_id))
-        return look
+            if self._is_weekly() or self._moved(campaign_id, snapshot.summaries):
+                self._ask(snapshot, [campaign_id])
+        for campaign_id, row in snapshot.summaries.items():
+            snapshot.counters[campaign_id] = _counters(
+                row, snapshot.stats.get(campaign_id)
+            )
+        return snapshot
 
     def _asked(self, summaries: Mapping[str, Row]) -> list[str]:
-        """Return the campaigns whose counters are due."""
+        """Return the ids of the campaigns whose counters are due."""
         selected = self._memory.selected
         gated = [state for name, state in selected.items() if name in GATES]
         if not gated and _STATS_STREAM not in selected:
@@ -187,45 +188,34 @@ class Campaigns:
         entry = self._shared["campaigns"].get(short_id(campaign_id))
         return entry is None or entry[0] != digest(summaries[campaign_id])
 
-    def _ask(self, look: Look, ids: Sequence[str]) -> None:
-        """Ask for the stats of campaigns; split the call around a refused id."""
-        try:
-            answer = self._client.one(CAMPAIGN_STATS, [",".join(ids)])
-        except Skippable as error:
-            if not _blames_an_id(error):
-                raise
-            if len(ids) == 1:
-                return
-            half = len(ids) // 2
-            self._ask(look, ids[:half])
-            self._ask(look, ids[half:])
-            return
-        for row in _results(answer):
-            look.stats[str(row.get("campaign_id"))] = row
+    def _ask(self, snapshot: CampaignSnapshot, ids: Sequence[str]) -> None:
+        """Ask for the stats of campaigns."""
+        for row in results_for(self._client, CAMPAIGN_STATS, ids):
+            snapshot.stats[str(row.get("campaign_id"))] = row
 
-    # What it means, in the main thread
+    # Changes of the state, in the main thread
 
-    def take(self, look: Look) -> None:
-        """Take a look over: note in the state what moved, and what that owes."""
-        self.look = look
+    def take(self, snapshot: CampaignSnapshot) -> None:
+        """Use a snapshot; note changed campaigns in the state and plan their reads."""
+        self.snapshot = snapshot
         if self._backfill:
             return
-        asked = set(self._asked(look.summaries))
+        asked = set(self._asked(snapshot.summaries))
         weekly = self._is_weekly()
-        for campaign_id in look.summaries:
+        for campaign_id in snapshot.summaries:
             self._note(campaign_id, asked=campaign_id in asked)
         if weekly and asked:
             self._forget()
             self._shared["all_asked"] = int(self._now() // DAY)
 
     def _note(self, campaign_id: str, *, asked: bool) -> None:
-        look, key = self.look, short_id(campaign_id)
-        summary = look.summaries[campaign_id]
+        snapshot, key = self.snapshot, short_id(campaign_id)
+        summary = snapshot.summaries[campaign_id]
         entry = self._shared["campaigns"].get(key)
         new = digest(summary)
         counted = entry[1] if entry else ""
-        if campaign_id in look.stats:
-            counted = digest(look.counters[campaign_id])
+        if campaign_id in snapshot.stats:
+            counted = digest(snapshot.counters[campaign_id])
             self._shared["refused"].pop(key, None)
         elif asked:
             self._shared["refused"][key] = int(self._now() // DAY)
@@ -237,38 +227,38 @@ class Campaigns:
         self._shared["campaigns"][key] = [new, counted, *rest]
 
     def _owe(self, campaign_id: str) -> None:
-        """Owe a closed campaign one full read in each stream that is past it."""
+        """Have each stream read a closed campaign once more."""
         parent = self.parent(campaign_id)
         memory = self._memory
         for name, state in [*memory.selected.items(), *memory.others.items()]:
             if name not in GATES or state.history is None:
                 continue
-            # What the history has still to come to is read there.
+            # A stream whose history has not come to the campaign yet reads it there.
             passed = history_key(parent) >= state.history
             if passed and campaign_id not in state.marks:
                 state.set_mark(campaign_id, CounterMark())
 
     def _forget(self) -> None:
-        """Drop what is kept of campaigns that the summaries show no more."""
-        kept = {short_id(campaign_id) for campaign_id in self.look.summaries}
+        """Delete the state of campaigns that are missing from the summaries."""
+        kept = {short_id(campaign_id) for campaign_id in self.snapshot.summaries}
         for name in ("campaigns", "refused"):
             for key in self._shared[name].keys() - kept:
                 del self._shared[name][key]
 
     def parent(self, campaign_id: str) -> Parent[str]:
-        """Return a campaign as what streams fan out over."""
-        sent = _sent(self.look.summaries[campaign_id])
+        """Return a campaign as a parent of fan-out streams."""
+        sent = _sent(self.snapshot.summaries[campaign_id])
         return Parent(campaign_id, sent=sent, newest=sent, oldest=sent)
 
     def parents(self) -> list[Parent[str]]:
         """Return all campaigns that were sent."""
-        return [self.parent(campaign_id) for campaign_id in self.look.summaries]
+        return [self.parent(campaign_id) for campaign_id in self.snapshot.summaries]
 
     def counter(self, stream: str, campaign_id: str) -> int | None:
-        """Return what gates a stream for a campaign; None where it is not known."""
-        counters = self.look.counters.get(campaign_id)
+        """Return the number that gates a stream for a campaign, None if unknown."""
+        counters = self.snapshot.counters.get(campaign_id)
         refused = short_id(campaign_id) in self._shared["refused"]
-        if counters is None or not (campaign_id in self.look.stats or refused):
+        if counters is None or not (campaign_id in self.snapshot.stats or refused):
             return None
         names = GATES[stream]
         if names == (_WHOLE,):
@@ -278,18 +268,22 @@ class Campaigns:
         return zlib.crc32(digest([counters.get(name, 0) for name in names]).encode())
 
     def aggregate(self, stream: str, campaign_id: str) -> tuple[str, int] | None:
-        """Return the counter of a stream's rows; None where it is not known."""
+        """Return name and value of the counter of a stream's rows, None if unknown."""
         name = AGGREGATES.get(stream)
-        counters = self.look.counters.get(campaign_id, {})
-        # A summary stands in with numbers of contacts, not of events.
-        if name is None or name not in counters or campaign_id not in self.look.stats:
+        counters = self.snapshot.counters.get(campaign_id, {})
+        # The numbers in a summary count contacts, not events.
+        if (
+            name is None
+            or name not in counters
+            or campaign_id not in self.snapshot.stats
+        ):
             return None
         return name, counters[name]
 
     # Activities
 
     def activities(self, campaign_id: str) -> list[str]:
-        """Return the activities of a campaign that have reports; any thread.
+        """Return the activities of a campaign that have reports. Safe in any thread.
 
         Raises:
             Skippable: they cannot be read.
@@ -306,7 +300,7 @@ class Campaigns:
         return known
 
     def learn(self, campaign_id: str, activities: list[str]) -> None:
-        """Take over the activities of a campaign that were read elsewhere."""
+        """Remember the activities of a campaign that a stream has read."""
         with self._lock:
             self._activities[campaign_id] = activities
 
@@ -317,17 +311,17 @@ class Campaigns:
         return [long_id(key) for key in entry[3:]]
 
     def _stamp(self, campaign_id: str) -> str:
-        """Return what moves when a campaign may have got another activity."""
-        summary = self.look.summaries.get(campaign_id, {})
-        counters = self.look.counters.get(campaign_id, {})
+        """Return a digest that changes when a campaign may have a new activity."""
+        summary = self.snapshot.summaries.get(campaign_id, {})
+        counters = self.snapshot.counters.get(campaign_id, {})
         return digest([summary.get("last_sent_date"), counters.get("em_sends")])[:6]
 
     def keep(self, campaign_id: str) -> None:
-        """Note in the state what was learned of a campaign's activities."""
+        """Store the activities of a campaign in the state."""
         entry = self._shared["campaigns"].get(short_id(campaign_id))
         with self._lock:
             known = self._activities.get(campaign_id)
-        listed = campaign_id in self.look.summaries
+        listed = campaign_id in self.snapshot.summaries
         if entry and listed and known is not None:
             entry[2:] = [self._stamp(campaign_id), *map(short_id, known)]
 
@@ -338,7 +332,7 @@ def reported(campaign: Row) -> list[str]:
 
 
 def activity_ids(campaign: Row) -> list[str]:
-    """Return all activities of a campaign's own answer."""
+    """Return the ids of all activities in the response for one campaign."""
     return [one for one, _ in _activities(campaign)]
 
 
@@ -351,7 +345,7 @@ def _activities(campaign: Row) -> Iterator[tuple[str, object]]:
 
 
 def _shared(shared: dict[str, Any]) -> dict[str, Any]:
-    """Return what the state keeps of all campaigns."""
+    """Return the part of the state about campaigns."""
     mine: dict[str, Any] = shared.setdefault("constant_contact", {})
     for name in ("campaigns", "refused"):
         mine.setdefault(name, {})
@@ -359,7 +353,7 @@ def _shared(shared: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_shared(mine: object) -> None:
-    """Return where what the state keeps of all campaigns can be understood.
+    """Check the part of the state about campaigns.
 
     Raises:
         InvalidInput: it is damaged.
@@ -393,19 +387,39 @@ def _is_day(value: object) -> bool:
 def _blames_an_id(error: Skippable) -> bool:
     """Return whether a call may succeed without one of its ids.
 
-    Not one that is denied as such, and not one that failed all tries long.
+    A denied call would not, and neither would a call that failed in every try.
     """
     return not isinstance(error, Denied) and not isinstance(error.__cause__, Retriable)
 
 
-def _results(answer: Row) -> Iterator[Row]:
+def results_for(
+    client: ConstantContactClient, template: str, ids: Sequence[str]
+) -> list[Row]:
+    """Return the stats of ids that are asked for in one call.
+
+    If the API refuses an id, the call is split until only that id is left out.
+
+    Raises:
+        Skippable: the call failed, and not because of one of its ids.
+    """
+    try:
+        answer = client.one(template, [",".join(ids)])
+    except Skippable as error:
+        if not _blames_an_id(error):
+            raise
+        if len(ids) == 1:
+            return []
+        half = len(ids) // 2
+        first = results_for(client, template, ids[:half])
+        return first + results_for(client, template, ids[half:])
     rows = answer.get("results")
-    for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, dict):
-            yield row
+    return (
+        [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    )
 
 
-def _chunks(ids: Sequence[str], size: int = MOST_CAMPAIGNS) -> Iterator[Sequence[str]]:
+def chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Yield ids in groups of a size at most."""
     for start in range(0, len(ids), size):
         yield ids[start : start + size]
 
@@ -415,9 +429,9 @@ def _sent(summary: Row) -> float:
 
 
 def _counters(summary: Row, stats: Row | None) -> dict[str, int]:
-    """Return the counters of a campaign, dots made underscores.
+    """Return the counters of a campaign, with underscores for dots in their names.
 
-    Without stats, those that its summary can stand in for.
+    Without stats, returns the counters that the summary can replace.
     """
     counters = {"last_sent": int(_sent(summary))}
     given = stats.get("stats") if stats else None
@@ -432,71 +446,3 @@ def _counters(summary: Row, stats: Row | None) -> dict[str, int]:
         if number is not None:
             counters[name.replace(".", "_")] = number
     return counters
-
-
-class ActivityStats:
-    """Stats of activities, for campaigns one by one, asked for in batches.
-
-    Args:
-        client: reads.
-        campaigns: knows the activities.
-        order: the campaigns in the order in which they will be asked for.
-    """
-
-    def __init__(
-        self,
-        client: ConstantContactClient,
-        campaigns: Campaigns,
-        order: Sequence[str],
-    ) -> None:
-        self._client = client
-        self._campaigns = campaigns
-        self._order = list(order)
-        self._read: dict[str, list[Row]] = {}
-        self._lock = threading.Lock()
-
-    def of(self, campaign_id: str) -> list[Row]:
-        """Return the rows of a campaign; any thread.
-
-        Raises:
-            Skippable: they cannot be read.
-        """
-        with self._lock:
-            if campaign_id not in self._read:
-                self._fetch(campaign_id)
-            return self._read.pop(campaign_id)
-
-    def _fetch(self, first: str) -> None:
-        """Ask for a campaign, and for those after it that fit into the same call."""
-        place = self._order.index(first) if first in self._order else None
-        following = [] if place is None else self._order[place + 1 :]
-        wanted = {first: self._campaigns.activities(first)}
-        for campaign_id in following[:MOST_ACTIVITIES]:
-            try:
-                activities = self._campaigns.activities(campaign_id)
-            except Skippable:
-                break  # its own turn says so
-            size = sum(map(len, wanted.values())) + len(activities)
-            if size > MOST_ACTIVITIES or campaign_id in self._read:
-                break
-            wanted[campaign_id] = activities
-        ids = [one for activities in wanted.values() for one in activities]
-        rows: list[Row] = []
-        for chunk in _chunks(ids, MOST_ACTIVITIES):
-            rows += self._ask(chunk)
-        for campaign_id, activities in wanted.items():
-            found = set(activities)
-            mine = [row for row in rows if row.get("campaign_activity_id") in found]
-            self._read[campaign_id] = mine
-
-    def _ask(self, ids: Sequence[str]) -> list[Row]:
-        """Ask for some; split the call around an id that is refused."""
-        try:
-            return list(_results(self._client.one(ACTIVITY_STATS, [",".join(ids)])))
-        except Skippable as error:
-            if not _blames_an_id(error):
-                raise
-            if len(ids) == 1:
-                return []
-            half = len(ids) // 2
-            return self._ask(ids[:half]) + self._ask(ids[half:])

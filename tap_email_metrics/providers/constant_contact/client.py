@@ -51,7 +51,7 @@ class Pending(Retriable):
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[SomeRows]):
+class LinkedPage(Generic[SomeRows]):
     """One page of a list.
 
     Attributes:
@@ -69,7 +69,7 @@ class Trail:
     def __init__(self) -> None:
         self._followed: set[int] = set()
 
-    def follow(self, page: Page[Any]) -> str | None:
+    def follow(self, page: LinkedPage[Any]) -> str | None:
         """Return the link of a page, None at the end of the list.
 
         Raises:
@@ -165,10 +165,10 @@ class ConstantContactClient(Client):
         ids: Sequence[object] = (),
         params: Mapping[str, int | str] | None = None,
         *,
-        parse: Callable[[bytes], Page[SomeRows]],
+        parse: Callable[[bytes], LinkedPage[SomeRows]],
         href: str | None = None,
         tries: int = TRIES,
-    ) -> Page[SomeRows]:
+    ) -> LinkedPage[SomeRows]:
         """Return one page of a list.
 
         Args:
@@ -197,9 +197,9 @@ class ConstantContactClient(Client):
         ids: Sequence[object] = (),
         params: Mapping[str, int | str] | None = None,
         *,
-        parse: Callable[[bytes], Page[SomeRows]],
+        parse: Callable[[bytes], LinkedPage[SomeRows]],
         tries: int = TRIES,
-    ) -> Iterator[Page[SomeRows]]:
+    ) -> Iterator[LinkedPage[SomeRows]]:
         """Yield the pages of a list."""
         trail = Trail()
         href: str | None = None
@@ -251,7 +251,7 @@ def envelope(field: str) -> Envelope:
     return Envelope(field, (("links", "_links", Any, None),))
 
 
-def parse_rows(body: bytes, field: str, maker: RowMaker) -> Page[Rows]:
+def parse_rows(body: bytes, field: str, maker: RowMaker) -> LinkedPage[Rows]:
     """Return the rows and the link of a page.
 
     Raises:
@@ -260,18 +260,18 @@ def parse_rows(body: bytes, field: str, maker: RowMaker) -> Page[Rows]:
     found = maker.decode(body)
     if found is None:
         page = parse_page(body, field)
-        return Page(maker.rows(page.rows), page.href)
+        return LinkedPage(maker.rows(page.rows), page.href)
     table, answer = found
-    return Page(table, _link(answer.links))
+    return LinkedPage(table, _link(answer.links))
 
 
-def parse_page(body: bytes, field: str) -> Page[list[Row]]:
+def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
     """Return the same, each row as it was decoded."""
     answer = _parse_object(body)
     rows = answer.get(field)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Retriable(f"Constant Contact answered without a list of {field}")
-    return Page(rows, _link(answer.get("_links")))
+    return LinkedPage(rows, _link(answer.get("_links")))
 
 
 def _link(links: object) -> str | None:

@@ -27,7 +27,7 @@ from tap_email_metrics.state.streams import texts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tap_email_metrics.providers.constant_contact.client import Page
+    from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.pages import Record
     from tap_email_metrics.records.rows import Rows
     from tap_email_metrics.state.streams import StreamState
@@ -129,7 +129,7 @@ class ContactActivityDetails(ContactReport):
     def rows(self, contact_id: str) -> Sequence[Rows]:
         return [*EventList(partial(self._page, contact_id), since=None).down_to(None)]
 
-    def _page(self, contact_id: str, href: str | None) -> Page[Rows]:
+    def _page(self, contact_id: str, href: str | None) -> LinkedPage[Rows]:
         return self.constant_contact.client.page(
             self.path,
             [contact_id],

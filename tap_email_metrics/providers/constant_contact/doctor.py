@@ -17,6 +17,9 @@ from tap_email_metrics.providers.constant_contact.account_streams import (
     AccountList,
     CampaignActivities,
 )
+from tap_email_metrics.providers.constant_contact.activity_stats import (
+    MOST_ACTIVITIES,
+)
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     TRACKED,
     CampaignActivityStats,
@@ -29,7 +32,6 @@ from tap_email_metrics.providers.constant_contact.campaign_streams import (
 from tap_email_metrics.providers.constant_contact.campaigns import (
     GATES,
     LARGEST_SUMMARIES,
-    MOST_ACTIVITIES,
     MOST_CAMPAIGNS,
 )
 from tap_email_metrics.providers.constant_contact.client import parse_page
@@ -41,9 +43,9 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.constant_contact.api import (
         ConstantContactApi,
     )
-    from tap_email_metrics.providers.constant_contact.campaigns import Campaigns
+    from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
     from tap_email_metrics.providers.constant_contact.schedule import CounterMark
-    from tap_email_metrics.providers.encompass.schedule import Visit
+    from tap_email_metrics.state.plans import Visit
 
 Result = TypeVar("Result")
 
@@ -75,7 +77,7 @@ def examine(api: ConstantContactApi, checkup: Checkup) -> None:
     look = [f"{PREFIX}campaign_summaries", f"{PREFIX}campaign_stats"]
     campaigns = checkup.ask(look, api.campaigns)
     if campaigns is not None:
-        checkup.facts["campaigns"] = len(campaigns.look.summaries)
+        checkup.facts["campaigns"] = len(campaigns.snapshot.summaries)
         _ask_of_a_campaign(api, checkup, campaigns)
         _estimate(api, checkup, campaigns)
     _ask_of_the_account(api, checkup)
@@ -103,10 +105,10 @@ def _ask(
 
 
 def _ask_of_a_campaign(
-    api: ConstantContactApi, checkup: Checkup, campaigns: Campaigns
+    api: ConstantContactApi, checkup: Checkup, campaigns: CampaignCache
 ) -> None:
     """Ask for the lists of the first activity of the newest campaign."""
-    newest = next(iter(campaigns.look.summaries), None)
+    newest = next(iter(campaigns.snapshot.summaries), None)
     if newest is None:
         checkup.notes.append("no campaign was sent yet: its lists were not asked for")
         return
@@ -151,7 +153,9 @@ def _ask_of_the_account(api: ConstantContactApi, checkup: Checkup) -> None:
             _ask(api, checkup, [name], page)
 
 
-def _estimate(api: ConstantContactApi, checkup: Checkup, campaigns: Campaigns) -> None:
+def _estimate(
+    api: ConstantContactApi, checkup: Checkup, campaigns: CampaignCache
+) -> None:
     """Add up the next run as the tap plans it, and a first one."""
     parents = campaigns.parents()
     covered = [parent for parent in parents if api.policy.covers(parent)]
@@ -174,7 +178,9 @@ def _estimate(api: ConstantContactApi, checkup: Checkup, campaigns: Campaigns) -
             following += 0 if stream.bookmark.marks else len(covered)
         elif isinstance(stream, CampaignStream):
             everything += sum(_pages(campaigns, name, p.id) for p in covered)
-            plan = stream.plan(parents, stream.bookmark, api.now(), stream.policy)
+            plan = stream.schedule.plan(
+                parents, stream.bookmark, api.now(), stream.policy
+            )
             visits = [*plan.live, *plan.history]
             following += sum(_requests(campaigns, name, visit) for visit in visits)
             visited |= {visit.parent.id for visit in visits}
@@ -187,19 +193,19 @@ def _estimate(api: ConstantContactApi, checkup: Checkup, campaigns: Campaigns) -
     checkup.next_run = Estimate(round(following) + len(visited), basis + due)
 
 
-def _pages(campaigns: Campaigns, stream: str, campaign_id: str) -> float:
+def _pages(campaigns: CampaignCache, stream: str, campaign_id: str) -> float:
     """Return the requests that a whole read of a campaign's report takes."""
     if stream == f"{PREFIX}campaign_activity_stats":
         return 1 / MOST_ACTIVITIES
     counter = _COUNTERS.get(stream, "")
     if stream in {f"{PREFIX}links", f"{PREFIX}send_history"}:
         return 1
-    rows = campaigns.look.counters.get(campaign_id, {}).get(counter, 0)
+    rows = campaigns.snapshot.counters.get(campaign_id, {}).get(counter, 0)
     return max(1, -(-rows // _PAGE))
 
 
 def _requests(
-    campaigns: Campaigns, stream: str, visit: Visit[str, CounterMark]
+    campaigns: CampaignCache, stream: str, visit: Visit[str, CounterMark]
 ) -> float:
     """Return those of a visit: one page where only what is new is asked for."""
     pages = _pages(campaigns, stream, visit.parent.id)

@@ -1,8 +1,8 @@
-"""How a report of a campaign is read: newest first, down to what is known.
+"""Reads a report of a campaign: newest first, down to the rows of earlier runs.
 
-Tracking rows have no id and no order but their times, lists lag behind the counters
-that announce their rows, and a link to the next page hides an offset: `EventList`
-and `EventReader` trust none of it without a check.
+Tracking rows have no ids, lists lag behind the counters that announce their rows, and a
+link to the next page is an offset, so rows may shift between two pages. `EventList` and
+`EventReader` check all of this.
 """
 
 from __future__ import annotations
@@ -13,41 +13,44 @@ from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.providers.constant_contact.client import Trail
-from tap_email_metrics.providers.constant_contact.schedule import TRIES, CounterMark
+from tap_email_metrics.providers.constant_contact.schedule import (
+    COUNTER_TRIES,
+    CounterMark,
+)
 from tap_email_metrics.streams.digests import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from tap_email_metrics.providers.constant_contact.client import Page
-    from tap_email_metrics.providers.encompass.schedule import Visit
+    from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.state.plans import Visit
 
 logger = logging.getLogger("tap-email-metrics")
 
 RESTARTS = 3
-"""How often a list that shifts while it is read is read again."""
+"""How often a list is read again because it shifted in the meantime."""
 
 
 class EventList:
-    """One tracking list of one activity, newest first; read as far as is asked.
+    """One tracking list of one activity, newest first, read only as far as needed.
 
     Args:
-        fetch: returns the page behind a link, the first for None.
-        since: epoch ms; rows later than that are counted as new.
-        once: the field of which the campaign's counter counts each value once; None: it
-            counts the rows.
+        fetch: returns the page of a link, the first page for None.
+        since: epoch ms; later rows count as new.
+        once: the field whose distinct values the campaign's counter counts; None if it
+            counts rows.
 
     Attributes:
-        found: rows read.
-        new: those of them later than `since`.
-        newest: the latest time of a row read, in epoch ms.
-        shifting: it moved in all tries: rows may be missing.
+        found: number of rows read.
+        new: number of rows later than `since`.
+        newest: the latest time of a row, in epoch ms.
+        shifting: the list shifted in every try, so that rows may be missing.
     """
 
     def __init__(
         self,
-        fetch: Callable[[str | None], Page[Rows]],
+        fetch: Callable[[str | None], LinkedPage[Rows]],
         since: int | None,
         once: str | None = None,
     ) -> None:
@@ -62,7 +65,7 @@ class EventList:
         self.found = self.new = 0
         self.newest: int | None = None
         self._held: Rows | None = None
-        # Hashes: a list may have a million rows. 250,000 take 4 MB (a Counter: 20).
+        # Hashes save memory: 250,000 rows take 4 MB, in a Counter 20 MB.
         self._counts = Tally()
         self._values: set[int] = set()
         self._href: str | None = None
@@ -72,21 +75,21 @@ class EventList:
 
     @property
     def ended(self) -> bool:
-        """Whether it was read to its end."""
+        """Whether the list was read to its end."""
         return self._ended
 
     @property
     def distinct(self) -> int | None:
-        """Values that the counter counts once; None where it counts the rows."""
+        """Number of distinct values of `once`; None if the counter counts rows."""
         return None if self._once is None else len(self._values)
 
     def down_to(self, cut: int | None) -> Generator[Rows, None, None]:
-        """Yield the events that were not yielded yet, down to a row before the cut.
+        """Yield the events that were not yielded yet, down to the first before a time.
 
-        Where the list has to be read again they are yielded again.
+        If the list has to be read again, its events are yielded again.
 
         Args:
-            cut: epoch ms; None: to the end of the list.
+            cut: the time in epoch ms; None for the whole list.
         """
         while True:
             if self._held:
@@ -99,7 +102,7 @@ class EventList:
             self._advance()
 
     def _advance(self) -> None:
-        """Read one more page; begin anew if the list shifted under it."""
+        """Read one more page; begin anew if the list has shifted."""
         href = self._href
         page = self._fetch(href)
         names = [*map(hash, page.rows.identities)]
@@ -109,7 +112,7 @@ class EventList:
             self.shifting = self._restarts >= RESTARTS
             self._begin()
             return
-        # In a list that never stands still they are most likely the same rows.
+        # In a list that keeps shifting, equal rows are most likely the same row.
         new = [not (self.shifting and name in self._counts) for name in names]
         equals = [
             self._counts.add(n) for n, here in zip(names, new, strict=True) if here
@@ -123,7 +126,7 @@ class EventList:
         self._held = rows
         self.found += len(rows)
         if self._once is not None:
-            # A hash again; of the text, as it may be anything.
+            # The hash of the text, because the value may have any type.
             self._values.update(hash(str(one)) for one in rows.values(self._once))
         times = [at for at in rows.times if at is not None]
         if self._since is not None:
@@ -132,9 +135,9 @@ class EventList:
         self.newest = max([*known, *times], default=None)
 
     def _stands_still(self) -> bool:
-        """Return whether the page before this one is still what it was.
+        """Return whether the previous page has not changed.
 
-        Only then are rows that equal its rows genuine: nothing has shifted.
+        If so, the list has not shifted, and rows that equal earlier ones are new rows.
         """
         if self._last is None:
             return False
@@ -143,7 +146,7 @@ class EventList:
 
 
 def _place_of(cut: int | None, rows: Rows) -> int:
-    """Return the place of the first row strictly before the cut, or the end."""
+    """Return the index of the first row before a time, or the number of rows."""
     if cut is None:
         return len(rows)
     times = enumerate(rows.times)
@@ -152,14 +155,14 @@ def _place_of(cut: int | None, rows: Rows) -> int:
 
 
 class EventReader:
-    """Reads one report of one campaign, in all its activities.
+    """Reads one report of one campaign, for all its activities.
 
     Args:
-        name: of the stream, for messages.
-        lists: one for each activity, not read yet.
-        counter: what the campaign's counter was before; None: unknown.
-        lookback_days: days before the newest row known that are read again.
-        now: start of the reading, in UTC seconds.
+        name: name of the stream, for messages.
+        lists: one unread list per activity.
+        counter: the campaign's counter before the read, None if it is unknown.
+        lookback_days: days before the newest known row that are read again.
+        now: start of the read, in UTC seconds.
     """
 
     def __init__(
@@ -192,14 +195,14 @@ class EventReader:
 
     @property
     def rows(self) -> int | None:
-        """Rows of all lists; None where one was not read to its end."""
+        """Rows of all lists; None if a list was not read to its end."""
         if not all(events.ended for events in self._lists):
             return None
         return sum(events.found for events in self._lists)
 
     @property
     def distinct(self) -> int | None:
-        """What the counter counts of all lists, where that is not the rows."""
+        """Distinct values that the counter counts; None if it counts rows."""
         found = [n for events in self._lists if (n := events.distinct) is not None]
         return sum(found) if found else None
 
@@ -208,7 +211,7 @@ class EventReader:
             yield from events.down_to(cut)
 
     def _misses(self, mark: CounterMark) -> bool:
-        """Return whether fewer rows are new than the counter announces."""
+        """Return whether there are fewer new rows than the counter announces."""
         if mark.newest is None or mark.counter is None or self._counter is None:
             return True
         new = sum(events.new for events in self._lists)
@@ -221,7 +224,7 @@ class EventReader:
         shifting = any(events.shifting for events in self._lists)
         missing = whole and found < (self._counter or 0)
         if missing or shifting:
-            if mark.tries < TRIES:
+            if mark.tries < COUNTER_TRIES:
                 return replace(mark, tries=mark.tries + 1, failures=0, tried=None)
             logger.warning(
                 "%s: campaign %s counts %d, but its lists show %d rows after %d tries",
@@ -229,7 +232,7 @@ class EventReader:
                 visit.parent.id,
                 self._counter or 0,
                 found,
-                TRIES,
+                COUNTER_TRIES,
             )
         times = [mark.newest, *(events.newest for events in self._lists)]
         counter = mark.counter if self._counter is None else self._counter

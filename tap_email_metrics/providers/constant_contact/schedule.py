@@ -1,4 +1,4 @@
-"""Marks of Constant Contact: how far a report of a campaign is read."""
+"""Constant Contact: marks of the reports of a campaign, and when each is read again."""
 
 from __future__ import annotations
 
@@ -7,34 +7,44 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.providers.encompass.schedule import (
-    QUARANTINE_AFTER,
-    Parent,
-    Plan,
-    Visit,
-    history_key,
-)
+from tap_email_metrics.state.marks import QUARANTINE_AFTER, MarkFormat
 from tap_email_metrics.state.packing import (
     decode_number,
     decode_time,
     encode_number,
     encode_time,
+    whole_minute,
 )
-from tap_email_metrics.state.streams import Kind
+from tap_email_metrics.state.plans import (
+    Parent,
+    Plan,
+    RevisitSchedule,
+    Visit,
+    failed_first,
+    history_key,
+    newest_first,
+    with_unlisted,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from tap_email_metrics.providers.encompass.schedule import Policy
+    from tap_email_metrics.state.plans import Policy
     from tap_email_metrics.state.streams import StreamState
 
-TRIES = 3
-VERIFY_DAYS = 30
+CURSOR = "cursor"
+"""State key of the instant after which a stream asks for changes."""
+COUNTER_TRIES = 3
+"""Runs that look for rows which a counter announces but the lists do not show."""
+FULL_READ_DAYS = 30
+"""Days after which an open campaign's report is read in full again."""
 
 
 def short_id(campaign_id: str) -> str:
-    """Return a campaign id as the state keeps it: a UUID in 22 characters."""
+    """Return a campaign id as the state keeps it: a UUID in 23 characters."""
     try:
         packed = uuid.UUID(campaign_id)
     except ValueError:
@@ -48,7 +58,7 @@ def long_id(key: str) -> str:
     """Return the campaign id that `short_id` shortened.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the key is not a shortened id.
     """
     if not key.startswith("~"):
         return key
@@ -66,14 +76,14 @@ class CounterMark:
     """How far one report of one campaign is read.
 
     Attributes:
-        counter: the campaign's counter whose rows are all read; None before the
-            first time.
+        counter: the campaign's counter at the last complete read; None before the
+            first.
         newest: `created_time` of the newest row read, in epoch ms.
-        tries: reads in a row that did not find the rows that the counter announced.
-        checked: start of the last descent that was complete, in seconds.
-        verified: start of the last read of all rows, in seconds.
-        failures: runs in a row in which it could not be read.
-        tried: start of the last of them.
+        tries: reads in a row that found fewer rows than the counter announced.
+        checked: start of the last complete read, in UTC seconds.
+        verified: start of the last read of all rows, in UTC seconds.
+        failures: runs in a row in which the report could not be read.
+        tried: start of the last of these runs, in UTC seconds.
     """
 
     counter: int | None = None
@@ -102,7 +112,7 @@ class CounterMark:
         """Return the mark that `pack` wrote.
 
         Raises:
-            ValueError: the text is no packed mark.
+            ValueError: the text is not a packed mark.
         """
         parts = (text.split(".") + [""] * 7)[: max(7, text.count(".") + 1)]
         try:
@@ -119,140 +129,220 @@ class CounterMark:
         except KeyError as error:
             raise ValueError(f"unknown digit {error}") from error
 
+    def in_whole_minutes(self) -> CounterMark:
+        """Return the mark as `pack` keeps it: its times are cut to whole minutes."""
+        return replace(
+            self,
+            checked=whole_minute(self.checked),
+            verified=whole_minute(self.verified),
+            tried=whole_minute(self.tried) if self.failures else None,
+        )
+
+    @property
+    def last_seen(self) -> float | None:
+        """Last known activity in UTC seconds, for a campaign that is not listed."""
+        return self.checked
+
     @property
     def quarantined(self) -> bool:
-        """Whether it failed so often that it is tried once a day only."""
+        """Whether the report failed so often that it is tried only once a day."""
         return self.failures >= QUARANTINE_AFTER
 
     @property
     def unsettled(self) -> bool:
-        """Whether announced rows were not found yet."""
+        """Whether the last read found fewer rows than the counter announced."""
         return self.tries > 0
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is owed."""
+        """Whether the report was read completely and the last try succeeded."""
         return self.counter is not None and not self.tries and not self.failures
 
     def failed(self, now: float) -> CounterMark:
-        """Return the mark after a try that failed."""
+        """Return the mark after a failed try."""
         return replace(self, failures=self.failures + 1, tried=now)
 
     def verification_due(self, now: float) -> bool:
         """Return whether every row has to be read again."""
-        return self.verified is None or now - self.verified >= VERIFY_DAYS * DAY
+        return self.verified is None or now - self.verified >= FULL_READ_DAYS * DAY
 
     def due(self, counter: int | None, now: float) -> bool:
-        """Return whether the report has to be read, its counter being what it is."""
+        """Return whether the report has to be read.
+
+        Args:
+            counter: the campaign's counter now, None if it is not known.
+            now: UTC seconds.
+        """
         if self.quarantined and self.tried is not None:
             return not 0 <= now - self.tried < 0.9 * DAY
         return not self.settled or (counter is not None and counter != self.counter)
 
     def next_day(self, now: float) -> bool:
-        """Return whether its last complete reading was on an earlier UTC day."""
+        """Return whether the last complete read was on an earlier UTC day."""
         return self.checked is None or self.checked // DAY != now // DAY
 
 
-KIND: Kind[str, CounterMark] = Kind(
-    CounterMark.unpack, long_id, short_id, _long_place, short_id, ""
+BY_CAMPAIGN: MarkFormat[str, CounterMark] = MarkFormat(
+    CounterMark(), CounterMark.unpack, long_id, short_id, _long_place, short_id, ""
 )
-"""Of streams whose parents are campaigns."""
+"""Marks of streams whose parents are campaigns."""
 
 
-def plan(
-    parents: Iterable[Parent[str]],
-    state: StreamState[str, CounterMark],
-    counter: Callable[[str], int | None],
-    now: float,
-    policy: Policy,
-) -> Plan[str, CounterMark]:
-    """Return what is due, in the order in which it is read.
-
-    First what failed, then newest first; then what was never read, newest first, too:
-    a first sync may be larger than a day, and is shared out.
+class CampaignSchedule(RevisitSchedule[str, CounterMark]):
+    """Reads a report when its counter has moved, and in full once a month.
 
     Args:
-        parents: campaigns that were sent.
-        state: of the stream.
-        counter: what gates the stream, by campaign; None where it is not known.
-        now: UTC seconds.
-        policy: the window, and what is too old to be read.
+        counter: returns the number that gates the report of a campaign, None if it is
+            not known.
+        once_a_day: the report is read at most once a UTC day.
     """
-    result: Plan[str, CounterMark] = Plan()
-    for parent in _with_unlisted(parents, state.marks):
-        mark = state.marks.get(parent.id)
-        is_open = now - (parent.newest or 0.0) <= policy.window
-        if mark is not None:
-            _plan_known(result, parent, mark, counter(parent.id), now, is_open=is_open)
-        elif not policy.covers(parent):
-            continue
+
+    def __init__(
+        self, counter: Callable[[str], int | None], *, once_a_day: bool = False
+    ) -> None:
+        self._counter = counter
+        self._once_a_day = once_a_day
+
+    @override
+    def plan(
+        self,
+        parents: Iterable[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        """Return the reports that are due, in reading order.
+
+        Reports that failed come first, then the newest. The history has the campaigns
+        that were never read: a first sync may take longer than a day, so they get a
+        share of the run.
+        """
+        plan: Plan[str, CounterMark] = Plan()
+        for parent in with_unlisted(parents, state.marks):
+            mark = state.marks.get(parent.id)
+            is_open = now - (parent.newest or 0.0) <= policy.window
+            if mark is not None:
+                self._plan_known(plan, parent, mark, now, is_open=is_open)
+            elif not policy.covers(parent):
+                continue
+            elif is_open:
+                plan.history.append(Visit(parent, None, everything=True))
+            elif state.history is None or history_key(parent) < state.history:
+                plan.history.append(Visit(parent, None, everything=True, history=True))
+        plan.live = failed_first(plan.live)
+        plan.history = newest_first(plan.history)
+        return plan
+
+    def _plan_known(
+        self,
+        plan: Plan[str, CounterMark],
+        parent: Parent[str],
+        mark: CounterMark,
+        now: float,
+        *,
+        is_open: bool,
+    ) -> None:
+        verify = is_open and mark.settled and mark.verification_due(now)
+        if verify or mark.due(self._counter(parent.id), now):
+            if self._once_a_day and not mark.next_day(now):
+                plan.waiting += 1
+                return
+            # A closed campaign is read in full once more before its mark is deleted.
+            everything = verify or mark.counter is None or not is_open
+            plan.live.append(Visit(parent, mark, everything=everything))
         elif is_open:
-            result.history.append(Visit(parent, None, everything=True))
-        elif state.history is None or history_key(parent) < state.history:
-            result.history.append(Visit(parent, None, everything=True, history=True))
-    result.live.sort(key=_urgency)
-    result.history.sort(key=_urgency)
-    return result
+            plan.waiting += 1
+        elif mark.settled:
+            plan.closed.append(parent.id)
+
+    @override
+    def is_over(
+        self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
+    ) -> bool:
+        return now - (parent.newest or 0.0) > policy.window
+
+    @override
+    def checked_through(
+        self,
+        parents: Iterable[Parent[str]],
+        marks: Mapping[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> float:
+        """Return the oldest instant up to which an open campaign was read.
+
+        A report whose counter did not move is read up to now. Reports in quarantine do
+        not count: they are reported by id.
+        """
+        oldest = now
+        for parent in parents:
+            newest = parent.newest or 0.0
+            mark = marks.get(parent.id)
+            if now - newest > policy.window or not policy.covers(parent):
+                continue
+            if mark is None:
+                oldest = min(oldest, parent.sent or now)
+            elif not mark.quarantined and mark.due(self._counter(parent.id), now):
+                oldest = min(oldest, mark.checked or parent.sent or now)
+        return oldest
 
 
-def _plan_known(  # noqa: PLR0913 - a step of `plan`
-    result: Plan[str, CounterMark],
-    parent: Parent[str],
-    mark: CounterMark,
-    counter: int | None,
-    now: float,
-    *,
-    is_open: bool,
-) -> None:
-    verify = is_open and mark.settled and mark.verification_due(now)
-    if verify or mark.due(counter, now):
-        # A closed campaign is read once more and then forgotten: completely.
-        everything = verify or mark.counter is None or not is_open
-        result.live.append(Visit(parent, mark, everything=everything))
-    elif is_open:
-        result.waiting += 1
-    elif mark.settled:
-        result.closed.append(parent.id)
+class ChangeSchedule(CampaignSchedule):
+    """Reads the campaigns that changed since the last run; no campaign ever closes.
 
-
-def _with_unlisted(
-    parents: Iterable[Parent[str]], marks: Mapping[str, CounterMark]
-) -> Iterator[Parent[str]]:
-    """Yield the parents, and those that only their marks remember."""
-    listed = set()
-    for parent in parents:
-        listed.add(parent.id)
-        yield parent
-    for parent_id in sorted(marks.keys() - listed):
-        mark = marks[parent_id]
-        seen = mark.checked or 0.0
-        yield Parent(parent_id, sent=seen, newest=seen, listed=False)
-
-
-def _urgency(visit: Visit[str, CounterMark]) -> tuple[bool, float, str]:
-    failed = visit.mark is not None and visit.mark.failures > 0
-    return (not failed, -(visit.parent.newest or 0.0), visit.parent.id)
-
-
-def checked_through(
-    parents: Iterable[Parent[str]],
-    marks: Mapping[str, CounterMark],
-    counter: Callable[[str], int | None],
-    now: float,
-    policy: Policy,
-) -> float:
-    """Return the oldest instant up to which an open campaign was read.
-
-    One whose counter did not move is read up to now; quarantined ones are left out.
+    Args:
+        updated: epoch ms of the last change of each campaign that changed.
     """
-    oldest = now
-    for parent in parents:
-        newest = parent.newest or 0.0
-        mark = marks.get(parent.id)
-        if now - newest > policy.window or not policy.covers(parent):
-            continue
-        if mark is None:
-            oldest = min(oldest, parent.sent or now)
-        elif not mark.quarantined and mark.due(counter(parent.id), now):
-            oldest = min(oldest, mark.checked or parent.sent or now)
-    return oldest
+
+    def __init__(self, updated: Mapping[str, int]) -> None:
+        super().__init__(updated.get)
+        self._updated = updated
+
+    @override
+    def plan(
+        self,
+        parents: Iterable[Parent[str]],
+        state: StreamState[str, CounterMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[str, CounterMark]:
+        plan: Plan[str, CounterMark] = Plan()
+        first = state.read(CURSOR, str) is None
+        for parent in parents:
+            mark = state.marks.get(parent.id)
+            visit = Visit(parent, mark, everything=True, history=first and not mark)
+            if mark and not mark.due(self._updated[parent.id], now):
+                plan.waiting += 1
+            elif mark and mark.failures:
+                plan.live.append(visit)
+            elif (
+                not visit.history
+                or state.history is None
+                or history_key(parent) < state.history
+            ):
+                # Thousands may change at once, so they get only a share of the run.
+                plan.history.append(visit)
+        self._plan_unlisted(plan, state, now)
+        plan.history = newest_first(plan.history)
+        return plan
+
+    def _plan_unlisted(
+        self,
+        plan: Plan[str, CounterMark],
+        state: StreamState[str, CounterMark],
+        now: float,
+    ) -> None:
+        """Add the campaigns that have a mark but did not change."""
+        for campaign_id in sorted(state.marks.keys() - self._updated.keys()):
+            mark = state.marks[campaign_id]
+            if mark.settled:
+                plan.closed.append(campaign_id)
+            elif mark.due(None, now):
+                parent = Parent(campaign_id, listed=False)
+                plan.live.append(Visit(parent, mark, everything=True))
+
+    @override
+    def is_over(
+        self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
+    ) -> bool:
+        return not parent.listed

@@ -15,7 +15,7 @@ from tap_email_metrics.errors import (
     Skippable,
     TapError,
 )
-from tap_email_metrics.providers.encompass import schedule as bookmarks
+from tap_email_metrics.providers.encompass.archive import archive_gap, headroom_days
 from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
 from tap_email_metrics.providers.encompass.client import (
     EncompassClient,
@@ -24,22 +24,24 @@ from tap_email_metrics.providers.encompass.client import (
 )
 from tap_email_metrics.providers.encompass.reading import (
     ListReader,
+    ListScan,
     Pages,
-    Walk,
     every_row,
-    walk,
+    scan,
 )
-from tap_email_metrics.providers.encompass.schedule import Parent, Policy
+from tap_email_metrics.providers.encompass.schedule import MessageSchedule
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
 from tap_email_metrics.records.values import to_integer
 from tap_email_metrics.run.api import Api
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.workers import in_background
+from tap_email_metrics.state.plans import Parent, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tap_email_metrics.providers.encompass.client import Page, Row
+    from tap_email_metrics.providers.encompass.client import ListPage, Row
+    from tap_email_metrics.providers.encompass.schedule import Mark
     from tap_email_metrics.records.rows import LooseRows, RowMaker
     from tap_email_metrics.run.api import ApiContext
     from tap_email_metrics.run.workers import FanOut
@@ -77,7 +79,7 @@ class EncompassApi(Api[EncompassSettings]):
         )
         self._listed: list[Row] | None = None
         self._messages: list[Row] | None = None
-        self._seen = Walk()
+        self._seen = ListScan()
         self._failure: TapError | None = None
 
     @property
@@ -152,12 +154,12 @@ class EncompassApi(Api[EncompassSettings]):
         """Read the list; once more where totals and rows do not agree."""
         rows: dict[int | str, Row] = {}
         for _ in range(2):
-            reading = walk(Pages(self._message_page), every_row, shrinking=False)
+            reading = scan(Pages(self._message_page), every_row, shrinking=False)
             while True:
                 try:
                     page = next(reading)
                 except StopIteration as end:
-                    seen: Walk = end.value
+                    seen: ListScan = end.value
                     break
                 plain = cast("LooseRows", page).raw
                 rows.update((_identity(row), row) for row in plain if row)
@@ -173,11 +175,11 @@ class EncompassApi(Api[EncompassSettings]):
         )
         return list(rows.values())
 
-    def _message_page(self, start: int) -> Page:
+    def _message_page(self, start: int) -> ListPage:
         return self._client.page(MESSAGES, (), start, parse=parse_loose, query=ALL_TIME)
 
     @override
-    def parents(self) -> Sequence[Parent]:
+    def parents(self) -> Sequence[Parent[int]]:
         return parents_of(self.messages())
 
     def reader(
@@ -201,7 +203,7 @@ class EncompassApi(Api[EncompassSettings]):
             fan_out=fan_out,
         )
 
-    def _guard(self, parents: Sequence[Parent]) -> None:
+    def _guard(self, parents: Sequence[Parent[int]]) -> None:
         """Say how long unread actions are safe, and what may be gone already.
 
         Raises:
@@ -216,9 +218,9 @@ class EncompassApi(Api[EncompassSettings]):
             if state is None:
                 continue
             through = self.checked_through(state, parents)
-            headroom = bookmarks.headroom_days(through, now)
+            headroom = headroom_days(through, now)
             self._report(name).headroom_days = headroom
-            gap = bookmarks.archive_gap(through, now)
+            gap = archive_gap(through, now)
             if gap is None:
                 self._say_headroom(name, headroom, through)
             elif self._gap(name, gap, state):
@@ -230,10 +232,13 @@ class EncompassApi(Api[EncompassSettings]):
                 "on_archive_gap set to warn to acknowledge the gap and go on"
             )
 
-    def checked_through(self, state: StreamState, parents: Sequence[Parent]) -> float:
+    def checked_through(
+        self, state: StreamState[int, Mark], parents: Sequence[Parent[int]]
+    ) -> float:
         """Return the instant up to which all lists of a stream were read."""
         now = self.now()
-        through = bookmarks.checked_through(parents, state.marks, now, self.policy)
+        schedule, policy = MessageSchedule(), self.policy
+        through = schedule.checked_through(parents, state.marks, now, policy)
         # Lists that closed since the last run are not among the open ones.
         return min(through, state.checked_through or through)
 
@@ -251,7 +256,9 @@ class EncompassApi(Api[EncompassSettings]):
             iso(through),
         )
 
-    def _gap(self, name: str, gap: tuple[float, float], state: StreamState) -> bool:
+    def _gap(
+        self, name: str, gap: tuple[float, float], state: StreamState[int, Mark]
+    ) -> bool:
         """Report a gap; return whether it has to stop the run."""
         known = state.knows(gap)
         if self.settings.on_archive_gap == "warn":
@@ -276,7 +283,7 @@ def for_all_streams(error: TapError) -> TapError:
     return error
 
 
-def parents_of(rows: Sequence[Row]) -> list[Parent]:
+def parents_of(rows: Sequence[Row]) -> list[Parent[int]]:
     """Return messages with the times that say when they can have changed."""
     parents = []
     for row in rows:

@@ -45,7 +45,7 @@ _GROW_AFTER = 8  # answers in a row; each try at more may cost a time-out of 29 
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListPage:
     """One page of a list.
 
     Attributes:
@@ -89,7 +89,7 @@ class EncompassClient(Client):
         query: Mapping[str, int] | None = None,
         size: int = MAX_RESULTS,
         tries: int = TRIES,
-    ) -> Page:
+    ) -> ListPage:
         """Return the page of a list that starts at an index.
 
         Args:
@@ -124,7 +124,7 @@ class EncompassClient(Client):
         if served is None and rows:
             served = len(rows)  # nothing says that the page covers more
         covered = min(served or asked, asked)
-        return Page(rows, total, covered, asked == size and len(rows) == covered)
+        return ListPage(rows, total, covered, asked == size and len(rows) == covered)
 
     def _shrink(self, error: Retriable, params: dict[str, int | str]) -> None:
         if not isinstance(error, TimedOut):

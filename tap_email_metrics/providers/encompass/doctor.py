@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.checkup import DOCTOR_TRIES, Estimate
-from tap_email_metrics.providers.encompass import schedule as bookmarks
 from tap_email_metrics.providers.encompass.api import (
     ARCHIVED,
     for_all_streams,
     parents_of,
 )
+from tap_email_metrics.providers.encompass.archive import archive_gap, headroom_days
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS, parse_loose
 from tap_email_metrics.providers.encompass.streams import Links, MessageStream
 from tap_email_metrics.records.values import to_integer
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.checkup import Checkup
     from tap_email_metrics.providers.encompass.api import EncompassApi
     from tap_email_metrics.providers.encompass.client import Row
-    from tap_email_metrics.providers.encompass.schedule import Parent, Visit
+    from tap_email_metrics.providers.encompass.schedule import Mark
+    from tap_email_metrics.state.plans import Parent, Visit
 
 TOKEN = 1
 _RECENT = 180 * DAY
@@ -73,7 +74,7 @@ def _sent_count(row: Row) -> int:
 
 
 def _sample(
-    parents: Sequence[Parent], sent: Mapping[int | None, int], now: float
+    parents: Sequence[Parent[int]], sent: Mapping[int | None, int], now: float
 ) -> tuple[int, int] | None:
     """Return the message to ask for, and how many it went to; None if there is none.
 
@@ -122,7 +123,7 @@ def _ratios(
 
 
 def _note_headroom(
-    api: EncompassApi, checkup: Checkup, parents: Sequence[Parent]
+    api: EncompassApi, checkup: Checkup, parents: Sequence[Parent[int]]
 ) -> None:
     if not checkup.has_state:
         checkup.notes.append("the archive's headroom is in the state: give --state")
@@ -133,9 +134,9 @@ def _note_headroom(
             continue
         state = checkup.streams[name].bookmark
         through = api.checked_through(state, parents)
-        days = bookmarks.headroom_days(through, now)
+        days = headroom_days(through, now)
         checkup.findings[name].headroom_days = round(days, 1)
-        gap = bookmarks.archive_gap(through, now)
+        gap = archive_gap(through, now)
         if gap is None:
             continue
         text = (
@@ -150,7 +151,7 @@ def _estimate(
     api: EncompassApi,
     checkup: Checkup,
     lists: Sequence[MessageStream],
-    parents: Sequence[Parent],
+    parents: Sequence[Parent[int]],
     lengths: Lengths,
 ) -> None:
     """Add up the next run as the tap plans it, and a first one."""
@@ -159,7 +160,7 @@ def _estimate(
     everything = following = fixed
     for stream in lists:
         everything += sum(lengths.pages(stream.name, p.id) for p in covered)
-        plan = stream.plan(parents, stream.bookmark, api.now(), stream.policy)
+        plan = stream.schedule.plan(parents, stream.bookmark, api.now(), stream.policy)
         following += sum(
             _pages(lengths, stream.name, visit) for visit in [*plan.live, *plan.history]
         )
@@ -172,7 +173,7 @@ def _estimate(
     checkup.next_run = Estimate(following, basis + due)
 
 
-def _pages(lengths: Lengths, stream: str, visit: Visit) -> int:
+def _pages(lengths: Lengths, stream: str, visit: Visit[int, Mark]) -> int:
     """Return the requests of a visit: one where only what is new is asked for."""
     is_whole = visit.everything or visit.mark is None or visit.mark.order == "n"
     return lengths.pages(stream, visit.parent.id) if is_whole else 1

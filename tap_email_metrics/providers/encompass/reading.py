@@ -1,7 +1,7 @@
-"""How an Encompass list is read: whole, or from where the last read ended.
+"""Reads an Encompass list: the whole list, or only the rows since the last read.
 
-Nothing is assumed of a list's order, of its `total` between two pages, or of
-what the archive does to either: see `ListReader`.
+The reader relies neither on the order of a list nor on a stable `total`: rows come and
+are archived between two pages. See `ListReader`.
 """
 
 from __future__ import annotations
@@ -29,30 +29,31 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.encompass.client import (
         Answer,
         EncompassClient,
-        Page,
+        ListPage,
     )
-    from tap_email_metrics.providers.encompass.schedule import Order, Policy, Visit
+    from tap_email_metrics.providers.encompass.schedule import Order
     from tap_email_metrics.records.rows import Rows
-    from tap_email_metrics.run.workers import Ahead, FanOut
+    from tap_email_metrics.run.workers import FanOut, Prefetch
+    from tap_email_metrics.state.plans import Policy, Visit
 
 _HEAD = 50  # rows asked for at the head of a descending list
 _SPARE_PAGES = 20
 _MOST_PAGES = 20_000
-"""Of one list: the largest send that is known has 171, and 17,000 where a slow server
-has them cut down to ten rows each."""
+"""Most pages of one list. The largest known send has 171 pages, or 17,000 if a slow
+server limits them to ten rows each."""
 _MANY = 2 * MAX_RESULTS
 
 
 @dataclass(slots=True)
-class Walk:
-    """What one read of a whole list saw.
+class ListScan:
+    """The rows that one read of a whole list has seen.
 
     Attributes:
-        ids: in order of arrival, repetitions included.
-        keyless: rows whose id is no integer.
+        ids: ids in order of arrival, including repetitions.
+        keyless: number of rows without an integer id.
         newest: the latest `dateAdded`, in epoch ms.
-        totals: the first and the last page's; None for a bare array.
-        cut: it was given up before the end.
+        totals: the totals of the first and the last page; None for a bare array.
+        cut: the read was stopped before the end of the list.
         shifted: rows moved between two pages.
     """
 
@@ -65,12 +66,12 @@ class Walk:
 
     @property
     def rows(self) -> int:
-        """Distinct rows."""
+        """Number of distinct rows."""
         return len(set(self.ids)) + self.keyless
 
     @property
     def whole(self) -> bool:
-        """Whether nothing can be missing: both totals agree with the rows."""
+        """Whether no row can be missing: both totals equal the number of rows."""
         first, last = self.totals
         if self.cut or self.shifted:
             return False
@@ -78,15 +79,15 @@ class Walk:
 
     @property
     def order(self) -> Order:
-        """Order of the ids; a list of fewer than two rows shows none."""
+        """Order of the ids; "n" for a list of fewer than two rows."""
         if len(self.ids) < 2 or self.keyless:  # noqa: PLR2004
             return "n"
         if ascending(self.ids):
             return "a"
         return "d" if ascending(reversed(self.ids)) else "n"
 
-    def same_as(self, other: Walk) -> bool:
-        """Return whether two complete reads saw the same ids, all under one total."""
+    def same_as(self, other: ListScan) -> bool:
+        """Return whether two complete reads saw the same ids and a single total."""
         return (
             not self.cut
             and not other.cut
@@ -95,40 +96,40 @@ class Walk:
             and self.keyless == other.keyless
         )
 
-    def completes(self, other: Walk) -> bool:
-        """Return whether two reads under one total saw every row between them.
+    def completes(self, other: ListScan) -> bool:
+        """Return whether two reads with a single total together saw every row.
 
-        So it may be where the order differs from request to request.
+        This happens if the order differs from request to request.
         """
         seen = len({*self.ids, *other.ids}) + max(self.keyless, other.keyless)
         return {*self.totals, *other.totals} == {seen}
 
 
 def ascending(ids: Iterable[int | None]) -> bool:
-    """Return whether ids are all there and rise strictly."""
+    """Return whether there are no missing ids and each is above the one before."""
     known = list(ids)
     return None not in known and all(one < two for one, two in pairwise(known))  # type: ignore[operator]
 
 
 class Pages:
-    """Pages of one list, by the index at which they start.
+    """The pages of one list, by the index of their first row.
 
     Args:
         fetch: returns the page at an index.
-        fan_out: fetches ahead; None for nobody.
+        fan_out: its idle workers prefetch pages; None for no prefetching.
     """
 
     def __init__(
         self,
-        fetch: Callable[[int], Page],
+        fetch: Callable[[int], ListPage],
         fan_out: FanOut[Any, Any, Any] | None = None,
     ) -> None:
         self._fetch = fetch
         self._fan_out = fan_out
-        self._early: dict[int, Ahead[Page]] = {}
+        self._early: dict[int, Prefetch[ListPage]] = {}
 
-    def __call__(self, start: int) -> Page:
-        """Return the page at an index, beyond that of the call before."""
+    def __call__(self, start: int) -> ListPage:
+        """Return the page at an index, which must be higher than in the last call."""
         self.drop(start)
         early = self._early.pop(start, None)
         if early is None or self._fan_out is None:
@@ -136,9 +137,9 @@ class Pages:
         return self._fan_out.receive(early)
 
     def ahead(self, starts: range) -> None:
-        """Have the pages at the first of these indices fetched ahead.
+        """Prefetch the pages at the first of these indices.
 
-        None that is fetched in vain: only where it can be told what will be asked for.
+        Call it only for pages that are certainly needed: each prefetch is a request.
         """
         if self._fan_out is None or self._fan_out.workers == 1:
             return
@@ -148,35 +149,36 @@ class Pages:
                 self._early[start] = self._fan_out.ahead(call)
 
     def drop(self, start: int | None = None) -> None:
-        """Forget the pages before an index, or all."""
+        """Discard prefetched pages before an index; all of them for None."""
         for at in [at for at in self._early if start is None or at < start]:
             early = self._early.pop(at)
             if self._fan_out is not None:
                 self._fan_out.drop(early)
 
 
-def walk(
+def scan(
     fetch: Pages, keep: Callable[[Rows], Rows], *, shrinking: bool
-) -> Generator[Rows, None, Walk]:
-    """Read a list from 0 to its end; yield the rows to keep, page by page.
+) -> Generator[Rows, None, ListScan]:
+    """Read a list from index 0 to its end; yield the rows to keep, page by page.
 
-    Steps by the rows received, since a server may send fewer than asked for; an
-    empty page below the total is no end (its rows may be archived), and steps by
-    the page size. Ends at the largest total seen.
+    The next page starts after the rows received, because a server may send fewer rows
+    than asked for. An empty page below the total is not the end: its rows may be
+    archived, and the next page starts one page size further. The list ends at the
+    largest total seen.
 
     Args:
         fetch: returns the page at a start index.
-        keep: returns the rows, of some, that are emitted.
-        shrinking: rows may vanish meanwhile, or have vanished and left their places.
-            One that goes while another comes leaves the total as it was, so each
-            page starts with the last row of the one before: where that is not so,
-            the list has shifted. A page that brings no new row is one of places
-            that are known: the next one starts after them.
+        keep: returns the rows to emit of the rows of a page.
+        shrinking: rows may be archived during the read, or may have been archived
+            while the total still counts them. If one row goes while another comes, the
+            total stays the same. Therefore each page begins with the last row of the
+            page before; if it does not, the list has shifted. After a page without any
+            new row, the next one starts a whole page further.
 
     Raises:
         Skippable: the list does not end.
     """
-    seen = Walk()
+    seen = ListScan()
     start = largest = ceiling = pages = 0
     known: set[int] = set()
     last: int | None = None
@@ -217,7 +219,7 @@ def walk(
 
 
 def _overlap(
-    page: Page, seen: Walk, step: int, *, fresh: bool
+    page: ListPage, seen: ListScan, step: int, *, fresh: bool
 ) -> tuple[int, int | None]:
     """Return the step to the next page, and the id with which that has to start."""
     if not page.rows:
@@ -234,13 +236,13 @@ def _overlap(
     return step - 1, last
 
 
-def _ceiling(first: Page) -> int:
+def _ceiling(first: ListPage) -> int:
     """Return the index at which a read is given up: its total runs ahead of it."""
     total = first.total or 0
     return total + max(total, _SPARE_PAGES * (len(first.rows) or first.size))
 
 
-def _after(page: Page, last: int, seen: Walk) -> Page:
+def _after(page: ListPage, last: int, seen: ListScan) -> ListPage:
     """Return a page without its first row, which has to be the last one seen."""
     if _ids(page)[:1] == [last]:
         return replace(page, rows=page.rows[1:])
@@ -249,7 +251,7 @@ def _after(page: Page, last: int, seen: Walk) -> Page:
 
 
 def _note(
-    page: Page, seen: Walk, keep: Callable[[Rows], Rows], known: Collection[int]
+    page: ListPage, seen: ListScan, keep: Callable[[Rows], Rows], known: Collection[int]
 ) -> Rows:
     ids = _ids(page)
     numbers = [row_id for row_id in ids if row_id is not None]
@@ -264,22 +266,22 @@ def _note(
 
 
 class ListReader:
-    """Reads one list of one message as its mark allows.
+    """Reads one list of one message: only its new rows if possible, else all of it.
 
-    A probe, one request from the known end, is trusted only where the last whole
-    read showed ids strictly ascending (or descending), and where what it finds
-    adds up to the total. Anything else reads the list whole.
+    A probe is a request for the rows after the last known one. Its result counts only
+    if the ids were strictly ascending (or descending) in the last whole read, and if
+    the known and the new rows add up to the total. Otherwise the whole list is read.
 
     Args:
         client: sends the requests.
         template: path of the list.
-        policy: what the archive may do to it.
+        policy: says whether rows of the list are archived.
         lookback_days: days before the last check whose rows are emitted again.
-        dated: rows carry `dateAdded`, and never change; otherwise a whole read
-            emits every row.
-        now: returns the time on the API's clock.
-        parse: makes rows of a body.
-        fan_out: fetches ahead; None for nobody.
+        dated: rows carry `dateAdded` and never change; otherwise a whole read emits
+            every row.
+        now: returns the time of the API's clock.
+        parse: returns the rows of a response body.
+        fan_out: its idle workers prefetch pages; None for no prefetching.
     """
 
     def __init__(  # noqa: PLR0913 - facts of one list
@@ -303,9 +305,9 @@ class ListReader:
         self._dated = dated
         self._fan_out = fan_out
         self._answered = False
-        self._seen: Walk | None = None
+        self._seen: ListScan | None = None
 
-    def read(self, visit: Visit) -> Generator[Rows, None, Mark]:
+    def read(self, visit: Visit[int, Mark]) -> Generator[Rows, None, Mark]:
         """Yield the rows to emit, and return the mark that covers them.
 
         Raises:
@@ -320,23 +322,23 @@ class ListReader:
                 return found
         return (yield from self._whole(visit, now))
 
-    def count(self, visit: Visit, mark: Mark) -> Count:
-        """Return what was counted in the list that `read` has read.
+    def count(self, visit: Visit[int, Mark], mark: Mark) -> Count:
+        """Return the count of the list after `read`.
 
         Args:
-            visit: what was due.
-            mark: what `read` returned.
+            visit: the visit that `read` got.
+            mark: the mark that `read` returned.
         """
         total = mark.rows if mark.total is None else mark.total
         known = Count(parent=str(visit.parent.id), rows=mark.rows, api_rows=total)
         if self._seen is None:
-            return known  # found by a probe: they add up
+            return known  # a probe counts only if the numbers add up
         first, last = self._seen.totals
         if last is None:
             return replace(known, rows=self._seen.rows, api_rows=None)
         archived = may_lose_rows(visit.parent, self._now(), self._policy)
         if mark.settled:
-            # Where nothing is archived, what one read missed was in the other one.
+            # Without an archive, the two reads together saw every row.
             return replace(
                 known, rows=mark.rows if archived else total, archived=archived
             )
@@ -345,7 +347,7 @@ class ListReader:
             known, rows=self._seen.rows, api_rows=last, moved=moved, verified=True
         )
 
-    def _trusted(self, visit: Visit, mark: Mark, now: float) -> bool:
+    def _trusted(self, visit: Visit[int, Mark], mark: Mark, now: float) -> bool:
         return (
             mark.settled
             and mark.order != "n"
@@ -355,9 +357,11 @@ class ListReader:
             and not may_lose_rows(visit.parent, now, self._policy)
         )
 
-    def _page(self, visit: Visit, start: int, size: int = MAX_RESULTS) -> Page:
-        # A list that failed before gets one try, so that a lasting fault is cheap;
-        # once it answers, it is as good as any other.
+    def _page(
+        self, visit: Visit[int, Mark], start: int, size: int = MAX_RESULTS
+    ) -> ListPage:
+        # A list that failed in the last run gets one try, so that a lasting fault is
+        # cheap. After its first response it gets as many tries as any other list.
         failed = visit.mark is not None and visit.mark.failures > 0
         page = self._client.page(
             self._template,
@@ -371,7 +375,7 @@ class ListReader:
         return page
 
     def _ascending(
-        self, visit: Visit, mark: Mark, now: float
+        self, visit: Visit[int, Mark], mark: Mark, now: float
     ) -> Generator[Rows, None, Mark | None]:
         start = mark.rows - 1
         last = mark.last_id
@@ -404,7 +408,7 @@ class ListReader:
         return replace(mark, rows=page.total, last_id=last, newest=newest, checked=now)
 
     def _descending(
-        self, visit: Visit, mark: Mark, now: float
+        self, visit: Visit[int, Mark], mark: Mark, now: float
     ) -> Generator[Rows, None, Mark | None]:
         new: list[Rows] = []
         ids: list[int | None] = []
@@ -417,7 +421,7 @@ class ListReader:
                 return None
             found = page.total - mark.rows
             if found > _MANY:
-                return None  # they are held here until all is proved
+                return None  # too many rows to hold in memory until the proof
         if found < 0 or ids[found] != mark.last_id:
             return None
         newest, left = mark.newest, found
@@ -430,23 +434,25 @@ class ListReader:
             mark, rows=mark.rows + found, last_id=ids[0], newest=newest, checked=now
         )
 
-    def _whole(self, visit: Visit, now: float) -> Generator[Rows, None, Mark]:
+    def _whole(
+        self, visit: Visit[int, Mark], now: float
+    ) -> Generator[Rows, None, Mark]:
         everything = visit.everything or not self._dated
         known = visit.mark.rows if visit.mark else 0
         keep = self._news(visit, everything=everything)
-        first = yield from self._walk(visit, keep)
+        first = yield from self._scan(visit, keep)
         if not everything and first.rows - known > keep.new:
-            # It grew by rows with a date from before the last check.
+            # The list has new rows with a date before the last check.
             everything = True
             keep = _News(None, None)
-            first = yield from self._walk(visit, keep)
+            first = yield from self._scan(visit, keep)
         if first.whole:
             return self._settled(visit, first, now, everything=everything)
-        # What the first one missed may be late, and was not counted as such.
-        second = yield from self._walk(visit, _News(None, None))
+        # Rows that the first read missed may have old dates: emit every row.
+        second = yield from self._scan(visit, _News(None, None))
         archived = may_lose_rows(visit.parent, now, self._policy)
-        # Where nothing vanishes, two reads of a list that is in another order each
-        # time may add up; what the archive keeps in the total is missing from both.
+        # Without an archive, two reads in different orders may add up to the total.
+        # With one, rows that the total still counts are missing from both reads.
         enough = second.same_as(first) if archived else second.completes(first)
         if second.whole or enough:
             return self._settled(visit, second, now, everything=everything)
@@ -459,21 +465,23 @@ class ListReader:
             tried=None,
         )
 
-    def _news(self, visit: Visit, *, everything: bool) -> _News:
+    def _news(self, visit: Visit[int, Mark], *, everything: bool) -> _News:
         checked = visit.mark.checked if visit.mark else None
         if everything or checked is None:
             return _News(None, None)
         since = int((checked - self._lookback) * 1000)
         return _News(since, int(checked * 1000))
 
-    def _walk(self, visit: Visit, keep: _News) -> Generator[Rows, None, Walk]:
+    def _scan(
+        self, visit: Visit[int, Mark], keep: _News
+    ) -> Generator[Rows, None, ListScan]:
         fetch = Pages(partial(self._page, visit), self._fan_out)
         shrinking = may_lose_rows(visit.parent, self._now(), self._policy)
-        self._seen = yield from walk(fetch, keep, shrinking=shrinking)
+        self._seen = yield from scan(fetch, keep, shrinking=shrinking)
         return self._seen
 
     def _settled(
-        self, visit: Visit, seen: Walk, now: float, *, everything: bool
+        self, visit: Visit[int, Mark], seen: ListScan, now: float, *, everything: bool
     ) -> Mark:
         old = visit.mark or Mark()
         points = verification_points(visit.parent.sent, now)
@@ -493,19 +501,19 @@ class ListReader:
         )
 
 
-def _ids(page: Page) -> list[int | None]:
+def _ids(page: ListPage) -> list[int | None]:
     return page.rows.integers("id")
 
 
 class _News:
-    """Returns the rows to emit; counts those that came after the last check.
+    """Selects the rows to emit, and counts those dated after the last check.
 
     Args:
-        since: epoch ms after which rows are emitted, None for all.
+        since: epoch ms; only later rows are emitted. None for all.
         checked: epoch ms of the last check.
 
     Attributes:
-        new: rows dated after the last check.
+        new: number of rows dated after the last check.
     """
 
     def __init__(self, since: int | None, checked: int | None) -> None:
@@ -518,29 +526,29 @@ class _News:
         if since is None or checked is None:
             return rows
         dates = _dates(rows)
-        # One without a date may have been there before: it would hide a late one.
+        # A row without a date may be an old one, so it does not count as new.
         self.new += sum(added is not None and added > checked for added in dates)
         return rows.where([added is None or added > since for added in dates])
 
 
 def every_row(rows: Rows) -> Rows:
-    """Return the rows: all are kept."""
+    """Return all rows, for a read that keeps every row."""
     return rows
 
 
 def _dates(rows: Rows) -> list[int | None]:
-    """Return each `dateAdded` in epoch ms; an unset one, 0 or less, is none."""
+    """Return each `dateAdded` in epoch ms, None where it is unset (0 or less)."""
     times = rows.integers("dateAdded")
     return [ms if ms is not None and ms > 0 else None for ms in times]
 
 
 def _added(rows: Rows) -> int | None:
-    """Return the latest `dateAdded` of rows, in epoch ms."""
+    """Return the latest `dateAdded` of rows in epoch ms, None if there is none."""
     return max((ms for ms in _dates(rows) if ms is not None), default=None)
 
 
 def _newest(known: float | None, added: int | None, now: float) -> float | None:
-    """Return the later of two instants; one in the future counts as now."""
+    """Return the later of two times in UTC seconds; a future `added` counts as now."""
     times = [] if known is None else [known]
     if added is not None:
         times.append(min(added / 1000, now))

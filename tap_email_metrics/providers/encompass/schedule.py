@@ -1,93 +1,72 @@
-"""Marks and schedules: what was read, and what is due again.
+"""Encompass: marks of the lists of a message, and when each list is read again.
 
-Pure functions and values; the time is an argument, in UTC seconds since the
-epoch. How they are kept from run to run is in `state.py`.
+Pure functions and values. All times are UTC seconds since the epoch, and the current
+time is an argument.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from typing_extensions import TypeVar
+from typing_extensions import override
 
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.providers.encompass.archive import (
+    ARCHIVE_DAYS,
+    ARCHIVE_FIRST_DAYS,
+    ARCHIVE_NEAR_DAYS,
+)
+from tap_email_metrics.state.marks import QUARANTINE_AFTER, MarkFormat
 from tap_email_metrics.state.packing import (
     decode_number,
     decode_time,
     encode_number,
     encode_time,
+    whole_minute,
 )
+from tap_email_metrics.state.plans import (
+    Plan,
+    RevisitSchedule,
+    Visit,
+    failed_first,
+    history_key,
+    newest_first,
+    with_unlisted,
+)
+from tap_email_metrics.state.streams import whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
+    from tap_email_metrics.state.plans import Parent, Policy
     from tap_email_metrics.state.streams import StreamState
 
-ARCHIVE_DAYS = 180
-"""Encompass archives actions older than this."""
-ARCHIVE_NEAR_DAYS = 175
-"""From this age on a list may lose rows: it is read whole whenever it is due."""
-ARCHIVE_FIRST_DAYS = 150
-"""From this age on what is unread is read before anything else."""
-QUARANTINE_AFTER = 5
-"""Failed runs after which a parent is tried once a day only."""
-
 Order = Literal["a", "d", "n"]
-"""Ids of a list as the last whole read saw them: ascending, descending, neither."""
+"""Order of a list's ids in the last complete read: ascending, descending, neither."""
 
 
 # Marks
 
 
-class AnyMark(Protocol):
-    """What shared code asks of a provider's marks."""
-
-    @property
-    def checked(self) -> float | None:
-        """Start of the last complete check, None before the first."""
-
-    @property
-    def failures(self) -> int:
-        """Runs in a row in which the list could not be read."""
-
-    @property
-    def quarantined(self) -> bool:
-        """Whether it failed so often that it is tried once a day only."""
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether the last read did not find all there is."""
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing is owed."""
-
-    def failed(self, now: float) -> Self:
-        """Return the mark after a try that failed."""
-
-    def pack(self) -> str:
-        """Return the mark as one short string."""
-
-
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far one list of one parent is read.
+    """How far one list of one message is read.
 
     Attributes:
         rows: distinct rows at the last complete check.
-        last_id: id at the end where the list grows: the last row of an ascending
-            list, the first of a descending one.
+        last_id: id at the end where the list grows: of the last row in an ascending
+            list, of the first row in a descending one.
         newest: instant of the newest row seen, never later than the check.
         checked: start of the last complete check, None before the first.
-        order: ids as the last whole read saw them.
-        verified: verification points passed at the last full verification.
-        unsettled: the last read was not whole; due in the next run.
-        total: what the API counts where the last read saw fewer: the rest is
-            archived, or was seen by the read before only.
-        failures: runs in a row in which this list could not be read.
-        tried: start of the last of them.
+        order: order of the ids in the last complete read.
+        verified: verifications that were due at the last full verification.
+        unsettled: the last read missed rows; the list is due in the next run.
+        total: the API's count, where the last read saw fewer rows: the others are
+            archived, or only the read before saw them.
+        failures: runs in a row in which the list could not be read.
+        tried: start of the last of these runs.
     """
 
     rows: int = 0
@@ -120,7 +99,7 @@ class Mark:
         """Return the mark that `pack` wrote.
 
         Raises:
-            ValueError: the text is no packed mark.
+            ValueError: the text is not a packed mark.
         """
         parts = (text.split(".") + [""] * 8)[: max(8, text.count(".") + 1)]
         try:
@@ -143,18 +122,32 @@ class Mark:
             raise ValueError("a negative count")
         return mark
 
+    def in_whole_minutes(self) -> Mark:
+        """Return the mark as `pack` keeps it: its times are cut to whole minutes."""
+        return replace(
+            self,
+            newest=whole_minute(self.newest),
+            checked=whole_minute(self.checked),
+            tried=whole_minute(self.tried) if self.failures else None,
+        )
+
+    @property
+    def last_seen(self) -> float | None:
+        """Last known activity in UTC seconds, for a message that is not listed."""
+        return self.checked if self.newest is None else self.newest
+
     @property
     def quarantined(self) -> bool:
-        """Whether it failed so often that it is tried once a day only."""
+        """Whether the list failed so often that it is tried only once a day."""
         return self.failures >= QUARANTINE_AFTER
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is owed: read whole, and the last try succeeded."""
+        """Whether the list was read completely and the last try succeeded."""
         return self.checked is not None and not self.unsettled and not self.failures
 
     def failed(self, now: float) -> Mark:
-        """Return the mark after a try that failed."""
+        """Return the mark after a failed try."""
         return replace(self, failures=self.failures + 1, tried=now)
 
 
@@ -166,87 +159,24 @@ def _order(text: str) -> Order:
             raise ValueError(f"unknown order {text!r}")
 
 
-Id = TypeVar("Id", int, str, default=int)
-"""Of a parent: Encompass numbers its messages, Constant Contact names campaigns."""
-SomeMark = TypeVar("SomeMark", bound=AnyMark, default=Mark)
+NUMBERED: MarkFormat[int, Mark] = MarkFormat(
+    Mark(), Mark.unpack, int, str, whole_number, int, 0
+)
+"""Marks of streams whose parents have numbers for ids."""
 
 
-# Parents and the revisit schedule
+# When a list is due
 
 
-@dataclass(frozen=True, slots=True)
-class Parent(Generic[Id]):
-    """One parent of a fan-out stream, a message say, with the times it carries.
-
-    Attributes:
-        id: the vendor's id.
-        sent: the send, from which verifications count.
-        newest: the latest of its times.
-        oldest: the earliest of its times: no row of its lists is older.
-        listed: whether the API's list of parents still shows it.
-    """
-
-    id: Id
-    sent: float | None = None
-    newest: float | None = None
-    oldest: float | None = None
-    listed: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The settings that decide what is due.
-
-    Attributes:
-        window: seconds after which a silent list is closed.
-        sweep_days: days in which every closed list is read once.
-        decaying: the revisit schedule; False reads every open list in every run.
-        floor: parents whose times are all earlier are not read.
-        ceiling: parents whose times are all later are not read, in a backfill.
-        archived: rows of the lists vanish after 180 days.
-        verified_only: read at first sight and at verifications alone.
-    """
-
-    window: float
-    sweep_days: int
-    decaying: bool = True
-    floor: float = 0.0
-    ceiling: float = float("inf")
-    archived: bool = True
-    verified_only: bool = False
-
-    def covers(self, parent: Parent[Id]) -> bool:
-        """Return whether a parent never read before is to be read at all."""
-        late = parent.oldest is not None and parent.oldest >= self.ceiling
-        early = parent.newest is not None and parent.newest < self.floor
-        return not late and not early
-
-
-@dataclass(frozen=True, slots=True)
-class Visit(Generic[Id, SomeMark]):
-    """One list to read in this run.
-
-    Attributes:
-        mark: what was known of it, None at first sight.
-        everything: emit every row, not only those that are new.
-        history: it was already closed when first seen.
-    """
-
-    parent: Parent[Id]
-    mark: SomeMark | None
-    everything: bool
-    history: bool = False
-
-
-def age(parent: Parent, mark: Mark | None, now: float) -> float:
-    """Return the seconds since anything was last seen to happen to a list."""
+def age(parent: Parent[int], mark: Mark | None, now: float) -> float:
+    """Return the seconds since the last known activity of a list."""
     times = [parent.newest, mark.newest if mark else None]
     known = [moment for moment in times if moment is not None]
     return now - max(known) if known else 0.0
 
 
-def share(parent_id: object) -> float:
-    """Return a number in [0, 1) that is stable for an id and even over ids."""
+def stable_fraction(parent_id: object) -> float:
+    """Return a number in [0, 1): always the same for an id, evenly spread over ids."""
     digest = hashlib.blake2b(str(parent_id).encode(), digest_size=4).digest()
     return int.from_bytes(digest) / 2**32
 
@@ -261,9 +191,9 @@ def revisit_interval(seconds_of_age: float) -> float:
 def verification_points(sent: float | None, now: float) -> int:
     """Return how many verifications of a list have come due since the send.
 
-    At 3, 30 and 170 days, then every 60: each row is verified before it is 180
-    days old. They count from the send and not from the age, which every new row
-    sets back.
+    They are due 3, 30 and 170 days after the send, then every 60 days, so that each row
+    is verified before it is archived. They do not count from the last activity,
+    because each new row would postpone them.
     """
     if sent is None:
         return 0
@@ -274,12 +204,12 @@ def verification_points(sent: float | None, now: float) -> int:
     )
 
 
-def verification_due(parent: Parent, mark: Mark, now: float) -> bool:
-    """Return whether every row has to be emitted again."""
+def verification_due(parent: Parent[int], mark: Mark, now: float) -> bool:
+    """Return whether every row of a list has to be emitted again."""
     return verification_points(parent.sent, now) > mark.verified
 
 
-def due(parent: Parent, mark: Mark | None, now: float, policy: Policy) -> bool:
+def due(parent: Parent[int], mark: Mark | None, now: float, policy: Policy) -> bool:
     """Return whether an open list has to be read in this run."""
     if mark is None:
         return True
@@ -291,168 +221,136 @@ def due(parent: Parent, mark: Mark | None, now: float, policy: Policy) -> bool:
         return False
     if not policy.decaying:
         return True
-    # A check in the future is a clock that went back: look again.
     waited = now - mark.checked
-    patience = 0.9 - 0.1 * share(parent.id)
-    return waited < 0 or waited >= patience * revisit_interval(age(parent, mark, now))
+    # Each list has a limit of its own, so that lists of one age spread over the runs.
+    limit = 0.9 - 0.1 * stable_fraction(parent.id)
+    # A negative wait means that the clock was set back: read the list again.
+    return waited < 0 or waited >= limit * revisit_interval(age(parent, mark, now))
 
 
-def may_lose_rows(parent: Parent, now: float, policy: Policy) -> bool:
-    """Return whether the archive may have taken rows of a list."""
+def may_lose_rows(parent: Parent[int], now: float, policy: Policy) -> bool:
+    """Return whether rows of a list may have been archived."""
     oldest = parent.oldest
     return policy.archived and (
         oldest is None or now - oldest > ARCHIVE_NEAR_DAYS * DAY
     )
 
 
-def unread_since(parent: Parent, mark: Mark | None) -> float | None:
-    """Return the instant from which rows of a list may be unread."""
+def unread_since(parent: Parent[int], mark: Mark | None) -> float | None:
+    """Return the instant after which rows of a list may be unread."""
     return mark.checked if mark and mark.checked is not None else parent.sent
 
 
-@dataclass(slots=True)
-class Plan(Generic[Id, SomeMark]):
-    """What a stream reads in this run, in this order.
-
-    Attributes:
-        live: open lists, those that have just closed, failed ones and the sweep's.
-        history: lists that were closed when first seen, newest first.
-        closed: parents whose marks may go: closed, and known to owe nothing.
-        waiting: open lists that are not due.
-    """
-
-    live: list[Visit[Id, SomeMark]] = field(default_factory=list)
-    history: list[Visit[Id, SomeMark]] = field(default_factory=list)
-    closed: list[Id] = field(default_factory=list)
-    waiting: int = 0
+# The revisit schedule
 
 
-def plan(
-    parents: Iterable[Parent], state: StreamState, now: float, policy: Policy
-) -> Plan:
-    """Return what is due, in the order in which it is read.
+class MessageSchedule(RevisitSchedule[int, Mark]):
+    """Reads young lists in every run, older ones less often, closed ones in a sweep."""
 
-    First what the archive is about to take, then what failed, then newest first;
-    the sweep and the history come after the open lists.
-    """
-    result: Plan = Plan()
-    sweeping = _sweep_buckets(state.swept, now, policy)
-    swept: list[Visit] = []
-    for parent in _with_unlisted(parents, state.marks):
-        mark = state.marks.get(parent.id)
-        if not mark and not policy.covers(parent):
-            continue
-        if age(parent, mark, now) <= policy.window:
-            if due(parent, mark, now, policy):
-                result.live.append(_visit(parent, mark, now))
-            else:
-                result.waiting += 1
-        elif mark:
-            # What has closed is read once more before its mark goes: something may
-            # have come since its last check.
-            if mark.settled or due(parent, mark, now, policy):
-                result.live.append(_visit(parent, mark, now))
-        elif state.history is None or history_key(parent) < state.history:
-            result.history.append(Visit(parent, None, everything=True, history=True))
-        elif int(share(parent.id) * policy.sweep_days) in sweeping:
-            swept.append(Visit(parent, None, everything=True))
-    result.live.sort(key=lambda visit: _urgency(visit, now, policy))
-    result.live.extend(sorted(swept, key=_newest_first))
-    result.history.sort(key=_newest_first)
-    return result
+    @override
+    def plan(
+        self,
+        parents: Iterable[Parent[int]],
+        state: StreamState[int, Mark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[int, Mark]:
+        """Return the lists that are due, in reading order.
+
+        Lists that are archived soon come first, then lists that failed, then the
+        newest; the sweep and the history come after the open lists.
+        """
+        plan: Plan[int, Mark] = Plan()
+        sweeping = _sweep_buckets(state.swept, now, policy)
+        swept: list[Visit[int, Mark]] = []
+        for parent in with_unlisted(parents, state.marks):
+            mark = state.marks.get(parent.id)
+            if not mark and not policy.covers(parent):
+                continue
+            if age(parent, mark, now) <= policy.window:
+                if due(parent, mark, now, policy):
+                    plan.live.append(_visit(parent, mark, now))
+                else:
+                    plan.waiting += 1
+            elif mark:
+                # A list that has just closed is read once more before its mark is
+                # deleted: rows may have come since the last check.
+                if mark.settled or due(parent, mark, now, policy):
+                    plan.live.append(_visit(parent, mark, now))
+            elif state.history is None or history_key(parent) < state.history:
+                plan.history.append(Visit(parent, None, everything=True, history=True))
+            elif int(stable_fraction(parent.id) * policy.sweep_days) in sweeping:
+                swept.append(Visit(parent, None, everything=True))
+        plan.live = _archived_soon_first(failed_first(plan.live), now, policy)
+        plan.live.extend(newest_first(swept))
+        plan.history = newest_first(plan.history)
+        return plan
+
+    @override
+    def is_over(
+        self, parent: Parent[int], mark: Mark, now: float, policy: Policy
+    ) -> bool:
+        return age(parent, mark, now) > policy.window
+
+    @override
+    def checked_through(
+        self,
+        parents: Iterable[Parent[int]],
+        marks: Mapping[int, Mark],
+        now: float,
+        policy: Policy,
+    ) -> float:
+        """Return the oldest last complete check of an open list; now if none is open.
+
+        Lists in quarantine do not count: they are reported by id. A list that was never
+        read counts from its send, unless that is so long ago that all is archived.
+        """
+        oldest = now
+        for parent in with_unlisted(parents, marks):
+            mark = marks.get(parent.id)
+            if not mark and not policy.covers(parent):
+                continue
+            if age(parent, mark, now) > policy.window or (mark and mark.quarantined):
+                continue
+            if policy.verified_only and not due(parent, mark, now, policy):
+                continue  # it was read as far as this stream reads it
+            if mark and mark.checked is not None:
+                oldest = min(oldest, mark.checked)
+            elif parent.sent is not None and now - parent.sent < ARCHIVE_DAYS * DAY:
+                oldest = min(oldest, parent.sent)
+        return oldest
 
 
-def _with_unlisted(
-    parents: Iterable[Parent], marks: Mapping[int, Mark]
-) -> Iterator[Parent]:
-    """Yield the parents, and those that only their marks remember.
-
-    A list of parents that shrinks is no deletion: what is open is still read.
-    """
-    listed = set()
-    for parent in parents:
-        listed.add(parent.id)
-        yield parent
-    for parent_id in sorted(marks.keys() - listed):
-        mark = marks[parent_id]
-        seen = mark.newest if mark.newest is not None else mark.checked
-        yield Parent(parent_id, sent=seen, newest=seen, listed=False)
-
-
-def _visit(parent: Parent, mark: Mark | None, now: float) -> Visit:
+def _visit(parent: Parent[int], mark: Mark | None, now: float) -> Visit[int, Mark]:
     if mark is None or mark.checked is None:
         return Visit(parent, mark, everything=True)
-    # After a check in the future, by a clock that was ahead, nothing would look new.
+    # If the clock was ahead at the last check, no row would look newer than that.
     everything = verification_due(parent, mark, now) or mark.checked > now
     return Visit(parent, mark, everything=everything)
 
 
-def _urgency(visit: Visit, now: float, policy: Policy) -> tuple[int, float, int]:
+def _archived_soon_first(
+    visits: Iterable[Visit[int, Mark]], now: float, policy: Policy
+) -> list[Visit[int, Mark]]:
+    """Return visits; those whose unread actions are archived soon come first."""
+    if not policy.archived:
+        return list(visits)
+    return sorted(visits, key=lambda visit: _archive_rank(visit, now))
+
+
+def _archive_rank(visit: Visit[int, Mark], now: float) -> tuple[int, float, int]:
     since = unread_since(visit.parent, visit.mark)
-    if policy.archived and since is not None:
-        days = (now - since) / DAY
-        # Just past the limit there may still be rows on their last day.
-        if ARCHIVE_FIRST_DAYS <= days <= ARCHIVE_DAYS + 5:
-            return (0, since, visit.parent.id)
-    failed = visit.mark is not None and visit.mark.failures > 0
-    return (1 if failed else 2, *_newest_first(visit))
-
-
-def _newest_first(visit: Visit) -> tuple[int, int]:
-    newest, parent_id = history_key(visit.parent)
-    return (-newest, -parent_id)
-
-
-def history_key(parent: Parent[Id]) -> tuple[int, Id]:
-    """Return the place of a closed parent in the history, newest highest.
-
-    In epoch ms and id: whole numbers, since some targets cannot store a fraction
-    in a state.
-    """
-    return (round((parent.newest or 0.0) * 1000), parent.id)
+    # For some days after the limit there may still be rows.
+    soonest, latest = ARCHIVE_FIRST_DAYS * DAY, (ARCHIVE_DAYS + 5) * DAY
+    if since is not None and soonest <= now - since <= latest:
+        return (0, since, visit.parent.id)
+    return (1, 0.0, 0)
 
 
 def _sweep_buckets(swept: int | None, now: float, policy: Policy) -> Collection[int]:
+    """Return which parts of the closed lists have their turn in the sweep today."""
     today = int(now // DAY)
     if swept is None or swept >= today:
         return ()
     first = max(swept + 1, today - policy.sweep_days + 1)
     return {day % policy.sweep_days for day in range(first, today + 1)}
-
-
-def checked_through(
-    parents: Iterable[Parent],
-    marks: Mapping[int, Mark],
-    now: float,
-    policy: Policy,
-) -> float:
-    """Return the oldest last complete check among open lists; now if none is open.
-
-    Quarantined lists are left out (they are reported by id). One never read
-    counts from its send if that is under 180 days ago.
-    """
-    oldest = now
-    for parent in _with_unlisted(parents, marks):
-        mark = marks.get(parent.id)
-        if not mark and not policy.covers(parent):
-            continue
-        if age(parent, mark, now) > policy.window or (mark and mark.quarantined):
-            continue
-        if policy.verified_only and not due(parent, mark, now, policy):
-            continue  # read as far as it is meant to be
-        if mark and mark.checked is not None:
-            oldest = min(oldest, mark.checked)
-        elif parent.sent is not None and now - parent.sent < ARCHIVE_DAYS * DAY:
-            oldest = min(oldest, parent.sent)
-    return oldest
-
-
-def headroom_days(through: float, now: float) -> float:
-    """Return the days until the archive takes what was not read."""
-    return ARCHIVE_DAYS - (now - through) / DAY
-
-
-def archive_gap(through: float, now: float) -> tuple[float, float] | None:
-    """Return the interval whose actions may be gone unread, or None."""
-    limit = now - ARCHIVE_DAYS * DAY
-    return (through, limit) if through < limit else None

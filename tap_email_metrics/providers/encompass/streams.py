@@ -1,4 +1,4 @@
-"""Encompass streams: the message list, and six lists of each message."""
+"""Encompass streams: the list of messages, and six lists per message."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
 
-from tap_email_metrics.providers.encompass import schedule as bookmarks
 from tap_email_metrics.providers.encompass.client import LIST
-from tap_email_metrics.providers.encompass.schedule import Mark
-from tap_email_metrics.streams.base import ListStream
+from tap_email_metrics.providers.encompass.schedule import (
+    NUMBERED,
+    Mark,
+    MessageSchedule,
+)
 from tap_email_metrics.streams.fan_out import FanOutStream
+from tap_email_metrics.streams.lists import ListStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from tap_email_metrics.providers.encompass.api import EncompassApi
     from tap_email_metrics.providers.encompass.client import Row
-    from tap_email_metrics.providers.encompass.schedule import (
-        Parent,
-        Plan,
-        Policy,
-        Visit,
-    )
     from tap_email_metrics.records.rows import Rows
     from tap_email_metrics.run.reconciliation import Count
-    from tap_email_metrics.state.streams import StreamState
+    from tap_email_metrics.state.plans import Policy, Visit
 
 
 class Messages(ListStream):
@@ -47,20 +44,22 @@ class Messages(ListStream):
 
 
 class MessageStream(FanOutStream[int, Mark]):
-    """A list of each message.
+    """One list per message.
 
     Attributes:
-        path: of the list, with a `{}` for the message id.
+        path: path of the list, with a `{}` for the message id.
         dated: rows carry `dateAdded` and never change.
-        archived: rows vanish after 180 days.
-        verified_only: read at first sight and at verifications alone.
+        archived: rows are archived after 180 days.
+        verified_only: the list is read at first sight and at verifications only.
     """
 
     provider = "encompass"
     primary_keys = ("account", "message_id", "id")
+    marks = NUMBERED
+    schedule = MessageSchedule()
     parent_noun = "message"
     envelope = LIST
-    goes_by = ("id", "dateAdded")
+    reader_fields = ("id", "dateAdded")
     path: ClassVar[str]
     dated: ClassVar[bool] = True
     archived: ClassVar[bool] = True
@@ -76,7 +75,9 @@ class MessageStream(FanOutStream[int, Mark]):
         )
 
     @override
-    def read(self, visit: Visit, policy: Policy) -> Generator[Rows | Count, None, Mark]:
+    def read(
+        self, visit: Visit[int, Mark], policy: Policy
+    ) -> Generator[Rows | Count, None, Mark]:
         api = cast("EncompassApi", self.api)
         maker = self.maker(message_id=visit.parent.id)
         reader = api.reader(self.path, policy, self.fan_out, maker, dated=self.dated)
@@ -84,36 +85,16 @@ class MessageStream(FanOutStream[int, Mark]):
         yield replace(reader.count(visit, mark), **self.aggregate(visit.parent.id))
         return mark
 
-    def aggregate(self, message_id: int) -> dict[str, Any]:  # noqa: ARG002 - of most there is none
-        """Return the vendor's own number of a list's rows, and what it calls it."""
+    def aggregate(self, message_id: int) -> dict[str, Any]:  # noqa: ARG002 - few have one
+        """Return the vendor's own count of a list's rows, with its name; {} if none."""
         return {}
-
-    @override
-    def plan(
-        self, parents: Sequence[Parent], state: StreamState, now: float, policy: Policy
-    ) -> Plan:
-        return bookmarks.plan(parents, state, now, policy)
-
-    @override
-    def is_over(self, parent: Parent, mark: Mark, now: float, policy: Policy) -> bool:
-        return bookmarks.age(parent, mark, now) > policy.window
-
-    @override
-    def checked_through(
-        self, parents: Sequence[Parent], state: StreamState, now: float, policy: Policy
-    ) -> float:
-        return bookmarks.checked_through(parents, state.marks, now, policy)
-
-    @override
-    def first_mark(self) -> Mark:
-        return Mark()
 
 
 class Recipients(MessageStream):
-    """Persons that a message went to. `GET /v2/messages/{id}/recipients`.
+    """Persons that a message was sent to. `GET /v2/messages/{id}/recipients`.
 
-    Edits move neither the total nor the last id: they are found when a list is
-    read whole, at the latest at its next verification.
+    An edit changes neither the total nor the last id. The tap finds it when it reads
+    the whole list, at the latest at the next verification.
     """
 
     name = "encompass_recipients"
@@ -146,7 +127,7 @@ class Clicks(MessageStream):
 
 
 class Bounces(MessageStream):
-    """Refusals by the recipient's server. `GET /v2/messages/{id}/bounces`."""
+    """Messages that the recipient's server refused. `GET /v2/messages/{id}/bounces`."""
 
     name = "encompass_bounces"
     path = "/v2/messages/{}/bounces"
@@ -154,7 +135,7 @@ class Bounces(MessageStream):
 
 
 class Delivers(MessageStream):
-    """Acceptances by the recipient's server. `GET /v2/messages/{id}/delivers`."""
+    """Messages that the recipient's server took. `GET /v2/messages/{id}/delivers`."""
 
     name = "encompass_delivers"
     path = "/v2/messages/{}/delivers"
@@ -172,4 +153,4 @@ class Links(MessageStream):
 
 
 STREAMS = (Messages, Opens, Clicks, Bounces, Delivers, Recipients, Links)
-"""In the order in which they are read: what the archive takes comes first."""
+"""In reading order: lists whose rows are archived come first."""

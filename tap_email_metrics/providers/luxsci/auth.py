@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import threading
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
 import requests
 
 from tap_email_metrics.errors import (
     AuthenticationFailed,
-    Exhausted,
     Fatal,
     Retriable,
     Skippable,
     TapError,
-    Throttled,
 )
-from tap_email_metrics.records.values import decode_json
+from tap_email_metrics.providers.luxsci.answers import (
+    error_text,
+    heed_pace,
+    is_success,
+    parsed,
+    reason_of,
+)
 from tap_email_metrics.transport.client import (
     Authenticator,
     host,
@@ -37,36 +39,12 @@ if TYPE_CHECKING:
     from tap_email_metrics.control import Control
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
     from tap_email_metrics.transport.client import Client
-    from tap_email_metrics.transport.limits import Limits
 
 PATH = "/auth"
-SKEW = 120.0
+AUTH_SKEW = 120.0
 """Seconds between the two clocks that are worth a word; what LuxSci allows is not
 documented."""
 _CREATED = 201
-_REASONS: tuple[tuple[str, str], ...] = (
-    (
-        r"disabled|inactive|deactivated|suspended",
-        "the API integration is disabled: enable it in LuxSci's settings",
-    ),
-    (
-        r"scope|not an? (account|user)",
-        "the token is of another scope: check luxsci.scope (account or user)",
-    ),
-    (
-        r"\bdate\b|\btime|clock",
-        "the date was refused: set this machine's clock (NTP)",
-    ),
-    (r"signature|secret|hmac", "the signature was refused: check luxsci.secret"),
-    (
-        r"password|login|\buser\b",
-        "the user was refused: check luxsci.user and luxsci.password",
-    ),
-    (r"token|key|integration", "the token is not known: check luxsci.token"),
-)
-"""What an error text is about, by its words: the vendor does not document them."""
-_THROTTLED = re.compile(r"too many|rate limit|throttl")
-_SPENT = re.compile(r"(daily|per day|day's) .*(limit|quota)|quota")
 
 
 class ReportAuthenticator(Authenticator, Protocol):
@@ -107,55 +85,6 @@ def as_sent(url: str) -> str:
     prepared = requests.PreparedRequest()
     prepared.prepare_url(url, None)
     return str(prepared.url)
-
-
-# Errors
-
-
-def error_text(body: object) -> str:
-    """Return what an answer says went wrong, for matching alone: never to be shown."""
-    if not isinstance(body, dict):
-        return ""
-    text = body.get("error_message") or body.get("error") or body.get("comment")
-    return text.lower() if isinstance(text, str) else ""
-
-
-def heed_pace(text: str, where: str, limits: Limits, wait: float | None) -> None:
-    """Return unless an error text says that too much was asked, whatever the status.
-
-    Args:
-        text: as `error_text` returns it.
-        where: what answered, for messages.
-        limits: learn that the day is spent.
-        wait: seconds that the answer asks for.
-
-    Raises:
-        Exhausted: of this day.
-        Throttled: of the moment.
-    """
-    if _SPENT.search(text):
-        limits.spend_day()
-        raise Exhausted(f"{where}: the quota of this day is spent")
-    if _THROTTLED.search(text):
-        raise Throttled(f"{where}: throttled", wait)
-
-
-def is_success(body: Mapping[str, object]) -> bool:
-    """Return whether an answer does not say that it failed."""
-    return str(body.get("success", 1)) in {"1", "1.0", "True"}
-
-
-def reason_of(text: str) -> str | None:
-    """Return what an error text means for the settings, None where that is unclear."""
-    return next((hint for words, hint in _REASONS if re.search(words, text)), None)
-
-
-def parsed(content: bytes) -> object:
-    """Return what a body says, None where it is not JSON."""
-    try:
-        return decode_json(content)
-    except msgspec.DecodeError:
-        return None
 
 
 # Authenticators
@@ -271,7 +200,7 @@ class SecureAuthenticator:
         where = f"POST {PATH} answered {response.status_code}{request_id(response)}"
         server = http_date(response.headers.get("Date"))
         skew = 0.0 if server is None else sent - server
-        if abs(skew) > SKEW:
+        if abs(skew) > AUTH_SKEW:
             way = "ahead of" if skew > 0 else "behind"
             off = f"{abs(skew):.0f} s {way} LuxSci's"
             hint = f"this machine's clock is {off}: set it (NTP)"

@@ -19,7 +19,7 @@ from tap_email_metrics.errors import (
     TapError,
     Unavailable,
 )
-from tap_email_metrics.providers.luxsci.auth import (
+from tap_email_metrics.providers.luxsci.answers import (
     error_text,
     heed_pace,
     parsed,

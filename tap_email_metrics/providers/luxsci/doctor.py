@@ -85,20 +85,20 @@ def _first(stream: ReportStream, daily: int) -> int:
 
 def _next(stream: ReportStream, source: ReportList, daily: int) -> int:
     """Return the requests of a list in the next run."""
-    reach = stream.bookmark.reaches.get(source.key)
-    if reach is None:
+    coverage = stream.bookmark.coverages.get(source.key)
+    if coverage is None:
         return _first(stream, daily)
     if not stream.dated_by:
         now = int(stream.api.now())
-        return _READ * reach.verification_due(now, stream.full_days)
+        return _READ * coverage.verification_due(now, stream.full_days)
     end = stream.horizon()
     is_summary = isinstance(stream, Summary)
-    is_read = stream.is_read(reach) if is_summary else reach.complete_to >= end
-    window = reach.live(end, stream.lookback)
+    is_read = stream.is_read(coverage) if is_summary else coverage.complete_to >= end
+    window = coverage.live(end, stream.lookback)
     live = () if window is None or is_read else (window,)
     if is_summary:
-        return sum(-(-one.seconds // DAY) for one in (*live, *reach.todo))
-    return _READ * len(live) + _history(stream, reach.todo, daily)
+        return sum(-(-one.seconds // DAY) for one in (*live, *coverage.todo))
+    return _READ * len(live) + _history(stream, coverage.todo, daily)
 
 
 def _history(stream: ReportStream, windows: Iterable[Window], daily: int) -> int:

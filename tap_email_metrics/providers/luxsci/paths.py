@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-Mark = Literal["confirmed", "inferred", "assumed", "path_overrides", "openapi_path"]
+Basis = Literal["confirmed", "inferred", "assumed", "path_overrides", "openapi_path"]
 
 BASE = "/perl/api/v2"
 """What every path begins with; those here are without it."""
@@ -41,7 +41,7 @@ class Endpoint:
 
     operation: str
     path: str
-    mark: Mark
+    mark: Basis
 
     @property
     def is_a_guess(self) -> bool:

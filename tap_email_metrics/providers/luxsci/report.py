@@ -17,7 +17,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.errors import Retriable
-from tap_email_metrics.providers.luxsci.auth import is_success
+from tap_email_metrics.providers.luxsci.answers import is_success
 from tap_email_metrics.records.values import DEEPEST, is_deep, to_integer
 
 if TYPE_CHECKING:

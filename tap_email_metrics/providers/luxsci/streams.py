@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.luxsci.api import LuxSciApi, ReportList
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
     from tap_email_metrics.records.rows import Row, Rows
-    from tap_email_metrics.state.windows import Reach
+    from tap_email_metrics.state.windows import Coverage
     from tap_email_metrics.streams.window_reader import WindowList
     from tap_email_metrics.streams.windows import Due
 
@@ -390,8 +390,8 @@ class Summary(ReportStream):
         return super().horizon() // DAY * DAY
 
     @override
-    def is_read(self, reach: Reach) -> bool:
-        return reach.seen is not None and reach.through >= self.horizon()
+    def is_read(self, coverage: Coverage) -> bool:
+        return coverage.seen is not None and coverage.through >= self.horizon()
 
     @override
     def read(self, due: Due) -> Generator[Rows | Part, None, None]:

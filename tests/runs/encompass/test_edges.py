@@ -13,7 +13,7 @@ import pytest
 from simulator.world import World
 from tap_email_metrics.clock import iso
 from tap_email_metrics.providers.encompass.reading import ListReader
-from tap_email_metrics.run import workers as fanout
+from tap_email_metrics.run import workers
 from tap_email_metrics.run.workers import FanOut
 from tap_email_metrics.transport.client import Received
 from tap_email_metrics.transport.limits import Limits
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
 
-    from tap_email_metrics.providers.encompass.schedule import Mark, Visit
+    from tap_email_metrics.providers.encompass.schedule import Mark
     from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.state.plans import Visit
 
 OPENS = "encompass_opens"
 RECIPIENTS = "encompass_recipients"
@@ -360,7 +361,7 @@ def test_a_stream_that_is_refused_for_every_message_is_unavailable(
 def test_many_workers_that_wait_for_answers_end_under_one_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fanout, "_JOIN", 0.2)
+    monkeypatch.setattr(workers, "_JOIN", 0.2)
     answer = threading.Event()
     all_wait = threading.Barrier(65)
     began = 0.0
@@ -528,7 +529,9 @@ def test_a_descending_list_that_gained_many_rows_is_read_page_by_page(
     sizes: list[int] = []
     read = ListReader.read
 
-    def measured(reader: ListReader, visit: Visit) -> Generator[Rows, None, Mark]:
+    def measured(
+        reader: ListReader, visit: Visit[int, Mark]
+    ) -> Generator[Rows, None, Mark]:
         pages = read(reader, visit)
         while True:
             try:

@@ -13,8 +13,7 @@ from singer_sdk.exceptions import ConfigValidationError
 
 from tap_email_metrics.clock import iso
 from tap_email_metrics.providers.luxsci import client, report
-from tap_email_metrics.streams import window_reader
-from tap_email_metrics.streams import windows as window_stream
+from tap_email_metrics.streams import window_reader, windows
 from tap_email_metrics.tap import TapEmailMetrics
 from tests.support.luxsci import DAY, NOW, Clinic, Sync, World
 
@@ -197,7 +196,7 @@ def test_twins_on_two_pages_are_two_rows(order: str, most: int) -> None:
     assert clinic.sync(streams=OPENS).code == 0
     assert clinic.wrong("opens") == []
     assert len(clinic.rows("opens")) == 6
-    assert clinic.reach("opens", "smtp").todo == ()
+    assert clinic.coverage("opens", "smtp").todo == ()
 
 
 def test_pages_that_repeat_each_other_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,11 +233,11 @@ def test_a_window_that_never_settles_is_due_again() -> None:
     assert run.code == 0
     assert said["unsettled"] >= 1
     assert said["behind_since"] < day(0)
-    assert clinic.reach("opens", "smtp").todo
+    assert clinic.coverage("opens", "smtp").todo
     assert run.requests < 60
     clinic.advance(0.01)
     assert clinic.sync(streams=OPENS).code == 0
-    assert clinic.reach("opens", "smtp").todo == ()
+    assert clinic.coverage("opens", "smtp").todo == ()
     assert clinic.wrong("opens") == []
 
 
@@ -260,7 +259,7 @@ def test_the_last_five_minutes_are_left_to_the_next_run() -> None:
     clinic.api.add_open(sent, at=NOW - 301)
     clinic.sync(streams=OPENS)
     assert clinic.wrong("opens") == []
-    assert clinic.reach("opens", "smtp").through == int(NOW) - 300
+    assert clinic.coverage("opens", "smtp").through == int(NOW) - 300
     clinic.advance(0.01)
     clinic.sync(streams=OPENS)
     assert clinic.wrong("opens") == []
@@ -284,7 +283,7 @@ def test_a_large_window_is_split(
     run = clinic.sync(streams=SENT)
     assert run.code == 0
     assert clinic.wrong("sent") == []
-    assert clinic.reach("sent", "smtp").todo == ()
+    assert clinic.coverage("sent", "smtp").todo == ()
     dates = {
         (e.query["from_date"], e.query["before_date"])
         for e in clinic.world.log.entries
@@ -314,7 +313,7 @@ def test_history_windows_grow_while_they_are_small(
     clinic = Clinic()
     run = clinic.sync(streams=("login_failures",))
     assert run.requests < 30  # 365 days
-    monkeypatch.setattr(window_stream, "SMALL", 0)
+    monkeypatch.setattr(windows, "SMALL", 0)
     other = Clinic()
     other.common["start_date"] = day(40)
     other.sync(streams=("login_failures",))
@@ -438,8 +437,8 @@ def test_a_window_read_is_not_read_again() -> None:
             and e.query["from_date"] < "2026-09-15"
         ]
         clinic.advance(1)
-    reach = clinic.reach("login_failures")
-    assert reach.todo == ()
+    coverage = clinic.coverage("login_failures")
+    assert coverage.todo == ()
     assert len(asked) > 10
     assert len(asked) == len({*asked})
 
@@ -595,7 +594,7 @@ def test_full_table_reads_all_again() -> None:
                 part["metadata"]["replication-method"] = "FULL_TABLE"
     run = clinic.sync(streams=SENT, catalog=catalog)
     assert len({row["sendmail_id"] for row in run.records("luxsci_sent")}) == 72
-    assert clinic.reach("sent", "smtp").todo == ()
+    assert clinic.coverage("sent", "smtp").todo == ()
 
 
 # Delivery status
@@ -1022,7 +1021,7 @@ def test_success_zero_on_a_200_is_a_failure(order: str) -> None:
     run = clinic.sync(streams=SENT)
     assert run.code == 0  # the other channel was read
     assert run.reports["luxsci_sent"]["failed"] == ["smtp"]
-    assert clinic.reach("sent", "webmail").todo == ()
+    assert clinic.coverage("sent", "webmail").todo == ()
     remove()
     clinic.advance(0.1)
     assert clinic.sync(streams=SENT).code == 0
@@ -1159,7 +1158,7 @@ def test_a_machine_that_runs_ahead_marks_nothing_unread(auth: str) -> None:
         stream.selected = name == "luxsci_sent"
     assert tap.execute() == 0
     load(clinic, tap)
-    assert clinic.reach("sent", "smtp").through <= NOW
+    assert clinic.coverage("sent", "smtp").through <= NOW
     clinic.advance(10)
     missed = clinic.api.add_message(sent=NOW + 3 * DAY)
     assert clinic.sync(streams=SENT).code == 0

@@ -57,7 +57,7 @@ def codec_of(name: str, selected: set[str] | None, mode: str) -> RowCodec:
 
 def tables_of(name: str, codec: RowCodec) -> TableDecoder:
     stream = STREAMS[name]
-    return TableDecoder(load_schema(name), codec, stream.goes_by, stream.envelope)
+    return TableDecoder(load_schema(name), codec, stream.reader_fields, stream.envelope)
 
 
 def own_columns(name: str) -> dict[str, dict[str, Any]]:
@@ -178,7 +178,7 @@ def check_table(made: Table, codec: RowCodec, name: str, raw: list[Any]) -> None
     """Compare a table with what the codec makes of its rows."""
     loose = LooseRows(raw, RowMaker(codec, from_path=path_of(name)))
     assert made.identities == loose.identities
-    for field in STREAMS[name].goes_by:
+    for field in STREAMS[name].reader_fields:
         assert [*made.values(field)] == [*loose.values(field)]
         if name.startswith("encompass"):
             assert made.integers(field) == loose.integers(field)

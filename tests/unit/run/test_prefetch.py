@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_email_metrics.errors import Fatal, Skippable, Terminated
-from tap_email_metrics.run.workers import Done, FanOut, Read
+from tap_email_metrics.run.workers import FanOut, PageRead, TaskDone
 from tap_email_metrics.transport.client import Received
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GIVE_UP = 20.0
 Page = list[tuple[int, int]]
-Events = list[Read[int, Page] | Done[int, str]]
+Events = list[PageRead[int, Page] | TaskDone[int, str]]
 
 
 @dataclass
@@ -88,7 +88,7 @@ class Server:
         with self.fan_out:
             for event in self.fan_out.read(range(tasks), partial(in_time, until)):
                 events.append(event)
-                if isinstance(event, Read):
+                if isinstance(event, PageRead):
                     with self.lock:
                         self.unseen -= self.weight
                 then()
@@ -102,8 +102,8 @@ def in_time(until: float) -> None:
 def whole(tasks: int, pages: int) -> list[Any]:
     events: list[Any] = []
     for task in range(tasks):
-        events += [Read(task, [(task, number)]) for number in range(pages)]
-        events.append(Done(task, str(task)))
+        events += [PageRead(task, [(task, number)]) for number in range(pages)]
+        events.append(TaskDone(task, str(task)))
     return events
 
 
@@ -165,9 +165,9 @@ def test_an_error_comes_where_its_page_would_and_the_next_list_goes_on() -> None
     error = Skippable("not this one")
     server = Server(pages=6, failing=(3, error))
     events = server.read(2)
-    one = [Read(0, [(0, n)]) for n in range(3)]
-    other = [Read(1, [(1, n)]) for n in range(3)]
-    assert events == [*one, Done(0, None, error), *other, Done(1, None, error)]
+    one = [PageRead(0, [(0, n)]) for n in range(3)]
+    other = [PageRead(1, [(1, n)]) for n in range(3)]
+    assert events == [*one, TaskDone(0, None, error), *other, TaskDone(1, None, error)]
 
 
 def test_what_a_failed_list_held_is_free_again() -> None:
@@ -175,7 +175,7 @@ def test_what_a_failed_list_held_is_free_again() -> None:
         pages=9, weight=10, uneven=4, capacity=30, failing=(1, Skippable("no"))
     )
     events = server.read(30)
-    assert sum(isinstance(event, Done) for event in events) == 30
+    assert sum(isinstance(event, TaskDone) for event in events) == 30
     assert server.fan_out.waiting == 0
 
 
@@ -199,7 +199,7 @@ def test_what_comes_after_its_list_has_failed_weighs_nothing() -> None:
             [0], partial(in_time, time.monotonic() + GIVE_UP)
         ):
             events.append(event)
-            if isinstance(event, Done):
+            if isinstance(event, TaskDone):
                 over.set()
     assert server.asked == [(0, 0), (0, 1), (0, 2)]
     assert server.fan_out.waiting == 0
@@ -240,4 +240,4 @@ def test_what_is_dropped_is_not_asked_for_and_leaves_its_room() -> None:
 def test_a_fatal_error_of_a_page_is_that_of_its_list() -> None:
     error = Fatal("no more")
     server = Server(pages=3, failing=(1, error))
-    assert Done(0, None, error) in server.read(1)
+    assert TaskDone(0, None, error) in server.read(1)

@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tap_email_metrics.errors import Fatal, Gone, Skippable, Terminated
-from tap_email_metrics.run.workers import Done, FanOut, Read, in_background
+from tap_email_metrics.run.workers import FanOut, PageRead, TaskDone, in_background
 from tap_email_metrics.transport.client import Received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
 Page = list[int]
-Events = list[Read[int, Page] | Done[int, str]]
+Events = list[PageRead[int, Page] | TaskDone[int, str]]
 
 GIVE_UP = 20.0
 """Real seconds after which a test that hangs fails instead."""
@@ -111,8 +111,8 @@ def two_pages(task: int) -> Generator[Page, None, str]:
 
 def whole(task: int) -> Events:
     """What `two_pages` gives."""
-    pages = [Read(task, [task]), Read(task, [task, task])]
-    return [*pages, Done(task, f"result {task}")]
+    pages = [PageRead(task, [task]), PageRead(task, [task, task])]
+    return [*pages, TaskDone(task, f"result {task}")]
 
 
 @dataclass
@@ -156,8 +156,8 @@ def test_order_is_kept_whoever_is_first(order: list[int], workers: int) -> None:
     events = collect(reading(turns.work, workers=workers, capacity=1000), range(12))
     expected: Events = []
     for task in range(12):
-        expected += [Read(task, [task] * (n + 1)) for n in range(task % 3)]
-        expected.append(Done(task, str(task)))
+        expected += [PageRead(task, [task] * (n + 1)) for n in range(task % 3)]
+        expected.append(TaskDone(task, str(task)))
     assert events == expected
 
 
@@ -170,7 +170,9 @@ def test_workers_read_at_the_same_time() -> None:
         return ""
 
     events = collect(reading(work, workers=4), range(8))
-    assert [event.task for event in events if isinstance(event, Done)] == [*range(8)]
+    assert [event.task for event in events if isinstance(event, TaskDone)] == [
+        *range(8)
+    ]
 
 
 def test_no_tasks_no_events() -> None:
@@ -182,7 +184,7 @@ def test_a_task_of_no_pages_ends() -> None:
         yield from ()
         return str(task)
 
-    assert collect(reading(work), [5]) == [Done(5, "5")]
+    assert collect(reading(work), [5]) == [TaskDone(5, "5")]
 
 
 def test_many_pages_come_through_a_small_capacity() -> None:
@@ -192,7 +194,7 @@ def test_many_pages_come_through_a_small_capacity() -> None:
         return ""
 
     events = collect(reading(work, workers=3, capacity=4), range(4))
-    pages = [event.page for event in events if isinstance(event, Read)]
+    pages = [event.page for event in events if isinstance(event, PageRead)]
     assert pages == [[task, number] for task in range(4) for number in range(300)]
 
 
@@ -202,7 +204,9 @@ def test_a_page_larger_than_the_capacity_comes_through() -> None:
         return ""
 
     events = collect(reading(work, capacity=1), range(6))
-    assert [len(event.page) for event in events if isinstance(event, Read)] == [50] * 6
+    assert [len(event.page) for event in events if isinstance(event, PageRead)] == [
+        50
+    ] * 6
 
 
 # Bounds
@@ -251,9 +255,9 @@ class Meter:
     def ended(self) -> set[int]:
         return {task for task, count in self.got.items() if count == self.pages}
 
-    def receive(self, event: Read[int, Page] | Done[int, str]) -> None:
+    def receive(self, event: PageRead[int, Page] | TaskDone[int, str]) -> None:
         with self.lock:
-            if isinstance(event, Read):
+            if isinstance(event, PageRead):
                 self.got[event.task] = self.got.get(event.task, 0) + 1
             else:
                 self.finished += 1
@@ -329,8 +333,8 @@ def test_errors_come_in_their_place(faults: list[Skippable | Fatal | None]) -> N
 
     expected: Events = []
     for task, fault in enumerate(faults):
-        end = Done(task, None, fault) if fault else Done(task, "fine")
-        expected += [Read(task, [task]), end]
+        end = TaskDone(task, None, fault) if fault else TaskDone(task, "fine")
+        expected += [PageRead(task, [task]), end]
     assert collect(reading(work), range(len(faults))) == expected
 
 

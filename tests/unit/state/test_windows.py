@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers.luxsci.api import datetime_text
-from tap_email_metrics.state.windows import Reach, Window, merged, touch, without
+from tap_email_metrics.state.windows import Coverage, Window, merged, touch, without
 from tap_email_metrics.tap import TapEmailMetrics
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Model:
     def __init__(self) -> None:
         self.now = 10
         self.start = 2
-        self.reach: Reach | None = None
+        self.coverage: Coverage | None = None
         self.whole: dict[int, int] = {}
         """By second: the run that read it last, and proved it whole."""
 
@@ -106,14 +106,14 @@ class Model:
         """Read as a stream does; return how often each second was read."""
         self.now += step
         self.start = self.start if start is None else start
-        reach = self.reach or Reach.first(self.start, self.now)
-        reach = reach.until(self.now).from_start(min(self.start, self.now))
+        coverage = self.coverage or Coverage.first(self.start, self.now)
+        coverage = coverage.until(self.now).from_start(min(self.start, self.now))
         plan = iter(events)
         read: dict[int, int] = {}
-        live = reach.live(self.now, LOOKBACK)
+        live = coverage.live(self.now, LOOKBACK)
         tried: list[Window] = []
         queue = [live] if live else []
-        while queue or (queue := self._next(reach, tried, width)):
+        while queue or (queue := self._next(coverage, tried, width)):
             window = queue.pop(0)
             what = next(plan, "whole")
             if what == "stop":
@@ -121,7 +121,7 @@ class Model:
             if what == "split" and window.seconds > 1:
                 queue = [*window.halves(), *queue]
                 continue
-            reach = reach.after(window, whole=what != "unsettled")
+            coverage = coverage.after(window, whole=what != "unsettled")
             if what == "unsettled":
                 tried.append(window)
             for at in seconds(window):
@@ -130,11 +130,13 @@ class Model:
                     self.whole[at] = self.now
                 else:
                     self.whole.pop(at, None)
-        self.reach = Reach.unpack(reach.pack())
+        self.coverage = Coverage.unpack(coverage.pack())
         return read
 
-    def _next(self, reach: Reach, tried: list[Window], width: int) -> list[Window]:
-        left = reach.todo
+    def _next(
+        self, coverage: Coverage, tried: list[Window], width: int
+    ) -> list[Window]:
+        left = coverage.todo
         for one in tried:
             left = without(left, one)
         return [left[0].first(width)] if left else []
@@ -147,20 +149,20 @@ def test_no_gap_and_no_overlap(runs: list[tuple[int, list[str], Any, int]]) -> N
     for run in runs:
         read = model.run(*run)
         assert max(read.values(), default=1) == 1  # no second twice in a run
-        reach = model.reach
-        assert reach is not None
-        assert reach == Reach.unpack(reach.pack())
-        missing = set(range(model.start, reach.through)) - model.whole.keys()
+        coverage = model.coverage
+        assert coverage is not None
+        assert coverage == Coverage.unpack(coverage.pack())
+        missing = set(range(model.start, coverage.through)) - model.whole.keys()
         # More is due where the start moved on and came back.
-        assert missing <= seconds(*reach.todo)
-        assert reach.through <= model.now
-        assert reach.complete_to <= min(missing, default=reach.through)
+        assert missing <= seconds(*coverage.todo)
+        assert coverage.through <= model.now
+        assert coverage.complete_to <= min(missing, default=coverage.through)
         if all(start is None for _, _, start, _ in runs):
-            assert missing == seconds(*reach.todo)
+            assert missing == seconds(*coverage.todo)
     model.run(1, [], None, 4)  # an undisturbed run has nothing left to read
-    assert model.reach is not None
-    assert model.reach.todo == ()
-    assert model.reach.through == model.now
+    assert model.coverage is not None
+    assert model.coverage.todo == ()
+    assert model.coverage.through == model.now
     assert model.whole.keys() >= set(range(min(model.start, model.now), model.now))
 
 
@@ -180,9 +182,9 @@ def test_each_undisturbed_run_reads_the_look_back(
 
 
 def test_a_start_in_the_future_marks_nothing_as_read() -> None:
-    reach = Reach.first(900, 100)
-    assert (reach.start, reach.through, reach.todo) == (100, 100, ())
-    later = reach.until(500).from_start(min(900, 500))
+    coverage = Coverage.first(900, 100)
+    assert (coverage.start, coverage.through, coverage.todo) == (100, 100, ())
+    later = coverage.until(500).from_start(min(900, 500))
     assert later.live(500, 3) is None
     back = later.until(600).from_start(50)
     assert back.todo == (Window(50, 500),)
@@ -190,28 +192,30 @@ def test_a_start_in_the_future_marks_nothing_as_read() -> None:
 
 
 def test_a_later_start_drops_what_was_left_to_read_before_it() -> None:
-    reach = Reach(start=100, through=1000, todo=(Window(100, 400), Window(500, 900)))
-    assert reach.from_start(600).todo == (Window(600, 900),)
-    assert reach.from_start(600).start == 600
-    assert reach.from_start(950).todo == ()
+    coverage = Coverage(
+        start=100, through=1000, todo=(Window(100, 400), Window(500, 900))
+    )
+    assert coverage.from_start(600).todo == (Window(600, 900),)
+    assert coverage.from_start(600).start == 600
+    assert coverage.from_start(950).todo == ()
 
 
 def test_a_mark_beyond_now_comes_back_to_it() -> None:
-    ahead = replace(Reach.first(0, 900), todo=(Window(100, 900),))
+    ahead = replace(Coverage.first(0, 900), todo=(Window(100, 900),))
     back = ahead.until(300)
     assert (back.through, back.todo) == (300, (Window(100, 300),))
 
 
 def test_what_lies_behind_a_gap_does_not_move_the_mark() -> None:
-    reach = replace(Reach.first(0, 100), todo=())
-    assert reach.after(Window(150, 200), whole=True).through == 100
-    assert reach.after(Window(100, 200), whole=True).through == 200
+    coverage = replace(Coverage.first(0, 100), todo=())
+    assert coverage.after(Window(150, 200), whole=True).through == 100
+    assert coverage.after(Window(100, 200), whole=True).through == 200
 
 
 def test_verification_counts_utc_days() -> None:
-    reach = Reach.first(0, 100)
-    assert reach.verification_due(5, 7)
-    done = replace(reach, verified=3 * DAY + 80_000)
+    coverage = Coverage.first(0, 100)
+    assert coverage.verification_due(5, 7)
+    done = replace(coverage, verified=3 * DAY + 80_000)
     assert not done.verification_due(9 * DAY + 86_399, 7)
     assert done.verification_due(10 * DAY, 7)
     assert done.verification_due(DAY, 7)  # the clock was ahead
@@ -222,7 +226,7 @@ def test_verification_counts_utc_days() -> None:
 # Pack and unpack
 
 REACHES = st.builds(
-    Reach,
+    Coverage,
     start=INSTANTS,
     through=INSTANTS,
     todo=st.lists(
@@ -236,8 +240,8 @@ REACHES = st.builds(
 
 @PROPERTY
 @given(REACHES)
-def test_what_is_packed_comes_back(reach: Reach) -> None:
-    assert Reach.unpack(reach.pack()) == reach
+def test_what_is_packed_comes_back(coverage: Coverage) -> None:
+    assert Coverage.unpack(coverage.pack()) == coverage
 
 
 GOOD: dict[str, Any] = {
@@ -267,7 +271,7 @@ DAMAGED: list[Any] = [
 def test_damaged_state_is_refused_by_name(packed: Any) -> None:
     if packed is not None:
         with pytest.raises((ValueError, TypeError, KeyError)):
-            Reach.unpack(packed)
+            Coverage.unpack(packed)
     with pytest.raises(InvalidInput, match=r"bookmarks\.luxsci_sent\.lists"):
         loaded({"smtp": packed})
 
@@ -326,9 +330,9 @@ def test_the_machines_zone_does_no_harm(text: str) -> None:
     assert datetime_text(at) == text
     if year >= 1000:
         assert iso(at) == f"{text.replace(' ', 'T')}Z"
-        reach = Reach(at, at + DAY, (Window(at, at + 1),), at, at, wide=True)
-        assert reach.pack()["todo"] == [[iso(at), iso(at + 1)]]
-        assert Reach.unpack(reach.pack()) == reach
+        coverage = Coverage(at, at + DAY, (Window(at, at + 1),), at, at, wide=True)
+        assert coverage.pack()["todo"] == [[iso(at), iso(at + 1)]]
+        assert Coverage.unpack(coverage.pack()) == coverage
 
 
 @pytest.mark.usefixtures("_zone")

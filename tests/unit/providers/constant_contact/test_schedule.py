@@ -8,18 +8,12 @@ import pytest
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.providers.constant_contact.schedule import (
-    KIND,
+    BY_CAMPAIGN,
+    CampaignSchedule,
     CounterMark,
-    checked_through,
-    plan,
 )
-from tap_email_metrics.providers.encompass.schedule import (
-    QUARANTINE_AFTER,
-    Parent,
-    Policy,
-    Visit,
-    history_key,
-)
+from tap_email_metrics.state.marks import QUARANTINE_AFTER
+from tap_email_metrics.state.plans import Parent, Policy, Visit, history_key
 from tap_email_metrics.state.streams import StreamState
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
@@ -45,13 +39,14 @@ def read(days_ago: float, **facts: Any) -> CounterMark:
 
 def test_a_closed_campaign_is_read_once_as_history_and_never_again() -> None:
     closed = [campaign("young", 100), campaign("old", 400)]
-    state = StreamState(NAME, {}, KIND)
-    first = plan(closed, state, lambda _: 5, NOW, POLICY)
+    state = StreamState(NAME, {}, BY_CAMPAIGN)
+    schedule = CampaignSchedule(lambda _: 5)
+    first = schedule.plan(closed, state, NOW, POLICY)
     assert names(first.history) == ["young", "old"]
     state.set_history(history_key(closed[0]))
-    assert names(plan(closed, state, lambda _: 5, NOW, POLICY).history) == ["old"]
+    assert names(schedule.plan(closed, state, NOW, POLICY).history) == ["old"]
     state.set_history(history_key(closed[1]))
-    again = plan(closed, state, lambda _: 5, NOW, POLICY)
+    again = schedule.plan(closed, state, NOW, POLICY)
     assert names(again.history) == names(again.live) == []
 
 
@@ -65,8 +60,9 @@ def test_a_campaign_in_quarantine_does_not_hold_up_how_far_all_are_read(
         "ill": read(25, failures=QUARANTINE_AFTER, tried=NOW - 2 * DAY),
     }
     counters = {"good": 5, "ill": counter}
-    assert checked_through(listed, marks, counters.get, NOW, POLICY) == NOW
+    schedule = CampaignSchedule(counters.get)
+    assert schedule.checked_through(listed, marks, NOW, POLICY) == NOW
     # Until then it does.
     marks["ill"] = read(25, failures=QUARANTINE_AFTER - 1, tried=NOW - 2 * DAY)
-    through = checked_through(listed, marks, counters.get, NOW, POLICY)
+    through = schedule.checked_through(listed, marks, NOW, POLICY)
     assert through == NOW - 25 * DAY

@@ -11,23 +11,28 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.providers.encompass.client import MAX_RESULTS, Page, parse_loose
+from tap_email_metrics.providers.encompass.client import (
+    MAX_RESULTS,
+    ListPage,
+    parse_loose,
+)
 from tap_email_metrics.providers.encompass.reading import (
     ListReader,
+    ListScan,
     Pages,
-    Walk,
     ascending,
     every_row,
-    walk,
+    scan,
 )
-from tap_email_metrics.providers.encompass.schedule import Mark, Parent, Policy, Visit
 from tap_email_metrics.records.rows import LooseRows
+from tap_email_metrics.state.plans import Parent, Policy, Visit
 from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tap_email_metrics.providers.encompass.client import EncompassClient, Row
+    from tap_email_metrics.providers.encompass.schedule import Mark
     from tap_email_metrics.records.rows import Rows
 
 NOW = 1_790_000_000.0
@@ -102,11 +107,11 @@ class Shelf:
     def row(self, number: int) -> Row:
         return {"id": number, "dateAdded": int(self.added[number] * 1000)}
 
-    def fetch(self, start: int, size: int = MAX_RESULTS) -> Page:
+    def fetch(self, start: int, size: int = MAX_RESULTS) -> ListPage:
         limit = min(size, self.sizes[self.requests % len(self.sizes)])
         rows = [self.row(number) for number in self.ids[start : start + limit]]
         total = None if self.bare else len(self.ids) + self.counted
-        page = Page(LooseRows(rows), total, limit if self.tells else size)
+        page = ListPage(LooseRows(rows), total, limit if self.tells else size)
         if self.requests < len(self.changes):
             self.apply(self.changes[self.requests])
         self.requests += 1
@@ -139,7 +144,7 @@ class Shelf:
         size: int = MAX_RESULTS,
         tries: int = TRIES,
         parse: object,
-    ) -> Page:
+    ) -> ListPage:
         assert parse is parse_loose
         assert (template, ids) == ("/v2/messages/{}/opens", (7,))
         self.asked.append((start, size, tries))
@@ -166,7 +171,7 @@ def shelves(
     return replace(shelf, tells=draw(st.booleans()))
 
 
-def finish(pages: Generator[Rows, None, Walk]) -> tuple[list[int], Walk]:
+def finish(pages: Generator[Rows, None, ListScan]) -> tuple[list[int], ListScan]:
     """Return the ids that came, and how it ended."""
     found: list[int] = []
     while True:
@@ -179,12 +184,12 @@ def finish(pages: Generator[Rows, None, Walk]) -> tuple[list[int], Walk]:
 
 
 def read_all(
-    fetch: Callable[[int], Page], *, shrinking: bool = False
-) -> tuple[list[int], Walk]:
-    return finish(walk(Pages(fetch), every_row, shrinking=shrinking))
+    fetch: Callable[[int], ListPage], *, shrinking: bool = False
+) -> tuple[list[int], ListScan]:
+    return finish(scan(Pages(fetch), every_row, shrinking=shrinking))
 
 
-# A walk over a list
+# A scan over a list
 
 
 @given(shelves(st.just(QUIET)), st.booleans())
@@ -261,11 +266,11 @@ def test_any_answers_end(
     """Totals, rows and sizes without sense, over and over."""
     asked: list[int] = []
 
-    def fetch(start: int) -> Page:
+    def fetch(start: int) -> ListPage:
         ids, total, size = answers[len(asked) % len(answers)]
         asked.append(start)
         assert len(asked) < 1000
-        return Page(LooseRows([{"id": number} for number in ids]), total, size)
+        return ListPage(LooseRows([{"id": number} for number in ids]), total, size)
 
     found, seen = read_all(fetch, shrinking=shrinking)
     assert len(asked) <= 20 + 4 * 100 + 2
@@ -292,9 +297,9 @@ def test_a_bare_array_ends_where_nothing_new_comes(rows: int, size: int) -> None
 def test_a_bare_array_that_knows_no_pages_is_asked_twice(rows: int) -> None:
     asked = []
 
-    def fetch(start: int) -> Page:
+    def fetch(start: int) -> ListPage:
         asked.append(start)
-        return Page(
+        return ListPage(
             LooseRows([{"id": number} for number in range(rows)]), None, MAX_RESULTS
         )
 
@@ -308,10 +313,10 @@ def test_a_bare_array_that_knows_no_pages_is_asked_twice(rows: int) -> None:
 def test_empty_pages_below_the_total_are_no_end() -> None:
     """Archived rows that still count: the first pages come empty."""
 
-    def fetch(start: int) -> Page:
+    def fetch(start: int) -> ListPage:
         rows: list[Row] = [{"id": n} for n in range(start, start + 10) if n >= 50]
         rows = rows[: max(0, 60 - start)]
-        return Page(LooseRows(rows), 60, 10)
+        return ListPage(LooseRows(rows), 60, 10)
 
     for shrinking in (False, True):
         found, seen = read_all(fetch, shrinking=shrinking)
@@ -333,10 +338,10 @@ def test_sparse_pages_before_full_ones_are_read_to_the_end() -> None:
     kept = {n for n in range(20_000) if n >= 15_000 or n % 100 == 0}
     asked: list[int] = []
 
-    def fetch(start: int) -> Page:
+    def fetch(start: int) -> ListPage:
         asked.append(start)
         rows: list[Row] = [{"id": n} for n in range(start, start + 1000) if n in kept]
-        return Page(LooseRows(rows), 20_000, 1000)
+        return ListPage(LooseRows(rows), 20_000, 1000)
 
     found, seen = read_all(fetch, shrinking=True)
     assert not seen.cut
@@ -348,11 +353,11 @@ def test_sparse_pages_before_full_ones_are_read_to_the_end() -> None:
 def test_a_total_that_always_runs_ahead_comes_to_an_end() -> None:
     asked = []
 
-    def fetch(start: int) -> Page:
+    def fetch(start: int) -> ListPage:
         asked.append(start)
         assert len(asked) < 5000, "it does not end"
         rows: list[Row] = [{"id": n} for n in range(start, start + 10)]
-        return Page(LooseRows(rows), start + 20, 10)
+        return ListPage(LooseRows(rows), start + 20, 10)
 
     _, seen = read_all(fetch)
     assert not seen.whole
@@ -361,9 +366,9 @@ def test_a_total_that_always_runs_ahead_comes_to_an_end() -> None:
 def test_a_total_that_falls_for_a_page_hides_no_row() -> None:
     totals = [9, 4, 9, 9, 9]
 
-    def fetch(start: int) -> Page:
+    def fetch(start: int) -> ListPage:
         rows: list[Row] = [{"id": n} for n in range(start, min(9, start + 2))]
-        return Page(LooseRows(rows), totals[start // 2], 2)
+        return ListPage(LooseRows(rows), totals[start // 2], 2)
 
     found, seen = read_all(fetch)
     assert found == list(range(9))
@@ -378,7 +383,7 @@ def test_both_totals_have_to_agree_with_the_rows(
     last: int,
     whole: bool,  # noqa: FBT001
 ) -> None:
-    seen = Walk(totals=(first, last))
+    seen = ListScan(totals=(first, last))
     seen.ids.extend([1, 2, 3, 3])
     assert seen.whole is whole
     assert not replace(seen, cut=True).whole
@@ -410,7 +415,7 @@ def only_six(rows: Rows) -> Rows:
 
 def test_keep_decides_what_is_emitted() -> None:
     shelf = Shelf(list(range(1, 13)), sizes=(4,))
-    found, seen = finish(walk(Pages(shelf.fetch), only_six, shrinking=False))
+    found, seen = finish(scan(Pages(shelf.fetch), only_six, shrinking=False))
     assert found == [6]
     assert seen.rows == 12
 
@@ -423,10 +428,12 @@ def test_rows_without_an_id_count_and_have_no_order() -> None:
     assert len(found) == 5
 
 
-def read_seen(rows: list[Row], total: int) -> tuple[list[Row], Walk]:
+def read_seen(rows: list[Row], total: int) -> tuple[list[Row], ListScan]:
     found: list[Row] = []
-    reading = walk(
-        Pages(lambda _: Page(LooseRows(rows), total, 1000)), every_row, shrinking=False
+    reading = scan(
+        Pages(lambda _: ListPage(LooseRows(rows), total, 1000)),
+        every_row,
+        shrinking=False,
     )
     while True:
         try:
@@ -460,7 +467,7 @@ def test_ascending() -> None:
 # A reader and its marks
 
 
-def parent(days: float = 5.0) -> Parent:
+def parent(days: float = 5.0) -> Parent[int]:
     at = NOW - days * DAY
     return Parent(7, sent=at, newest=at, oldest=at)
 
@@ -828,10 +835,10 @@ def test_an_order_that_changes_from_request_to_request_may_add_up() -> None:
     orders = [[1, 2, 3, 4], [1, 2, 1, 3], [4, 3, 2, 1], [2, 1, 3, 4]]
     asked: list[int] = []
 
-    def fetch(start: int) -> Page:
+    def fetch(start: int) -> ListPage:
         ids = orders[len(asked)]
         asked.append(start)
-        return Page(
+        return ListPage(
             LooseRows([{"id": number} for number in ids[start : start + 2]]), 4, 2
         )
 
@@ -844,7 +851,7 @@ def test_an_order_that_changes_from_request_to_request_may_add_up() -> None:
 
 def test_two_reads_that_saw_all_rows_between_them_settle_a_list() -> None:
     class Shuffled(Shelf):
-        def fetch(self, start: int, size: int = MAX_RESULTS) -> Page:
+        def fetch(self, start: int, size: int = MAX_RESULTS) -> ListPage:
             self.ids = [[1, 2, 3, 4], [1, 2, 1, 3], [4, 3, 2, 1], [2, 1, 3, 4]][
                 self.requests
             ]
@@ -857,9 +864,9 @@ def test_two_reads_that_saw_all_rows_between_them_settle_a_list() -> None:
 
 
 def test_same_as() -> None:
-    one = Walk(totals=(5, 5))
+    one = ListScan(totals=(5, 5))
     one.ids.extend([1, 2, 3])
-    two = Walk(totals=(5, 5))
+    two = ListScan(totals=(5, 5))
     two.ids.extend([3, 2, 1, 1])
     assert one.same_as(two)
     assert not one.same_as(replace(two, cut=True))

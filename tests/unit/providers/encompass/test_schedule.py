@@ -13,29 +13,27 @@ from hypothesis import strategies as st
 
 from tap_email_metrics.clock import DAY, from_iso, iso
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.providers.encompass.schedule import (
+from tap_email_metrics.providers.encompass.archive import (
     ARCHIVE_DAYS,
     ARCHIVE_FIRST_DAYS,
-    QUARANTINE_AFTER,
-    Mark,
-    Parent,
-    Plan,
-    Policy,
-    Visit,
-    age,
     archive_gap,
-    checked_through,
-    due,
     headroom_days,
-    history_key,
+)
+from tap_email_metrics.providers.encompass.schedule import (
+    NUMBERED,
+    Mark,
+    MessageSchedule,
+    age,
+    due,
     may_lose_rows,
-    plan,
     revisit_interval,
-    share,
+    stable_fraction,
     unread_since,
     verification_due,
     verification_points,
 )
+from tap_email_metrics.state.marks import QUARANTINE_AFTER
+from tap_email_metrics.state.plans import Parent, Plan, Policy, Visit, history_key
 from tap_email_metrics.state.streams import STATE_VERSION, StreamState, validate_state
 
 if TYPE_CHECKING:
@@ -43,6 +41,8 @@ if TYPE_CHECKING:
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 NAME = "encompass_opens"
+plan = MessageSchedule().plan
+checked_through = MessageSchedule().checked_through
 POLICY = Policy(window=365.0 * DAY, sweep_days=90)
 LONGEST_MARK = 45
 """Characters; with its key, of five lists, within 250 bytes a message."""
@@ -67,7 +67,7 @@ marks = st.builds(
 
 
 @st.composite
-def parents(draw: st.DrawFn, parent_id: int | None = None) -> Parent:
+def parents(draw: st.DrawFn, parent_id: int | None = None) -> Parent[int]:
     if draw(st.integers(0, 19)) == 0:
         return Parent(parent_id or draw(ids))
     times = draw(st.lists(instants, min_size=1, max_size=3))
@@ -82,14 +82,14 @@ def settled(days_ago: float = 0.0, now: float = NOW, **facts: Any) -> Mark:
     return Mark(**{**values, "checked": now - days_ago * DAY, **facts})
 
 
-def sent(days_ago: float, parent_id: int = 1, now: float = NOW) -> Parent:
+def sent(days_ago: float, parent_id: int = 1, now: float = NOW) -> Parent[int]:
     """A parent of which all times are one."""
     at = now - days_ago * DAY
     return Parent(parent_id, sent=at, newest=at, oldest=at)
 
 
-def fresh(**entry: Any) -> StreamState:
-    return StreamState(NAME, entry)
+def fresh(**entry: Any) -> StreamState[int, Mark]:
+    return StreamState(NAME, entry, NUMBERED)
 
 
 # Instants
@@ -249,12 +249,12 @@ def test_failures_count_up_to_quarantine() -> None:
 @given(ids)
 @PROPERTY
 def test_share_is_a_stable_part_of_one(parent_id: int) -> None:
-    assert 0 <= share(parent_id) < 1
-    assert share(parent_id) == share(parent_id)
+    assert 0 <= stable_fraction(parent_id) < 1
+    assert stable_fraction(parent_id) == stable_fraction(parent_id)
 
 
 def test_share_is_the_same_in_every_version() -> None:
-    found = [round(share(number), 6) for number in (1, 2, 3)]
+    found = [round(stable_fraction(number), 6) for number in (1, 2, 3)]
     assert found == [0.986636, 0.963982, 0.22454]
 
 
@@ -262,7 +262,7 @@ def test_share_is_the_same_in_every_version() -> None:
 def test_share_is_even_over_ids(step: int) -> None:
     counts = [0] * 10
     for number in range(5000):
-        counts[int(share(number * step) * 10)] += 1
+        counts[int(stable_fraction(number * step) * 10)] += 1
     assert min(counts) > 400
     assert max(counts) < 600
 
@@ -310,7 +310,7 @@ def test_a_daily_run_at_any_hour_keeps_the_interval(days: int, runs: int) -> Non
 @given(parents(), marks, st.booleans(), st.booleans())
 @PROPERTY
 def test_what_owes_something_is_always_due(
-    parent: Parent,
+    parent: Parent[int],
     mark: Mark,
     decaying: bool,  # noqa: FBT001
     verified_only: bool,  # noqa: FBT001
@@ -333,7 +333,7 @@ def test_what_owes_something_is_always_due(
 @given(parents(), st.floats(1, 1e9), st.integers(0, 9))
 @PROPERTY
 def test_a_clock_that_went_back_makes_all_due(
-    parent: Parent, seconds: float, failures: int
+    parent: Parent[int], seconds: float, failures: int
 ) -> None:
     mark = settled(failures=failures, tried=NOW if failures else None)
     assert due(parent, mark, NOW - seconds, POLICY)
@@ -404,7 +404,7 @@ def test_age_counts_from_the_latest_sign_of_life() -> None:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[Parent], StreamState]:
+def worlds(draw: st.DrawFn) -> tuple[list[Parent[int]], StreamState[int, Mark]]:
     """Parents, most of them listed, and a state that knows some of them."""
     known = draw(st.lists(st.integers(1, 500), unique=True, max_size=25))
     every = [draw(parents(number)) for number in known]
@@ -422,7 +422,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[Parent], StreamState]:
     return listed, state
 
 
-def planned(made: Plan) -> list[int]:
+def planned(made: Plan[int, Mark]) -> list[int]:
     return [visit.parent.id for visit in (*made.live, *made.history)]
 
 
@@ -439,7 +439,7 @@ policies = st.builds(
 @given(worlds(), policies)
 @PROPERTY
 def test_each_open_list_that_is_due_is_planned_once(
-    world: tuple[list[Parent], StreamState], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
@@ -461,7 +461,7 @@ def test_each_open_list_that_is_due_is_planned_once(
 @given(worlds(), policies)
 @PROPERTY
 def test_what_has_closed_is_read_once_more_before_its_mark_goes(
-    world: tuple[list[Parent], StreamState], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
 ) -> None:
     listed, state = world
     live = {visit.parent.id for visit in plan(listed, state, NOW, policy).live}
@@ -476,7 +476,7 @@ def test_what_has_closed_is_read_once_more_before_its_mark_goes(
 @given(worlds(), policies)
 @PROPERTY
 def test_every_row_is_emitted_where_nothing_is_known(
-    world: tuple[list[Parent], StreamState], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
@@ -497,7 +497,7 @@ def test_every_row_is_emitted_where_nothing_is_known(
 @given(worlds(), policies)
 @PROPERTY
 def test_history_is_newest_first_and_below_the_watermark(
-    world: tuple[list[Parent], StreamState], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
@@ -517,7 +517,7 @@ def test_history_is_newest_first_and_below_the_watermark(
 @given(worlds(), policies)
 @PROPERTY
 def test_order_of_the_live_lists(
-    world: tuple[list[Parent], StreamState], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
@@ -525,7 +525,7 @@ def test_order_of_the_live_lists(
     assert places == sorted(places)
 
 
-def place(visit: Visit, policy: Policy) -> tuple[float, ...]:
+def place(visit: Visit[int, Mark], policy: Policy) -> tuple[float, ...]:
     """Endangered, oldest first; failed; others, newest first; then the sweep."""
     parent, mark = visit.parent, visit.mark
     newest_first = [-part for part in history_key(parent)]
@@ -651,7 +651,7 @@ def test_nothing_is_swept_before_the_first_sweep_day_is_set() -> None:
 @given(worlds(), policies)
 @PROPERTY
 def test_checked_through_is_the_oldest_check_of_an_open_list(
-    world: tuple[list[Parent], StreamState], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
 ) -> None:
     listed, state = world
     through = checked_through(listed, state.marks, NOW, policy)
@@ -724,7 +724,7 @@ def test_gap_and_headroom_agree(through: float, now: float) -> None:
 
 def test_state_comes_back_from_json() -> None:
     entry: dict[str, Any] = {}
-    state = StreamState(NAME, entry)
+    state = StreamState(NAME, entry, NUMBERED)
     state.set_mark(7, settled(1))
     state.set_mark(8, settled(1))
     state.set_mark(8, None)
@@ -735,14 +735,15 @@ def test_state_comes_back_from_json() -> None:
     state.set_checked_through(NOW)
     state.promote("date_added", 5)
     state.acknowledge((NOW - DAY, NOW))
-    again = StreamState(NAME, json.loads(json.dumps(entry)))
+    again = StreamState(NAME, json.loads(json.dumps(entry)), NUMBERED)
     assert again.marks == state.marks
     assert list(again.marks) == [7]
     assert again.history == state.history == (1_790_000_000_123, 4)
     assert again.swept == state.swept == 20_000
     assert again.digests == state.digests == "QUJD"
     assert again.checked_through == state.checked_through == NOW
-    assert again.gaps == state.gaps == [(NOW - DAY, NOW)]
+    assert again.knows((NOW - DAY, NOW))
+    assert entry["gaps"] == [[iso(NOW - DAY), iso(NOW)]]
     assert entry["replication_key"] == "date_added"
     assert entry["replication_key_value"] == 5
 
@@ -751,21 +752,21 @@ def test_state_comes_back_from_json() -> None:
 @PROPERTY
 def test_what_is_stored_is_what_the_next_run_sees(mark: Mark) -> None:
     entry: dict[str, Any] = {}
-    state = StreamState(NAME, entry)
+    state = StreamState(NAME, entry, NUMBERED)
     state.set_mark(1, mark)
-    assert StreamState(NAME, entry).marks == state.marks
+    assert StreamState(NAME, entry, NUMBERED).marks == state.marks
 
 
 def test_a_state_of_nulls_is_an_empty_one() -> None:
     keys = ("marks", "history", "swept", "gaps", "backfill", "digests")
     entry: dict[str, Any] = dict.fromkeys((*keys, "checked_through"))
-    state = StreamState(NAME, entry)
+    state = StreamState(NAME, entry, NUMBERED)
     assert state.marks == {}
     assert state.checked_through is None
     state.set_mark(1, settled())
     state.acknowledge((0, 1))
     state.backfill(0, DAY).set_mark(1, settled())
-    again = StreamState(NAME, entry)
+    again = StreamState(NAME, entry, NUMBERED)
     assert list(again.marks) == list(again.backfill(0, DAY).marks) == [1]
 
 
@@ -802,7 +803,7 @@ def test_a_state_of_nulls_is_an_empty_one() -> None:
 )
 def test_a_damaged_entry_is_named(entry: dict[str, Any], key: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        StreamState(NAME, entry)
+        StreamState(NAME, entry, NUMBERED)
     assert f"damaged at bookmarks.{NAME}{key}" in str(caught.value)
 
 
@@ -810,7 +811,7 @@ def test_damage_in_a_backfill_is_named_by_its_place() -> None:
     interval = [iso(0), iso(DAY)]
     entry = {"backfill": {"interval": interval, "marks": {"7": "?"}}}
     with pytest.raises(InvalidInput) as caught:
-        StreamState(NAME, entry).backfill(0, DAY)
+        StreamState(NAME, entry, NUMBERED).backfill(0, DAY)
     assert f"bookmarks.{NAME}.backfill.marks.7" in str(caught.value)
 
 
@@ -820,7 +821,7 @@ def test_the_bookmark_never_goes_back(values: list[int | None]) -> None:
     entry: dict[str, Any] = {}
     seen = []
     for value in values:
-        StreamState(NAME, entry).promote("date_added", value)
+        StreamState(NAME, entry, NUMBERED).promote("date_added", value)
         seen += [] if value is None else [value]
         assert entry.get("replication_key_value") == max(seen, default=None)
         assert entry["replication_key"] == "date_added"
@@ -838,17 +839,17 @@ def test_gaps_are_kept_apart_and_touching_ones_together(
 ) -> None:
     entry: dict[str, Any] = {}
     for number, gap in enumerate(gaps):
-        state = StreamState(NAME, entry)
+        state = StreamState(NAME, entry, NUMBERED)
         before = gaps[:number]
         state.acknowledge(gap)
         assert state.knows(gap)
-        assert StreamState(NAME, entry).gaps == state.gaps
-        for one, two in pairwise(state.gaps):
+        kept = [(from_iso(start), from_iso(end)) for start, end in entry["gaps"]]
+        for one, two in pairwise(kept):
             assert one[0] <= one[1] < two[0] <= two[1]
         for wanted in (*before, gap):
-            assert any(s <= wanted[0] and wanted[1] <= e for s, e in state.gaps)
-        assert {s for s, _ in state.gaps} <= {s for s, _ in (*before, gap)}
-        assert {e for _, e in state.gaps} <= {e for _, e in (*before, gap)}
+            assert any(s <= wanted[0] and wanted[1] <= e for s, e in kept)
+        assert {s for s, _ in kept} <= {s for s, _ in (*before, gap)}
+        assert {e for _, e in kept} <= {e for _, e in (*before, gap)}
 
 
 def test_a_gap_that_grew_by_more_than_a_day_is_another() -> None:
@@ -864,15 +865,15 @@ def test_a_gap_that_grew_by_more_than_a_day_is_another() -> None:
 def test_an_earlier_start_begins_anew_and_a_later_one_does_not() -> None:
     entry: dict[str, Any] = {}
     for start, moved in ((NOW, False), (NOW, False), (NOW + DAY, False)):
-        assert StreamState(NAME, entry).begin_at(start) is moved
-    state = StreamState(NAME, entry)
+        assert StreamState(NAME, entry, NUMBERED).begin_at(start) is moved
+    state = StreamState(NAME, entry, NUMBERED)
     state.set_mark(1, settled())
     state.set_history((1, 1))
     state.set_digests("QUJD")
     state.set_swept(5)
     state.promote("date_added", 5)
     assert state.begin_at(NOW)
-    for seen in (state, StreamState(NAME, entry)):
+    for seen in (state, StreamState(NAME, entry, NUMBERED)):
         assert (seen.marks, seen.history, seen.digests) == ({}, None, "")
         assert seen.swept == 5
     assert entry["replication_key_value"] == 5
@@ -882,7 +883,7 @@ def test_an_earlier_start_begins_anew_and_a_later_one_does_not() -> None:
 
 def test_a_backfill_is_kept_apart() -> None:
     entry: dict[str, Any] = {}
-    state = StreamState(NAME, entry)
+    state = StreamState(NAME, entry, NUMBERED)
     state.set_mark(1, settled())
     live = json.dumps(entry)
     side = state.backfill(0, DAY)
@@ -890,7 +891,7 @@ def test_a_backfill_is_kept_apart() -> None:
     side.set_history((5, 6))
     assert list(state.marks) == [1]
     assert state.history is None
-    again = StreamState(NAME, json.loads(json.dumps(entry))).backfill(0, DAY)
+    again = StreamState(NAME, json.loads(json.dumps(entry)), NUMBERED).backfill(0, DAY)
     assert list(again.marks) == [2]
     assert again.history == (5, 6)
     entry.pop("backfill")

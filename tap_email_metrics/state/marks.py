@@ -1,0 +1,83 @@
+"""Marks: how far one list of one parent is read, as shared code sees it.
+
+Each provider has a mark class of its own, with its own packed form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUARANTINE_AFTER = 5
+"""Failed runs in a row after which a list is tried only once a day."""
+
+
+class AnyMark(Protocol):
+    """What shared code needs from the mark of any provider."""
+
+    @property
+    def checked(self) -> float | None:
+        """Start of the last complete check in UTC seconds, None before the first."""
+
+    @property
+    def last_seen(self) -> float | None:
+        """Last known activity in UTC seconds, for a parent that is no longer listed."""
+
+    @property
+    def failures(self) -> int:
+        """Runs in a row in which the list could not be read."""
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the list failed so often that it is tried only once a day."""
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the last read missed some of the rows."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the list was read completely and the last try succeeded."""
+
+    def failed(self, now: float) -> Self:
+        """Return the mark after a failed try."""
+
+    def pack(self) -> str:
+        """Return the mark as one short string."""
+
+    def in_whole_minutes(self) -> Self:
+        """Return the mark as `pack` keeps it: its times are cut to whole minutes."""
+
+
+Id = TypeVar("Id", int, str)
+"""Type of a parent's id: a number or a name."""
+SomeMark = TypeVar("SomeMark", bound=AnyMark)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkFormat(Generic[Id, SomeMark]):
+    """How the state keeps the marks of a stream and the ids of its parents.
+
+    The functions that read raise ValueError, TypeError or AttributeError for input
+    that they did not write.
+
+    Attributes:
+        first: the mark of a list that was never read.
+        unpack: returns the mark of a packed string.
+        read_id: returns the parent id of a key in `marks`.
+        write_id: returns the key of a parent id.
+        read_place: returns the parent id of the second part of `history`.
+        write_place: returns the second part of `history` for a parent id.
+        lowest: an id that sorts before all others.
+    """
+
+    first: SomeMark
+    unpack: Callable[[str], SomeMark]
+    read_id: Callable[[str], Id]
+    write_id: Callable[[Id], str]
+    read_place: Callable[[object], Id]
+    write_place: Callable[[Id], object]
+    lowest: Id

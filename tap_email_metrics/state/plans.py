@@ -1,0 +1,182 @@
+"""Parents, and the plan of which of their lists one run reads.
+
+Pure functions and values. All times are UTC seconds since the epoch, and the current
+time is an argument.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic
+
+from tap_email_metrics.state.marks import Id, SomeMark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from tap_email_metrics.state.streams import StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class Parent(Generic[Id]):
+    """One parent of a fan-out stream, such as a message, with the times it carries.
+
+    Attributes:
+        id: the vendor's id.
+        sent: the send, from which verifications count.
+        newest: the latest of its times.
+        oldest: the earliest of its times: no row of its lists is older.
+        listed: whether the API's list of parents still shows it.
+    """
+
+    id: Id
+    sent: float | None = None
+    newest: float | None = None
+    oldest: float | None = None
+    listed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that decide which lists are due.
+
+    Attributes:
+        window: seconds without activity after which a list is closed.
+        sweep_days: days in which every closed list is read once.
+        decaying: older lists are checked less often; False reads every open list in
+            every run.
+        floor: parents whose times are all earlier are not read.
+        ceiling: parents whose times are all later are not read; for backfills.
+        archived: the vendor archives old rows, and the list loses them.
+        verified_only: lists are read at first sight and at verifications only.
+    """
+
+    window: float
+    sweep_days: int
+    decaying: bool = True
+    floor: float = 0.0
+    ceiling: float = float("inf")
+    archived: bool = True
+    verified_only: bool = False
+
+    def covers(self, parent: Parent[Id]) -> bool:
+        """Return whether a parent that was never read has to be read at all."""
+        late = parent.oldest is not None and parent.oldest >= self.ceiling
+        early = parent.newest is not None and parent.newest < self.floor
+        return not late and not early
+
+
+@dataclass(frozen=True, slots=True)
+class Visit(Generic[Id, SomeMark]):
+    """One list to read in this run.
+
+    Attributes:
+        parent: the list belongs to it.
+        mark: what earlier runs know of the list, None at first sight.
+        everything: emit every row, not only the new ones.
+        history: the list was already closed when it was first seen.
+    """
+
+    parent: Parent[Id]
+    mark: SomeMark | None
+    everything: bool
+    history: bool = False
+
+
+@dataclass(slots=True)
+class Plan(Generic[Id, SomeMark]):
+    """The lists that a stream reads in this run, in reading order.
+
+    Attributes:
+        live: open lists that are due, lists that have just closed, failed lists, and
+            closed lists whose turn has come.
+        history: lists that were closed when they were first seen, newest first.
+        closed: parents that are closed and fully read: their marks can be deleted.
+        waiting: number of open lists that are not due.
+    """
+
+    live: list[Visit[Id, SomeMark]] = field(default_factory=list)
+    history: list[Visit[Id, SomeMark]] = field(default_factory=list)
+    closed: list[Id] = field(default_factory=list)
+    waiting: int = 0
+
+
+class RevisitSchedule(abc.ABC, Generic[Id, SomeMark]):
+    """Decides when the lists of a stream are read again, and when they are closed."""
+
+    @abc.abstractmethod
+    def plan(
+        self,
+        parents: Iterable[Parent[Id]],
+        state: StreamState[Id, SomeMark],
+        now: float,
+        policy: Policy,
+    ) -> Plan[Id, SomeMark]:
+        """Return the lists that are due, in reading order."""
+
+    @abc.abstractmethod
+    def is_over(
+        self, parent: Parent[Id], mark: SomeMark, now: float, policy: Policy
+    ) -> bool:
+        """Return whether a list that was just read is closed.
+
+        The mark of a closed list is deleted once the list is settled.
+        """
+
+    @abc.abstractmethod
+    def checked_through(
+        self,
+        parents: Iterable[Parent[Id]],
+        marks: Mapping[Id, SomeMark],
+        now: float,
+        policy: Policy,
+    ) -> float:
+        """Return the instant up to which every open list was read."""
+
+
+def history_key(parent: Parent[Id]) -> tuple[int, Id]:
+    """Return the position of a closed parent in the history; the newest is highest.
+
+    The position is epoch milliseconds and id: whole numbers, because some targets
+    cannot store a fraction in a state.
+    """
+    return (round((parent.newest or 0.0) * 1000), parent.id)
+
+
+def newest_first(
+    visits: Iterable[Visit[Id, SomeMark]],
+) -> list[Visit[Id, SomeMark]]:
+    """Return visits in the order of the history: each key is below the one before.
+
+    A run that stops here continues below the last key. Equal times must therefore not
+    put a higher id after a lower one.
+    """
+    return sorted(visits, key=lambda visit: history_key(visit.parent), reverse=True)
+
+
+def failed_first(
+    visits: Iterable[Visit[Id, SomeMark]],
+) -> list[Visit[Id, SomeMark]]:
+    """Return visits with the lists that failed last time first, then newest first."""
+    return sorted(
+        newest_first(visits),
+        key=lambda visit: visit.mark is None or visit.mark.failures == 0,
+    )
+
+
+def with_unlisted(
+    parents: Iterable[Parent[Id]], marks: Mapping[Id, SomeMark]
+) -> Iterator[Parent[Id]]:
+    """Yield the parents, then the parents that only their marks remember.
+
+    A parent that is missing from the API's list is not taken for deleted: as long as
+    it is open, it is still read.
+    """
+    listed = set()
+    for parent in parents:
+        listed.add(parent.id)
+        yield parent
+    for parent_id in sorted(marks.keys() - listed):
+        seen = marks[parent_id].last_seen
+        yield Parent(parent_id, sent=seen, newest=seen, listed=False)

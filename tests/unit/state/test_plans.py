@@ -1,0 +1,134 @@
+"""The order in which lists are read, and what a run that stops there leaves."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_email_metrics.providers.constant_contact.schedule import (
+    BY_CAMPAIGN,
+    CampaignSchedule,
+    CounterMark,
+)
+from tap_email_metrics.providers.encompass.schedule import NUMBERED, Mark
+from tap_email_metrics.state.marks import QUARANTINE_AFTER
+from tap_email_metrics.state.plans import (
+    Parent,
+    Policy,
+    Visit,
+    failed_first,
+    history_key,
+    newest_first,
+    with_unlisted,
+)
+from tap_email_metrics.state.streams import StreamState
+
+NOW = 1_790_000_000.0
+DAY = 86_400.0
+SENT = NOW - 400 * DAY
+POLICY = Policy(window=30 * DAY, sweep_days=1, archived=False)
+
+
+def campaign(name: str, sent: float = SENT) -> Parent[str]:
+    return Parent(name, sent=sent, newest=sent, oldest=sent)
+
+
+@pytest.mark.parametrize("stops_after", [1, 2, 3])
+def test_a_history_goes_on_between_campaigns_of_one_instant(stops_after: int) -> None:
+    """Each run reads some of the history; together they read every campaign once."""
+    parents = [campaign(name) for name in "bdac"]
+    state = StreamState("constant_contact_opens", {}, BY_CAMPAIGN)
+    schedule = CampaignSchedule(lambda _: 5)
+    read: list[str] = []
+    for _ in range(4):
+        for visit in schedule.plan(parents, state, NOW, POLICY).history[:stops_after]:
+            read.append(visit.parent.id)
+            state.set_history(history_key(visit.parent))
+    assert sorted(read) == ["a", "b", "c", "d"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), unique=True))
+@settings(deadline=None)
+def test_newest_first_falls_with_every_visit(whole: list[tuple[int, int]]) -> None:
+    parents = [Parent(one, newest=at / 10) for at, one in whole]
+    visits: list[Visit[int, Mark]] = [
+        Visit(parent, None, everything=True) for parent in parents
+    ]
+    keys = [history_key(visit.parent) for visit in newest_first(visits)]
+    assert keys == sorted(keys, reverse=True)
+
+
+def test_lists_that_failed_come_before_newer_ones() -> None:
+    ages = {1: 3, 2: 2, 3: 1, 4: 0}
+    failed = {1, 3}
+    visits = [
+        Visit(
+            Parent(one, newest=NOW - days * DAY),
+            Mark(failures=1) if one in failed else Mark(),
+            everything=False,
+        )
+        for one, days in ages.items()
+    ]
+    random.Random(0).shuffle(visits)  # noqa: S311 - no secret
+    assert [visit.parent.id for visit in failed_first(visits)] == [3, 1, 4, 2]
+
+
+def test_a_parent_that_is_not_listed_is_known_by_its_mark() -> None:
+    marks = {
+        7: Mark(newest=NOW - DAY, checked=NOW),
+        8: Mark(checked=NOW),
+        9: Mark(),
+    }
+    listed = Parent(9, sent=NOW)
+    assert list(with_unlisted([listed], marks)) == [
+        listed,
+        Parent(7, sent=NOW - DAY, newest=NOW - DAY, listed=False),
+        Parent(8, sent=NOW, newest=NOW, listed=False),
+    ]
+
+
+times = st.none() | st.floats(-1e9, NOW)
+
+
+@given(
+    st.builds(
+        CounterMark,
+        counter=st.none() | st.integers(0, 10**9),
+        newest=st.none() | st.integers(0, 2 * 10**12),
+        tries=st.integers(0, 3),
+        checked=times,
+        verified=times,
+        failures=st.sampled_from([0, 1, QUARANTINE_AFTER]),
+        tried=times,
+    )
+)
+@settings(deadline=None)
+def test_a_campaigns_mark_in_this_run_is_what_the_next_run_reads(
+    mark: CounterMark,
+) -> None:
+    assert mark.in_whole_minutes() == CounterMark.unpack(mark.pack())
+
+
+@given(
+    st.builds(
+        Mark, newest=times, checked=times, failures=st.integers(0, 9), tried=times
+    )
+)
+@settings(deadline=None)
+def test_a_messages_mark_in_this_run_is_what_the_next_run_reads(mark: Mark) -> None:
+    assert mark.in_whole_minutes() == Mark.unpack(mark.pack())
+
+
+def test_a_stream_without_marks_leaves_those_of_its_entry_alone() -> None:
+    """So does a stream that this version of the tap does not know."""
+    entry = {"marks": {"x": "?"}, "history": ["x"]}
+    state: StreamState[int, Mark] = StreamState("encompass_gone", entry, None)
+    assert state.marks == {}
+    assert state.history is None
+    with pytest.raises(TypeError, match="encompass_gone keeps no marks"):
+        state.set_mark(1, Mark())
+    assert entry == {"marks": {"x": "?"}, "history": ["x"]}
+    assert StreamState("encompass_opens", {}, NUMBERED).format is NUMBERED
