@@ -1,4 +1,4 @@
-"""Bad input to the real command: one clear line, exit code 2, nothing read."""
+"""Input that the command refuses: one clear line, exit code 2, nothing read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.server import serve
-from tests.support.cli import config, run, small_world, write
+from tests.support.cli import Ended, config, run, run_here, small_world, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from simulator.server import SimulatorServer
@@ -40,13 +40,25 @@ def refused(
     env: dict[str, str] | None = None,
 ) -> str:
     """Return the one line with which the tap refuses to begin."""
-    ended = run(folder, settings, *options, env=env)
+    return line_of(run_here(folder, settings, *options, env=env))
+
+
+def line_of(ended: Ended) -> str:
     assert ended.code == 2, ended.err
     assert ended.out == ""
     (line,) = ended.troubles
     assert ended.err.rstrip().endswith(line)
     assert CANARY not in ended.err
     return line
+
+
+@pytest.mark.parametrize("start", [run, run_here])
+def test_a_process_and_a_call_refuse_alike(
+    tmp_path: Path, server: SimulatorServer, start: Callable[..., Ended]
+) -> None:
+    """So that the other refusals need no process of their own."""
+    ended = start(tmp_path, config(server, site_url="http://site.example"))
+    assert "encompass.site_url must start with https://" in line_of(ended)
 
 
 @pytest.mark.parametrize(
@@ -224,12 +236,12 @@ def test_version(tmp_path: Path) -> None:
 
 
 def test_about(tmp_path: Path) -> None:
-    about = json.loads(run(tmp_path, None, "--about", "--format=json").out)
+    about = json.loads(run_here(tmp_path, None, "--about", "--format=json").out)
     assert "encompass" in about["settings"]["properties"]
     assert "batch" not in about["capabilities"]
     assert (
         "# `tap-email-metrics`"
-        in run(tmp_path, None, "--about", "--format=markdown").out
+        in run_here(tmp_path, None, "--about", "--format=markdown").out
     )
 
 
@@ -241,7 +253,7 @@ def test_discovery_needs_no_settings(tmp_path: Path) -> None:
 
 
 def test_discovery_warns_of_settings(tmp_path: Path) -> None:
-    ended = run(tmp_path, {"encompass": {"client_id": "1"}}, "--discover")
+    ended = run_here(tmp_path, {"encompass": {"client_id": "1"}}, "--discover")
     assert ended.code == 0
     (line,) = ended.troubles
     assert "encompass.site_url is missing" in line
@@ -255,7 +267,7 @@ def test_connection(tmp_path: Path, server: SimulatorServer) -> None:
 
 
 def test_connection_with_wrong_secret(tmp_path: Path, server: SimulatorServer) -> None:
-    ended = run(tmp_path, config(server, client_secret=CANARY), "--test")
+    ended = run_here(tmp_path, config(server, client_secret=CANARY), "--test")
     assert ended.code == 2
     (line,) = ended.troubles
     assert "check encompass.client_secret" in line
@@ -263,6 +275,6 @@ def test_connection_with_wrong_secret(tmp_path: Path, server: SimulatorServer) -
 
 
 def test_schemas(tmp_path: Path, server: SimulatorServer) -> None:
-    ended = run(tmp_path, config(server), "--test=schema")
+    ended = run_here(tmp_path, config(server), "--test=schema")
     assert ended.code == 0
     assert len(ended.messages) == len(ended.of("SCHEMA")) == 7 + OWN

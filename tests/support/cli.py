@@ -1,20 +1,29 @@
-"""The tap as a process of its own, against a world that the test process serves."""
+"""The tap's command, against a world that the test process serves.
+
+`run` and `started` give it a process of its own; `run_here` calls it in this one, which
+takes a tenth of the time: for what the command line says before anything is read.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import io
 import json
+import logging
 import os
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from simulator.world import World
 
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 DAY = 86_400.0
 COMMAND = str(Path(sys.executable).with_name("tap-email-metrics"))
 LIMIT = 60.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 KINDS = ("recipients", "opens", "clicks", "bounces", "delivers", "links")
 PERSON = "canary.person@private.example"
 
@@ -142,6 +152,57 @@ def run(
     )
     assert "Traceback" not in done.stderr
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(
+    folder: Path,
+    settings: object,
+    *options: str | Path,
+    env: Mapping[str, str] | None = None,
+) -> Ended:
+    """Run the tap's command to its end in this process."""
+    (command,) = entry_points(group="console_scripts", name="tap-email-metrics")
+    main = command.load()
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        _process_as_it_was(),
+        patch.object(sys, "argv", arguments(folder, settings, *options)),
+        patch.dict(os.environ, env or {}),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(bool(end.code))
+    assert "Traceback" not in err.getvalue()
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def _process_as_it_was() -> Iterator[None]:
+    """Put back what a command sets up for its process: signals and logging."""
+    signals = {number: signal.getsignal(number) for number in _SIGNALS}
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    known = {name: one for name, one in _loggers() if one is not root}
+    before = {name: (one.level, [*one.handlers]) for name, one in known.items()}
+    try:
+        yield
+    finally:
+        for number, handler in signals.items():
+            signal.signal(number, handler)
+        root.setLevel(level)
+        root.handlers[:] = handlers
+        for name, one in _loggers():
+            one.level, one.handlers[:] = before.get(name, (logging.NOTSET, []))
+            one.disabled = False
+
+
+def _loggers() -> list[tuple[str, logging.Logger]]:
+    every = [*logging.root.manager.loggerDict.items()]
+    return [(name, one) for name, one in every if isinstance(one, logging.Logger)]
 
 
 class Live:
