@@ -11,6 +11,10 @@ UV := .cache/bootstrap/bin/uv
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 WORKERS ?= 2
+# What takes long is left out, but for `make test-all`.
+LEFT_OUT ?= and not nightly
+# What other Pythons run.
+REPRESENTATIVE ?= tests/unit tests/runs/test_state_versions.py tests/cli/test_output.py
 
 # Never an interpreter from the network.
 export UV_PYTHON_DOWNLOADS := never
@@ -44,7 +48,13 @@ demo: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed $(DBT_
 	$(PY) -m scripts.demo
 
 .PHONY: test
-test: lint types unit test-meltano test-matrix ## Lint, types, and every test
+test: lint types unit test-meltano test-matrix ## Lint, types, and a test of every promise: a quarter of an hour
+
+.PHONY: test-all
+test-all: export HYPOTHESIS_PROFILE := nightly
+test-all: LEFT_OUT :=
+test-all: REPRESENTATIVE := tests --ignore=tests/e2e --ignore=tests/simulator
+test-all: test soak kill-test orchestrate-demo ## All of it, with inputs drawn anew: also what takes long, all on each Python, soak, kills
 
 .PHONY: lint
 lint: $(INSTALLED) ## Style, formatting, and which module may import which
@@ -57,15 +67,15 @@ types: $(INSTALLED) ## Static types
 	$(PY) -m mypy
 
 .PHONY: unit
-unit: $(INSTALLED) $(SINGER_TOOLS) ## Every test that needs no Meltano
-	$(PYTEST) -m 'not meltano' -n $(WORKERS) --dist worksteal
+unit: $(INSTALLED) $(SINGER_TOOLS) ## The tests that need no Meltano
+	$(PYTEST) -m 'not meltano $(LEFT_OUT)' -n $(WORKERS) --dist worksteal
 
 # Modules run side by side: each has projects, servers and worlds of its own. They share
 # the plugins' folders, and Meltano writes into those only when it installs. The longest
 # module comes first.
 .PHONY: test-meltano
 test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR) chromium ## The tests with the real Meltano, its targets, dbt and Airflow
-	$(PYTEST) -m meltano -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	$(PYTEST) -m 'meltano $(LEFT_OUT)' -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  tests/e2e/warehouses/test_warehouses.py tests
 
 # The browser that a test opens the report in.
@@ -89,12 +99,12 @@ test-warehouses: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(FAKESNOW) $(BQEMULATOR)
 
 # The simulator is not shipped.
 .PHONY: test-matrix
-test-matrix: $(INSTALLED) ## What is quick, on the other Pythons that are here
+test-matrix: $(INSTALLED) ## Representative tests, on the other Pythons that are here
 	@$(PY) -m tests.support.interpreters | while read -r version python; do \
 	  echo "== Python $$version"; \
 	  $(MAKE) --no-print-directory .cache/python$$version/.installed OTHER=$$python </dev/null; \
 	  .cache/python$$version/bin/python -m pytest -m 'not meltano and not slow' \
-	    --ignore=tests/e2e --ignore=tests/simulator \
+	    $(REPRESENTATIVE) \
 	    -p no:cacheprovider -n $(WORKERS) --dist worksteal </dev/null; \
 	done
 

@@ -36,13 +36,13 @@ def made(commands: list[str]) -> set[str]:
     found: set[str] = set()
     for command in commands:
         if command.startswith("make "):
-            found |= set(command.split()[1:])
+            found |= set(re.findall(r"(?<= )[a-z-]+(?= |$)", command))
     return found
 
 
 def prerequisites(target: str) -> set[str]:
-    [line] = re.findall(rf"^{target}: ([^#\n]*)", MAKEFILE, re.MULTILINE)
-    return set(line.split())
+    lines = re.findall(rf"^{target}: ([^#=\n]*) ##", MAKEFILE, re.MULTILINE)
+    return set(lines[0].split())
 
 
 def recipe(target: str) -> list[str]:
@@ -51,7 +51,7 @@ def recipe(target: str) -> list[str]:
 
 
 def test_workflows_make_targets_that_exist() -> None:
-    assert set(WORKFLOWS) == {"ci", "release"}
+    assert set(WORKFLOWS) == {"ci", "nightly", "release"}
     assert made(COMMANDS) <= TARGETS
 
 
@@ -61,6 +61,19 @@ def test_ci_makes_all_that_make_test_does() -> None:
     # The other Pythons are here a matrix.
     assert prerequisites("test") - {"test-matrix"} <= ci
     assert "demo" in ci
+
+
+def test_the_night_makes_what_make_test_all_does() -> None:
+    jobs = WORKFLOWS["nightly"]["jobs"]
+    made_there = {*jobs["meltano"]["strategy"]["matrix"]["target"]}
+    made_there |= made([step.get("run", "") for step in jobs["unit"]["steps"]])
+    assert prerequisites("test-all") - {"test"} <= made_there <= TARGETS
+    assert {"unit", "test-meltano"} <= made_there
+    # Nothing is left out, and inputs are drawn anew.
+    assert all(job["env"]["LEFT_OUT"] == "" for job in jobs.values())
+    assert jobs["unit"]["env"]["HYPOTHESIS_PROFILE"] == "nightly"
+    ci = WORKFLOWS["ci"]["jobs"]["unit"]["strategy"]["matrix"]
+    assert jobs["unit"]["strategy"]["matrix"] == ci
 
 
 def test_ci_runs_on_every_python() -> None:
