@@ -24,7 +24,10 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rows", [0, 7, 1000, 2003])
+@pytest.mark.parametrize(
+    "rows",
+    [*(pytest.param(n, marks=pytest.mark.nightly) for n in (0, 7, 1000)), 2003],
+)
 def test_tap_naive_tap_and_download_read_every_row(rows: int) -> None:
     with serving(World(parents=3, rows=rows)) as server:
         pages = max(1, -(-rows // 1000))

@@ -33,7 +33,9 @@ def current(account: Account, stream: str) -> dict[Any, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "step"), [(3, 2), (4, 4)])
+@pytest.mark.parametrize(
+    ("seed", "step"), [pytest.param(3, 2, marks=pytest.mark.nightly), (4, 4)]
+)
 def test_forty_days_match_the_truth(seed: int, step: int) -> None:
     world = World.generate(seed, 0, NOW, campaigns=14, days_ahead=42)
     account = Account(world)
