@@ -82,7 +82,7 @@ def closed_port() -> str:
         ("client_id", "check encompass.client_id (the site id)"),
     ],
 )
-def test_wrong_credentials(
+def test_refused_credentials_name_the_setting_to_check(
     tmp_path: Path, server: SimulatorServer, setting: str, said: str
 ) -> None:
     ended = run(tmp_path, config(server, **{setting: CANARY}))
@@ -105,7 +105,7 @@ def test_wrong_credentials(
         (200, "answered 200 without a token"),
     ],
 )
-def test_wrong_site(
+def test_a_wrong_site_url_is_named_and_nothing_is_read(
     tmp_path: Path, server: SimulatorServer, status: int, said: str
 ) -> None:
     with page(status) as url:
@@ -118,7 +118,9 @@ def test_wrong_site(
     assert PERSON not in ended.err
 
 
-def test_nobody_listens(tmp_path: Path, server: SimulatorServer) -> None:
+def test_a_host_that_does_not_answer_is_exit_code_2(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     began = time.monotonic()
     ended = run(tmp_path, config(server, site_url=closed_port()))
     assert time.monotonic() - began < 30
@@ -128,7 +130,9 @@ def test_nobody_listens(tmp_path: Path, server: SimulatorServer) -> None:
     assert "check encompass.site_url (127.0.0.1) and the network" in line
 
 
-def test_error_pages_stay_unseen(tmp_path: Path, server: SimulatorServer) -> None:
+def test_the_body_of_an_error_page_is_never_shown(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     with page(500) as url:
         ended = run(tmp_path, config(server, api_url=url))
     assert ended.code == 1
@@ -139,7 +143,9 @@ def test_error_pages_stay_unseen(tmp_path: Path, server: SimulatorServer) -> Non
     assert ended.rows() == []
 
 
-def test_one_message_always_fails(tmp_path: Path, server: SimulatorServer) -> None:
+def test_a_message_that_always_fails_is_left_out_with_a_warning(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     faults = server.world.faults
     faults.add("status", status=500, message_id=2, retry_after="0")
     ended = run(tmp_path, config(server))
@@ -158,7 +164,7 @@ def test_one_message_always_fails(tmp_path: Path, server: SimulatorServer) -> No
     assert_complete(server.world, ended.messages + later.messages)
 
 
-def test_every_list_fails(tmp_path: Path) -> None:
+def test_a_stream_of_which_no_list_can_be_read_fails(tmp_path: Path) -> None:
     with serve(small_world(messages=30)) as server:
         server.world.faults.add("status", status=500, path="/opens$", retry_after="0")
         ended = run(tmp_path, config(server, max_concurrency=1))
@@ -178,7 +184,7 @@ def test_every_list_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("message_id", [None, 2])
-def test_lists_that_are_not_json(
+def test_lists_that_are_not_json_are_left_out(
     caplog: pytest.LogCaptureFixture, message_id: int | None
 ) -> None:
     # In process, as each try waits a while.
@@ -201,7 +207,9 @@ def test_lists_that_are_not_json(
     assert site.differences() == []
 
 
-def test_start_before_the_api_begins(tmp_path: Path, server: SimulatorServer) -> None:
+def test_a_start_before_the_first_day_of_the_api_is_warned_of(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     ended = run(tmp_path, {**config(server), "start_date": "2015-06-01"})
     assert ended.code == 0
     (line,) = ended.troubles
@@ -209,13 +217,17 @@ def test_start_before_the_api_begins(tmp_path: Path, server: SimulatorServer) ->
     assert_complete(server.world, ended.messages)
 
 
-def test_start_on_the_first_day(tmp_path: Path, server: SimulatorServer) -> None:
+def test_a_start_on_the_first_day_of_the_api_is_fine(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     ended = run(tmp_path, {**config(server), "start_date": "2016-01-01"})
     assert ended.code == 0
     assert ended.troubles == []
 
 
-def test_lag(tmp_path: Path, server: SimulatorServer) -> None:
+def test_being_further_behind_than_max_lag_days_is_exit_code_1(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     settings = {**config(server), "max_lag_days": 1}
     assert run(tmp_path, settings).code == 0
     server.world.faults.add("status", status=500, message_id=2, retry_after="0")
@@ -225,7 +237,9 @@ def test_lag(tmp_path: Path, server: SimulatorServer) -> None:
     assert ended.summary["behind_since"]
 
 
-def test_time_is_up(tmp_path: Path, server: SimulatorServer) -> None:
+def test_a_run_out_of_time_pauses_and_the_next_goes_on_there(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     server.world.faults.add("slow", path="/(opens|clicks)$", seconds=1.5)
     settings = config(server, max_concurrency=1)
     first = run(tmp_path, {**settings, "max_run_minutes": 0.04})
@@ -244,7 +258,9 @@ def test_time_is_up(tmp_path: Path, server: SimulatorServer) -> None:
     assert_complete(server.world, first.messages + second.messages)
 
 
-def test_nothing_private_in_the_log(tmp_path: Path, server: SimulatorServer) -> None:
+def test_the_log_holds_no_secret_and_nothing_personal(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     world = server.world
     world.faults.add("expire_token", path="/clicks$", times=1)
     world.faults.add("status", status=500, path="/1/opens$", retry_after="0")

@@ -78,7 +78,7 @@ def access(report: Report, provider: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("kind", "most"), [(Site, 8), (Account, 15), (Clinic, 34)], ids=str
 )
-def test_a_good_account(kind: type[Site], most: int) -> None:
+def test_an_account_without_trouble_is_well(kind: type[Site], most: int) -> None:
     site = kind(world())
     report = examined(site)
     said = report["providers"][site.provider]
@@ -110,7 +110,7 @@ def test_estimates_are_near_what_runs_take(kind: type[Site]) -> None:
     assert 0.6 * taken <= again["next_run"]["requests"] <= 1.4 * taken
 
 
-def test_what_it_asks_is_little() -> None:
+def test_it_asks_one_request_of_each_kind() -> None:
     site = Site(world())
     examined(site)
     counts = {path: n for (_, path, _), n in site.world.log.counts().items()}
@@ -123,7 +123,7 @@ def test_what_it_asks_is_little() -> None:
     }
 
 
-def test_no_message_yet() -> None:
+def test_without_a_message_its_lists_are_not_asked_for() -> None:
     report = examined(Site(World(NOW)))
     assert report["exit_code"] == 0
     found = access(report, "encompass")
@@ -132,7 +132,7 @@ def test_no_message_yet() -> None:
     assert "there is no message yet: its lists were not asked for" in said["notes"]
 
 
-def test_time_at_the_limits() -> None:
+def test_hours_and_days_follow_from_the_limits() -> None:
     clinic = Clinic(world(), requests_per_minute=60, daily_requests=800)
     estimate = examined(clinic)["providers"]["luxsci"]["estimates"]["backfill"]
     requests = estimate["requests"]
@@ -169,7 +169,7 @@ def test_headroom_comes_from_the_state() -> None:
 
 
 @pytest.mark.parametrize(("setting", "code"), [("warn", 0), ("fail", 1)])
-def test_a_gap_in_the_archive(setting: str, code: int) -> None:
+def test_a_gap_in_the_archive_is_named(setting: str, code: int) -> None:
     site = Site(world())
     site.sync()
     site.advance(200)
@@ -198,7 +198,9 @@ def test_a_gap_in_the_archive(setting: str, code: int) -> None:
         (Clinic, "secret", "check luxsci.secret"),
     ],
 )
-def test_wrong_secrets(kind: type[Site], setting: str, said: str) -> None:
+def test_a_refused_secret_names_the_setting_to_check(
+    kind: type[Site], setting: str, said: str
+) -> None:
     site = kind(world())
     site.settings[setting] = CANARY
     report = examined(site)
@@ -210,7 +212,7 @@ def test_wrong_secrets(kind: type[Site], setting: str, said: str) -> None:
     assert site.sync().code == 2
 
 
-def test_a_missing_scope() -> None:
+def test_a_missing_scope_names_the_streams_it_costs() -> None:
     account = Account(world())
     scopes = "campaign_data offline_access"
     account.settings["refresh_token"] = account.api.consent(scopes)
@@ -228,7 +230,7 @@ def test_a_missing_scope() -> None:
     assert "lacks the scope account_read" in why["constant_contact_account"]["why"][0]
 
 
-def test_a_missing_privilege() -> None:
+def test_a_missing_privilege_names_the_streams_it_costs() -> None:
     account = Account(world())
     account.api.set_policy(privileges=("campaign:read", "contacts:read"))
     report = examined(account)
@@ -284,7 +286,7 @@ class Skewed(SimulatorAdapter):
 
 
 @pytest.mark.parametrize(("seconds", "way"), [(300, "behind"), (-300, "ahead of")])
-def test_clock_skew(seconds: float, way: str) -> None:
+def test_a_wrong_clock_is_told_by_how_much(seconds: float, way: str) -> None:
     site = Site(world())
     transport = Skewed(site.world)
     transport.seconds = seconds
@@ -294,7 +296,7 @@ def test_clock_skew(seconds: float, way: str) -> None:
     assert f"s {way} the API's: set it (NTP)" in note
 
 
-def test_a_spent_quota() -> None:
+def test_a_spent_quota_is_told() -> None:
     clinic = Clinic(world(), daily_requests=10)
     report = examined(clinic)
     one = report["providers"]["luxsci"]
@@ -323,7 +325,7 @@ class Nowhere(SimulatorAdapter):
     ("host", "outcome", "code"),
     [("site.example.edu", "refused", 2), ("emapi.imodules.com", "failed", 1)],
 )
-def test_an_unreachable_host(host: str, outcome: str, code: int) -> None:
+def test_an_unreachable_host_is_named(host: str, outcome: str, code: int) -> None:
     site = Site(world())
     transport = Nowhere(site.world)
     transport.hosts = (host,)
@@ -333,7 +335,7 @@ def test_an_unreachable_host(host: str, outcome: str, code: int) -> None:
     assert f"cannot connect to {host}" in one["message"]
 
 
-def test_one_of_three_fails() -> None:
+def test_one_provider_that_fails_leaves_the_others_examined() -> None:
     shared = world()
     site, account, clinic = Site(shared), Account(shared), Clinic(shared)
     clinic.settings["secret"] = CANARY
@@ -347,7 +349,7 @@ def test_one_of_three_fails() -> None:
     assert report["exit_code"] == 1
 
 
-def test_a_backfill_is_said() -> None:
+def test_a_backfill_is_noted() -> None:
     site = Site(world())
     interval = {"start_date": "2026-09-01", "end_date": "2026-09-10"}
     site.common |= {"backfill": True, **interval}
@@ -363,7 +365,7 @@ def called(*arguments: str | Path, env: dict[str, str] | None = None) -> Any:
     return CliRunner().invoke(main, list(map(str, arguments)), env=env)
 
 
-def test_settings_that_do_not_fit(tmp_path: Path) -> None:
+def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
     file = write(tmp_path, "c.json", {"encompass": {"client_secret": CANARY}})
     result = called("--config", file)
     assert result.exit_code == 2
@@ -376,13 +378,13 @@ def test_settings_that_do_not_fit(tmp_path: Path) -> None:
     assert CANARY not in result.output
 
 
-def test_no_settings() -> None:
+def test_without_a_provider_it_says_so() -> None:
     result = called()
     assert result.exit_code == 2
     assert "no provider is configured" in result.stderr
 
 
-def test_a_state_that_is_none(tmp_path: Path) -> None:
+def test_the_state_of_another_tap_is_refused(tmp_path: Path) -> None:
     with serve(small_world()) as server:
         file = write(tmp_path, "c.json", config(server))
         state = write(tmp_path, "s.json", {"bookmarks": {"other_tap": {}}})
@@ -393,7 +395,7 @@ def test_a_state_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_as_a_process() -> None:
+def test_the_installed_command_prints_the_report() -> None:
     doctor = str(Path(COMMAND).with_name("tap-email-metrics-doctor"))
     with serve(small_world()) as server:
         settings = json.dumps(config(server)["encompass"])

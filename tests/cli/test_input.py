@@ -87,7 +87,7 @@ def test_a_process_and_a_call_refuse_alike(
         ({"stream_maps": {STREAM: {"x": "f("}}}, {}, "stream_maps: "),
     ],
 )
-def test_settings(
+def test_wrong_settings_are_named(
     tmp_path: Path,
     server: SimulatorServer,
     common: dict[str, Any],
@@ -105,7 +105,9 @@ def test_settings(
         {"site_url": "", "client_id": "", "client_secret": "", "region": "us"},
     ],
 )
-def test_no_provider(tmp_path: Path, section: object) -> None:
+def test_a_config_without_a_provider_says_what_to_set(
+    tmp_path: Path, section: object
+) -> None:
     line = refused(tmp_path, {"encompass": section, "start_date": ""})
     assert "no provider is configured: set encompass.site_url" in line
 
@@ -122,16 +124,16 @@ def test_empty_strings_are_no_values(tmp_path: Path, server: SimulatorServer) ->
 
 
 @pytest.mark.parametrize("text", ["{nope", "[1]", '"x"', ""])
-def test_config_file_is_no_object(tmp_path: Path, text: str) -> None:
+def test_a_config_file_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
     assert "--config: the file is not a JSON object" in refused(tmp_path, text)
 
 
-def test_config_file_is_missing(tmp_path: Path) -> None:
+def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
     line = refused(tmp_path, None, "--config", "absent.json")
     assert "cannot read absent.json: there is no such file" in line
 
 
-def test_environment_is_not_json(tmp_path: Path) -> None:
+def test_a_variable_that_is_not_json_is_named(tmp_path: Path) -> None:
     env = {"TAP_EMAIL_METRICS_ENCOMPASS": CANARY}
     for options in (["--config", "ENV"], ["--config", "ENV", "--discover"]):
         line = refused(tmp_path, None, *options, env=env)
@@ -179,7 +181,9 @@ BAD_STATES = {
 
 
 @pytest.mark.parametrize("name", BAD_STATES)
-def test_state(tmp_path: Path, server: SimulatorServer, name: str) -> None:
+def test_a_damaged_or_foreign_state_is_refused(
+    tmp_path: Path, server: SimulatorServer, name: str
+) -> None:
     state, said = BAD_STATES[name]
     path = write(tmp_path, "state.json", state)
     assert said in refused(tmp_path, config(server), "--state", path)
@@ -203,14 +207,18 @@ BAD_CATALOGS = {
 
 
 @pytest.mark.parametrize("name", BAD_CATALOGS)
-def test_catalog(tmp_path: Path, server: SimulatorServer, name: str) -> None:
+def test_a_damaged_or_foreign_catalog_is_refused(
+    tmp_path: Path, server: SimulatorServer, name: str
+) -> None:
     catalog, said = BAD_CATALOGS[name]
     path = write(tmp_path, "catalog.json", catalog)
     assert said in refused(tmp_path, config(server), "--catalog", path)
 
 
 @pytest.mark.parametrize("option", ["--state", "--catalog"])
-def test_file_is_missing(tmp_path: Path, server: SimulatorServer, option: str) -> None:
+def test_a_missing_state_or_catalog_is_named(
+    tmp_path: Path, server: SimulatorServer, option: str
+) -> None:
     line = refused(tmp_path, config(server), option, "absent.json")
     assert "absent.json" in line
 
@@ -218,7 +226,9 @@ def test_file_is_missing(tmp_path: Path, server: SimulatorServer, option: str) -
 # What works
 
 
-def test_environment(tmp_path: Path, server: SimulatorServer) -> None:
+def test_settings_come_from_the_environment(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     section = json.dumps(config(server)["encompass"])
     env = {
         "TAP_EMAIL_METRICS_ENCOMPASS": section,
@@ -229,13 +239,13 @@ def test_environment(tmp_path: Path, server: SimulatorServer) -> None:
     assert len(ended.of("RECORD", STREAM)) == 9
 
 
-def test_version(tmp_path: Path) -> None:
+def test_version_prints_the_version(tmp_path: Path) -> None:
     ended = run(tmp_path, None, "--version")
     assert ended.code == 0
     assert ended.out.startswith("tap-email-metrics v")
 
 
-def test_about(tmp_path: Path) -> None:
+def test_about_lists_settings_and_capabilities(tmp_path: Path) -> None:
     about = json.loads(run_here(tmp_path, None, "--about", "--format=json").out)
     assert "encompass" in about["settings"]["properties"]
     assert "batch" not in about["capabilities"]
@@ -260,13 +270,17 @@ def test_discovery_warns_of_settings(tmp_path: Path) -> None:
     assert len(json.loads(ended.out)["streams"]) == OFFERED
 
 
-def test_connection(tmp_path: Path, server: SimulatorServer) -> None:
+def test_test_option_reads_a_record_of_each_stream(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     ended = run(tmp_path, config(server), "--test")
     assert ended.code == 0, ended.err
     assert len(ended.rows()) == 7
 
 
-def test_connection_with_wrong_secret(tmp_path: Path, server: SimulatorServer) -> None:
+def test_test_option_with_a_wrong_secret_names_it(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     ended = run_here(tmp_path, config(server, client_secret=CANARY), "--test")
     assert ended.code == 2
     (line,) = ended.troubles
@@ -274,7 +288,9 @@ def test_connection_with_wrong_secret(tmp_path: Path, server: SimulatorServer) -
     assert CANARY not in ended.err
 
 
-def test_schemas(tmp_path: Path, server: SimulatorServer) -> None:
+def test_test_schema_writes_schemas_only(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     ended = run_here(tmp_path, config(server), "--test=schema")
     assert ended.code == 0
     assert len(ended.messages) == len(ended.of("SCHEMA")) == 7 + OWN

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def test_order_of_messages(tmp_path: Path) -> None:
+def test_schema_comes_before_records_and_state_comes_last(tmp_path: Path) -> None:
     world = World.generate(3, 5, small_world().clock.now())
     with serve(world) as server:
         ended = run(tmp_path, config(server))
@@ -58,7 +58,7 @@ def test_order_of_messages(tmp_path: Path) -> None:
     assert target.differences(world) == []
 
 
-def test_summary_and_logs(tmp_path: Path) -> None:
+def test_the_summary_counts_what_was_written(tmp_path: Path) -> None:
     with serve(small_world()) as server:
         ended = run(tmp_path, config(server))
         asked = server.world.log.count()
@@ -72,7 +72,7 @@ def test_summary_and_logs(tmp_path: Path) -> None:
     assert "METRIC" not in ended.out
 
 
-def test_progress_every_30_seconds(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_logged_every_30_seconds(caplog: pytest.LogCaptureFixture) -> None:
     clock = SimClock(0)
     with (
         caplog.at_level(logging.INFO),
@@ -89,7 +89,7 @@ def test_progress_every_30_seconds(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_bar_on_a_terminal(tmp_path: Path) -> None:
+def test_a_terminal_shows_a_progress_bar(tmp_path: Path) -> None:
     shown = bytearray()
     ours, theirs = pty.openpty()
     with serve(small_world()) as server:

@@ -41,7 +41,7 @@ def run(folder: Path, text: str, **variables: str) -> str:
     return done.stderr
 
 
-def test_plain_pipes(tmp_path: Path) -> None:
+def test_the_commands_without_meltano_run_as_written(tmp_path: Path) -> None:
     found = [b for b in blocks(ROOT / "README.md") if b.heading == "With plain pipes"]
     before, each_run = [block.text for block in found if block.language == "sh"]
     assert "cp sample_config.json config.json" in before
@@ -63,7 +63,7 @@ def test_plain_pipes(tmp_path: Path) -> None:
     assert "encompass_opens" in bookmarks
 
 
-def test_luxsci_from_the_simulator(tmp_path: Path) -> None:
+def test_the_luxsci_example_runs_as_written(tmp_path: Path) -> None:
     found = [b for b in blocks(ROOT / "README.md") if b.heading == "Authorise"]
     start, read = [block for block in found if block.language == "sh"]
     [command] = start.commands

@@ -78,7 +78,7 @@ def fill(live: Live) -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_signal_while_reading(
+def test_a_signal_while_reading_ends_in_a_state_that_goes_on(
     tmp_path: Path, server: SimulatorServer, number: int, code: int
 ) -> None:
     world = server.world
@@ -98,7 +98,7 @@ def test_signal_while_reading(
 
 
 @pytest.mark.parametrize("kind", ["slow", "status"])
-def test_signal_while_authenticating(
+def test_a_signal_while_authenticating_ends_the_run(
     tmp_path: Path, server: SimulatorServer, kind: str
 ) -> None:
     world = server.world
@@ -113,7 +113,9 @@ def test_signal_while_authenticating(
     assert_goes_on(tmp_path, server, ended.out)
 
 
-def test_signal_while_stdout_is_blocked(tmp_path: Path, large: SimulatorServer) -> None:
+def test_a_signal_while_stdout_is_blocked_ends_without_a_torn_state(
+    tmp_path: Path, large: SimulatorServer
+) -> None:
     with started(tmp_path, config(large)) as live:
         fill(live)
         live.process.terminate()
@@ -125,7 +127,9 @@ def test_signal_while_stdout_is_blocked(tmp_path: Path, large: SimulatorServer) 
     assert_goes_on(tmp_path, large, ended.out)
 
 
-def test_blocked_stdout_is_read_again(tmp_path: Path, large: SimulatorServer) -> None:
+def test_a_target_that_reads_again_gets_the_last_state(
+    tmp_path: Path, large: SimulatorServer
+) -> None:
     with started(tmp_path, config(large)) as live:
         fill(live)
         live.process.terminate()
@@ -140,7 +144,7 @@ def test_blocked_stdout_is_read_again(tmp_path: Path, large: SimulatorServer) ->
     assert_goes_on(tmp_path, large, ended.out)
 
 
-def test_slow_target(tmp_path: Path, large: SimulatorServer) -> None:
+def test_a_slow_target_gets_whole_lines(tmp_path: Path, large: SimulatorServer) -> None:
     with started(tmp_path, config(large)) as live:
         fill(live)
         live.process.terminate()
@@ -154,7 +158,9 @@ def test_slow_target(tmp_path: Path, large: SimulatorServer) -> None:
     assert_goes_on(tmp_path, large, ended.out)
 
 
-def test_steady_target_that_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_is_too_slow_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # In process: no pipe and no buffer of the tap hold enough to show it.
     ours, theirs = os.pipe()
     writer = Writer()
@@ -183,7 +189,7 @@ def test_steady_target_that_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None
     assert left.value.code == 143
 
 
-def test_target_dies_while_it_is_written_to(
+def test_a_target_that_dies_while_written_to_is_one_error(
     tmp_path: Path, large: SimulatorServer
 ) -> None:
     with started(tmp_path, config(large)) as live:
@@ -198,7 +204,7 @@ def test_target_dies_while_it_is_written_to(
 
 
 @pytest.mark.parametrize("path", ["authenticate", "/v2/messages$", "/1/opens$"])
-def test_target_dies_in_silence(
+def test_a_target_that_dies_while_the_tap_waits_is_noticed(
     tmp_path: Path, server: SimulatorServer, path: str
 ) -> None:
     server.world.faults.add("slow", path=path, seconds=60)
@@ -212,7 +218,7 @@ def test_target_dies_in_silence(
     assert "nobody reads it any more" in line
 
 
-def test_disk_is_full(tmp_path: Path, server: SimulatorServer) -> None:
+def test_a_full_disk_is_one_error(tmp_path: Path, server: SimulatorServer) -> None:
     with started(tmp_path, config(server), into="/dev/full") as live:
         ended = live.end(WITHIN)
     assert ended.code == 1

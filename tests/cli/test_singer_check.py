@@ -19,7 +19,7 @@ CHECK = ROOT / ".cache" / "singer-tools" / "bin" / "singer-check-tap"
 pytestmark = pytest.mark.slow
 
 
-def test_singer_check_tap(tmp_path: Path) -> None:
+def test_an_independent_validator_accepts_the_output(tmp_path: Path) -> None:
     with World(
         tmp_path, seed=3, size=20, campaigns=12, luxsci=30, largest=120
     ) as world:

@@ -163,7 +163,9 @@ def test_a_token_endpoint_is_bounded_too(
 
 @each_case
 @pytest.mark.parametrize("status", [403, 404, 429, 500])
-def test_an_error_that_is_a_bomb(case: Case, server: Front, status: int) -> None:
+def test_an_error_that_is_a_bomb_is_never_inflated_whole(
+    case: Case, server: Front, status: int
+) -> None:
     site = case.make(server)
 
     def change(request: Request, reply: Reply) -> None:
@@ -248,7 +250,7 @@ def test_a_link_that_looks_like_a_path_stays_on_the_host(
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=["encompass", "luxsci"])
-def test_who_follows_no_links_follows_none(
+def test_providers_without_links_follow_none(
     case: Case, server: Front, elsewhere: Front
 ) -> None:
     site = case.make(server)
@@ -271,7 +273,7 @@ def test_who_follows_no_links_follows_none(
 # Without end
 
 
-def test_links_that_lead_on_for_ever(
+def test_links_that_lead_on_for_ever_end(
     server: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "MOST_PAGES", 30)
@@ -331,7 +333,7 @@ def growing(request: Request, reply: Reply) -> None:
 
 
 @pytest.mark.slow
-def test_a_total_that_runs_ahead(server: Front) -> None:
+def test_a_total_that_runs_ahead_is_given_up(server: Front) -> None:
     case = CASES[0]
     site = case.make(server)
     server.strike("/1/opens$", growing)
@@ -346,7 +348,9 @@ def test_a_total_that_runs_ahead(server: Front) -> None:
 
 @pytest.mark.parametrize("total", [MOST_ROWS + 1, 2**63, 10**4000])
 @pytest.mark.parametrize("rows", [[], [{"id": 1}]], ids=["empty", "one row"])
-def test_a_total_out_of_this_world(server: Front, total: int, rows: list[Any]) -> None:
+def test_a_total_out_of_this_world_is_given_up(
+    server: Front, total: int, rows: list[Any]
+) -> None:
     case = CASES[0]
     site = case.make(server)
     server.strike(case.path, body(b'{"data":%b,"total":%d}' % (_json(rows), total)))
@@ -374,7 +378,9 @@ def test_pages_of_one_row_that_announce_millions() -> None:
     assert fetched == reading._MOST_PAGES  # noqa: SLF001 - the limit that is tested
 
 
-def test_a_bare_array_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bare_array_that_never_ends_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(reading, "MOST_ROWS", 10_000)
 
     def fetch(start: int) -> ListPage:
@@ -385,7 +391,7 @@ def test_a_bare_array_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
 
-def test_a_report_that_never_ends(
+def test_a_report_that_never_ends_is_given_up(
     server: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tap_email_metrics.streams.window_reader.MOST_ROWS", 1000)
@@ -442,7 +448,7 @@ FORMS = {
 @pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("form", FORMS)
-def test_bodies_of_another_form(
+def test_bodies_of_another_form_fail_their_stream_only(
     case: Case,
     server: Front,
     form: str,
@@ -466,7 +472,9 @@ def test_bodies_of_another_form(
 
 @each_case
 @pytest.mark.parametrize("form", FORMS)
-def test_tokens_of_another_form(case: Case, server: Front, form: str) -> None:
+def test_tokens_of_another_form_are_refused(
+    case: Case, server: Front, form: str
+) -> None:
     site = case.make(server)
     server.strike(case.token, body(FORMS[form]))
     run = site.sync(case.struck, case.other)
@@ -477,7 +485,7 @@ def test_tokens_of_another_form(case: Case, server: Front, form: str) -> None:
 
 
 @each_case
-def test_headers_without_measure(case: Case, server: Front) -> None:
+def test_headers_without_measure_are_refused(case: Case, server: Front) -> None:
     site = case.make(server)
 
     def change(_request: Request, reply: Reply) -> None:

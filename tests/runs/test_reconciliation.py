@@ -179,7 +179,7 @@ def test_rows_come_first_then_what_tells_of_them_then_the_state() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["encompass", "constant_contact", "luxsci"])
-def test_they_cost_no_request_and_leave_the_state_alone(kind: str) -> None:
+def test_telling_of_a_run_costs_no_request_and_no_state(kind: str) -> None:
     found = []
     for left_out in (False, True):
         site = any_site(kind, max_concurrency=1)

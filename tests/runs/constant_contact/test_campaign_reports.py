@@ -29,7 +29,7 @@ def sync(account: Account, *streams: str) -> Any:
     return run
 
 
-def test_a_list_that_lags_its_counter(account: Account) -> None:
+def test_a_list_that_lags_its_counter_is_read_again(account: Account) -> None:
     sent = campaign(account)
     account.api.add_event("opens", sent, created=NOW - HOUR)
     sync(account)
@@ -68,7 +68,9 @@ def test_a_counter_that_never_agrees_is_not_asked_for_ever(account: Account) -> 
     assert account.counter_mark("opens", sent).counter == 2
 
 
-def test_an_event_dated_below_the_look_back(account: Account) -> None:
+def test_an_event_dated_below_the_look_back_is_found_by_its_counter(
+    account: Account,
+) -> None:
     sent = campaign(account, days=20)
     account.api.add_event("opens", sent, created=NOW - HOUR)
     sync(account)
@@ -125,7 +127,7 @@ def test_a_row_that_shifts_onto_the_next_page_is_one(account: Account) -> None:
     assert len(account.rows("opens")) == 701
 
 
-def test_two_opens_in_one_second_on_two_devices(account: Account) -> None:
+def test_two_opens_of_one_second_on_two_devices_are_two_rows(account: Account) -> None:
     account.api.set_policy(time_format="seconds")
     sent = campaign(account)
     contact = account.api.add_contact()
@@ -335,7 +337,7 @@ def test_a_change_that_shows_late_is_within_the_overlap(account: Account) -> Non
     assert row["first_name"] == "Late"
 
 
-def test_segments_that_are_not_ready(account: Account) -> None:
+def test_segments_that_are_not_ready_are_unavailable(account: Account) -> None:
     account.api.add_item("segments", created=NOW - DAY)
     account.api.set_policy(segments_pending=99)
     run = account.sync(streams=("segments", "account"))
@@ -374,7 +376,7 @@ def test_what_may_not_be_read_is_unavailable(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_a_deactivated_app(account: Account) -> None:
+def test_a_deactivated_app_ends_the_run_with_exit_code_2(account: Account) -> None:
     account.api.set_policy(deactivated=True)
     run = account.sync()
     assert run.code == 2
@@ -466,7 +468,7 @@ def test_pages_that_go_in_circles_end(
     assert run.requests < 20
 
 
-def test_activities_that_are_none_are_passed_over(account: Account) -> None:
+def test_activities_of_another_shape_are_passed_over(account: Account) -> None:
     campaign(account)
 
     def spoil(request: Any, reply: Any) -> None:
@@ -497,7 +499,7 @@ def test_a_contact_that_is_no_text_is_an_event_like_any_other(account: Account) 
     assert row["additional_fields"]["contact_id"]
 
 
-def test_an_event_that_arrives_between_two_pages_of_a_contact() -> None:
+def test_an_event_that_arrives_between_two_pages_of_a_contact_hides_none() -> None:
     account = Account(contact_reports=True)
     sent = campaign(account, recipients=1)
     contact = account.api.add_contact(created=NOW - 99 * DAY)

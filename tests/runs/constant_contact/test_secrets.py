@@ -38,7 +38,7 @@ def tokens(account: Account) -> set[str]:
 
 
 @pytest.mark.slow
-def test_an_ordinary_run(lines: io.StringIO) -> None:
+def test_an_ordinary_run_logs_no_token(lines: io.StringIO) -> None:
     account = Masked()
     assert account.sync().code == 0
     account.advance(2)
@@ -50,7 +50,9 @@ def test_an_ordinary_run(lines: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
-def test_answers_that_repeat_the_tokens(lines: io.StringIO, status: int) -> None:
+def test_tokens_that_an_answer_repeats_are_not_logged(
+    lines: io.StringIO, status: int
+) -> None:
     account = Masked()
     account.sync(streams=("account",))
     account.advance(2)
@@ -67,7 +69,7 @@ def test_answers_that_repeat_the_tokens(lines: io.StringIO, status: int) -> None
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
-def test_a_renewal_that_fails(lines: io.StringIO, status: int) -> None:
+def test_a_renewal_that_fails_logs_no_token(lines: io.StringIO, status: int) -> None:
     account = Masked()
     account.sync(streams=("account",))
     account.advance(2)
@@ -85,7 +87,7 @@ def test_a_renewal_that_fails(lines: io.StringIO, status: int) -> None:
     assert not [token for token in tokens(account) if token in said]
 
 
-def test_whoever_logs_an_issued_token(lines: io.StringIO) -> None:
+def test_an_issued_token_is_masked_whoever_logs_it(lines: io.StringIO) -> None:
     """The mask knows the tokens: a library's line or traceback is covered too."""
     account = Masked()
     account.sync(streams=("account",))

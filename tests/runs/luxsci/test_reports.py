@@ -91,7 +91,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", POLICIES)
-def test_every_reading_of_the_api(name: str) -> None:
+def test_every_reading_of_the_api_gives_the_same_rows(name: str) -> None:
     world = World.generate(7, 0, NOW, luxsci=30, days_ahead=4)
     clinic = Clinic(world)
     clinic.common["start_date"] = day(40)
@@ -104,7 +104,7 @@ def test_every_reading_of_the_api(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_all_streams_over_two_weeks() -> None:
+def test_two_weeks_of_runs_end_in_the_truth() -> None:
     world = World.generate(1, 0, NOW, luxsci=60, days_ahead=16)
     world.luxsci.update_user("user1@clinic.example", at=NOW - DAY, name="Ann")
     clinic = Clinic(world, tracked_headers=True, detail=True)
@@ -138,7 +138,7 @@ def hooked(clinic: Clinic, at: int, change: Any, path: str = "/smtp/opens") -> N
 @pytest.mark.parametrize("count_of", ["all", "page", "nothing"])
 @pytest.mark.parametrize("order", ["date", "descending"])
 @pytest.mark.parametrize("at", [2, 4, 7])
-def test_rows_that_change_while_a_window_is_paged(
+def test_rows_that_change_while_a_window_is_paged_are_not_lost(
     at: int, order: str, count_of: str
 ) -> None:
     clinic = clinic_of()
@@ -293,7 +293,7 @@ def test_a_large_window_is_split(
 
 
 @pytest.mark.slow
-def test_more_than_fifty_thousand_rows() -> None:
+def test_a_window_of_more_than_fifty_thousand_rows_is_parted() -> None:
     clinic = Clinic()
     clinic.common["start_date"] = day(2)
     for number in range(50_400):
@@ -795,7 +795,7 @@ def test_entity_lists_are_read_in_full_weekly() -> None:
 # Empty, denied, elsewhere
 
 
-def test_zero_rows_are_empty() -> None:
+def test_a_report_without_rows_is_empty_and_no_failure() -> None:
     clinic = Clinic()
     clinic.common["start_date"] = day(3)
     run = clinic.sync(streams=DATED)
@@ -803,7 +803,9 @@ def test_zero_rows_are_empty() -> None:
     assert {r["outcome"] for r in run.reports.values()} <= {"empty"}
 
 
-def test_an_assumed_path_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_assumed_path_that_is_not_there_is_unavailable(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clinic = clinic_of()
     operation = "getEmailFeedBackLoopsReportAccount"
     clinic.api.set_policy(absent={operation})
@@ -858,7 +860,7 @@ def test_what_could_be_read_before_fails_when_it_is_gone() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 401, 200])
-def test_a_report_that_may_not_be_read(status: int) -> None:
+def test_a_report_that_may_not_be_read_is_unavailable(status: int) -> None:
     clinic = clinic_of()
     operations = {"getAccountSuppressionReport", "getEmailSMTPOpenReportAccount"}
     clinic.api.set_policy(denied=operations, access_status=status)
@@ -937,7 +939,9 @@ BAD_PATHS = [
 
 @pytest.mark.parametrize("path", BAD_PATHS)
 @pytest.mark.parametrize("how", ["override", "file"])
-def test_paths_that_are_none_are_refused(tmp_path: Any, path: str, how: str) -> None:
+def test_odd_paths_of_reports_are_refused_by_name(
+    tmp_path: Any, path: str, how: str
+) -> None:
     operation = "getAccountJobs"
     clinic = clinic_of()
     if how == "override":
@@ -951,7 +955,9 @@ def test_paths_that_are_none_are_refused(tmp_path: Any, path: str, how: str) -> 
 
 
 @pytest.mark.parametrize("content", ["", "[1", "a: [", "{}", "paths: 7", "\x00", "x"])
-def test_a_file_that_is_none_is_refused(tmp_path: Any, content: str) -> None:
+def test_a_file_that_is_no_api_description_is_refused(
+    tmp_path: Any, content: str
+) -> None:
     clinic = clinic_of()
     file = tmp_path / "api.yaml"
     file.write_text(content)
@@ -983,7 +989,7 @@ def refusal(clinic: Clinic) -> str:
 
 
 @pytest.mark.parametrize("kind", ["half_body", "cut", "not_json", "status"])
-def test_faults_that_pass(kind: str) -> None:
+def test_faults_that_pass_cost_no_row(kind: str) -> None:
     clinic = clinic_of()
     clinic.world.faults.add(kind, path="/report/", times=2, probability=0.7, seed=4)
     assert clinic.sync(streams=SOME).code == 0
@@ -1057,7 +1063,7 @@ def test_one_odd_answer_fails_no_later_run() -> None:
 # Rows
 
 
-def test_two_redacted_complaints_in_one_second() -> None:
+def test_two_redacted_complaints_of_one_second_are_two_rows() -> None:
     clinic = Clinic()
     clinic.common["start_date"] = day(9)
     sent = clinic.api.add_message(sent=NOW - 2 * DAY, recipients=2)
@@ -1072,7 +1078,7 @@ def test_two_redacted_complaints_in_one_second() -> None:
 
 
 @pytest.mark.parametrize("detail", [True, False])
-def test_custom_fields_and_tracked_headers(detail: bool) -> None:  # noqa: FBT001
+def test_custom_fields_and_tracked_headers_are_kept(detail: bool) -> None:  # noqa: FBT001
     world = World.generate(9, 0, NOW, luxsci=30, days_ahead=0)
     clinic = Clinic(world, detail=detail, tracked_headers=detail)
     clinic.common["start_date"] = day(60)

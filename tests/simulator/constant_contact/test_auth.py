@@ -89,7 +89,7 @@ def test_access_tokens_last_a_day_or_as_told(world: World, client: Client) -> No
     assert client.refresh().ok
 
 
-def test_who_asks(world: World, client: Client) -> None:
+def test_only_the_right_client_gets_a_token(world: World, client: Client) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": client.token}
     name, secret = client.basic
     for auth in ((name, "wrong"), ("wrong", secret), None):
@@ -105,7 +105,9 @@ def test_who_asks(world: World, client: Client) -> None:
     assert client.post("token", None, client_id=name, **form).ok
 
 
-def test_what_is_asked(world: World, client: Client) -> None:
+def test_a_token_request_of_another_form_is_refused(
+    world: World, client: Client
+) -> None:
     url = f"{client.base}/oauth2/default/v1/token"
     assert client.session.get(url, timeout=9).status_code == 405
     response = client.session.post(url, json={}, auth=client.basic, timeout=9)
@@ -157,7 +159,7 @@ def poll(client: Client, code: str, seconds: float = 5) -> requests.Response:
     return client.post("token", client.basic, grant_type=DEVICE_GRANT, device_code=code)
 
 
-def test_the_device_flow(world: World, client: Client) -> None:
+def test_the_device_flow_ends_in_tokens(world: World, client: Client) -> None:
     asked = ask_for_a_device(client, "campaign_data offline_access")
     assert asked["user_code"] in asked["verification_uri_complete"]
     code = asked["device_code"]

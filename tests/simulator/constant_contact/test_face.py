@@ -71,7 +71,7 @@ def test_a_day_s_quota_ends_at_midnight_utc(world: World, client: Client) -> Non
 # Errors
 
 
-def test_shapes_of_errors(world: World, client: Client) -> None:
+def test_a_policy_shapes_errors(world: World, client: Client) -> None:
     set_policy = world.constant_contact.set_policy
     path = f"/emails/{OTHER}"
     assert client.get(path).json()[0]["error_key"] == "not_found"
@@ -102,13 +102,13 @@ def test_shapes_of_errors(world: World, client: Client) -> None:
         ("/nothing", {}, 404),
     ],
 )
-def test_refusals(
+def test_senseless_queries_and_unknown_ids_are_refused(
     client: Client, path: str, query: dict[str, object], status: int
 ) -> None:
     assert client.get(path, **query).status_code == status
 
 
-def test_only_get(client: Client) -> None:
+def test_other_methods_are_a_405(client: Client) -> None:
     assert client.session.delete(f"{client.base}/v3/emails", timeout=9).status_code == (
         405
     )
@@ -144,7 +144,7 @@ def test_unknown_activities_are_errors_beside_results(
     assert client.get(path + ",".join([*known, OTHER])).status_code == 400
 
 
-def test_shapes_of_counts(world: World, client: Client) -> None:
+def test_a_policy_shapes_counts(world: World, client: Client) -> None:
     (campaign,) = sent(world, 1)
     account = world.constant_contact
     account.set_policy(
@@ -188,7 +188,9 @@ def test_links_are_followed_verbatim(world: World, client: Client) -> None:
 
 
 @pytest.mark.parametrize("end", [*ENDS, "varied"])
-def test_the_end_of_paging(world: World, client: Client, end: str) -> None:
+def test_each_end_of_paging_shows_every_row_once(
+    world: World, client: Client, end: str
+) -> None:
     account = world.constant_contact
     account.set_policy(paging_end=end)
     campaign = account.add_campaign(sent=NOW, recipients=7)
@@ -349,7 +351,7 @@ def test_what_is_not_sent_has_no_rows(world: World, client: Client) -> None:
     assert client.read(f"/emails/{campaign}")["current_status"] == "Done"
 
 
-def test_removed_campaigns(world: World, client: Client) -> None:
+def test_a_removed_campaign_shows_as_removed(world: World, client: Client) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY, recipients=1)
     activity = account.activity(campaign).activity_id
@@ -439,7 +441,9 @@ def test_an_unsubscribe_is_found_by_its_own_date_only(
     assert address["opt_out_reason"] == "Enough"
 
 
-def test_small_lists(world: World, client: Client) -> None:
+def test_lists_tags_fields_and_segments_are_served(
+    world: World, client: Client
+) -> None:
     account = world.constant_contact
     made, gone = (account.add_item("contact_lists") for _ in range(2))
     tag = account.add_item("contact_tags")

@@ -51,7 +51,7 @@ def test_seconds_are_real_behind_a_port(world: World, client: Client) -> None:
     assert limits["used_today"] == limits["busiest_second"] == 4
 
 
-def test_a_script_builds(world: World, client: Client) -> None:
+def test_a_script_builds_a_world(world: World, client: Client) -> None:
     def do(name: str, **arguments: object) -> object:
         step = {"do": f"constant_contact.{name}", **arguments}
         url = f"{client.base}/_sim/script"

@@ -33,7 +33,7 @@ def test_max_results_is_clamped(asked: int | None, served: int) -> None:
     assert page["maxResults"] == len(page["data"]) == served
 
 
-def test_a_server_may_clamp_lower() -> None:
+def test_a_policy_sets_how_many_rows_a_page_has_at_most() -> None:
     world = world_with_opens(10)
     world.encompass.set_policy(max_page=4)
     page = connect(world).page("/messages/1/opens")
@@ -56,7 +56,7 @@ def test_bad_numbers_unknown_ids_and_methods_are_refused() -> None:
     assert client.session.post(f"{client.base}/v2/messages").status_code == 405
 
 
-def test_orders() -> None:
+def test_a_list_comes_in_the_order_that_is_set() -> None:
     world = world_with_opens(40)
     client = connect(world)
     path = "/messages/1/opens"

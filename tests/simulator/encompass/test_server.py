@@ -95,7 +95,9 @@ def test_a_connection_is_kept(client: Client) -> None:
     assert client.get("/messages").headers.get("Connection") is None
 
 
-def test_faults_at_the_socket(world: World, client: Client, remote: Remote) -> None:
+def test_cut_and_half_bodies_reach_a_real_socket(
+    world: World, client: Client, remote: Remote
+) -> None:
     rules = [{"kind": "cut", "times": 1}, {"kind": "half_body", "times": 1}]
     assert remote("POST", "faults", rules).status_code == 204
     assert [rule["kind"] for rule in remote("GET", "faults").json()] == [
@@ -135,7 +137,7 @@ def test_the_truth_comes_as_lines(world: World, remote: Remote) -> None:
     assert [json.loads(line) for line in lines] == truth(world, stream, [NOW, later])
 
 
-def test_unknown_streams_and_paths(remote: Remote) -> None:
+def test_unknown_streams_and_paths_are_404(remote: Remote) -> None:
     assert remote("GET", "truth/opens").status_code == 404
     assert remote("GET", "truth/encompass_opens?at=soon").status_code == 400
     assert remote("GET", "nothing").status_code == 404

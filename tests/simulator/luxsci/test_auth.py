@@ -174,7 +174,7 @@ def test_codes_expire_and_are_renewed(world: World, client: Client) -> None:
     assert refusal(client.get(DELIVERY)) == (401, "auth has expired")
 
 
-def test_scopes(client: Client) -> None:
+def test_a_code_reads_what_its_scope_allows(client: Client) -> None:
     jobs, lists = "/user/{}/report/jobs", "/user/{}/marketing/v3/lists"
     assert client.get(lists.format(LOGIN)).ok
     assert refusal(client.get(jobs.format(LOGIN))) == (403, "wrong scope")
@@ -206,7 +206,7 @@ def test_access_controls_and_a_disabled_integration(
     assert refusal(client.authenticate()) == (401, "integration is disabled")
 
 
-def test_refusals_in_every_shape(world: World, client: Client) -> None:
+def test_a_policy_shapes_refusals(world: World, client: Client) -> None:
     world.luxsci.set_policy(
         auth_status=200,
         access_status=200,

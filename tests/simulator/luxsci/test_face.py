@@ -63,7 +63,9 @@ def test_every_report_answers_with_its_columns(world: World) -> None:
     assert {one.kind for one in ENDPOINTS} == set(KINDS)
 
 
-def test_what_is_asked_for_besides(world: World, client: Client) -> None:
+def test_headers_and_details_come_only_when_asked_for(
+    world: World, client: Client
+) -> None:
     account = world.luxsci
     account.add_message(sent=NOW - 9, header1="x-clinic", header1_value="7")
     plain = client.rows(DELIVERY)[0]
@@ -89,7 +91,7 @@ def test_what_is_asked_for_besides(world: World, client: Client) -> None:
         *(("before_date", 1, 1), ("through_date", 1, 2)),
     ],
 )
-def test_each_bound(
+def test_each_bound_includes_or_excludes_its_instant(
     world: World, client: Client, name: str, offset: int, rows: int
 ) -> None:
     for second in range(3):
@@ -122,13 +124,15 @@ def test_bounds_meet_and_a_date_is_its_midnight(world: World, client: Client) ->
         {"matches": 50_001},
     ],
 )
-def test_what_makes_no_sense(client: Client, query: dict[str, object]) -> None:
+def test_a_senseless_query_is_a_400(client: Client, query: dict[str, object]) -> None:
     response = client.get(DELIVERY, **query)
     assert response.status_code == 400
     assert response.json()["success"] == 0
 
 
-def test_pages(world: World, client: Client) -> None:
+def test_rows_come_in_pages_in_the_order_that_is_set(
+    world: World, client: Client
+) -> None:
     for second in random.Random(1).sample(range(7), 7):  # noqa: S311
         world.luxsci.add_message(sent=NOW - 60 + second)
     assert client.read(DELIVERY, matches=0) == {"success": 1, "count": 7}
@@ -148,7 +152,7 @@ def test_pages(world: World, client: Client) -> None:
     assert page["header"]
 
 
-def test_short_pages(world: World, client: Client) -> None:
+def test_a_policy_makes_pages_shorter_than_asked(world: World, client: Client) -> None:
     for second in range(5):
         world.luxsci.add_message(sent=NOW - 60 + second)
     world.luxsci.set_policy(max_rows=2)
@@ -186,7 +190,7 @@ def test_any_shape_says_the_same(world: World, client: Client, seed: int) -> Non
     ] == [True, True]
 
 
-def test_each_shape(world: World, client: Client) -> None:
+def test_a_policy_places_header_count_and_rows(world: World, client: Client) -> None:
     account = world.luxsci
     account.add_message(sent=NOW - 90, recipients=2)
     account.set_policy(rows="objects", header_entries="objects", header_at="data")
@@ -217,7 +221,7 @@ def test_headers_differ_from_answer_to_answer(world: World, client: Client) -> N
     assert len({tuple(sorted(map(str.lower, header))) for header in headers}) == 1
 
 
-def test_loose_types(world: World, client: Client) -> None:
+def test_a_policy_loosens_types(world: World, client: Client) -> None:
     account = world.luxsci
     account.add_message(sent=NOW - 90, details="250", tls_info="007", Opens=-1)
     account.set_policy(numbers_as_strings=True, strings_as_numbers=True)
@@ -384,7 +388,7 @@ def test_users_and_their_summary(world: World, client: Client) -> None:
     }
 
 
-def test_jobs_go_on(world: World, client: Client) -> None:
+def test_a_job_shows_its_later_status(world: World, client: Client) -> None:
     job = world.luxsci.add_job(created=NOW - 90)
     world.luxsci.update_job(job, at=NOW + 5, status="complete", completed=NOW + 5)
     path = f"{ACCOUNT}/report/jobs"
@@ -394,7 +398,7 @@ def test_jobs_go_on(world: World, client: Client) -> None:
     assert (row["status"], row["completed"]) == ("complete", gmt(NOW + 5))
 
 
-def test_marketing(world: World, client: Client) -> None:
+def test_marketing_reports_show_what_was_logged(world: World, client: Client) -> None:
     account = world.luxsci
     listed = account.add_list(LOGIN, created=NOW - DAY)
     people = [account.add_contact(LOGIN, listed, created=NOW - DAY) for _ in range(3)]
@@ -426,7 +430,7 @@ def test_marketing(world: World, client: Client) -> None:
     assert client.read(logs_of_other)["count"] == 0
 
 
-def test_faults_reach_it(world: World, client: Client) -> None:
+def test_faults_strike_luxsci_too(world: World, client: Client) -> None:
     world.luxsci.add_message(sent=NOW - 90, recipients=2)
     world.faults.add("shift_total", path="/delivery", by=3)
     assert client.read(DELIVERY)["count"] == 5

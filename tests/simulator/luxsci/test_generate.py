@@ -61,7 +61,7 @@ def test_each_oddity_occurs(world: World, kind: str, column: str, odd: object) -
     assert odd in values(world, kind, column)
 
 
-def test_two_redacted_complaints_in_one_second(world: World) -> None:
+def test_a_world_has_two_redacted_complaints_of_one_second(world: World) -> None:
     pairs = zip(
         values(world, "complaints", "to"),
         values(world, "complaints", "complaint_date"),

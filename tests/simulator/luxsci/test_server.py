@@ -63,7 +63,7 @@ def lines(client: Client, query: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-def test_a_script_builds(client: Client) -> None:
+def test_a_script_builds_a_world(client: Client) -> None:
     message = do(client, "add_message", sent=NOW - 900, recipients=2)
     do(client, "deliver", sendmail_id=message, at=NOW - 800)
     do(client, "add_open", sendmail_id=message, at=NOW - 700)
@@ -93,7 +93,7 @@ def test_the_truth_takes_settings(world: World, client: Client) -> None:
     assert not lines(client, "marketing_lists?logins=nobody")
 
 
-def test_a_reader_ahead_of_the_world(world: World) -> None:
+def test_the_truth_of_a_reader_that_is_ahead_of_the_world(world: World) -> None:
     account = world.luxsci
     for sent in (NOW - 60, NOW + 5 * DAY):
         account.add_message(sent=sent)

@@ -329,7 +329,7 @@ def test_a_changing_row_is_not_numbered(world: World) -> None:
     assert only(world, "delivery_status")["opens"] == 2
 
 
-def test_the_last_seconds_wait(world: World) -> None:
+def test_rows_of_the_last_five_minutes_are_not_in_the_truth_yet(world: World) -> None:
     account = world.luxsci
     account.add_message(sent=NOW - 301, status="settled")
     account.add_message(sent=NOW - 300, status="fresh")
@@ -457,7 +457,7 @@ def test_headers_are_null_unless_asked_for(world: World) -> None:
     assert only(world, "sent", tracked_headers=True)["header1"] == "x-clinic"
 
 
-def test_user_scope(world: World) -> None:
+def test_the_truth_of_a_user_holds_that_users_rows_only(world: World) -> None:
     account = world.luxsci
     other = account.add_user("other@clinic.example", created=NOW - DAY)
     for login in (LOGIN, other):
@@ -475,7 +475,7 @@ def test_user_scope(world: World) -> None:
     assert {record["account"] for record in named} == {"mine"}
 
 
-def test_unknown_streams() -> None:
+def test_an_unknown_stream_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         truth(World(NOW), "luxsci_everything")
     assert set(luxsci_truth.KEYS) == {f"luxsci_{name}" for name in KINDS}

@@ -149,7 +149,7 @@ def test_the_pepper_does_not_show() -> None:
         (DOMAIN, "opaque", "x", None),
     ],
 )
-def test_treatments(
+def test_each_mark_is_treated_as_its_mode_says(
     privacy: Privacy, mark: str, value: str | int, expected: str | None
 ) -> None:
     assert treat(privacy, mark, value) == expected
@@ -209,7 +209,7 @@ def test_any_text_can_be_treated(text: str, mark: str, privacy: Privacy) -> None
 
 
 @given(st.ip_addresses())
-def test_network_of_an_address(
+def test_an_ip_address_is_cut_to_its_network(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     network = network_of(str(address))
@@ -230,7 +230,9 @@ def test_network_of_an_address(
         ("203.0.113.77, 10.0.0.1", None),
     ],
 )
-def test_unusual_addresses(address: str, network: str | None) -> None:
+def test_unusual_ip_addresses_are_cut_or_dropped(
+    address: str, network: str | None
+) -> None:
     assert network_of(address) == network
 
 
@@ -254,7 +256,7 @@ def test_unusual_addresses(address: str, network: str | None) -> None:
         ("", ""),
     ],
 )
-def test_family_of_a_user_agent(agent: str, family: str) -> None:
+def test_a_user_agent_is_cut_to_its_family(agent: str, family: str) -> None:
     assert family_of(agent) == family
 
 
@@ -312,7 +314,7 @@ def test_the_emitted_schema_follows_the_mode(privacy: Privacy, kind: str) -> Non
         ("What? 12 rows @ 3 s", "What? 12 rows @ 3 s"),
     ],
 )
-def test_redact(text: str, redacted: str) -> None:
+def test_addresses_in_text_are_redacted_once(text: str, redacted: str) -> None:
     assert redact(text) == redacted
     assert redact(redacted) == redacted
 

@@ -121,12 +121,12 @@ def test_every_encompass_stream_has_a_schema_and_no_other() -> None:
 
 
 @encompass
-def test_columns_and_their_order(stream: str) -> None:
+def test_columns_come_in_the_documented_order(stream: str) -> None:
     assert list(columns(stream)) == COLUMNS[stream].split()
 
 
 @encompass
-def test_types(stream: str) -> None:
+def test_every_column_has_the_expected_type(stream: str) -> None:
     actual = {name: column["type"] for name, column in columns(stream).items()}
     assert actual == {name: expected_type(name) for name in actual}
 

@@ -192,7 +192,7 @@ def test_a_half_filled_provider_names_what_is_missing(missing: str) -> None:
         EncompassSettings.parse(section)
 
 
-def test_region_and_url() -> None:
+def test_the_url_follows_the_region_unless_given() -> None:
     assert parse(region="ca").api_url == "https://emapi-ca.imodules.com"
     assert parse(region="ca", api_url="https://x.example/").api_url == (
         "https://x.example"
@@ -263,14 +263,16 @@ def test_dates_are_utc_unless_they_say_otherwise(text: str, seconds: int) -> Non
     ],
     ids=str,
 )
-def test_what_does_not_go_together(config: dict[str, Any], words: str) -> None:
+def test_settings_that_contradict_each_other_are_refused(
+    config: dict[str, Any], words: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         common(**config)
     assert words in str(caught.value)
     assert "canary" not in str(caught.value)
 
 
-def test_a_backfill() -> None:
+def test_a_backfill_has_a_start_and_an_end() -> None:
     parsed = common(backfill=True, start_date="2026-01-01", end_date="2026-02-01")
     assert parsed.backfill
     assert (parsed.end or 0) - (parsed.start or 0) == 31 * DAY

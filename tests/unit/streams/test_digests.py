@@ -15,7 +15,7 @@ LEAST, MOST = -(2**63), 2**63 - 1
 
 
 @given(st.lists(st.integers(LEAST, MOST) | st.integers(-3, 3) | st.just(1024)))
-def test_it_counts_as_a_counter_does(names: list[int]) -> None:
+def test_a_tally_counts_as_a_counter_does(names: list[int]) -> None:
     tally, counter = Tally(), Counter[int]()
     for name in names:
         assert (name in tally) == ((name or 1) in counter)
@@ -23,7 +23,7 @@ def test_it_counts_as_a_counter_does(names: list[int]) -> None:
         counter[name or 1] += 1
 
 
-def test_it_grows() -> None:
+def test_a_tally_that_grew_knows_every_name() -> None:
     tally = Tally()
     names = [hash(("row", number)) for number in range(5000)]
     assert [tally.add(name) for name in names] == [0] * 5000

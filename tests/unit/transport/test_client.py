@@ -167,7 +167,9 @@ class Rig:
         (429, Skippable, THROTTLED_TRIES),
     ],
 )
-def test_status_and_error(status: int, error: type[TapError], sent: int) -> None:
+def test_each_status_has_its_error_and_its_number_of_tries(
+    status: int, error: type[TapError], sent: int
+) -> None:
     rig = Rig(status)
     with pytest.raises(TapError) as caught:
         rig.get()
@@ -183,14 +185,16 @@ def test_status_and_error(status: int, error: type[TapError], sent: int) -> None
         *((502, Retriable), (503, Retriable), (511, Retriable)),
     ],
 )
-def test_what_is_tried_again(status: int, kind: type[Retriable]) -> None:
+def test_trouble_that_may_pass_is_tried_again(
+    status: int, kind: type[Retriable]
+) -> None:
     rig = Rig(status, 200)
     seen: list[Retriable] = []
     assert rig.get(before_retry=seen.append) == b"{}"
     assert [type(error) for error in seen] == [kind]
 
 
-def test_ok_is_ok() -> None:
+def test_a_200_is_returned_after_one_authenticated_request() -> None:
     rig = Rig(200, body=b"[1]")
     assert rig.get() == b"[1]"
     [request] = rig.network.sent
@@ -237,7 +241,7 @@ def test_a_redirect_is_refused() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_authentication_once_more(status: int) -> None:
+def test_a_refused_token_is_replaced_once(status: int) -> None:
     rig = Rig(status, 200)
     assert rig.get() == b"{}"
     sent = [request.headers["Authorization"] for request in rig.network.sent]
@@ -387,7 +391,7 @@ def test_a_port_where_nobody_listens() -> None:
 
 @given(st.integers(1, 20))
 @PROPERTY
-def test_full_jitter(attempt: int) -> None:
+def test_waits_between_tries_are_drawn_up_to_a_growing_bound(attempt: int) -> None:
     waits = [wait_times(Retriable("x"), attempt) for _ in range(20)]
     assert all(0 <= seconds <= min(2**attempt, MAX_WAIT) for seconds in waits)
     assert len(set(waits)) > 1
@@ -501,7 +505,7 @@ def test_the_params_may_change_before_the_next_try() -> None:
     assert asked == ["1000", "500", "250"]
 
 
-def test_one_try_is_one_try() -> None:
+def test_one_try_is_never_repeated() -> None:
     rig = Rig(500)
     with pytest.raises(Skippable, match=r"\(1 tries\)"):
         rig.get(tries=1)
@@ -537,7 +541,7 @@ def test_success_speeds_up_again() -> None:
 # Sessions
 
 
-def test_no_cookies() -> None:
+def test_cookies_are_never_sent_back() -> None:
     cookie = {"Set-Cookie": "id=secret; Path=/"}
     careless = requests.Session()
     careless.mount("https://", Network((200, cookie)))
@@ -549,7 +553,9 @@ def test_no_cookies() -> None:
     assert "Cookie" not in rig.network.sent[1].headers
 
 
-def test_no_netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_netrc_never_replaces_the_credentials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     file = tmp_path / ".netrc"
     file.write_text("machine api.example.edu login someone password else\n")
     file.chmod(0o600)

@@ -189,7 +189,7 @@ def test_a_rotating_token_without_a_store_is_refused() -> None:
     assert "rotate" in run.reports[REPORT]["message"]
 
 
-def test_a_public_client() -> None:
+def test_a_public_client_needs_no_secret() -> None:
     account = Account(client_secret=None)
     account.api.set_policy(confidential=False)
     assert account.sync(streams=ONE).code == 0
@@ -238,7 +238,7 @@ def test_login_fills_the_store(tmp_path: Path) -> None:
     assert account.sync(streams=ONE).code == 0
 
 
-def test_login_that_is_refused(tmp_path: Path) -> None:
+def test_a_refused_login_says_so(tmp_path: Path) -> None:
     world = World(NOW)
     said: list[str] = []
 

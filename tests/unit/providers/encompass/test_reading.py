@@ -211,7 +211,9 @@ def test_a_quiet_list_is_read_whole_in_its_order(
 
 @given(shelves(growth))
 @PROPERTY
-def test_whole_means_all_that_stayed_in_a_growing_list(shelf: Shelf) -> None:
+def test_a_whole_read_of_a_growing_list_holds_each_row_that_stayed(
+    shelf: Shelf,
+) -> None:
     found, seen = read_all(shelf.fetch)
     if seen.whole:
         assert shelf.stayed <= set(found)
@@ -221,7 +223,9 @@ def test_whole_means_all_that_stayed_in_a_growing_list(shelf: Shelf) -> None:
 
 @given(shelves(archive, smallest=2))
 @PROPERTY
-def test_whole_means_all_that_stayed_in_a_shrinking_list(shelf: Shelf) -> None:
+def test_a_whole_read_of_a_shrinking_list_holds_each_row_that_stayed(
+    shelf: Shelf,
+) -> None:
     found, seen = read_all(shelf.fetch, shrinking=True)
     if seen.whole:
         assert shelf.stayed <= set(found)
@@ -233,7 +237,7 @@ def test_whole_means_all_that_stayed_in_a_shrinking_list(shelf: Shelf) -> None:
     Shelf([1, 2, 3], [QUIET, Change(removed=(0.0,), inserted=(1.0,))], sizes=(2, 1))
 )
 @PROPERTY
-def test_whole_means_all_that_stayed_also_in_pages_of_one(shelf: Shelf) -> None:
+def test_a_whole_read_in_pages_of_one_holds_each_row_that_stayed(shelf: Shelf) -> None:
     found, seen = read_all(shelf.fetch, shrinking=True)
     if seen.whole:
         assert shelf.stayed <= set(found)
@@ -259,7 +263,7 @@ pages = st.lists(
 
 @given(pages, st.booleans())
 @PROPERTY
-def test_any_answers_end(
+def test_a_read_ends_whatever_the_answers_are(
     answers: list[tuple[list[int | None], int | None, int]],
     shrinking: bool,  # noqa: FBT001
 ) -> None:
@@ -413,7 +417,7 @@ def only_six(rows: Rows) -> Rows:
     return rows.where([number == 6 for number in rows.integers("id")])
 
 
-def test_keep_decides_what_is_emitted() -> None:
+def test_rows_that_are_not_kept_still_count() -> None:
     shelf = Shelf(list(range(1, 13)), sizes=(4,))
     found, seen = finish(scan(Pages(shelf.fetch), only_six, shrinking=False))
     assert found == [6]
@@ -444,7 +448,7 @@ def read_seen(rows: list[Row], total: int) -> tuple[list[Row], ListScan]:
 
 @given(st.lists(st.integers(1, 9), max_size=6))
 @PROPERTY
-def test_order_of_a_walk(ids: list[int]) -> None:
+def test_the_order_of_a_list_is_told_by_its_ids(ids: list[int]) -> None:
     _, seen = read_seen([{"id": number} for number in ids], len(ids))
     strictly = len(set(ids)) == len(ids) > 1
     expected = "n"
@@ -455,7 +459,7 @@ def test_order_of_a_walk(ids: list[int]) -> None:
     assert seen.order == expected
 
 
-def test_ascending() -> None:
+def test_ascending_means_strictly_and_without_a_missing_id() -> None:
     assert ascending([])
     assert ascending([5])
     assert ascending([1, 2, 9])
@@ -646,7 +650,7 @@ ids = st.integers(0, 60)
 @pytest.mark.parametrize("order", ["a", "d"])
 @given(edits())
 @settings(PROPERTY, max_examples=400)
-def test_a_probe_is_believed_only_where_all_agrees(
+def test_a_probe_is_trusted_only_if_its_rows_and_the_total_add_up(
     order: str, edit: tuple[list[int], list[int], int]
 ) -> None:
     """Rows before its start cannot be seen; all that it sees has to fit."""
@@ -863,7 +867,7 @@ def test_two_reads_that_saw_all_rows_between_them_settle_a_list() -> None:
     assert mark.order == "n"
 
 
-def test_same_as() -> None:
+def test_two_reads_are_the_same_under_one_total_and_the_same_ids() -> None:
     one = ListScan(totals=(5, 5))
     one.ids.extend([1, 2, 3])
     two = ListScan(totals=(5, 5))

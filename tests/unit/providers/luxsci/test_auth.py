@@ -302,7 +302,7 @@ def refused(name: str, status: int) -> tuple[Clinic, Sync]:
 
 @pytest.mark.parametrize("status", [401, 403, 200, 400])
 @pytest.mark.parametrize("name", REFUSED)
-def test_credentials_that_are_refused(name: str, status: int) -> None:
+def test_refused_credentials_are_asked_once_and_named(name: str, status: int) -> None:
     clinic, run = refused(name, status)
     if name == "scope" and status == 400:  # of one report only, as far as that says
         assert run.code == 1
@@ -349,7 +349,9 @@ def test_a_wrong_clock_is_told_by_how_much(ahead: float, word: str) -> None:
         (404, {"error": "not found"}),
     ],
 )
-def test_an_answer_without_a_code(answer: tuple[int, Any]) -> None:
+def test_an_answer_without_a_code_ends_the_run_with_exit_code_2(
+    answer: tuple[int, Any],
+) -> None:
     clinic = filled()
     clinic.world.faults.add("status", path="/auth$", status=answer[0], body=answer[1])
     run = clinic.sync(streams=SENT)
@@ -434,7 +436,7 @@ def test_an_api_key_is_no_users() -> None:
 # User scope
 
 
-def test_a_user_scope_run() -> None:
+def test_a_run_as_a_user_reads_that_users_rows_only() -> None:
     world = World.generate(5, 0, NOW, luxsci=40, days_ahead=0)
     clinic = Clinic(world, scope="user")
     clinic.common["start_date"] = "2026-09-01"
@@ -471,7 +473,7 @@ def secrets(clinic: Clinic) -> set[str]:
 
 @pytest.mark.parametrize("scope", ["account", "user"])
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 429, 500])
-def test_answers_that_repeat_the_secrets(
+def test_secrets_that_an_answer_repeats_are_not_logged(
     lines: io.StringIO, status: int, scope: str
 ) -> None:
     world = World(NOW)

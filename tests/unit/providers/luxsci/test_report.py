@@ -201,7 +201,7 @@ def test_the_count_may_be_all_of_the_data(data: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, -1, "x", True, [], 7.5])
-def test_what_is_no_count(value: Any) -> None:
+def test_an_odd_count_is_taken_for_none(value: Any) -> None:
     found = Report([encoded({"success": 1, "count": value})], COLUMNS)
     assert found.count is None
 
@@ -313,7 +313,7 @@ def test_empty_data_is_an_empty_report(data: Any) -> None:
 
 @pytest.mark.parametrize("value", [0, "0", False, None, "no"])
 @pytest.mark.parametrize("place", ["first", "last"])
-def test_success_that_is_none(value: Any, place: str) -> None:
+def test_anything_else_is_no_success(value: Any, place: str) -> None:
     parts = {"success": value, "data": [{"to": 1}] if place == "last" else None}
     if place == "last":
         parts = dict(reversed(parts.items()))
@@ -321,7 +321,7 @@ def test_success_that_is_none(value: Any, place: str) -> None:
 
 
 @pytest.mark.parametrize("value", [1, "1", True, 1.0])
-def test_success(value: Any) -> None:
+def test_each_spelling_of_success_is_one(value: Any) -> None:
     assert not decoded(encoded({"success": value, "data": []}))[0].failed
 
 
