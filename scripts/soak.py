@@ -79,7 +79,7 @@ def _world(world: World) -> Summary:
     with ExitStack() as stack:
         if mutation:
             stack.enter_context(broken(mutation))
-        return run(provider, seed, days, length)
+        return run(provider, seed, days, length, steady=bool(mutation))
 
 
 if __name__ == "__main__":

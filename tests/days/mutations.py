@@ -212,10 +212,8 @@ def _not_in_full(this: Any, original: Any) -> list[Any]:  # noqa: ARG001
 
 
 MUTATIONS: dict[str, Mutation] = {
-    "skip_last_page": Mutation("encompass", 0, 20, reading, "scan", _skip_last_page),
-    "trust_total": Mutation(
-        "encompass", 34, 12, reading.ListScan, "rows", _trust_total
-    ),
+    "skip_last_page": Mutation("encompass", 0, 60, reading, "scan", _skip_last_page),
+    "trust_total": Mutation("encompass", 5, 60, reading.ListScan, "rows", _trust_total),
     "no_verification": Mutation(
         "encompass", 5, 60, schedule, "verification_points", _no_verification
     ),
@@ -229,28 +227,28 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "no_gap": Mutation("encompass", 9, 20, encompass_api, "archive_gap", _no_gap),
     "rest_a_month": Mutation(
-        "encompass", 0, 20, schedule, "revisit_interval", _rest_a_month
+        "encompass", 0, 60, schedule, "revisit_interval", _rest_a_month
     ),
-    "no_sweep": Mutation("encompass", 0, 70, schedule, "_sweep_buckets", _no_sweep),
+    "no_sweep": Mutation("encompass", 0, 60, schedule, "_sweep_buckets", _no_sweep),
     "state_first": Mutation(
         "encompass", 1, 60, writer.Writer, "write_message", _state_first
     ),
     "never_misses": Mutation(
-        "constant_contact", 0, 40, EventReader, "_misses", _never_misses
+        "constant_contact", 7, 40, EventReader, "_misses", _never_misses
     ),
     "early_cursor": Mutation(
         "constant_contact",
-        0,
+        7,
         40,
         ConstantContactApi,
         "cursor",
         _early_cursor,
     ),
     "primary_only": Mutation(
-        "constant_contact", 0, 40, campaigns, "reported", _primary_only
+        "constant_contact", 7, 40, campaigns, "reported", _primary_only
     ),
     "twins_are_one": Mutation(
-        "constant_contact", 0, 40, codec.Identity, "id", _twins_are_one
+        "constant_contact", 7, 40, codec.Identity, "id", _twins_are_one
     ),
     "no_lookback": Mutation("luxsci", 1, 25, ReportStream, "lateness", _no_lookback),
     "drop_retry_list": Mutation(
@@ -260,18 +258,18 @@ MUTATIONS: dict[str, Mutation] = {
         "luxsci", 0, 14, WindowStream, "_commit", _settle_for_less
     ),
     "first_page_only": Mutation(
-        "luxsci", 0, 25, window_reader.WindowReader, "_look", _first_page_only
+        "luxsci", 0, 14, window_reader.WindowReader, "_look", _first_page_only
     ),
     "first_channel_only": Mutation(
         "luxsci",
         0,
-        25,
+        14,
         LuxSciApi,
         "of_scope",
         _first_channel_only,
     ),
     "not_in_full": Mutation(
-        "luxsci", 0, 25, WindowStream, "_due_in_full", _not_in_full
+        "luxsci", 1, 25, WindowStream, "_due_in_full", _not_in_full
     ),
 }
 """Name to fault; at least ten have to be caught."""
