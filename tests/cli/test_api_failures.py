@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.server import SimulatorServer, serve
-from tests.support.cli import PERSON, config, run, small_world, write
+from tests.support.cli import PERSON, config, run, run_here, small_world, write
 from tests.support.encompass import STREAMS, Site, Target
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def closed_port() -> str:
 def test_refused_credentials_name_the_setting_to_check(
     tmp_path: Path, server: SimulatorServer, setting: str, said: str
 ) -> None:
-    ended = run(tmp_path, config(server, **{setting: CANARY}))
+    ended = run_here(tmp_path, config(server, **{setting: CANARY}))
     assert ended.code == 2
     (line,) = ended.troubles
     assert "POST /apiservices/authenticate answered 400" in line
@@ -109,7 +109,7 @@ def test_a_wrong_site_url_is_named_and_nothing_is_read(
     tmp_path: Path, server: SimulatorServer, status: int, said: str
 ) -> None:
     with page(status) as url:
-        ended = run(tmp_path, config(server, site_url=url))
+        ended = run_here(tmp_path, config(server, site_url=url))
     assert ended.code == 2
     (line,) = ended.troubles
     assert said in line
@@ -134,7 +134,7 @@ def test_the_body_of_an_error_page_is_never_shown(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
     with page(500) as url:
-        ended = run(tmp_path, config(server, api_url=url))
+        ended = run_here(tmp_path, config(server, api_url=url))
     assert ended.code == 1
     (line,) = ended.troubles
     assert "the list of messages cannot be read: GET /v2/messages answered 500" in line
@@ -210,7 +210,7 @@ def test_lists_that_are_not_json_are_left_out(
 def test_a_start_before_the_first_day_of_the_api_is_warned_of(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
-    ended = run(tmp_path, {**config(server), "start_date": "2015-06-01"})
+    ended = run_here(tmp_path, {**config(server), "start_date": "2015-06-01"})
     assert ended.code == 0
     (line,) = ended.troubles
     assert "start_date is before 2016-01-01" in line
@@ -220,7 +220,7 @@ def test_a_start_before_the_first_day_of_the_api_is_warned_of(
 def test_a_start_on_the_first_day_of_the_api_is_fine(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
-    ended = run(tmp_path, {**config(server), "start_date": "2016-01-01"})
+    ended = run_here(tmp_path, {**config(server), "start_date": "2016-01-01"})
     assert ended.code == 0
     assert ended.troubles == []
 

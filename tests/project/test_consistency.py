@@ -215,3 +215,27 @@ def test_a_provider_is_named_after_its_settings_and_folder() -> None:
         assert set(provider.settings.credentials) <= set(
             properties[provider.name]["properties"]
         )
+
+
+# The code map
+
+
+def test_the_code_map_names_every_room() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code_map = text[text.index("## The code map") : text.index("## Where things go")]
+    rooms = {
+        path.name + ("/" if path.is_dir() else "")
+        for path in (ROOT / "tap_email_metrics").iterdir()
+        if path.is_dir() or path.suffix == ".py"
+    }
+    tests = {f"tests/{path.parent.name}" for path in ROOT.glob("tests/*/__init__.py")}
+    rooms -= {"__init__.py", "__pycache__/"}
+    missing = [room for room in rooms | tests if f"`{room}`" not in code_map]
+    assert missing == []
+
+
+def test_files_that_the_contributors_are_sent_to_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    found = re.findall(r"`((?:tests|simulator|transform|scripts)/[\w/]+\.\w+)`", text)
+    assert found
+    assert [path for path in found if not (ROOT / path).is_file()] == []
