@@ -25,6 +25,7 @@ unexport VIRTUAL_ENV
 BOOTSTRAPPED := .cache/bootstrap/.installed
 INSTALLED := .venv/.installed
 MELTANO := .cache/meltano/.installed
+DOCS := .cache/docs/.installed
 SINGER_TOOLS := .cache/singer-tools/.installed
 DBT := .cache/dbt/.installed
 DIALECTS := .cache/dbt-dialects/.installed
@@ -57,10 +58,17 @@ test-all: REPRESENTATIVE := tests --ignore=tests/e2e --ignore=tests/simulator
 test-all: test soak kill-test orchestrate-demo ## All of it, with inputs drawn anew: also what takes long, all on each Python, soak, kills
 
 .PHONY: lint
-lint: $(INSTALLED) ## Style, formatting, and which module may import which
+lint: $(INSTALLED) docs ## Style and formatting, of code and pages, and which module may import which
 	$(PY) -m ruff check --extend-exclude .cache .
 	$(PY) -m ruff format --check --extend-exclude .cache .
 	.venv/bin/lint-imports --no-cache
+
+# Built from a copy, as Zensical keeps a cache of its own beside its configuration.
+.PHONY: docs
+docs: $(DOCS) ## The documentation, built strictly into .cache/pages/site
+	@rm -rf .cache/pages && mkdir -p .cache/pages && cp -r docs mkdocs.yml .cache/pages
+	@cd .cache/pages && ../docs/bin/zensical build --strict -f mkdocs.yml >build.log 2>&1 || { \
+	  cat build.log >&2; exit 1; }
 
 .PHONY: types
 types: $(INSTALLED) ## Static types
@@ -184,7 +192,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@touch $@
 
 # A tool in an environment of its own, pinned by constraints/<tool>.txt.
-$(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
+$(DOCS) $(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
 	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
 	@touch $@

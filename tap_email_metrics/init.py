@@ -169,6 +169,7 @@ WAREHOUSES: dict[str, Warehouse] = {
             "denormalized: true           # columns instead of one column of JSON",
             "upsert: true                 # a row that comes again replaces itself",
             "dedupe_before_upsert: true   # also one that comes twice in a run",
+            "batch_size: 10000            # a batch is a job; a table has 1,500 a day",
         ),
         python="python3.11",
     ),
@@ -202,6 +203,9 @@ def meltano_yml(provider: str, warehouse: str, *, dbt: bool = False) -> str:
     lines = [
         "requires_meltano: '>=4.4,<5'",
         "send_anonymous_usage_stats: false",
+        # Without an environment Meltano keeps no state.
+        "default_environment: prod",
+        "environments: [{name: prod}]",
         "plugins:",
         *_extractors(provider),
         *_loaders(warehouse),

@@ -48,7 +48,8 @@ def test_the_file_is_short_and_holds_one_provider_and_one_warehouse(
     tmp_path: Path, provider: str, warehouse: str
 ) -> None:
     found = project(tmp_path, provider, warehouse)
-    assert len((tmp_path / "meltano.yml").read_text().splitlines()) <= 48
+    assert len((tmp_path / "meltano.yml").read_text().splitlines()) <= 50
+    assert found["default_environment"] in {e["name"] for e in found["environments"]}
     [loader] = found["plugins"]["loaders"]
     assert loader["name"] == f"target-{warehouse}"
     names = {

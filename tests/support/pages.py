@@ -11,8 +11,9 @@ from tests.support.project import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-GUIDE = ROOT / "docs" / "first-sync.md"
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
+DOCS = ROOT / "docs"
+GUIDE = DOCS / "first-sync.md"
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
 #: A heading, a mark that a block is not run and why, or a block.
 PART = re.compile(
     r"^#+ (?P<heading>.+)$"
@@ -45,6 +46,19 @@ class Block:
         """The lines that are commands: continued ones as one, no comments or input."""
         lines = INPUT.sub("", self.text).replace("\\\n", " ").splitlines()
         return [line.split(" #")[0].strip() for line in lines if line.strip()]
+
+
+def runnable() -> dict[tuple[str, str], list[Block]]:
+    """Return the blocks that a test has to run, by page and heading.
+
+    The guide has a test of its own.
+    """
+    found: dict[tuple[str, str], list[Block]] = {}
+    for page in PAGES:
+        for block in blocks(page):
+            if page != GUIDE and block.language == "sh" and not block.reason:
+                found.setdefault((page.name, block.heading), []).append(block)
+    return found
 
 
 def blocks(page: Path) -> list[Block]:

@@ -1,6 +1,6 @@
 """Tap and target killed under the real Meltano, a few times: as `make kill-test`.
 
-What Postgres holds then answers the README's questions of it.
+What Postgres holds then answers the questions of the page on differing numbers.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from tests.e2e.kill.kills import SCHEMA, TAP, TRIES, VICTIMS, KillTest, Outcome
-from tests.support.pages import blocks
+from tests.support.pages import DOCS, blocks
 from tests.support.postgres import Postgres
-from tests.support.project import ROOT, CommandFailedError
+from tests.support.project import CommandFailedError
 from tests.support.world import World
 
 if TYPE_CHECKING:
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 # of everything.
 KILLS, SEED = 2, 2255
 DISAGREE, HELD = (
-    block.text
-    for block in blocks(ROOT / "README.md")
-    if block.language == "sql"
-    and block.heading == "Why does this not match the screen?"
+    block.text for block in blocks(DOCS / "screen.md") if block.language == "sql"
 )
 # The simulated clock is days behind this machine's.
 DISAGREE = DISAGREE.replace(

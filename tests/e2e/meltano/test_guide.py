@@ -1,4 +1,4 @@
-"""The guide's commands, as they stand there, with the real Meltano."""
+"""The first sync as its page tells it, from an empty folder, for two warehouses."""
 
 from __future__ import annotations
 
@@ -6,172 +6,206 @@ import json
 import os
 import subprocess
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
+from uv import find_uv_bin
 
+from scripts.generate import PACKAGE
 from tests.support.pages import GUIDE, blocks
 from tests.support.postgres import Postgres
-from tests.support.project import MELTANO, ROOT, Project
+from tests.support.project import ROOT, Project
 from tests.support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-pytestmark = pytest.mark.meltano
+pytestmark = [pytest.mark.meltano, pytest.mark.timeout(1800)]
 
 [PSQL] = Path(sysconfig.get_path("purelib")).glob("*/pginstall/bin/psql")
+WAREHOUSES = {"Postgres", "DuckDB"}
+SECRET = "web-services-guid"
+#: The constraints of each environment that the page has Meltano make.
+CONSTRAINTS = {
+    "extractor tap-email-metrics": "../constraints",
+    "loader target-postgres": "target-postgres",
+    "loader target-duckdb": "target-duckdb",
+    "utility dbt-postgres": "dbt",
+    "utility dbt-duckdb": "dbt",
+}
 
 
-@dataclass(frozen=True)
-class Guide:
-    """A reader of the guide.
+@dataclass
+class Reader:
+    """A reader of the page, in one shell.
 
     Attributes:
-        folder: the reader's project.
-        world: what its source is.
-        postgres: what its Postgres is.
-        environment: the environment of its shell.
-        own: what it writes in place of the guide's examples.
+        folder: where the shell is.
+        environment: of the shell.
+        own: what is written in place of the page's examples.
     """
 
     folder: Path
-    world: World
-    postgres: Postgres
     environment: Mapping[str, str]
     own: Mapping[str, str]
+    said: dict[str, str] = field(default_factory=dict)
 
-    def follow(self, *headings: str) -> str:
-        """Run all blocks below these headings that can be run; return what they say."""
-        said = ""
-        for heading in headings:
-            found = [b for b in blocks(GUIDE) if b.heading == heading]
-            runnable = [b for b in found if b.language == "sh" and not b.reason]
-            assert runnable, heading
-            for block in runnable:
-                said += self.run(block.text)
-        return said
+    def follow(self, warehouse: str) -> None:
+        """Run every block of the page but those of other warehouses."""
+        for block in blocks(GUIDE):
+            about = block.heading.partition(":")[0]
+            if block.language == "sh" and about not in WAREHOUSES - {warehouse}:
+                assert not block.reason
+                self.said[block.heading] = self.said.get(block.heading, "") + self.run(
+                    block.text
+                )
 
-    def run(self, text: str, typed: str = "") -> str:
+    def run(self, text: str) -> str:
         for example, own in self.own.items():
             text = text.replace(example, own)
+        where = self.folder / ".shell"
         done = subprocess.run(  # noqa: S603 - our own page
-            ["/bin/bash", "-euo", "pipefail", "-c", text],
+            ["/bin/bash", "-euo", "pipefail", "-c", f"{text}\npwd > '{where}'"],
             cwd=self.folder,
             env=self.environment,
-            input=typed,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr[-3000:]}"
-        assert self.own["web-services-guid"] not in done.stdout + done.stderr
+        assert self.own[SECRET] not in done.stdout + done.stderr
+        self.folder = Path(where.read_text().strip())
+        where.unlink()
         return done.stdout
-
-    @property
-    def messages(self) -> int:
-        return len(self.world.truth("encompass_messages", [self.world.now()]))
 
 
 @pytest.fixture(scope="module")
-def guide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guide]:
-    folder = tmp_path_factory.mktemp("guide")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with World(tmp_path_factory.mktemp("world"), seed=3, size=4) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as an index would have it, built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [find_uv_bin(), "build", "--quiet", "--wheel", "--out-dir", str(folder)]
+    subprocess.run([*build, str(ROOT)], check=True)  # noqa: S603 - our own
+    [built] = folder.glob("*.whl")
+    return built
+
+
+def reader(folder: Path, world: World, wheel: Path, own: Mapping[str, str]) -> Reader:
+    """Return a reader in an empty folder beside a checkout."""
     (folder / "tap-email-metrics").symlink_to(ROOT)
-    with (
-        Postgres(folder / "postgres") as postgres,
-        World(folder, seed=3, size=4) as world,
-    ):
-        project = Project(folder / "email-metrics", world.environment).create()
-        # The guide makes its own.
-        (project.folder / "meltano.yml").unlink()
-        reader = Guide(
-            project.folder,
-            world,
-            postgres,
-            environment(project, world),
-            in_place_of_examples(world, postgres),
-        )
-        said = reader.follow("1. Meltano", "2. The source")
-        assert '"client_secret": "*****"' in said
-        yield reader
-
-
-def environment(project: Project, world: World) -> dict[str, str]:
-    """Return what a reader of the guide has, and the way to the simulator."""
-    paths = (MELTANO.parent, PSQL.parent, *os.environ["PATH"].split(os.pathsep))
-    return {
-        **project.environment(),
-        "PATH": os.pathsep.join(map(str, paths)),
-        "TAP_EMAIL_METRICS_ENCOMPASS_API_URL": world.url,
-        "TAP_EMAIL_METRICS_ENCOMPASS_REQUESTS_PER_SECOND": "200",
-    }
-
-
-def in_place_of_examples(world: World, postgres: Postgres) -> dict[str, str]:
     section = json.loads(world.config.read_text())["encompass"]
-    url = postgres.sqlalchemy_url
-    example = "loader:password@db.example.edu:5432/warehouse"
-    own = {
-        # Meltano installs anew what comes from elsewhere than what it has installed.
-        r"s/pip_url: -e \./pip_url: tap-email-metrics/": (
-            rf"s|pip_url: -e \.|pip_url: -e {ROOT}|"
-        ),
-        "https://www.alumni.example.edu": section["site_url"],
-        "CLIENT_ID=1234": f"CLIENT_ID={section['client_id']}",
-        "web-services-guid": section["client_secret"],
-        f"postgresql+psycopg://{example}": url,
-        f"postgresql://{example}": url.replace("+psycopg", ""),
+    tools = folder / ".tools"
+    paths = (tools / "bin", Path(find_uv_bin()).parent, PSQL.parent)
+    environment = {
+        **Project(folder, world.environment).environment(),
+        "PATH": os.pathsep.join([*map(str, paths), os.environ["PATH"]]),
+        "UV_TOOL_DIR": str(tools),
+        "UV_TOOL_BIN_DIR": str(tools / "bin"),
     }
-    text = GUIDE.read_text(encoding="utf-8")
-    assert all(one in text for one in own)
-    return own
+    return Reader(
+        folder,
+        environment,
+        {
+            # Versions are those that the other tests use.
+            f"uv tool install {PACKAGE}": pinned(
+                ROOT / "constraints.txt", f"uv tool install {wheel}"
+            ),
+            "uv tool install 'meltano": pinned(
+                ROOT / "constraints" / "meltano.txt", "uv tool install 'meltano"
+            ),
+            "https://www.alumni.example.edu": section["site_url"],
+            "CLIENT_ID=1234": f"CLIENT_ID={section['client_id']}",
+            SECRET: section["client_secret"],
+            **own,
+        },
+    )
 
 
-def test_postgres(guide: Guide) -> None:
-    # The world's clock goes on while commands run.
-    before = guide.messages
-    said = guide.follow("Postgres")
-    counts = range(before, guide.messages + 1)
-    assert any(f" {count} | " in said for count in counts)
-    assert guide.postgres.rows("email_metrics", "encompass_messages") == []
-
-    before = guide.messages
-    said = guide.follow("4. The schedule")
-    assert "encompass-hourly" in said
-    assert "prod:tap-email-metrics--encompass-to-target-postgres" in said
-    rows = guide.postgres.rows("email_metrics", "encompass_messages")
-    assert before <= len(rows) <= guide.messages
+def pinned(constraints: Path, command: str) -> str:
+    return f"UV_CONSTRAINT={constraints} {command}"
 
 
-def test_duckdb(guide: Guide) -> None:
-    before = guide.messages
-    said = guide.follow("DuckDB")
-    assert any(f"{count} " in said for count in range(before, guide.messages + 1))
-    said = guide.follow("4. The schedule")
-    assert "prod:tap-email-metrics--encompass-to-target-duckdb" in said
+def installing(world: World, *plugins: str) -> dict[str, str]:
+    """Return what installs plugins one by one, as each has constraints of its own.
+
+    It also shows the tap the way to the simulator.
+    """
+    folder = ROOT / "constraints"
+    commands = [
+        pinned(folder / f"{CONSTRAINTS[one]}.txt", f"meltano install {one}")
+        for one in plugins
+    ]
+    url = f"meltano config set tap-email-metrics encompass.api_url {world.url}\n"
+    return {"meltano install\n": "\n".join([*commands, url])}
 
 
-def test_snowflake(guide: Guide) -> None:
-    said = guide.follow("Snowflake")
-    assert "-----BEGIN PUBLIC KEY-----" in said
-    assert '"default_target_schema": "EMAIL_METRICS_DEV"' in said
-    assert '"private_key_path": "snowflake.p8"' in said
+def count(world: World) -> int:
+    return len(world.truth("encompass_messages", [world.now()]))
 
 
-def test_bigquery(guide: Guide) -> None:
-    said = guide.follow("BigQuery")
-    assert '"dataset": "email_metrics_dev"' in said
-    assert '"credentials_path": "bigquery.json"' in said
+def held_to_the_file(project: Path) -> None:
+    """Meltano has rewritten the file; its plugins are still as they were written."""
+    plugins = yaml.safe_load((project / "meltano.yml").read_text())["plugins"]
+    tap, doctor = plugins["extractors"]
+    assert tap["config"]["start_date"] == "2020-01-01"
+    assert "!encompass_messages.pre_header" in tap["select"]
+    assert doctor["capabilities"] == ["about"]
 
 
-def test_the_readme_sets_what_is_needed(guide: Guide) -> None:
-    [block] = [b for b in blocks(ROOT / "README.md") if b.heading == "With Meltano"][:1]
-    settings = [c for c in block.commands if c.startswith("meltano config set ")]
-    assert len(settings) == 3
-    guide.run("\n".join(settings), typed="what only I know\n")
-    assert "'what only I know'" in (guide.folder / ".env").read_text()
-    written = (guide.folder / "meltano.yml").read_text()
-    assert "site_url: https://alumni.example.edu" in written
-    assert "what only I know" not in written
+def test_postgres(tmp_path: Path, world: World, wheel: Path) -> None:
+    with Postgres(tmp_path / "postgres") as postgres:
+        server = postgres.dbt_settings
+        host, user = server["DBT_POSTGRES_HOST"], server["DBT_POSTGRES_USER"]
+        name = server["DBT_POSTGRES_DBNAME"]
+        own = {
+            "HOST=db.example.edu": f"HOST={host}",
+            "USER=loader": f"USER={user}",
+            "DATABASE=warehouse": f"DATABASE={name}",
+            "host=db.example.edu user=loader": f"host={host} user={user}",
+            "dbname=warehouse": f"dbname={name}",
+            "postgresql://loader@db.example.edu/warehouse": postgres.url,
+            **installing(
+                world,
+                "extractor tap-email-metrics",
+                "loader target-postgres",
+                "utility dbt-postgres",
+            ),
+        }
+        before = count(world)
+        one = reader(tmp_path, world, wheel, own)
+        one.follow("Postgres")
+        said = one.said["Postgres: the run"]
+        assert any(f" {rows} | " in said for rows in range(before, count(world) + 1))
+        assert '"client_secret": "*****"' in one.said["Look before you read"]
+        messages = postgres.rows("email_marts", "email_messages")
+        assert before <= len(messages) <= count(world)
+        assert (
+            "pre_header" not in postgres.rows("email_metrics", "encompass_messages")[0]
+        )
+    held_to_the_file(tmp_path / "email-metrics")
+    assert (ROOT / "output" / "email-report.html").exists()
+
+
+def test_duckdb(tmp_path: Path, world: World, wheel: Path) -> None:
+    own = installing(
+        world,
+        "extractor tap-email-metrics",
+        "loader target-duckdb",
+        "utility dbt-duckdb",
+    )
+    before = count(world)
+    one = reader(tmp_path, world, wheel, own)
+    one.follow("DuckDB")
+    said = one.said["DuckDB: the run"]
+    assert any(f"{rows} " in said for rows in range(before, count(world) + 1))
+    held_to_the_file(tmp_path / "email-metrics")
+    assert (ROOT / "output" / "email-report.html").exists()

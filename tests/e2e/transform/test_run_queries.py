@@ -1,4 +1,4 @@
-"""The README's query of what to be woken for, in DuckDB."""
+"""The queries of what to be woken for and what a day costs, in DuckDB."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pytest
 
-from tests.support.pages import blocks
-from tests.support.project import ROOT
+from tests.support.pages import DOCS, blocks
 
-[QUERIES] = (
-    block.text
-    for block in blocks(ROOT / "README.md")
-    if block.heading == "Lag, cost, headroom"
+WAKING, COSTS = (
+    block.text.strip().removesuffix(";")
+    for block in blocks(DOCS / "operations.md")
+    if block.language == "sql"
 )
-WAKING, COSTS, _ = QUERIES.split(";")
 COLUMNS = """
     account text, provider text, stream text, run text, backfill boolean, outcome text,
     quarantined int, headroom_days double, behind_since timestamp, requests int,

@@ -1,0 +1,138 @@
+"""What the pages say to do without Meltano, as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulator.server import serve
+from tests.support.cli import config, small_world
+from tests.support.pages import GUIDE, blocks, runnable
+from tests.support.project import ROOT
+
+pytestmark = pytest.mark.slow
+
+#: The blocks without Meltano, by page and heading.
+BLOCKS = {
+    place: plain
+    for place, found in runnable().items()
+    if (plain := [block for block in found if "meltano" not in block.text])
+}
+
+#: A target that confirms each state.
+TARGET = f"""#!{sys.executable}
+import json, sys
+for message in map(json.loads, sys.stdin):
+    if message["type"] == "STATE":
+        print(json.dumps(message["value"]))
+"""
+
+
+def run(folder: Path, text: str, **variables: str) -> str:
+    """Run a block in a folder that has the target; return what it logged."""
+    paths = (folder, Path(sys.executable).parent, os.environ["PATH"])
+    done = subprocess.run(  # noqa: S603 - our own page
+        ["/bin/bash", "-euo", "pipefail", "-c", text],
+        cwd=folder,
+        env={**os.environ, **variables, "PATH": os.pathsep.join(map(str, paths))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_every_block_is_run_here() -> None:
+    assert set(BLOCKS) == {
+        ("README.md", "Install"),
+        ("luxsci.md", "Authorise"),
+        ("operations.md", "Before a run: the doctor"),
+        ("operations.md", "Without Meltano"),
+        ("personal-data.md", "Personal data"),
+        ("selection.md", "Without Meltano"),
+        ("warehouses.md", "Snowflake"),
+    }
+
+
+def test_the_readme_installs_as_the_guide_does() -> None:
+    [block] = BLOCKS["README.md", "Install"]
+    assert block.text in [one.text for one in blocks(GUIDE)]
+
+
+def test_plain_pipes(tmp_path: Path) -> None:
+    before, each_run, completion = BLOCKS["operations.md", "Without Meltano"]
+    assert "cp sample_config.json config.json" in before.text
+    target = tmp_path / "target-jsonl"
+    target.write_text(TARGET)
+    target.chmod(0o755)
+    with serve(small_world()) as server:
+        (tmp_path / "sample_config.json").write_text(json.dumps(config(server)))
+        run(tmp_path, before.text)
+        first = run(tmp_path, each_run.text)
+        asked = server.world.log.count()
+        second = run(tmp_path, each_run.text)
+        asked_again = server.world.log.count() - asked
+    assert '"run_summary"' in first
+    assert '"run_summary"' in second
+    # The state of the first run was read by the second.
+    assert asked_again < asked
+    bookmarks = json.loads((tmp_path / "state.json").read_text())["bookmarks"]
+    assert "encompass_opens" in bookmarks
+    run(tmp_path, completion.text + "complete -p tap-email-metrics")
+
+
+def test_the_doctor(tmp_path: Path) -> None:
+    [block] = BLOCKS["operations.md", "Before a run: the doctor"]
+    with serve(small_world()) as server:
+        (tmp_path / "config.json").write_text(json.dumps(config(server)))
+        (tmp_path / "state.json").write_text("{}")
+        run(tmp_path, block.text, XDG_STATE_HOME=str(tmp_path))
+
+
+def test_a_stream_and_a_column_are_left_out_of_a_catalog(tmp_path: Path) -> None:
+    [block] = BLOCKS["selection.md", "Without Meltano"]
+    with serve(small_world()) as server:
+        (tmp_path / "config.json").write_text(json.dumps(config(server)))
+        run(tmp_path, block.text)
+    lines = (tmp_path / "records.jsonl").read_text().splitlines()
+    records = [one for one in map(json.loads, lines) if one["type"] == "RECORD"]
+    assert "encompass_opens" in {one["stream"] for one in records}
+    assert "encompass_links" not in {one["stream"] for one in records}
+    assert not [one for one in records if "pre_header" in one["record"]]
+
+
+@pytest.mark.parametrize(
+    "place", [("personal-data.md", "Personal data"), ("warehouses.md", "Snowflake")]
+)
+def test_keys_are_made(tmp_path: Path, place: tuple[str, str]) -> None:
+    for block in BLOCKS[place]:
+        run(tmp_path, block.text)
+
+
+def test_luxsci_from_the_simulator(tmp_path: Path) -> None:
+    start, read = BLOCKS["luxsci.md", "Authorise"]
+    [command] = start.commands
+    program, *arguments = command.split()
+    assert program == "python"
+    with subprocess.Popen(  # noqa: S603 - our own page
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    ) as simulator:
+        try:
+            assert simulator.stdout is not None
+            assert simulator.stdout.readline().startswith(b"http://127.0.0.1:")
+            log = run(tmp_path, read.text, XDG_STATE_HOME=str(tmp_path))
+        finally:
+            simulator.terminate()
+    summary = json.loads(log[log.index('{"event": "run_summary"') :].splitlines()[0])
+    outcomes = {name: said["outcome"] for name, said in summary["streams"].items()}
+    assert outcomes.keys() >= {"luxsci_sent", "luxsci_marketing_opens"}
+    assert set(outcomes.values()) <= {"complete", "empty"}
