@@ -26,6 +26,8 @@ BOOTSTRAPPED := .cache/bootstrap/.installed
 INSTALLED := .venv/.installed
 MELTANO := .cache/meltano/.installed
 DOCS := .cache/docs/.installed
+CONTAINERS := .cache/containers/.installed
+CYCLONEDX := .cache/cyclonedx/.installed
 SINGER_TOOLS := .cache/singer-tools/.installed
 DBT := .cache/dbt/.installed
 DIALECTS := .cache/dbt-dialects/.installed
@@ -58,7 +60,7 @@ test-all: REPRESENTATIVE := tests --ignore=tests/e2e --ignore=tests/simulator
 test-all: test soak kill-test orchestrate-demo ## All of it, with inputs drawn anew: also what takes long, all on each Python, soak, kills
 
 .PHONY: lint
-lint: $(INSTALLED) docs ## Style and formatting, of code and pages, and which module may import which
+lint: $(INSTALLED) docs containers ## Style of code and pages, and which module may import which
 	$(PY) -m ruff check --extend-exclude .cache .
 	$(PY) -m ruff format --check --extend-exclude .cache .
 	.venv/bin/lint-imports --no-cache
@@ -69,6 +71,13 @@ docs: $(DOCS) ## The documentation, built strictly into .cache/pages/site
 	@rm -rf .cache/pages && mkdir -p .cache/pages && cp -r docs mkdocs.yml .cache/pages
 	@cd .cache/pages && ../docs/bin/zensical build --strict -f mkdocs.yml >build.log 2>&1 || { \
 	  cat build.log >&2; exit 1; }
+
+# No container engine is needed: the files are only looked at.
+.PHONY: containers
+containers: $(CONTAINERS) ## Lint the files for containers
+	@.cache/containers/bin/hadolint Containerfile
+	@.cache/containers/bin/check-jsonschema --quiet \
+	  --builtin-schema vendor.compose-spec compose.yaml
 
 .PHONY: types
 types: $(INSTALLED) ## Static types
@@ -150,6 +159,14 @@ dist: $(INSTALLED) ## Wheel and source archive in dist/, the wheel installed and
 	$(UV) build --quiet --out-dir dist
 	WHEEL=$$(echo dist/*.whl) $(PYTEST) tests/project/test_package.py
 
+.PHONY: sbom
+sbom: $(CYCLONEDX) ## What the wheel in dist/ brings with it, as CycloneDX, into build/sbom.json
+	@rm -rf build && mkdir -p build
+	@$(UV) venv --quiet --python .cache/bootstrap/bin/python build/environment
+	@$(UV) pip install --quiet --python build/environment/bin/python -c constraints.txt dist/*.whl
+	@.cache/cyclonedx/bin/cyclonedx-py environment --output-reproducible \
+	  --output-file build/sbom.json build/environment/bin/python
+
 .PHONY: publish
 publish: $(BOOTSTRAPPED) ## Upload what is in dist/; only the release workflow is trusted to
 	$(UV) publish --trusted-publishing always
@@ -192,7 +209,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@touch $@
 
 # A tool in an environment of its own, pinned by constraints/<tool>.txt.
-$(DOCS) $(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
+$(DOCS) $(CONTAINERS) $(CYCLONEDX) $(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
 	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
 	@touch $@

@@ -52,18 +52,24 @@ class Warehouse:
         variables: what a person has to fill in.
         config: lines of `config:`, a reason behind each.
         python: the interpreter that the loader needs, empty for any.
-        dbt: what pip installs for dbt, empty where dbt is not offered.
-        dbt_env: lines from which dbt makes its connection.
+        dbt_package: what pip installs for dbt, empty where dbt is not offered.
+        dbt: settings that dbt connects by: name, value, and variable for dbt.
     """
 
     package: str
     variables: tuple[Variable, ...]
     config: tuple[str, ...]
     python: str = ""
-    dbt: str = ""
-    dbt_env: tuple[str, ...] = ()
+    dbt_package: str = ""
+    dbt: tuple[tuple[str, str, str], ...] = ()
 
 
+DUCKDB_FILE = "$MELTANO_PROJECT_ROOT/warehouse.duckdb"
+#: The settings of dbt that say where the models are.
+DBT = (
+    ("project_dir", "$MELTANO_PROJECT_ROOT/transform", "DBT_PROJECT_DIR"),
+    ("profiles_dir", "$MELTANO_PROJECT_ROOT/transform", "DBT_PROFILES_DIR"),
+)
 PROVIDERS: dict[str, tuple[Variable, ...]] = {
     "encompass": (
         Variable("encompass.site_url", "any URL of your Encompass site, with https://"),
@@ -107,6 +113,7 @@ WAREHOUSES: dict[str, Warehouse] = {
         "meltanolabs-target-postgres==0.8.1",
         (
             Variable("host", "name of the database server"),
+            Variable("port", "its port", value="5432", kind="integer"),
             Variable("user", "a user that may create schemas"),
             Variable("password", "its password", secret=True),
             Variable("database", "name of the database"),
@@ -118,12 +125,13 @@ WAREHOUSES: dict[str, Warehouse] = {
             "validate_records: false   # the tap has made the records fit already",
             "batch_size_rows: 50000    # takes about 200 MB of memory",
         ),
-        dbt="dbt-core==1.11.16 dbt-postgres==1.11.0",
-        dbt_env=(
-            "DBT_POSTGRES_HOST: $TARGET_POSTGRES_HOST",
-            "DBT_POSTGRES_USER: $TARGET_POSTGRES_USER",
-            "DBT_POSTGRES_PASSWORD: $TARGET_POSTGRES_PASSWORD",
-            "DBT_POSTGRES_DBNAME: $TARGET_POSTGRES_DATABASE",
+        dbt_package="dbt-core==1.11.16 dbt-postgres==1.11.0",
+        dbt=(
+            ("host", "$TARGET_POSTGRES_HOST", "DBT_POSTGRES_HOST"),
+            ("port", "$TARGET_POSTGRES_PORT", "DBT_POSTGRES_PORT"),
+            ("user", "$TARGET_POSTGRES_USER", "DBT_POSTGRES_USER"),
+            ("password", "$TARGET_POSTGRES_PASSWORD", "DBT_POSTGRES_PASSWORD"),
+            ("dbname", "$TARGET_POSTGRES_DATABASE", "DBT_POSTGRES_DBNAME"),
         ),
     ),
     "duckdb": Warehouse(
@@ -132,13 +140,13 @@ WAREHOUSES: dict[str, Warehouse] = {
         "target-duckdb==0.8.0 duckdb==1.0.0",
         (),
         (
-            "path: $MELTANO_PROJECT_ROOT/warehouse.duckdb",
+            f"path: {DUCKDB_FILE}",
             "default_target_schema: email_metrics",
             "add_metadata_columns: true   # dbt needs them to find the latest row",
         ),
         python="python3.11",
-        dbt="dbt-core==1.11.16 dbt-duckdb==1.11.1 duckdb==1.0.0",
-        dbt_env=("DBT_DUCKDB_PATH: $MELTANO_PROJECT_ROOT/warehouse.duckdb",),
+        dbt_package="dbt-core==1.11.16 dbt-duckdb==1.11.1 duckdb==1.0.0",
+        dbt=(("path", DUCKDB_FILE, "DBT_DUCKDB_PATH"),),
     ),
     "snowflake": Warehouse(
         "meltanolabs-target-snowflake==0.20.4",
@@ -272,14 +280,15 @@ def _utilities(warehouse: str) -> list[str]:
         "  utilities:",
         f"  - name: dbt-{warehouse}",
         f"    namespace: dbt_{warehouse}",
-        *_environment(chosen.dbt, chosen.python),
+        *_environment(chosen.dbt_package, chosen.python),
         "    executable: dbt",
         "    commands: {build: build}",
-        "    env:",
-        f"      DBT_TARGET: {warehouse}",
-        "      DBT_PROJECT_DIR: $MELTANO_PROJECT_ROOT/transform",
-        "      DBT_PROFILES_DIR: $MELTANO_PROJECT_ROOT/transform",
-        *(f"      {line}" for line in chosen.dbt_env),
+        "    settings:",
+        f"    - {{name: target, value: {warehouse}, env: DBT_TARGET}}",
+        *(
+            f"    - {{name: {name}, value: {value}, env: {variable}}}"
+            for name, value, variable in (*DBT, *chosen.dbt)
+        ),
     ]
 
 
@@ -362,7 +371,7 @@ def main(folder: Path, provider: str, warehouse: str, *, dbt: bool) -> None:
 
     It writes meltano.yml and .env, and never overwrites either.
     """
-    if dbt and not WAREHOUSES[warehouse].dbt:
+    if dbt and not WAREHOUSES[warehouse].dbt_package:
         raise click.UsageError("--dbt is for postgres and duckdb")
     write(
         folder,

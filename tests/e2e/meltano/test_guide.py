@@ -162,17 +162,18 @@ def held_to_the_file(project: Path) -> None:
 
 
 def test_postgres(tmp_path: Path, world: World, wheel: Path) -> None:
-    with Postgres(tmp_path / "postgres") as postgres:
+    with Postgres(tmp_path / "postgres") as postgres, postgres.listening() as port:
         server = postgres.dbt_settings
-        host, user = server["DBT_POSTGRES_HOST"], server["DBT_POSTGRES_USER"]
-        name = server["DBT_POSTGRES_DBNAME"]
+        user, name = server["DBT_POSTGRES_USER"], server["DBT_POSTGRES_DBNAME"]
         own = {
-            "HOST=db.example.edu": f"HOST={host}",
+            "HOST=db.example.edu": "HOST=127.0.0.1",
+            "PORT=5432": f"PORT={port}",
             "USER=loader": f"USER={user}",
             "DATABASE=warehouse": f"DATABASE={name}",
-            "host=db.example.edu user=loader": f"host={host} user={user}",
+            "host=db.example.edu": f"host=127.0.0.1 port={port}",
+            "user=loader": f"user={user}",
             "dbname=warehouse": f"dbname={name}",
-            "postgresql://loader@db.example.edu/warehouse": postgres.url,
+            "loader@db.example.edu/warehouse": f"{user}@127.0.0.1:{port}/{name}",
             **installing(
                 world,
                 "extractor tap-email-metrics",

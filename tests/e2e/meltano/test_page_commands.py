@@ -80,12 +80,18 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
             folder / "project",
             {
                 **world.environment,
-                "MELTANO_ENVIRONMENT": "prod",
                 "TARGET_POSTGRES_SQLALCHEMY_URL": postgres.sqlalchemy_url,
                 "TAP_EMAIL_METRICS_ENCOMPASS_API_URL": world.url,
                 "TAP_EMAIL_METRICS_ENCOMPASS_REQUESTS_PER_SECOND": "200",
             },
         ).create()
+        # As in a project that `tap-email-metrics-init` has made.
+        definition = project.folder / "meltano.yml"
+        text = definition.read_text()
+        assert text.count("default_environment: dev\n") == 1
+        definition.write_text(
+            text.replace("default_environment: dev", "default_environment: prod")
+        )
         paths = (MELTANO.parent, Path(sys.executable).parent, os.environ["PATH"])
         one = Reader(
             project.folder,
