@@ -22,6 +22,7 @@ milliseconds; what is finer is cut off.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -34,9 +35,15 @@ from collections.abc import (
 )
 from datetime import UTC, datetime, timedelta
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
+
+Json: TypeAlias = Any
+"""A value decoded from JSON."""
+
+Row: TypeAlias = dict[str, Any]
+"""A row of a list, as the vendor's JSON has it."""
 
 Converter: TypeAlias = Callable[[Any], Any]
 """Makes a column's value of a JSON value other than null, or raises `Unfit`."""
@@ -77,6 +84,8 @@ _ESCAPE = re.compile(
 
 _MAX_DEPTH = 32
 """Levels of nesting that are kept as they are in `additional_fields`."""
+
+_NESTING = frozenset({dict, list})
 
 DEEPEST = 500
 """Levels that a body may have: half of what Python bears, so that whoever walks over a
@@ -275,19 +284,21 @@ def _json_text(value: object) -> str:
 
 
 def is_deep(value: object, most: int) -> bool:
-    """Say whether lists and objects are nested more than so many levels deep."""
-    level = [value]
-    for _ in range(most):
-        level = [child for node in level for child in _children(node)]
+    """Return whether lists and objects are nested more than so many levels deep."""
+    level = _nested([value])
+    for _ in range(most - 1):
+        level = [child for node in level for child in _nested(node)]
         if not level:
             return False
-    return True
+    return any(level)
 
 
-def _children(node: object) -> Iterable[object]:
-    if isinstance(node, dict):
-        return node.values()
-    return node if isinstance(node, list) else ()
+def _nested(node: Json) -> list[Json]:
+    """Return the lists and objects in a list or object."""
+    children = node.values() if isinstance(node, dict) else node
+    if _NESTING.isdisjoint(map(type, children)):
+        return []
+    return [child for child in children if type(child) in _NESTING]
 
 
 _CONVERTERS: dict[tuple[str, str | None], Converter] = {
@@ -299,54 +310,88 @@ _CONVERTERS: dict[tuple[str, str | None], Converter] = {
     ("string", "date"): _day_or_null,
     ("object", None): _object,
 }
-"""What makes columns, by their type and format."""
-_PLAIN = frozenset({_integer, _number, _boolean, _string})
-"""Those that leave a value of the very type as it is; text, where it is storable."""
+"""The converter of a column, by its type and format."""
+_NATIVE: dict[Converter, type] = {
+    _integer: int,
+    _number: float,
+    _boolean: bool,
+    _string: str,
+}
+"""Converters that return a value of this type as it is, if it is in range and holds
+only storable text."""
 
 
-def convert_all(
+class Converted(NamedTuple):
+    """A column: a value per row, null where the vendor's value did not fit."""
+
+    values: list[Any]
+    unfit: dict[int, object]
+    """The vendor's values that did not fit, by their row."""
+
+
+_ALL_FIT: dict[int, object] = {}
+
+
+def convert_column(
     convert: Converter, values: list[Any], *, typed: bool = False
-) -> list[Any]:
-    """Return a column, null where a value is.
+) -> Converted:
+    """Convert one column of a page; nulls stay null.
 
     Args:
-        convert: makes one value.
-        values: of the vendor's field, one a row.
-        typed: each has the type that goes into the column, and is storable.
-
-    Raises:
-        ValueError: one of them does not fit.
+        convert: converts one value.
+        values: the vendor's value of each row.
+        typed: the decoder has checked the types, and no text holds a NUL.
     """
-    if typed and convert in _PLAIN:
-        return values
+    native = _NATIVE.get(convert)
+    if typed and native:
+        return Converted(values, _ALL_FIT)
     kinds = {*map(type, values)}
     if kinds == {int} and convert in (_instant, _instant_or_null):
-        return instants(values)
-    kinds.discard(NoneType)
-    if kinds == {str} and convert is _string:
-        return _storable_all(values)
-    if not kinds or (kinds == {int} and convert is _integer and _in_range(values)):
-        return values
-    return map_known(convert, values)
+        with contextlib.suppress(Unfit):
+            return Converted(instants(values), _ALL_FIT)
+    if kinds <= {native, NoneType}:
+        known = [*filter(None, values)] if NoneType in kinds else values
+        if _stay(known):
+            return Converted(values, _ALL_FIT)
+    elif native and _stay([value for value in values if type(value) is native]):
+        return _convert_each(convert, values, native)
+    return _convert_each(convert, values, None)
+
+
+def _convert_each(
+    convert: Converter, values: list[Any], as_it_is: type | None
+) -> Converted:
+    """Convert a column value by value, except for those of one type."""
+    made: list[Any] = []
+    unfit: dict[int, object] = {}
+    for place, value in enumerate(values):
+        if value is None or type(value) is as_it_is:
+            made.append(value)
+            continue
+        try:
+            made.append(convert(value))
+        except Unfit:
+            unfit[place] = value
+            made.append(None)
+    return Converted(made, unfit)
+
+
+def _stay(values: list[Any]) -> bool:
+    """Return whether a converter returns values of its native type as they are."""
+    first = values[0] if values else None
+    if isinstance(first, str):
+        text = "".join(values)
+        return text.isascii() and "\0" not in text
+    if type(first) is int:
+        return bool(min(values) >= _SMALLEST and max(values) <= _LARGEST)
+    return not isinstance(first, float) or all(map(math.isfinite, values))
 
 
 def map_known(make: Converter, values: list[Any]) -> list[Any]:
-    """Return what is made of values, null where they are."""
+    """Return what `make` returns for each value; nulls stay null."""
     if None in values:
         return [None if value is None else make(value) for value in values]
     return [*map(make, values)]
-
-
-def _storable_all(values: list[str | None]) -> list[Any]:
-    text = "".join(filter(None, values))
-    if text.isascii() and "\0" not in text:
-        return values
-    return map_known(storable, values)
-
-
-def _in_range(values: list[int | None]) -> bool:
-    known = [value for value in values if value is not None]
-    return min(known) >= _SMALLEST and max(known) <= _LARGEST
 
 
 def converter_of(column: dict[str, Any], shown: Collection[str]) -> Converter:

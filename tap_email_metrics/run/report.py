@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -33,6 +34,7 @@ class StreamReport:
         failed: ids of parents that could not be read.
         quarantined: ids of parents that failed five runs or more.
         unsettled: lists whose count and rows did not agree.
+        set_aside: rows without a record, by reason.
         behind_since: the oldest instant up to which an open list is read.
         headroom_days: days until the archive takes what was not read.
         cut: it paused before its due lists were read.
@@ -50,6 +52,7 @@ class StreamReport:
     failed: list[int | str] = field(default_factory=list)
     quarantined: list[int | str] = field(default_factory=list)
     unsettled: int = 0
+    set_aside: Counter[str] = field(default_factory=Counter)
     behind_since: float | None = None
     headroom_days: float | None = None
     cut: bool = False

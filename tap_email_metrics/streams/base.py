@@ -34,9 +34,8 @@ from tap_email_metrics.errors import (
     Terminated,
     Unavailable,
 )
-from tap_email_metrics.records.columns import RowCodec
-from tap_email_metrics.records.pages import Record, TableDecoder, Unplanned
-from tap_email_metrics.records.rows import RowMaker
+from tap_email_metrics.records.builder import PageMaker, RecordBuilder
+from tap_email_metrics.records.pages import Record
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import to_instant
 
@@ -45,8 +44,8 @@ if TYPE_CHECKING:
 
     from singer_sdk import Tap
 
-    from tap_email_metrics.records.pages import Envelope
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.builder import Envelope
+    from tap_email_metrics.records.pages import Page
     from tap_email_metrics.run.api import Api
     from tap_email_metrics.run.reconciliation import Count
     from tap_email_metrics.run.report import StreamReport
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from tap_email_metrics.state.marks import MarkFormat
     from tap_email_metrics.state.streams import StreamState
 
-Row = dict[str, object]
 Emitted = TypeVar("Emitted")
 
 _AT_ONCE = 1000
@@ -123,7 +121,7 @@ class EmailMetricsStream(Stream):
         dated_by: the replication key, also where a catalog names none.
     """
 
-    # The codec conforms records already; the SDK's own way fails for lists of objects
+    # The builder conforms records already; the SDK's own way fails for lists of objects
     # whose fields are not listed.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
     provider: ClassVar[str]
@@ -316,54 +314,45 @@ class EmailMetricsStream(Stream):
                 report.outcome = "complete" if report.records else "empty"
 
     @cached_property
-    def codec(self) -> RowCodec:
-        """What turns rows into records of the selected fields."""
+    def builder(self) -> RecordBuilder:
+        """Builds the records of the selected columns."""
         selected = [
             field
             for field in self._packaged["properties"]
             if self.mask[("properties", field)]
         ]
-        return RowCodec(
+        return RecordBuilder(
             self._packaged,
             key=self.primary_keys,
             selected=selected,
             account=self.api.account,
             privacy=self.run.privacy,
             replication_key=self.dated_by,
+            reader_fields=self.reader_fields,
+            envelope=self.envelope,
         )
 
-    @cached_property
-    def tables(self) -> TableDecoder | None:
-        """What makes records of whole pages; None where it takes the codec."""
-        if not self.fast:
-            return None
-        try:
-            return TableDecoder(
-                self._packaged, self.codec, self.reader_fields, self.envelope
-            )
-        except Unplanned:
-            return None
-
-    def maker(self, at: int | None = None, **from_path: object) -> RowMaker:
-        """Return what makes rows of a list.
+    def maker(self, at: int | None = None, **request: object) -> PageMaker:
+        """Return the maker of the pages of a list.
 
         Args:
-            at: epoch ms of all rows, where they do not say so themselves.
-            from_path: the columns that no row carries, by name.
+            at: epoch ms of all rows, where they do not carry it themselves.
+            request: the columns that no row carries, by name.
         """
-        return RowMaker(self.codec, self.tables, from_path, at)
+        return PageMaker(self.builder, request, at)
 
-    def within(self, rows: Rows, interval: Interval) -> Rows:
+    def within(self, page: Page, interval: Interval) -> Page:
         """Return the rows in an interval of the replication key."""
         if not self.dated_by or interval == Interval(None, None):
-            return rows
-        return rows.where([interval.holds(at) for at in rows.times])
+            return page
+        return page.where([interval.holds(at) for at in page.times])
 
-    def records_of(self, rows: Rows) -> Sequence[Mapping[str, object] | Record]:
-        """Return the records of rows; note the newest replication key of them."""
-        records, times = rows.records()
-        self.note_key(max((at for at in times if at is not None), default=None))
-        return records
+    def records_of(self, page: Page) -> Sequence[Any]:
+        """Return the records of a page; note their newest replication key."""
+        made = page.made()
+        self.report.set_aside.update(made.set_aside)
+        self.note_key(max((at for at in made.times if at is not None), default=None))
+        return made.records
 
     def _ignores_marks(self) -> bool:
         """Return whether the catalog asks to read everything anew.
@@ -399,27 +388,25 @@ class EmailMetricsStream(Stream):
             self._newest_key = max(capped, self._newest_key or capped)
 
     def _warn_of_fields(self) -> None:
-        """Say once a field what did not fit its column."""
-        codec = self.codec
-        for field in _nameable(codec.uncoercible):
+        """Say once per field that values did not fit its column."""
+        for field in _nameable(self.builder.uncoercible):
             self.logger.warning(
                 "%s: values of %s do not fit their type; they are kept in "
                 "additional_fields",
                 self.name,
                 field,
             )
-        for field in _nameable(codec.unknown):
+        for field in _nameable(self.builder.unknown):
             self.logger.info(
                 "%s: the API sends a field %s that is not in the schema; it is kept "
                 "in additional_fields",
                 self.name,
                 field,
             )
-        if codec.rejected:
+        set_aside = self.report.set_aside.total()
+        if set_aside:
             self.logger.warning(
-                "%s: %d rows without a usable id were left out",
-                self.name,
-                codec.rejected,
+                "%s: %d rows without a usable id were left out", self.name, set_aside
             )
 
 

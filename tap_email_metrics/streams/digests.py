@@ -13,7 +13,8 @@ from tap_email_metrics.records.values import to_integer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Row = dict[str, object]
+    from tap_email_metrics.records.values import Row
+
 
 _BUCKETS = 256
 _DIGEST = 8

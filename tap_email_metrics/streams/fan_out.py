@@ -30,8 +30,7 @@ from tap_email_metrics.streams.base import EmailMetricsStream
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
-    from tap_email_metrics.records.pages import Record
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.state.marks import MarkFormat
     from tap_email_metrics.state.plans import (
         Parent,
@@ -56,7 +55,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
 
     marks: ClassVar[MarkFormat[Any, Any]]
     parent_noun: ClassVar[str]
-    fan_out: FanOut[Visit[Id, SomeMark], Rows | Count, SomeMark]
+    fan_out: FanOut[Visit[Id, SomeMark], Page | Count, SomeMark]
 
     @property
     @abc.abstractmethod
@@ -66,7 +65,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     @abc.abstractmethod
     def read(
         self, visit: Visit[Id, SomeMark], policy: Policy
-    ) -> Generator[Rows | Count, None, SomeMark]:
+    ) -> Generator[Page | Count, None, SomeMark]:
         """Yield the rows of a parent to emit; return the mark that covers them.
 
         After a list that was read to its end, yields a `Count` that compares its rows
@@ -156,7 +155,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         interval = self.interval()
         # With a limit on records, as in `--test`, no list is read ahead.
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.api.max_concurrency
-        fan_out: FanOut[Visit[Id, SomeMark], Rows | Count, SomeMark] = FanOut(
+        fan_out: FanOut[Visit[Id, SomeMark], Page | Count, SomeMark] = FanOut(
             partial(self.read, policy=policy),
             workers=ahead,
             received=self.api.client.received,

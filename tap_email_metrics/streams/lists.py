@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.records.pages import Record
-    from tap_email_metrics.streams.base import Row
+    from tap_email_metrics.records.values import Row
 
 
 class ListStream(EmailMetricsStream):
@@ -45,7 +45,8 @@ class ListStream(EmailMetricsStream):
         """Yield the records that are new or changed."""
         interval = self.interval()
         every = self.rows()
-        rows = [row for row in every if interval.holds(self.codec.time(row))]
+        times = self.builder.times(every)
+        rows = [row for row, at in zip(every, times, strict=True) if interval.holds(at)]
         backfill = self.run.settings.backfill
         buckets = [bucket_of(row.get(self.id_field)) for row in rows]
         digests = bucket_digests(rows, buckets)
@@ -55,7 +56,7 @@ class ListStream(EmailMetricsStream):
             for row, bucket in zip(rows, buckets, strict=True)
             if backfill or not same(known, digests, bucket)
         ]
-        yield self.records_of(self.maker().rows(changed))
+        yield self.records_of(self.maker().page(changed))
         self.reconcile(self.count(len(every)))
         if not backfill:
             self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())

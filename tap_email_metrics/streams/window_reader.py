@@ -18,7 +18,9 @@ from tap_email_metrics.errors import Fatal, Skippable
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
-    from tap_email_metrics.records.rows import Row, RowMaker, Rows
+    from tap_email_metrics.records.builder import PageMaker
+    from tap_email_metrics.records.pages import Page
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.state.windows import Window
 
 LARGEST = 50_000
@@ -117,7 +119,7 @@ class _Look:
     too_large: bool = False
     again: int = 0
     digest: int = 0
-    held: list[Rows] = field(default_factory=list)
+    held: list[Page] = field(default_factory=list)
     known: set[int] = field(default_factory=set)
     equals: dict[int, int] = field(default_factory=dict)
     days: Counter[int] = field(default_factory=Counter)
@@ -163,7 +165,7 @@ class WindowReader:
     def __init__(
         self,
         source: WindowList,
-        maker: RowMaker,
+        maker: PageMaker,
         *,
         counts_equals: bool,
     ) -> None:
@@ -172,13 +174,13 @@ class WindowReader:
         self._counts_equals = counts_equals
         self._asks_first = False
 
-    def read(self, window: Window | None) -> Generator[Rows | Part, None, None]:
+    def read(self, window: Window | None) -> Generator[Page | Part, None, None]:
         """Yield the rows of a window, and an end for it or for each of its parts."""
         yield from self._read(window, tries=WINDOW_READS, known=None)
 
     def _read(
         self, window: Window | None, *, tries: int, known: int | None
-    ) -> Generator[Rows | Part, None, None]:
+    ) -> Generator[Page | Part, None, None]:
         look = _Look()
         if self._asks_first:
             look.before = self._source.count(window)
@@ -211,7 +213,7 @@ class WindowReader:
         if sum(halves) > whole + whole // 2:
             raise Skippable("the counts of a list do not depend on the time asked for")
 
-    def _look(self, window: Window | None, look: _Look) -> Generator[Rows, None, None]:
+    def _look(self, window: Window | None, look: _Look) -> Generator[Page, None, None]:
         """Yield the rows of all pages, unless there are too many."""
         for _ in range(MOST_PAGES):
             before = look.received
@@ -234,10 +236,10 @@ class WindowReader:
 
     def _page(
         self, window: Window | None, look: _Look, answer: Answer
-    ) -> Generator[Rows, None, None]:
+    ) -> Generator[Page, None, None]:
         here: set[int] = set()
         for raw in answer.rows():
-            rows = self._maker.rows(raw)
+            rows = self._maker.page(raw)
             numbers = [*map(hash, rows.identities)]
             again = [number in look.known for number in numbers]
             equals = [self._note(look, here, number) for number in numbers]
@@ -268,7 +270,7 @@ class WindowReader:
         look.twins += 1
         return 0
 
-    def _note_dates(self, window: Window | None, look: _Look, rows: Rows) -> None:
+    def _note_dates(self, window: Window | None, look: _Look, rows: Page) -> None:
         if window is None:
             return
         seconds = [at // 1000 for at in rows.times if at is not None]

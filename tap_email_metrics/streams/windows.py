@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     )
 
     from tap_email_metrics.errors import TapError
-    from tap_email_metrics.records.pages import Record
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.run.workers import TaskDone
     from tap_email_metrics.state.streams import StreamState
 
@@ -267,7 +266,7 @@ class WindowStream(EmailMetricsStream):
         """Yield the records of one window of each of several lists."""
         self.report.parents_left = len(due)
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.api.max_concurrency
-        fan_out: FanOut[Due, Rows | Part, None] = FanOut(
+        fan_out: FanOut[Due, Page | Part, None] = FanOut(
             self.read,
             workers=max(1, min(ahead, len(due))),
             received=self.api.client.received,
@@ -289,7 +288,7 @@ class WindowStream(EmailMetricsStream):
                     yield self._records(event.task, event.page)
                     bar.tick()
 
-    def read(self, due: Due) -> Generator[Rows | Part, None, None]:
+    def read(self, due: Due) -> Generator[Page | Part, None, None]:
         """Yield the rows of a window, and a `Part` after each part that was read."""
         yield from self._readers[due.source.key].read(due.window)
 
@@ -307,7 +306,7 @@ class WindowStream(EmailMetricsStream):
         identity = self._packaged["properties"].get("event_id", {}).get("x-identity")
         return bool(identity) and self.dated_by in {None, *identity}
 
-    def _records(self, due: Due, rows: Rows) -> Sequence[Mapping[str, object] | Record]:
+    def _records(self, due: Due, rows: Page) -> Sequence[Mapping[str, object] | Record]:
         if due.since is not None:
             rows = rows.where([not due.is_unchanged(at) for at in rows.times])
         return self.records_of(self.within(rows, self.interval()))

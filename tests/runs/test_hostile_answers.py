@@ -15,9 +15,8 @@ from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.constant_contact import client
 from tap_email_metrics.providers.constant_contact.client import LinkedPage, Trail
 from tap_email_metrics.providers.encompass import reading
-from tap_email_metrics.providers.encompass.client import MOST_ROWS, ListPage
+from tap_email_metrics.providers.encompass.client import MOST_ROWS, ListPage, plain_page
 from tap_email_metrics.providers.encompass.reading import Pages, every_row, scan
-from tap_email_metrics.records.rows import LooseRows
 from tap_email_metrics.transport.bounds import MOST_ANSWER, MOST_BODY
 from tests.support.encompass import NOW
 from tests.support.hostile import bomb, constant_contact, encompass, front, luxsci
@@ -370,7 +369,7 @@ def test_pages_of_one_row_that_announce_millions() -> None:
     def fetch(start: int) -> ListPage:
         nonlocal fetched
         fetched += 1
-        return ListPage(LooseRows([{"id": start}]), MOST_ROWS, 1)
+        return ListPage(plain_page([{"id": start}]), MOST_ROWS, 1)
 
     with pytest.raises(Skippable, match="no end of it"):
         for _ in scan(Pages(fetch), every_row, shrinking=False):
@@ -384,7 +383,9 @@ def test_a_bare_array_that_never_ends_is_given_up(
     monkeypatch.setattr(reading, "MOST_ROWS", 10_000)
 
     def fetch(start: int) -> ListPage:
-        return ListPage(LooseRows([{"id": start + n} for n in range(1000)]), None, 1000)
+        return ListPage(
+            plain_page([{"id": start + n} for n in range(1000)]), None, 1000
+        )
 
     with pytest.raises(Skippable, match="11 pages of a list, and no end of it"):
         for _ in scan(Pages(fetch), every_row, shrinking=False):

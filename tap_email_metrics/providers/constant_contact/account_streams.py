@@ -47,9 +47,9 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from tap_email_metrics.providers.constant_contact.client import LinkedPage, Row
-    from tap_email_metrics.records.pages import Record
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.providers.constant_contact.client import LinkedPage
+    from tap_email_metrics.records.pages import Page, Record
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.state.plans import Policy, Visit
 
 CURSORS = ("cursor", "next")
@@ -99,7 +99,7 @@ class CampaignStats(ConstantContactStream):
             or self._ignores_marks()
             or known.get(short_id(one)) != new[short_id(one)]
         ]
-        yield self.records_of(self.maker().rows(changed))
+        yield self.records_of(self.maker().page(changed))
         if not backfill:
             listed = {short_id(one) for one in snapshot.summaries}
             kept = {key: text for key, text in known.items() if key in listed}
@@ -121,7 +121,7 @@ class Campaigns(ConstantContactStream):
         backfill = self.run.settings.backfill
         rows = api.emails(after(self))
         following = api.cursor()
-        made = self.maker().rows(rows)
+        made = self.maker().page(rows)
         yield self.records_of(self.within(made, self.interval()))
         if not backfill:
             self.bookmark.write(CURSOR, following)
@@ -176,7 +176,7 @@ class CampaignActivities(CampaignStream):
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[Rows, None, CounterMark]:
+    ) -> Generator[Page, None, CounterMark]:
         api = self.constant_contact
         start = api.now()
         campaign_id = visit.parent.id
@@ -188,7 +188,7 @@ class CampaignActivities(CampaignStream):
                 row = client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)
             except Gone:
                 continue  # it was removed with its campaign
-            yield self.maker().rows([row])
+            yield self.maker().page([row])
         return self.done(visit, start)
 
     @override
@@ -274,7 +274,7 @@ class Contacts(ConstantContactStream):
 
     def _first(
         self, params: Mapping[str, int | str], resume: Mapping[str, str] | None
-    ) -> LinkedPage[Rows]:
+    ) -> LinkedPage[Page]:
         """Return the first page; begin anew if the link of an earlier run expired."""
         if resume:
             try:
@@ -285,7 +285,7 @@ class Contacts(ConstantContactStream):
 
     def _page(
         self, params: Mapping[str, int | str], href: str | None
-    ) -> LinkedPage[Rows]:
+    ) -> LinkedPage[Page]:
         api = self.constant_contact
         parse = partial(parse_rows, field=self.envelope.rows, maker=self.maker())
         ask = partial(api.client.page, parse=parse, href=href)

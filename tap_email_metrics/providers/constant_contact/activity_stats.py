@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
     from tap_email_metrics.providers.constant_contact.client import (
         ConstantContactClient,
-        Row,
     )
+    from tap_email_metrics.records.values import Row
 
 ACTIVITY_STATS = "/reports/stats/email_campaign_activities/{}"
 MOST_ACTIVITIES = 10

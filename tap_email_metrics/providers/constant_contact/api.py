@@ -33,7 +33,7 @@ from tap_email_metrics.state.plans import Parent, Policy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tap_email_metrics.providers.constant_contact.client import Row
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.run.api import ApiContext
 
 Result = TypeVar("Result")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         ConstantContactApi,
     )
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.state.plans import Parent, Plan, Policy, Visit
 
 TRACKED = "tracking_activities"
@@ -122,7 +122,7 @@ class EventStream(CampaignStream):
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[Rows | Count, None, CounterMark]:
+    ) -> Generator[Page | Count, None, CounterMark]:
         api = self.constant_contact
         now = api.now()
         since = visit.mark.newest if visit.mark else None
@@ -142,7 +142,7 @@ class EventStream(CampaignStream):
             yield replace(count, contacts=reader.distinct)
         return mark
 
-    def _page(self, activity_id: str, href: str | None) -> LinkedPage[Rows]:
+    def _page(self, activity_id: str, href: str | None) -> LinkedPage[Page]:
         return self.constant_contact.client.page(
             self.path,
             [activity_id],
@@ -210,13 +210,13 @@ class ActivityStream(CampaignStream):
     path: ClassVar[str]
 
     @abc.abstractmethod
-    def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
+    def read_activity(self, activity_id: str) -> Generator[Page, None, int]:
         """Yield the rows of an activity; return their number."""
 
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[Rows | Count, None, CounterMark]:
+    ) -> Generator[Page | Count, None, CounterMark]:
         start = self.constant_contact.now()
         campaigns = self.constant_contact.campaigns()
         rows = 0
@@ -252,7 +252,7 @@ class SnapshotStream(ActivityStream):
         self._readings: dict[str, Reading] = {}
 
     @override
-    def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
+    def read_activity(self, activity_id: str) -> Generator[Page, None, int]:
         api = self.constant_contact
         as_of = to_instant(int(api.now() * 1000))
         maker = self.maker(campaign_activity_id=activity_id, as_of=as_of)
@@ -327,16 +327,15 @@ class Snapshots(ConstantContactStream):
     primary_keys = ("account", "report", "campaign_activity_id")
 
     @override
-    def batches(self) -> Iterator[Iterable[Mapping[str, object]]]:
+    def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield a record for each complete read since the last run of this stream."""
         pending = self.bookmark.read(PENDING, _pending) or []
-        records = [
-            self.codec.record(
-                {}, report=report, campaign_activity_id=activity, as_of=as_of, rows=rows
+        yield [
+            self.builder.record(
+                report=report, campaign_activity_id=activity, as_of=as_of, rows=rows
             )
             for report, activity, as_of, rows in pending
         ]
-        yield [record for record in records if record is not None]
         self.bookmark.write(PENDING, None)
         self.constant_contact.check()
 
@@ -373,9 +372,9 @@ class CampaignActivityStats(CampaignStream):
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[Rows, None, CounterMark]:
+    ) -> Generator[Page, None, CounterMark]:
         start = self.constant_contact.now()
-        yield self.maker().rows(self._stats.of(visit.parent.id))
+        yield self.maker().page(self._stats.of(visit.parent.id))
         return self.done(visit, start)
 
 
@@ -387,11 +386,11 @@ class SendHistory(ActivityStream):
     path = "/emails/activities/{}/send_history"
 
     @override
-    def read_activity(self, activity_id: str) -> Generator[Rows, None, int]:
+    def read_activity(self, activity_id: str) -> Generator[Page, None, int]:
         try:
             rows = self.constant_contact.client.many(self.path, [activity_id])
         except Gone:
             return 0  # the campaign was removed: its history with it
         shown = [row for row in rows if isinstance(row, dict)]
-        yield self.maker(campaign_activity_id=activity_id).rows(shown)
+        yield self.maker(campaign_activity_id=activity_id).page(shown)
         return len(shown)

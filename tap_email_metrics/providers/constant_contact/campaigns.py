@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.providers.constant_contact.client import (
         ConstantContactClient,
-        Row,
     )
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.state.plans import Policy
     from tap_email_metrics.state.streams import Memory
 

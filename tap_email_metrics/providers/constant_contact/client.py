@@ -19,7 +19,7 @@ from tap_email_metrics.errors import (
     Throttled,
     Unavailable,
 )
-from tap_email_metrics.records.pages import Envelope
+from tap_email_metrics.records.builder import Envelope
 from tap_email_metrics.records.values import decode_json
 from tap_email_metrics.transport.client import TRIES, Client, request_id, retry_after
 
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     import requests
 
     from tap_email_metrics.control import Control
-    from tap_email_metrics.records.rows import RowMaker, Rows
+    from tap_email_metrics.records.builder import PageMaker
+    from tap_email_metrics.records.pages import Page
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.transport.client import Authenticator
     from tap_email_metrics.transport.limits import Limits
 
-Row = dict[str, object]
 SomeRows = TypeVar("SomeRows")
 
 MOST_PAGES = 10_000
@@ -251,7 +252,7 @@ def envelope(field: str) -> Envelope:
     return Envelope(field, (("links", "_links", Any, None),))
 
 
-def parse_rows(body: bytes, field: str, maker: RowMaker) -> LinkedPage[Rows]:
+def parse_rows(body: bytes, field: str, maker: PageMaker) -> LinkedPage[Page]:
     """Return the rows and the link of a page.
 
     Raises:
@@ -260,7 +261,7 @@ def parse_rows(body: bytes, field: str, maker: RowMaker) -> LinkedPage[Rows]:
     found = maker.decode(body)
     if found is None:
         page = parse_page(body, field)
-        return LinkedPage(maker.rows(page.rows), page.href)
+        return LinkedPage(maker.page(page.rows), page.href)
     table, answer = found
     return LinkedPage(table, _link(answer.links))
 

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
-    from tap_email_metrics.records.pages import Record
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.state.streams import StreamState
 
 CYCLE = "cycle"
@@ -46,7 +45,7 @@ class ContactReport(ConstantContactStream):
     path: ClassVar[str]
 
     @abc.abstractmethod
-    def rows(self, contact_id: str) -> Sequence[Rows]:
+    def rows(self, contact_id: str) -> Sequence[Page]:
         """Return the rows of a contact."""
 
     @override
@@ -126,10 +125,10 @@ class ContactActivityDetails(ContactReport):
     envelope = envelope(TRACKED)
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Rows]:
+    def rows(self, contact_id: str) -> Sequence[Page]:
         return [*EventList(partial(self._page, contact_id), since=None).down_to(None)]
 
-    def _page(self, contact_id: str, href: str | None) -> LinkedPage[Rows]:
+    def _page(self, contact_id: str, href: str | None) -> LinkedPage[Page]:
         return self.constant_contact.client.page(
             self.path,
             [contact_id],
@@ -147,11 +146,11 @@ class ContactActivitySummary(ContactReport):
     path = "/reports/contact_reports/{}/activity_summary"
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Rows]:
+    def rows(self, contact_id: str) -> Sequence[Page]:
         rows = self.constant_contact.client.rows(
             self.path, [contact_id], self.dates(), field="campaign_activities"
         )
-        return [self.maker(contact_id=contact_id).rows(rows)]
+        return [self.maker(contact_id=contact_id).page(rows)]
 
 
 class ContactOpenAndClickRates(ContactReport):
@@ -165,11 +164,11 @@ class ContactOpenAndClickRates(ContactReport):
     path = "/reports/contact_reports/{}/open_and_click_rates"
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Rows]:
+    def rows(self, contact_id: str) -> Sequence[Page]:
         client = self.constant_contact.client
         dates = self.dates()
         row = client.one(self.path, [contact_id], dates, id_field="contact_id")
-        return [self.maker().rows([row])]
+        return [self.maker().page([row])]
 
 
 CONTACT_REPORTS = (

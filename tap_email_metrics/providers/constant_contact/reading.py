@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.pages import Page
     from tap_email_metrics.state.plans import Visit
 
 logger = logging.getLogger("tap-email-metrics")
@@ -50,7 +50,7 @@ class EventList:
 
     def __init__(
         self,
-        fetch: Callable[[str | None], LinkedPage[Rows]],
+        fetch: Callable[[str | None], LinkedPage[Page]],
         since: int | None,
         once: str | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class EventList:
     def _begin(self) -> None:
         self.found = self.new = 0
         self.newest: int | None = None
-        self._held: Rows | None = None
+        self._held: Page | None = None
         # Hashes save memory: 250,000 rows take 4 MB, in a Counter 20 MB.
         self._counts = Tally()
         self._values: set[int] = set()
@@ -83,7 +83,7 @@ class EventList:
         """Number of distinct values of `once`; None if the counter counts rows."""
         return None if self._once is None else len(self._values)
 
-    def down_to(self, cut: int | None) -> Generator[Rows, None, None]:
+    def down_to(self, cut: int | None) -> Generator[Page, None, None]:
         """Yield the events that were not yielded yet, down to the first before a time.
 
         If the list has to be read again, its events are yielded again.
@@ -122,7 +122,7 @@ class EventList:
         self._href = self._trail.follow(page)
         self._ended = self._href is None
 
-    def _hold(self, rows: Rows) -> None:
+    def _hold(self, rows: Page) -> None:
         self._held = rows
         self.found += len(rows)
         if self._once is not None:
@@ -145,7 +145,7 @@ class EventList:
         return [*map(hash, self._fetch(href).rows.identities)] == names
 
 
-def _place_of(cut: int | None, rows: Rows) -> int:
+def _place_of(cut: int | None, rows: Page) -> int:
     """Return the index of the first row before a time, or the number of rows."""
     if cut is None:
         return len(rows)
@@ -181,7 +181,7 @@ class EventReader:
 
     def read(
         self, visit: Visit[str, CounterMark]
-    ) -> Generator[Rows, None, CounterMark]:
+    ) -> Generator[Page, None, CounterMark]:
         """Yield events; return the mark that covers them."""
         mark = visit.mark or CounterMark()
         whole = True
@@ -206,7 +206,7 @@ class EventReader:
         found = [n for events in self._lists if (n := events.distinct) is not None]
         return sum(found) if found else None
 
-    def _down_to(self, cut: int | None) -> Generator[Rows, None, None]:
+    def _down_to(self, cut: int | None) -> Generator[Page, None, None]:
         for events in self._lists:
             yield from events.down_to(cut)
 

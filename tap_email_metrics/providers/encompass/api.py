@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -40,9 +40,10 @@ from tap_email_metrics.state.plans import Parent, Policy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tap_email_metrics.providers.encompass.client import ListPage, Row
+    from tap_email_metrics.providers.encompass.client import ListPage
     from tap_email_metrics.providers.encompass.schedule import Mark
-    from tap_email_metrics.records.rows import LooseRows, RowMaker
+    from tap_email_metrics.records.builder import PageMaker
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.run.api import ApiContext
     from tap_email_metrics.run.workers import FanOut
     from tap_email_metrics.state.streams import StreamState
@@ -161,7 +162,7 @@ class EncompassApi(Api[EncompassSettings]):
                 except StopIteration as end:
                     seen: ListScan = end.value
                     break
-                plain = cast("LooseRows", page).raw
+                plain = page.made().records
                 rows.update((_identity(row), row) for row in plain if row)
                 if len(rows) > MOST_MESSAGES:
                     raise Fatal(f"Encompass: more than {MOST_MESSAGES} messages")
@@ -187,7 +188,7 @@ class EncompassApi(Api[EncompassSettings]):
         path: str,
         policy: Policy,
         fan_out: FanOut[Any, Any, Any],
-        maker: RowMaker,
+        maker: PageMaker,
         *,
         dated: bool,
     ) -> ListReader:

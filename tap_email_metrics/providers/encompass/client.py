@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from tap_email_metrics.errors import Retriable, TimedOut
-from tap_email_metrics.records.pages import Envelope
-from tap_email_metrics.records.rows import LooseRows
+from tap_email_metrics.records.builder import Envelope
+from tap_email_metrics.records.pages import Page
 from tap_email_metrics.records.values import decode_json, to_integer
 from tap_email_metrics.transport.client import TRIES, Client
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import requests
 
     from tap_email_metrics.control import Control
-    from tap_email_metrics.records.rows import RowMaker, Rows
+    from tap_email_metrics.records.builder import PageMaker
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.transport.client import Authenticator
     from tap_email_metrics.transport.limits import Limits
 
-Row = dict[str, object]
-Answer = tuple["Rows", int | None, int | None]
+Answer = tuple[Page, int | None, int | None]
 """The rows of a list, its total, and its page size."""
 
 MAX_RESULTS = 1000
@@ -57,7 +57,7 @@ class ListPage:
             lately: where the next pages start can be told.
     """
 
-    rows: Rows
+    rows: Page
     total: int | None
     size: int
     full: bool = False
@@ -143,7 +143,7 @@ class EncompassClient(Client):
                 self._size = min(MAX_RESULTS, self._size * 2)
 
 
-def parse_rows(body: bytes, maker: RowMaker) -> Answer:
+def parse_rows(body: bytes, maker: PageMaker) -> Answer:
     """Return the rows of a list, its total and its page size.
 
     Both are None for a bare array.
@@ -155,7 +155,7 @@ def parse_rows(body: bytes, maker: RowMaker) -> Answer:
     found = maker.decode(body)
     if found is None:
         rows, total, size = parse_list(body)
-        return maker.rows(rows), total, size
+        return maker.page(rows), total, size
     table, answer = found
     return table, answer.total, answer.size if (answer.size or 0) > 0 else None
 
@@ -163,7 +163,12 @@ def parse_rows(body: bytes, maker: RowMaker) -> Answer:
 def parse_loose(body: bytes) -> Answer:
     """Return the same of a list of which no records are made."""
     rows, total, size = parse_list(body)
-    return LooseRows(rows), total, size
+    return plain_page(rows), total, size
+
+
+def plain_page(rows: list[Row]) -> Page:
+    """Return a page of which no records are made: its records are the rows."""
+    return Page.of_plain(rows, ("id", "dateAdded"))
 
 
 def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.providers.checkup import Checkup
     from tap_email_metrics.providers.encompass.api import EncompassApi
-    from tap_email_metrics.providers.encompass.client import Row
     from tap_email_metrics.providers.encompass.schedule import Mark
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.state.plans import Parent, Visit
 
 TOKEN = 1

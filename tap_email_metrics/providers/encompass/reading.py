@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         ListPage,
     )
     from tap_email_metrics.providers.encompass.schedule import Order
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.pages import Page
     from tap_email_metrics.run.workers import FanOut, Prefetch
     from tap_email_metrics.state.plans import Policy, Visit
 
@@ -157,8 +157,8 @@ class Pages:
 
 
 def scan(
-    fetch: Pages, keep: Callable[[Rows], Rows], *, shrinking: bool
-) -> Generator[Rows, None, ListScan]:
+    fetch: Pages, keep: Callable[[Page], Page], *, shrinking: bool
+) -> Generator[Page, None, ListScan]:
     """Read a list from index 0 to its end; yield the rows to keep, page by page.
 
     The next page starts after the rows received, because a server may send fewer rows
@@ -251,8 +251,8 @@ def _after(page: ListPage, last: int, seen: ListScan) -> ListPage:
 
 
 def _note(
-    page: ListPage, seen: ListScan, keep: Callable[[Rows], Rows], known: Collection[int]
-) -> Rows:
+    page: ListPage, seen: ListScan, keep: Callable[[Page], Page], known: Collection[int]
+) -> Page:
     ids = _ids(page)
     numbers = [row_id for row_id in ids if row_id is not None]
     seen.ids.extend(numbers)
@@ -307,7 +307,7 @@ class ListReader:
         self._answered = False
         self._seen: ListScan | None = None
 
-    def read(self, visit: Visit[int, Mark]) -> Generator[Rows, None, Mark]:
+    def read(self, visit: Visit[int, Mark]) -> Generator[Page, None, Mark]:
         """Yield the rows to emit, and return the mark that covers them.
 
         Raises:
@@ -376,7 +376,7 @@ class ListReader:
 
     def _ascending(
         self, visit: Visit[int, Mark], mark: Mark, now: float
-    ) -> Generator[Rows, None, Mark | None]:
+    ) -> Generator[Page, None, Mark | None]:
         start = mark.rows - 1
         last = mark.last_id
         found = 0
@@ -409,8 +409,8 @@ class ListReader:
 
     def _descending(
         self, visit: Visit[int, Mark], mark: Mark, now: float
-    ) -> Generator[Rows, None, Mark | None]:
-        new: list[Rows] = []
+    ) -> Generator[Page, None, Mark | None]:
+        new: list[Page] = []
         ids: list[int | None] = []
         found = 0
         while len(ids) <= found:
@@ -436,7 +436,7 @@ class ListReader:
 
     def _whole(
         self, visit: Visit[int, Mark], now: float
-    ) -> Generator[Rows, None, Mark]:
+    ) -> Generator[Page, None, Mark]:
         everything = visit.everything or not self._dated
         known = visit.mark.rows if visit.mark else 0
         keep = self._news(visit, everything=everything)
@@ -474,7 +474,7 @@ class ListReader:
 
     def _scan(
         self, visit: Visit[int, Mark], keep: _News
-    ) -> Generator[Rows, None, ListScan]:
+    ) -> Generator[Page, None, ListScan]:
         fetch = Pages(partial(self._page, visit), self._fan_out)
         shrinking = may_lose_rows(visit.parent, self._now(), self._policy)
         self._seen = yield from scan(fetch, keep, shrinking=shrinking)
@@ -521,7 +521,7 @@ class _News:
         self._checked = checked
         self.new = 0
 
-    def __call__(self, rows: Rows) -> Rows:
+    def __call__(self, rows: Page) -> Page:
         since, checked = self._since, self._checked
         if since is None or checked is None:
             return rows
@@ -531,18 +531,18 @@ class _News:
         return rows.where([added is None or added > since for added in dates])
 
 
-def every_row(rows: Rows) -> Rows:
+def every_row(rows: Page) -> Page:
     """Return all rows, for a read that keeps every row."""
     return rows
 
 
-def _dates(rows: Rows) -> list[int | None]:
+def _dates(rows: Page) -> list[int | None]:
     """Return each `dateAdded` in epoch ms, None where it is unset (0 or less)."""
     times = rows.integers("dateAdded")
     return [ms if ms is not None and ms > 0 else None for ms in times]
 
 
-def _added(rows: Rows) -> int | None:
+def _added(rows: Page) -> int | None:
     """Return the latest `dateAdded` of rows in epoch ms, None if there is none."""
     return max((ms for ms in _dates(rows) if ms is not None), default=None)
 

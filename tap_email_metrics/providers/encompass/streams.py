@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from tap_email_metrics.providers.encompass.api import EncompassApi
-    from tap_email_metrics.providers.encompass.client import Row
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.pages import Page
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.run.reconciliation import Count
     from tap_email_metrics.state.plans import Policy, Visit
 
@@ -77,7 +77,7 @@ class MessageStream(FanOutStream[int, Mark]):
     @override
     def read(
         self, visit: Visit[int, Mark], policy: Policy
-    ) -> Generator[Rows | Count, None, Mark]:
+    ) -> Generator[Page | Count, None, Mark]:
         api = cast("EncompassApi", self.api)
         maker = self.maker(message_id=visit.parent.id)
         reader = api.reader(self.path, policy, self.fan_out, maker, dated=self.dated)

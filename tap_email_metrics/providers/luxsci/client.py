@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.control import Control
     from tap_email_metrics.providers.luxsci.paths import Endpoint
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.transport.client import Authenticator
     from tap_email_metrics.transport.limits import Limits
 
-Row = dict[str, object]
 
 _CHUNK = 64 * 1024
 _DENIED = re.compile(r"access|denied|permission|not allowed|not permitted|forbidden")

@@ -23,7 +23,8 @@ from tap_email_metrics.records.values import DEEPEST, is_deep, to_integer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-Row = dict[str, object]
+    from tap_email_metrics.records.values import Row
+
 
 ROWS_AT_ONCE = 200
 """Rows that are made records together: with 500, 24 MB took 3 MB more of memory."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.providers.luxsci.api import LuxSciApi, ReportList
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
-    from tap_email_metrics.records.rows import Row, Rows
+    from tap_email_metrics.records.pages import Page
+    from tap_email_metrics.records.values import Row
     from tap_email_metrics.state.windows import Coverage
     from tap_email_metrics.streams.window_reader import WindowList
     from tap_email_metrics.streams.windows import Due
@@ -394,7 +395,7 @@ class Summary(ReportStream):
         return coverage.seen is not None and coverage.through >= self.horizon()
 
     @override
-    def read(self, due: Due) -> Generator[Rows | Part, None, None]:
+    def read(self, due: Due) -> Generator[Page | Part, None, None]:
         window = cast("Window", due.window)
         at = window.start
         while at < window.end:
@@ -403,7 +404,7 @@ class Summary(ReportStream):
                 rows = [row for rows in answer.rows() for row in rows]
             about = {str(self.dated_by): iso(day.start)[:10]}
             columns = {**due.source.columns, **about}
-            yield self.maker(day.start * 1000, **columns).rows(rows)
+            yield self.maker(day.start * 1000, **columns).page(rows)
             part = Window(at, min(day.end, window.end))
             counts = (self._counted(rows), None)
             yield Part(part, True, len(rows), 0, 0, counts)  # noqa: FBT003 - its parts

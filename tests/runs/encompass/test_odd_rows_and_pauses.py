@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tap_email_metrics.providers.encompass.schedule import Mark
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.pages import Page
     from tap_email_metrics.state.plans import Visit
 
 OPENS = "encompass_opens"
@@ -531,7 +531,7 @@ def test_a_descending_list_that_gained_many_rows_is_read_page_by_page(
 
     def measured(
         reader: ListReader, visit: Visit[int, Mark]
-    ) -> Generator[Rows, None, Mark]:
+    ) -> Generator[Page, None, Mark]:
         pages = read(reader, visit)
         while True:
             try:

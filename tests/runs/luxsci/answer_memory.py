@@ -24,10 +24,9 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from tap_email_metrics.providers.luxsci.report import Report
-from tap_email_metrics.records.columns import RowCodec
-from tap_email_metrics.records.pages import TableDecoder
+from tap_email_metrics.records.builder import PageMaker, RecordBuilder
+from tap_email_metrics.records.pages import Page
 from tap_email_metrics.records.privacy import Privacy
-from tap_email_metrics.records.rows import RowMaker, Rows
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.writer import Writer
 from tap_email_metrics.streams.window_reader import WindowReader
@@ -172,7 +171,7 @@ def by_the_tap(rows: int) -> Iterator[bytes]:
     """Yield RECORD lines as the tap makes them, the proof of the window included."""
     schema = load_schema(STREAM)
     columns = schema["properties"]
-    codec = RowCodec(
+    builder = RecordBuilder(
         schema,
         key=("account", "event_id"),
         selected=set(columns),
@@ -182,14 +181,14 @@ def by_the_tap(rows: int) -> Iterator[bytes]:
     sources = [part["x-source"] for part in columns.values() if "x-source" in part]
     reader = WindowReader(
         _Source(rows, {name.lower(): name for name in sources}),
-        RowMaker(codec, TableDecoder(schema, codec), _COLUMNS),
+        PageMaker(builder, _COLUMNS),
         counts_equals=False,
     )
     writer = _Lines()
     with closing(reader.read(None)) as batches:
         for batch in batches:
-            if isinstance(batch, Rows):
-                writer.write_records(STREAM, batch.records().made, 0)
+            if isinstance(batch, Page):
+                writer.write_records(STREAM, batch.made().records, 0)
                 yield from writer.taken()
 
 

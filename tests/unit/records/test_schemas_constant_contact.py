@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tap_email_metrics.records.columns import RowCodec
 from tap_email_metrics.records.privacy import MODES, Privacy
 from tap_email_metrics.records.schemas import load_schema
+from tests.support.records import RowBuilder
 from tests.support.schemas import schema_names
 
 PREFIX = "constant_contact_"
@@ -534,8 +534,8 @@ def test_times_and_percents_tell_their_unit(stream: str) -> None:
 
 @streams
 @pytest.mark.parametrize("mode", MODES)
-def test_the_codec_makes_the_key_in_every_mode(stream: str, mode: str) -> None:
-    codec = RowCodec(
+def test_the_builder_makes_the_key_in_every_mode(stream: str, mode: str) -> None:
+    builder = RowBuilder(
         load_schema(PREFIX + stream),
         key=key(stream),
         selected=(),
@@ -545,7 +545,7 @@ def test_the_codec_makes_the_key_in_every_mode(stream: str, mode: str) -> None:
     row = {"contact_id": "c", "campaign_activity_id": "a", "url_id": "u"}
     row |= dict.fromkeys(KEYS[stream].split(), "1")
     path: dict[str, Any] = dict.fromkeys(FROM_THE_RUN.get(stream, "").split(), "p")
-    record = codec.record(row, **path)
+    record = builder.made(row, **path)
     assert record is not None
     assert set(record) == set(key(stream))
 

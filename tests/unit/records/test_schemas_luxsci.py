@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from tap_email_metrics.records.columns import RowCodec
 from tap_email_metrics.records.privacy import MODES, Privacy
 from tap_email_metrics.records.schemas import load_schema
+from tests.support.records import RowBuilder
 from tests.support.schemas import schema_names
 
 PREFIX = "luxsci_"
@@ -548,7 +548,7 @@ def test_custom_fields_are_announced_where_the_page_has_them(stream: str) -> Non
 @pytest.mark.parametrize("mode", MODES)
 def test_a_row_of_loosely_typed_values_fits(stream: str, mode: str) -> None:
     schema, privacy = load_schema(PREFIX + stream), Privacy(mode, "pepper")
-    codec = RowCodec(
+    builder = RowBuilder(
         schema, key=key(stream), selected=None, account="acme", privacy=privacy
     )
     marked = [name for name, c in schema["properties"].items() if "x-pii" in c]
@@ -557,12 +557,12 @@ def test_a_row_of_loosely_typed_values_fits(stream: str, mode: str) -> None:
         if column_for(stream, keyword) in marked:
             row[keyword] = "jane@x.org"
     path: dict[str, Any] = {n: REQUEST[n] for n in from_the_request(stream)}
-    record = codec.record(row, **path)
+    record = builder.made(row, **path)
     assert record is not None
     Draft7Validator(privacy.apply_to_schema(schema)).validate(record)
     assert list(record) == list(schema["properties"])
-    assert not codec.uncoercible
-    assert not codec.unknown
+    assert not builder.uncoercible
+    assert not builder.unknown
     if mode == "plain":
         assert [n for n in record if record[n] is None] == ["additional_fields"]
     else:

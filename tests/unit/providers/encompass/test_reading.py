@@ -15,6 +15,7 @@ from tap_email_metrics.providers.encompass.client import (
     MAX_RESULTS,
     ListPage,
     parse_loose,
+    plain_page,
 )
 from tap_email_metrics.providers.encompass.reading import (
     ListReader,
@@ -24,16 +25,16 @@ from tap_email_metrics.providers.encompass.reading import (
     every_row,
     scan,
 )
-from tap_email_metrics.records.rows import LooseRows
 from tap_email_metrics.state.plans import Parent, Policy, Visit
 from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from tap_email_metrics.providers.encompass.client import EncompassClient, Row
+    from tap_email_metrics.providers.encompass.client import EncompassClient
     from tap_email_metrics.providers.encompass.schedule import Mark
-    from tap_email_metrics.records.rows import Rows
+    from tap_email_metrics.records.pages import Page
+    from tap_email_metrics.records.values import Row
 
 NOW = 1_790_000_000.0
 POLICY = Policy(window=365.0 * DAY, sweep_days=90)
@@ -111,7 +112,7 @@ class Shelf:
         limit = min(size, self.sizes[self.requests % len(self.sizes)])
         rows = [self.row(number) for number in self.ids[start : start + limit]]
         total = None if self.bare else len(self.ids) + self.counted
-        page = ListPage(LooseRows(rows), total, limit if self.tells else size)
+        page = ListPage(plain_page(rows), total, limit if self.tells else size)
         if self.requests < len(self.changes):
             self.apply(self.changes[self.requests])
         self.requests += 1
@@ -171,7 +172,7 @@ def shelves(
     return replace(shelf, tells=draw(st.booleans()))
 
 
-def finish(pages: Generator[Rows, None, ListScan]) -> tuple[list[int], ListScan]:
+def finish(pages: Generator[Page, None, ListScan]) -> tuple[list[int], ListScan]:
     """Return the ids that came, and how it ended."""
     found: list[int] = []
     while True:
@@ -180,7 +181,7 @@ def finish(pages: Generator[Rows, None, ListScan]) -> tuple[list[int], ListScan]
         except StopIteration as end:
             return found, end.value
         assert page
-        found += [cast("int", row["id"]) for row in cast("LooseRows", page).raw]
+        found += [cast("int", row["id"]) for row in page.made().records]
 
 
 def read_all(
@@ -274,7 +275,7 @@ def test_a_read_ends_whatever_the_answers_are(
         ids, total, size = answers[len(asked) % len(answers)]
         asked.append(start)
         assert len(asked) < 1000
-        return ListPage(LooseRows([{"id": number} for number in ids]), total, size)
+        return ListPage(plain_page([{"id": number} for number in ids]), total, size)
 
     found, seen = read_all(fetch, shrinking=shrinking)
     assert len(asked) <= 20 + 4 * 100 + 2
@@ -304,7 +305,7 @@ def test_a_bare_array_that_knows_no_pages_is_asked_twice(rows: int) -> None:
     def fetch(start: int) -> ListPage:
         asked.append(start)
         return ListPage(
-            LooseRows([{"id": number} for number in range(rows)]), None, MAX_RESULTS
+            plain_page([{"id": number} for number in range(rows)]), None, MAX_RESULTS
         )
 
     found, seen = read_all(fetch)
@@ -320,7 +321,7 @@ def test_empty_pages_below_the_total_are_no_end() -> None:
     def fetch(start: int) -> ListPage:
         rows: list[Row] = [{"id": n} for n in range(start, start + 10) if n >= 50]
         rows = rows[: max(0, 60 - start)]
-        return ListPage(LooseRows(rows), 60, 10)
+        return ListPage(plain_page(rows), 60, 10)
 
     for shrinking in (False, True):
         found, seen = read_all(fetch, shrinking=shrinking)
@@ -345,7 +346,7 @@ def test_sparse_pages_before_full_ones_are_read_to_the_end() -> None:
     def fetch(start: int) -> ListPage:
         asked.append(start)
         rows: list[Row] = [{"id": n} for n in range(start, start + 1000) if n in kept]
-        return ListPage(LooseRows(rows), 20_000, 1000)
+        return ListPage(plain_page(rows), 20_000, 1000)
 
     found, seen = read_all(fetch, shrinking=True)
     assert not seen.cut
@@ -361,7 +362,7 @@ def test_a_total_that_always_runs_ahead_comes_to_an_end() -> None:
         asked.append(start)
         assert len(asked) < 5000, "it does not end"
         rows: list[Row] = [{"id": n} for n in range(start, start + 10)]
-        return ListPage(LooseRows(rows), start + 20, 10)
+        return ListPage(plain_page(rows), start + 20, 10)
 
     _, seen = read_all(fetch)
     assert not seen.whole
@@ -372,7 +373,7 @@ def test_a_total_that_falls_for_a_page_hides_no_row() -> None:
 
     def fetch(start: int) -> ListPage:
         rows: list[Row] = [{"id": n} for n in range(start, min(9, start + 2))]
-        return ListPage(LooseRows(rows), totals[start // 2], 2)
+        return ListPage(plain_page(rows), totals[start // 2], 2)
 
     found, seen = read_all(fetch)
     assert found == list(range(9))
@@ -413,7 +414,7 @@ def test_the_overlap_is_emitted_once() -> None:
     assert seen.whole
 
 
-def only_six(rows: Rows) -> Rows:
+def only_six(rows: Page) -> Page:
     return rows.where([number == 6 for number in rows.integers("id")])
 
 
@@ -435,13 +436,13 @@ def test_rows_without_an_id_count_and_have_no_order() -> None:
 def read_seen(rows: list[Row], total: int) -> tuple[list[Row], ListScan]:
     found: list[Row] = []
     reading = scan(
-        Pages(lambda _: ListPage(LooseRows(rows), total, 1000)),
+        Pages(lambda _: ListPage(plain_page(rows), total, 1000)),
         every_row,
         shrinking=False,
     )
     while True:
         try:
-            found += cast("LooseRows", next(reading)).raw
+            found += next(reading).made().records
         except StopIteration as end:
             return found, end.value
 
@@ -509,7 +510,7 @@ def read(  # noqa: PLR0913 - facts of one visit
             page = next(reading)
         except StopIteration as end:
             return found, end.value
-        found += [cast("int", row["id"]) for row in cast("LooseRows", page).raw]
+        found += [cast("int", row["id"]) for row in page.made().records]
 
 
 @given(shelves(growth))
@@ -843,7 +844,7 @@ def test_an_order_that_changes_from_request_to_request_may_add_up() -> None:
         ids = orders[len(asked)]
         asked.append(start)
         return ListPage(
-            LooseRows([{"id": number} for number in ids[start : start + 2]]), 4, 2
+            plain_page([{"id": number} for number in ids[start : start + 2]]), 4, 2
         )
 
     one, two = read_all(fetch)[1], read_all(fetch)[1]
