@@ -81,6 +81,9 @@ _QUERY = re.compile(r"(?<=[\w/])\?(?=[\w%])[^\s\"'<>]*")
 _SCHEME_TOKEN = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]+(?:\.[\w-]+){1,2}")
 
+_REMEMBERED = 4096
+"""Addresses and user agents whose treatment is remembered."""
+
 _LOG_FIELDS = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName")
 )
@@ -112,8 +115,14 @@ def network_of(value: str | int) -> str | None:
     An IPv4 address inside an IPv6 one (mapped, 6to4) counts as IPv4: its bits are
     among the first 48.
     """
+    return _network_of(str(value).strip())
+
+
+# Many events come from few networks and mail programs.
+@functools.lru_cache(_REMEMBERED)
+def _network_of(text: str) -> str | None:
     try:
-        address = ipaddress.ip_address(str(value).strip())
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address):
@@ -127,7 +136,12 @@ def family_of(value: str | int) -> str:
 
     Versions, builds and most device models go; product names and systems stay.
     """
-    words = " ".join(_AGENT_WORD.sub(_agent_word, str(value)).split())
+    return _family_of(str(value))
+
+
+@functools.lru_cache(_REMEMBERED)
+def _family_of(text: str) -> str:
+    words = " ".join(_AGENT_WORD.sub(_agent_word, text).split())
     return " ".join(_AGENT_GAP.sub("", words).replace("()", "").split())
 
 

@@ -23,7 +23,7 @@ from tap_email_metrics.providers.encompass import api as encompass_api
 from tap_email_metrics.providers.encompass import reading, schedule
 from tap_email_metrics.providers.luxsci.api import LuxSciApi
 from tap_email_metrics.providers.luxsci.streams import ReportStream
-from tap_email_metrics.records import columns as codec
+from tap_email_metrics.records import columns as record_columns
 from tap_email_metrics.records import writer
 from tap_email_metrics.streams import window_reader
 from tap_email_metrics.streams.windows import WindowStream
@@ -248,7 +248,7 @@ MUTATIONS: dict[str, Mutation] = {
         "constant_contact", 7, 40, campaigns, "reported", _primary_only
     ),
     "twins_are_one": Mutation(
-        "constant_contact", 7, 40, codec.Identity, "id", _twins_are_one
+        "constant_contact", 7, 40, record_columns.Identity, "id", _twins_are_one
     ),
     "no_lookback": Mutation("luxsci", 1, 25, ReportStream, "lateness", _no_lookback),
     "drop_retry_list": Mutation(
