@@ -239,7 +239,14 @@ def _day_or_null(value: object) -> str | None:
 
 
 def _object(value: object) -> object:
-    if not isinstance(value, dict) or is_deep(value, _MAX_DEPTH):
+    if not isinstance(value, dict):
+        raise Unfit
+    if not _nested(value):
+        # Most are flat, and hold nothing that has to be replaced.
+        texts = [item for item in value.values() if isinstance(item, str)]
+        if _stay([*value, *texts]):
+            return value
+    if is_deep(value, _MAX_DEPTH):
         raise Unfit
     return _cleaned(value)
 
