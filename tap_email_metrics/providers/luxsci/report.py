@@ -254,17 +254,28 @@ class Report:
             return None
         if not isinstance(header, list):
             raise Retriable("a header that is no list")
-        return [self._name(_label(entry)) for entry in header]
+        return self._names_of([_label(entry) for entry in header])
 
-    def _name(self, label: str) -> str:
-        return self._columns.get(label.lower(), label)
+    def _names_of(self, labels: Sequence[str]) -> list[str]:
+        """Return the names of columns, each once.
+
+        Of labels that differ in case alone, the one that is spelled as documented, or
+        else the first, names the known column. The others keep their spelling.
+        """
+        names: list[str] = []
+        for place, label in enumerate(labels):
+            name = self._columns.get(label.lower(), label)
+            if name in names or (name != label and name in labels):
+                name = label
+            names.append(_numbered(place) if name in names else name)
+        return names
 
     def _row(self, raw: Any) -> Row:  # noqa: ANN401 - whatever JSON holds
         if isinstance(raw, dict):
             keys = tuple(raw)
             names = self._shapes.get(keys)
             if names is None:
-                names = self._shapes[keys] = [self._name(key) for key in keys]
+                names = self._shapes[keys] = self._names_of(keys)
             return dict(zip(names, raw.values(), strict=True))
         if isinstance(raw, list) and self._names is not None:
             return _paired(self._names, raw)
@@ -275,8 +286,13 @@ def _paired(names: Sequence[str], values: Sequence[object]) -> Row:
     """Return values under the names of the header; more of them by their number."""
     row: Row = dict(zip(names, values, strict=False))
     for place in range(len(names), len(values)):
-        row[f"column_{place + 1}"] = values[place]
+        row[_numbered(place)] = values[place]
     return row
+
+
+def _numbered(place: int) -> str:
+    """Return the name of a column that has none of its own."""
+    return f"column_{place + 1}"
 
 
 def _label(entry: object) -> str:

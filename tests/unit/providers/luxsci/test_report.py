@@ -417,3 +417,27 @@ def test_fifty_thousand_rows_are_never_all_in_memory(rows: str) -> None:
     tracemalloc.stop()
     assert number == found.count == 50_001
     assert peak < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("labels", "row"),
+    [
+        (["to", "TO"], {"to": 1, "TO": 2}),
+        (["TO", "to"], {"TO": 1, "to": 2}),
+        (["OPENS", "opens"], {"Opens": 1, "opens": 2}),
+        (["to", "to"], {"to": 1, "column_2": 2}),
+        (["", ""], {"": 1, "column_2": 2}),
+    ],
+)
+@pytest.mark.parametrize("as_objects", [False, True])
+def test_header_names_that_differ_in_case_keep_both_values(
+    labels: list[str],
+    row: dict[str, int],
+    *,
+    as_objects: bool,
+) -> None:
+    if as_objects and len({*labels}) < len(labels):
+        pytest.skip("an object has each name once")
+    values: Any = dict(zip(labels, (1, 2), strict=True)) if as_objects else [1, 2]
+    _, rows = decoded(encoded({"header": labels, "data": [values]}))
+    assert rows == [row]
