@@ -396,7 +396,7 @@ def _events(
     }
     for column in identity.from_request:
         values[column.name] = repeat(page.constant(column).values[0], page.count)
-    own = [page.column(column).values for column in identity.from_row]
+    own = [_with_raw_text(page.column(column)) for column in identity.from_row]
     told = [*map(any, zip(*own, strict=True))]
     if not all(told):
         for place, is_told in enumerate(told):
@@ -404,6 +404,17 @@ def _events(
                 reasons.note(place, IDENTITY_MISSING)
     values |= {c.name: column for c, column in zip(identity.from_row, own, strict=True)}
     return [*zip(*values.values(), strict=True)]
+
+
+def _with_raw_text(column: Converted) -> list[Any]:
+    """Return a column with the text that did not fit, so that it tells events apart."""
+    texts = {n: text for n, text in column.unfit.items() if isinstance(text, str)}
+    if not texts:
+        return column.values
+    values = [*column.values]
+    for place, text in texts.items():
+        values[place] = storable(text)
+    return values
 
 
 def _type(column: Schema) -> Json:

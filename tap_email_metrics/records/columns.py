@@ -13,8 +13,9 @@ column is treated. A column with neither mark nor source is the account,
 A column with `"x-derived": "event-id"` is the id of an event to which the vendor gives
 none: the first 32 hex digits of the SHA-256 (in a `pii.mode` other than plain: HMAC
 with the pepper) of compact JSON in UTF-8. The JSON is a list of the account, the
-stream, the columns in `x-identity` (from the row or the request, before `x-pii`; null
-where there is no such column), and the number of earlier events that equal it in these.
+stream, the columns in `x-identity` and the number of earlier events that equal it in
+these. The columns come from the row or the request, before `x-pii`. A column that the
+schema lacks is null there; text that does not fit its column is there as it came.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ A field is converted by the type that the packaged schema gives its column:
 | number         | a float         | as integer; "12.5", "1e3"             |
 | boolean        | true, false     | "true", "false"                       |
 | string         | text            | a number or truth value: its JSON text|
-| ... date-time  |                 | RFC 3339 text; without an offset: UTC |
+| ... date-time  |                 | RFC 3339 text; without an offset: UTC;|
+|                |                 | " GMT", "+00", no seconds, outer space|
 | ... date       | "2020-09-17"    | as date-time: its day in UTC          |
 | ... both       |                 | "", "0000-00-00", ...: null           |
 | array, object  | a list, object  | (items of a list: as such columns)    |
@@ -61,10 +62,11 @@ _FRACTION = re.compile(
 _BOOLEANS = {"true": True, "false": False}
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,9}))?"
-    r"([Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?",
-    re.ASCII,
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d)(:[0-5]\d)?(?:\.(\d{1,9}))?"
+    r"(?: ?(Z|GMT|UTC|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?))?",
+    re.ASCII | re.IGNORECASE,
 )
+_UTC = ("Z", "GMT", "UTC")
 _NEVER = ("", "0000-00-00", "0000-00-00 00:00:00")
 """How databases that know no null write a date that is none."""
 
@@ -207,14 +209,16 @@ def _boolean(value: object) -> bool:
 
 
 def _moment(value: object) -> str:
-    """Return RFC 3339 text as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
-    found = _MOMENT.fullmatch(value) if isinstance(value, str) else None
+    """Return RFC 3339 text, or a near spelling, as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
+    found = _MOMENT.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise Unfit
-    day, clock, fraction, offset = found.groups()
-    text = f"{day}T{clock}"
+    day, minute, second, fraction, offset = found.groups()
+    if fraction and not second:
+        raise Unfit
+    text = f"{day}T{minute}{second or ':00'}"
     try:
-        if offset is None or offset in "Zz":
+        if offset is None or offset.upper() in _UTC:
             datetime.fromisoformat(text)  # raises where there is no such day
         else:
             moment = datetime.fromisoformat(text + offset).astimezone(UTC)
