@@ -408,12 +408,12 @@ def _events(
 
 def _with_raw_text(column: Converted) -> list[Any]:
     """Return a column with the text that did not fit, so that it tells events apart."""
-    texts = {n: text for n, text in column.unfit.items() if isinstance(text, str)}
-    if not texts:
-        return column.values
-    values = [*column.values]
-    for place, text in texts.items():
-        values[place] = storable(text)
+    values = column.values
+    for place, text in column.unfit.items():
+        # Blank text says nothing, like null.
+        if isinstance(text, str) and text.strip():
+            values = [*values] if values is column.values else values
+            values[place] = storable(text)
     return values
 
 

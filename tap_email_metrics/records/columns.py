@@ -15,7 +15,8 @@ none: the first 32 hex digits of the SHA-256 (in a `pii.mode` other than plain: 
 with the pepper) of compact JSON in UTF-8. The JSON is a list of the account, the
 stream, the columns in `x-identity` and the number of earlier events that equal it in
 these. The columns come from the row or the request, before `x-pii`. A column that the
-schema lacks is null there; text that does not fit its column is there as it came.
+schema lacks is null there; text that does not fit its column is there as it came,
+unless it is blank.
 """
 
 from __future__ import annotations
