@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 import socket
+import socketserver
 import threading
 import warnings
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
+from typing_extensions import override
 
 with warnings.catch_warnings():
     # It warns at its import where there is no XDG_RUNTIME_DIR.
@@ -58,14 +61,12 @@ class Postgres:
     def listening(self) -> Iterator[int]:
         """Pass connections on from a port of this machine, which it yields."""
         place = str(conninfo_to_dict(self.url)["host"]) + "/.s.PGSQL.5432"
-        listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=_accept, args=(listener, place), daemon=True).start()
-        try:
-            yield int(listener.getsockname()[1])
-        finally:
-            # It wakes the thread that accepts.
-            listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
+        with Forwarding(("127.0.0.1", 0), partial(Forwarded, place)) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                yield int(server.server_address[1])
+            finally:
+                server.shutdown()
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -113,17 +114,29 @@ class Postgres:
         return {name: kind for name, kind in found if name[:4] != "_sdc"}
 
 
-def _accept(listener: socket.socket, place: str) -> None:
-    """Connect each caller with the server's socket, until the listener is closed."""
-    while True:
-        try:
-            caller, _ = listener.accept()
-        except OSError:
-            return
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(place)
-        for one, other in ((caller, server), (server, caller)):
-            threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+class Forwarding(socketserver.ThreadingTCPServer):
+    """Takes connections; each is a thread."""
+
+    daemon_threads = False
+
+
+class Forwarded(socketserver.BaseRequestHandler):
+    """A connection that is passed on to a socket in a file."""
+
+    request: socket.socket
+
+    def __init__(self, place: str, *connection: Any) -> None:
+        self.place = place
+        super().__init__(*connection)
+
+    @override
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.connect(self.place)
+            back = threading.Thread(target=_pump, args=(server, self.request))
+            back.start()
+            _pump(self.request, server)
+            back.join()
 
 
 def _pump(one: socket.socket, other: socket.socket) -> None:
