@@ -48,7 +48,7 @@ class Account:
         key: name of the API key that it is read with.
         connections: ids of the connections in Airflow whose extras are settings of the
             tap that are secret; later ones win.
-        settings: the others, by the names that they have in the tap's README.
+        settings: the others, by the names that they have in docs/settings.md.
     """
 
     name: str
@@ -156,7 +156,7 @@ class Accounts:
 
 
 def flat(settings: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-    """Return settings by the names that they have in the tap's README.
+    """Return settings by the names that they have in docs/settings.md.
 
     Raises:
         ListError: one is a section, which Meltano would not read.

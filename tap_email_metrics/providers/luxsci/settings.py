@@ -261,7 +261,7 @@ def _overrides(given: Mapping[str, str]) -> dict[str, str]:
     for operation in given:
         if operation not in KNOWN:
             close = difflib.get_close_matches(operation, KNOWN, n=1)
-            hint = f"did you mean {close[0]}?" if close else "the README lists them"
+            hint = f"did you mean {close[0]}?" if close else "docs/luxsci.md lists them"
             raise InvalidInput(
                 f"luxsci.path_overrides names an unknown report {operation}; {hint}"
             )
