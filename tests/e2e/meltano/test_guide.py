@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sysconfig
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from uv import find_uv_bin
 from scripts.generate import PACKAGE
 from tests.support.pages import GUIDE, blocks
 from tests.support.postgres import Postgres
-from tests.support.project import ROOT, Project
+from tests.support.project import CACHE, ROOT, Project
 from tests.support.world import World
 
 if TYPE_CHECKING:
@@ -54,14 +55,22 @@ class Reader:
     said: dict[str, str] = field(default_factory=dict)
 
     def follow(self, warehouse: str) -> None:
-        """Run every block of the page but those of other warehouses."""
-        for block in blocks(GUIDE):
-            about = block.heading.partition(":")[0]
-            if block.language == "sh" and about not in WAREHOUSES - {warehouse}:
-                assert not block.reason
-                self.said[block.heading] = self.said.get(block.heading, "") + self.run(
-                    block.text
-                )
+        """Run every block of the page but those of other warehouses.
+
+        A transcript with times is left in `.cache/guide`.
+        """
+        transcript = CACHE / "guide" / f"{warehouse}.txt"
+        transcript.parent.mkdir(parents=True, exist_ok=True)
+        with transcript.open("w", encoding="utf-8") as file:
+            for block in blocks(GUIDE):
+                about = block.heading.partition(":")[0]
+                if block.language != "sh" or about in WAREHOUSES - {warehouse}:
+                    continue
+                began = time.monotonic()
+                said = self.run(block.text)
+                seconds = time.monotonic() - began
+                file.write(f"{block.text}# {seconds:.0f} s\n{said}\n")
+                self.said[block.heading] = self.said.get(block.heading, "") + said
 
     def run(self, text: str) -> str:
         for example, own in self.own.items():
