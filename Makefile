@@ -1,5 +1,6 @@
-# Two commands matter: `make demo` and `make test`. Both install what they need, below
-# this folder only: .venv for the project, .cache for everything beside it.
+# Two commands matter: `make demo` and `make test`. Both install what they need below this
+# folder: .venv for the project, .cache for everything beside it. Only uv's and pip's caches of
+# downloaded packages are elsewhere, in the user's cache folder.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -194,41 +195,49 @@ $(BOOTSTRAPPED): constraints.txt
 	@$(PYTHON) -m venv .cache/bootstrap || { \
 	  echo 'The venv module is missing: on Debian and Ubuntu, apt install python3-venv.' >&2; \
 	  exit 1; }
-	.cache/bootstrap/bin/python -m pip install --quiet --disable-pip-version-check -c $< uv
+	@echo 'Installing uv, which installs everything else, into .cache/bootstrap'
+	@.cache/bootstrap/bin/python -m pip install --quiet --disable-pip-version-check -c $< uv
 	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@test -x $(PY) || $(UV) venv --quiet --python .cache/bootstrap/bin/python .venv
-	$(UV) pip install --quiet --python $(PY) -c constraints.txt \
+	@echo 'Installing the project into .venv'
+	@$(UV) pip install --quiet --python $(PY) -c constraints.txt \
 	  --group dev --group pipeline --group report -e .
 	@touch $@
 
 .cache/python%/.installed: pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python $(OTHER) $(@D)
-	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints.txt --group dev -e .
+	@echo 'Installing $(notdir $(@D)) into $(@D)'
+	@$(UV) pip install --quiet --python $(@D)/bin/python -c constraints.txt --group dev -e .
 	@touch $@
 
 # A tool in an environment of its own, pinned by constraints/<tool>.txt.
 $(DOCS) $(CONTAINERS) $(CYCLONEDX) $(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
-	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
+	@echo 'Installing $(notdir $(@D)) into $(@D)'
+	@$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<
 	@touch $@
 
 # A peer of the benchmarks, likewise.
 .cache/bench/%/.installed: constraints/bench-%.in constraints/bench-%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
-	$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/bench-$*.txt -r $<
+	@echo 'Installing $(notdir $(@D)) into $(@D)'
+	@$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/bench-$*.txt -r $<
 	@touch $@
 
 # Plugins are installed once, by Meltano itself, and linked into each project of a test.
 .cache/plugins/%.installed: constraints/%.txt $(PLUGIN_SOURCES) $(INSTALLED) $(MELTANO)
-	$(PY) -m tests.support.plugins $* --constraints constraints/$*.txt
+	@echo 'Having Meltano install $* into .cache/plugins'
+	@$(PY) -m tests.support.plugins $* --constraints constraints/$*.txt
 	@touch $@
 
 $(DBT_PLUGIN): constraints/dbt.txt $(PLUGIN_SOURCES) $(INSTALLED) $(MELTANO)
-	$(PY) -m tests.support.plugins dbt-postgres --constraints $<
+	@echo 'Having Meltano install dbt-postgres into .cache/plugins'
+	@$(PY) -m tests.support.plugins dbt-postgres --constraints $<
 	@touch $@
 
 $(TAP_PLUGIN): pyproject.toml constraints.txt $(PLUGIN_SOURCES) $(INSTALLED) $(MELTANO)
-	$(PY) -m tests.support.plugins tap-email-metrics --constraints constraints.txt
+	@echo 'Having Meltano install tap-email-metrics into .cache/plugins'
+	@$(PY) -m tests.support.plugins tap-email-metrics --constraints constraints.txt
 	@touch $@
