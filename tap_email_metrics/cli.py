@@ -9,31 +9,35 @@ from __future__ import annotations
 import abc
 import json
 import logging
+import os
 import sys
-from typing import TYPE_CHECKING, Any, Self
+import warnings
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-import click
+import msgspec
 from singer_sdk import Tap
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError, MappingError
 from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
+from tap_email_metrics.command import Command, Refused, end
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.records.privacy import RedactingFilter
+from tap_email_metrics.records.privacy import RedactingFilter, redact
 from tap_email_metrics.records.writer import Writer
+from tap_email_metrics.settings.environment import (
+    from_environment,
+    merged,
+    unknown_variables,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    import click
     from singer_sdk.plugin_base import _ConfigInput
 
     from tap_email_metrics.control import Control
-
-
-class Refused(click.ClickException):
-    """Input that the user has to mend first; exit code 2."""
-
-    exit_code = 2
 
 
 class CommandLine(Tap):
@@ -41,10 +45,12 @@ class CommandLine(Tap):
 
     Attributes:
         control: of the run; told to mask the secrets that the run is issued.
+        masked: masks secrets and addresses in a text.
     """
 
     message_writer_class = Writer
     control: Control
+    masked: Callable[[str], str] = staticmethod(redact)
 
     @abc.abstractmethod
     def execute(self) -> int:
@@ -53,6 +59,31 @@ class CommandLine(Tap):
     @abc.abstractmethod
     def exit_code(self) -> int:
         """Return the exit code for what the streams did so far."""
+
+    @abc.abstractmethod
+    def trouble(self) -> str:
+        """Return why the exit code is 1 or 2, nothing where it is neither."""
+
+    def end(self, code: int) -> NoReturn:
+        """End the process.
+
+        Raises:
+            Failed: the code is 1 or 2.
+        """
+        end(code, self.masked(self.trouble()))
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        """Return the command."""
+        made = super().get_singer_command()
+        return Command(
+            made.name,
+            made.context_settings,
+            made.callback,
+            made.params,
+            made.help,
+        )
 
     @property
     def output(self) -> Writer:
@@ -75,13 +106,15 @@ class CommandLine(Tap):
         if about:
             cls.print_about(about_format)
             sys.exit(0)
+        logging.captureWarnings(capture=True)
+        warnings.filterwarnings("once", category=DeprecationWarning)
         cls.print_version(print_fn=cls.logger.info)
         tap = cls.from_command_line(
             config,
             state=json_file("--state", state),
-            catalog=_catalog_file(catalog),
+            catalog=json_file("--catalog", catalog),
         )
-        sys.exit(tap.execute())
+        tap.end(tap.execute())
 
     @classmethod
     def from_command_line(
@@ -95,8 +128,9 @@ class CommandLine(Tap):
             Refused: settings, state, catalog or stream maps are wrong.
         """
         given = dict(config.config) if config else {}
-        if config and config.parse_env:
-            given |= cls._environment()
+        parse_env = config is not None and config.parse_env
+        if parse_env:
+            given = merged(given, cls._environment())
         mask = cls.masked_log(given)
         try:
             tap = cls(config=given, **options)
@@ -107,23 +141,39 @@ class CommandLine(Tap):
         except MappingError as error:
             raise Refused(f"stream_maps: {error}") from error
         tap.control.hide = mask.add
+        tap.masked = mask.mask
+        cls._check_variables(strict=parse_env)
         return tap
 
     @classmethod
     def _environment(cls) -> dict[str, Any]:
         """Return the settings that environment variables hold."""
+        schema, prefix = cls.config_jsonschema, cls._env_var_prefix
+        cls.append_builtin_config(schema)
+        # The SDK's: it takes the variables of a file .env into the environment.
+        parse_environment_config({}, prefix)
         try:
-            return dict(cls._env_var_config)
-        except ValueError as error:
-            names = [
-                f"{cls._env_var_prefix}{name}".upper()
-                for name, schema in cls.config_jsonschema["properties"].items()
-                if "object" in schema.get("type", ())
-            ]
-            raise Refused(
-                "--config ENV: a variable is not JSON; these hold one JSON object "
-                f"each: {', '.join(names)}"
-            ) from error
+            return from_environment(schema, prefix, os.environ)
+        except InvalidInput as error:
+            raise Refused(f"--config ENV: {error}") from error
+
+    @classmethod
+    def _check_variables(cls, *, strict: bool) -> None:
+        """Say which variables are no settings: one is most likely misspelt.
+
+        Args:
+            strict: the settings come from variables. Under Meltano they do not: it has
+                variables of its own, and passes a file.
+
+        Raises:
+            Refused: one is no setting, and strict.
+        """
+        schema, prefix = cls.config_jsonschema, cls._env_var_prefix
+        lines = unknown_variables(schema, prefix, os.environ)
+        if lines and strict and not any(n.startswith("MELTANO_") for n in os.environ):
+            raise Refused(f"--config ENV: {'; '.join(lines)}")
+        for line in lines:
+            cls.logger.warning("%s", line)
 
     @classmethod
     def masked_log(cls, config: Mapping[str, Any]) -> RedactingFilter:
@@ -133,10 +183,10 @@ class CommandLine(Tap):
             The filter that masks them; further secrets are added to it.
         """
         secrets = [
-            value
+            str(value).strip()
             for schema, section in _sections(cls.config_jsonschema, config)
             for key, value in section.items()
-            if isinstance(value, str) and schema.get(key, {}).get("secret")
+            if isinstance(value, str | int) and schema.get(key, {}).get("secret")
         ]
         mask = RedactingFilter(secrets)
         for logger in (logging.root, *logging.root.manager.loggerDict.values()):
@@ -184,7 +234,7 @@ class CommandLine(Tap):
         else:
             tap.run_connection_test()
         tap.output.flush()
-        ctx.exit(tap.exit_code())
+        tap.end(tap.exit_code())
 
 
 def _sections(
@@ -206,28 +256,13 @@ def json_file(option: str, file: Any) -> Any:  # noqa: ANN401 - whatever it hold
     if file is None:
         return None
     try:
-        value = json.loads(file.read())
-    except ValueError as error:
+        data = file.buffer.read()
+        # Programs on Windows put a mark before the text, or write UTF-16.
+        text = data.decode(json.detect_encoding(data))
+        # What msgspec does not take it could not write into a message either.
+        value = msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:
         raise Refused(f"{option}: the file is not JSON") from error
     if value is not None and not isinstance(value, dict):
         raise Refused(f"{option}: the file is not a JSON object")
     return value
-
-
-def _catalog_file(file: Any) -> Any:  # noqa: ANN401 - a catalog's JSON, or None
-    catalog = json_file("--catalog", file)
-    streams = None if catalog is None else catalog.get("streams")
-    fits = isinstance(streams, list) and all(map(_is_entry, streams))
-    if catalog is not None and not fits:
-        raise Refused("--catalog: not a Singer catalog; make a new one with --discover")
-    return catalog
-
-
-def _is_entry(entry: object) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("tap_stream_id"), str)
-        and isinstance(entry.get("schema"), dict)
-        and isinstance(entry["schema"].get("properties"), dict)
-        and isinstance(entry.get("metadata", []), list)
-    )

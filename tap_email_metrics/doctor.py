@@ -7,15 +7,15 @@ records and no STATE.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tap_email_metrics.cli import Refused, json_file
+from tap_email_metrics.cli import json_file
 from tap_email_metrics.clock import iso
+from tap_email_metrics.command import Command, Refused, end
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Exhausted,
@@ -71,6 +71,20 @@ class Diagnosis:
         ends_well = self.outcome in {"well", "paused"}
         return ends_well and not failed and not self.checkup.problems
 
+    @property
+    def trouble(self) -> str:
+        """Why a run would not succeed, nothing where it would."""
+        if self.is_well:
+            return ""
+        findings = self.checkup.findings.items()
+        failed = [name for name, finding in findings if finding.access == "failed"]
+        reasons = [
+            *([self.message] if self.message else ()),
+            *self.checkup.problems,
+            *([f"cannot read {', '.join(failed)}"] if failed else ()),
+        ]
+        return f"{self.provider}: {'; '.join(reasons)}"
+
 
 class Doctor:
     """Examines the providers of a tap, one after the other.
@@ -116,6 +130,11 @@ class Doctor:
             )
         if api.common.backfill:
             notes.append("backfill is set: the next run reads its interval alone")
+
+    def trouble(self, found: list[Diagnosis]) -> str:
+        """Return why a run would not succeed, nothing where it would."""
+        lines = [line for one in found if (line := one.trouble)]
+        return self._tap.masked("; ".join(lines))
 
     def exit_code(self, found: list[Diagnosis]) -> int:
         """Return the exit code that a run would have, as far as can be known."""
@@ -262,7 +281,7 @@ def _cost(estimate: dict[str, Any]) -> str:
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--config",
     multiple=True,
@@ -290,4 +309,4 @@ def main(config: Any, state: Any, *, for_machines: bool) -> None:  # noqa: ANN40
     lines = [json.dumps(report)] if for_machines else as_text(report)
     for line in lines:
         click.echo(line)
-    sys.exit(code)
+    end(code, doctor.trouble(found))

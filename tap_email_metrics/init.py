@@ -14,6 +14,8 @@ from pathlib import Path
 
 import click
 
+from tap_email_metrics.command import Command
+
 NAME = "tap-email-metrics"
 
 
@@ -350,7 +352,7 @@ def _ignore(file: Path) -> None:
     file.write_text(held + lines, encoding="utf-8")
 
 
-@click.command(name=f"{NAME}-init")
+@click.command(name=f"{NAME}-init", cls=Command)
 @click.version_option(package_name=NAME)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
 @click.option(

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
+from tap_email_metrics.catalog import Facts, read_catalog
 from tap_email_metrics.cli import CommandLine
 from tap_email_metrics.clock import DAY, SystemClock
 from tap_email_metrics.control import Control
@@ -17,8 +19,9 @@ from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.run.run import Connection, Run
-from tap_email_metrics.settings.check import errors, without_empty
+from tap_email_metrics.settings.check import conformed, errors, without_empty
 from tap_email_metrics.settings.common import CommonSettings
+from tap_email_metrics.settings.stream_maps import stream_map_errors
 from tap_email_metrics.state.streams import TAP_KEY, validate_state
 from tap_email_metrics.streams.about_run import RUN_STREAMS
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import CatalogEntry
     from singer_sdk.streams import Stream
 
+    from tap_email_metrics.catalog import Understood
     from tap_email_metrics.clock import Clock
     from tap_email_metrics.providers.base import Provider
     from tap_email_metrics.streams.base import EmailMetricsStream
@@ -76,6 +80,10 @@ class TapEmailMetrics(CommandLine):
         # Before all else: a signal may come as soon as the SDK listens.
         self.control = Control(clock or SystemClock(), LOGGER)
         self._transport = transport
+        self._given: Understood | None = None
+        if (catalog := options.get("catalog")) is not None:
+            self._given = read_catalog(_plain(catalog), _facts())
+            options["catalog"] = self._given.catalog
         super().__init__(**options)
 
     # Settings
@@ -83,9 +91,11 @@ class TapEmailMetrics(CommandLine):
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check and parse the settings; no message quotes a value."""
-        self._config = without_empty(self._config)
         self.append_builtin_config(self.config_jsonschema)
+        self._config = conformed(without_empty(self._config), self.config_jsonschema)
         found = errors(self._config, self.config_jsonschema, REPLACED)
+        if isinstance(maps := self._config.get("stream_maps"), dict):
+            found += stream_map_errors(maps, [*_stream_names(), *_own_names()])
         if not found:
             try:
                 self._parse(self._config)
@@ -159,7 +169,11 @@ class TapEmailMetrics(CommandLine):
     def streams(self) -> dict[str, Stream]:
         """The streams by name, in the order in which they are read."""
         if self._streams is None:
-            self._order(super().streams, _stream_names())
+            found = super().streams
+            if self.input_catalog is not None:
+                for name in found.keys() - self.input_catalog.keys():
+                    found[name].selected = False
+            self._order(found, _stream_names())
         assert self._streams is not None  # noqa: S101 - just made
         return self._streams
 
@@ -171,25 +185,62 @@ class TapEmailMetrics(CommandLine):
 
     @override
     def setup_mapper(self) -> None:
-        """Check the catalog before anything is made of it.
+        """Apply the catalog, and say what of it cannot be had.
 
         Raises:
-            InvalidInput: it names a stream that does not exist.
+            InvalidInput: nothing of it can.
         """
-        self._check_catalog()
-        super().setup_mapper()
-
-    def _check_catalog(self) -> None:
-        if self.input_catalog is None:
-            return
-        known = [*_stream_names(), *_own_names()]
-        for name, entry in self.input_catalog.items():
-            if name not in known:
-                raise InvalidInput(
-                    f"The catalog names a stream {name!r} that this tap does not "
-                    f"have; make a new one with --discover. Streams: {known}"
-                )
+        for entry in (self.input_catalog or {}).values():
             self._apply_privacy(entry)
+        super().setup_mapper()
+        if self._given:
+            self._warn_of_columns(self._given)
+            self._warn_of_streams(self._given)
+
+    def _warn_of_columns(self, given: Understood) -> None:
+        if given.new:
+            self.logger.warning(
+                "columns that the catalog does not have are left out until a new one "
+                "is made with --discover (Meltano: --refresh-catalog): %s",
+                _by_stream(given.new),
+            )
+        if given.gone:
+            self.logger.warning(
+                "columns of the catalog that this tap does not have stay without "
+                "values: %s",
+                _by_stream(given.gone),
+            )
+
+    def _warn_of_streams(self, given: Understood) -> None:
+        """Say which selected streams are not read, and why.
+
+        Raises:
+            InvalidInput: no others are selected.
+        """
+        wanted = [name for name in given.selected if name not in _own_names()]
+        if not wanted:
+            self.logger.warning("the catalog selects no stream: nothing is read")
+        lines = []
+        for provider in PROVIDERS:
+            names = [str(one.name) for one in provider.streams]  # type: ignore[misc]
+            missing = [n for n in names if n in wanted and n not in self.streams]
+            if not missing:
+                continue
+            needed = ", ".join(
+                f"{provider.name}.{key}" for key in provider.settings.credentials
+            )
+            why = (
+                f"the settings of {provider.name} switch them off"
+                if provider in self.enabled
+                else f"{provider.name} is not configured (set {needed})"
+            )
+            lines.append(f"{why}: {', '.join(missing)}")
+        if lines and not self.selected():
+            raise InvalidInput(
+                "The catalog selects no stream that can be read. " + "; ".join(lines)
+            )
+        for line in lines:
+            self.logger.warning("selected streams are not read, as %s", line)
 
     def _apply_privacy(self, entry: CatalogEntry) -> None:
         """Let a catalog made in another `pii.mode` name the types of this one."""
@@ -293,27 +344,28 @@ class TapEmailMetrics(CommandLine):
         """Return 0, 1, 2 or 128 + signal, for what the streams did."""
         if self.run.stop.signal:
             return 128 + self.run.stop.signal
-        reports = self.run.reports.values()
         if self.run.was_refused:
             return 2
-        if self.output.closed or any(r.outcome == "failed" for r in reports):
-            return 1
-        return 1 if self._lags() else 0
+        return 1 if self.trouble() else 0
 
-    def _lags(self) -> bool:
+    @override
+    def trouble(self) -> str:
+        """Return why the exit code is 1 or 2, nothing where it is neither."""
+        reports = self.run.reports
+        if self.output.closed:
+            return "stdout could not be written: see why the target ended"
+        if failed := [n for n, report in reports.items() if report.outcome == "failed"]:
+            return f"{', '.join(failed)} failed: {reports[failed[0]].message}"
         limit = self.settings.max_lag_days
-        behind = [
-            stream.name
-            for stream in self.selected()
-            if limit
-            and stream.report.behind_since is not None
-            and stream.api.now() - stream.report.behind_since > limit * DAY
-        ]
-        if behind:
-            self.logger.error(
-                "further behind than max_lag_days (%g): %s", limit, ", ".join(behind)
-            )
-        return bool(behind)
+        if behind := [s.name for s in self.selected() if self._lags(s)]:
+            return f"further behind than max_lag_days ({limit:g}): {', '.join(behind)}"
+        return ""
+
+    def _lags(self, stream: EmailMetricsStream) -> bool:
+        limit, since = self.settings.max_lag_days, stream.report.behind_since
+        if not limit or since is None:
+            return False
+        return stream.api.now() - since > limit * DAY
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
@@ -329,6 +381,29 @@ def _stream_names() -> list[str]:
 def _own_names() -> list[str]:
     """Return the names of the streams that tell of the run."""
     return [str(stream.name) for stream in RUN_STREAMS]  # type: ignore[misc]
+
+
+def _facts() -> dict[str, Facts]:
+    """Return what a catalog may say of each stream."""
+    every: list[Any] = [*(s for p in PROVIDERS for s in p.streams), *RUN_STREAMS]
+    return {
+        one.name: Facts(
+            columns=load_schema(one.name)["properties"].keys(),
+            key=one.primary_keys,
+            replication_key=one.replication_key
+            if isinstance(one.replication_key, str)
+            else None,
+        )
+        for one in every
+    }
+
+
+def _plain(catalog: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    return catalog.to_dict() if isinstance(catalog, Catalog) else catalog
+
+
+def _by_stream(columns: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name}: {', '.join(of)}" for name, of in columns.items())
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings without nulls, empty strings and sections left empty.
 
     Meltano passes an empty variable on as a value. The SDK reads a fraction in a file
-    as a Decimal, which does not mix with other numbers.
+    as a Decimal, which does not mix with other numbers. Text loses white space around
+    it: a secret out of a file often ends in a line end.
     """
     kept: dict[str, Any] = {}
     for name, item in value.items():
@@ -28,9 +30,42 @@ def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
                 kept[name] = section
         elif isinstance(item, Decimal):
             kept[name] = float(item)
-        elif item is not None and item != "":
+        elif isinstance(item, str):
+            if text := item.strip():
+                kept[name] = text
+        elif item is not None:
             kept[name] = item
     return kept
+
+
+def conformed(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which a number stands as its setting wants it.
+
+    YAML and JSON hold an id such as 10055 as a number, and 4 may come as 4.0.
+
+    Args:
+        config: the settings.
+        schema: their JSON Schema.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in config.items():
+        part = schema.get("properties", {}).get(name, {})
+        kinds = part.get("type", ())
+        if isinstance(value, dict):
+            kept[name] = conformed(value, part) if part.get("properties") else value
+        elif _is_whole(value) and "integer" in kinds:
+            kept[name] = int(value)
+        elif _is_whole(value) and "string" in kinds and "enum" not in part:
+            kept[name] = str(int(value))
+        else:
+            kept[name] = value
+    return kept
+
+
+def _is_whole(value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 _REFUSED = {
@@ -53,8 +88,20 @@ def errors(
         replaced: settings that existed, by dotted name, and what to write instead.
     """
     refused = {**_REFUSED, **(replaced or {})}
-    found = Draft202012Validator(schema).iter_errors(config)
-    return sorted(line for error in found for line in _explain(error, refused))
+    # The SDK's schema of stream maps is not valid: they are checked on their own.
+    maps = {"stream_maps": {"type": ["object", "null"]}}
+    checked = {**schema, "properties": {**schema["properties"], **maps}}
+    found = Draft202012Validator(checked).iter_errors(config)
+    lines = [line for error in found for line in _explain(error, refused)]
+    return sorted([*lines, *_without_end(config)])
+
+
+def _without_end(config: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _without_end(value, f"{path}{name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{path}{name} must be a number that has an end"
 
 
 def _explain(error: ValidationError, refused: Mapping[str, str]) -> Iterator[str]:

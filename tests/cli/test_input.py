@@ -73,7 +73,7 @@ def test_a_process_and_a_call_refuse_alike(
         ({}, {"client_secret": None}, "encompass.client_secret is missing"),
         ({}, {"client_secret": ""}, "encompass.client_secret is missing"),
         ({}, {"client_secrt": CANARY}, "client_secrt; did you mean client_secret?"),
-        ({}, {"client_id": 4711}, "encompass.client_id must be of type string"),
+        ({}, {"client_id": True}, "encompass.client_id must be of type string"),
         ({}, {"max_concurrency": CANARY}, "max_concurrency must be of type integer"),
         ({}, {"region": CANARY}, "encompass.region must be one of us, ca"),
         ({}, {"max_concurrency": 0}, "max_concurrency must be at least 1"),
@@ -85,6 +85,7 @@ def test_a_process_and_a_call_refuse_alike(
         ({"backfill": True}, {}, "backfill needs start_date and end_date"),
         ({"pii": {"mode": "hash"}}, {}, "pii.pepper is required"),
         ({"stream_maps": {STREAM: {"x": "f("}}}, {}, "stream_maps: "),
+        ({"stream_maps": {"encompass_open": None}}, {}, f"did you mean {STREAM}?"),
     ],
 )
 def test_wrong_settings_are_named(
@@ -138,7 +139,7 @@ def test_a_variable_that_is_not_json_is_named(tmp_path: Path) -> None:
     for options in (["--config", "ENV"], ["--config", "ENV", "--discover"]):
         line = refused(tmp_path, None, *options, env=env)
         assert "TAP_EMAIL_METRICS_ENCOMPASS" in line
-        assert "one JSON object" in line
+        assert "is not one JSON object" in line
 
 
 BAD_STATES = {
@@ -201,7 +202,7 @@ BAD_CATALOGS = {
     ),
     "an unknown stream": (
         {"streams": [ENTRY, {**ENTRY, "tap_stream_id": "encompass_open"}]},
-        "'encompass_open' that this tap does not have; make a new one with --discover",
+        "'encompass_open' that this tap does not have; did you mean encompass_opens?",
     ),
 }
 

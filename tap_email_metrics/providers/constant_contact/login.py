@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from tap_email_metrics.clock import Clock, SystemClock
+from tap_email_metrics.command import Command, Failed, Refused
 from tap_email_metrics.errors import Fatal, InvalidInput, TapError
 from tap_email_metrics.providers.constant_contact.auth import Answer, error_code, life
 from tap_email_metrics.providers.constant_contact.settings import (
@@ -26,7 +27,8 @@ from tap_email_metrics.providers.constant_contact.tokens import (
     TokenStore,
     seed_fingerprint,
 )
-from tap_email_metrics.settings.check import errors, without_empty
+from tap_email_metrics.settings.check import conformed, errors, without_empty
+from tap_email_metrics.settings.environment import from_environment
 from tap_email_metrics.transport.bounds import decode_as
 from tap_email_metrics.transport.client import new_session, request_id, send
 
@@ -41,7 +43,8 @@ Parsed = TypeVar("Parsed")
 SCOPES = "campaign_data contact_data account_read offline_access"
 SEED = "login"
 """What stands for a refresh token in settings that never had one."""
-VARIABLE = "TAP_EMAIL_METRICS_CONSTANT_CONTACT"
+PREFIX = "TAP_EMAIL_METRICS_"
+VARIABLE = f"{PREFIX}CONSTANT_CONTACT"
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _INTERVAL = 5.0
 
@@ -184,19 +187,23 @@ def read_settings(config: Path | None) -> ConstantContactSettings:
     Raises:
         InvalidInput: they do not fit.
     """
+    schema = _wrapped()
     try:
-        text = os.environ.get(VARIABLE, "{}") if config is None else config.read_text()
-        section = json.loads(text)
-        if config is not None:
-            section = section["constant_contact"]
-        section = {"refresh_token": SEED, **without_empty(section)}
+        if config is None:
+            given = from_environment(schema, PREFIX, os.environ)
+        else:
+            given = json.loads(config.read_bytes())
+        section = without_empty(given)["constant_contact"]
+        section = {"refresh_token": SEED, **section}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(
             "no settings: name a config file with an object constant_contact, or set "
             f"the variable {VARIABLE} to such an object"
         ) from error
-    if found := errors({"constant_contact": section}, _wrapped()):
+    checked = conformed({"constant_contact": section}, schema)
+    if found := errors(checked, schema):
         raise InvalidInput("; ".join(found))
+    section = checked["constant_contact"]
     settings = ConstantContactSettings.parse(section)
     if settings is None:
         raise InvalidInput("constant_contact.client_id is missing")
@@ -207,7 +214,7 @@ def _wrapped() -> dict[str, Any]:
     return {"type": "object", "properties": {"constant_contact": SCHEMA}}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -218,8 +225,10 @@ def main(config: Path | None, scopes: str) -> None:
     """Authorise Constant Contact in a browser and keep the tokens in the store."""
     try:
         path = Login(read_settings(config), SystemClock(), click.echo).run(scopes)
+    except InvalidInput as error:
+        raise Refused(str(error)) from error
     except TapError as error:
-        raise click.ClickException(str(error)) from error
+        raise Failed(str(error)) from error
     click.echo(
         f"Authorised. The tokens are in {path}, and the tap keeps them there. Where "
         f'the settings have no refresh_token yet, set it to "{SEED}".'

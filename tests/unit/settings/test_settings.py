@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from jsonschema import Draft202012Validator
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
 from tap_email_metrics.providers.encompass.settings import SCHEMA, EncompassSettings
-from tap_email_metrics.settings.check import errors, without_empty
+from tap_email_metrics.settings.check import conformed, errors, without_empty
 from tap_email_metrics.settings.common import CommonSettings
 
 if TYPE_CHECKING:
@@ -434,6 +435,42 @@ def test_empty_values_are_left_out() -> None:
 def test_a_fraction_out_of_a_file_is_a_number_as_any_other() -> None:
     found = without_empty({"encompass": {"requests_per_second": Decimal("2.5")}})
     assert repr(found) == "{'encompass': {'requests_per_second': 2.5}}"
+
+
+def test_white_space_around_a_credential_is_dropped() -> None:
+    """K8: a secret out of a file often ends in a line end."""
+    section = {"client_secret": " abc\n", "account": "\t", "region": "us"}
+    assert without_empty({"encompass": section}) == {
+        "encompass": {"client_secret": "abc", "region": "us"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "text"),
+    [
+        ("encompass", "client_id", 10055, "10055"),
+        ("luxsci", "account_id", 7, "7"),
+        ("luxsci", "token", 7.0, "7"),
+        ("constant_contact", "account", 12, "12"),
+        ("encompass", "sweep_days", 4.0, 4),
+        ("encompass", "client_id", True, True),
+        ("encompass", "client_id", 1.5, 1.5),
+        ("encompass", "region", 5, 5),
+        ("encompass", "requests_per_second", 2.0, 2.0),
+    ],
+)
+def test_an_id_may_be_a_number(
+    section: str, name: str, value: object, text: object
+) -> None:
+    """K8: YAML and JSON hold one as a number."""
+    found = conformed({section: {name: value}}, config_schema(PROVIDERS))
+    assert repr(found) == repr({section: {name: text}})
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_number_without_end_is_refused(value: float) -> None:
+    found = errors({"max_run_minutes": value}, config_schema(PROVIDERS))
+    assert "max_run_minutes must be a number that has an end" in found
 
 
 @given(

@@ -1,0 +1,97 @@
+"""What the commands share: how each ends, and what it says then.
+
+The last line on stderr says why a command ended with exit code 1 or 2: that line is all
+that `meltano config test` shows.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from typing_extensions import override
+
+from tap_email_metrics.records.privacy import RedactingFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+LOGGER = logging.getLogger("tap-email-metrics")
+
+
+class Failed(click.ClickException):
+    """The command failed; its message is the last line of stderr."""
+
+    def __init__(self, message: str) -> None:
+        # One line: `meltano config test` shows no more.
+        super().__init__(" ".join(message.split()))
+
+
+class Refused(Failed):
+    """Input that the user has to mend first; exit code 2."""
+
+    exit_code = 2
+
+
+class Command(click.Command):
+    """A command whose last line on stderr says why it ended with code 1 or 2."""
+
+    @override
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the command line; options with a work of their own do it here."""
+        sys.excepthook = self.excepthook
+        with _at_keyboard():
+            return super().make_context(*args, **extra)
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _at_keyboard():
+            return super().invoke(ctx)
+
+    def excepthook(
+        self,
+        kind: type[BaseException],
+        error: BaseException,
+        trace: TracebackType | None,
+    ) -> None:
+        """Log an error that nobody foresaw, without its text, and end with a line."""
+        for handler in (*logging.root.handlers, logging.lastResort):
+            if handler:
+                handler.addFilter(RedactingFilter())
+        LOGGER.error("an unexpected error", exc_info=(kind, error, trace))
+        click.echo(
+            f"Error: unexpected {kind.__name__}: please report the lines above",
+            err=True,
+        )
+
+
+@contextmanager
+def _at_keyboard() -> Iterator[None]:
+    try:
+        yield
+    except (click.Abort, EOFError, KeyboardInterrupt):
+        raise Failed("stopped at the keyboard") from None
+
+
+def end(code: int, why: str) -> NoReturn:
+    """End a command.
+
+    Args:
+        code: its exit code.
+        why: said where the code is 1 or 2.
+
+    Raises:
+        Failed: the code is 1.
+        Refused: the code is 2.
+    """
+    match code:
+        case 1:
+            raise Failed(why)
+        case 2:
+            raise Refused(why)
+    sys.exit(code)

@@ -1,0 +1,124 @@
+"""Settings in environment variables, under the names that Meltano gives them.
+
+`PREFIX_ENCOMPASS` holds a section as one JSON object, `PREFIX_ENCOMPASS_CLIENT_ID` one
+setting of it. A variable that belongs to no setting is most likely misspelt.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from tap_email_metrics.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Path = tuple[str, ...]
+
+_TRUE = ("true", "1", "yes", "on", "y", "t")
+_FALSE = ("false", "0", "no", "off", "n", "f")
+_NO_SETTINGS = frozenset({"LOGLEVEL"})
+"""Variables with the prefix that something else reads: the SDK."""
+
+
+def from_environment(
+    schema: Mapping[str, Any], prefix: str, environ: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the settings that variables hold; an empty variable holds none.
+
+    A variable of one setting comes before that of its section.
+
+    Args:
+        schema: JSON Schema of all settings.
+        prefix: of the variables, with its underscore.
+        environ: all variables.
+
+    Raises:
+        InvalidInput: a variable does not fit; its value is not quoted.
+    """
+    found: dict[str, Any] = {}
+    for path, part in _settings(schema):
+        name = prefix + "_".join(path).upper()
+        if not (text := environ.get(name, "").strip()):
+            continue
+        value = _value(name, text, part.get("type", ()))
+        found = merged(found, _nested(path, value))
+    return found
+
+
+def unknown_variables(
+    schema: Mapping[str, Any], prefix: str, environ: Mapping[str, str]
+) -> list[str]:
+    """Return a line for each variable with the prefix that belongs to no setting."""
+    names = [prefix + "_".join(path).upper() for path, _ in _settings(schema)]
+    lines = []
+    for name in sorted(environ):
+        rest = name.removeprefix(prefix)
+        # Two underscores: Meltano's own, such as TAP_X__SELECT.
+        if rest in {name, *_NO_SETTINGS} or rest.startswith("_") or name in names:
+            continue
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else "see --about for all settings"
+        lines.append(f"the variable {name} is no setting; {hint}")
+    return lines
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of both; in a section, too, the second come first."""
+    result = dict(first)
+    for name, value in second.items():
+        before = result.get(name)
+        both = isinstance(value, dict) and isinstance(before, dict)
+        result[name] = merged(before, value) if both and before else value
+    return result
+
+
+def _settings(
+    schema: Mapping[str, Any], path: Path = ()
+) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield all settings: a section before what is in it."""
+    for name, part in schema.get("properties", {}).items():
+        if name.startswith("__"):
+            continue  # an option of stream maps, for each stream
+        yield (*path, name), part
+        yield from _settings(part, (*path, name))
+
+
+def _nested(path: Path, value: object) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    assert isinstance(value, dict)  # noqa: S101 - a path is not empty
+    return value
+
+
+def _value(name: str, text: str, kinds: object) -> object:
+    """Return the value of a variable, by the types of its setting."""
+    every = {kinds} if isinstance(kinds, str) else set(kinds or ())  # type: ignore[call-overload]
+    if "string" in every:
+        return text
+    if "boolean" in every:
+        if text.lower() in (*_TRUE, *_FALSE):
+            return text.lower() in _TRUE
+        raise InvalidInput(f"{name} is not true or false")
+    value = _parsed(text)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if every & {"integer", "number"} and not number:
+        raise InvalidInput(f"{name} is not a number")
+    if every & {"object"} and not isinstance(value, dict):
+        raise InvalidInput(f"{name} is not one JSON object")
+    if every & {"array"} and not isinstance(value, list):
+        raise InvalidInput(f'{name} is not a JSON array, as ["a", "b"]')
+    return text if value is None else value
+
+
+def _parsed(text: str) -> object:
+    """Return what a text holds as JSON, None where it is not JSON."""
+    with suppress(ValueError):
+        return int(text)  # also 007, which JSON does not have
+    with suppress(ValueError, RecursionError):
+        value: object = json.loads(text)
+        return value
+    return None

@@ -1,0 +1,113 @@
+"""Catalogs in whole runs: older than the tap, of older tools, for more than is set."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from simulator.world import World
+from tap_email_metrics.errors import InvalidInput
+from tests.support.constant_contact import Account
+from tests.support.encompass import NOW, Site, Sync
+
+OPENS = "encompass_opens"
+RUNS = "email_metrics_runs"
+
+
+def site() -> Site:
+    return Site(World.generate(3, 6, NOW, campaigns=1, luxsci=1))
+
+
+def catalog_of(of: Site, *names: str) -> dict[str, Any]:
+    """Return the catalog with these streams alone."""
+    catalog: dict[str, Any] = of.tap().catalog_dict
+    streams = [one for one in catalog["streams"] if one["tap_stream_id"] in names]
+    assert len(streams) == len(names)
+    return {"streams": streams}
+
+
+def columns(run: Sync, stream: str) -> tuple[set[str], set[str]]:
+    """Return the columns of a stream's SCHEMA, and all of its RECORDs."""
+    (schema,) = [
+        message["schema"]["properties"]
+        for message in run.messages
+        if message["type"] == "SCHEMA" and message["stream"] == stream
+    ]
+    records = run.records(stream)
+    assert records
+    return set(schema), {name for record in records for name in record}
+
+
+@pytest.mark.parametrize("stream", [OPENS, RUNS])
+@pytest.mark.parametrize(
+    "maps", [{}, {"stream_maps": {"*": {"twice": "str(account)"}}}]
+)
+def test_records_hold_the_columns_of_an_older_catalog_alone(
+    stream: str, maps: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """K8: targets refuse a record with a column that its SCHEMA does not have."""
+    one = site()
+    one.common |= maps
+    catalog = catalog_of(one, OPENS, RUNS)
+    for entry in catalog["streams"]:
+        properties = entry["schema"]["properties"]
+        for name in ("ip_address", "requests"):
+            properties.pop(name, None)
+            kept = [m for m in entry["metadata"] if m["breadcrumb"][-1:] != [name]]
+            entry["metadata"] = kept
+        properties["former"] = {"type": ["string", "null"]}
+    with caplog.at_level(logging.WARNING, "tap-email-metrics"):
+        run = one.sync(catalog=catalog)
+    assert run.code == 0
+    in_schema, in_records = columns(run, stream)
+    assert in_records <= in_schema
+    assert in_schema - in_records == {"former"}
+    assert not {"ip_address", "requests"} & in_schema
+    new, gone = [line for line in caplog.messages if "catalog" in line]
+    assert "--discover" in new
+    assert f"{OPENS}: ip_address; {RUNS}: requests" in new
+    assert f"{OPENS}: former; {RUNS}: former" in gone
+
+
+def test_streams_that_the_catalog_does_not_name_are_not_read() -> None:
+    one = site()
+    run = one.sync(catalog=catalog_of(one, OPENS))
+    assert run.code == 0
+    assert {m["stream"] for m in run.messages if "stream" in m} == {OPENS}
+
+
+def test_a_catalog_that_selects_nothing_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one = site()
+    run = one.sync(catalog={"streams": []})
+    assert (run.code, run.rows) == (0, [])
+    assert "the catalog selects no stream: nothing is read" in caplog.messages
+
+
+def elsewhere() -> dict[str, Any]:
+    """Return entries of a provider that is not configured."""
+    names = ("constant_contact_opens", "constant_contact_clicks")
+    return catalog_of(Account(World.generate(3, 6, NOW, campaigns=1)), *names)
+
+
+def test_selected_streams_of_a_provider_that_is_off_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """K5: nothing of them was said, and the exit code was 0."""
+    one = site()
+    both = catalog_of(one, OPENS)["streams"] + elsewhere()["streams"]
+    run = one.sync(catalog={"streams": both})
+    assert run.code == 0
+    assert run.records(OPENS)
+    (line,) = [text for text in caplog.messages if "not configured" in text]
+    assert "constant_contact.client_id, constant_contact.refresh_token" in line
+    assert "constant_contact_opens, constant_contact_clicks" in line
+
+
+def test_a_run_of_which_nothing_is_left_is_refused() -> None:
+    """K5."""
+    with pytest.raises(InvalidInput, match=r"no stream that can be read.*client_id"):
+        site().tap(catalog=elsewhere())
