@@ -1,0 +1,192 @@
+"""The last line on stderr says why a command failed (K8).
+
+It is all that `meltano config test` shows.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from simulator.server import serve
+from tap_email_metrics import doctor, init
+from tap_email_metrics.command import Command, Refused, end
+from tap_email_metrics.providers.constant_contact import login
+from tap_email_metrics.settings.environment import merged
+from tap_email_metrics.tap import TapEmailMetrics
+from tests.support.cli import config, run, small_world, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import click
+
+    from simulator.server import SimulatorServer
+
+CANARY = "canary-4711"
+STREAM = "encompass_opens"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SimulatorServer]:
+    with serve(small_world()) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _ledgers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("MELTANO_PROJECT_ROOT", raising=False)
+
+
+def failed(
+    command: click.Command,
+    *options: str | Path,
+    code: int,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Return the last line of a command that ends with a code."""
+    done = CliRunner().invoke(command, [*map(str, options)], env=env)
+    assert done.exit_code == code, done.output
+    *_, line = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert CANARY not in line
+    return line
+
+
+def tap(*options: str | Path, code: int, env: Mapping[str, str] | None = None) -> str:
+    return failed(TapEmailMetrics.get_singer_command(), *options, code=code, env=env)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        (
+            {"encompass": {"client_secret": CANARY}},
+            2,
+            "check encompass.client_secret",
+        ),
+        ({"stream_maps": {"encompass_open": None}}, 2, f"did you mean {STREAM}?"),
+        ({"max_lag_days": 1e-9}, 1, "further behind than max_lag_days (1e-09): "),
+    ],
+    ids=str,
+)
+def test_the_tap_says_why_it_failed(
+    tmp_path: Path,
+    server: SimulatorServer,
+    changes: dict[str, Any],
+    code: int,
+    said: str,
+) -> None:
+    ended = run(tmp_path, merged(config(server), changes))
+    assert ended.code == code
+    *_, line = ended.err.splitlines()
+    assert line.startswith("Error: ")
+    assert said in line
+    assert CANARY not in line
+
+
+def test_the_doctor_says_why_a_run_would_fail(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
+    file = write(tmp_path, "c.json", config(server, client_secret=CANARY))
+    line = failed(doctor.main, "--config", file, code=2)
+    assert line.startswith("Error: encompass: ")
+    assert "check encompass.client_secret" in line
+    assert "no such file" in failed(doctor.main, "--config", "absent", code=2)
+
+
+def test_the_login_says_what_is_missing(tmp_path: Path) -> None:
+    assert "no settings" in failed(login.main, code=2)
+    file = write(tmp_path, "c.json", {"constant_contact": {"client": CANARY}})
+    assert "client; did you mean" in failed(login.main, "--config", file, code=2)
+
+
+def test_the_project_says_what_is_in_its_way(tmp_path: Path) -> None:
+    options = ("--provider", "encompass", "--warehouse", "postgres")
+    write(tmp_path, "meltano.yml", "")
+    assert "exists" in failed(init.main, tmp_path, *options, code=1)
+    assert "keyboard" in failed(init.main, tmp_path, code=1)
+
+
+def test_what_nobody_foresaw_is_named_without_its_text(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        try:
+            raise KeyError(CANARY)  # noqa: TRY301 - the hook wants a traceback
+        except KeyError:
+            Command("x").excepthook(*sys.exc_info())  # type: ignore[arg-type]
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line == "Error: unexpected KeyError: please report the lines above"
+
+
+def test_a_message_of_several_lines_becomes_one() -> None:
+    with pytest.raises(Refused, match=r"^a b$"):
+        end(2, "a\nb")
+    with pytest.raises(SystemExit) as caught:
+        end(143, "not said")
+    assert caught.value.code == 143
+
+
+# Input that has to be read before anything can be said
+
+
+def test_variables_come_before_a_file(tmp_path: Path, server: SimulatorServer) -> None:
+    """K8: a flat name was ignored, and addresses were written as they are."""
+    file = write(tmp_path, "c.json", config(server))
+    env = {
+        "TAP_EMAIL_METRICS_PII_MODE": "hash",
+        "TAP_EMAIL_METRICS_ENCOMPASS_REGION": "ca",
+    }
+    line = tap("--config", file, "--config", "ENV", code=2, env=env)
+    assert "pii.pepper" in line
+
+
+def test_a_misspelt_variable_is_refused(server: SimulatorServer) -> None:
+    """K8."""
+    section = json.dumps(config(server)["encompass"])
+    env = {
+        "TAP_EMAIL_METRICS_ENCOMPASS": section,
+        "TAP_EMAIL_METRICS_PII_MODUS": CANARY,
+    }
+    line = tap("--config", "ENV", code=2, env=env)
+    assert "did you mean TAP_EMAIL_METRICS_PII_MODE?" in line
+
+
+def test_under_meltano_a_misspelt_variable_is_warned_of(
+    tmp_path: Path, server: SimulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """K8: there, the environment has variables of other programs, too."""
+    file = write(tmp_path, "c.json", config(server))
+    env = {"MELTANO_PROJECT_ROOT": "/", "TAP_EMAIL_METRICS_PII_MODUS": CANARY}
+    command = TapEmailMetrics.get_singer_command()
+    options = ["--config", str(file), "--test=schema"]
+    done = CliRunner().invoke(command, options, env=env)
+    assert done.exit_code == 0, done.output
+    (line,) = [text for text in caplog.messages if "is no setting" in text]
+    assert "did you mean TAP_EMAIL_METRICS_PII_MODE?" in line
+    assert CANARY not in line
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+@pytest.mark.parametrize("option", ["--catalog", "--state"])
+def test_a_file_may_begin_with_a_byte_order_mark(
+    tmp_path: Path, server: SimulatorServer, encoding: str, option: str
+) -> None:
+    """K8: programs on Windows write one."""
+    settings = write(tmp_path, "c.json", config(server))
+    file = tmp_path / "input.json"
+    streams = {"streams": [{"tap_stream_id": STREAM, "schema": 5}]}
+    state = {"bookmarks": {"issues": {}}}
+    value = streams if option == "--catalog" else state
+    file.write_bytes(json.dumps(value).encode(encoding))
+    line = tap("--config", settings, option, file, code=2)
+    assert "Expected `object`, got `int`" in line or "bookmarks.issues" in line
