@@ -181,6 +181,12 @@ class EmailMetricsStream(Stream):
             TapError: how the stream ends, by its kind.
         """
 
+    @property
+    @override
+    def is_timestamp_replication_key(self) -> bool:
+        """Whether the replication key is a date; a catalog need not say."""
+        return bool(self.replication_key) and not self._key_is_number
+
     @override
     def get_records(self, context: Any) -> Iterable[dict[str, Any]]:
         """Yield the records of all batches."""

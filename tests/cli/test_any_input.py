@@ -58,7 +58,9 @@ def changed(draw: st.DrawFn, whole: Any) -> Any:
     """Return a value with up to three of its parts removed, replaced or added to."""
     value = copy.deepcopy(whole)
     for _ in range(draw(st.integers(1, 3))):
-        *parents, last = draw(st.sampled_from(places(value)[1:] or [("x",)]))
+        if not (inside := places(value)[1:]):
+            break
+        *parents, last = draw(st.sampled_from(inside))
         inner = value
         for key in parents:
             inner = inner[key]

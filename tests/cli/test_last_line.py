@@ -123,7 +123,7 @@ def test_what_nobody_foresaw_is_named_without_its_text(
         try:
             raise KeyError(CANARY)  # noqa: TRY301 - the hook wants a traceback
         except KeyError:
-            Command("x").excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            Command("x").excepthook(*sys.exc_info())
     *_, line = capsys.readouterr().err.splitlines()
     assert line == "Error: unexpected KeyError: please report the lines above"
 
@@ -185,7 +185,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(
     settings = write(tmp_path, "c.json", config(server))
     file = tmp_path / "input.json"
     streams = {"streams": [{"tap_stream_id": STREAM, "schema": 5}]}
-    state = {"bookmarks": {"issues": {}}}
+    state: dict[str, Any] = {"bookmarks": {"issues": {}}}
     value = streams if option == "--catalog" else state
     file.write_bytes(json.dumps(value).encode(encoding))
     line = tap("--config", settings, option, file, code=2)

@@ -71,6 +71,21 @@ def test_records_hold_the_columns_of_an_older_catalog_alone(
     assert f"{OPENS}: former; {RUNS}: former" in gone
 
 
+@pytest.mark.parametrize("column", ["date_added", "additional_fields", "added_at"])
+def test_any_column_but_the_key_may_be_missing(column: str) -> None:
+    """K8: the replication key, too."""
+    one = site()
+    catalog = catalog_of(one, OPENS)
+    (entry,) = catalog["streams"]
+    del entry["schema"]["properties"][column]
+    run = one.sync(catalog=catalog)
+    assert run.code == 0
+    in_schema, in_records = columns(run, OPENS)
+    assert in_schema == in_records
+    assert column not in in_schema
+    assert one.entry("opens")["replication_key_value"]
+
+
 def test_streams_that_the_catalog_does_not_name_are_not_read() -> None:
     one = site()
     run = one.sync(catalog=catalog_of(one, OPENS))
