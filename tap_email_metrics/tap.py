@@ -169,11 +169,7 @@ class TapEmailMetrics(CommandLine):
     def streams(self) -> dict[str, Stream]:
         """The streams by name, in the order in which they are read."""
         if self._streams is None:
-            found = super().streams
-            if self.input_catalog is not None:
-                for name in found.keys() - self.input_catalog.keys():
-                    found[name].selected = False
-            self._order(found, _stream_names())
+            self._order(super().streams, _stream_names())
         assert self._streams is not None  # noqa: S101 - just made
         return self._streams
 

@@ -95,10 +95,15 @@ class Ended:
 
     @property
     def troubles(self) -> list[str]:
-        """The lines of stderr that tell of a problem."""
+        """The lines of stderr that tell of a problem, each problem once.
+
+        A run that failed says in its last line, too, what it said before.
+        """
         marks = ("Error: ", "| ERROR ", "| WARNING ", "| CRITICAL ")
         lines = self.err.splitlines()
-        return [line for line in lines if any(mark in line for mark in marks)]
+        found = [line for line in lines if any(mark in line for mark in marks)]
+        repeats = len(found) > 1 and found[-1].startswith("Error: ")
+        return found[:-1] if repeats else found
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -151,6 +156,9 @@ def run(
         env={**os.environ, **(env or {})},
     )
     assert "Traceback" not in done.stderr
+    if done.returncode in {1, 2}:
+        # `meltano config test` shows that line alone.
+        assert done.stderr.splitlines()[-1].startswith("Error: ")
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
