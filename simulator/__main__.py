@@ -17,6 +17,7 @@ from simulator.constant_contact.auth import BASE as AUTH
 from simulator.constant_contact.face import PREFIX as API
 from simulator.control import HELP
 from simulator.luxsci.facts import PREFIX as LUXSCI_API
+from simulator.oddities.names import described
 from simulator.server import serve
 from simulator.sizes import FUTURE_DAYS, LARGEST
 from simulator.world import World
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add("--oddities", action="store_true", help="list the oddities, and end")
     add("--port", type=int, default=0, help="0 (default): a free one")
     add("--seed", type=int, default=1, help="of the generated world (default 1)")
     add("--size", type=int, default=40, help="messages at the start (default 40)")
@@ -144,6 +146,9 @@ def _luxsci(world: World, url: str) -> dict[str, object]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return 0."""
     options = _parser().parse_args(argv)
+    if options.oddities:
+        sys.stdout.write(f"{described()}\n")
+        return 0
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from typing_extensions import override
 from urllib3 import HTTPResponse
 
 from simulator.messages import Reply, Request
@@ -18,6 +19,7 @@ from simulator.messages import Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from simulator.clock import SimClock
     from simulator.world import World
 
 Timeout = float | tuple[float | None, float | None] | None
@@ -54,7 +56,7 @@ class SimulatorAdapter(HTTPAdapter):
         if reply.cut:
             text = "Remote end closed connection without response"
             raise requests.ConnectionError(text, request=request)
-        return self.build_response(request, _respond(request, reply))
+        return self.build_response(request, _respond(request, reply, self._world.clock))
 
     def _one_way(self) -> float:
         return (
@@ -92,10 +94,27 @@ def _parse(request: requests.PreparedRequest) -> Request:
     return Request.parse(request.method or "GET", target, request.headers, bytes(body))
 
 
-def _respond(request: requests.PreparedRequest, reply: Reply) -> HTTPResponse:
+class _Dripping(io.BytesIO):
+    """A body whose bytes come one by one, each after so many seconds."""
+
+    def __init__(self, body: bytes, seconds: float, clock: SimClock) -> None:
+        super().__init__(body)
+        self._seconds = seconds
+        self._clock = clock
+
+    @override
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(1 if size else 0)
+        self._clock.sleep(self._seconds * len(found))
+        return found
+
+
+def _respond(
+    request: requests.PreparedRequest, reply: Reply, clock: SimClock
+) -> HTTPResponse:
     body = reply.body[: len(reply.body) // 2] if reply.half else reply.body
     return HTTPResponse(
-        body=io.BytesIO(body),
+        body=_Dripping(body, reply.drip, clock) if reply.drip else io.BytesIO(body),
         headers={**reply.headers, "Content-Length": str(len(reply.body))},
         status=reply.status,
         reason=HTTPStatus(reply.status).phrase,

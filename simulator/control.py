@@ -1,4 +1,4 @@
-"""The control interface below `/_sim`: clock, faults, truth, log and small changes."""
+"""The control interface below `/_sim`: clock, faults, odds, truth, log and changes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from simulator.clock import DAY
 from simulator.faults import Rule
 from simulator.luxsci.truth import ACCOUNT_SCOPE, Reading
 from simulator.messages import Reply, Request, encode, json_reply, message_reply
+from simulator.oddities.names import ODDITIES, odd
 from simulator.truth import STREAMS, truth
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
            shape (wrong_shape), seconds (slow), by (shift_total),
            rows (max_rows: 504 when more are asked for)
   DELETE /_sim/faults            no more faults
+  GET    /_sim/oddities          the names of all oddities, with what each does and
+                                 the providers whose answers it can change
+  GET    /_sim/odds              the odds in force
+  POST   /_sim/odds              a list of odds, put in place of all:
+           name     of an oddity,
+           path     regular expression searched in the path (default: the oddity's),
+           times (first answers of each path; default all), until (epoch seconds),
+           share (of the parents, or paths without one, that are struck; default 1),
+           parent (the only one that is struck), seed (decides which, and how)
+  DELETE /_sim/odds              the API is ordinary again
   GET    /_sim/truth/<stream>    JSON lines: the records that a complete reading now,
            ?at=s1,s2             or at these instants (epoch seconds), must yield;
                                  for LuxSci besides user (the login, in user scope),
@@ -127,6 +138,10 @@ class Control:
                 world.faults.set([Rule.from_json(rule) for rule in body])
             case "DELETE", "faults":
                 world.faults.clear()
+            case "POST", "odds":
+                world.odds.rules = [odd(**one) for one in body]
+            case "DELETE", "odds":
+                world.odds.clear()
             case "DELETE", "requests":
                 world.log.reset()
             case "POST", "script":
@@ -141,18 +156,25 @@ class Control:
 
     def _show(self, name: str, rest: str = "") -> Reply:
         world = self._world
+        now = world.clock.now()
         match name:
             case "health":
-                return json_reply(200, {"status": "ok", "now": world.clock.now()})
+                found: object = {"status": "ok", "now": now}
             case "clock":
-                return json_reply(200, {"now": world.clock.now()})
+                found = {"now": now}
             case "faults":
-                return json_reply(200, [rule.as_json() for rule in world.faults.rules])
+                found = [rule.as_json() for rule in world.faults.rules]
+            case "oddities":
+                found = [oddity.as_json() for oddity in ODDITIES.values()]
+            case "odds":
+                found = [one.as_json() for one in world.odds]
             case "requests":
-                return json_reply(200, world.log.as_json())
+                found = world.log.as_json()
             case "limits":
-                return json_reply(200, self._limits(rest).as_json())
-        return message_reply(404)
+                found = self._limits(rest).as_json()
+            case _:
+                return message_reply(404)
+        return json_reply(200, found)
 
     def _limits(self, provider: str) -> Limits:
         """Return a provider's counters; KeyError for one that has none."""

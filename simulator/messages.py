@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -44,12 +45,12 @@ class Request:
         lower = {name.lower(): value for name, value in headers.items()}
         return cls(method, parts.path or "/", query, lower, body, parts.query)
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Method, path and sorted query: what faults are decided by."""
         return f"{self.method} {self.path}?{urlencode(sorted(self.query.items()))}"
 
-    @property
+    @cached_property
     def template(self) -> str:
         """The path without its ids, as `/v2/messages/{id}/opens` or `…/{ids}`."""
         path = _LOGIN.sub("{login}", _LIST.sub(r"\1/{ids}", self.path))
@@ -69,6 +70,8 @@ class Reply:
     """Close the connection without an answer."""
     half: bool = False
     """Announce the whole body, send the first half and close."""
+    drip: float = 0.0
+    """Seconds before each byte of the body."""
 
 
 def encode(value: object) -> bytes:

@@ -94,11 +94,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if reply.half:
+        if reply.drip:
+            self._drip(reply)
+        elif reply.half:
             self.close_connection = True
             self.wfile.write(reply.body[: len(reply.body) // 2])
         else:
             self.wfile.write(reply.body)
+
+    def _drip(self, reply: Reply) -> None:
+        """Send the body byte by byte, until the server stops."""
+        for place in range(len(reply.body)):
+            if self.server.stopping.wait(reply.drip):
+                return
+            self.wfile.write(reply.body[place : place + 1])
 
     def log_message(self, *args: object) -> None:
         """Say nothing: the world keeps the log."""

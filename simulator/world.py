@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from simulator.clock import SimClock
 from simulator.constant_contact.account import Account as ConstantContact
@@ -20,6 +21,8 @@ from simulator.luxsci.account import Account as LuxSci
 from simulator.luxsci.face import Face as LuxSciFace
 from simulator.luxsci.generate import generate as generate_luxsci
 from simulator.messages import Reply, Request, message_reply
+from simulator.oddities.base import Odd, Odds
+from simulator.oddities.names import odd
 from simulator.sizes import FUTURE_DAYS, LARGEST
 
 if TYPE_CHECKING:
@@ -29,6 +32,19 @@ Hook = Callable[[str, str, Mapping[str, str]], None]
 """Called with (method, path, query) before a request is answered."""
 ReplyHook = Callable[[Request, Reply], None]
 """Called with each request and its reply before the reply is delivered."""
+
+
+class Face(Protocol):
+    """A provider's API."""
+
+    def serves(self, path: str) -> bool:
+        """Return True if this face answers requests for the path."""
+
+    def answer(self, request: Request) -> Reply:
+        """Return the reply to one request."""
+
+    def revoke_tokens(self) -> None:
+        """Refuse every token issued so far."""
 
 
 class World:
@@ -41,13 +57,18 @@ class World:
         self.lock = threading.RLock()
         self.encompass = Encompass(self.clock, self.lock, seed)
         self.faults = Faults()
+        self.odds = Odds()
         self.log = RequestLog()
         self._encompass = EncompassFace(self.encompass, self.clock)
         self.constant_contact = ConstantContact(self.clock, self.lock, seed)
         self._constant_contact = ConstantContactFace(self.constant_contact, self.clock)
         self.luxsci = LuxSci(self.clock, self.lock, seed)
         self._luxsci = LuxSciFace(self.luxsci, self.clock)
-        self._faces = (self._encompass, self._constant_contact, self._luxsci)
+        self._faces: dict[str, Face] = {
+            "encompass": self._encompass,
+            "constant_contact": self._constant_contact,
+            "luxsci": self._luxsci,
+        }
         self._hooks: list[Hook] = []
         self._reply_hooks: list[ReplyHook] = []
         self._answered = 0
@@ -106,10 +127,20 @@ class World:
         self._reply_hooks.append(hook)
         return lambda: self._reply_hooks.remove(hook)
 
+    def odd(self, name: str, **settings: Any) -> Odd:  # noqa: ANN401 -- see `odd`
+        """Put an oddity in force, with the settings of Odd; return it.
+
+        `world.odds.remove` ends it. KeyError for an unknown name.
+        """
+        with self.lock:
+            found = odd(name, **settings)
+            self.odds.rules.append(found)
+            return found
+
     def revoke_tokens(self) -> None:
         """Refuse every access token issued so far."""
         with self.lock:
-            for face in self._faces:
+            for face in self._faces.values():
                 face.revoke_tokens()
 
     def answer(self, request: Request) -> Reply:
@@ -118,30 +149,43 @@ class World:
             for hook in tuple(self._hooks):
                 hook(request.method, request.path, request.query)
             rule = self.faults.pick(request)
-            reply = self._reply(request, rule)
-            self._stamp(reply)
-            kind = rule.kind if rule else None
+            reply, kind = self._reply(request, rule)
             status = 0 if reply.cut else reply.status
             self.log.add(self.clock.now(), request, status, kind)
             for replied in tuple(self._reply_hooks):
                 replied(request, reply)
             return reply
 
-    def _reply(self, request: Request, rule: Rule | None) -> Reply:
+    def _reply(self, request: Request, rule: Rule | None) -> tuple[Reply, str | None]:
+        """Return the reply and the name of the fault or odd that changed it."""
         if rule and (reply := rule.replace()):
-            return reply
+            self._stamp(reply)
+            return reply, rule.kind
         if rule and rule.kind == "expire_token":
             self.revoke_tokens()
-        reply = self._face_reply(request)
+        face = self._face(request.path)
+        now = self.clock.now()
+        odds = self.odds.struck(request, face, now) if self.odds.rules else []
+        cases = [one.case(request, now) for one in odds]
+        asked = request
+        for one, case in zip(odds, cases, strict=True):
+            asked = one.oddity.ask(case) if one.oddity.ask else asked
+        reply = self._faces[face].answer(asked) if face else message_reply(404)
+        self._stamp(reply)
+        before = replace(reply, headers=dict(reply.headers))
+        for one, case in zip(odds, cases, strict=True):
+            one.oddity.change(case, reply)
         if rule:
             rule.spoil(reply)
-        return reply
+            return reply, rule.kind
+        if asked == request and reply == before:
+            return reply, None
+        return reply, " ".join(("odd", *(one.oddity.name for one in odds)))
 
-    def _face_reply(self, request: Request) -> Reply:
-        for face in self._faces:
-            if face.serves(request.path):
-                return face.answer(request)
-        return message_reply(404)
+    def _face(self, path: str) -> str:
+        """Return the name of the face that serves a path, or nothing."""
+        found = (name for name, face in self._faces.items() if face.serves(path))
+        return next(found, "")
 
     def _stamp(self, reply: Reply) -> None:
         self._answered += 1
