@@ -1,9 +1,9 @@
 """Simulated days of the real tap by the thousand, on as many processors as there are.
 
-`python -m scripts.soak --days 100000 --seed 1` prints what was broken, with the
-command that replays it, and one line of JSON: days, syncs, kills, faults, events, lost,
-invented. Exit code 1 if a promise was broken. With `--mutation`, or MUTATION in the
-environment, a tap is run that is broken on purpose, and it should be.
+`python -m scripts.soak --days 100000 --seed 1 --odd all` prints what was broken, with
+the command that replays it, and one line of JSON: days, syncs, kills, faults, events,
+lost, unsaid, invented. Exit code 1 if a promise was broken. With `--mutation`, or
+MUTATION in the environment, a tap is run that is broken on purpose, and it should be.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulator.oddities.names import ODDITIES
 from tests.days.days import Summary
 from tests.days.mutations import MUTATIONS, broken
 from tests.days.worlds import ACCOUNTS, run
@@ -25,8 +27,29 @@ if TYPE_CHECKING:
 
 LENGTH = 120
 """Days of a world; what is not over by then is another seed's."""
-World = tuple[str, int, int, int, str]
-"""Provider, seed, days, the length the world is made for, mutation."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A world to run.
+
+    Attributes:
+        provider: whose it is.
+        seed: of it.
+        days: that pass.
+        length: days that it is made for.
+        mutation: name of a fault of the tap, or nothing.
+        odd: names of oddities that may occur; empty: all; None: no oddity occurs.
+        calm: no other faults and no kills.
+    """
+
+    provider: str
+    seed: int
+    days: int
+    length: int
+    mutation: str
+    odd: tuple[str, ...] | None
+    calm: bool
 
 
 def main() -> int:
@@ -54,7 +77,23 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--mutation", choices=("", *MUTATIONS), default=os.environ.get("MUTATION", "")
     )
+    parser.add_argument(
+        "--odd",
+        type=_odd,
+        metavar="NAMES",
+        help="oddities of the API that may occur, with commas; all, or none (default)",
+    )
+    parser.add_argument("--calm", action="store_true", help="no other faults, no kills")
     return parser.parse_args()
+
+
+def _odd(text: str) -> tuple[str, ...] | None:
+    if text in {"all", "none"}:
+        return () if text == "all" else None
+    names = tuple(text.split(","))
+    if unknown := sorted({*names} - ODDITIES.keys()):
+        raise argparse.ArgumentTypeError(f"unknown oddities: {', '.join(unknown)}")
+    return names
 
 
 def _worlds(options: argparse.Namespace) -> Iterator[World]:
@@ -69,17 +108,26 @@ def _worlds(options: argparse.Namespace) -> Iterator[World]:
         provider = providers[number % len(providers)]
         seed = options.seed + number // len(providers)
         days = options.days if options.worlds else min(left, options.length)
-        yield provider, seed, days, options.length, mutation
+        yield World(
+            provider, seed, days, options.length, mutation, options.odd, options.calm
+        )
         left -= 0 if options.worlds else days
         number += 1
 
 
 def _world(world: World) -> Summary:
-    provider, seed, days, length, mutation = world
     with ExitStack() as stack:
-        if mutation:
-            stack.enter_context(broken(mutation))
-        return run(provider, seed, days, length, steady=bool(mutation))
+        if world.mutation:
+            stack.enter_context(broken(world.mutation))
+        return run(
+            world.provider,
+            world.seed,
+            world.days,
+            world.length,
+            steady=bool(world.mutation),
+            odd=world.odd,
+            calm=world.calm,
+        )
 
 
 if __name__ == "__main__":

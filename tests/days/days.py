@@ -9,9 +9,16 @@ simulated clock. What happens on a day is drawn from the seed and the day's numb
 - a *target that died*: it took over a part of what was written only, and confirmed
   any STATE of that part.
 
+- *oddities* of the API, over some days each (see `spells`).
+
 A run *counts* if it was neither killed nor cut off, and a list was *disturbed* by it
 if a fault struck the list or what all lists need. Visits are counted in runs that
 count, at lists that were not disturbed; each account's module says which are due.
+
+A list that an oddity struck is not promised on that day. But where a careful reader can
+notice the oddity, and rows are missing after the run, the run has to *say* so: by its
+exit code, by the stream's outcome or a number of its summary, by the list's verdict, or
+by a `behind_since` before the rows were first shown. Else they are `unsaid`.
 
 What is broken is raised as `BrokenError` after the day, with the command that replays
 it.
@@ -21,6 +28,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -29,22 +37,41 @@ from typing_extensions import override
 
 from simulator.adapter import SimulatorAdapter
 from simulator.faults import Faults
+from simulator.oddities.names import ODDITIES
+from tap_email_metrics.clock import from_iso
 from tests.days.promises import Promises, Rows, Shown, Visit
 from tests.days.taps import Discovery, KnownTap, copied
 from tests.support.encompass import DAY, OWN, MemoryWriter, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from simulator.log import Entry
     from simulator.messages import Reply, Request
-    from tests.support.encompass import Record, Site
+    from simulator.oddities.base import Odd, Oddity
+    from tests.days.promises import ListId
+    from tests.days.spells import Spell
+    from tests.support.encompass import Key, Record, Site
 
 Written = dict[str, Any]
 Weather = Literal["calm", "faults", "storm"]
 FINE = {"complete", "empty"}
+_ODD = "odd "
+"""Begins the name of an oddity in the log."""
+_QUIET = {
+    *("outcome", "records", "requests", "parents"),
+    *("behind_since", "headroom_days", "message"),
+}
+"""Names in a stream's summary that do not say that anything is missing."""
+_CLAIMS = {"equal", "above"}
+"""Verdicts that say that nothing is missing."""
+_CONTENT = {*_CLAIMS, "unknown"}
+"""Verdicts that do not say that anything is missing."""
+_PATIENCE = 3
+"""Runs in which a list may go unread because of others of its stream."""
 _KILLED, _TOKEN_KILLED, _CUT_OFF = 0.14, 0.03, 0.08
 _LAST_CONFIRMED = 0.6
+_RECONCILIATION = "email_metrics_reconciliation"
 _STEP = 10.0
 """Seconds between two looks at what a run was shown."""
 _BETWEEN = 0.25
@@ -98,15 +125,59 @@ class Ran:
     code: int | None
     messages: list[Written]
     entries: list[Entry]
-    outcomes: dict[str, str]
+    reports: dict[str, dict[str, Any]]
     begun: float
     ended: float
     counts: bool = True
 
     @property
+    def outcomes(self) -> dict[str, str]:
+        """How each stream ended."""
+        return {name: report["outcome"] for name, report in self.reports.items()}
+
+    @property
     def faults(self) -> int:
-        """Requests that a fault struck."""
+        """Requests that a fault or an oddity struck."""
         return sum(entry.fault is not None for entry in self.entries)
+
+    def odd(self) -> Iterator[tuple[str, Oddity]]:
+        """Yield (path, oddity) of the requests that an oddity struck."""
+        for entry in self.entries:
+            if entry.fault and entry.fault.startswith(_ODD):
+                for name in entry.fault.split()[1:]:
+                    yield entry.path, ODDITIES[name]
+
+    def says(self, list_id: ListId, since: float) -> bool:
+        """Return True if the run says that rows of a list are missing.
+
+        A `behind_since` says so unless the run claims that it has the whole list.
+
+        Args:
+            list_id: of the list.
+            since: UTC seconds at which the first of them was shown.
+        """
+        stream, parent = list_id
+        report = self.reports.get(stream)
+        if self.code != 0 or report is None or report["outcome"] not in FINE:
+            return True
+        if any(value for name, value in report.items() if name not in _QUIET):
+            return True
+        verdicts = {*self._verdicts(stream)}
+        if any(verdict not in _CONTENT for _, verdict in verdicts):
+            return True
+        behind = report.get("behind_since")
+        if behind is None or from_iso(behind) > since + 1:
+            return False
+        lists = {str(parent)} if parent is not None else {one for one, _ in verdicts}
+        return not any(one in lists and verdict in _CLAIMS for one, verdict in verdicts)
+
+    def _verdicts(self, stream: str) -> Iterator[tuple[str, str]]:
+        """Yield (parent, verdict) of the lists of a stream that were read."""
+        for one in self.messages:
+            if one["type"] == "RECORD" and one["stream"] == _RECONCILIATION:
+                record = one["record"]
+                if record["stream"] == stream:
+                    yield record["parent"], record["verdict"]
 
 
 @dataclass
@@ -119,6 +190,7 @@ class Summary:
     faults: int = 0
     events: int = 0
     lost: int = 0
+    unsaid: int = 0
     invented: int = 0
     broken: list[str] = field(default_factory=list)
 
@@ -167,6 +239,33 @@ class Account:
         """Return a record without what the truth cannot know."""
         return record
 
+    def lists_of(self, path: str) -> Iterable[ListId]:
+        """Return the lists that cannot be read without what a path answers."""
+        raise NotImplementedError
+
+    def not_due(
+        self,
+        list_id: ListId,  # noqa: ARG002
+        rows: Mapping[Key, Record],  # noqa: ARG002
+        now: float,  # noqa: ARG002
+    ) -> Iterable[Key]:
+        """Return the keys that no run at an instant has to bring, of those shown."""
+        return ()
+
+    def derived(self, path: str) -> Iterable[str]:  # noqa: ARG002
+        """Return the streams whose records count the rows that a path answers."""
+        return ()
+
+    def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
+        """Note that a run could not know that what a list told was odd.
+
+        Args:
+            list_id: of the list.
+            missing: rows that the target lacks.
+            now: UTC seconds at which the run began.
+        """
+        raise NotImplementedError
+
     def recover(self, ran: Ran) -> list[str]:  # noqa: ARG002
         """Do after any run what an operator would; return what none could mend."""
         return []
@@ -189,10 +288,27 @@ class Days:
         account: what is read.
         seed: of what happens on a day.
         length: the days that the account was made for, to tell how to replay it.
+        spells: the oddities of its API.
+        options: of the command that replays it.
+        calm: no other faults and no kills.
     """
 
-    def __init__(self, account: Account, seed: int, length: int) -> None:
+    def __init__(  # noqa: PLR0913 -- what a world is made of
+        self,
+        account: Account,
+        seed: int,
+        length: int,
+        *,
+        spells: Sequence[Spell] = (),
+        options: str = "",
+        calm: bool = False,
+    ) -> None:
         self.account = account
+        self._spells = spells
+        self._options = options
+        self._calm = calm
+        self._odds: dict[Spell, Odd] = {}
+        self._unread: Counter[ListId] = Counter()
         self._length = length
         self.summary = Summary()
         self._site = account.site
@@ -210,6 +326,7 @@ class Days:
             if self.account.outage and number == self.account.outage[0]:
                 self._start += self.account.outage[1] * DAY
             rng = random.Random(f"{self.account.provider} {self._seed} {number}")  # noqa: S311
+            self._turn_odd(number)
             broken = self._day(number + rng.uniform(0.0, 0.2), rng)
             self.summary.days += 1
             self.summary.events = self._promises.events
@@ -217,16 +334,30 @@ class Days:
                 self._break(number + 1, broken)
         return self.summary
 
+    def _turn_odd(self, number: int) -> None:
+        """Begin and end the spells of a day."""
+        world = self._site.world
+        for spell in self._spells:
+            if spell.start <= number < spell.end and spell not in self._odds:
+                self._odds[spell] = world.odd(
+                    spell.name, times=spell.times, share=spell.share, seed=spell.seed
+                )
+            elif number >= spell.end and spell in self._odds:
+                world.odds.remove(self._odds.pop(spell))
+
     def _break(self, days: int, broken: list[str]) -> None:
         count = Counter(line.partition(":")[0] for line in broken)
-        self.summary.lost += count["lost"] + count["stale"]
+        self.summary.lost += count["lost"] + count["stale"] + count["starved"]
+        self.summary.unsaid += count["unsaid"]
         self.summary.invented += count["invented"]
         self.summary.broken += broken
         command = (
             f"python -m scripts.soak --provider {self.account.provider} "
             f"--seed {self._seed} --worlds 1 --days {days} --length {self._length}"
+            f"{self._options}"
         )
-        lines = "\n  ".join([*broken[:8], f"({len(broken)} in all)"])
+        odd = [f"odd: {spell}" for spell in self._spells if spell.start < days]
+        lines = "\n  ".join([*broken[:8], f"({len(broken)} in all)", *odd[-6:]])
         raise BrokenError(
             f"on day {days} of seed {self._seed}:\n  {lines}\nreplay: {command}"
         )
@@ -239,7 +370,8 @@ class Days:
 
     def _day(self, start: float, rng: random.Random) -> list[str]:
         broken = []
-        for number, today in enumerate(_plans(rng)):
+        plans = (Today(),) if self._calm else _plans(rng)
+        for number, today in enumerate(plans):
             # At an instant that does not hang on how long the run before waited.
             self._to(start + number * _BETWEEN)
             broken += self.sync(today, rng)
@@ -247,8 +379,9 @@ class Days:
 
     def sync(self, today: Today, rng: random.Random) -> list[str]:
         """Run the tap once, with what is drawn of the rest; return what it broke."""
-        before = self.account.shown(self._site.world.clock.now())
-        self._promises.show(before)
+        now = self._site.world.clock.now()
+        before = self.account.shown(now)
+        self._promises.show(before, now)
         ran = self._sync(today, rng)
         return self._check(ran, before)
 
@@ -257,30 +390,107 @@ class Days:
         broken += self.account.recover(ran)
         if not ran.counts:
             return broken
+        broken += self._unsaid(ran, shown)
+        outcomes = ran.outcomes
         for visit in self.account.visits(ran, shown):
-            if ran.outcomes.get(visit.list_id[0]) not in FINE:
-                continue
             rows = shown.get(visit.list_id, {})
+            if outcomes.get(visit.list_id[0]) not in FINE:
+                broken += self._starved(visit.list_id, rows, ran)
+                continue
+            self._unread.pop(visit.list_id, None)
             broken += self._promises.visit(visit, rows, self._rows)
         broken += self.account.complaints(ran, shown)
         return broken
+
+    def _unsaid(self, ran: Ran, shown: Shown) -> list[str]:
+        """Return what is missing in lists that were told oddly, and the run hides."""
+        lines = []
+        for list_id, (name, is_telling) in self._struck(ran).items():
+            rows = shown.get(list_id, {})
+            missing = self._missing(list_id, rows, ran.begun)
+            if not is_telling:
+                self.account.excuse(list_id, missing, ran.begun)
+            elif missing and not ran.says(list_id, self._since(list_id, missing)):
+                first = min(missing, key=repr)
+                lines.append(
+                    f"unsaid: {list_id[0]} {first} and {len(missing) - 1} others of "
+                    f"{list_id[1]}, {name}"
+                )
+        return lines
+
+    def _struck(self, ran: Ran) -> dict[ListId, tuple[str, bool]]:
+        """Return by list the oddity that struck it, and whether a reader can notice."""
+        found: dict[ListId, tuple[str, bool]] = {}
+        for path, oddity in ran.odd():
+            is_telling = re.search(oddity.telling, path) is not None
+            for list_id in self.account.lists_of(path):
+                if is_telling or list_id not in found:
+                    found[list_id] = (oddity.name, is_telling)
+        return found
+
+    def _missing(
+        self, list_id: ListId, rows: Mapping[Key, Record], now: float
+    ) -> set[Key]:
+        """Return the keys that a run at an instant had to bring and did not."""
+        have = self._rows.get(list_id[0], {})
+        missing = rows.keys() - have.keys()
+        return (
+            missing - {*self.account.not_due(list_id, rows, now)}
+            if missing
+            else missing
+        )
+
+    def _since(self, list_id: ListId, keys: Iterable[Key]) -> float:
+        return min(self._promises.first_shown[list_id[0], key] for key in keys)
+
+    def _starved(
+        self, list_id: ListId, rows: Mapping[Key, Record], ran: Ran
+    ) -> list[str]:
+        """Return what other parents keep a list from for too many runs."""
+        self._unread[list_id] += 1
+        missing = self._missing(list_id, rows, ran.begun)
+        if self._unread[list_id] <= _PATIENCE or not missing or not self._odds:
+            return []
+        outcome = ran.outcomes.get(list_id[0])
+        return [f"starved: {list_id} of {len(missing)} rows, {outcome}"]
 
     def _invented(self, ran: Ran) -> list[str]:
         """Return what was never shown, not even for a while during the run.
 
         What is shown takes long to work out: first at the start, then at the end.
         """
+        self._taint(ran)
         found = self._promises.invented(self._fresh)
         if found:
-            self._promises.show(self.account.shown(ran.ended))
+            self._promises.show(self.account.shown(ran.ended), ran.ended)
             found = self._promises.invented(self._fresh)
         if found:
             seconds = ran.ended + self.account.settling - ran.begun
             steps = min(400, int(seconds / _STEP))
             for step in range(1, steps + 1):
-                self._promises.show(self.account.shown(ran.begun + step * _STEP))
+                at = ran.begun + step * _STEP
+                self._promises.show(self.account.shown(at), at)
             found = self._promises.invented(self._fresh)
         return found
+
+    def _taint(self, ran: Ran) -> None:
+        """Leave records of values that were told oddly out of what is compared."""
+        streams = {
+            list_id[0]
+            for path, oddity in ran.odd()
+            if oddity.changes_values
+            for list_id in self.account.lists_of(path)
+        }
+        streams |= {one for path, _ in ran.odd() for one in self.account.derived(path)}
+        clean = []
+        for one in self._fresh:
+            place = one[0], one[1]
+            if one[0] in streams:
+                self._promises.tainted.add(place)
+            else:
+                self._promises.tainted.discard(place)
+                clean.append(one)
+        self._fresh = clean
 
     # One run
 
@@ -305,7 +515,7 @@ class Days:
             code,
             journal.messages,
             world.log.entries,
-            {name: report.outcome for name, report in tap.run.reports.items()},
+            {name: report.summary() for name, report in tap.run.reports.items()},
             begun,
             world.clock.now(),
             counts=code is not None and not today.cut_off,

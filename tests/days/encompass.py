@@ -254,6 +254,26 @@ class EncompassDays(Account):
     # What is due
 
     @override
+    def lists_of(self, path: str) -> Iterator[ListId]:
+        parts = path.strip("/").split("/")
+        if path == _SHARED[0]:
+            yield MESSAGES
+        elif len(parts) == 4:
+            yield f"encompass_{parts[3]}", int(parts[2])
+
+    @override
+    def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
+        # The tap takes it for a visit, and comes again when the next one is due.
+        if list_id in self._courses:
+            self._courses[list_id].visited = now
+
+    @override
+    def not_due(
+        self, list_id: ListId, rows: Mapping[Key, Record], now: float
+    ) -> Iterable[Key]:
+        return self._courses[list_id].later | (rows.keys() & self._late)
+
+    @override
     def visits(self, ran: Ran, shown: Shown) -> Iterator[Visit]:
         struck = {entry.path for entry in ran.entries if entry.fault}
         if struck & {*_SHARED}:

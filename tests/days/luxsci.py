@@ -37,6 +37,7 @@ from tests.support.luxsci import Clinic
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from tests.days.promises import ListId
     from tests.support.encompass import Key, Record
 
 _STREAM = "luxsci_"
@@ -101,6 +102,7 @@ class LuxSciDays(Account):
         self._phase = rng.uniform(0, 12 * _LASTING)
         self._visited: dict[str, float] = {}
         self._first_seen: dict[tuple[str, Key], float] = {}
+        self._excused: set[tuple[str, Key]] = set()
 
     def _scope(self, seed: int, auth: str) -> dict[str, Any]:
         """Draw whose reports are read: the account's or, of some, one user's."""
@@ -257,6 +259,26 @@ class LuxSciDays(Account):
     # What is due
 
     @override
+    def lists_of(self, path: str) -> Iterator[ListId]:
+        kind = _kind_of(path)
+        if kind is not None:
+            yield f"{_STREAM}{kind}", None
+
+    @override
+    def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
+        # What is out of the look-back by the next run will not be asked for.
+        self._excused |= {(list_id[0], key) for key in missing}
+
+    @override
+    def not_due(
+        self, list_id: ListId, rows: Mapping[Key, Record], now: float
+    ) -> Iterable[Key]:
+        name = list_id[0].removeprefix(_STREAM)
+        if name in (*_WHOLE, *SUMMARIES):
+            return rows.keys()
+        return {key for key, row in rows.items() if not self._is_due(name, row, now)}
+
+    @override
     def visits(self, ran: Ran, shown: Shown) -> Iterator[Visit]:
         struck = [_kind_of(entry.path) for entry in ran.entries if entry.fault]
         if None in struck:
@@ -282,7 +304,12 @@ class LuxSciDays(Account):
         later = {k for k, row in rows.items() if not self._is_due(kind.name, row, now)}
         if "event_id" not in KEYS[stream]:
             yield Visit((stream, None), VALUES, frozenset(later))
-        later -= {key for key in later if self._is_timely(stream, key, rows[key])}
+        later -= {
+            key
+            for key in later
+            if (stream, key) not in self._excused
+            and self._is_timely(stream, key, rows[key])
+        }
         yield Visit((stream, None), ROWS, frozenset(later))
 
     def _is_due(self, name: str, row: Record, now: float) -> bool:

@@ -64,14 +64,21 @@ class Promises:
         self._since: dict[Chain, _Since] = {}
         self._of_list: defaultdict[ListId, list[_Since]] = defaultdict(list)
         self._ever: defaultdict[str, dict[Key, list[Record]]] = defaultdict(dict)
+        self.first_shown: dict[tuple[str, Key], float] = {}
+        """By stream and key: when a row was first seen, in UTC seconds."""
+        self.tainted: set[tuple[str, Key]] = set()
+        """Streams and keys of records whose values were told oddly."""
         self._promised: defaultdict[str, set[Key]] = defaultdict(set)
 
-    def show(self, shown: Shown) -> None:
-        """Note what the API shows at an instant."""
+    def show(self, shown: Shown, at: float) -> None:
+        """Note what the API shows at an instant, UTC seconds."""
         for list_id, rows in shown.items():
             ever = self._ever[list_id[0]]
             for key, row in rows.items():
-                known = ever.setdefault(key, [])
+                known = ever.get(key)
+                if known is None:
+                    known = ever[key] = []
+                    self.first_shown[list_id[0], key] = at
                 if row not in known:
                     known.append(row)
                 for since in self._of_list[list_id]:
@@ -90,7 +97,11 @@ class Promises:
                 known = [before.shown[key], *before.versions.get(key, ()), shown[key]]
                 if key not in rows:
                     broken.append(f"lost: {stream} {key}")
-                elif visit.name != ROWS and rows[key] not in known:
+                elif (
+                    visit.name != ROWS
+                    and rows[key] not in known
+                    and (stream, key) not in self.tainted
+                ):
                     broken.append(f"stale: {stream} {_difference(rows[key], known)}")
             self._of_list[visit.list_id].remove(before)
         since = self._since[visit.list_id, visit.name] = _Since(shown)

@@ -7,17 +7,17 @@ import random
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest.mock import patch
 
-from simulator import world
-from simulator.clock import SimClock, ThreadedClock
 from tests.days.constant_contact import ConstantContactDays
 from tests.days.days import BrokenError, Days, Summary, quiet
 from tests.days.encompass import EncompassDays
 from tests.days.luxsci import LuxSciDays
+from tests.days.spells import drawn
 from tests.days.taps import in_a_hurry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.days.days import Account
 
 ACCOUNTS: dict[str, type[Account]] = {
@@ -27,8 +27,15 @@ ACCOUNTS: dict[str, type[Account]] = {
 }
 
 
-def run(
-    provider: str, seed: int, days: int, length: int, *, steady: bool = False
+def run(  # noqa: PLR0913 -- what a world is made of
+    provider: str,
+    seed: int,
+    days: int,
+    length: int,
+    *,
+    steady: bool = False,
+    odd: Sequence[str] | None = None,
+    calm: bool = False,
 ) -> Summary:
     """Let days pass in the world of a seed, which is made for `length` of them.
 
@@ -39,23 +46,22 @@ def run(
         seed: of the world and of what happens in it.
         days: that pass.
         length: days that the world is made for.
-        steady: let one thread read, on a clock that waits for all threads, so that
-            each run sends the same requests at the same instants. Otherwise it
-            depends on the machine which thread comes first.
+        steady: let one reader read, so that each run sends the same requests at the
+            same instants. Otherwise it depends on the machine which thread comes first.
+        odd: names of oddities that may occur; empty: all; None: no oddity occurs.
+        calm: no other faults and no kills.
     """
+    spells = [] if odd is None else drawn(provider, seed, length, odd)
+    options = "" if odd is None else f" --odd {','.join(odd) or 'all'}"
+    options += " --calm" if calm else ""
     quiet()
     random.seed(seed)  # the tap draws its waits between tries from it
-    clock = ThreadedClock if steady else SimClock
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        in_a_hurry(),
-        patch.object(world, "SimClock", clock),
-    ):
+    with tempfile.TemporaryDirectory() as folder, in_a_hurry():
         os.environ["XDG_STATE_HOME"] = str(Path(folder))
         account = ACCOUNTS[provider](seed, length)
         if steady:
             account.site.settings["max_concurrency"] = 1
-        some = Days(account, seed, length)
+        some = Days(account, seed, length, spells=spells, options=options, calm=calm)
         try:
             return some.run(days)
         except BrokenError as error:

@@ -1,0 +1,100 @@
+"""When oddities come and go in a world, and what counts as saying that rows miss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from simulator.oddities.names import of_face
+from tap_email_metrics.clock import iso
+from tests.days.days import Account, Days, Ran
+from tests.days.encompass import EncompassDays
+from tests.days.spells import drawn
+from tests.days.worlds import ACCOUNTS
+
+STREAM = "encompass_opens"
+LIST = (STREAM, 5)
+SHOWN = 1_790_000_000.0
+"""When the missing row was first shown, in UTC seconds."""
+
+
+def ran(
+    verdict: str | None = None, parent: object = 5, code: int = 0, **report: Any
+) -> Ran:
+    """Return a run of one stream, that read one list if a verdict of it is given."""
+    record = {"stream": STREAM, "parent": str(parent), "verdict": verdict}
+    message = {"type": "RECORD", "stream": "email_metrics_reconciliation"}
+    messages = [{**message, "record": record}] if verdict else []
+    summary = {"outcome": "complete", "records": 3, "requests": 2, **report}
+    return Ran(code, messages, [], {STREAM: summary}, SHOWN, SHOWN + 60)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        ran("equal"),
+        ran("unknown"),
+        ran("above", behind_since=iso(SHOWN - 9)),
+        ran("equal", behind_since=iso(SHOWN - 9)),
+        ran(behind_since=iso(SHOWN + 9)),
+        ran(parents=3, headroom_days=3.0),
+    ],
+)
+def test_a_run_that_claims_all_of_a_list_does_not_say_that_rows_miss(run: Ran) -> None:
+    assert not run.says(LIST, SHOWN)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        ran("equal", code=1),
+        ran(outcome="failed"),
+        ran(outcome="paused"),
+        ran(outcome="unavailable"),
+        ran("equal", failed=[5]),
+        ran("equal", unsettled=1),
+        ran("equal", set_aside=2),
+        ran("differs"),
+        ran("unsettled"),
+        ran(behind_since=iso(SHOWN - 9)),
+        ran("equal", parent=6, behind_since=iso(SHOWN - 9)),
+    ],
+)
+def test_a_run_says_that_rows_miss_in_each_of_these_ways(run: Ran) -> None:
+    assert run.says(LIST, SHOWN)
+
+
+@pytest.mark.parametrize("provider", ACCOUNTS)
+def test_spells_leave_the_last_days_ordinary_and_are_the_same_each_time(
+    provider: str,
+) -> None:
+    for seed in range(20):
+        spells = drawn(provider, seed, 40)
+        assert spells
+        assert spells == drawn(provider, seed, 40)
+        assert all(0 < spell.start < spell.end <= 34 for spell in spells)
+        assert {spell.name for spell in spells} <= {*of_face(provider)}
+
+
+def test_spells_are_drawn_of_the_chosen_oddities_that_a_provider_has() -> None:
+    chosen = ("labels_lower", "list_null")
+    assert {one.name for one in drawn("encompass", 1, 60, chosen)} == {"list_null"}
+    assert drawn("encompass", 1, 60, ("labels_lower",)) == []
+
+
+def test_many_spells_make_every_oddity_occur() -> None:
+    for provider in ACCOUNTS:
+        found = {s.name for seed in range(120) for s in drawn(provider, seed, 60)}
+        assert found == {*of_face(provider)}
+
+
+def test_an_odd_is_in_force_on_the_days_of_its_spell_only() -> None:
+    account: Account = EncompassDays(1, 40)
+    spells = drawn("encompass", 1, 40)
+    days = Days(account, 1, 40, spells=spells)
+    for number in range(40):
+        days._turn_odd(number)  # noqa: SLF001 -- without the runs of the day
+        expected = [one.name for one in spells if one.start <= number < one.end]
+        odds = account.site.world.odds
+        assert sorted(odd.oddity.name for odd in odds) == sorted(expected)
