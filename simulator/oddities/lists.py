@@ -144,7 +144,7 @@ ODDITIES = (
         change=of_rows(_first_again),
         paths=LISTS,
         # Elsewhere two rows may be alike.
-        telling=r"^/v2/messages|/tracking/(?:sends|optouts|forwards)$|/delivery$|/sent$",
+        telling=r"^/v2/messages(?:/\d+/(?!links)\w+)?$|/tracking/(?:sends|optouts|forwards)$|/delivery$|/sent$",
         changes_values=True,  # a row without an id is another event
     ),
     Oddity(

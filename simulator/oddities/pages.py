@@ -23,7 +23,7 @@ LISTS = (
 )
 """Paths that answer lists, of all three faces."""
 COUNTED = (
-    r"^/v2/messages|/report/|/marketing/"
+    r"^/v2/messages(?:/\d+/(?!links)\w+)?$|/report/|/marketing/"
     r"|/tracking/(?:sends|opens|clicks|forwards|optouts|bounces)$"
 )
 """Paths of lists of which something counts the rows."""
