@@ -265,7 +265,9 @@ class EncompassDays(Account):
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
         # The tap takes it for a visit, and comes again when the next one is due.
         if list_id in self._courses:
-            self._courses[list_id].visited = now
+            course = self._courses[list_id]
+            course.visited = now
+            course.verified = _verifications(self._sent(list_id[1], now), now)
 
     @override
     def not_due(
