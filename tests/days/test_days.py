@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from scripts import soak
+from tap_email_metrics.run.report import StreamReport
 from tests.days.mutations import MUTATIONS, broken
 from tests.days.worlds import run
 
@@ -20,6 +22,11 @@ SEEDS = [
     for provider, worlds in WORLDS.items()
     for number in range(worlds)
 ]
+ODD = [
+    ("encompass", 1, ("list_null", "list_empty", "total_high", "total_text")),
+    ("encompass", 2, ("list_absent", "list_one_object", "field_wrapped")),
+]
+"""Provider, seed and oddities of worlds that are odd for some days."""
 FOUND_IN = sorted({(m.provider, m.seed, m.days) for m in MUTATIONS.values()})
 """Provider, seed and days of the worlds in which a broken tap is found out."""
 
@@ -48,6 +55,31 @@ def test_a_tap_that_is_broken_on_purpose_is_found_out(name: str) -> None:
     with broken(name):
         summary = run(fault.provider, fault.seed, fault.days, fault.days, steady=True)
     assert summary.lost > 0
+
+
+@pytest.mark.parametrize(("provider", "seed", "odd"), ODD)
+def test_what_an_oddity_hid_is_said_and_comes_later(
+    provider: str, seed: int, odd: tuple[str, ...]
+) -> None:
+    summary = run(provider, seed, 34, 34, steady=True, odd=odd)
+    assert summary.broken == []
+    assert summary.days == 34
+
+
+def test_a_run_that_hides_what_it_could_not_read_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(StreamReport, "summary", _hushed)
+    odd = ("parent_404",)
+    summary = run("encompass", 2, 34, 34, steady=True, odd=odd, calm=True)
+    assert summary.unsaid > 0
+    assert "unsaid: encompass_" in summary.broken[0]
+    assert "--odd parent_404 --calm" in summary.broken[0]
+
+
+def _hushed(report: StreamReport) -> dict[str, Any]:
+    """Return the summary of a stream that never says that anything is missing."""
+    return {"outcome": "complete", "records": report.records}
 
 
 def test_soak_runs_a_broken_tap_and_says_so(
