@@ -201,7 +201,7 @@ BAD_CATALOGS = {
         "--catalog: not a Singer catalog",
     ),
     "an unknown stream": (
-        {"streams": [ENTRY, {**ENTRY, "tap_stream_id": "encompass_open"}]},
+        {"streams": [{**ENTRY, "tap_stream_id": "encompass_open"}]},
         "'encompass_open' that this tap does not have; did you mean encompass_opens?",
     ),
 }
