@@ -66,6 +66,8 @@ class Warehouse:
     dbt: tuple[tuple[str, str, str], ...] = ()
 
 
+#: What DuckDB 1.0, the target of BigQuery and dbt need; dbt does not run on 3.14.
+OLDER = "python3.11"
 DUCKDB_FILE = "$MELTANO_PROJECT_ROOT/warehouse.duckdb"
 #: The settings of dbt that say where the models are.
 DBT = (
@@ -146,7 +148,7 @@ WAREHOUSES: dict[str, Warehouse] = {
             "default_target_schema: email_metrics",
             "add_metadata_columns: true   # dbt needs them to find the latest row",
         ),
-        python="python3.11",
+        python=OLDER,
         dbt_package="dbt-core==1.11.16 dbt-duckdb==1.11.1 duckdb==1.0.0",
         dbt=(("path", DUCKDB_FILE, "DBT_DUCKDB_PATH"),),
     ),
@@ -181,7 +183,7 @@ WAREHOUSES: dict[str, Warehouse] = {
             "dedupe_before_upsert: true   # also one that comes twice in a run",
             "batch_size: 10000            # a batch is a job; a table has 1,500 a day",
         ),
-        python="python3.11",
+        python=OLDER,
     ),
 }
 
@@ -282,7 +284,7 @@ def _utilities(warehouse: str) -> list[str]:
         "  utilities:",
         f"  - name: dbt-{warehouse}",
         f"    namespace: dbt_{warehouse}",
-        *_environment(chosen.dbt_package, chosen.python),
+        *_environment(chosen.dbt_package, OLDER),
         "    executable: dbt",
         "    commands: {build: build}",
         "    settings:",

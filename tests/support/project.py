@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ CACHE = ROOT / ".cache"
 MELTANO = CACHE / "meltano" / "bin" / "meltano"
 #: Where `tests.support.plugins` installs; other projects link to its plugins.
 PLUGINS = CACHE / "plugins"
+
+#: The first Python that dbt does not run on.
+DBT_ENDS = (3, 14)
 
 SUMMARY = '{"event": "run_summary"'
 
@@ -117,6 +121,12 @@ class Project:
         if not transform.exists():
             transform.symlink_to(ROOT / "transform")
         definition = definition.replace("pip_url: -e .\n", f"pip_url: -e {ROOT}\n")
+        if sys.version_info < DBT_ENDS:
+            # No second interpreter is needed then.
+            definition = definition.replace(
+                "namespace: dbt_postgres\n    python: python3.11\n",
+                "namespace: dbt_postgres\n",
+            )
         for name, file in self.executables.items():
             definition = definition.replace(
                 f"executable: {name}\n", f"executable: {file}\n"
