@@ -125,7 +125,7 @@ def streams_tables() -> str:
 
 def streams_table(owner: str) -> str:
     """Return the table of one provider's streams."""
-    rows = ["| stream | key | replication key | one row per |", "|---|---|---|---|"]
+    rows = ["| stream | key | replication key | what |", "|---|---|---|---|"]
     for facts in streams()[owner]:
         key = ", ".join(f"`{name}`" for name in facts.primary_keys)
         bookmark = facts.replication_key

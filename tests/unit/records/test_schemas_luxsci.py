@@ -490,7 +490,7 @@ def test_the_endpoint_and_how_sure_it_is(stream: str) -> None:
     endpoint = f"Endpoint: GET {ENDPOINTS[stream]}, LuxSci REST API version 2"
     before, found, after = description.partition(endpoint)
     assert found
-    assert before.startswith("One row a")
+    assert before.startswith("One row per ")
     assert before.endswith(". ")
     assert after == f" (path {how})."
 
