@@ -135,8 +135,8 @@ bench-answer: $(INSTALLED) ## A LuxSci answer of 24 MB: memory, and every row ag
 	$(PY) -m tests.runs.luxsci.answer_memory
 
 .PHONY: soak
-soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, MUTATION=name for a broken tap
-	$(PY) -m scripts.soak --days $(or $(DAYS),1000) --seed $(or $(SEED),1) --mutation '$(MUTATION)'
+soak: $(INSTALLED) ## Simulated days: DAYS=100000 SEED=1, ODD=all for odd answers, MUTATION=name for a broken tap
+	$(PY) -m scripts.soak --days $(or $(DAYS),1000) --seed $(or $(SEED),1) --odd $(or $(ODD),none) --mutation '$(MUTATION)'
 
 .PHONY: kill-test
 kill-test: $(INSTALLED) $(TAP_PLUGIN) .cache/plugins/target-postgres.installed ## kill -9 of tap and target under Meltano: KILLS=50 SEED=1, then compared with the truth
