@@ -238,7 +238,7 @@ def test_it_can_strike_one_parent_or_a_share_of_them() -> None:
 
 def test_a_poisoned_id_spoils_each_batch_that_it_is_in() -> None:
     here = Faces()
-    here.world.odd("batch_500", seed=1)
+    here.world.odd("batch_500", seed=2)
     path = "/reports/stats/email_campaigns"
     get = here.constant_contact.get
     alone = [get(f"{path}/{one}").status_code for one in here.campaigns]
