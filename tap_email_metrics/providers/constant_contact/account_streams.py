@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qsl, urlsplit
@@ -24,6 +24,12 @@ from tap_email_metrics.providers.constant_contact.client import (
     Trail,
     envelope,
     parse_rows,
+)
+from tap_email_metrics.providers.constant_contact.closed import (
+    Bucket,
+    bucket_of,
+    by_bucket,
+    packed_buckets,
 )
 from tap_email_metrics.providers.constant_contact.schedule import (
     CURSOR,
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.records.values import Row
@@ -88,23 +95,73 @@ class CampaignStats(ConstantContactStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records that are new or changed."""
-        snapshot = self.constant_contact.campaigns().snapshot
-        backfill = self.run.settings.backfill
-        known = self.bookmark.read("rows", texts) or {}
-        new = {short_id(one): digest(row)[:8] for one, row in snapshot.stats.items()}
-        changed = [
-            row
-            for one, row in snapshot.stats.items()
-            if backfill
-            or self._ignores_marks()
-            or known.get(short_id(one)) != new[short_id(one)]
-        ]
-        yield self.records_of(self.maker().page(changed))
-        if not backfill:
-            listed = {short_id(one) for one in snapshot.summaries}
-            kept = {key: text for key, text in known.items() if key in listed}
-            self.bookmark.write("rows", kept | new)
+        cache = self.constant_contact.campaigns()
+        every = self.run.settings.backfill or self._ignores_marks()
+        known = KnownStats(
+            self.bookmark.read("rows", texts) or {},
+            self.bookmark.read("closed", packed_buckets) or {},
+        )
+        changed = known.update(cache)
+        stats = cache.snapshot.stats.items()
+        rows = [row for one, row in stats if every or one in changed]
+        yield self.records_of(self.maker().page(rows))
+        if not self.run.settings.backfill:
+            self.bookmark.write("rows", known.rows)
+            self.bookmark.write("closed", known.closed)
             self.bookmark.set_checked_through(self.api.now())
+
+
+@dataclass(slots=True)
+class KnownStats:
+    """What is known of the stats that were emitted.
+
+    Attributes:
+        rows: a digest for each open campaign, by its short id.
+        closed: packed buckets of closed campaigns, by name.
+    """
+
+    rows: Mapping[str, str]
+    closed: dict[str, str]
+
+    def update(self, cache: CampaignCache) -> set[str]:
+        """Take over the stats of a run; return the ids of rows that may be new."""
+        stats = cache.snapshot.stats
+        new = {one: digest(row)[:8] for one, row in stats.items()}
+        changed = {one for one in new if self.rows.get(short_id(one)) != new[one]}
+        rows: dict[str, str] = {}
+        ended: dict[str, str] = {}
+        folded = []
+        for one, summary in cache.snapshot.summaries.items():
+            last = new.get(one, self.rows.get(short_id(one)))
+            if not cache.is_open(summary) and short_id(one) not in self.rows:
+                folded.append(one)
+            elif last is not None:
+                group = rows if cache.is_open(summary) else ended
+                group[one] = last
+        changed -= self._unchanged(folded, new)
+        for one, last in ended.items():
+            self._fold(one, last)
+        self.rows = {short_id(one): last for one, last in rows.items()}
+        return changed
+
+    def _unchanged(self, folded: Iterable[str], new: Mapping[str, str]) -> set[str]:
+        """Return the ids in buckets that have not changed; take over the others."""
+        unchanged = set()
+        for name, ids in by_bucket(folded).items():
+            if not new.keys() >= set(ids):
+                continue  # it cannot be compared
+            before = self.closed.pop(name, None)
+            for one in ids:
+                self._fold(one, new[one])
+            if before == self.closed[name]:
+                unchanged.update(ids)
+        return unchanged
+
+    def _fold(self, campaign_id: str, text: str) -> None:
+        name = bucket_of(campaign_id)
+        packed = self.closed.get(name)
+        bucket = Bucket.unpack(packed) if packed else Bucket()
+        self.closed[name] = bucket.plus(campaign_id, text, "").pack()
 
 
 class Campaigns(ConstantContactStream):

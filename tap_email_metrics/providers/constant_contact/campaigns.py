@@ -1,8 +1,9 @@
 """All campaigns of an account: their summaries, counters and activities.
 
 A report of a campaign is read only if a counter of the campaign has changed. The state
-keeps two digests per campaign, of its summary and of its counters. If a digest of a
-closed campaign changes, every stream reads that campaign in full once more.
+keeps two digests, of the summary and of the counters: for each campaign that is open
+or that a stream has yet to read, and for each bucket of the others. If a digest of a
+closed campaign or of its bucket changes, every stream reads it in full once more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Denied, Retriable, Skippable
+from tap_email_metrics.providers.constant_contact.closed import (
+    Bucket,
+    bucket_of,
+    by_bucket,
+    packed_buckets,
+)
 from tap_email_metrics.providers.constant_contact.schedule import (
     CounterMark,
     long_id,
@@ -25,7 +32,14 @@ from tap_email_metrics.state.streams import TAP_KEY, damaged
 from tap_email_metrics.streams.digests import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from tap_email_metrics.providers.constant_contact.client import (
         ConstantContactClient,
@@ -41,6 +55,8 @@ LARGEST_SUMMARIES = 500
 MOST_CAMPAIGNS = 150
 ALL_DAYS = 7
 """Days after which the tap asks for the counters of all campaigns."""
+MISSING_DAYS = 7
+"""Days after which a closed campaign that is not listed any more is forgotten."""
 ROLES = frozenset({"primary_email", "resend"})
 """Roles of the activities that have reports."""
 
@@ -89,11 +105,13 @@ class CampaignSnapshot:
         summaries: the summary of each campaign id, newest send first.
         stats: the stats of each campaign id that was asked for.
         counters: the counters of each campaign id, with the vendor's names.
+        moved: ids of campaigns whose summary may have changed since the last run.
     """
 
     summaries: dict[str, Row] = field(default_factory=dict)
     stats: dict[str, Row] = field(default_factory=dict)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    moved: set[str] = field(default_factory=set)
 
 
 class CampaignCache:
@@ -143,13 +161,14 @@ class CampaignCache:
         for row in rows:
             # A send during the paging shifts the list, so that rows come twice.
             snapshot.summaries.setdefault(str(row.get("campaign_id")), row)
+        snapshot.moved = self._moved(snapshot.summaries)
         refused = self._shared["refused"]
-        asked = self._asked(snapshot.summaries)
+        asked = self._asked(snapshot)
         trusted = [i for i in asked if short_id(i) not in refused]
         for chunk in chunks(trusted, MOST_CAMPAIGNS):
             self._ask(snapshot, chunk)
         for campaign_id in (i for i in asked if short_id(i) in refused):
-            if self._is_weekly() or self._moved(campaign_id, snapshot.summaries):
+            if self._is_weekly() or campaign_id in snapshot.moved:
                 self._ask(snapshot, [campaign_id])
         for campaign_id, row in snapshot.summaries.items():
             snapshot.counters[campaign_id] = _counters(
@@ -157,8 +176,9 @@ class CampaignCache:
             )
         return snapshot
 
-    def _asked(self, summaries: Mapping[str, Row]) -> list[str]:
+    def _asked(self, snapshot: CampaignSnapshot) -> list[str]:
         """Return the ids of the campaigns whose counters are due."""
+        summaries = snapshot.summaries
         selected = self._memory.selected
         gated = [state for name, state in selected.items() if name in GATES]
         if not gated and _STATS_STREAM not in selected:
@@ -172,8 +192,8 @@ class CampaignCache:
             campaign_id
             for campaign_id, row in summaries.items()
             if campaign_id in marked
-            or self._is_open(row)
-            or self._moved(campaign_id, summaries)
+            or self.is_open(row)
+            or campaign_id in snapshot.moved
         ]
 
     def _is_weekly(self) -> bool:
@@ -181,12 +201,40 @@ class CampaignCache:
         today = int(self._now() // DAY)
         return asked is None or not 0 <= today - asked < ALL_DAYS
 
-    def _is_open(self, row: Row) -> bool:
-        return self._now() - _sent(row) <= self._policy.window
+    def is_open(self, summary: Row) -> bool:
+        """Return whether the activity window of a campaign has not passed."""
+        return self._now() - _sent(summary) <= self._policy.window
 
-    def _moved(self, campaign_id: str, summaries: Mapping[str, Row]) -> bool:
-        entry = self._shared["campaigns"].get(short_id(campaign_id))
-        return entry is None or entry[0] != digest(summaries[campaign_id])
+    def _moved(self, summaries: Mapping[str, Row]) -> set[str]:
+        """Return the ids of the campaigns whose summary may have changed."""
+        entries = self._shared["campaigns"]
+        moved = set()
+        for campaign_id, row in summaries.items():
+            entry = entries.get(short_id(campaign_id))
+            if entry[0] != digest(row) if entry else self.is_open(row):
+                moved.add(campaign_id)
+        for name, ids in by_bucket(self._folded(summaries)).items():
+            kept = self._bucket(name)
+            now = Bucket()
+            for one in ids:
+                now = now.plus(one, digest(summaries[one]), "")
+            # One that is short of a campaign may have all of them again tomorrow.
+            if now.count >= kept.count and now.rows != kept.rows:
+                moved.update(ids)
+        return moved
+
+    def _folded(self, summaries: Mapping[str, Row]) -> list[str]:
+        """Return the ids of closed campaigns of which only a bucket is kept."""
+        entries = self._shared["campaigns"]
+        return [
+            campaign_id
+            for campaign_id, row in summaries.items()
+            if short_id(campaign_id) not in entries and not self.is_open(row)
+        ]
+
+    def _bucket(self, name: str) -> Bucket:
+        kept = self._shared["closed"].get(name)
+        return Bucket.unpack(kept) if kept else Bucket()
 
     def _ask(self, snapshot: CampaignSnapshot, ids: Sequence[str]) -> None:
         """Ask for the stats of campaigns."""
@@ -200,31 +248,118 @@ class CampaignCache:
         self.snapshot = snapshot
         if self._backfill:
             return
-        asked = set(self._asked(snapshot.summaries))
+        asked = set(self._asked(snapshot))
         weekly = self._is_weekly()
-        for campaign_id in snapshot.summaries:
+        changed = snapshot.moved | self._recounted()
+        self._unfold(changed)
+        for campaign_id, summary in snapshot.summaries.items():
             self._note(campaign_id, asked=campaign_id in asked)
+            if campaign_id in changed and not self.is_open(summary):
+                self._owe(campaign_id)
         if weekly and asked:
             self._forget()
             self._shared["all_asked"] = int(self._now() // DAY)
+        self._fold()
+
+    def _recounted(self) -> set[str]:
+        """Return the ids of the campaigns whose counters may have changed."""
+        snapshot, entries = self.snapshot, self._shared["campaigns"]
+        counted = {one: digest(snapshot.counters[one]) for one in snapshot.stats}
+        recounted = set()
+        for campaign_id, new in counted.items():
+            entry = entries.get(short_id(campaign_id))
+            if entry and entry[1] and entry[1] != new:
+                recounted.add(campaign_id)
+        for name, ids in by_bucket(self._folded(snapshot.summaries)).items():
+            kept = self._bucket(name)
+            if kept.count != len(ids) or not counted.keys() >= set(ids):
+                continue
+            now = Bucket()
+            for one in ids:
+                now = now.plus(one, digest(snapshot.summaries[one]), counted[one])
+            if kept.counters is not None and kept.counters != now.counters:
+                recounted.update(ids)
+            elif kept.counters is None:
+                self._shared["closed"][name] = now.pack()
+        return recounted
+
+    def _unfold(self, changed: Collection[str]) -> None:
+        """Give campaigns entries of their own again if a stream has to read them."""
+        snapshot, shared = self.snapshot, self._shared
+        is_unread = self._unread()
+        folded = by_bucket(self._folded(snapshot.summaries))
+        for name, ids in folded.items():
+            if any(one in changed or is_unread(one) for one in ids):
+                shared["closed"].pop(name, None)
+                for one in ids:
+                    shared["campaigns"][short_id(one)] = ["", "", ""]
+        short = [
+            name
+            for name in shared["closed"]
+            if self._bucket(name).count > len(folded.get(name, ()))
+        ]
+        today = int(self._now() // DAY)
+        since = shared.get("missing_since")
+        if not short:
+            shared.pop("missing_since", None)
+        elif since is None or since > today:
+            shared["missing_since"] = today
+        elif today - since >= MISSING_DAYS:
+            # The others of these buckets count as new in the next run.
+            for name in short:
+                del shared["closed"][name]
+            shared.pop("missing_since")
+
+    def _fold(self) -> None:
+        """Keep no more than a bucket of closed campaigns that every stream has read."""
+        entries, is_unread = self._shared["campaigns"], self._unread()
+        for campaign_id, summary in self.snapshot.summaries.items():
+            key = short_id(campaign_id)
+            if key in entries and not self.is_open(summary):
+                if is_unread(campaign_id):
+                    continue
+                row, counters, *_ = entries.pop(key)
+                name = bucket_of(campaign_id)
+                more = self._bucket(name).plus(campaign_id, row, counters)
+                self._shared["closed"][name] = more.pack()
+
+    def _unread(self) -> Callable[[str], bool]:
+        """Return what tells whether a stream has yet to read a closed campaign."""
+        gated = [
+            state
+            for name, state in self._memory.selected.items()
+            # A stream that ran and could read nothing may never have the right to.
+            if name in GATES and (state.readable or state.checked_through is None)
+        ]
+        marked = {campaign_id for state in gated for campaign_id in state.marks}
+        places = [state.history for state in gated]
+        passed = [place for place in places if place is not None]
+
+        def is_unread(campaign_id: str) -> bool:
+            if campaign_id in marked:
+                return True
+            parent = self.parent(campaign_id)
+            if not self._policy.covers(parent):
+                return False
+            key = history_key(parent)
+            return len(passed) < len(places) or any(key < place for place in passed)
+
+        return is_unread
 
     def _note(self, campaign_id: str, *, asked: bool) -> None:
         snapshot, key = self.snapshot, short_id(campaign_id)
-        summary = snapshot.summaries[campaign_id]
-        entry = self._shared["campaigns"].get(key)
-        new = digest(summary)
-        counted = entry[1] if entry else ""
+        counted = ""
         if campaign_id in snapshot.stats:
             counted = digest(snapshot.counters[campaign_id])
             self._shared["refused"].pop(key, None)
         elif asked:
             self._shared["refused"][key] = int(self._now() // DAY)
-        moved = entry is None or entry[0] != new
-        recounted = bool(entry and entry[1]) and entry[1] != counted
-        if (moved or recounted) and not self._is_open(summary):
-            self._owe(campaign_id)
-        rest = entry[2:] if entry else [""]
-        self._shared["campaigns"][key] = [new, counted, *rest]
+        summary = snapshot.summaries[campaign_id]
+        entry = self._shared["campaigns"].get(key)
+        if entry is None and not self.is_open(summary):
+            return  # its bucket has not changed
+        _, before, *rest = entry or ["", "", ""]
+        self._shared["campaigns"][key] = [digest(summary), counted or before, *rest]
 
     def _owe(self, campaign_id: str) -> None:
         """Have each stream read a closed campaign once more."""
@@ -347,7 +482,7 @@ def _activities(campaign: Row) -> Iterator[tuple[str, object]]:
 def _shared(shared: dict[str, Any]) -> dict[str, Any]:
     """Return the part of the state about campaigns."""
     mine: dict[str, Any] = shared.setdefault("constant_contact", {})
-    for name in ("campaigns", "refused"):
+    for name in ("campaigns", "refused", "closed"):
         mine.setdefault(name, {})
     return mine
 
@@ -361,15 +496,17 @@ def check_shared(mine: object) -> None:
     place = f"bookmarks.{TAP_KEY}.constant_contact"
     if not isinstance(mine, dict):
         raise damaged(place)
-    for name, fits in (("campaigns", _is_entry), ("refused", _is_day)):
+    parts = (("campaigns", _is_entry), ("refused", _is_day), ("closed", _is_bucket))
+    for name, fits in parts:
         part = mine.get(name, {})
         if not isinstance(part, dict):
             raise damaged(f"{place}.{name}")
         for key, value in part.items():
             if not fits(value):
                 raise damaged(f"{place}.{name}.{key}")
-    if not _is_day(mine.get("all_asked", 0)):
-        raise damaged(f"{place}.all_asked")
+    for name in ("all_asked", "missing_since"):
+        if not _is_day(mine.get(name, 0)):
+            raise damaged(f"{place}.{name}")
 
 
 def _is_entry(entry: object) -> bool:
@@ -378,6 +515,14 @@ def _is_entry(entry: object) -> bool:
         and len(entry) >= 3  # noqa: PLR2004 - two digests and a stamp
         and all(isinstance(part, str) for part in entry)
     )
+
+
+def _is_bucket(value: object) -> bool:
+    try:
+        packed_buckets({"": value})
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _is_day(value: object) -> bool:

@@ -1,0 +1,188 @@
+"""The state keeps closed campaigns by buckets, and still notices what moves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tap_email_metrics.providers.constant_contact import closed as buckets
+from tap_email_metrics.providers.constant_contact.closed import (
+    BUCKETS,
+    Bucket,
+    bucket_of,
+)
+from tests.support.constant_contact import DAY, NOW, Account
+
+STREAMS = ("opens", "clicks", "campaign_stats")
+OPEN, CLOSED = 2, 30
+
+
+@pytest.fixture(name="account")
+def read_account() -> Account:
+    """Return an account with campaigns that are closed, and have been read."""
+    account = Account()
+    reader = account.api.add_contact(created=NOW - 900 * DAY)
+    for number in range(OPEN + CLOSED):
+        sent = NOW - (10 if number < OPEN else 200 + number) * DAY
+        campaign = account.api.add_campaign(sent=sent, recipients=[reader])
+        account.api.add_event("opens", campaign, reader, created=sent + DAY)
+    run(account)
+    account.advance(1)
+    run(account)
+    account.advance(1)
+    return account
+
+
+def run(account: Account) -> int:
+    """Sync some streams; return how many lists of opens were asked for."""
+    assert account.sync(streams=STREAMS).code == 0
+    return len(account.paths("/opens"))
+
+
+def closed(account: Account) -> list[str]:
+    return list(account.api.campaigns)[OPEN:]
+
+
+def kept(account: Account) -> dict[str, Any]:
+    found: dict[str, Any] = account.state["bookmarks"]["_tap"]["constant_contact"]
+    return found
+
+
+def hide(account: Account, *hidden: str) -> Any:
+    """Leave campaigns out of the list of summaries from now on."""
+
+    def cut(request: Any, reply: Any) -> None:
+        if request.path.endswith("/email_campaign_summaries"):
+            body = json.loads(reply.body)
+            rows = body["bulk_email_campaign_summaries"]
+            body["bulk_email_campaign_summaries"] = [
+                row for row in rows if row["campaign_id"] not in hidden
+            ]
+            reply.body = json.dumps(body).encode()
+
+    return account.world.on_reply(cut)
+
+
+def refuse(account: Account, end: str) -> None:
+    def deny(request: Any, reply: Any) -> None:
+        if request.path.endswith(end):
+            reply.status, reply.body = 403, b"{}"
+
+    account.world.on_reply(deny)
+
+
+def test_the_state_has_entries_of_open_campaigns_only(account: Account) -> None:
+    """The state does not grow with every campaign ever sent. K12."""
+    assert len(kept(account)["campaigns"]) == OPEN
+    assert len(account.entry("campaign_stats")["rows"]) == OPEN
+    names = {bucket_of(one) for one in closed(account)}
+    assert kept(account)["closed"].keys() == names
+    assert account.entry("campaign_stats")["closed"].keys() == names
+
+
+def test_buckets_are_bounded_and_short() -> None:
+    fullest = Bucket()
+    for number in range(1000):
+        fullest = fullest.plus(str(number), "row", "counters")
+    assert len(fullest.pack()) <= 16
+    assert len({bucket_of(str(number)) for number in range(100_000)}) == BUCKETS
+    assert Bucket.unpack(fullest.pack()) == fullest
+
+
+def test_equal_campaigns_do_not_cancel_each_other() -> None:
+    both = Bucket().plus("a", "row", "counters").plus("b", "row", "counters")
+    assert both.rows
+    assert both.counters
+
+
+def test_a_closed_campaign_that_moves_is_found_in_its_bucket(account: Account) -> None:
+    moved = closed(account)[7]
+    account.api.add_event("opens", moved)
+    bucket = [one for one in closed(account) if bucket_of(one) == bucket_of(moved)]
+    assert run(account) == len(bucket)
+    assert account.wrong(*STREAMS) == []
+    account.advance(1)
+    assert run(account) == 0
+    account.advance(1)
+    run(account)
+    assert len(kept(account)["campaigns"]) == OPEN
+
+
+def test_a_counter_alone_is_noticed_within_a_week(account: Account) -> None:
+    moved = closed(account)[3]
+    [reader] = {row["contact_id"] for row in account.truth("opens")}
+    account.api.add_event("opens", moved, reader)
+    read = 0
+    for _ in range(8):
+        read += run(account)
+        account.advance(1)
+    assert read
+    assert account.wrong(*STREAMS) == []
+
+
+def test_a_campaign_is_closed_without_another_read(account: Account) -> None:
+    account.advance(85)
+    run(account)
+    account.advance(1)
+    run(account)
+    assert kept(account)["campaigns"] == {}
+    account.advance(1)
+    assert run(account) == 0
+
+
+@pytest.mark.parametrize("hidden", [CLOSED, CLOSED // 2])
+def test_a_list_that_is_short_once_has_nothing_read_again(
+    hidden: int, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty once is not empty for ever, and costs no request. K12."""
+    account.state = {}
+    monkeypatch.setattr(buckets, "BUCKETS", 4)
+    run(account)
+    account.advance(1)
+    run(account)
+    before = json.dumps(kept(account)["closed"])
+    remove = hide(account, *closed(account)[:hidden])
+    account.advance(1)
+    assert run(account) == 0
+    remove()
+    assert json.dumps(kept(account)["closed"]) == before
+    account.advance(1)
+    assert run(account) == 0
+    assert "missing_since" not in kept(account)
+
+
+def test_a_campaign_that_left_the_list_is_forgotten_after_a_week(
+    account: Account,
+) -> None:
+    hide(account, closed(account)[0])
+    for _ in range(9):
+        run(account)
+        account.advance(1)
+    run(account)
+    counts = [Bucket.unpack(text).count for text in kept(account)["closed"].values()]
+    assert sum(counts) == CLOSED - 1
+    assert "missing_since" not in kept(account)
+
+
+def test_a_stream_that_is_selected_later_reads_closed_campaigns(
+    account: Account,
+) -> None:
+    account.sync()
+    assert account.wrong(*STREAMS, "sends", "bounces") == []
+    account.advance(1)
+    account.sync()
+    account.advance(1)
+    account.sync()
+    assert len(kept(account)["campaigns"]) == OPEN
+
+
+def test_a_stream_without_access_keeps_no_campaign_in_the_state() -> None:
+    account = Account()
+    account.api.add_campaign(sent=NOW - 200 * DAY, recipients=2)
+    refuse(account, "/tracking/clicks")
+    for _ in range(3):
+        account.sync(streams=("opens", "clicks"))
+        account.advance(1)
+    assert kept(account)["campaigns"] == {}
