@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Fatal
 from tap_email_metrics.settings.section import Section
 from tap_email_metrics.transport.client import new_session
@@ -121,14 +122,17 @@ class Api(abc.ABC, Generic[SomeSection]):
         return 0 if day.spent else max(0, self.settings.daily_requests - day.used)
 
     def now(self) -> float:
-        """Return this machine's time, or the API's if that is well behind.
+        """Return this machine's time, or the API's if that is behind, or days ahead.
 
         New rows are dated by the API's clock: a machine ahead of it would take them for
-        old ones, or look for them too late.
+        old ones, or look for them too late. A machine days behind would take checks
+        back, and what they cover for archived unread.
         """
         skew = self.client.server_time
         moment = self._control.clock.now()
-        return moment + skew if skew is not None and skew < -TOLERATED_SKEW else moment
+        if skew is None or -TOLERATED_SKEW <= skew <= DAY:
+            return moment
+        return moment + skew
 
     @cached_property
     def policy(self) -> Policy:

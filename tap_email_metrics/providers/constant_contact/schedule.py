@@ -164,7 +164,10 @@ class CounterMark:
 
     def verification_due(self, now: float) -> bool:
         """Return whether every row has to be read again."""
-        return self.verified is None or now - self.verified >= FULL_READ_DAYS * DAY
+        # A read in the future is from a wrong clock.
+        return (
+            self.verified is None or not 0 <= now - self.verified < FULL_READ_DAYS * DAY
+        )
 
     def due(self, counter: int | None, now: float) -> bool:
         """Return whether the report has to be read.

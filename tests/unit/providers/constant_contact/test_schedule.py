@@ -66,3 +66,9 @@ def test_a_campaign_in_quarantine_does_not_hold_up_how_far_all_are_read(
     marks["ill"] = read(25, failures=QUARANTINE_AFTER - 1, tried=NOW - 2 * DAY)
     through = schedule.checked_through(listed, marks, NOW, POLICY)
     assert through == NOW - 25 * DAY
+
+
+def test_a_full_read_in_the_future_is_none() -> None:
+    ahead = CounterMark(counter=1, verified=NOW + 400 * DAY)
+    assert ahead.verification_due(NOW)
+    assert not CounterMark(counter=1, verified=NOW).verification_due(NOW)
