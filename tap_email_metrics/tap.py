@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
@@ -22,7 +23,15 @@ from tap_email_metrics.run.run import Connection, Run
 from tap_email_metrics.settings.check import conformed, errors, without_empty
 from tap_email_metrics.settings.common import CommonSettings
 from tap_email_metrics.settings.stream_maps import stream_map_errors
-from tap_email_metrics.state.streams import TAP_KEY, validate_state
+from tap_email_metrics.state.generations import (
+    CHANGED_BY_HAND,
+    TAP_KEY,
+    Loaded,
+    check_account,
+    new_generation,
+    unpacked,
+    validate_state,
+)
 from tap_email_metrics.streams.about_run import RUN_STREAMS
 
 if TYPE_CHECKING:
@@ -84,6 +93,7 @@ class TapEmailMetrics(CommandLine):
         if (catalog := options.get("catalog")) is not None:
             self._given = read_catalog(_plain(catalog), _facts())
             options["catalog"] = self._given.catalog
+        self._generation = new_generation(self.control.started, secrets.token_hex(3))
         super().__init__(**options)
 
     # Settings
@@ -139,7 +149,7 @@ class TapEmailMetrics(CommandLine):
             control=self.control,
             settings=self.settings,
             output=self.output,
-            state=cast("dict[str, Any]", self.state),
+            state=Loaded(self._generation),
             connections={one.name: self._connection(one) for one in self.enabled},
             marks={str(s.name): s.marks for p in PROVIDERS for s in p.streams},  # type: ignore[misc]
             selected=self._selected_names,
@@ -149,7 +159,10 @@ class TapEmailMetrics(CommandLine):
     def _connection(self, provider: Provider[Any]) -> Connection:
         settings: Any = self._sections[provider.name]
         return Connection(
-            partial(provider.open, settings), settings.account, provider.earliest
+            partial(provider.open, settings),
+            settings.account,
+            settings.fingerprint(provider.name),
+            provider.earliest,
         )
 
     # Discovery
@@ -253,7 +266,7 @@ class TapEmailMetrics(CommandLine):
         """Take a state over, if it is this tap's.
 
         Raises:
-            InvalidInput: it is not, or is damaged; the message names the key.
+            InvalidInput: it is not, it is of another account, or it is damaged.
         """
         if not isinstance(state, dict):
             raise InvalidInput("The state is no JSON object: pass what this tap wrote")
@@ -263,9 +276,16 @@ class TapEmailMetrics(CommandLine):
                 "the last STATE message that this tap wrote, or none"
             )
         validate_state(state, [f"{provider.name}_" for provider in PROVIDERS])
-        super().load_state(state)
-        shared = self.run.bookmarks.get(TAP_KEY, {})
-        for name in self.run.bookmarks:
+        # The SDK's own copy stays empty: it would write it before the first stream.
+        found = unpacked(state.get("bookmarks", {}), self._generation)
+        self.run.state = found
+        for provider in self.enabled:
+            identity = self._connection(provider).identity
+            check_account(found.bookmarks, provider.name, identity)
+        for name in found.changed:
+            self.logger.warning("%s", CHANGED_BY_HAND.format(name))
+        shared = self.run.shared_state
+        for name in list(found.bookmarks):
             if name != TAP_KEY:
                 self.run.stream_state(name)
         for provider in PROVIDERS:

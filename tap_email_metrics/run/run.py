@@ -15,12 +15,8 @@ from tap_email_metrics.records.values import to_instant
 from tap_email_metrics.run.api import ApiContext
 from tap_email_metrics.run.reconciliation import Verdicts
 from tap_email_metrics.run.report import StreamReport
-from tap_email_metrics.state.streams import (
-    STATE_VERSION,
-    TAP_KEY,
-    Memory,
-    StreamState,
-)
+from tap_email_metrics.state.generations import TAP_KEY, packed
+from tap_email_metrics.state.streams import Memory, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.run.api import Api
     from tap_email_metrics.run.reconciliation import Count
     from tap_email_metrics.settings.common import CommonSettings
+    from tap_email_metrics.state.generations import Loaded
     from tap_email_metrics.state.marks import MarkFormat
 
 STATE_SECONDS = 60.0
@@ -48,11 +45,13 @@ class Connection:
     Attributes:
         open: makes its api; sends no request yet.
         account: value of the `account` column.
+        identity: host and fingerprint of the account.
         earliest: UTC seconds before which the API has nothing; None: not known.
     """
 
     open: Callable[[ApiContext], Api[Any]]
     account: str
+    identity: str
     earliest: float | None
 
 
@@ -64,7 +63,7 @@ class Run:
         control: the run's time, its end and its log.
         settings: those that belong to no provider.
         output: what writes the messages.
-        state: of all streams; changed in place.
+        state: of all streams, and of which generation it is; changed in place.
         connections: the providers that are switched on, by name.
         marks: how the marks of each stream are kept, by the stream's name.
         selected: returns the names of a provider's selected streams.
@@ -78,7 +77,7 @@ class Run:
     control: Control
     settings: CommonSettings
     output: Writer
-    state: dict[str, Any]
+    state: Loaded
     connections: Mapping[str, Connection]
     marks: Mapping[str, MarkFormat[Any, Any] | None]
     selected: Callable[[str], Sequence[str]]
@@ -95,6 +94,7 @@ class Run:
         self._apis: dict[str, Api[Any]] = {}
         self._stream_states: dict[str, StreamState[Any, Any]] = {}
         self._state_written = self.clock.monotonic()
+        self._records_covered = 0
         self._logged: set[str] = set()
 
     @property
@@ -135,8 +135,7 @@ class Run:
     @property
     def bookmarks(self) -> dict[str, Any]:
         """The parts of the state, by stream."""
-        found: dict[str, Any] = self.state.setdefault("bookmarks", {})
-        return found
+        return self.state.bookmarks
 
     @property
     def shared_state(self) -> dict[str, Any]:
@@ -153,23 +152,34 @@ class Run:
         if name not in self._stream_states:
             entry = self.bookmarks.setdefault(name, {})
             marks = self.marks.get(name)
-            self._stream_states[name] = StreamState(name, entry, marks)
+            place = self.state.places.get(name, name)
+            self._stream_states[name] = StreamState(place, entry, marks)
         return self._stream_states[name]
 
     def write_state(self) -> None:
         """Write a STATE. It covers the records written before it, and no others."""
-        self.shared_state["version"] = STATE_VERSION
-        self.output.write_message(StateMessage(value=self.state))
+        accounts = {name: one.identity for name, one in self.connections.items()}
+        self.shared_state.setdefault("accounts", {}).update(accounts)
+        bookmarks = packed(self.bookmarks, self.state.generation)
+        self.output.write_message(StateMessage(value={"bookmarks": bookmarks}))
         self._state_written = self.clock.monotonic()
+        self._records_covered = self._records()
+
+    def _records(self) -> int:
+        return sum(report.records for report in self.reports.values())
+
+    def write_state_of_records(self) -> None:
+        """Write a STATE if there were records since the last one."""
+        if self._records() != self._records_covered:
+            self.write_state()
 
     def write_state_in_time(self) -> None:
-        """Write a STATE if it is small beside the records since the last one."""
+        """Write a STATE after a minute, or if it is small beside new records."""
         waited = self.clock.monotonic() - self._state_written
-        if (
-            self.output.written > STATE_SHARE * max(self.output.state_size, 1_000)
-            or waited >= STATE_SECONDS
-        ):
+        if waited >= STATE_SECONDS:
             self.write_state()
+        elif self.output.written > STATE_SHARE * max(self.output.state_size, 1_000):
+            self.write_state_of_records()
 
     # The APIs
 

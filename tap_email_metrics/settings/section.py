@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -64,6 +65,20 @@ class Section(abc.ABC):
     @abc.abstractmethod
     def api_key(self) -> str:
         """The key by which the provider counts requests; only a fingerprint is kept."""
+
+    @property
+    @abc.abstractmethod
+    def identity(self) -> str:
+        """What tells the account from others of the same host; no label."""
+
+    def fingerprint(self, provider: str) -> str:
+        """Return the API's host and 16 hex digits, which the state keeps.
+
+        The digits are of the SHA-256 of provider, host and identity.
+        """
+        host = str(urlsplit(self.api_url).hostname)
+        text = f"{provider}\n{host}\n{self.identity}"
+        return f"{host} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @property
     @abc.abstractmethod

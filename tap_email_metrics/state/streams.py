@@ -1,14 +1,15 @@
-"""The state: what the tap keeps from run to run. Only this module writes it.
+"""The state: what the tap keeps from run to run. Only this module changes it.
 
-The state of a stream is
+The part of a stream is, in memory,
 
     {"replication_key": …, "replication_key_value": …, "checked_through": …,
      "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
-     "swept": day, "gaps": [[from, to]], "backfill": {…}, "digests": …, "start": …,
-     "readable": true, "lists": {"<list>": {…}}}
+     "swept": day, "gaps": [[from, to]], "backfill": {"<from>/<to>": {…}},
+     "digests": …, "start": …, "readable": true, "lists": {"<list>": {…}}}
 
 with further keys for the streams of some providers. `_tap` holds everything that
-belongs to no single stream: `{"version": 1, "last_stream": …, "<provider>": {…}}`.
+belongs to no single stream: `{"last_stream": …, "accounts": {…}, "<provider>": {…}}`.
+`generations` says how both are written.
 """
 
 from __future__ import annotations
@@ -18,20 +19,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tap_email_metrics.clock import DAY, from_iso, iso
-from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.state.generations import RESTARTS, damaged
 from tap_email_metrics.state.marks import Id, SomeMark
 from tap_email_metrics.state.windows import coverages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from tap_email_metrics.state.marks import MarkFormat
     from tap_email_metrics.state.windows import Coverage
 
 Value = TypeVar("Value")
-
-STATE_VERSION = 1
-TAP_KEY = "_tap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class StreamState(Generic[Id, SomeMark]):
         self._gaps: list[tuple[float, float]] = self.read("gaps", _intervals) or []
         self._checked_through = self.read("checked_through", from_iso)
         self._swept = self.read("swept", whole_number)
-        self._backfill = self.read("backfill", _dict)
+        self._backfill = self.read("backfill", _backfills)
         self._digests = self.read("digests", _base64) or ""
         self.coverages: dict[str, Coverage] = self.read("lists", coverages) or {}
         self._value = entry.get("replication_key_value")
@@ -97,10 +95,11 @@ class StreamState(Generic[Id, SomeMark]):
             raise damaged(f"bookmarks.{self._name}.{key}") from error
 
     def write(self, key: str, value: object) -> None:
-        """Store JSON under a key; None removes the key."""
-        if value is None:
-            self._entry.pop(key, None)
-        else:
+        """Store JSON under a key; None stays there as null once there was a value.
+
+        A merge would bring a removed key back.
+        """
+        if value is not None or key in self._entry:
             self._entry[key] = value
 
     @property
@@ -241,6 +240,7 @@ class StreamState(Generic[Id, SomeMark]):
         if moved:
             for key in ("marks", "history", "digests"):
                 self._entry.pop(key, None)
+            self._entry[RESTARTS] = self._entry.get(RESTARTS, 0) + 1
             self.marks.clear()
             self._history = None
             self._digests = ""
@@ -248,25 +248,26 @@ class StreamState(Generic[Id, SomeMark]):
 
     def backfill(self, start: float, end: float) -> StreamState[Id, SomeMark]:
         """Return the state of a backfill, which is separate from the live marks."""
-        interval = [iso(start), iso(end)]
-        if not self._backfill or self._backfill.get("interval") != interval:
-            self._backfill = self._entry["backfill"] = {"interval": interval}
-        return StreamState(f"{self._name}.backfill", self._backfill, self._format)
-
-
-def damaged(key: str) -> InvalidInput:
-    """Return the error for a state key whose value is not valid."""
-    return InvalidInput(
-        f"The state is damaged at {key}. Restore the last good state (for Meltano: "
-        "'meltano state get' and 'meltano state set'), or remove that key to read "
-        "its data again."
-    )
+        interval = f"{iso(start)}/{iso(end)}"
+        # A merge can bring another interval back, but only under its own key.
+        own = (self._backfill or {}).get(interval, {})
+        self._backfill = self._entry["backfill"] = {interval: own}
+        return StreamState(f"{self._name}.backfill.{interval}", own, self._format)
 
 
 def _dict(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError("no object")
     return value
+
+
+def _backfills(value: object) -> dict[str, Any]:
+    """Return the parts of backfills by interval; version 1 had one, with a key."""
+    found = _dict(value)
+    if "interval" not in found:
+        return {interval: _dict(part) for interval, part in found.items()}
+    start, end = found["interval"]
+    return {f"{start}/{end}": {k: v for k, v in found.items() if k != "interval"}}
 
 
 def whole_number(value: object) -> int:
@@ -293,36 +294,3 @@ def _intervals(value: Any) -> list[tuple[float, float]]:  # noqa: ANN401 - likew
 def _base64(value: str) -> str:
     base64.b64decode(value, validate=True)
     return value
-
-
-def validate_state(state: Mapping[str, Any], prefixes: Collection[str]) -> None:
-    """Check that a state is from this tap and of a version that it can read.
-
-    Raises:
-        InvalidInput: it is not; the message names the key and says what to do.
-    """
-    bookmarks = state.get("bookmarks", {})
-    if not isinstance(bookmarks, dict):
-        raise damaged("bookmarks")
-    tap = bookmarks.get(TAP_KEY, {})
-    if not isinstance(tap, dict):
-        raise damaged(f"bookmarks.{TAP_KEY}")
-    version = tap.get("version", STATE_VERSION)
-    if not isinstance(version, int) or isinstance(version, bool):
-        raise damaged(f"bookmarks.{TAP_KEY}.version")
-    if version > STATE_VERSION:
-        raise InvalidInput(
-            f"The state was written by a newer tap-email-metrics (bookmarks.{TAP_KEY}"
-            f".version is {version}, this one knows {STATE_VERSION}). Upgrade the "
-            "tap, or start from an older state."
-        )
-    for name, entry in bookmarks.items():
-        if name != TAP_KEY and not name.startswith(tuple(prefixes)):
-            raise InvalidInput(
-                f"The state is not this tap's: bookmarks.{name} is no stream of "
-                "tap-email-metrics. Pass the state that this tap wrote, or none."
-            )
-        if not isinstance(entry, dict):
-            raise damaged(f"bookmarks.{name}")
-        if "partitions" in entry:
-            raise damaged(f"bookmarks.{name}.partitions")

@@ -195,7 +195,7 @@ class EmailMetricsStream(Stream):
 
     @override
     def _write_state_message(self) -> None:
-        self.run.write_state()
+        self.run.write_state_of_records()
 
     @override
     def _sync_records(
@@ -218,7 +218,7 @@ class EmailMetricsStream(Stream):
             requests.increment(report.requests)
         report.ended = self.run.clock.now()
         if write_messages:
-            self.run.write_state()
+            self.run.write_state_of_records()
 
     def _one_by_one(
         self, counter: metrics.Counter, *, write_messages: bool

@@ -17,6 +17,7 @@ from tap_email_metrics.control import Control
 from tap_email_metrics.run.report import Progress, StreamReport
 from tests.support.cli import arguments, config, run, small_world, wait_until
 from tests.support.encompass import STREAMS, Target
+from tests.support.state import flat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ def test_schema_comes_before_records_and_state_comes_last(tmp_path: Path) -> Non
             seen[stream, parent] = seen.get((stream, parent), 0) + 1
         else:
             # What a mark covers was written before it.
-            for stream, entry in message["value"]["bookmarks"].items():
+            for stream, entry in flat(message["value"]).items():
                 for parent, mark in entry.get("marks", {}).items():
                     known = seen.get((stream, parent), 0)
                     rows.setdefault((stream, parent), known)

@@ -31,6 +31,7 @@ from tests.days.days import FINE, Account, Ran, Weather
 from tests.days.promises import ROWS, VALUES, Shown, Visit
 from tests.support.constant_contact import Account as Site
 from tests.support.encompass import DAY, NOW
+from tests.support.state import flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -486,8 +487,9 @@ class ConstantContactDays(Account):
     ) -> list[str]:
         found = []
         size = 0
-        for name, entry in new["bookmarks"].items():
-            before = old.get("bookmarks", {}).get(name, {})
+        known = flat(old)
+        for name, entry in flat(new).items():
+            before = known.get(name, {})
             for key in ("replication_key_value", "cursor"):
                 value = entry.get(key)
                 if before.get(key) is not None and (value or "") < before[key]:

@@ -35,6 +35,7 @@ from tap_email_metrics.clock import from_iso
 from tests.days.days import FINE, Account, Ran, Weather
 from tests.days.promises import ROWS, VALUES, Shown, Visit
 from tests.support.encompass import DAY, NOW, STREAMS, Site
+from tests.support.state import flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -363,7 +364,7 @@ class EncompassDays(Account):
     def _archived_unread(self, now: float) -> list[str]:
         if self._api.policy.archive_on == "send":
             return []  # a row may go the day after it came
-        entries = self.site.state["bookmarks"]
+        entries = flat(self.site.state)
         have = self.rows
         return [
             f"lost: {place.list_id} {place.key} went to the archive without a gap"
@@ -406,8 +407,9 @@ class EncompassDays(Account):
         self, old: Mapping[str, Any], new: Mapping[str, Any]
     ) -> list[str]:
         found = []
-        for name, entry in new["bookmarks"].items():
-            value = old.get("bookmarks", {}).get(name, {}).get("replication_key_value")
+        known = flat(old)
+        for name, entry in flat(new).items():
+            value = known.get(name, {}).get("replication_key_value")
             if value is not None and entry.get("replication_key_value") < value:
                 found.append(f"state: {name}.replication_key_value went back")
             marks = entry.get("marks", {})

@@ -33,6 +33,7 @@ from tests.days.days import FINE, Account, Ran, Weather
 from tests.days.promises import ROWS, VALUES, Shown, Visit
 from tests.support.encompass import DAY, NOW
 from tests.support.luxsci import Clinic
+from tests.support.state import flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -366,8 +367,9 @@ class LuxSciDays(Account):
         self, old: Mapping[str, Any], new: Mapping[str, Any]
     ) -> list[str]:
         found = []
-        for name, entry in new["bookmarks"].items():
-            before = old.get("bookmarks", {}).get(name, {})
+        known = flat(old)
+        for name, entry in flat(new).items():
+            before = known.get(name, {})
             value = before.get("replication_key_value")
             if value is not None and entry.get("replication_key_value") < value:
                 found.append(f"state: {name}.replication_key_value went back")

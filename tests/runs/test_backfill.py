@@ -15,6 +15,7 @@ from tests.support.constant_contact import Account
 from tests.support.encompass import DAY, NOW, STREAMS, Site, key_of
 from tests.support.luxsci import NAMES as LUXSCI_NAMES
 from tests.support.luxsci import Clinic
+from tests.support.state import flat
 
 #: Days before the present that the interval begins and ends.
 FROM, TO = 40, 12
@@ -42,7 +43,7 @@ def live(state: dict[str, Any]) -> dict[str, Any]:
     """Return the bookmarks but for the backfill's own entries."""
     return {
         name: {key: value for key, value in entry.items() if key != "backfill"}
-        for name, entry in json.loads(json.dumps(state["bookmarks"])).items()
+        for name, entry in json.loads(json.dumps(flat(state))).items()
     }
 
 

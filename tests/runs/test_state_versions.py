@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tap_email_metrics.state.streams import STATE_VERSION
+from tap_email_metrics.state.generations import STATE_VERSION
 from tests.support.constant_contact import Account
 from tests.support.encompass import DAY, NOW, Site
 from tests.support.luxsci import Clinic

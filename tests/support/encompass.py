@@ -17,6 +17,7 @@ from simulator.world import World
 from tap_email_metrics.providers.encompass.schedule import Mark
 from tap_email_metrics.records.writer import Writer
 from tap_email_metrics.tap import TapEmailMetrics
+from tests.support.state import own_part
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
@@ -227,9 +228,14 @@ class Site:
         return self.target.rows.get(f"{self.provider}_{stream}", {})
 
     def entry(self, stream: str) -> dict[str, Any]:
-        """A stream's part of the state."""
-        found: dict[str, Any] = self.state["bookmarks"][f"{self.provider}_{stream}"]
-        return found
+        """A stream's part of the state; what is changed in it is changed there."""
+        short = stream.removeprefix(f"{self.provider}_")
+        return own_part(self.state["bookmarks"][f"{self.provider}_{short}"])
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The part of the state that belongs to no stream."""
+        return own_part(self.state["bookmarks"]["_tap"])
 
     def wrong(self, *streams: str) -> list[str]:
         """Compare streams with the truth, a line for each that differs."""
@@ -272,8 +278,7 @@ class Site:
 
     def mark(self, kind: str, message_id: int) -> Mark:
         """Return the mark of a list; KeyError if there is none."""
-        stream = self.state["bookmarks"][f"encompass_{kind}"]
-        return Mark.unpack(stream["marks"][str(message_id)])
+        return Mark.unpack(self.entry(kind)["marks"][str(message_id)])
 
     def differences(self) -> list[str]:
         """Compare the target with what the API showed at the runs so far."""

@@ -27,8 +27,8 @@ from tap_email_metrics.providers.constant_contact.schedule import (
     short_id,
 )
 from tap_email_metrics.records.values import to_integer, to_milliseconds
+from tap_email_metrics.state.generations import TAP_KEY, damaged
 from tap_email_metrics.state.plans import Parent, history_key
-from tap_email_metrics.state.streams import TAP_KEY, damaged
 from tap_email_metrics.streams.digests import digest
 
 if TYPE_CHECKING:

@@ -56,10 +56,13 @@ class ContactReport(ConstantContactStream):
         now = self.api.now()
         today = str(int(now // DAY))
         cycle = {} if self._ignores_marks() else state.read(CYCLE, texts) or {}
-        if "done" in cycle and (backfill or cycle["done"] == today):
+        done = cycle.get("done", "")
+        if done and (backfill or done == today):
             return
-        began = cycle.get("began", iso(now))
-        yield from self._in_turn(state, began, cycle.get("behind", ""))
+        # After a turn that is done, a merged state may still hold the place of it.
+        place = {} if done else cycle
+        began = place.get("began") or iso(now)
+        yield from self._in_turn(state, began, place.get("behind", ""))
         state.write(CYCLE, {"done": today})
         if not backfill:
             state.set_checked_through(from_iso(began))
@@ -81,7 +84,8 @@ class ContactReport(ConstantContactStream):
             yield list(self._read(contact_id))
             self.report.parents += 1
             self.report.parents_left -= 1
-            state.write(CYCLE, {"began": began, "behind": contact_id})
+            place = {"done": "", "began": began, "behind": contact_id}
+            state.write(CYCLE, place)
 
     def _kept(self) -> StreamState[Any, Any]:
         """Return what is kept of the turn, of a side backfill apart from the live."""

@@ -134,6 +134,11 @@ class ConstantContactSettings(Section):
 
     @property
     @override
+    def identity(self) -> str:
+        return self.client_id
+
+    @property
+    @override
     def ledger_folder(self) -> Path:
         path = self.token_store
         return state_directory() if path is None else path.parent

@@ -139,6 +139,11 @@ class EncompassSettings(Section):
 
     @property
     @override
+    def identity(self) -> str:
+        return self.client_id
+
+    @property
+    @override
     def ledger_folder(self) -> Path:
         return state_directory()
 

@@ -199,6 +199,12 @@ class LuxSciSettings(Section):
 
     @property
     @override
+    def identity(self) -> str:
+        own = login_digest(self.user or "") if self.scope == "user" else self.account_id
+        return f"{self.scope} {own}"
+
+    @property
+    @override
     def ledger_folder(self) -> Path:
         return state_directory()
 

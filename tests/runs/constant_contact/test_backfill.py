@@ -6,6 +6,7 @@ from typing import Any
 
 from tap_email_metrics.clock import from_iso, iso
 from tests.support.constant_contact import DAY, NOW, PREFIX, Account
+from tests.support.state import flat
 
 EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
 
@@ -14,7 +15,7 @@ def live(state: dict[str, Any]) -> dict[str, Any]:
     """Return the bookmarks but for the backfill's own entries."""
     return {
         name: {key: value for key, value in entry.items() if key != "backfill"}
-        for name, entry in state["bookmarks"].items()
+        for name, entry in flat(state).items()
     }
 
 

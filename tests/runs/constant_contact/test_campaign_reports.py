@@ -398,7 +398,7 @@ def test_stats_that_fail_for_now_are_no_refused_ids(account: Account) -> None:
     assert run.requests <= 1 + 1 + 6
     remove()
     sync(account)
-    assert account.state["bookmarks"]["_tap"]["constant_contact"]["refused"] == {}
+    assert account.shared["constant_contact"]["refused"] == {}
 
 
 def test_contacts_go_on_where_they_stopped(account: Account) -> None:

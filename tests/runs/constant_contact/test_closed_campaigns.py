@@ -46,7 +46,7 @@ def closed(account: Account) -> list[str]:
 
 
 def kept(account: Account) -> dict[str, Any]:
-    found: dict[str, Any] = account.state["bookmarks"]["_tap"]["constant_contact"]
+    found: dict[str, Any] = account.shared["constant_contact"]
     return found
 
 

@@ -165,20 +165,20 @@ def test_the_exact_interval_of_a_gap_is_named_and_acknowledged_in_the_state(
         (said,) = [line for line in gaps(caplog) if line.startswith(f"{stream}:")]
         assert f"from {iso(read)} to {iso(limit)}" in said
         assert "acknowledged" not in said
-        assert site.state["bookmarks"][stream]["gaps"] == [[iso(read), iso(limit)]]
+        assert site.entry(stream)["gaps"] == [[iso(read), iso(limit)]]
     caplog.clear()
     site.advance(1)
     site.settings["on_archive_gap"] = "fail"
     assert site.sync().code == 0
     assert not gaps(caplog)
-    assert site.state["bookmarks"][OPENS]["gaps"] == [[iso(read), iso(limit)]]
+    assert site.entry(OPENS)["gaps"] == [[iso(read), iso(limit)]]
 
 
 def test_an_unacknowledged_gap_stops_a_run_that_shall_fail_before_it_reads(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, _ = after_an_outage(200, on_archive_gap="fail")
-    before = dict(site.state["bookmarks"][OPENS]["marks"])
+    before = dict(site.entry(OPENS)["marks"])
     for _ in range(2):
         caplog.clear()
         run = site.sync()
@@ -188,8 +188,8 @@ def test_an_unacknowledged_gap_stops_a_run_that_shall_fail_before_it_reads(
         assert {report["outcome"] for report in run.reports.values()} == {"failed"}
         assert len(gaps(caplog)) == 4
         assert "on_archive_gap" in run.reports[OPENS]["message"]
-        assert "gaps" not in site.state["bookmarks"][OPENS]
-        assert site.state["bookmarks"][OPENS]["marks"] == before
+        assert "gaps" not in site.entry(OPENS)
+        assert site.entry(OPENS)["marks"] == before
         site.advance(1)
     site.settings["on_archive_gap"] = "warn"
     assert site.sync().code == 0

@@ -273,7 +273,7 @@ def test_a_message_hidden_by_a_list_that_changes_under_two_reads_is_read_later(
     assert 13 not in run.ids(MESSAGES)
     assert run.reports[MESSAGES]["unsettled"] == 1
     assert len([w for w in warnings(caplog) if "changed while it was read" in w]) == 1
-    entry = site.state["bookmarks"][RECIPIENTS]
+    entry = site.entry(RECIPIENTS)
     assert "swept" not in entry
     assert entry.get("history") != [0, 0]
     site.advance(1)
@@ -282,7 +282,7 @@ def test_a_message_hidden_by_a_list_that_changes_under_two_reads_is_read_later(
     assert "unsettled" not in run.reports[MESSAGES]
     # Below what is read of the history it is read now, else by the next sweep.
     assert (13 in site.visited("recipients")) == (age_of_hidden == 600)
-    assert site.state["bookmarks"][RECIPIENTS]["history"] == [0, 0]
+    assert site.entry(RECIPIENTS)["history"] == [0, 0]
     for _ in range(7):
         site.advance(1)
         site.sync()
@@ -405,7 +405,7 @@ def test_a_check_in_the_future_is_none_and_the_next_visit_emits_all() -> None:
     mark = site.mark("opens", message)
     # As a machine leaves it whose clock is ten days ahead.
     ahead = replace(mark, checked=NOW + 10 * DAY)
-    site.state["bookmarks"][OPENS]["marks"][str(message)] = ahead.pack()
+    site.entry(OPENS)["marks"][str(message)] = ahead.pack()
     site.api.delete("opens", 7)
     late = site.api.add_row("opens", message, date_added=NOW + DAY)
     site.advance(2)

@@ -382,7 +382,7 @@ def test_a_message_that_is_gone_is_dropped_once_it_answers_404() -> None:
     run = site.sync()
     assert run.code == 0
     assert "failed" not in run.reports[OPENS]
-    assert list(site.state["bookmarks"][OPENS]["marks"]) == [str(kept)]
+    assert list(site.entry(OPENS)["marks"]) == [str(kept)]
     site.advance(0.5)
     site.sync()
     assert site.visited("opens") == [kept]
@@ -423,7 +423,7 @@ def test_closed_messages_are_read_once_newest_first_and_leave_no_mark() -> None:
     site.sync()
     assert site.visited("opens") == messages
     assert not site.differences()
-    assert site.state["bookmarks"][OPENS].get("marks", {}) == {}
+    assert site.entry(OPENS).get("marks", {}) == {}
     site.advance(0.2)
     site.sync()
     assert site.visited("opens") == []
@@ -476,13 +476,13 @@ def test_a_closed_list_that_fails_keeps_a_mark_until_it_is_read() -> None:
     site.world.faults.add("status", message_id=bad, path="/opens$", status=500)
     run = site.sync()
     assert run.reports[OPENS]["failed"] == [bad]
-    assert list(site.state["bookmarks"][OPENS]["marks"]) == [str(bad)]
+    assert list(site.entry(OPENS)["marks"]) == [str(bad)]
     site.world.faults.clear()
     site.advance(0.1)
     site.sync()
     assert site.visited("opens") == [bad]
     assert not site.differences()
-    assert site.state["bookmarks"][OPENS]["marks"] == {}
+    assert site.entry(OPENS)["marks"] == {}
     assert others
 
 
@@ -536,7 +536,7 @@ def test_a_pause_says_what_is_left_and_starts_there_in_the_next_run() -> None:
     # Its share was about half of the time: the other stream got the rest.
     assert 8 <= len(run.ids(OPENS)) <= 16
     assert site.visited("clicks")
-    assert site.state["bookmarks"]["_tap"]["last_stream"] == OPENS
+    assert site.shared["last_stream"] == OPENS
 
 
 def test_open_lists_come_before_the_history() -> None:
@@ -556,10 +556,7 @@ def test_a_list_that_falls_silent_closes_and_is_not_new_again() -> None:
     for _ in range(12):
         site.advance(7)
         site.sync()
-    assert (
-        "marks" not in site.state["bookmarks"][OPENS]
-        or not site.state["bookmarks"][OPENS]["marks"]
-    )
+    assert "marks" not in site.entry(OPENS) or not site.entry(OPENS)["marks"]
     site.advance(0.1)
     site.sync()
     assert site.visited("opens") == []

@@ -17,6 +17,7 @@ from tap_email_metrics.providers.encompass.schedule import Mark
 from tests.support.constant_contact import Account
 from tests.support.encompass import DAY, NOW, STREAMS, Site, Sync, Target
 from tests.support.luxsci import Clinic
+from tests.support.state import flat, own_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def _many_states(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def marks(state: dict[str, Any], stream: str) -> dict[str, str]:
-    found: dict[str, str] = state.get("bookmarks", {}).get(stream, {}).get("marks", {})
+    found: dict[str, str] = flat(state).get(stream, {}).get("marks", {})
     return found
 
 
@@ -79,14 +80,15 @@ def covered_too_early(before: dict[str, Any], run: Sync) -> Iterator[str]:
             for parent in map(str, later[stream]):
                 if known.get(parent) != old.get(parent):
                     yield f"{stream} {parent}: {known.get(parent)}"
-            entry = state["bookmarks"].get(stream, {})
+            entry = flat(state).get(stream, {})
             closed = entry.get("history")
             if closed and closed != [0.0, 0] and int(closed[1]) in later[stream]:
                 yield f"{stream}: history {closed}"
-        digests = state["bookmarks"].get("encompass_messages", {}).get("digests")
-        if later["encompass_messages"] and digests != before.get("bookmarks", {}).get(
-            "encompass_messages", {}
-        ).get("digests"):
+        digests, old_digests = (
+            flat(one).get("encompass_messages", {}).get("digests")
+            for one in (state, before)
+        )
+        if later["encompass_messages"] and digests != old_digests:
             yield "encompass_messages"
 
 
@@ -342,7 +344,7 @@ def live(state: dict[str, Any]) -> dict[str, Any]:
     """Return the bookmarks but for the backfill's own entries."""
     return {
         name: {key: value for key, value in entry.items() if key != "backfill"}
-        for name, entry in state["bookmarks"].items()
+        for name, entry in flat(state).items()
     }
 
 
@@ -507,7 +509,7 @@ def test_a_state_takes_at_most_250_bytes_a_message() -> None:
     packed = {str(5_000_000 + number): mark.pack() for number in range(count)}
     worst = json.loads(json.dumps(site.state))
     for stream in FAN_OUT:
-        worst["bookmarks"][stream]["marks"] = packed
+        own_part(worst["bookmarks"][stream])["marks"] = packed
     size = len(json.dumps(worst, separators=(",", ":")).encode())
     usual = json.loads(json.dumps(site.state))
     found = sum(len(json.dumps(marks(usual, s))) for s in FAN_OUT) / 20

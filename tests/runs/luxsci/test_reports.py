@@ -16,6 +16,7 @@ from tap_email_metrics.providers.luxsci import client, report
 from tap_email_metrics.streams import window_reader, windows
 from tap_email_metrics.tap import TapEmailMetrics
 from tests.support.luxsci import DAY, NOW, Clinic, Sync, World
+from tests.support.state import flat
 
 EVENTS = ("delivery_status", "sent", "opens", "clicks", "complaints")
 DATED = (
@@ -542,7 +543,7 @@ def test_without_a_start_a_year_is_read_once() -> None:
 def test_a_backfill_reads_its_interval_and_leaves_the_live_marks_alone() -> None:
     clinic = clinic_of(1)
     clinic.sync(streams=(*SOME,))
-    before = json.loads(json.dumps(clinic.state["bookmarks"]))
+    before = json.loads(json.dumps(flat(clinic.state)))
     clinic.common |= {"start_date": day(4), "end_date": day(2), "backfill": True}
     run = clinic.sync(streams=SOME)
     assert run.code == 0
@@ -550,7 +551,7 @@ def test_a_backfill_reads_its_interval_and_leaves_the_live_marks_alone() -> None
     assert sent
     assert day(4)[:19] <= min(sent)
     assert max(sent) < day(2)
-    for name, entry in clinic.state["bookmarks"].items():
+    for name, entry in flat(clinic.state).items():
         if name != "_tap":
             assert {k: v for k, v in entry.items() if k != "backfill"} == before[name]
     days = {row["interval_start"] for row in run.records("luxsci_opens_summary")}

@@ -32,9 +32,10 @@ from tap_email_metrics.providers.encompass.schedule import (
     verification_due,
     verification_points,
 )
+from tap_email_metrics.state.generations import validate_state
 from tap_email_metrics.state.marks import QUARANTINE_AFTER
 from tap_email_metrics.state.plans import Parent, Plan, Policy, Visit, history_key
-from tap_email_metrics.state.streams import STATE_VERSION, StreamState, validate_state
+from tap_email_metrics.state.streams import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -812,7 +813,8 @@ def test_damage_in_a_backfill_is_named_by_its_place() -> None:
     entry = {"backfill": {"interval": interval, "marks": {"7": "?"}}}
     with pytest.raises(InvalidInput) as caught:
         StreamState(NAME, entry, NUMBERED).backfill(0, DAY)
-    assert f"bookmarks.{NAME}.backfill.marks.7" in str(caught.value)
+    place = f"bookmarks.{NAME}.backfill.{'/'.join(interval)}.marks.7"
+    assert place in str(caught.value)
 
 
 @given(st.lists(st.none() | st.integers(-5, 5), max_size=8))
@@ -914,7 +916,7 @@ def test_another_interval_is_another_backfill() -> None:
         {},
         {"bookmarks": {}},
         {"bookmarks": {"_tap": {}}},
-        {"bookmarks": {"_tap": {"version": STATE_VERSION}, "encompass_opens": {}}},
+        {"bookmarks": {"_tap": {"version": 1}, "encompass_opens": {}}},
         {"bookmarks": {"encompass_gone": {"marks": {}}}},
         {"bookmarks": {}, "other": 1},
     ],
@@ -933,7 +935,8 @@ def test_a_state_of_this_tap_is_taken(state: dict[str, Any]) -> None:
         ({"bookmarks": {"_tap": {"version": "1"}}}, "bookmarks._tap.version"),
         ({"bookmarks": {"_tap": {"version": True}}}, "bookmarks._tap.version"),
         ({"bookmarks": {"_tap": {"version": None}}}, "bookmarks._tap.version"),
-        ({"bookmarks": {"_tap": {"version": 2}}}, "newer tap-email-metrics"),
+        ({"bookmarks": {"_tap": {"version": 2}}}, "bookmarks._tap.generation"),
+        ({"bookmarks": {"_tap": {"version": 3}}}, "newer tap-email-metrics"),
         ({"bookmarks": {"encompass_opens": []}}, "bookmarks.encompass_opens"),
         ({"bookmarks": {"encompass_opens": None}}, "bookmarks.encompass_opens"),
         ({"bookmarks": {"users": {}}}, "bookmarks.users is no stream"),

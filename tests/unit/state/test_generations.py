@@ -1,0 +1,191 @@
+"""Generations of a state, whose it is, and what a merge can bring back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.state.generations import (
+    check_account,
+    new_generation,
+    packed,
+    unpacked,
+    validate_state,
+)
+from tap_email_metrics.state.streams import StreamState
+from tests.support.state import merged
+
+FIRST = new_generation(1_790_000_000.9, "aaaaaa")
+SECOND = new_generation(1_790_086_400.0, "bbbbbb")
+THIRD = new_generation(1_790_172_800.0, "cccccc")
+DAY = 86_400.0
+FLAT = {
+    "_tap": {"accounts": {"north": "host 12"}, "north": {"kept": [1]}},
+    "north_opens": {
+        "replication_key": "at",
+        "replication_key_value": 7,
+        "marks": {"1": "a", "2": "b"},
+        "history": [5, 1],
+    },
+    "north_clicks": {"marks": {"1": "c"}},
+}
+
+
+def written(bookmarks: dict[str, Any], generation: str) -> dict[str, Any]:
+    state = {"bookmarks": packed(bookmarks, generation)}
+    validate_state(state, ["north_"])
+    return json.loads(json.dumps(state))  # type: ignore[no-any-return]
+
+
+def test_a_state_that_was_written_is_read_as_it_was() -> None:
+    state = written(FLAT, FIRST)
+    found = unpacked(state["bookmarks"], SECOND)
+    assert (found.generation, found.bookmarks) == (FIRST, FLAT)
+    assert found.changed == []
+
+
+def test_the_replication_key_stands_where_the_sdk_looks_for_it() -> None:
+    entry = written(FLAT, FIRST)["bookmarks"]["north_opens"]
+    assert (entry["replication_key"], entry["replication_key_value"]) == ("at", 7)
+
+
+@pytest.mark.parametrize("read", [0, 1, 2])
+def test_old_marks_do_not_come_back_with_a_merge(read: int) -> None:
+    """A full refresh that paused after some streams leaves none of the old. K1."""
+    old = written(FLAT, FIRST)
+    new: dict[str, Any] = {"_tap": {"accounts": {}}, "north_opens": {}}
+    if read:
+        new["north_opens"] = {"marks": {"2": "z"}}
+    if read > 1:
+        new["north_clicks"] = {"history": [1, 1]}
+    found = unpacked(merged(old, written(new, SECOND))["bookmarks"], THIRD)
+    assert found.generation == SECOND
+    assert {k: v for k, v in found.bookmarks.items() if k != "_tap"} == {
+        k: v for k, v in new.items() if k != "_tap"
+    }
+    assert "north" not in found.bookmarks["_tap"]
+    assert found.changed == []
+
+
+def test_two_refreshes_in_a_row_leave_the_last() -> None:
+    state = merged(written(FLAT, FIRST), written(FLAT, SECOND))
+    last = {"_tap": {"accounts": {}}, "north_clicks": {"marks": {"9": "x"}}}
+    state = merged(state, written(last, THIRD))
+    found = unpacked(state["bookmarks"], FIRST)
+    assert found.bookmarks["north_clicks"] == {"marks": {"9": "x"}}
+    assert "north_opens" not in found.bookmarks
+
+
+def test_what_an_old_tap_wrote_does_not_come_back_under_a_new_one() -> None:
+    old = {"bookmarks": {**FLAT, "_tap": {"version": 1, "north": {"kept": [1]}}}}
+    new = {"_tap": {"accounts": {}}, "north_opens": {"history": [3, 3]}}
+    found = unpacked(merged(old, written(new, SECOND))["bookmarks"], THIRD)
+    assert found.generation == SECOND
+    assert found.bookmarks["north_opens"] == {"history": [3, 3]}
+    assert "north_clicks" not in found.bookmarks
+    assert "north" not in found.bookmarks["_tap"]
+
+
+def test_an_old_state_is_taken_over_whole() -> None:
+    old = {**FLAT, "_tap": {"version": 1, "north": {"kept": [1]}}}
+    found = unpacked(old, FIRST)
+    assert found.generation == FIRST
+    assert found.bookmarks == {**old, "_tap": {"north": {"kept": [1]}}}
+
+
+def test_a_state_of_a_new_tap_under_one_of_an_old_tap_is_left_out() -> None:
+    new = {"bookmarks": {**FLAT, "_tap": {"version": 1}}}
+    state = merged(written(FLAT, FIRST), new)
+    found = unpacked(state["bookmarks"], SECOND)
+    assert found.bookmarks["north_clicks"] == FLAT["north_clicks"]
+
+
+def test_a_stream_that_begins_anew_takes_nothing_back_from_itself() -> None:
+    """`--merge-state` with a start_date that moved back. K1."""
+    old = written(FLAT, FIRST)
+    found = unpacked(old["bookmarks"], SECOND).bookmarks
+    entry = found["north_clicks"]
+    state: StreamState[Any, Any] = StreamState("north_clicks", entry, None)
+    state.begin_at(DAY)
+    assert state.begin_at(0)
+    again = merged(old, written(found, FIRST))
+    found = unpacked(again["bookmarks"], SECOND).bookmarks
+    assert "marks" not in found["north_clicks"]
+    assert found["north_opens"] == FLAT["north_opens"]
+    state = StreamState("north_clicks", found["north_clicks"], None)
+    assert state.begin_at(-DAY)
+    assert written(found, FIRST)["bookmarks"]["north_clicks"]["generation"].endswith(
+        ".2"
+    )
+
+
+def test_a_backfill_takes_nothing_back_from_another_interval() -> None:
+    entry: dict[str, Any] = {}
+    state: StreamState[Any, Any] = StreamState("north_opens", entry, None)
+    state.backfill(0, DAY).write("cycle", "done")
+    old = written({"north_opens": entry}, FIRST)
+    entry = json.loads(json.dumps(entry))
+    state = StreamState("north_opens", entry, None)
+    state.backfill(0, 2 * DAY)
+    again = merged(old, written({"north_opens": entry}, FIRST))
+    [entry] = [
+        part
+        for name, part in unpacked(again["bookmarks"], FIRST).bookmarks.items()
+        if name == "north_opens"
+    ]
+    state = StreamState("north_opens", entry, None)
+    assert state.backfill(0, 2 * DAY).read("cycle", str) is None
+
+
+def test_a_backfill_of_version_1_goes_on() -> None:
+    interval = ["1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z"]
+    entry = {"backfill": {"interval": interval, "cycle": "here"}}
+    state: StreamState[Any, Any] = StreamState("north_opens", entry, None)
+    assert state.backfill(0, DAY).read("cycle", str) == "here"
+
+
+@pytest.mark.parametrize("value", [6, 8, None])
+def test_a_replication_key_changed_by_hand_is_noticed(value: int | None) -> None:
+    state = written(FLAT, FIRST)
+    entry = state["bookmarks"]["north_opens"]
+    del entry["replication_key_value"]
+    if value is not None:
+        entry["replication_key_value"] = value
+    found = unpacked(state["bookmarks"], SECOND)
+    assert found.changed == ["north_opens"]
+    assert found.bookmarks == FLAT
+
+
+@pytest.mark.parametrize(
+    ("tap", "place"),
+    [
+        ({"version": 2}, "_tap.generation"),
+        ({"version": 2, "generation": 5}, "_tap.generation"),
+        ({"version": 2, "generation": FIRST, "accounts": []}, "_tap.accounts"),
+        ({"version": 2, "generation": FIRST, "accounts": {"a": 1}}, "_tap.accounts"),
+    ],
+)
+def test_damage_is_named(tap: dict[str, Any], place: str) -> None:
+    with pytest.raises(InvalidInput, match=place):
+        validate_state({"bookmarks": {"_tap": tap}}, ["north_"])
+    damaged = {"_tap": {}, "north_opens": {"generation": FIRST, FIRST: 5}}
+    with pytest.raises(InvalidInput, match=f"north_opens.{FIRST}"):
+        validate_state({"bookmarks": damaged}, ["north_"])
+
+
+def test_another_account_is_refused_with_both_names_and_the_way_out() -> None:
+    """K1."""
+    check_account(FLAT, "north", "host 12")
+    with pytest.raises(InvalidInput) as caught:
+        check_account(FLAT, "north", "host 13")
+    said = str(caught.value)
+    for part in ("host 12", "host 13", "--full-refresh", "_tap.accounts.north"):
+        assert part in said
+
+
+def test_a_state_without_an_account_is_of_any() -> None:
+    check_account({"north_opens": {}}, "north", "host 13")
+    check_account({"_tap": {"accounts": {"north": "host 12"}}}, "north", "host 13")
