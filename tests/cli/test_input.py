@@ -178,6 +178,15 @@ BAD_STATES = {
         }.items()
     },
     "damaged bookmarks": ({"bookmarks": [1]}, "damaged at bookmarks"),
+    "another account": (
+        {
+            "bookmarks": {
+                "_tap": {"accounts": {"encompass": "api.example 1234"}},
+                STREAM: {},
+            }
+        },
+        "another encompass account: it is of api.example 1234",
+    ),
 }
 
 
