@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from tap_email_metrics.errors import Terminated
+from tap_email_metrics.errors import Exhausted, Terminated
 
 if TYPE_CHECKING:
     import logging
@@ -75,6 +75,17 @@ class Control:
         self.deadline: float | None = None
         self.idle: Callable[[], None] = _nothing
         self.hide: Callable[..., None] = _nothing
+
+    def check(self) -> None:
+        """Return while the run may go on: everything that waits calls it.
+
+        Raises:
+            Terminated: the run has to end.
+            Exhausted: `max_run_minutes` is spent.
+        """
+        self.stop.check()
+        if self.deadline is not None and self.clock.now() >= self.deadline:
+            raise Exhausted("max_run_minutes is spent")
 
 
 def _nothing(*_secrets: str) -> None:

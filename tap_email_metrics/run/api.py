@@ -79,11 +79,10 @@ class Api(abc.ABC, Generic[SomeSection]):
         self._ledger = self._open_ledger()
         self.limits = Limits(
             clock=control.clock,
-            stop=control.stop,
+            check=control.check,
             requests_per_second=settings.rate,
             max_concurrency=settings.max_concurrency,
             ledger=self._ledger,
-            deadline=control.deadline,
             headroom=self.headroom,
         )
 
@@ -96,6 +95,7 @@ class Api(abc.ABC, Generic[SomeSection]):
             fingerprint(f"{self.name} {settings.api_key}"),
             settings.daily_requests,
             self._control.clock,
+            self._control.check,
         )
 
     @property
@@ -115,11 +115,8 @@ class Api(abc.ABC, Generic[SomeSection]):
 
     @property
     def budget(self) -> int | None:
-        """Requests left of the day, None for no limit."""
-        if self._ledger is None or self.settings.daily_requests is None:
-            return None
-        day = self._ledger.look()
-        return 0 if day.spent else max(0, self.settings.daily_requests - day.used)
+        """Requests that are left of the day, None for no limit."""
+        return None if self._ledger is None else self._ledger.left()
 
     def now(self) -> float:
         """Return this machine's time, or the API's if that is behind, or days ahead.

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from tap_email_metrics.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-from pathlib import Path
-from typing import TYPE_CHECKING
+    from collections.abc import Callable, Iterator, Mapping
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+POLL = 0.05
+"""Real seconds between two tries to lock a file: other processes live in real time."""
+BRIEF = 10
+"""Tries before the run's end is looked at: a lock is usually held for milliseconds, and
+a run that is ending still gives back what it reserved."""
 
 
 class SharedFile:
@@ -24,12 +26,16 @@ class SharedFile:
 
     Args:
         path: of the file; its folder is made for the user alone if it is missing.
+            A symbolic link stays one: the file that it leads to is replaced.
         what: what it is, for messages.
         remedy: what to do where it cannot be kept.
+
+    Raises:
+        InvalidInput: the path is a circle of links.
     """
 
     def __init__(self, path: Path, what: str, remedy: str) -> None:
-        self.path = path
+        self.path = _resolved(path, what)
         self._what = what
         self._remedy = remedy
 
@@ -37,21 +43,26 @@ class SharedFile:
         return f"{self._what} {self.path}"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, check: Callable[[], None]) -> Iterator[None]:
         """Shut out the other processes while the file is read and replaced.
 
         The lock has a file of its own, which is never replaced or deleted: a lock on
         the replaced file would shut out nobody.
 
+        Args:
+            check: called while another process holds the lock; raises once waiting
+                is of no more use.
+
         Raises:
             InvalidInput: the file system refuses.
+            TapError: what `check` raises.
         """
         lock_file = self.path.with_suffix(".lock")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock_file.touch(mode=0o600)
             with lock_file.open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                _wait_for(lock, check)
                 yield
         except OSError as error:
             raise InvalidInput(
@@ -89,6 +100,28 @@ class SharedFile:
             file.flush()
             os.fsync(file.fileno())
         return temporary
+
+
+def _resolved(path: Path, what: str) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InvalidInput(f"{what} {path} is a circle of symbolic links") from error
+
+
+def _wait_for(lock: IO[str], check: Callable[[], None]) -> None:
+    """Lock a file; a process that was stopped may hold it for ever."""
+    tries = 0
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tries += 1
+            if tries >= BRIEF:
+                check()
+            time.sleep(POLL)
+        else:
+            return
 
 
 def _sync_directory(directory: Path) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from tap_email_metrics.errors import Exhausted, InvalidInput
+from tap_email_metrics.errors import Exhausted, InvalidInput, TapError
 from tap_email_metrics.transport.files import SharedFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tap_email_metrics.clock import Clock
 
+logger = logging.getLogger("tap-email-metrics")
 
 BLOCK = 10
 """Most requests that a process reserves in the ledger at a time."""
@@ -54,6 +57,7 @@ class Ledger:
         fingerprint: of the API key, from `fingerprint`; names the file.
         daily_requests: requests of a day, at most.
         clock: tells the day.
+        check: called while another process holds the file; raises once the run ends.
     """
 
     def __init__(
@@ -62,15 +66,17 @@ class Ledger:
         fingerprint: str,
         daily_requests: int,
         clock: Clock,
+        check: Callable[[], None],
     ) -> None:
         self._file = SharedFile(
             directory / f"ledger-{fingerprint}.json",
             "the request ledger",
-            "Let this user write to its directory, or have it elsewhere with"
-            " token_store or the variable XDG_STATE_HOME",
+            "Let this user write to its directory, or have it elsewhere with the"
+            " variable XDG_STATE_HOME",
         )
         self._requests = daily_requests
         self._clock = clock
+        self._check = check
         self._lock = threading.Lock()
         self._unused = 0
         self._day = date.min
@@ -80,7 +86,8 @@ class Ledger:
 
         Raises:
             Exhausted: the day's budget is spent.
-            InvalidInput: the file cannot be read or written.
+            InvalidInput: the file cannot be read or written, or counts a day that has
+                not come yet.
         """
         with self._lock:
             if not self._unused or self._day != self._today():
@@ -106,54 +113,64 @@ class Ledger:
         Raises:
             InvalidInput: the file cannot be read or written.
         """
-        with self._lock, self._file.locked():
+        with self._lock, self._file.locked(self._check):
             day = self._current()
             # An answer that comes after midnight speaks of the day before.
             if self._day in (date.min, day.day):
                 self._write(day, used=day.used - self._unused, spent=True)
             self._unused = 0
 
-    def look(self) -> Day:
-        """Return what is counted for now, blocks reserved by processes included.
+    def left(self) -> int:
+        """Return the requests that are left of the day.
 
-        Raises:
-            InvalidInput: the file cannot be read.
+        Blocks that processes have reserved do not count as left. Where the file cannot
+        be read nothing is left: the next `take` says why.
         """
-        with self._lock, self._file.locked():
-            return self._current()
+        try:
+            with self._lock, self._file.locked(self._check):
+                day = self._current()
+        except TapError:
+            return 0
+        left = self._requests - day.used
+        return 0 if day.spent else max(0, left)
 
     def close(self) -> None:
         """Give back what was reserved and not used; the ledger may be used again.
 
-        Raises:
-            InvalidInput: the file cannot be read or written.
+        What cannot be given back is lost: the budget of the day is under-used by it.
         """
         with self._lock:
             if not self._unused:
                 return
-            with self._file.locked():
-                day = self._current()
-                if day.day == self._day:
-                    used = day.used - self._unused
-                    self._write(day, used=used, spent=day.spent)
+            try:
+                self._return_unused()
+            except TapError as error:
+                logger.info("reserved requests were not given back: %s", error)
             self._unused = 0
+
+    def _return_unused(self) -> None:
+        with self._file.locked(self._check):
+            day = self._current()
+            if day.day == self._day:
+                used = day.used - self._unused
+                self._write(day, used=used, spent=day.spent)
 
     def _today(self) -> date:
         """Return the clock's UTC day, or the one counted in if that is later."""
         return max(self._day, datetime.fromtimestamp(self._clock.now(), UTC).date())
 
     def _reserve_block(self) -> None:
-        with self._file.locked():
+        with self._file.locked(self._check):
             day = self._current()
             left = self._requests - day.used
             if day.spent or left <= 0:
-                raise Exhausted(self._refusal(day))
+                raise self._refusal(day)
             block = max(1, min(BLOCK, left // BLOCK_SHARE))
             # Written before it is used: a crash in between counts too many.
             self._write(day, used=day.used + block, spent=False)
         self._day, self._unused = day.day, block
 
-    def _refusal(self, day: Day) -> str:
+    def _refusal(self, day: Day) -> TapError:
         """Return why nothing is left, which settings say so, and until when."""
         if day.spent:
             why = f"the API says that its quota of {day.day} is spent"
@@ -167,7 +184,10 @@ class Ledger:
         if day.day > today:
             message += f". This machine's clock says {today}: if it is right, delete"
             message += f" {self._file.path}"
-        return message
+        # No run of these days gets past it: somebody has to look.
+        if day.day > today + timedelta(days=1):
+            return InvalidInput(message)
+        return Exhausted(message)
 
     def _current(self) -> Day:
         """Return the file's day, unless there is none or a later one has come.

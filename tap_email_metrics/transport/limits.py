@@ -53,16 +53,15 @@ class Slot:
 
 
 class Limits:
-    """Rate, concurrency, day's budget and deadline of one provider; thread-safe.
+    """Rate, concurrency and day's budget of one provider; thread-safe.
 
     Args:
         clock: the source of all time and sleep.
-        stop: once set, every waiting and every new request raises `Terminated`.
+        check: called before each start and while one waits; raises once the run ends.
         requests_per_second: N: any half-open second holds at most N starts (a whole
             number; any half-open minute holds n of them for n/60). None: no limit.
         max_concurrency: requests in flight, at most.
         ledger: the day's budget, or None for none. Its owner closes it.
-        deadline: `Clock.now` seconds from which nothing starts, or None.
         headroom: seconds by which the travel times of requests may differ and any
             second still holds at most N arrivals; it costs the same share of the rate.
             Throttling widens it for a while. 0: starts alone are spaced.
@@ -75,17 +74,15 @@ class Limits:
         self,
         *,
         clock: Clock,
-        stop: threading.Event,
+        check: Callable[[], None],
         requests_per_second: float | None,
         max_concurrency: int,
         ledger: Ledger | None = None,
-        deadline: float | None = None,
         headroom: float = 0.0,
     ) -> None:
         self._clock = clock
-        self._stop = stop
+        self._check = check
         self._ledger = ledger
-        self._deadline = deadline
         self._pace = _Pace(clock, requests_per_second, headroom)
         self._gate = _Gate(max_concurrency)
         self._lock = threading.Lock()
@@ -132,13 +129,6 @@ class Limits:
         """
         if self._ledger is not None:
             self._ledger.spend()
-
-    def _check(self) -> None:
-        """Raise if nothing may start any more."""
-        if self._stop.is_set():
-            raise Terminated("the run is ending: no further request is made")
-        if self._deadline is not None and self._clock.now() >= self._deadline:
-            raise Exhausted("max_run_minutes is spent")
 
     def _start(self) -> float:
         """Return the monotonic seconds at which a permitted request's turn came."""

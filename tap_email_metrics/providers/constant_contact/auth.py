@@ -77,10 +77,9 @@ class ConstantContactAuthenticator:
         # The token endpoint has a limit of its own: 1 request a second.
         self.limits = Limits(
             clock=control.clock,
-            stop=control.stop,
+            check=control.check,
             requests_per_second=1 / SPACING,
             max_concurrency=1,
-            deadline=control.deadline,
         )
 
     @property
@@ -111,7 +110,7 @@ class ConstantContactAuthenticator:
     def _obtain(self, client: Client, refused: str) -> None:
         """Take the stored token, or a new one; remember a failure."""
         try:
-            with self._store.held():
+            with self._store.held(self._control.check):
                 tokens = self._store.load(self._settings.refresh_token)
                 usable = _serves_until(tokens) > self._control.clock.now()
                 if not usable or f"Bearer {tokens.access_token}" == refused:

@@ -96,7 +96,7 @@ class Login:
             )
         store = TokenStore(path)
         seed = self._settings.refresh_token
-        with store.held():
+        with store.held(_wait_on):
             store.probe()
         device = self._ask(scopes)
         where = device.verification_uri_complete or device.verification_uri
@@ -112,7 +112,7 @@ class Login:
             expires_at=now + life(answer),
             refreshed_at=now,
         )
-        with store.held():
+        with store.held(_wait_on):
             store.save(tokens)
         return path
 
@@ -156,6 +156,10 @@ class Login:
             data=form,
             auth=(settings.client_id, secret) if secret else None,
         )
+
+
+def _wait_on() -> None:
+    """Go on waiting for the token store: Ctrl-C ends this command."""
 
 
 def _refusal(what: str, response: requests.Response) -> str:

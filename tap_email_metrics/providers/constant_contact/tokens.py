@@ -17,6 +17,7 @@ from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.transport.files import SharedFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -60,13 +61,17 @@ class TokenStore:
     def __str__(self) -> str:
         return str(self._file)
 
-    def held(self) -> AbstractContextManager[None]:
+    def held(self, check: Callable[[], None]) -> AbstractContextManager[None]:
         """Shut out other processes, from reading a token to storing its successor.
+
+        Args:
+            check: called while another process holds it; raises once the run ends.
 
         Raises:
             InvalidInput: the file system refuses.
+            TapError: what `check` raises.
         """
-        return self._file.locked()
+        return self._file.locked(check)
 
     def load(self, seed: str) -> Tokens:
         """Return the stored tokens, or the seed where there are none of it.
@@ -113,7 +118,7 @@ class NoStore:
     def __str__(self) -> str:
         return "token_store: none"
 
-    def held(self) -> AbstractContextManager[None]:
+    def held(self, check: Callable[[], None]) -> AbstractContextManager[None]:  # noqa: ARG002 - nothing to wait for
         """Do nothing: nobody else can have it."""
         return nullcontext()
 

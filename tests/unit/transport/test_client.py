@@ -141,7 +141,7 @@ class Rig:
         self.tokens = Tokens()
         self.limits = Limits(
             clock=self.clock,
-            stop=self.control.stop,
+            check=self.control.check,
             requests_per_second=None,
             max_concurrency=4,
         )

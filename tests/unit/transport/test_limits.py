@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.control import Control, Stop
 from tap_email_metrics.errors import Exhausted, InvalidInput, Terminated
 from tap_email_metrics.transport.files import state_directory
 from tap_email_metrics.transport.ledger import BLOCK, Ledger, fingerprint
@@ -132,16 +135,21 @@ def make(  # noqa: PLR0913 - the keywords of Limits, with defaults
     at_once: int = 1,
     ledger: Ledger | None = None,
     deadline: float | None = None,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
 ) -> Limits:
+    control = Control(clock, logging.getLogger("tap-email-metrics"))
+    control.stop, control.deadline = stop or Stop(), deadline
     return Limits(
         clock=clock,
-        stop=stop or threading.Event(),
+        check=control.check,
         requests_per_second=per_second,
         max_concurrency=at_once,
         ledger=ledger,
-        deadline=deadline,
     )
+
+
+def go_on() -> None:
+    """Let everything wait: the run has no end."""
 
 
 def send(limits: Limits, requests: int = 1) -> None:
@@ -299,7 +307,7 @@ def intervals(clock: OwnClock, limits: Limits, count: int) -> list[float]:
 def with_headroom(clock: OwnClock) -> Limits:
     return Limits(
         clock=clock,
-        stop=threading.Event(),
+        check=go_on,
         requests_per_second=4,
         max_concurrency=1,
         headroom=0.02,
@@ -351,7 +359,7 @@ def test_without_headroom_throttling_changes_no_spacing() -> None:
 
 
 def test_stop_ends_a_long_hold_within_a_slice() -> None:
-    clock, stop = OwnClock(), threading.Event()
+    clock, stop = OwnClock(), Stop()
     limits = make(clock, stop=stop)
     limits.hold(3600)
     clock.moves = [(NOON + 2, stop.set)]
@@ -362,7 +370,7 @@ def test_stop_ends_a_long_hold_within_a_slice() -> None:
 
 
 def test_nothing_starts_once_stopped() -> None:
-    stop = threading.Event()
+    stop = Stop()
     stop.set()
     limits = make(OwnClock(), stop=stop)
     with pytest.raises(Terminated):
@@ -370,7 +378,7 @@ def test_nothing_starts_once_stopped() -> None:
 
 
 def test_stop_wakes_who_waits_for_a_place() -> None:
-    stop = threading.Event()
+    stop = Stop()
     limits = make(OwnClock(), stop=stop)
     with ThreadPoolExecutor(3) as pool, limits.request():
         waiting = [pool.submit(send, limits) for _ in range(3)]
@@ -497,7 +505,7 @@ def test_trouble_starts_the_count_of_successes_anew() -> None:
 
 def test_a_place_is_freed_when_the_request_or_its_start_fails(tmp_path: Path) -> None:
     clock = OwnClock()
-    limits = make(clock, ledger=Ledger(tmp_path, PRINT, 1, clock))
+    limits = make(clock, ledger=Ledger(tmp_path, PRINT, 1, clock, go_on))
     with pytest.raises(OSError, match="cut"), limits.request():
         raise OSError("cut")
     for _ in range(2):
@@ -534,19 +542,19 @@ def stored(directory: Path) -> dict[str, object]:
 
 def test_the_file_says_what_is_used(tmp_path: Path, clock: OwnClock) -> None:
     directory = tmp_path / "state" / "tap"
-    ledger = Ledger(directory, PRINT, 1000, clock)
+    ledger = Ledger(directory, PRINT, 1000, clock, go_on)
     assert ledger.take() == date(2026, 11, 22)
     assert stored(directory)["used"] == BLOCK
     ledger.close()
     ledger.close()
     content = (directory / f"ledger-{PRINT}.json").read_text()
     assert content == '{"version":1,"day":"2026-11-22","used":1,"spent":false}'
-    assert ledger.look().used == 1
+    assert ledger.left() == 1000 - 1
 
 
 def test_only_the_user_may_read_it(tmp_path: Path, clock: OwnClock) -> None:
     directory = tmp_path / "state"
-    Ledger(directory, PRINT, 1000, clock).take()
+    Ledger(directory, PRINT, 1000, clock, go_on).take()
     assert directory.stat().st_mode & 0o777 == 0o700
     files = sorted(directory.iterdir())
     assert [file.name for file in files] == [
@@ -560,7 +568,7 @@ def test_the_directory_of_others_keeps_its_mode(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     tmp_path.chmod(0o755)
-    Ledger(tmp_path, PRINT, 1000, clock).take()
+    Ledger(tmp_path, PRINT, 1000, clock, go_on).take()
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
@@ -576,7 +584,7 @@ def test_sharers_use_the_budget_up_and_no_more(
     turns: list[int],
 ) -> None:
     directory = tmp_path_factory.mktemp("ledger")
-    sharers = [Ledger(directory, PRINT, budget, OwnClock()) for _ in range(3)]
+    sharers = [Ledger(directory, PRINT, budget, OwnClock(), go_on) for _ in range(3)]
     taken = 0
     for turn in turns:
         if turn == 3:
@@ -594,7 +602,7 @@ def test_sharers_use_the_budget_up_and_no_more(
 def test_the_refusal_names_the_settings_and_the_reset(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    limits = make(clock, ledger=Ledger(tmp_path, PRINT, 4, clock))
+    limits = make(clock, ledger=Ledger(tmp_path, PRINT, 4, clock, go_on))
     send(limits, 4)
     with pytest.raises(Exhausted) as refused:
         send(limits)
@@ -606,7 +614,7 @@ def test_the_refusal_names_the_settings_and_the_reset(
 
 
 def test_a_new_utc_day_starts_at_zero(tmp_path: Path, clock: OwnClock) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     ledger.take()
     clock.at += DAY / 2 - 1
     assert ledger.take() == date(2026, 11, 22)
@@ -624,7 +632,7 @@ def test_a_new_utc_day_starts_at_zero(tmp_path: Path, clock: OwnClock) -> None:
 def test_what_is_left_of_a_day_is_given_back_to_that_day_only(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    ledger, other = (Ledger(tmp_path, PRINT, 200, clock) for _ in range(2))
+    ledger, other = (Ledger(tmp_path, PRINT, 200, clock, go_on) for _ in range(2))
     yesterday = ledger.take()
     clock.at += DAY
     other.take()
@@ -638,7 +646,7 @@ def test_what_is_left_of_a_day_is_given_back_to_that_day_only(
 def test_an_idle_sharer_keeps_little_from_the_others_at_the_end(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    idle, other = (Ledger(tmp_path, PRINT, 20, clock) for _ in range(2))
+    idle, other = (Ledger(tmp_path, PRINT, 20, clock, go_on) for _ in range(2))
     idle.take()
     assert until_refused(other) == 18
 
@@ -647,7 +655,7 @@ def test_a_permit_of_yesterday_is_not_used_today(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     clock.at = NOON + DAY / 2 - 1
-    ledger = Ledger(tmp_path, PRINT, 200, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     limits = make(clock, ledger=ledger)
     limits.hold(5)
     send(limits)
@@ -659,7 +667,7 @@ def test_a_permit_of_yesterday_is_not_used_today(
 def test_a_request_that_never_started_is_not_counted(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     limits = make(clock, ledger=ledger, deadline=NOON + 1)
     send(limits)
     limits.hold(60)
@@ -673,21 +681,21 @@ def test_a_request_that_never_started_is_not_counted(
 def test_a_clock_set_back_buys_no_requests(
     tmp_path: Path, clock: OwnClock, *, restarted: bool
 ) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     for _ in range(8):
         ledger.take()
-    clock.at -= 3 * DAY
+    clock.at -= DAY
     if restarted:
         ledger.close()
-        ledger = Ledger(tmp_path, PRINT, 200, clock)
+        ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     assert until_refused(ledger) == 192
     assert stored(tmp_path)["day"] == "2026-11-22"
-    with pytest.raises(Exhausted, match=r"clock says 2026-11-19.*delete .*ledger-"):
+    with pytest.raises(Exhausted, match=r"clock says 2026-11-21.*delete .*ledger-"):
         ledger.take()
 
 
 def test_a_file_deleted_meanwhile_does_no_harm(tmp_path: Path, clock: OwnClock) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     ledger.take()
     (tmp_path / f"ledger-{PRINT}.json").unlink()
     ledger.close()
@@ -698,36 +706,37 @@ def test_a_file_deleted_meanwhile_does_no_harm(tmp_path: Path, clock: OwnClock) 
 def test_a_spent_day_is_spent_for_all_until_the_next(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     limits = make(clock, ledger=ledger)
     send(limits, 3)
     limits.spend_day()
-    other = Ledger(tmp_path, PRINT, 200, clock)
+    other = Ledger(tmp_path, PRINT, 200, clock, go_on)
     for refusing in (ledger, other):
         with pytest.raises(
             Exhausted, match=r"API says .*daily_requests 200.*00:00 UTC on 2026-11-23"
         ):
             refusing.take()
-    assert (other.look().spent, other.look().used) == (True, 3)
+    assert (stored(tmp_path)["spent"], stored(tmp_path)["used"]) == (True, 3)
+    assert other.left() == 0
     clock.at += DAY
     send(limits)
-    assert not other.look().spent
+    assert other.left() > 0
 
 
 def test_an_answer_after_midnight_spends_the_day_before(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    ledger = Ledger(tmp_path, PRINT, 200, clock)
+    ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     limits = make(clock, ledger=ledger)
     with limits.request():
         clock.at += DAY
         limits.spend_day()
-    assert not ledger.look().spent
+    assert ledger.left() > 0
     send(limits)
 
 
 def test_giving_back_keeps_a_day_spent(tmp_path: Path, clock: OwnClock) -> None:
-    ledger, other = (Ledger(tmp_path, PRINT, 200, clock) for _ in range(2))
+    ledger, other = (Ledger(tmp_path, PRINT, 200, clock, go_on) for _ in range(2))
     ledger.take()
     other.take()
     other.spend()
@@ -772,7 +781,7 @@ def test_a_damaged_file_stops_the_tap(
     file = tmp_path / f"ledger-{PRINT}.json"
     file.write_bytes(content)
     with pytest.raises(InvalidInput, match="delete it") as refused:
-        Ledger(tmp_path, PRINT, 200, clock).take()
+        Ledger(tmp_path, PRINT, 200, clock, go_on).take()
     assert str(file) in str(refused.value)
     assert file.read_bytes() == content
 
@@ -783,7 +792,7 @@ def test_a_directory_that_cannot_be_says_how_to_mend_it(
     blocked = tmp_path / "file"
     blocked.touch()
     with pytest.raises(InvalidInput, match="XDG_STATE_HOME") as refused:
-        Ledger(blocked / "state", PRINT, 200, clock).take()
+        Ledger(blocked / "state", PRINT, 200, clock, go_on).take()
     assert str(blocked) in str(refused.value)
 
 
@@ -797,10 +806,77 @@ class YieldingClock(OwnClock):
 
 def test_threads_share_one_ledger(tmp_path: Path) -> None:
     clock = YieldingClock()
-    limits = make(clock, at_once=6, ledger=Ledger(tmp_path, PRINT, 150, clock))
+    limits = make(clock, at_once=6, ledger=Ledger(tmp_path, PRINT, 150, clock, go_on))
     with ThreadPoolExecutor(6) as pool:
         sent = [pool.submit(send_until_refused, limits) for _ in range(6)]
     assert sum(future.result() for future in sent) == limits.sent == 150
+
+
+def test_k6_a_damaged_ledger_has_nothing_left_and_closes(
+    tmp_path: Path, clock: OwnClock
+) -> None:
+    ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
+    ledger.take()
+    (tmp_path / f"ledger-{PRINT}.json").write_text("{")
+    assert ledger.left() == 0
+    ledger.close()
+    with pytest.raises(InvalidInput, match="delete it"):
+        ledger.take()
+
+
+@pytest.mark.parametrize(
+    ("day", "kind"), [("2026-11-23", Exhausted), ("2026-11-24", InvalidInput)]
+)
+def test_k6_a_ledger_of_a_day_to_come_fails_where_no_run_gets_past_it(
+    tmp_path: Path, clock: OwnClock, day: str, kind: type[Exception]
+) -> None:
+    left = {"version": 1, "day": day, "used": 200, "spent": False}
+    (tmp_path / f"ledger-{PRINT}.json").write_text(json.dumps(left))
+    with pytest.raises(kind, match="clock says 2026-11-22: if it is right, delete"):
+        Ledger(tmp_path, PRINT, 200, clock, go_on).take()
+
+
+@pytest.fixture
+def held_lock(tmp_path: Path) -> Iterator[None]:
+    """Hold the lock of the ledger, as a process does that was stopped."""
+    with (tmp_path / f"ledger-{PRINT}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.usefixtures("held_lock")
+def test_k6_a_lock_that_nobody_gives_back_ends_with_the_run(
+    tmp_path: Path, clock: OwnClock
+) -> None:
+    control = Control(clock, logging.getLogger("tap-email-metrics"))
+    ledger = Ledger(tmp_path, PRINT, 200, clock, control.check)
+    control.deadline = clock.at
+    with pytest.raises(Exhausted, match="max_run_minutes"):
+        ledger.take()
+    control.stop.set()
+    with pytest.raises(Terminated):
+        ledger.take()
+    assert ledger.left() == 0
+
+
+@pytest.mark.usefixtures("held_lock")
+def test_k6_a_lock_is_waited_for_while_the_run_goes_on(
+    tmp_path: Path, clock: OwnClock
+) -> None:
+    looks = []
+
+    def give_back() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            # A lock belongs to what opened the file: replacing it frees the name.
+            (tmp_path / f"ledger-{PRINT}.lock").unlink()
+            raise Terminated("seen")
+
+    ledger = Ledger(tmp_path, PRINT, 200, clock, give_back)
+    with pytest.raises(Terminated, match="seen"):
+        ledger.take()
+    assert len(looks) == 3
+    assert ledger.take() == date(2026, 11, 22)
 
 
 # --- processes
@@ -808,6 +884,7 @@ def test_threads_share_one_ledger(tmp_path: Path) -> None:
 TAKER = f"""
 import sys
 from pathlib import Path
+from tap_email_metrics.control import Control, Stop
 from tap_email_metrics.errors import Exhausted
 from tap_email_metrics.transport.ledger import Ledger
 
@@ -815,7 +892,7 @@ class Noon:
     def now(self):
         return {NOON}
 
-ledger = Ledger(Path(sys.argv[1]), "{PRINT}", int(sys.argv[2]), Noon())
+ledger = Ledger(Path(sys.argv[1]), "{PRINT}", int(sys.argv[2]), Noon(), int)
 ledger.take()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -881,8 +958,8 @@ def test_a_killed_process_loses_its_block_and_nothing_else(
     assert pipe(process.stdout).readline() == "ready\n"
     process.kill()
     process.wait(GIVE_UP)
-    ledger = Ledger(tmp_path, PRINT, 300, clock)
-    assert ledger.look().used == BLOCK
+    ledger = Ledger(tmp_path, PRINT, 300, clock, go_on)
+    assert ledger.left() == 300 - BLOCK
     assert until_refused(ledger) == 300 - BLOCK
 
 
@@ -891,7 +968,7 @@ def test_what_a_killed_writer_left_is_cleared_away(
 ) -> None:
     left = tmp_path / f"ledger-{PRINT}.tmp"
     left.write_text('{"version":1,"da')
-    Ledger(tmp_path, PRINT, 200, clock).take()
+    Ledger(tmp_path, PRINT, 200, clock, go_on).take()
     assert not left.exists()
     assert stored(tmp_path)["used"] == BLOCK
 

@@ -89,7 +89,7 @@ class Rig:
         self.authenticator = EncompassAuthenticator(parsed, session, self.control)
         self.limits = Limits(
             clock=self.clock,
-            stop=self.control.stop,
+            check=self.control.check,
             requests_per_second=None,
             max_concurrency=4,
         )
