@@ -75,7 +75,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         self.common = context.common
         self.parents_whole = True
         self._control = control
-        self._http = new_session(context.transport)
+        self._http = new_session(context.transport, control.check)
         self._ledger = self._open_ledger()
         self.limits = Limits(
             clock=control.clock,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import re
 from collections import Counter
 from datetime import UTC
@@ -18,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import backoff
 import requests
-from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 from typing_extensions import override
 
 from tap_email_metrics.errors import (
@@ -31,7 +32,9 @@ from tap_email_metrics.errors import (
     Throttled,
     TimedOut,
 )
+from tap_email_metrics.transport import environment
 from tap_email_metrics.transport.bounds import TooLong, bounded
+from tap_email_metrics.transport.sockets import WatchedAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -56,6 +59,12 @@ TRIES = 6
 THROTTLED_TRIES = 12
 """About seven minutes of 429 without a Retry-After."""
 MAX_WAIT = 60.0
+LONGEST_ASKED = 300.0
+"""Most seconds that a Retry-After is heeded for: after those the server is asked."""
+_SKEWS = 5
+"""Answers whose dates are compared: an absurd one among them is outvoted."""
+_LONGEST_HEADER = 100
+"""Characters of a header that are looked at: no date or id has more."""
 _REQUEST_IDS = ("x-amzn-requestid", "x-request-id", "x-amz-cf-id")
 _REQUEST_ID = re.compile(r"(?=.*[0-9])[A-Za-z0-9_=+/:.-]{1,64}")
 """What can be an id: not whatever a server puts there."""
@@ -109,7 +118,11 @@ class Authenticator(Protocol):
 
 
 class _Session(requests.Session):
-    """Looks for proxies in the environment once a host, not for each request."""
+    """Looks for proxies in the environment once a host, not for each request.
+
+    Raises:
+        AuthenticationFailed: a variable of the environment lets no request through.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,17 +135,24 @@ class _Session(requests.Session):
         parts = urlsplit(url)
         place = parts.scheme, parts.netloc
         if place not in self._environment:
-            self._environment[place] = dict(
-                super().merge_environment_settings(url, proxies, stream, verify, cert)
+            trusted = environment.certificates()
+            found = super().merge_environment_settings(
+                url, proxies, stream, trusted or verify, cert
             )
+            if proxy := select_proxy(url, found["proxies"]):
+                environment.check_proxy(url, proxy)
+            self._environment[place] = dict(found)
         return {**self._environment[place], "stream": stream}
 
 
-def new_session(transport: BaseAdapter | None) -> requests.Session:
+def new_session(
+    transport: BaseAdapter | None, check: Callable[[], None]
+) -> requests.Session:
     """Return a session that keeps no cookies, and reads no answer without a limit.
 
     Args:
         transport: carries the requests, None for the network.
+        check: called while an answer is waited for; raises once the run ends.
     """
     session = _Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -142,7 +162,7 @@ def new_session(transport: BaseAdapter | None) -> requests.Session:
     session.headers["Accept"] = "application/json"
     session.headers["User-Agent"] = "tap-email-metrics"
     for scheme in ("https://", "http://"):
-        session.mount(scheme, transport or HTTPAdapter(pool_maxsize=64))
+        session.mount(scheme, transport or WatchedAdapter(check))
     return session
 
 
@@ -151,17 +171,18 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def wait_times(retry: Retriable, attempt: int) -> float:
-    """Return the seconds to wait before the next try: full jitter, or as asked.
+    """Return the seconds to wait before the next try: the back-off, or as asked.
 
     Args:
-        retry: why; its `retry_after` is honoured up to five minutes.
+        retry: why; its `retry_after` can make the wait longer, up to five minutes,
+            and never shorter.
         attempt: tries so far, from 1.
     """
-    if retry.retry_after is not None:
-        return min(retry.retry_after, 300.0)
-    if isinstance(retry, Throttled):
-        return min(2.0**attempt, MAX_WAIT)  # all wait alike: nobody may send
-    return float(backoff.full_jitter(min(2.0**attempt, MAX_WAIT)))
+    longest = min(2.0**attempt, MAX_WAIT)
+    # Throttled, all wait alike: nobody may send.
+    throttled = isinstance(retry, Throttled)
+    own = longest if throttled else float(backoff.full_jitter(longest))
+    return max(own, min(retry.retry_after or 0.0, LONGEST_ASKED))
 
 
 class Client:
@@ -171,8 +192,8 @@ class Client:
 
     Attributes:
         limits: rate, budget and concurrency; every request crosses them.
-        server_time: the server's clock less this machine's, in seconds, at the last
-            answer; None before the first.
+        server_time: the server's clock less this machine's, in seconds, by the middle
+            of the last few answers; None before the first.
         received: counts the bytes of bodies, for who bounds them.
         refusals: the statuses after which new credentials may help.
     """
@@ -193,7 +214,8 @@ class Client:
         self.server_time: float | None = None
         self.received = Received()
         self._clock: Clock = control.clock
-        self._stop = control.stop
+        self._check_run = control.check
+        self._skews: tuple[float, ...] = ()
         self._session = session
         self._helpless: Counter[str] = Counter()
 
@@ -351,15 +373,17 @@ class Client:
         """Take the server's clock from an answer."""
         moment = http_date(response.headers.get("Date"))
         if moment is not None:
-            self.server_time = moment - self._clock.now()
+            skews = (*self._skews, moment - self._clock.now())[-_SKEWS:]
+            self._skews = skews
+            self.server_time = sorted(skews)[len(skews) // 2]
 
     def _wait(self, error: Retriable, attempt: int) -> None:
         seconds = wait_times(error, attempt)
-        if error.retry_after is not None or isinstance(error, Throttled):
+        if error.retry_after or isinstance(error, Throttled):
             self.limits.hold(seconds)
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
-            self._stop.check()
+            self._check_run()
             self._clock.sleep(min(left, 0.5))
 
     def check(self, response: requests.Response, what: str) -> None:
@@ -473,6 +497,12 @@ def explained(error: Exception, what: str, url: str) -> TapError:
     """
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return Unreachable(f"{what}: cannot connect to {host(url)}")
+    if isinstance(error, requests.exceptions.ProxyError):
+        name = environment.proxy_variable(url)
+        return Unreachable(
+            f"{what}: no connection to {host(url)} through the proxy that the variable "
+            f"{name} names ({_cause(error)})"
+        )
     if isinstance(error, requests.exceptions.Timeout):
         return TimedOut(f"{what}: no answer within {TIMEOUT[1]:.0f} s")
     if isinstance(error, requests.exceptions.ConnectionError):
@@ -505,33 +535,41 @@ def _cause(error: BaseException) -> str:
 def request_id(response: requests.Response) -> str:
     """Return the server's id of a request, ready for a message, or nothing."""
     for name in _REQUEST_IDS:
-        value = response.headers.get(name, "")
+        value = response.headers.get(name, "")[:_LONGEST_HEADER]
         if _REQUEST_ID.fullmatch(value):
             return f" (request {value!a})"
     return ""
 
 
 def retry_after(response: requests.Response, now: float) -> float | None:
-    """Return the seconds that the server asks to wait, or None."""
-    text = response.headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if text.isdecimal():
-        return float(text)
+    """Return the seconds that the server asks to wait, None where it asks for none.
+
+    Args:
+        response: with a Retry-After in seconds, or a date by the server's own clock.
+        now: UTC seconds of this machine, where the answer has no date.
+    """
+    text = response.headers.get("Retry-After", "").strip()[:_LONGEST_HEADER]
     moment = http_date(text)
-    return None if moment is None else max(0.0, moment - now)
+    if moment is not None:
+        own = http_date(response.headers.get("Date"))
+        return max(0.0, moment - (now if own is None else own))
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(seconds) or seconds < 0 else seconds
 
 
 def http_date(text: str | None) -> float | None:
     """Return the UTC seconds of an HTTP date, None where it is none."""
-    if not text:
+    if not text or len(text) > _LONGEST_HEADER:
         return None
     try:
         moment = parsedate_to_datetime(text)
         # Without a zone, or with -0000, it is UTC all the same.
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return aware.timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 

@@ -133,11 +133,11 @@ def test_a_host_that_does_not_answer_is_exit_code_2(
 def test_the_body_of_an_error_page_is_never_shown(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
-    with page(500) as url:
+    with page(400) as url:
         ended = run_here(tmp_path, config(server, api_url=url))
     assert ended.code == 1
     (line,) = ended.troubles
-    assert "the list of messages cannot be read: GET /v2/messages answered 500" in line
+    assert "the list of messages cannot be read: GET /v2/messages answered 400" in line
     assert CANARY not in ended.err
     assert PERSON not in ended.err
     assert ended.rows() == []
@@ -147,7 +147,7 @@ def test_a_message_that_always_fails_is_left_out_with_a_warning(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
     faults = server.world.faults
-    faults.add("status", status=500, message_id=2, retry_after="0")
+    faults.add("status", status=400, message_id=2)
     ended = run(tmp_path, config(server))
     assert ended.code == 0, ended.err
     reports = ended.summary["streams"]
@@ -166,7 +166,7 @@ def test_a_message_that_always_fails_is_left_out_with_a_warning(
 
 def test_a_stream_of_which_no_list_can_be_read_fails(tmp_path: Path) -> None:
     with serve(small_world(messages=30)) as server:
-        server.world.faults.add("status", status=500, path="/opens$", retry_after="0")
+        server.world.faults.add("status", status=400, path="/opens$")
         ended = run(tmp_path, config(server, max_concurrency=1))
         asked = server.world.log.count("/v2/messages/{id}/opens")
     assert ended.code == 1
@@ -174,8 +174,8 @@ def test_a_stream_of_which_no_list_can_be_read_fails(tmp_path: Path) -> None:
     assert report["outcome"] == "failed"
     assert "10 messages in a row could not be read" in report["message"]
     assert len(report["failed"]) == 10
-    # Given up early: six tries each, and few that were on their way.
-    assert asked < 6 * 16
+    # Given up early: few more were on their way.
+    assert asked < 16
     # The other streams, before and after, are whole.
     for stream in set(STREAMS) - {"encompass_opens"}:
         assert ended.summary["streams"][stream]["outcome"] == "complete"
@@ -230,7 +230,7 @@ def test_being_further_behind_than_max_lag_days_is_exit_code_1(
 ) -> None:
     settings = {**config(server), "max_lag_days": 1}
     assert run(tmp_path, settings).code == 0
-    server.world.faults.add("status", status=500, message_id=2, retry_after="0")
+    server.world.faults.add("status", status=400, message_id=2)
     ended = run(tmp_path, settings)
     assert ended.code == 1
     assert "further behind than max_lag_days (1): encompass_opens" in ended.err
@@ -263,7 +263,7 @@ def test_the_log_holds_no_secret_and_nothing_personal(
 ) -> None:
     world = server.world
     world.faults.add("expire_token", path="/clicks$", times=1)
-    world.faults.add("status", status=500, path="/1/opens$", retry_after="0")
+    world.faults.add("status", status=400, path="/1/opens$")
     env = {"TAP_EMAIL_METRICS_LOGLEVEL": "DEBUG"}
     ended = run(tmp_path, config(server), env=env)
     assert "| DEBUG " in ended.err

@@ -79,7 +79,7 @@ class Login:
         self._settings = settings
         self._clock = clock
         self._say = say
-        self._session = new_session(transport)
+        self._session = new_session(transport, _wait_on)
 
     def run(self, scopes: str = SCOPES) -> Path:
         """Authorise; return the file that the tokens are in.
@@ -159,7 +159,7 @@ class Login:
 
 
 def _wait_on() -> None:
-    """Go on waiting for the token store: Ctrl-C ends this command."""
+    """Wait on: this command has no deadline, and Ctrl-C ends it."""
 
 
 def _refusal(what: str, response: requests.Response) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import socket
 import threading
 import time
@@ -18,9 +19,11 @@ from hypothesis import strategies as st
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from simulator.clock import SimClock
+from tap_email_metrics.clock import DAY
 from tap_email_metrics.control import Control
 from tap_email_metrics.errors import (
     Denied,
+    Exhausted,
     Fatal,
     Gone,
     Retriable,
@@ -49,6 +52,11 @@ from tap_email_metrics.transport.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+
+def go_on() -> None:
+    """Let everything wait: the run has no end."""
+
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 URL = "https://api.example.edu"
@@ -146,7 +154,11 @@ class Rig:
             max_concurrency=4,
         )
         self.client = Client(
-            URL, self.tokens, self.limits, self.control, new_session(self.network)
+            URL,
+            self.tokens,
+            self.limits,
+            self.control,
+            new_session(self.network, self.control.check),
         )
 
     def get(self, **options: Any) -> bytes:
@@ -380,7 +392,13 @@ def test_a_port_where_nobody_listens() -> None:
         deaf.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v2/messages/7"
         with pytest.raises(Unreachable) as caught:
-            send(new_session(None), "GET", url, "GET /v2/messages/{}", {"startAt": 9})
+            send(
+                new_session(None, go_on),
+                "GET",
+                url,
+                "GET /v2/messages/{}",
+                {"startAt": 9},
+            )
     assert str(caught.value) == (
         "GET /v2/messages/{}: the connection to 127.0.0.1 failed (NewConnectionError)"
     )
@@ -402,14 +420,19 @@ def test_waits_between_tries_are_drawn_up_to_a_growing_bound(attempt: int) -> No
 def test_what_the_server_asks_is_honoured_up_to_five_minutes(
     seconds: float, attempt: int
 ) -> None:
-    assert wait_times(Retriable("x", seconds), attempt) == min(seconds, 300)
+    asked, longest = min(seconds, 300), min(2**attempt, MAX_WAIT)
+    assert asked <= wait_times(Retriable("x", seconds), attempt) <= max(asked, longest)
+    assert wait_times(Throttled("x", seconds), attempt) == max(asked, longest)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
         *(("7", 7.0), (" 7 ", 7.0), ("0", 0.0), ("", None), ("soon", None)),
-        *(("-5", None), ("1.5", None)),
+        *(("-5", None), ("1.5", 1.5), ("NaN", None), ("9" * 400, 1e100)),
+        *(("inf", math.inf), ("-inf", None), ("1e9", 1e9), ("soon " * 99, None)),
+        ("Mon, 21 Sep 1926 14:14:20 GMT", 0.0),
+        ("Mon, 99 Sep 2026 99:99:99 GMT", None),
         ("Mon, 21 Sep 2026 14:14:20 GMT", 60.0),
         ("Mon, 21 Sep 2026 14:12:20 GMT", 0.0),
         ("Mon, 21 Sep 2026 14:14:20 +0000", 60.0),
@@ -419,8 +442,48 @@ def test_what_the_server_asks_is_honoured_up_to_five_minutes(
 def test_retry_after(text: str, seconds: float | None) -> None:
     response = requests.Response()
     response.headers["Retry-After"] = text
-    assert retry_after(response, NOW) == seconds
+    assert retry_after(response, NOW) == pytest.approx(seconds)
     assert retry_after(requests.Response(), NOW) is None
+
+
+@pytest.mark.parametrize("own", [NOW, NOW - 400 * DAY, NOW + 400 * DAY])
+def test_k6_a_date_to_retry_after_is_of_the_server_s_clock(own: float) -> None:
+    response = requests.Response()
+    response.headers["Date"] = "Mon, 21 Sep 2026 14:13:20 GMT"
+    response.headers["Retry-After"] = "Mon, 21 Sep 2026 14:14:20 GMT"
+    assert retry_after(response, own) == 60
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("asked", ["0", "-1", "NaN", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_k6_no_retry_after_switches_the_back_off_off(status: int, asked: str) -> None:
+    waits = []
+    for _ in range(3):
+        rig = Rig((status, {"Retry-After": asked}), body=b"")
+        with pytest.raises(Skippable):
+            rig.get()
+        waits.append(rig.clock.now() - NOW)
+    tries = THROTTLED_TRIES if status == 429 else TRIES
+    longest = sum(min(2**attempt, MAX_WAIT) for attempt in range(1, tries))
+    assert 0.05 * longest < max(waits) <= longest + 1
+
+
+@pytest.mark.parametrize("asked", ["9" * 300, "inf", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_k6_a_wait_ends_with_the_run(asked: str) -> None:
+    rig = Rig((503, {"Retry-After": asked}), body=b"")
+    rig.control.deadline = NOW + 45
+    with pytest.raises(Exhausted, match="max_run_minutes"):
+        rig.get()
+    assert rig.clock.now() == pytest.approx(NOW + 45, abs=1)
+
+
+def test_k6_one_absurd_date_does_not_move_the_server_s_clock() -> None:
+    right = (200, {"Date": "Mon, 21 Sep 2026 14:13:20 GMT"})
+    absurd = (200, {"Date": "Thu, 01 Jan 1970 00:00:00 GMT"})
+    rig = Rig(right, right, absurd, right, right)
+    for _ in range(5):
+        rig.get()
+        assert rig.client.server_time == pytest.approx(0, abs=1)
 
 
 @pytest.fixture
@@ -568,7 +631,7 @@ def test_a_netrc_never_replaces_the_credentials(
     rig = Rig(200)
     rig.get()
     assert rig.network.sent[0].headers["Authorization"] == "Bearer token-1"
-    session = new_session(rig.network)
+    session = new_session(rig.network, rig.control.check)
     send(session, "POST", URL, "POST /", data={"a": "b"})
     assert "Authorization" not in rig.network.sent[1].headers
 

@@ -85,7 +85,7 @@ class Rig:
             }
         )
         assert parsed is not None
-        session = new_session(self.site)
+        session = new_session(self.site, self.control.check)
         self.authenticator = EncompassAuthenticator(parsed, session, self.control)
         self.limits = Limits(
             clock=self.clock,

@@ -1,0 +1,174 @@
+"""Sockets that no server can keep busy for ever.
+
+A read time-out bounds the wait for the next byte, not for an answer: a body of one byte
+a second would never end. So each wait of the socket is cut into short ones, between
+which the run's end is looked at, and all waits of one answer together are bounded. That
+covers headers, chunks and encrypted connections alike.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from typing_extensions import override
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from urllib3 import PoolManager, ProxyManager
+
+SLICE = 0.5
+"""Longest wait in seconds between two looks at the run's end."""
+WHOLE = 180.0
+"""Seconds that a server may keep us waiting for one answer, in all. The time in which
+the caller does something else with what came does not count."""
+
+
+class WatchedSocket:
+    """A connected socket, the reads of which end with the run and with its patience.
+
+    Args:
+        sock: connected, and wrapped for TLS where that is used.
+        check: called between waits; raises once the run ends.
+        monotonic: seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        check: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sock = sock
+        self._check = check
+        self._monotonic = monotonic
+        self._idle: float | None = None
+        self._waited = 0.0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a socket has
+        return getattr(self._sock, name)
+
+    def settimeout(self, value: float | None) -> None:
+        """Set the longest wait for the next byte, None for no limit but the whole."""
+        self._idle = value
+        self._sock.settimeout(value)
+
+    def begin(self) -> None:
+        """Count the waits of a new answer."""
+        self._waited = 0.0
+
+    def makefile(self, *_mode: object, **_options: object) -> io.BufferedReader:
+        """Return a file that reads from the socket; http.client wants no other."""
+        return io.BufferedReader(_Reader(self, self._sock))
+
+    def recv_into(self, buffer: Any) -> int:  # noqa: ANN401 - a writable buffer
+        """Return how many bytes came, 0 at the end.
+
+        Raises:
+            TimeoutError: they took too long.
+            TapError: what `check` raises.
+        """
+        idle = 0.0
+        while True:
+            self._check()
+            self._sock.settimeout(SLICE)
+            before = self._monotonic()
+            try:
+                count = self._sock.recv_into(buffer)
+            except TimeoutError:
+                count = -1
+            waited = self._monotonic() - before
+            idle += waited
+            self._waited += waited
+            if self._waited > WHOLE:
+                raise TimeoutError(f"no whole answer within {WHOLE:.0f} s")
+            if count >= 0:
+                return count
+            if self._idle is not None and idle >= self._idle:
+                raise TimeoutError("timed out")
+
+
+class _Reader(io.RawIOBase):
+    """The raw file below a response; the socket stays open as long as this does."""
+
+    def __init__(self, watched: WatchedSocket, sock: socket.socket) -> None:
+        super().__init__()
+        self._watched = watched
+        self._held = sock.makefile("rb", buffering=0)
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        return self._watched.recv_into(buffer)
+
+    @override
+    def close(self) -> None:
+        self._held.close()
+        super().close()
+
+
+class _PlainConnection(HTTPConnection):
+    check: Callable[[], None]
+
+    @override
+    def connect(self) -> None:
+        super().connect()
+        self.sock: Any = WatchedSocket(self.sock, self.check)
+
+    @override
+    def getresponse(self) -> Any:
+        self.sock.begin()
+        return super().getresponse()
+
+
+class _SecureConnection(HTTPSConnection):
+    check: Callable[[], None]
+
+    @override
+    def connect(self) -> None:
+        super().connect()
+        self.sock: Any = WatchedSocket(self.sock, self.check)
+
+    @override
+    def getresponse(self) -> Any:
+        self.sock.begin()
+        return super().getresponse()
+
+
+class WatchedAdapter(HTTPAdapter):
+    """Carries requests over watched sockets.
+
+    Args:
+        check: called between waits; raises once the run ends.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        watching = {"check": staticmethod(check)}
+        plain = type("_Plain", (_PlainConnection,), watching)
+        secure = type("_Secure", (_SecureConnection,), watching)
+        self._pools = {
+            "http": type("_Pool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("_Pools", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        }
+        super().__init__(pool_maxsize=64)
+
+    @override
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        manager: PoolManager = self.poolmanager
+        manager.pool_classes_by_scheme = self._pools
+
+    @override
+    def proxy_manager_for(self, proxy: Any, **options: Any) -> ProxyManager:
+        manager: ProxyManager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
