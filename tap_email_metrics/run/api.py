@@ -11,6 +11,7 @@ from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Fatal
 from tap_email_metrics.settings.section import Section
 from tap_email_metrics.transport.client import new_session
+from tap_email_metrics.transport.files import state_directory
 from tap_email_metrics.transport.ledger import Ledger, fingerprint
 from tap_email_metrics.transport.limits import Limits
 
@@ -91,7 +92,8 @@ class Api(abc.ABC, Generic[SomeSection]):
         if settings.daily_requests is None:
             return None
         return Ledger(
-            settings.ledger_folder,
+            # The key's, wherever tokens are kept: its quota is one for all of them.
+            state_directory(),
             fingerprint(f"{self.name} {settings.api_key}"),
             settings.daily_requests,
             self._control.clock,

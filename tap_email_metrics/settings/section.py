@@ -15,7 +15,6 @@ from tap_email_metrics.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 
 REPLACED = {
@@ -79,11 +78,6 @@ class Section(abc.ABC):
         host = str(urlsplit(self.api_url).hostname)
         text = f"{provider}\n{host}\n{self.identity}"
         return f"{host} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    @property
-    @abc.abstractmethod
-    def ledger_folder(self) -> Path:
-        """The folder of the file that counts a day's requests."""
 
 
 def account_setting(otherwise: str) -> th.Property[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ class Account(Site):
     ) -> None:
         super().__init__(world or World(NOW))
         self.folder = folder or Path(tempfile.mkdtemp())
+        os.environ["XDG_STATE_HOME"] = str(self.folder)  # where requests are counted
         self.settings = {
             "client_id": self.api.client_id,
             "client_secret": self.api.client_secret,

@@ -57,9 +57,10 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         super().__init__(settings, context)
         control = context.control
         path = settings.token_store
-        store = NoStore() if path is None else TokenStore(path)
+        former = settings.former_store
+        store = NoStore() if path is None else TokenStore(path, former)
         self._authenticator = ConstantContactAuthenticator(
-            settings, store, self._http, control
+            settings, store, context.transport, control
         )
         self._client = ConstantContactClient(
             settings.api_url, self._authenticator, self.limits, control, self._http
@@ -95,6 +96,11 @@ class ConstantContactApi(Api[ConstantContactSettings]):
             floor=0.0 if start is None else max(0.0, start - window),
             archived=False,
         )
+
+    @override
+    def close(self) -> None:
+        self._authenticator.close()
+        super().close()
 
     # Reading
 

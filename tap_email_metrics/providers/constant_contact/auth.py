@@ -11,21 +11,24 @@ import msgspec
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import (
     AuthenticationFailed,
+    Exhausted,
     Fatal,
     InvalidInput,
     Retriable,
     Skippable,
+    Terminated,
 )
 from tap_email_metrics.providers.constant_contact.tokens import NoStore, Tokens
 from tap_email_metrics.records.values import decode_json
 from tap_email_metrics.transport.bounds import decode_as
-from tap_email_metrics.transport.client import host, request_id, send
+from tap_email_metrics.transport.client import host, new_session, request_id, send
 from tap_email_metrics.transport.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import requests
+    from requests.adapters import BaseAdapter
 
     from tap_email_metrics.control import Control
     from tap_email_metrics.providers.constant_contact.settings import (
@@ -39,10 +42,35 @@ EARLY = 300.0
 of its life."""
 SPACING = 1.0
 """Seconds between two requests for a token."""
+GRACE = 7.0
+"""Seconds after the run's end that a refresh in flight is waited for: the process ends
+within ten."""
 AGAIN = (
     "authorise again: run tap-email-metrics-login with the same settings, or put a new "
     "constant_contact.refresh_token into them"
 )
+
+
+class _Grace:
+    """The run's end, some seconds late: a refresh in flight is not cut."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._since: float | None = None
+
+    def __call__(self) -> None:
+        """Return while an answer may still be waited for.
+
+        Raises:
+            Terminated, Exhausted: the run has ended that long ago.
+        """
+        try:
+            self._control.check()
+        except (Terminated, Exhausted):
+            now = self._control.clock.monotonic()
+            self._since = now if self._since is None else self._since
+            if now - self._since >= GRACE:
+                raise
 
 
 class Answer(msgspec.Struct):
@@ -63,12 +91,12 @@ class ConstantContactAuthenticator:
         self,
         settings: ConstantContactSettings,
         store: TokenStore | NoStore,
-        session: requests.Session,
+        transport: BaseAdapter | None,
         control: Control,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._session = session
+        self._session = new_session(transport, _Grace(control))
         self._control = control
         self._lock = threading.Lock()
         self._headers: dict[str, str] = {}
@@ -106,6 +134,11 @@ class ConstantContactAuthenticator:
         with self._lock:
             if self._headers is refused and not self._failure:
                 self._obtain(client, refused=refused["Authorization"])
+
+    def close(self) -> None:
+        """Wait for a refresh in flight: its token is in one answer and nowhere else."""
+        if self._lock.acquire(timeout=GRACE):
+            self._lock.release()
 
     def _obtain(self, client: Client, refused: str) -> None:
         """Take the stored token, or a new one; remember a failure."""

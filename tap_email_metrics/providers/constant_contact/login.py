@@ -23,6 +23,7 @@ from tap_email_metrics.providers.constant_contact.settings import (
     ConstantContactSettings,
 )
 from tap_email_metrics.providers.constant_contact.tokens import (
+    LOGIN,
     Tokens,
     TokenStore,
     seed_fingerprint,
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 Parsed = TypeVar("Parsed")
 
 SCOPES = "campaign_data contact_data account_read offline_access"
-SEED = "login"
-"""What stands for a refresh token in settings that never had one."""
 PREFIX = "TAP_EMAIL_METRICS_"
 VARIABLE = f"{PREFIX}CONSTANT_CONTACT"
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -198,7 +197,7 @@ def read_settings(config: Path | None) -> ConstantContactSettings:
         else:
             given = json.loads(config.read_bytes())
         section = without_empty(given)["constant_contact"]
-        section = {"refresh_token": SEED, **section}
+        section = {"refresh_token": LOGIN, **section}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidInput(
             "no settings: name a config file with an object constant_contact, or set "
@@ -235,5 +234,5 @@ def main(config: Path | None, scopes: str) -> None:
         raise Failed(str(error)) from error
     click.echo(
         f"Authorised. The tokens are in {path}, and the tap keeps them there. Where "
-        f'the settings have no refresh_token yet, set it to "{SEED}".'
+        f'the settings have no refresh_token yet, set it to "{LOGIN}".'
     )

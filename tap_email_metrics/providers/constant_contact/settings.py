@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -21,7 +23,7 @@ from tap_email_metrics.settings.section import (
 from tap_email_metrics.transport.files import state_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CREDENTIALS = ("client_id", "refresh_token")
 API_URL = "https://api.cc.email/v3"
@@ -116,6 +118,7 @@ class ConstantContactSettings(Section):
     client_secret: str | None
     refresh_token: str
     token_store: Path | None
+    former_store: Path | None
     activity_window_days: int
     lookback_days: int
     contact_reports: bool
@@ -137,12 +140,6 @@ class ConstantContactSettings(Section):
     def identity(self) -> str:
         return self.client_id
 
-    @property
-    @override
-    def ledger_folder(self) -> Path:
-        path = self.token_store
-        return state_directory() if path is None else path.parent
-
     @classmethod
     @override
     def parse(cls, section: Mapping[str, Any]) -> Self | None:
@@ -162,17 +159,35 @@ class ConstantContactSettings(Section):
         for name in ("api_url", "auth_url"):
             values[name] = base_url(f"constant_contact.{name}", values[name])
         values["account"] = values["account"] or values["client_id"]
+        name = values["token_store"]
         # Accounts of one app have a token each.
-        owner = "-".join(dict.fromkeys([values["client_id"], values["account"]]))
-        values["token_store"] = _store(values["token_store"], owner)
+        owner = [values["client_id"], values["account"]]
+        values["token_store"] = _store(name, owner)
+        values["former_store"] = None if name else former_store(owner)
         return cls(**values)
 
 
-def _store(name: str | None, owner: str) -> Path | None:
-    """Return the file of the token store, None for no store."""
+def _store(name: str | None, owner: Sequence[str]) -> Path | None:
+    """Return the file of the token store, None for no store.
+
+    Args:
+        name: as the settings have it, None for the default: its name ends in a digest,
+            so that no two owners share one.
+        owner: client id and account.
+    """
     if name == NO_STORE:
         return None
     if name:
         return Path(name).expanduser()
-    safe = "".join(c if c.isalnum() else "-" for c in owner)[:100]
-    return state_directory() / f"constant-contact-{safe}.json"
+    digest = hashlib.sha256(json.dumps(owner).encode()).hexdigest()[:16]
+    return state_directory() / f"constant-contact-{_readable(owner)[:40]}-{digest}.json"
+
+
+def former_store(owner: Sequence[str]) -> Path:
+    """Return the default file of versions before: several owners could share it."""
+    return state_directory() / f"constant-contact-{_readable(owner)[:100]}.json"
+
+
+def _readable(owner: Sequence[str]) -> str:
+    whole = "-".join(dict.fromkeys(owner))
+    return "".join(c if c.isalnum() else "-" for c in whole)

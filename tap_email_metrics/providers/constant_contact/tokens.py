@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LOGIN = "login"
+"""What stands for a refresh token in settings that never had one."""
+
+
 class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is kept between runs.
 
@@ -48,9 +52,15 @@ def seed_fingerprint(refresh_token: str) -> str:
 
 
 class TokenStore:
-    """A file of tokens; one process at a time may hold it."""
+    """A file of tokens; one process at a time may hold it.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the file.
+        former: where an earlier version of the tap kept them, None for nowhere else.
+    """
+
+    def __init__(self, path: Path, former: Path | None = None) -> None:
+        self._former = former
         self._file = SharedFile(
             path,
             "the token store",
@@ -85,7 +95,7 @@ class TokenStore:
         fresh = Tokens(seed=seed_fingerprint(seed), refresh_token=seed)
         content = self._file.read()
         if content is None:
-            return fresh
+            return self._taken_over(fresh) or fresh
         try:
             stored = msgspec.json.decode(content, type=Tokens)
         except msgspec.DecodeError as error:
@@ -95,6 +105,23 @@ class TokenStore:
                 "constant_contact.refresh_token into the settings"
             ) from error
         return stored if stored.seed == fresh.seed else fresh
+
+    def _taken_over(self, fresh: Tokens) -> Tokens | None:
+        """Return the tokens of the former file, moved here, if they are surely ours.
+
+        Several accounts could share a name then. The seed tells whose they are, unless
+        it is the word that all have who authorised in a browser.
+        """
+        if self._former is None or fresh.refresh_token == LOGIN:
+            return None
+        try:
+            stored = msgspec.json.decode(self._former.read_bytes(), type=Tokens)
+            if stored.seed != fresh.seed:
+                return None
+            self._former.replace(self._file.path)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return stored
 
     def probe(self) -> None:
         """Make sure that tokens can be kept, also in the place of a damaged file.

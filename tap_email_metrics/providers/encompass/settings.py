@@ -17,11 +17,9 @@ from tap_email_metrics.settings.section import (
     require,
     with_defaults,
 )
-from tap_email_metrics.transport.files import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 API_URLS = {
     "us": "https://emapi.imodules.com",
@@ -141,11 +139,6 @@ class EncompassSettings(Section):
     @override
     def identity(self) -> str:
         return self.client_id
-
-    @property
-    @override
-    def ledger_folder(self) -> Path:
-        return state_directory()
 
     @classmethod
     @override

@@ -28,7 +28,6 @@ from tap_email_metrics.settings.section import (
     require,
     with_defaults,
 )
-from tap_email_metrics.transport.files import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,11 +201,6 @@ class LuxSciSettings(Section):
     def identity(self) -> str:
         own = login_digest(self.user or "") if self.scope == "user" else self.account_id
         return f"{self.scope} {own}"
-
-    @property
-    @override
-    def ledger_folder(self) -> Path:
-        return state_directory()
 
     @classmethod
     @override

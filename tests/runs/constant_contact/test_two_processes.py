@@ -86,7 +86,7 @@ class Two:
     @property
     def ledger(self) -> dict[str, Any]:
         """What the shared ledger holds."""
-        [file] = (self.folder / "shared").glob("ledger-*.json")
+        [file] = (self.folder / "tap-email-metrics").glob("ledger-*.json")
         value: dict[str, Any] = json.loads(file.read_bytes())
         return value
 
@@ -97,7 +97,8 @@ class Two:
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Iterator[Two]:
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     world = World(float(int(time.time() - 20 * DAY)))
     api = world.constant_contact
     api.set_policy(requests_per_second=0, reuse_revokes=True)

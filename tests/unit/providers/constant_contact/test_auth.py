@@ -158,7 +158,7 @@ def test_two_taps_share_a_store_and_a_ledger() -> None:
     for one in (account, other, account, other):
         assert one.sync(streams=ONE).code == 0
     assert refreshed(account) == 1
-    [ledger] = account.folder.glob("ledger-*.json")
+    [ledger] = account.folder.glob("tap-email-metrics/ledger-*.json")
     assert json.loads(ledger.read_bytes())["used"] == account.api.used_today
 
 
