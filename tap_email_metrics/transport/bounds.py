@@ -28,6 +28,9 @@ MOST_ANSWER = 128 * 2**20
 at about 50 MB."""
 MOST_ERROR = 2**20
 """Likewise of an error, of which only its key is used, and of a redirect."""
+LONGEST_TEXT = 1_000
+"""Characters of a vendor's error text that are searched for words: a pattern can take
+the square of a text's length, and what went wrong is said at its beginning."""
 _CHUNK = 64 * 1024
 
 

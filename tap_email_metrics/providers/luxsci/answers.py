@@ -9,6 +9,7 @@ import msgspec
 
 from tap_email_metrics.errors import Exhausted, Throttled
 from tap_email_metrics.records.values import decode_json
+from tap_email_metrics.transport.bounds import LONGEST_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,11 +42,14 @@ _SPENT = re.compile(r"(daily|per day|day's) .*(limit|quota)|quota")
 
 
 def error_text(body: object) -> str:
-    """Return the error text of a body in lower case: for matching, never for a log."""
+    """Return the start of a body's error text in lower case.
+
+    It is for matching, never for a log.
+    """
     if not isinstance(body, dict):
         return ""
     text = body.get("error_message") or body.get("error") or body.get("comment")
-    return text.lower() if isinstance(text, str) else ""
+    return text[:LONGEST_TEXT].lower() if isinstance(text, str) else ""
 
 
 def heed_pace(text: str, where: str, limits: Limits, wait: float | None) -> None:
