@@ -33,6 +33,8 @@ def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(item, str):
             if text := item.strip():
                 kept[name] = text
+        elif isinstance(item, list):
+            kept[name] = [one.strip() if isinstance(one, str) else one for one in item]
         elif item is not None:
             kept[name] = item
     return kept

@@ -484,3 +484,55 @@ def test_leaving_out_twice_changes_nothing(value: Any) -> None:
     once = without_empty({"a": value, "b": {"c": value}})
     assert without_empty(once) == once
     assert "None" not in repr(once) or isinstance(value, (str, dict))
+
+
+@pytest.mark.parametrize(
+    ("name", "credentials"),
+    [
+        (
+            "encompass",
+            {"site_url": "https://x.org", "client_id": "1", "client_secret": "secret"},
+        ),
+        (
+            "constant_contact",
+            {"client_id": "key", "client_secret": "secret", "refresh_token": "token"},
+        ),
+        (
+            "luxsci",
+            {"token": "token", "secret": "secret", "account_id": "1", "auth": "key"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("around", ["{}\n", " {}", "\t{}\r\n"])
+def test_k8_white_space_around_a_credential_is_left_out(
+    name: str, credentials: dict[str, str], around: str
+) -> None:
+    (provider,) = (one for one in PROVIDERS if one.name == name)
+    spaced = {key: around.format(value) for key, value in credentials.items()}
+    found = without_empty({name: {**spaced, "logins": [around.format("a")]}})
+    assert found[name].pop("logins") == ["a"]
+    assert provider.parse(found[name]) == provider.parse(credentials)
+
+
+def test_k8_a_credential_of_white_space_alone_is_none() -> None:
+    assert without_empty({"luxsci": {"token": " \n"}}) == {}
+
+
+def test_stream_maps_keep_their_white_space_and_nulls() -> None:
+    maps = {"stream_maps": {"x": {"y": " 'a' ", "z": None}}}
+    assert without_empty(maps) == maps
+
+
+@pytest.mark.parametrize("client_id", [10055, "10055", " 10055\n"])
+def test_k8_the_site_id_may_be_a_number(client_id: object) -> None:
+    section = {
+        "site_url": "https://x.org",
+        "client_id": client_id,
+        "client_secret": "secret",
+    }
+    schema = config_schema(PROVIDERS)
+    config = conformed(without_empty({"encompass": section}), schema)
+    assert errors(config, schema) == []
+    parsed = EncompassSettings.parse(config["encompass"])
+    assert parsed is not None
+    assert (parsed.client_id, parsed.account) == ("10055", "10055")
