@@ -176,6 +176,11 @@ class CommandLine(Tap):
             cls.logger.warning("%s", line)
 
     @classmethod
+    def public_words(cls) -> list[str]:
+        """Return words of the log that other programs read: never masked."""
+        return [cls.name, json.dumps(cls.config_jsonschema)]
+
+    @classmethod
     def masked_log(cls, config: Mapping[str, Any]) -> RedactingFilter:
         """Mask the secrets of the settings, and all addresses, in the whole log.
 
@@ -188,7 +193,7 @@ class CommandLine(Tap):
             for key, value in section.items()
             if isinstance(value, str | int) and schema.get(key, {}).get("secret")
         ]
-        mask = RedactingFilter(secrets)
+        mask = RedactingFilter(secrets, cls.public_words())
         for logger in (logging.root, *logging.root.manager.loggerDict.values()):
             for handler in getattr(logger, "handlers", ()):
                 handler.addFilter(mask)

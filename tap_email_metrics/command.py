@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,6 +45,7 @@ class Command(click.Command):
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the command line; options with a work of their own do it here."""
         sys.excepthook = self.excepthook
+        threading.excepthook = self.thread_excepthook
         with _at_keyboard():
             return super().make_context(*args, **extra)
 
@@ -68,6 +70,12 @@ class Command(click.Command):
             f"Error: unexpected {kind.__name__}: please report the lines above",
             err=True,
         )
+
+    def thread_excepthook(self, raised: threading.ExceptHookArgs) -> None:
+        """Say an error of a thread that nobody waits for likewise; that thread ends."""
+        error = raised.exc_value
+        if error is not None and not isinstance(error, SystemExit):
+            self.excepthook(type(error), error, raised.exc_traceback)
 
 
 @contextmanager

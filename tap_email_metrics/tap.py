@@ -19,6 +19,7 @@ from tap_email_metrics.control import Control
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
 from tap_email_metrics.records.schemas import load_schema
+from tap_email_metrics.run.report import SUMMARY
 from tap_email_metrics.run.run import Connection, Run
 from tap_email_metrics.settings.check import conformed, errors, without_empty
 from tap_email_metrics.settings.common import CommonSettings
@@ -95,6 +96,12 @@ class TapEmailMetrics(CommandLine):
             options["catalog"] = self._given.catalog
         self._generation = new_generation(self.control.started, secrets.token_hex(3))
         super().__init__(**options)
+
+    @classmethod
+    @override
+    def public_words(cls) -> list[str]:
+        """Return what the log shows whatever the secrets are."""
+        return [*super().public_words(), *_stream_names(), *_own_names(), *SUMMARY]
 
     # Settings
 

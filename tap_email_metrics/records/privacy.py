@@ -18,16 +18,17 @@ becomes of them. Null stays null; what is not dropped and is blank stays blank.
 Domain mode keeps what describes a group and drops what follows one person; what does
 not have the form of an address, an IP address, … is dropped, never let through.
 Addresses left in the path of a `url` are treated like those in `text`, links inside a
-`text` like a `url`. Only text with an @ (or %40) is known for an address: a bare
-mailbox name in a bounce's reason stays.
+`text` like a `url`. Only text with an at sign (also encoded) is known for an address: a
+bare mailbox name in a bounce's reason stays.
 
 Without a mark are keys, which stay as they are, times, counts, and the vendor's ids and
 words: those are no personal data, but nobody can promise that no address is ever among
 them. `opaque` is what someone wrote about one person, or is in a form of the vendor's.
 
 HMAC is HMAC-SHA-256 under `pii.pepper`, in hex, of the value after Unicode NFKC,
-lower case and strip; for `email`, of the address alone, without a display name. It
-depends on nothing else, so one person joins across streams and providers.
+lower case and strip; for `email`, of the address alone in its one spelling, as
+`canonical` returns it. It depends on nothing else, so one person joins across streams
+and providers.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ import traceback
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeAlias
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
+import idna
 from typing_extensions import override
 
 from tap_email_metrics.errors import InvalidInput, TapError
@@ -58,17 +60,50 @@ MARKS = (
 )
 """Every `x-pii` mark that a schema may use."""
 
+LEAST_SECRET = 8
+"""Characters of a secret that is masked, at least."""
+
+LEAST_PEPPER = 16
+"""Characters of a pepper, at least."""
+
 MODES = ("plain", "hash", "domain", "drop")
 """Every value of the setting `pii.mode`."""
 
 # Each expression starts a try at the edge of a word only, so that one long word
 # without a match costs its length once, not squared.
-_WORD = r"[^\s@<>()\[\]{},;:\"|\\/]"
-_LOCAL = rf"(?:\"[^\"\r\n]{{1,64}}\"|(?<!{_WORD}){_WORD}+?)"
-_ADDRESS = re.compile(rf"({_LOCAL}(?:@|%40)(?:{_WORD}|@)+)")
+_WORD = r"[^\s@\uff20\ufe6b<>()\[\]{},;:\"|\\/]"
+_QUOTED = r"\"[^\"\r\n]{1,64}\""
+_AT = r"(?:@|\uff20|\ufe6b|%40|&#64;|&#x40;)"
+_COMMENT = r"(?:\([^()\r\n]{0,64}\))?"
+_HOST = rf"(?:\[[^\[\]\s]{{1,64}}\]|(?:{_WORD}|@)+)"
+
+
+def _address(local: str) -> re.Pattern[str]:
+    """Return what finds an address in a text.
+
+    Args:
+        local: finds the part before the at sign, if it is not in quotes.
+    """
+    before = rf"(?:{_QUOTED}|(?<!{_WORD})(?:{local}))"
+    whole = rf"({before}{_COMMENT}{_AT}{_COMMENT}{_HOST})"
+    return re.compile(whole, re.IGNORECASE)
+
+
+_IN_PATH = _address(rf"{_WORD}+?")
+"""Finds addresses where a slash ends a part, as in a URL."""
+_IN_TEXT = _address(rf"{_WORD}(?:{_WORD}|/){{0,255}}?|{_WORD}+?")
+"""Finds addresses where a slash can be a part of one, as in sales/bob@example.com."""
+_SIGNS = ("@", "\uff20", "\ufe6b", "%40", "&#")
+"""A text with none of these holds no address."""
 _BEFORE, _AFTER = "'.", "'.!?*-"
 """Punctuation around an address that is no part of it."""
 
+_SIMPLE = re.compile(r"[a-z0-9][a-z0-9._+=-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*")
+_ENTITY_AT = re.compile(r"&#(?:64|x40);")
+_IN_PARENTHESES = re.compile(r"\([^()]{0,255}\)")
+_NEEDLESS_QUOTES = re.compile(r'"([a-z0-9._+=-]+)"')
+_STOPS = " \t\r\n,;."
+_AROUND = f"{_STOPS}<>'"
 _DOMAIN = re.compile(r"[\w.-]*\w")
 _MAILBOX = re.compile(r"<([^<>]*)>\s*$")
 _USER_INFO = re.compile(r"^([^/]*//)[^/]*@")
@@ -99,13 +134,48 @@ def normalise(value: str | int) -> str:
 def mailbox(text: str) -> str:
     """Return the address in `Display Name <address>`, or else the text itself."""
     found = _MAILBOX.search(text)
-    return found[1] if found else text
+    return found[1] if found and found[1].strip() else text
+
+
+def canonical(value: str | int) -> str:
+    """Return the one spelling of an address; of other text, its normal form.
+
+    Spellings of one mailbox differ in case, width, an outer dot or comma, `mailto:`,
+    comments, needless quotes, an encoded at sign, and in Unicode or punycode.
+    """
+    form = normalise(value)
+    if _SIMPLE.fullmatch(form):
+        return form
+    address = mailbox(form.rstrip(_STOPS)).strip()
+    plain = _ENTITY_AT.sub("@", address.removeprefix("mailto:"))
+    if "@" not in plain and "%40" in plain:
+        plain = unquote(plain)
+    local, at, domain = plain.rpartition("@")
+    if not at:
+        return form
+    return f"{_local(local)}@{_ascii(domain)}"
+
+
+def _local(text: str) -> str:
+    bare = _IN_PARENTHESES.sub("", text).lstrip(_AROUND).rstrip(" \t")
+    quoted = _NEEDLESS_QUOTES.fullmatch(bare)
+    return quoted[1] if quoted else bare
+
+
+def _ascii(domain: str) -> str:
+    """Return a domain as the DNS has it; one that cannot be in it stays."""
+    bare = _IN_PARENTHESES.sub("", domain.partition("?")[0]).strip(_AROUND)
+    if bare.isascii():
+        return bare
+    try:
+        return idna.encode(bare, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
+        return bare
 
 
 def domain_of(value: str | int) -> str | None:
     """Return the domain after the last @ in lower case, or None if there is none."""
-    _, at, domain = normalise(mailbox(str(value))).rpartition("@")
-    domain = domain.strip().rstrip(".")
+    _, at, domain = canonical(value).rpartition("@")
     return domain if at and _DOMAIN.fullmatch(domain) else None
 
 
@@ -147,32 +217,37 @@ def _family_of(text: str) -> str:
 
 def _agent_word(word: re.Match[str]) -> str:
     text = word[0]
-    return "" if "@" in text or any(map(str.isdigit, text)) else text
+    has_at = any(sign in text for sign in _SIGNS)
+    return "" if has_at or any(map(str.isdigit, text)) else text
 
 
 def redact(text: str) -> str:
     """Return text for a log: no addresses, tokens, query strings or URL users."""
     text = _JWT.sub("[token]", _SCHEME_TOKEN.sub(r"\1 [token]", text))
     text = _URL_USER.sub("//[user]@", _QUERY.sub("?[query]", text))
-    return _replace_addresses(text, _masked)
+    return _replace_addresses(text, _masked, _IN_PATH)
 
 
 def _masked(_address: str) -> str:
     return "[address]"
 
 
-def _replace_addresses(text: str, treat: Callable[[str], str | None]) -> str:
+def _replace_addresses(
+    text: str,
+    treat: Callable[[str], str | None],
+    pattern: re.Pattern[str] = _IN_TEXT,
+) -> str:
     """Return text with each address replaced by what `treat` makes of it, or ""."""
-    if "@" not in text and "%40" not in text:
+    if not any(sign in text for sign in _SIGNS):
         return text
-    return _ADDRESS.sub(functools.partial(_replaced, treat=treat), text)
+    return pattern.sub(functools.partial(_replaced, treat=treat), text)
 
 
 def _replaced(found: re.Match[str], *, treat: Callable[[str], str | None]) -> str:
     text = found[1]
     address = _core(text)
     before, _, after = text.partition(address)
-    return f"{before}{treat(address.replace('%40', '@')) or ''}{after}"
+    return f"{before}{treat(address) or ''}{after}"
 
 
 def _core(text: str) -> str:
@@ -188,7 +263,8 @@ class Privacy:
     """What becomes of personal columns under one `pii.mode` and `pii.pepper`.
 
     Raises:
-        InvalidInput: the mode does not exist, or it needs a pepper and has none.
+        InvalidInput: the mode does not exist, or it needs a pepper and has none, or a
+            short one.
     """
 
     def __init__(self, mode: str = "plain", pepper: str | None = None) -> None:
@@ -196,6 +272,11 @@ class Privacy:
             raise InvalidInput(f"pii.mode must be one of {', '.join(MODES)}")
         if mode != "plain" and not pepper:
             raise InvalidInput(f"pii.pepper is required where pii.mode is {mode}")
+        if mode != "plain" and len(pepper or "") < LEAST_PEPPER:
+            raise InvalidInput(
+                f"pii.pepper must have at least {LEAST_PEPPER} characters: a shorter "
+                "one can be found by trying. openssl rand -hex 32 makes one"
+            )
         self.mode = mode
         self._pepper = (pepper or "").encode("utf-8", "surrogatepass")
         self._treatments = self._table()
@@ -236,7 +317,9 @@ class Privacy:
 
     def hashed(self, value: str | int) -> str:
         """Return the HMAC of a value's normalised form, 64 hex digits; blank stays."""
-        form = normalise(value)
+        return self._mac(normalise(value))
+
+    def _mac(self, form: str) -> str:
         if not form:
             return form
         data = form.encode("utf-8", "surrogatepass")
@@ -264,7 +347,7 @@ class Privacy:
         """Return what becomes of an address where it is not dropped."""
         if self.mode == "domain":
             return domain_of(value)
-        return self.hashed(mailbox(str(value)))
+        return self._mac(canonical(value))
 
 
 class _Unblank:
@@ -280,8 +363,7 @@ class _Unblank:
 
 def _each_address(value: str | int, *, treat: Treatment) -> str | None:
     """Return the addresses in a list, each treated, by ", "; None if there is none."""
-    found = (_core(text) for text in _ADDRESS.findall(str(value)))
-    treated = (treat(address.replace("%40", "@")) for address in found)
+    treated = (treat(_core(text)) for text in _IN_TEXT.findall(str(value)))
     return ", ".join(filter(None, treated)) or None
 
 
@@ -312,7 +394,7 @@ def _within(value: object, *, treat: Treatment) -> object:
 
 def _bare_url(value: str | int, *, treat: Treatment) -> str:
     bare = re.split(r"[?#]", str(value), maxsplit=1)[0]
-    return _replace_addresses(_USER_INFO.sub(r"\1", bare), treat)
+    return _replace_addresses(_USER_INFO.sub(r"\1", bare), treat, _IN_PATH)
 
 
 class RedactingFilter(logging.Filter):
@@ -323,17 +405,31 @@ class RedactingFilter(logging.Filter):
     text: that may quote a row, a header or an answer. Attach it to handlers: a logger's
     own filters do not see the records of its children. A record with nothing to mask is
     left alone, as the SDK's metrics need theirs.
+
+    Args:
+        secrets: masked, unless they are too short, or a part of what is public: masking
+            those would hide words of the log, and tell what they hide.
+        public: words that others read in the log: names of streams, settings, keys.
     """
 
-    def __init__(self, secrets: Collection[str] = ()) -> None:
+    def __init__(
+        self, secrets: Collection[str] = (), public: Collection[str] = ()
+    ) -> None:
         super().__init__()
+        self._public = "\n".join(public)
         self._spellings: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
         """Mask these too from now on, say a token that was just issued."""
-        new = frozenset(form for secret in secrets for form in _spellings(secret))
+        stripped = (secret.strip() for secret in secrets)
+        new = frozenset(
+            form
+            for secret in stripped
+            if len(secret) >= LEAST_SECRET and secret not in self._public
+            for form in _spellings(secret)
+        )
         self._spellings |= new
         # Longest first: a secret can be the beginning of another.
         longest = sorted(self._spellings, key=len, reverse=True)
@@ -427,8 +523,6 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 def _spellings(secret: str) -> frozenset[str]:
     """Return a secret as it may occur: plain, in URLs and forms, in JSON, in repr."""
-    if not secret.strip():
-        return frozenset()
     raw = secret.encode("utf-8", "surrogatepass")
     forms = (quote(raw, safe=""), quote_plus(raw), json.dumps(secret)[1:-1])
     return frozenset((secret, repr(secret)[1:-1], *forms))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import click
 
@@ -79,6 +79,15 @@ class StreamReport:
             "message": self.message,
         }
         return result | {key: value for key, value in optional.items() if value}
+
+
+SUMMARY = (
+    *("event", "run_summary", "streams", "paused", "behind_since", "requests"),
+    *("seconds", "reconciliation", "differing"),
+    *(one.name for one in fields(StreamReport)),
+    *get_args(Outcome),
+)
+"""Words of the run summary, which other programs read."""
 
 
 class Progress:

@@ -69,7 +69,8 @@ _COMMON = (
                 th.StringType,
                 secret=True,
                 title="Pepper",
-                description="Secret key of the hashes; required unless mode is plain.",
+                description="Secret key of the hashes, of 16 characters at least; "
+                "required unless mode is plain.",
             ),
             additional_properties=False,
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,6 +127,23 @@ def test_what_nobody_foresaw_is_named_without_its_text(
             Command("x").excepthook(*sys.exc_info())
     *_, line = capsys.readouterr().err.splitlines()
     assert line == "Error: unexpected KeyError: please report the lines above"
+
+
+def test_k9_a_thread_that_nobody_waits_for_shows_no_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise KeyError(CANARY)
+
+    monkeypatch.setattr("sys.excepthook", sys.excepthook)
+    monkeypatch.setattr("threading.excepthook", threading.excepthook)
+    Command("x").make_context("x", [])
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("Error: unexpected KeyError")
+    assert CANARY not in said
 
 
 def test_a_message_of_several_lines_becomes_one() -> None:

@@ -38,6 +38,9 @@ CLOCKS = {
     "clock.py": {"time.time", "time.monotonic", "time.sleep"},
     # How long threads, which no clock moves, may take to notice the end.
     "workers.py": {"time.monotonic"},
+    # Other processes and servers live in real time, whatever the run's clock says.
+    "files.py": {"time.sleep"},
+    "sockets.py": {"time.monotonic"},
     # The last resort against a blocked stdout, once the run is over.
     "writer.py": {"time.monotonic"},
 }

@@ -196,9 +196,11 @@ def _process_as_it_was() -> Iterator[None]:
     level, handlers = root.level, [*root.handlers]
     known = {name: one for name, one in _loggers() if one is not root}
     before = {name: (one.level, [*one.handlers]) for name, one in known.items()}
+    hooks = sys.excepthook, threading.excepthook
     try:
         yield
     finally:
+        sys.excepthook, threading.excepthook = hooks
         for number, handler in signals.items():
             signal.signal(number, handler)
         root.setLevel(level)

@@ -60,7 +60,7 @@ def builder_of(
         key=stream.primary_keys,
         selected=selected,
         account="a",
-        privacy=Privacy(mode, None if mode == "plain" else "pepper"),
+        privacy=Privacy(mode, None if mode == "plain" else "pepper-of-the-tests"),
         replication_key=key if isinstance(key := stream.replication_key, str) else None,
         reader_fields=stream.reader_fields,
         envelope=stream.envelope,
@@ -477,7 +477,7 @@ def site_of(provider: str, seed: int, mode: str) -> Site:
     if provider == "luxsci":  # a year of its daily summaries is much of the same
         site.common["start_date"] = iso(NOW - 30 * DAY)
     if mode != "plain":
-        site.common["pii"] = {"mode": mode, "pepper": "pepper"}
+        site.common["pii"] = {"mode": mode, "pepper": "pepper-of-the-tests"}
     return site
 
 

@@ -33,7 +33,7 @@ from tap_email_metrics.records.privacy import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PEPPER = "pepper"
+PEPPER = "pepper-of-the-tests"
 HASH = Privacy("hash", PEPPER)
 DOMAIN = Privacy("domain", PEPPER)
 DROP = Privacy("drop", PEPPER)
@@ -60,10 +60,9 @@ QUOTED = '"j doe"@x.org'
 
 
 def test_the_hash_is_a_known_vector() -> None:
-    # RFC 4231, test case 2.
-    assert Privacy("hash", "Jefe").hashed("what do ya want for nothing?") == (
-        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-    )
+    expected = hmac.new(b"Jefe of the tests", b"what do ya want?", "sha256")
+    made = Privacy("hash", "Jefe of the tests").hashed("What do ya want?")
+    assert made == expected.hexdigest()
 
 
 @pytest.mark.parametrize("mark", MARKS)
@@ -96,7 +95,79 @@ def test_an_unknown_mode_is_refused() -> None:
 
 
 def test_the_pepper_does_not_show() -> None:
-    assert "s3cret" not in repr(Privacy("hash", "s3cret"))
+    assert "s3cret" not in repr(Privacy("hash", "s3cret" * 4))
+
+
+@pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
+@pytest.mark.parametrize("pepper", ["x", "pepper", "p" * 15])
+def test_k9_a_pepper_that_can_be_guessed_is_refused(mode: str, pepper: str) -> None:
+    with pytest.raises(InvalidInput, match="at least 16 characters") as refused:
+        Privacy(mode, pepper)
+    assert pepper not in str(refused.value).replace("pii.pepper", "").split()
+    Privacy(mode, "p" * 16)
+
+
+ONE_PERSON = [
+    *("jane@b\u00fccher.de", "JANE@B\u00dcCHER.DE", "jane@xn--bcher-kva.de"),
+    *("jane@b\u00fccher.de.", "mailto:jane@b\u00fccher.de", "jane@b\u00fccher.de,"),
+    *("jane@bu\u0308cher.de", "Jane <jane@b\u00fccher.de>", "<jane@b\u00fccher.de>"),
+    *("jane%40b\u00fccher.de", "jane%40b%C3%BCcher.de", "jane\uff20b\u00fccher.de"),
+    *('"jane"@b\u00fccher.de', "jane(work)@b\u00fccher.de", "jane@b\u00fccher.de (x)"),
+    *("Jane <jane@b\u00fccher.de>,", "MAILTO:jane@b\u00fccher.de?subject=Hi"),
+    *(" jane@b\u00fccher.de;", "jane&#64;b\u00fccher.de", "Jane<jane@b\u00fccher.de.>"),
+]
+
+
+@pytest.mark.parametrize("spelling", ONE_PERSON)
+def test_k9_one_person_has_one_hash(spelling: str) -> None:
+    assert treat(HASH, "email", spelling) == mac("jane@xn--bcher-kva.de")
+    assert treat(DOMAIN, "email", spelling) == "xn--bcher-kva.de"
+
+
+SEVERAL_PERSONS = [
+    *("Jane <>", "Joe <>", "Jane < >", "<>", "jane", "joe"),
+    *("jane@x.org", "jane.@x.org", "j.ane@x.org", "jane+a@x.org", '"j ane"@x.org'),
+    *("jane@x.com", "sales/jane@x.org", "jane@[192.0.2.1]", "jane@[192.0.2.2]"),
+    *("jane@x.org, joe@x.org", "joe@x.org", "a@b@x.org", "a@x.org@x.org"),
+]
+
+
+def test_k9_two_persons_never_have_one_hash() -> None:
+    hashes = [treat(HASH, "email", one) for one in SEVERAL_PERSONS]
+    assert len(set(hashes)) == len(hashes)
+
+
+LEFT = [
+    *("bob\uff20example.com", "bob\ufe6bexample.com", "bob@\uff45xample.com"),
+    *("<bob@[192.0.2.1]>", "bob@[IPv6:2001:db8::1]", "sales/bob@example.com"),
+    *('"bob smith"@example.com', "bob%40example.com", "mailto:bob@example.com"),
+    *("bob(at work)@example.com", "bob@(home)example.com", "bob&#64;example.com"),
+    *("bob@b\u00fccher.de", "b\u00f6b/bob@example.com", "bob+news@example.com"),
+    *("sales/uk/bob@example.com", "bob@xn--bcher-kva.de", "BOB@EXAMPLE.COM."),
+    *("o'bob@example.com", "bob=x@example.com", "bob@localhost", "bob&#x40;x.org"),
+]
+
+
+@pytest.mark.parametrize("address", LEFT)
+@pytest.mark.parametrize("mark", ["text", "email_list"])
+@pytest.mark.parametrize(
+    "frame", ["{}", "550 {} unknown", "to <{}>: no", "({})", "{},"]
+)
+def test_k9_no_spelling_of_an_address_stays(
+    address: str, mark: str, frame: str
+) -> None:
+    for privacy in (HASH, DOMAIN):
+        treated = (treat(privacy, mark, frame.format(address)) or "").lower()
+        assert "bob" not in treated
+        assert "sales" not in treated
+    assert "bob" not in redact(frame.format(address)).lower()
+
+
+def test_k9_the_hash_in_a_text_is_that_of_the_column() -> None:
+    for spelling in LEFT:
+        address = spelling.strip("<>.").removeprefix("mailto:")
+        hashed = treat(HASH, "email", spelling)
+        assert treat(HASH, "text", f"550 {address} no") == f"550 {hashed} no"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +252,7 @@ def test_one_person_joins_wherever_the_address_stands(address: str) -> None:
     assert treat(HASH, "text", f"Hi {address}, bye") == f"Hi {hashed}, bye"
     assert treat(HASH, "url", f"https://x.org/{address}/") == f"https://x.org/{hashed}/"
     assert hashed == mac(address)
-    assert hashed != Privacy("hash", "other").hashed(address)
+    assert hashed != Privacy("hash", "another-of-the-tests").hashed(address)
 
 
 @given(ADDRESSES, st.sampled_from(["text", "url", "email_list", "user_agent"]))
@@ -345,10 +416,14 @@ FORMATTERS = pytest.mark.parametrize(
 def test_message_arguments_extra_and_stack_are_masked(
     formatter: Callable[[], logging.Formatter],
 ) -> None:
-    log = Log(formatter(), "hunter2")
-    log.logger.warning("%s of %s", "hunter2", ["jane@x.org"], extra={"u": "a@x.org"})
-    log.logger.warning("hunter2 100%", stack_info=True, extra={"u": {"k": "hunter2"}})
-    assert "hunter2" not in log.text
+    log = Log(formatter(), "hunter2-hunter2")
+    log.logger.warning(
+        "%s of %s", "hunter2-hunter2", ["jane@x.org"], extra={"u": "a@x.org"}
+    )
+    log.logger.warning(
+        "hunter2-hunter2 100%", stack_info=True, extra={"u": {"k": "hunter2-hunter2"}}
+    )
+    assert "hunter2-hunter2" not in log.text
     assert "x.org" not in log.text
     assert "[secret] of ['[address]']" in log.text
     assert "[secret] 100%" in log.text
@@ -369,15 +444,15 @@ def refuse(text: str) -> None:
 def test_tracebacks_are_masked_with_their_causes(
     formatter: Callable[[], logging.Formatter],
 ) -> None:
-    log = Log(formatter(), "hunter2")
+    log = Log(formatter(), "hunter2-hunter2")
     try:
-        fail("hunt" + "er2", "jane" + "@x.org")
+        fail("hunter2-" + "hunter2", "jane" + "@x.org")
     except RuntimeError:
         log.logger.exception("failed")
     assert "failed" in log.text
     assert "RuntimeError" in log.text
     assert "raise RuntimeError(message)" in log.text
-    assert "hunter2" not in log.text
+    assert "hunter2-hunter2" not in log.text
     assert "jane@x.org" not in log.text
 
 
@@ -416,11 +491,11 @@ def test_arguments_that_do_not_fit_are_not_printed(
 @pytest.mark.parametrize(
     ("secret", "text"),
     [
-        ("a b/c", "x=a%20b%2Fc"),
-        ("a b/c", "x=a+b%2Fc"),
-        ('q"\\', '{"k": "q\\"\\\\"}'),
+        ("a b/c d/e", "x=a%20b%2Fc%20d%2Fe"),
+        ("a b/c d/e", "x=a+b%2Fc+d%2Fe"),
+        ('quotes "\\', '{"k": "quotes \\"\\\\"}'),
         ('it\'s "x"', repr('it\'s "x"')),
-        ("p\u00e9pper", json.dumps("p\u00e9pper")),
+        ("p\u00e9ppers!", json.dumps("p\u00e9ppers!")),
     ],
 )
 def test_a_secret_is_known_in_its_spellings(secret: str, text: str) -> None:
@@ -428,14 +503,31 @@ def test_a_secret_is_known_in_its_spellings(secret: str, text: str) -> None:
 
 
 def test_secrets_can_be_added_and_the_longest_wins() -> None:
-    masking = RedactingFilter(["abc", "", " "])
-    assert masking.mask("abcdef and abc") == "[secret]def and [secret]"
-    masking.add("abcdef")
-    assert masking.mask("abcdef and abc") == "[secret] and [secret]"
+    masking = RedactingFilter(["abcabcabc", "", " "])
+    assert masking.mask("abcabcabcdef and abcabcabc") == "[secret]def and [secret]"
+    masking.add("abcabcabcdef")
+    assert masking.mask("abcabcabcdef and abcabcabc") == "[secret] and [secret]"
+
+
+@pytest.mark.parametrize("secret", ["x", "login", "secret7", " login \n"])
+def test_k9_a_short_word_is_no_secret_that_is_masked(secret: str) -> None:
+    text = f"x: run tap-email-metrics-login; {secret.strip()}"
+    assert RedactingFilter([secret]).mask(text) == text
+
+
+@pytest.mark.parametrize("secret", ["encompass_opens", "behind_since", "email_metrics"])
+def test_k9_what_is_public_is_never_masked(secret: str) -> None:
+    public = ("encompass_opens", "email_metrics_runs", "behind_since")
+    text = json.dumps(dict.fromkeys(public))
+    assert RedactingFilter([secret], public).mask(text) == text
+
+
+def test_k9_a_secret_is_masked_without_the_line_end_it_was_read_with() -> None:
+    assert RedactingFilter(["hunter2-hunter2\n"]).mask("hunter2-hunter2") == "[secret]"
 
 
 def test_a_record_with_nothing_to_mask_is_left_alone() -> None:
-    log = Log(StructuredFormatter(), "hunter2")
+    log = Log(StructuredFormatter(), "hunter2-hunter2")
     point = metrics.Point("counter", metrics.Metric.RECORD_COUNT, 3)
     log.logger.info("METRIC: %s", point)
     log.logger.info("%s rows", 3)

@@ -540,7 +540,7 @@ def test_the_builder_makes_the_key_in_every_mode(stream: str, mode: str) -> None
         key=key(stream),
         selected=(),
         account="acme",
-        privacy=Privacy(mode, "pepper"),
+        privacy=Privacy(mode, "pepper-of-the-tests"),
     )
     row = {"contact_id": "c", "campaign_activity_id": "a", "url_id": "u"}
     row |= dict.fromkeys(KEYS[stream].split(), "1")
