@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrate.runs import plain
 from orchestrate.shares import RATES, Key, SharesError, shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: Last parts of settings that are secret: they belong into a connection of Airflow.
+#: How settings end that are secret: they belong into a connection of Airflow.
 SECRETS = frozenset(
     {"client_secret", "refresh_token", "token", "secret", "password", "pepper"}
 )
@@ -103,11 +104,13 @@ class Accounts:
         counts = Counter(one.name for one in accounts)
         if twice := [name for name, count in counts.items() if count > 1]:
             raise ListError(f"These names are there twice: {', '.join(twice)}.")
+        _distinct(accounts, keys)
         schedules = found.get("schedules", {})
         _known(schedules, set(), set(RATES), "schedules")
         result = cls(keys, {one.name: one for one in accounts}, schedules)
         for key in keys.values():
-            shares(key, len(result.of(key.name)))
+            if names := result.of(key.name):
+                shares(key, len(names))
         return result
 
     def of(self, key: str) -> list[str]:
@@ -155,18 +158,61 @@ class Accounts:
         }
 
 
-def flat(settings: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+def is_secret(setting: str) -> bool:
+    """Return whether a setting is secret, however its name is spelled."""
+    return _ends_in(setting, SECRETS)
+
+
+def _ends_in(setting: str, names: frozenset[str]) -> bool:
+    name = plain(setting)
+    return name in names or name.endswith(tuple(f"_{one}" for one in names))
+
+
+def flat(settings: Mapping[str, Any], what: str, provider: str) -> Mapping[str, Any]:
     """Return settings by the names that they have in docs/settings.md.
 
+    Args:
+        settings: as the list or a connection has them.
+        what: whose they are, for messages.
+        provider: of the account's key.
+
     Raises:
-        ListError: one is a section, which Meltano would not read.
+        ListError: one is a section, which Meltano would not read; is there twice, in
+            two spellings; or switches another provider on.
     """
-    if sections := sorted(settings.keys() & SECTIONS):
+    if sections := sorted(one for one in settings if plain(one) in SECTIONS):
         raise ListError(
             f"{what}: {sections[0]} is a section. Name each of its settings, as"
             f" {sections[0]}.…"
         )
+    spelled: dict[str, str] = {}
+    for setting in settings:
+        if before := spelled.get(plain(setting)):
+            raise ListError(f"{what}: {before} and {setting} are one setting.")
+        spelled[plain(setting)] = setting
+    for other in RATES:
+        foreign = [one for name, one in spelled.items() if name.startswith(f"{other}_")]
+        if foreign and other != provider:
+            raise ListError(
+                f"{what}: {foreign[0]} is a setting of another provider than that of"
+                f" its key ({provider}). Make an account of its own of it."
+            )
     return settings
+
+
+def _distinct(accounts: Sequence[Account], keys: Mapping[str, Key]) -> None:
+    """Check that no two accounts of a provider write the same rows."""
+    owners: dict[tuple[str, str], str] = {}
+    for one in accounts:
+        provider = keys[one.key].provider
+        named = {plain(name): value for name, value in one.settings.items()}
+        value = str(named.get(f"{provider}_account", one.name)).strip()
+        if before := owners.get((provider, value)):
+            raise ListError(
+                f"Accounts {before} and {one.name} have one value of"
+                f" {provider}.account: the rows of one would replace the other's."
+            )
+        owners[provider, value] = one.name
 
 
 def _typed(given: Any, wanted: type, what: str) -> Any:  # noqa: ANN401 -- of JSON
@@ -228,14 +274,13 @@ def _account(found: Mapping[str, Any], keys: Mapping[str, Key]) -> Account:
         raise ListError(f"{what}: there is no key {found['key']!r}.")
     connections = _typed(found.get("connections", []), list, f"{what}: connections")
     settings = _typed(found.get("settings", {}), dict, f"{what}: settings")
-    for setting in flat(settings, what):
-        last = setting.rpartition(".")[2]
-        if last in SECRETS:
+    for setting in flat(settings, what, keys[found["key"]].provider):
+        if is_secret(setting):
             raise ListError(
                 f"{what}: {setting} is secret. Put it into the extra of a connection"
                 " of Airflow, and name that in connections."
             )
-        if last in SHARED:
+        if _ends_in(setting, SHARED):
             raise ListError(
                 f"{what}: {setting} follows from the key, or from the backfill."
             )

@@ -8,35 +8,67 @@ Where the accounts, the project and the plugins are, the environment says: READM
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Connection, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowRescheduleException
 from airflow.sdk.log import mask_secret
 
-from orchestrate.accounts import SECRETS, Accounts, flat
-from orchestrate.runs import interval, months, output, state_of, summary, worker
+from orchestrate.accounts import Accounts, flat, is_secret
+from orchestrate.grants import granted
+from orchestrate.runs import (
+    Place,
+    RunFailedError,
+    interval,
+    merged,
+    months,
+    output,
+    plain,
+    progress,
+    selection,
+    state_of,
+    summary,
+    worker,
+)
 from orchestrate.shares import RATES
 
 ACCOUNTS = Accounts.read(Path(os.environ["EMAIL_METRICS_ACCOUNTS"]))
 #: Longer than the 5 minutes for which Meltano takes a run to be alive that is not.
 RETRY_SECONDS = float(os.environ.get("EMAIL_METRICS_RETRY_SECONDS", "360"))
 RETRYING = {"retries": 3, "retry_delay": timedelta(seconds=RETRY_SECONDS)}
+#: A backfill that paused goes on after this time; a day's share may be spent till then.
+AGAIN_SECONDS = float(os.environ.get("EMAIL_METRICS_AGAIN_SECONDS", "3600"))
 MONTH = "^[0-9]{4}-(0[1-9]|1[0-2])$"
 
 
 @task(map_index_template="{{ state }}", **RETRYING)
 def sync(account: str) -> None:
     """Read what is new of one account."""
-    run(account, state_of(account), {})
+    run(account, state_of(account), settings_of(account))
 
 
 @task(map_index_template="{{ state }}", **RETRYING)
 def backfill(account: str, month: str, run_id: str) -> None:
-    """Read one month of one account again, beside its live bookmarks."""
+    """Read one month of one account again, beside its live bookmarks.
+
+    A run that paused, as a day's share is spent, is followed by another until the month
+    is done; the label of the task says how far it is, and the pool's slot is free
+    meanwhile.
+    """
     # A retry goes on where it was; another run of the DAG reads the month anew.
-    run(account, state_of(account, month, run_id), interval(month))
+    state = state_of(account, month, run_id)
+    settings = settings_of(account)
+    more = merged(interval(month), selection(settings, os.environ))
+    said = run(account, state, {**settings, **more})
+    if said is None:
+        raise RunFailedError("The run ended without a run summary.")
+    if said["paused"]:
+        get_current_context()["state"] = f"{state}: {progress(said)}"
+        raise AirflowRescheduleException(
+            datetime.now(UTC) + timedelta(seconds=AGAIN_SECONDS)
+        )
 
 
 @task
@@ -49,31 +81,65 @@ def parts(key: str, params: dict[str, Any], run_id: str) -> list[dict[str, str]]
     ]
 
 
-def run(account: str, state: str, more: dict[str, Any]) -> None:
-    """Run Meltano for an account; push the run summary also where it fails."""
+def run(account: str, state: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Run Meltano for an account; push the run summary also where it fails.
+
+    Returns:
+        The run summary; None where nothing was run, or said.
+    """
     context = get_current_context()
     context["state"] = state
-    settings = secrets(account) | ACCOUNTS.settings(account) | more
     place = worker()
+    if not within_the_day(place, account, settings):
+        return nothing_left(account)
     place.prepare(state)
     environment = place.environment(os.environ, account, state, settings)
+    found = None
     for line in output(place.command(state), place.project, environment):
         print(line)  # noqa: T201 -- a task's log is what it prints
         if said := summary(line):
+            found = said
             context["ti"].xcom_push("run_summary", said)
+    return found
+
+
+def within_the_day(place: Place, account: str, settings: dict[str, Any]) -> bool:
+    """Put what the account is granted of the day into settings; return if it is any."""
+    key = ACCOUNTS.keys[ACCOUNTS.accounts[account].key]
+    name = plain(f"{key.provider}.daily_requests")
+    if key.daily is None or key.runs_a_day > 1:
+        return True
+    file = place.home / "keys" / f"{key.name}.json"
+    limit, today = key.daily - key.reserve, datetime.now(UTC).date()
+    settings[name] = granted(file, today, account, settings[name], limit)
+    return bool(settings[name])
+
+
+def nothing_left(account: str) -> dict[str, Any]:
+    """Return what stands for the summary of a run that was granted nothing."""
+    print(f"{account}: others were granted the whole day of its key before")  # noqa: T201 -- likewise
+    return {"paused": ["all streams"], "streams": {}}
+
+
+def settings_of(account: str) -> dict[str, Any]:
+    """Return the settings of an account's runs, its secrets and shares among them."""
+    return merged(secrets(account), ACCOUNTS.settings(account))
 
 
 def secrets(account: str) -> dict[str, Any]:
     """Return the settings in an account's connections; the log hides them from now.
 
     Raises:
-        ListError: a connection nests them: nothing would read or hide those.
+        ListError: a connection nests them, which nothing would read or hide, or has
+            some of another provider.
     """
     found: dict[str, Any] = {}
+    provider = ACCOUNTS.keys[ACCOUNTS.accounts[account].key].provider
     for name in ACCOUNTS.accounts[account].connections:
-        found |= flat(Connection.get(name).extra_dejson, f"Connection {name}")
+        extra = Connection.get(name).extra_dejson
+        found |= flat(extra, f"Connection {name}", provider)
     for name, value in found.items():
-        if name.rpartition(".")[2] in SECRETS:
+        if is_secret(name):
             mask_secret(value)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -39,8 +40,12 @@ that overlap, those of two months or a live one, would each name their own.
 """
 
 
+SELECTION = "_select_filter"
+"""Meltano's setting that leaves streams out."""
+
+
 class RunFailedError(Exception):
-    """`meltano run` ended with another code than 0."""
+    """`meltano run` ended with another code than 0, or did not say what it did."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,25 @@ class Place:
         }
 
 
+def plain(setting: str) -> str:
+    """Return the one spelling of a setting's name: two with one variable are one."""
+    return setting.lower().replace(".", "_")
+
+
+def variable(setting: str) -> str:
+    """Return the name of the variable in which Meltano looks for a setting."""
+    return PREFIX + plain(setting).upper()
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by their one spelling; those of later layers count."""
+    return {plain(name): value for layer in layers for name, value in layer.items()}
+
+
 def variables(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return settings as the variables in which Meltano looks for them."""
     return {
-        PREFIX + name.upper().replace(".", "_"): value
-        if isinstance(value, str)
-        else json.dumps(value)
+        variable(name): value if isinstance(value, str) else json.dumps(value)
         for name, value in settings.items()
     }
 
@@ -206,15 +224,51 @@ def interval(month: str) -> dict[str, Any]:
     following = _month(month) + 1
     return {
         "backfill": True,
-        "_select_filter": NO_SNAPSHOTS,
         "start_date": f"{month}-01",
         "end_date": f"{following // 12}-{following % 12 + 1:02}-01",
     }
 
 
+def selection(settings: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, Any]:
+    """Return the setting by which a backfill leaves streams out.
+
+    Args:
+        settings: of the account, as `merged` returns them; what they leave out stays
+            out.
+        base: the environment, which may leave out something for all accounts.
+
+    Raises:
+        ValueError: what they leave out is no list.
+    """
+    own = settings.get(plain(SELECTION)) or base.get(variable(SELECTION)) or []
+    found = json.loads(own) if isinstance(own, str) else own
+    if not isinstance(found, list):
+        raise ValueError(f"{SELECTION} is no list")  # noqa: TRY004 - of JSON
+    return {SELECTION: [*found, *NO_SNAPSHOTS]}
+
+
+def progress(said: Mapping[str, Any]) -> str:
+    """Return in a few words how far a run summary says that a run got."""
+    streams = said["streams"].values()
+    paused = set(said["paused"])
+    left = sum(one.get("parents_left", 0) for one in streams)
+    return f"{len(streams) - len(paused)} of {len(streams)} streams, {left} lists left"
+
+
 def state_of(account: str, *parts: str) -> str:
-    """Return the state id of an account's runs, or of a part of a backfill."""
-    return ".".join([account, *(re.sub("[^0-9A-Za-z]+", "-", part) for part in parts)])
+    """Return the state id of an account's runs, or of a part of a backfill.
+
+    It names a folder, too. What cannot stand in a name is replaced, so the id of a part
+    ends in a digest where that, or a cut, could make one name of two.
+    """
+    return ".".join([account, *map(_named, parts)])
+
+
+def _named(part: str) -> str:
+    name = re.sub("[^0-9A-Za-z]+", "-", part)[:60]
+    if name == part:
+        return name
+    return f"{name}-{hashlib.sha256(part.encode()).hexdigest()[:12]}"
 
 
 def worker() -> Place:

@@ -57,7 +57,8 @@ class Key:
 def shares(key: Key, accounts: int) -> dict[str, int]:
     """Return the settings of the tap, without the provider's name, for each run.
 
-    `accounts` is how many share the key. All shares together are at most the limits.
+    `accounts` is how many share the key; the shares of so many are at most its limits.
+    A key that nobody uses any more is shared as by one.
 
     Raises:
         SharesError: a share would be too small to run with.
@@ -65,7 +66,7 @@ def shares(key: Key, accounts: int) -> dict[str, int]:
     setting, span = RATES[key.provider]
     found = {setting: _rate(key, setting, span)}
     if key.daily is not None:
-        found["daily_requests"] = _day(key, accounts)
+        found["daily_requests"] = _day(key, max(1, accounts))
     return found
 
 

@@ -39,6 +39,25 @@ print(sorted(secrets("clinic-news")))
 """
 
 
+BACKFILL = """
+import json
+from airflow.sdk.exceptions import AirflowRescheduleException
+from orchestrate import dags
+
+said = json.loads('{said}')
+context = {{}}
+dags.get_current_context = lambda: context
+dags.settings_of = lambda account: {{"_select_filter": ["!constant_contact_contacts"]}}
+dags.run = lambda account, state, settings: asked.append(settings) or said
+asked = []
+try:
+    dags.backfill.function("bakery", "2026-01", "manual")
+    print(json.dumps(["ended", asked]))
+except AirflowRescheduleException:
+    print(json.dumps(["goes on", context["state"]]))
+"""
+
+
 def run(
     tmp_path: Path, script: str, accounts: Path, **more: str
 ) -> subprocess.CompletedProcess[str]:
@@ -124,3 +143,49 @@ def test_a_key_that_is_shared_by_too_many_is_said_where_airflow_shows_it(
     assert found["tasks"] == {}
     [error] = found["errors"]
     assert "Set its at_once to 2 or less" in error
+
+
+def backfilled(tmp_path: Path, said: object) -> list[Any]:
+    """Return how a backfill's task ends whose run said this."""
+    done = run(tmp_path, BACKFILL.format(said=json.dumps(said)), EXAMPLE)
+    assert done.returncode == 0, done.stderr
+    found: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_k11_a_backfill_that_pauses_goes_on_by_itself_and_says_how_far_it_is(
+    tmp_path: Path,
+) -> None:
+    streams = {"a": {"outcome": "complete"}, "b": {"parents_left": 7}}
+    ended, label = backfilled(tmp_path, {"paused": ["b"], "streams": streams})
+    assert ended == "goes on"
+    assert label == "bakery.2026-01.manual: 1 of 2 streams, 7 lists left"
+
+
+def test_k11_a_backfill_that_is_done_ends_and_kept_the_account_s_selection(
+    tmp_path: Path,
+) -> None:
+    ended, [asked] = backfilled(tmp_path, {"paused": [], "streams": {}})
+    assert ended == "ended"
+    assert "!constant_contact_contacts" in asked["_select_filter"]
+    assert "!constant_contact_links" in asked["_select_filter"]
+
+
+def test_k11_a_backfill_whose_run_said_nothing_is_not_taken_for_done(
+    tmp_path: Path,
+) -> None:
+    done = run(tmp_path, BACKFILL.format(said="null"), EXAMPLE)
+    assert done.returncode == 1
+    assert "without a run summary" in done.stderr
+
+
+def test_k11_a_list_whose_key_has_no_account_left_loads(tmp_path: Path) -> None:
+    accounts = json.loads(EXAMPLE.read_text())
+    accounts["accounts"] = [
+        one for one in accounts["accounts"] if one["key"] != "agency_app"
+    ]
+    file = tmp_path / "accounts.json"
+    file.write_text(json.dumps(accounts))
+    found = read(tmp_path, file)
+    assert found["errors"] == []
+    assert "email_metrics_constant_contact" not in found["schedules"]

@@ -15,13 +15,26 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrate.accounts import SECRETS, SECTIONS, SHARED, Accounts, ListError, main
+from orchestrate.accounts import (
+    SECRETS,
+    SECTIONS,
+    SHARED,
+    Accounts,
+    ListError,
+    flat,
+    is_secret,
+    main,
+)
 from orchestrate.runs import (
+    NO_SNAPSHOTS,
     Place,
     RunFailedError,
     interval,
+    merged,
     months,
     output,
+    progress,
+    selection,
     state_of,
     summary,
     variables,
@@ -304,10 +317,125 @@ def test_boolean_settings_are_words_that_meltano_takes() -> None:
 def test_a_backfill_leaves_out_all_that_shows_what_is_so_now() -> None:
     schemas = (EXAMPLE.parents[1] / "schemas").glob("*.json")
     lists = {one.stem for one in schemas if '"as_of"' in one.read_text()}
-    found = variables(interval("2026-01"))["TAP_EMAIL_METRICS__SELECT_FILTER"]
+    found = variables(selection({}, {}))["TAP_EMAIL_METRICS__SELECT_FILTER"]
     # The last is of readings: where none is made, it has no rows.
     left_out = {f"!{name}" for name in lists - {"constant_contact_snapshots"}}
     assert set(json.loads(found)) == left_out
+
+
+CONTACTS = "!constant_contact_contacts"
+FILTER = "TAP_EMAIL_METRICS__SELECT_FILTER"
+
+
+@pytest.mark.parametrize(
+    ("settings", "base"),
+    [
+        ({"_select_filter": [CONTACTS]}, {}),
+        ({"_SELECT_FILTER": json.dumps([CONTACTS])}, {}),
+        ({}, {FILTER: json.dumps([CONTACTS])}),
+        ({"_select_filter": [CONTACTS]}, {FILTER: '["!encompass_opens"]'}),
+    ],
+)
+def test_k11_a_backfill_keeps_the_account_s_own_selection(
+    settings: dict[str, Any], base: dict[str, str]
+) -> None:
+    found = selection(merged(settings), base)["_select_filter"]
+    assert found == [CONTACTS, *NO_SNAPSHOTS]
+
+
+def test_k11_a_selection_that_is_no_list_is_refused() -> None:
+    with pytest.raises(ValueError, match="is no list"):
+        selection({"_select_filter": {"a": 1}}, {})
+
+
+def test_k11_a_key_whose_last_account_is_removed_is_no_error() -> None:
+    found = json.loads(EXAMPLE.read_text())
+    for name in ("bakery", "florist"):
+        found["accounts"] = [one for one in found["accounts"] if one["name"] != name]
+        Accounts.parse(found)
+    assert Accounts.parse({**found, "accounts": []}).keys_of("luxsci") == []
+    shares(Key("north", "constant_contact", 4, 300, 100), 0)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("luxsci_token", "LUXSCI.TOKEN", "Luxsci_Secret", "LUXSCI_PASSWORD"),
+        *("pii_pepper", "PII.PEPPER", "luxsci.token"),
+    ],
+)
+def test_k11_a_secret_in_any_spelling_is_refused(setting: str) -> None:
+    with pytest.raises(ListError, match="is secret") as refused:
+        one_account(key="clinic", settings={setting: "canary"})
+    assert "canary" not in str(refused.value)
+    assert is_secret(setting)
+
+
+@pytest.mark.parametrize("setting", ["token_store", "luxsci.user", "pii_mode"])
+def test_a_setting_that_is_no_secret_is_none(setting: str) -> None:
+    assert not is_secret(setting)
+
+
+@pytest.mark.parametrize(
+    "setting", ["LUXSCI.DAILY_REQUESTS", "luxsci_requests_per_minute", "End_Date"]
+)
+def test_k11_a_setting_of_the_key_is_refused_in_any_spelling(setting: str) -> None:
+    with pytest.raises(ListError, match="follows from the key"):
+        one_account(key="clinic", settings={setting: 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"LUXSCI": {"token": "x"}}, "LUXSCI is a section"),
+        ({"encompass.site_url": "x"}, "encompass.site_url is a setting of another"),
+        ({"CONSTANT_CONTACT_CLIENT_ID": "x"}, "another provider than that of its key"),
+        ({"luxsci.user": "a", "LUXSCI_USER": "b"}, "LUXSCI_USER are one setting"),
+    ],
+)
+def test_k11_settings_that_would_do_something_else_are_refused(
+    settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ListError, match=said):
+        one_account(key="clinic", settings=settings)
+    with pytest.raises(ListError, match=said):
+        flat(settings, "Connection clinic", "luxsci")
+
+
+def one_account(**changes: Any) -> Accounts:
+    return parse(accounts=[{"name": "north", **changes}])
+
+
+def test_k11_two_accounts_of_one_value_are_refused() -> None:
+    listed = json.loads(EXAMPLE.read_text())["accounts"]
+    for value in ("bakery", " bakery "):
+        listed[1]["settings"] = {"CONSTANT_CONTACT.ACCOUNT": value}
+        with pytest.raises(ListError, match="bakery and florist have one value"):
+            parse(accounts=listed)
+    listed[1]["settings"] = {"constant_contact.account": "clinic-news"}
+    parse(accounts=listed)  # of another provider, so of other tables
+
+
+def test_k11_no_two_run_ids_are_one_folder() -> None:
+    run_ids = [
+        *("manual__2026-02-01T00:00:00+00:00", "manual--2026-02-01T00-00-00-00-00"),
+        *("manual__2026-02-01T00:00:00-00:00", "a b", "a-b", "a_b", "a/b", "../b", "b"),
+        *("x" * 300, "x" * 301, "", "-", "\u00e4"),
+    ]
+    states = [state_of("bakery", "2026-01", one) for one in run_ids]
+    assert len({one.lower() for one in states}) == len(states)
+    assert all(len(one) < 120 and "/" not in one for one in states)
+
+
+def test_k11_of_two_spellings_of_a_setting_that_of_the_list_counts() -> None:
+    found = merged({"LUXSCI_ACCOUNT": "theirs"}, {"luxsci.account": "ours"})
+    assert variables(found) == {"TAP_EMAIL_METRICS_LUXSCI_ACCOUNT": "ours"}
+
+
+def test_k11_a_person_sees_how_far_a_backfill_is() -> None:
+    streams = {"a": {"outcome": "complete"}, "b": {"parents_left": 7}}
+    said = {"paused": ["b"], "streams": streams}
+    assert progress(said) == "1 of 2 streams, 7 lists left"
 
 
 # What is told
