@@ -117,9 +117,11 @@ def unpacked(bookmarks: Mapping[str, Any], new: str) -> Loaded:
         value = flat.pop(_VALUE, None)
         if value != entry.get("replication_key_value") and value is not None:
             loaded.changed.append(name)
+        # Without a value of its own, what stands outside is an older generation's.
+        own_key = value is not None or "replication_key_value" not in entry
+        if own_key and "replication_key" in entry:
+            flat["replication_key"] = entry["replication_key"]
         if value is not None:
-            # Without a value of its own, what stands outside is an older generation's.
-            flat["replication_key"] = entry.get("replication_key")
             flat["replication_key_value"] = value
         if restarts := _restarts(own):
             flat[RESTARTS] = restarts
