@@ -284,11 +284,12 @@ class TapEmailMetrics(CommandLine):
             )
         validate_state(state, [f"{provider.name}_" for provider in PROVIDERS])
         # The SDK's own copy stays empty: it would write it before the first stream.
-        found = unpacked(state.get("bookmarks", {}), self._generation)
+        names = [provider.name for provider in PROVIDERS]
+        found = unpacked(state.get("bookmarks", {}), self._generation, names)
         self.run.state = found
         for provider in self.enabled:
             identity = self._connection(provider).identity
-            check_account(found.bookmarks, provider.name, identity)
+            check_account(found.accounts[provider.name], provider.name, identity)
         for name in found.changed:
             self.logger.warning("%s", CHANGED_BY_HAND.format(name))
         shared = self.run.shared_state
@@ -326,6 +327,8 @@ class TapEmailMetrics(CommandLine):
         """Sync all selected streams; return the exit code."""
         for stream in self.selected():
             self.run.report(stream.name)
+            # Each STATE names the generation of all of them, also of those to come.
+            self.run.stream_state(stream.name)
         try:
             self.sync_all()
             self._remember_last()

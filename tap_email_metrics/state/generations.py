@@ -1,15 +1,17 @@
-"""Generations: what a state that began anew must not take back from the one before.
+"""Generations: what a stream that began anew must not take back from before.
 
 Meltano merges the state of a full refresh into the old one: it unites objects key by
 key at every depth, and replaces lists and scalars. What a stream keeps is therefore
 nested under the name of its generation, which old data cannot come back under:
 
-    {"_tap": {"version": 2, "generation": g, "accounts": {…}, g: {…}},
+    {"_tap": {"version": 2, "generation": g, g: {"accounts": {…}, …}},
      "<stream>": {"replication_key": …, "replication_key_value": …,
                   "generation": g, g: {…, "value": <replication_key_value>}}}
 
-The generation of a stream that was begun anew alone is `g.1`, then `g.2`. In memory
-each part is flat. A state of version 1 is flat, too.
+A run without state begins a generation, and its first STATE names it for each selected
+stream. A refresh of some streams leaves the others in their generation; the next run
+writes all under the newest. A stream that began anew alone has `g.1`, then `g.2`. In
+memory each part is flat, as version 1 wrote it.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ CHANGED_BY_HAND = (
 
 _OUTSIDE = ("replication_key", "replication_key_value")
 _VALUE = "value"
+_FIRST = ""
+"""The generation of what version 1 wrote: it sorts before all others."""
 _GENERATION = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ-[0-9a-z]+(\.(\d+))?")
 
 
@@ -58,12 +62,15 @@ class Loaded:
         bookmarks: the flat parts of the state, by stream.
         changed: streams whose `replication_key_value` is not what the tap wrote.
         places: where the state has the part of a stream, by stream.
+        accounts: host and fingerprint of the accounts that a provider's streams are
+            of, by provider: one, or more after a refresh of some streams.
     """
 
     generation: str
     bookmarks: dict[str, Any] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
+    accounts: dict[str, set[str]] = field(default_factory=dict)
 
 
 def packed(bookmarks: Mapping[str, Any], generation: str) -> dict[str, Any]:
@@ -71,12 +78,10 @@ def packed(bookmarks: Mapping[str, Any], generation: str) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for name, entry in bookmarks.items():
         if name == TAP_KEY:
-            rest = {key: value for key, value in entry.items() if key != "accounts"}
             written[name] = {
                 "version": STATE_VERSION,
                 "generation": generation,
-                "accounts": entry.get("accounts", {}),
-                generation: rest,
+                generation: entry,
             }
             continue
         restarts = entry.get(RESTARTS)
@@ -93,59 +98,75 @@ def packed(bookmarks: Mapping[str, Any], generation: str) -> dict[str, Any]:
     return written
 
 
-def unpacked(bookmarks: Mapping[str, Any], new: str) -> Loaded:
-    """Return the parts that belong to the state's generation.
+def unpacked(
+    bookmarks: Mapping[str, Any], new: str, providers: Collection[str]
+) -> Loaded:
+    """Return the parts that belong to each stream's generation.
 
     Args:
         bookmarks: as `validate_state` has checked them.
         new: name of the generation of a state that has none.
+        providers: their names.
     """
     tap = bookmarks.get(TAP_KEY, {})
-    generation = tap.get("generation") if tap.get("version", 1) > 1 else None
-    if generation is None:
-        return _first_generation(bookmarks, new)
-    loaded = Loaded(generation)
-    loaded.bookmarks[TAP_KEY] = {
-        **(tap.get(generation) or {}),
-        "accounts": dict(tap.get("accounts") or {}),
-    }
+    is_nested = tap.get("version", 1) > 1
+    loaded = Loaded(tap["generation"] if is_nested else new)
+    generations: dict[str, str] = {}
     for name, entry in bookmarks.items():
-        own = entry.get("generation")
-        if name == TAP_KEY or not _is_of(own, generation):
+        if name == TAP_KEY:
             continue
-        flat = dict(entry.get(own) or {})
-        value = flat.pop(_VALUE, None)
-        if value != entry.get("replication_key_value") and value is not None:
-            loaded.changed.append(name)
-        # Without a value of its own, what stands outside is an older generation's.
-        own_key = value is not None or "replication_key_value" not in entry
-        if own_key and "replication_key" in entry:
-            flat["replication_key"] = entry["replication_key"]
-        if value is not None:
-            flat["replication_key_value"] = value
-        if restarts := _restarts(own):
-            flat[RESTARTS] = restarts
-        loaded.bookmarks[name] = flat
-        loaded.places[name] = f"{name}.{own}"
+        own = entry.get("generation", _FIRST) if is_nested else _FIRST
+        generations[name] = own.partition(".")[0]
+        if own == _FIRST:
+            loaded.bookmarks[name] = _outside(entry)
+        else:
+            loaded.bookmarks[name] = _own_part(entry, own)
+            loaded.places[name] = f"{name}.{own}"
+            value = loaded.bookmarks[name].get("replication_key_value")
+            if value is not None and value != entry.get("replication_key_value"):
+                loaded.changed.append(name)
+    newest = loaded.generation if is_nested else _FIRST
+    loaded.bookmarks[TAP_KEY] = shared = dict(_shared(tap, newest))
+    for provider in providers:
+        of = {g for n, g in generations.items() if n.startswith(f"{provider}_")}
+        accounts = (_shared(tap, g).get("accounts", {}).get(provider) for g in of)
+        loaded.accounts[provider] = {one for one in accounts if one is not None}
+        # What streams share tells what has changed: the oldest knows of all changes.
+        shared.pop(provider, None)
+        oldest = _shared(tap, min(of, default=newest))
+        if provider in oldest:
+            shared[provider] = oldest[provider]
     return loaded
 
 
-def _first_generation(bookmarks: Mapping[str, Any], new: str) -> Loaded:
-    """Take over a state of version 1, but nothing that a newer tap left in it."""
-    loaded = Loaded(new)
-    for name, entry in bookmarks.items():
-        loaded.bookmarks[name] = {
-            key: value
-            for key, value in entry.items()
-            if key not in {"version", "generation"} and not _GENERATION.fullmatch(key)
-        }
-    return loaded
+def _own_part(entry: Mapping[str, Any], own: str) -> dict[str, Any]:
+    """Return the flat part of a stream."""
+    flat = dict(entry.get(own) or {})
+    value = flat.pop(_VALUE, None)
+    # Without a value of its own, what stands outside is an older generation's.
+    own_key = value is not None or "replication_key_value" not in entry
+    if own_key and "replication_key" in entry:
+        flat["replication_key"] = entry["replication_key"]
+    if value is not None:
+        flat["replication_key_value"] = value
+    if restarts := _restarts(own):
+        flat[RESTARTS] = restarts
+    return flat
 
 
-def _is_of(own: object, generation: str) -> bool:
-    if not isinstance(own, str):
-        return False
-    return own == generation or own.startswith(f"{generation}.")
+def _outside(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what version 1 wrote, without what a newer tap wrote beside it."""
+    return {
+        key: value
+        for key, value in entry.items()
+        if key not in {"version", "generation"} and not _GENERATION.fullmatch(key)
+    }
+
+
+def _shared(tap: Mapping[str, Any], generation: str) -> Mapping[str, Any]:
+    if generation == _FIRST:
+        return _outside(tap)
+    return tap.get(generation) or {}
 
 
 def _restarts(own: str) -> int:
@@ -162,29 +183,26 @@ def damaged(key: str) -> InvalidInput:
     )
 
 
-def check_account(bookmarks: Mapping[str, Any], provider: str, account: str) -> None:
+def check_account(known: Collection[str], provider: str, account: str) -> None:
     """Check that what the state has of a provider is of one account.
 
     Args:
-        bookmarks: the flat parts of the state, by stream.
+        known: host and fingerprint of the accounts that the state is of.
         provider: its name.
         account: host and fingerprint of the account that the settings name.
 
     Raises:
         InvalidInput: it is of another one.
     """
-    shared = bookmarks.get(TAP_KEY, {})
-    known = shared.get("accounts", {}).get(provider, account)
-    has_any = provider in shared or any(
-        name.startswith(f"{provider}_") for name in bookmarks
-    )
-    if has_any and known != account:
+    others = sorted(set(known) - {account})
+    if others:
         raise InvalidInput(
-            f"The state is of another {provider} account: it is of {known}, the "
+            f"The state is of another {provider} account: it is of {others[0]}, the "
             f"settings are of {account} (host, and digest of account and scope). Run "
             "each account with a state of its own. To read this one from the start "
-            "with this state id, run with --full-refresh; if both are the same "
-            f"account, remove bookmarks.{TAP_KEY}.accounts.{provider} from the state"
+            "with this state id, run all of its streams with --full-refresh; if both "
+            f"are the same account, remove {provider} from `accounts` in "
+            f"bookmarks.{TAP_KEY}"
         )
 
 
@@ -211,6 +229,8 @@ def validate_state(state: Mapping[str, Any], prefixes: Collection[str]) -> None:
             raise damaged(f"bookmarks.{name}")
         if "partitions" in entry:
             raise damaged(f"bookmarks.{name}.partitions")
+        if not isinstance(entry.get("generation", ""), str):
+            raise damaged(f"bookmarks.{name}.generation")
         for key, value in entry.items():
             if _GENERATION.fullmatch(key) and not isinstance(value, dict):
                 raise damaged(f"bookmarks.{name}.{key}")
@@ -230,8 +250,13 @@ def _validate_tap(tap: Mapping[str, Any]) -> None:
     fits = isinstance(generation, str) and _GENERATION.fullmatch(generation)
     if version > 1 and not fits:
         raise damaged(f"bookmarks.{TAP_KEY}.generation")
-    accounts = tap.get("accounts", {})
-    if not isinstance(accounts, dict) or not all(
-        isinstance(one, str) for one in accounts.values()
-    ):
-        raise damaged(f"bookmarks.{TAP_KEY}.accounts")
+    for key, part in tap.items():
+        if not _GENERATION.fullmatch(key):
+            continue
+        if not isinstance(part, dict):
+            raise damaged(f"bookmarks.{TAP_KEY}.{key}")
+        accounts = part.get("accounts", {})
+        if not isinstance(accounts, dict) or not all(
+            isinstance(one, str) for one in accounts.values()
+        ):
+            raise damaged(f"bookmarks.{TAP_KEY}.{key}.accounts")

@@ -142,6 +142,7 @@ def test_a_variable_that_is_not_json_is_named(tmp_path: Path) -> None:
         assert "is not one JSON object" in line
 
 
+GENERATION = "2026-09-21T14:13:20Z-a1b2c3"
 BAD_STATES = {
     "no JSON": ("{nope", "--state: the file is not JSON"),
     "a list": ([1], "--state: the file is not a JSON object"),
@@ -181,8 +182,12 @@ BAD_STATES = {
     "another account": (
         {
             "bookmarks": {
-                "_tap": {"accounts": {"encompass": "api.example 1234"}},
-                STREAM: {},
+                "_tap": {
+                    "version": 2,
+                    "generation": GENERATION,
+                    GENERATION: {"accounts": {"encompass": "api.example 1234"}},
+                },
+                STREAM: {"generation": GENERATION, GENERATION: {}},
             }
         },
         "another encompass account: it is of api.example 1234",

@@ -117,6 +117,22 @@ def test_a_refresh_that_is_cut_is_made_up_for(
     assert {s: len(lost) for s, lost in missing.items() if lost} == {}
 
 
+def test_a_refresh_of_one_stream_has_the_others_go_on() -> None:
+    site, messages = site_of(5, 9)
+    site.sync()
+    old = site.state
+    site.advance(1)
+    site.state = {}
+    site.sync(streams=("opens",))
+    site.state = merged(old, site.state)
+    late = site.api.add_row("clicks", messages[0])
+    site.advance(1)
+    run = site.sync()
+    assert run.ids("encompass_clicks") == [late]
+    assert run.ids("encompass_opens") == []
+    assert run.ids("encompass_messages") == []
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_the_label_of_an_account_is_not_the_account(provider: str) -> None:
     site = any_site(provider)
@@ -156,7 +172,7 @@ def test_the_state_of_another_account_is_refused(
     """It names both, and the way out. K1."""
     site = any_site(provider)
     site.sync(streams=("messages", "account", "users"))
-    [known] = site.state["bookmarks"]["_tap"]["accounts"].values()
+    [known] = site.shared["accounts"].values()
     said = refused(site, **changed)
     assert known in said
     assert f"another {provider} account" in said
