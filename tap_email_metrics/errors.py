@@ -8,6 +8,8 @@
     - `Skippable`: leave this parent out, count it, carry on
         - `Gone`: the parent does not exist (any more)
         - `Denied`: these credentials may not read it
+        - `NotUnderstood`: status 200 with a body of an unknown shape
+        - `Broken`: each try failed in a way that may pass
     - `Retriable`: wait, then try the same request again
         - `Throttled`: nobody may ask for a while
         - `TimedOut`: likewise, and ask for less
@@ -56,6 +58,14 @@ class Denied(Skippable):
     """These credentials, fresh as they are, may not read it."""
 
 
+class NotUnderstood(Skippable):
+    """A response with status 200 whose shape is unknown: it tells nothing."""
+
+
+class Broken(Skippable):
+    """Each try failed in a way that may pass, such as with a 5xx."""
+
+
 class Retriable(TapError):  # noqa: N818
     """The same request may succeed after a wait.
 
@@ -65,7 +75,7 @@ class Retriable(TapError):  # noqa: N818
         most_tries: tries in all, where it is worth fewer than others.
     """
 
-    ends_as: ClassVar[type[TapError]] = Skippable
+    ends_as: ClassVar[type[TapError]] = Broken
     most_tries: ClassVar[int | None] = None
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:

@@ -340,7 +340,7 @@ class TapEmailMetrics(CommandLine):
         return self.exit_code()
 
     def _warn_of_differences(self) -> None:
-        differing = self.run.verdicts.counts["differs"]
+        differing = self.run.verdicts.new
         if differing:
             self.logger.warning(
                 "lists that do not hold what is counted of them, after another look, "

@@ -29,6 +29,7 @@ class Count:
         moved: `api_rows` changed while the list was read.
         archived: what is missing can be in the vendor's archive.
         verified: it was read again: a difference stays.
+        noted: an earlier run has reported the same difference.
         login: of the user whose list it is; personal.
     """
 
@@ -41,6 +42,7 @@ class Count:
     moved: bool = False
     archived: bool = False
     verified: bool = False
+    noted: bool = False
     login: object = None
 
     @property
@@ -92,16 +94,19 @@ class Verdicts:
 
     Attributes:
         counts: lists by verdict.
+        new: lists that differ, and did not in an earlier run.
         differing: the first of those that differ.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
+    new: int = 0
     differing: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, stream: str, count: Count) -> None:
         """Count one list."""
         verdict = count.verdict
         self.counts[verdict] += 1
+        self.new += verdict == "differs" and not count.noted
         if verdict == "differs" and len(self.differing) < _SHOWN:
             found = {"counted": count.expected, "read": count.compared}
             self.differing.append({"stream": stream, "parent": count.parent, **found})

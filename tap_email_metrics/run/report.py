@@ -33,6 +33,7 @@ class StreamReport:
         parents: lists read; `parents_left`: due lists that were not reached.
         failed: ids of parents that could not be read.
         quarantined: ids of parents that failed five runs or more.
+        unfinished: ids of parents whose lists the end of a run has cut.
         unsettled: lists whose count and rows did not agree.
         set_aside: rows without a record, by reason.
         behind_since: the oldest instant up to which an open list is read.
@@ -51,6 +52,7 @@ class StreamReport:
     parents_left: int = 0
     failed: list[int | str] = field(default_factory=list)
     quarantined: list[int | str] = field(default_factory=list)
+    unfinished: list[int | str] = field(default_factory=list)
     unsettled: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
     behind_since: float | None = None
@@ -73,6 +75,7 @@ class StreamReport:
             "parents_left": self.parents_left,
             "failed": self.failed,
             "quarantined": self.quarantined,
+            "unfinished": self.unfinished,
             "unsettled": self.unsettled,
             "behind_since": self.behind_since and iso(self.behind_since),
             "headroom_days": self.headroom_days and round(self.headroom_days, 1),

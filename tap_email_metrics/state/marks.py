@@ -31,6 +31,10 @@ class AnyMark(Protocol):
         """Runs in a row in which the list could not be read."""
 
     @property
+    def tried(self) -> float | None:
+        """Time of the last read, in UTC seconds, if it did not settle the list."""
+
+    @property
     def quarantined(self) -> bool:
         """Whether the list failed so often that it is tried only once a day."""
 
@@ -45,11 +49,19 @@ class AnyMark(Protocol):
     def failed(self, now: float) -> Self:
         """Return the mark after a failed try."""
 
+    def interrupted(self, now: float) -> Self:
+        """Return the mark after a read that the end of the run cut short."""
+
     def pack(self) -> str:
         """Return the mark as one short string."""
 
     def in_whole_minutes(self) -> Self:
         """Return the mark as `pack` keeps it: its times are cut to whole minutes."""
+
+
+def is_cut(mark: AnyMark) -> bool:
+    """Return whether the end of a run cut the last read of a list short."""
+    return mark.tried is not None and not mark.failures and not mark.unsettled
 
 
 Id = TypeVar("Id", int, str)

@@ -7,15 +7,23 @@ time is an argument.
 from __future__ import annotations
 
 import abc
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic
 
+from tap_email_metrics.clock import DAY
 from tap_email_metrics.state.marks import Id, SomeMark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from tap_email_metrics.state.marks import AnyMark
     from tap_email_metrics.state.streams import StreamState
+
+
+PATIENCE = 2 * DAY
+"""Seconds for which a list that was not settled waits behind the other lists. After
+that it takes its turn, so that lists that are due in every run cannot starve it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +84,14 @@ class Visit(Generic[Id, SomeMark]):
         mark: what earlier runs know of the list, None at first sight.
         everything: emit every row, not only the new ones.
         history: the list was already closed when it was first seen.
+        sweep: number of the day whose sweep reads the closed list, None otherwise.
     """
 
     parent: Parent[Id]
     mark: SomeMark | None
     everything: bool
     history: bool = False
+    sweep: int | None = None
 
 
 @dataclass(slots=True)
@@ -89,14 +99,16 @@ class Plan(Generic[Id, SomeMark]):
     """The lists that a stream reads in this run, in reading order.
 
     Attributes:
-        live: open lists that are due, lists that have just closed, failed lists, and
-            closed lists whose turn has come.
+        live: open lists that are due, lists that have just closed, and failed lists.
+        swept: closed lists whose turn has come, by day of the sweep, each day newest
+            first.
         history: lists that were closed when they were first seen, newest first.
         closed: parents that are closed and fully read: their marks can be deleted.
         waiting: number of open lists that are not due.
     """
 
     live: list[Visit[Id, SomeMark]] = field(default_factory=list)
+    swept: list[Visit[Id, SomeMark]] = field(default_factory=list)
     history: list[Visit[Id, SomeMark]] = field(default_factory=list)
     closed: list[Id] = field(default_factory=list)
     waiting: int = 0
@@ -155,14 +167,63 @@ def newest_first(
     return sorted(visits, key=lambda visit: history_key(visit.parent), reverse=True)
 
 
-def failed_first(
-    visits: Iterable[Visit[Id, SomeMark]],
+def in_turn(
+    visits: Iterable[Visit[Id, SomeMark]], now: float
 ) -> list[Visit[Id, SomeMark]]:
-    """Return visits with the lists that failed last time first, then newest first."""
-    return sorted(
-        newest_first(visits),
-        key=lambda visit: visit.mark is None or visit.mark.failures == 0,
-    )
+    """Return visits in the order in which every list gets its turn.
+
+    The list that was read longest ago comes first, and a list that was never read
+    before all others; among equals the newest. Lists that failed or did not settle
+    wait behind the others, for `PATIENCE` at most.
+    """
+    return sorted(newest_first(visits), key=lambda visit: _turn(visit.mark, now))
+
+
+def _turn(mark: AnyMark | None, now: float) -> tuple[bool, float]:
+    if mark is None:
+        return False, 0.0
+    tried = mark.tried
+    waits = tried is not None and 0 <= now - tried < PATIENCE
+    return waits, max(tried or 0.0, mark.checked or 0.0)
+
+
+class InOrder(Generic[Id, SomeMark]):
+    """How far a sequence of visits is done without a gap.
+
+    Lists end out of order: the state may only move to a place before which no list
+    is left.
+
+    Args:
+        visits: in the order of the plan.
+    """
+
+    def __init__(self, visits: Iterable[Visit[Id, SomeMark]]) -> None:
+        self._left: deque[Visit[Id, SomeMark]] = deque(visits)
+        self._done: set[Id] = set()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every visit is done."""
+        return not self._left
+
+    def after(self, visit: Visit[Id, SomeMark]) -> Visit[Id, SomeMark] | None:
+        """Return the last visit with none left before it; None if it did not move."""
+        self._done.add(visit.parent.id)
+        last = None
+        while self._left and self._left[0].parent.id in self._done:
+            last = self._left.popleft()
+            self._done.remove(last.parent.id)
+        return last
+
+
+def spread(
+    visits: Sequence[Visit[Id, SomeMark]], count: int
+) -> list[Visit[Id, SomeMark]]:
+    """Return some of the visits, evenly spread over the ages of their parents."""
+    by_age = newest_first(visits)
+    if len(by_age) <= count:
+        return by_age
+    return [by_age[place * (len(by_age) - 1) // (count - 1)] for place in range(count)]
 
 
 def with_unlisted(

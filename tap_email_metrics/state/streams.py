@@ -4,7 +4,8 @@ The part of a stream is, in memory,
 
     {"replication_key": …, "replication_key_value": …, "checked_through": …,
      "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
-     "swept": day, "gaps": [[from, to]], "backfill": {"<from>/<to>": {…}},
+     "swept": day, "sweeping": [ms, id], "gaps": [[from, to]],
+     "backfill": {"<from>/<to>": {…}},
      "digests": …, "start": …, "readable": true, "lists": {"<list>": {…}}}
 
 with further keys for the streams of some providers. `_tap` holds everything that
@@ -74,6 +75,7 @@ class StreamState(Generic[Id, SomeMark]):
         self._gaps: list[tuple[float, float]] = self.read("gaps", _intervals) or []
         self._checked_through = self.read("checked_through", from_iso)
         self._swept = self.read("swept", whole_number)
+        self._sweeping: tuple[int, Id] | None = self.read("sweeping", self._place)
         self._backfill = self.read("backfill", _backfills)
         self._digests = self.read("digests", _base64) or ""
         self.coverages: dict[str, Coverage] = self.read("lists", coverages) or {}
@@ -151,6 +153,11 @@ class StreamState(Generic[Id, SomeMark]):
         return self._swept
 
     @property
+    def sweeping(self) -> tuple[int, Id] | None:
+        """Key of the last list that the sweep of the day after `swept` has read."""
+        return self._sweeping
+
+    @property
     def checked_through(self) -> float | None:
         """UTC seconds up to which every open list was read, as of the last run."""
         return self._checked_through
@@ -186,10 +193,18 @@ class StreamState(Generic[Id, SomeMark]):
         self._history = key
         self._entry["history"] = [key[0], self.format.write_place(key[1])]
 
-    def set_swept(self, day: int) -> None:
-        """Store the day number of a completed sweep."""
+    def set_swept(self, day: int, then: tuple[int, Id] | None = None) -> None:
+        """Store the day number of a completed sweep.
+
+        Args:
+            day: its number.
+            then: key of the last list that was read in the sweep of the next day.
+        """
         self._swept = day
         self._entry["swept"] = day
+        self._sweeping = then
+        place = then and [then[0], self.format.write_place(then[1])]
+        self.write("sweeping", place)
 
     def set_digests(self, digests: str) -> None:
         """Store the digests of a list, in base64."""

@@ -318,6 +318,15 @@ class EmailMetricsStream(Stream):
         else:
             if report.outcome == "pending":
                 report.outcome = "complete" if report.records else "empty"
+            return
+        through = self.bookmark.checked_through
+        if report.behind_since is None and through and not self.run.settings.backfill:
+            # The run ended before it knew which lists are due.
+            self.note_through(through)
+
+    def note_through(self, through: float) -> None:
+        """Report the UTC seconds up to which every list of the stream was read."""
+        self.report.behind_since = through
 
     @cached_property
     def builder(self) -> RecordBuilder:

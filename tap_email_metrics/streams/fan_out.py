@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
@@ -11,21 +12,24 @@ from typing_extensions import override
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import (
+    Broken,
     Denied,
+    Exhausted,
     Fatal,
     Gone,
     HistoryLeft,
     Skippable,
     TapError,
+    Terminated,
     Unavailable,
 )
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.report import Progress
-from tap_email_metrics.run.workers import FanOut, PageRead, TaskDone
-from tap_email_metrics.state.marks import Id, SomeMark
-from tap_email_metrics.state.plans import history_key
+from tap_email_metrics.run.workers import FanOut, TaskDone
+from tap_email_metrics.state.marks import Id, SomeMark, is_cut
+from tap_email_metrics.state.plans import InOrder, history_key, spread
 from tap_email_metrics.state.streams import StreamState
-from tap_email_metrics.streams.base import EmailMetricsStream
+from tap_email_metrics.streams.base import Budget, EmailMetricsStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -41,7 +45,109 @@ if TYPE_CHECKING:
     )
 
 FAILURES_IN_A_ROW = 10
-"""Parents in a row that may fail before the stream gives up."""
+"""Lists in a row that may fail before the stream looks whether any can be read."""
+SAMPLE = 10
+"""Lists that it reads for that, spread over the ages of those that are left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[SomeMark]):
+    """The mark that covers the rows of a list that were yielded so far."""
+
+    mark: SomeMark
+
+
+@dataclass(slots=True)
+class Trust:
+    """Whether a stream goes on after lists that could not be read.
+
+    Attributes:
+        read: a list could be read in this run, or in an earlier one and is not due.
+        failures: failures since the last list that could be read.
+        broken: those among them that were no refusals: each costs several tries.
+    """
+
+    read: bool = False
+    failures: int = 0
+    broken: int = 0
+
+    def succeed(self) -> None:
+        """Count a list that could be read."""
+        self.read = True
+        self.failures = self.broken = 0
+
+    def fail(self, error: TapError) -> None:
+        """Count a list that could not be read."""
+        self.failures += 1
+        self.broken += isinstance(error, Broken)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the failures say more of the stream than of its lists.
+
+        Refusals beside lists that can be read do not: each costs one request only.
+        """
+        return self.failures >= FAILURES_IN_A_ROW and not (
+            self.read and not self.broken
+        )
+
+
+class _Reading(Generic[Id, SomeMark]):
+    """The work of a stream in one run, and how far it is.
+
+    Args:
+        plan: the lists to read.
+        state: changes with each list that is done.
+        policy: the settings that made the plan.
+        today: number of the day.
+
+    Attributes:
+        left: lists that were not begun, in the order of the plan.
+        shared: parents whose lists get a share of the run only.
+        history: how far the lists of the history are done.
+        swept: how far the lists of the sweep are done.
+        trust: whether it is worth trying the other lists.
+        error: the last one that left a list out.
+        cut: why nothing more may be asked.
+        budget: this stream's share of the run, once it reads the history.
+    """
+
+    def __init__(
+        self,
+        plan: Plan[Id, SomeMark],
+        state: StreamState[Id, SomeMark],
+        policy: Policy,
+        today: int,
+    ) -> None:
+        self.state: StreamState[Id, SomeMark] = state
+        self.policy = policy
+        self.today = today
+        self.left: deque[Visit[Id, SomeMark]] = deque(plan.live)
+        self.left.extend(plan.swept)
+        self.left.extend(plan.history)
+        self.shared: set[Id] = {visit.parent.id for visit in plan.history}
+        self.history: InOrder[Id, SomeMark] = InOrder(
+            visit for visit in plan.history if visit.history
+        )
+        self.swept: InOrder[Id, SomeMark] = InOrder(plan.swept)
+        self.trust = Trust(read=state.readable and plan.waiting > 0)
+        self.error: TapError | None = None
+        self.cut: Exhausted | None = None
+        self.budget: Budget | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there are lists left that may be read in this run."""
+        is_spent = self.budget is not None and self.budget.is_spent
+        return bool(self.left) and self.cut is None and not is_spent
+
+    def sample(self) -> list[Visit[Id, SomeMark]]:
+        """Return some of the lists left, spread over all ages; they count as begun."""
+        chosen = spread(self.left, SAMPLE)
+        taken = {visit.parent.id for visit in chosen}
+        left = [visit for visit in self.left if visit.parent.id not in taken]
+        self.left = deque(left)
+        return chosen
 
 
 class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
@@ -55,7 +161,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
 
     marks: ClassVar[MarkFormat[Any, Any]]
     parent_noun: ClassVar[str]
-    fan_out: FanOut[Visit[Id, SomeMark], Page | Count, SomeMark]
+    fan_out: FanOut[Visit[Id, SomeMark], Page | Count | Part[SomeMark], SomeMark]
 
     @property
     @abc.abstractmethod
@@ -65,11 +171,13 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     @abc.abstractmethod
     def read(
         self, visit: Visit[Id, SomeMark], policy: Policy
-    ) -> Generator[Page | Count, None, SomeMark]:
+    ) -> Generator[Page | Count | Part[SomeMark], None, SomeMark]:
         """Yield the rows of a parent to emit; return the mark that covers them.
 
         After a list that was read to its end, yields a `Count` that compares its rows
-        with the vendor's numbers.
+        with the vendor's numbers. Where the next run can go on in the middle of the
+        list, yields a `Part` after the rows that it covers. A list that has yielded
+        nothing counts as not begun, so a page without rows is yielded, too.
         """
 
     def parents(self) -> Sequence[Parent[Id]]:
@@ -85,6 +193,10 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
 
     def after(self, parent: Parent[Id]) -> None:
         """Commit what else has changed with a parent that was read."""
+
+    @override
+    def note_through(self, through: float) -> None:
+        self.report.behind_since = through
 
     @property
     def policy(self) -> Policy:
@@ -116,18 +228,18 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         self.prepare(plan)
         for parent_id in plan.closed:
             state.set_mark(parent_id, None)
-        self.report.parents_left = len(plan.live) + len(plan.history)
+        reading = _Reading(plan, state, policy, int(now // DAY))
+        self.report.parents_left = len(reading.left)
         try:
-            yield from self._visit_all(plan.live, state, policy)
-            # Parents that are missing from an incomplete list were not read.
-            whole = self.api.parents_whole
-            if not settings.backfill and whole:
-                state.set_swept(int(now // DAY))
-            yield from self._visit_all(self._in_share(plan.history), state, policy)
-            if not self.report.parents_left and whole:
+            if not plan.swept:
+                self._note_sweep(reading, None)
+            yield from self._visit_all(reading)
+            if not self.report.parents_left and self.api.parents_whole:
                 state.set_history((round(policy.floor * 1000), self.marks.lowest))
         finally:
             self._note_state(state, parents, now, policy)
+        if reading.cut:
+            raise reading.cut
         self._conclude(state, others=bool(plan.waiting))
 
     def _begin(self, state: StreamState[Id, SomeMark]) -> None:
@@ -136,51 +248,80 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
                 "%s: start_date has moved back: everything is read again", self.name
             )
 
-    def _in_share(
-        self, history: Iterable[Visit[Id, SomeMark]]
-    ) -> Iterator[Visit[Id, SomeMark]]:
-        """Yield lists of the history until this stream's share of the run is spent."""
-        budget = self.budget()
-        for visit in history:
-            if budget.is_spent:
-                return
-            yield visit
-
     def _visit_all(
+        self, reading: _Reading[Id, SomeMark]
+    ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Read all lists, in the order of the plan, while it is worth trying."""
+        self.maker()  # creates what all threads share, before they start
+        with Progress(
+            self.run.control, self.name, self.report, self.report.parents_left
+        ) as bar:
+            while reading.is_under_way:
+                yield from self._visit(reading, self._until_lost(reading), bar)
+                if not reading.is_under_way or not reading.trust.is_lost:
+                    continue
+                yield from self._visit(reading, reading.sample(), bar)
+                if reading.is_under_way and reading.trust.is_lost:
+                    self._give_up(
+                        reading.state,
+                        f"{reading.trust.failures} {self.parent_noun}s in a row could "
+                        f"not be read; the last: {reading.error}",
+                    )
+
+    def _until_lost(
+        self, reading: _Reading[Id, SomeMark]
+    ) -> Iterator[Visit[Id, SomeMark]]:
+        """Yield lists until too many failed, or until nothing more may be asked.
+
+        Lists of the history are read until this stream's share of the run is spent.
+        """
+        while reading.left and not reading.cut and not reading.trust.is_lost:
+            if reading.left[0].parent.id in reading.shared:
+                reading.budget = reading.budget or self.budget()
+                if reading.budget.is_spent:
+                    return
+            yield reading.left.popleft()
+
+    def _visit(
         self,
+        reading: _Reading[Id, SomeMark],
         visits: Iterable[Visit[Id, SomeMark]],
-        state: StreamState[Id, SomeMark],
-        policy: Policy,
+        bar: Progress,
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         interval = self.interval()
         # With a limit on records, as in `--test`, no list is read ahead.
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.api.max_concurrency
-        fan_out: FanOut[Visit[Id, SomeMark], Page | Count, SomeMark] = FanOut(
-            partial(self.read, policy=policy),
+        fan_out: FanOut[
+            Visit[Id, SomeMark], Page | Count | Part[SomeMark], SomeMark
+        ] = FanOut(
+            partial(self.read, policy=reading.policy),
             workers=ahead,
             received=self.api.client.received,
             stop=self.run.stop,
         )
         self.fan_out = fan_out
-        self.maker()  # creates what all threads share, before they start
-        failures = 0
-        with (
-            fan_out,
-            Progress(
-                self.run.control, self.name, self.report, self.report.parents_left
-            ) as bar,
-        ):
-            for event in fan_out.read(visits, partial(self._look, bar)):
-                if isinstance(event, PageRead):
-                    if isinstance(event.page, Count):
+        begun: Visit[Id, SomeMark] | None = None
+        with fan_out:
+            try:
+                for event in fan_out.read(visits, partial(self._look, bar)):
+                    if isinstance(event, TaskDone):
+                        self._finish(event, reading, is_begun=begun is not None)
+                        begun = None
+                        bar.done()
+                        yield ()
+                        continue
+                    begun = event.task
+                    if isinstance(event.page, Part):
+                        reading.state.set_mark(begun.parent.id, event.page.mark)
+                    elif isinstance(event.page, Count):
                         self.reconcile(event.page)
                     else:
                         yield self.records_of(self.within(event.page, interval))
                     bar.tick()
-                    continue
-                failures = self._finish(event, state, policy, failures)
-                bar.done()
-                yield ()
+            except Terminated:
+                if begun:
+                    self._interrupt(begun, reading)
+                raise
 
     def _look(self, bar: Progress) -> None:
         bar.tick()
@@ -189,51 +330,85 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _finish(
         self,
         done: TaskDone[Visit[Id, SomeMark], SomeMark],
-        state: StreamState[Id, SomeMark],
-        policy: Policy,
-        failures: int,
-    ) -> int:
-        """Commit the result of a parent; return the number of failures in a row."""
-        parent = done.task.parent
+        reading: _Reading[Id, SomeMark],
+        *,
+        is_begun: bool,
+    ) -> None:
+        """Commit the result of a parent."""
+        visit, state = done.task, reading.state
+        parent = visit.parent
         noun = self.parent_noun
-        # Failures add up even where the catalog asks to ignore the marks.
-        old = state.marks.get(parent.id)
         error = done.error and self.explained(done.error)
-        self.report.parents_left -= 1
         self._count_requests()
         if error is None and done.result is not None:
             mark = done.result
             self.report.parents += 1
             self.report.unsettled += mark.unsettled
-            over = self.schedule.is_over(parent, mark, self.api.now(), policy)
-            state.set_mark(parent.id, None if over and mark.settled else mark)
+            over = self.schedule.is_over(parent, mark, self.api.now(), reading.policy)
+            # A list of parents that is not whole does not close those that it lacks.
+            known = parent.listed or self.api.parents_whole
+            is_closed = over and known and mark.settled
+            state.set_mark(parent.id, None if is_closed else mark)
             self.after(parent)
             state.readable = True
-            failures = 0
-        elif isinstance(error, Gone) and not parent.listed:
+            reading.trust.succeed()
+        elif isinstance(error, Gone) and not parent.listed and self.api.parents_whole:
             self.logger.info("%s: %s %s is gone", self.name, noun, parent.id)
             state.set_mark(parent.id, None)
         elif isinstance(error, Skippable):
             self.logger.warning(
                 "%s: %s %s was left out: %s", self.name, noun, parent.id, error
             )
-            mark = (old or self.marks.first).failed(self.api.now())
-            state.set_mark(parent.id, mark)
+            # Failures add up even where the catalog asks to ignore the marks.
+            old = state.marks.get(parent.id) or self.marks.first
+            state.set_mark(parent.id, old.failed(self.api.now()))
             self.report.failed.append(parent.id)
             self._refused += isinstance(done.error, (Gone, Denied))
+            reading.error = error
             # A list that failed in earlier runs, too, tells nothing about the others.
-            failures += 0 if old and old.failures and state.readable else 1
+            if not (old.failures and state.readable):
+                reading.trust.fail(error)
+        elif isinstance(error, Exhausted):
+            # What other workers finish is committed before the stream ends.
+            reading.cut = reading.cut or error
+            if is_begun:
+                self._interrupt(visit, reading)
+            return
         elif error is not None:
-            self.report.parents_left += 1
             raise error
-        if done.task.history:
-            state.set_history(history_key(parent))
-        if failures >= FAILURES_IN_A_ROW:
-            self._give_up(
-                state,
-                f"{failures} {noun}s in a row could not be read; the last: {error}",
-            )
-        return failures
+        self.report.parents_left -= 1
+        self._move_on(visit, reading)
+
+    def _interrupt(
+        self, visit: Visit[Id, SomeMark], reading: _Reading[Id, SomeMark]
+    ) -> None:
+        """Let a list that the end of the run has cut wait behind the others."""
+        state, parent_id = reading.state, visit.parent.id
+        old = state.marks.get(parent_id) or self.marks.first
+        state.set_mark(parent_id, old.interrupted(self.api.now()))
+        self._move_on(visit, reading)
+
+    def _move_on(
+        self, visit: Visit[Id, SomeMark], reading: _Reading[Id, SomeMark]
+    ) -> None:
+        """Move the sweep and the history to the last list with none left before it."""
+        if visit.history:
+            last = reading.history.after(visit)
+            if last:
+                reading.state.set_history(history_key(last.parent))
+        elif visit.sweep is not None:
+            self._note_sweep(reading, reading.swept.after(visit))
+
+    def _note_sweep(
+        self, reading: _Reading[Id, SomeMark], last: Visit[Id, SomeMark] | None
+    ) -> None:
+        # Parents that are missing from an incomplete list were not read.
+        if self.run.settings.backfill or not self.api.parents_whole:
+            return
+        if reading.swept.is_complete:
+            reading.state.set_swept(reading.today)
+        elif last and last.sweep is not None:
+            reading.state.set_swept(last.sweep - 1, history_key(last.parent))
 
     def _give_up(self, state: StreamState[Id, SomeMark], reason: str) -> NoReturn:
         """End the stream: none of its lists can be read.
@@ -256,14 +431,14 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         policy: Policy,
     ) -> None:
         report = self.report
-        report.quarantined = sorted(
-            parent_id for parent_id, mark in state.marks.items() if mark.quarantined
-        )
+        marks = state.marks.items()
+        report.quarantined = sorted(key for key, mark in marks if mark.quarantined)
+        report.unfinished = sorted(key for key, mark in marks if is_cut(mark))
         if self.run.settings.backfill:
             return
         through = self.schedule.checked_through(parents, state.marks, now, policy)
         state.set_checked_through(through)
-        report.behind_since = through
+        self.note_through(through)
         self.promote(state)
 
     def _conclude(self, state: StreamState[Id, SomeMark], *, others: bool) -> None:

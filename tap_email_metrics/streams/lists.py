@@ -59,9 +59,10 @@ class ListStream(EmailMetricsStream):
         yield self.records_of(self.maker().page(changed))
         self.reconcile(self.count(len(every)))
         if not backfill:
-            self.bookmark.set_digests(base64.b64encode(b"".join(digests)).decode())
             self.promote(self.bookmark)
             if self.api.parents_whole:
+                packed = base64.b64encode(b"".join(digests)).decode()
+                self.bookmark.set_digests(packed)
                 self.bookmark.set_checked_through(self.api.now())
             else:
                 self.report.unsettled += 1

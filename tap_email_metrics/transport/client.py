@@ -426,7 +426,7 @@ def _patience(error: Retriable, tries: int) -> int:
     if isinstance(error, Throttled):
         return THROTTLED_TRIES
     if error.most_tries is not None:
-        return error.most_tries
+        return min(tries, error.most_tries)
     # After a time-out less is asked for: that is no mere repetition.
     return TRIES if isinstance(error, TimedOut) else tries
 

@@ -225,7 +225,7 @@ class EventReader:
         missing = whole and found < (self._counter or 0)
         if missing or shifting:
             if mark.tries < COUNTER_TRIES:
-                return replace(mark, tries=mark.tries + 1, failures=0, tried=None)
+                return replace(mark, tries=mark.tries + 1, failures=0, tried=self._now)
             logger.warning(
                 "%s: campaign %s counts %d, but its lists show %d rows after %d tries",
                 self._name,

@@ -23,8 +23,8 @@ from tap_email_metrics.state.plans import (
     Plan,
     RevisitSchedule,
     Visit,
-    failed_first,
     history_key,
+    in_turn,
     newest_first,
     with_unlisted,
 )
@@ -83,7 +83,7 @@ class CounterMark:
         checked: start of the last complete read, in UTC seconds.
         verified: start of the last read of all rows, in UTC seconds.
         failures: runs in a row in which the report could not be read.
-        tried: start of the last of these runs, in UTC seconds.
+        tried: time of the last read, in UTC seconds, if it did not settle the report.
     """
 
     counter: int | None = None
@@ -103,7 +103,7 @@ class CounterMark:
             encode_time(self.verified),
             encode_number(self.tries) if self.tries else "",
             encode_number(self.failures) if self.failures else "",
-            encode_time(self.tried) if self.failures else "",
+            encode_time(self.tried),
         ]
         return ".".join(parts).rstrip(".")
 
@@ -135,7 +135,7 @@ class CounterMark:
             self,
             checked=whole_minute(self.checked),
             verified=whole_minute(self.verified),
-            tried=whole_minute(self.tried) if self.failures else None,
+            tried=whole_minute(self.tried),
         )
 
     @property
@@ -156,11 +156,20 @@ class CounterMark:
     @property
     def settled(self) -> bool:
         """Whether the report was read completely and the last try succeeded."""
-        return self.counter is not None and not self.tries and not self.failures
+        return (
+            self.counter is not None
+            and not self.tries
+            and not self.failures
+            and self.tried is None
+        )
 
     def failed(self, now: float) -> CounterMark:
         """Return the mark after a failed try."""
         return replace(self, failures=self.failures + 1, tried=now)
+
+    def interrupted(self, now: float) -> CounterMark:
+        """Return the mark after a read that the end of the run cut short."""
+        return replace(self, tried=now)
 
     def verification_due(self, now: float) -> bool:
         """Return whether every row has to be read again."""
@@ -216,7 +225,8 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark]):
     ) -> Plan[str, CounterMark]:
         """Return the reports that are due, in reading order.
 
-        Reports that failed come first, then the newest. The history has the campaigns
+        The report that was read longest ago comes first, one that failed behind the
+        others. The history has the campaigns
         that were never read: a first sync may take longer than a day, so they get a
         share of the run.
         """
@@ -232,7 +242,7 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark]):
                 plan.history.append(Visit(parent, None, everything=True))
             elif state.history is None or history_key(parent) < state.history:
                 plan.history.append(Visit(parent, None, everything=True, history=True))
-        plan.live = failed_first(plan.live)
+        plan.live = in_turn(plan.live, now)
         plan.history = newest_first(plan.history)
         return plan
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from tap_email_metrics.errors import Retriable, TimedOut
+from tap_email_metrics.errors import NotUnderstood, Retriable, TimedOut
 from tap_email_metrics.records.builder import Envelope
 from tap_email_metrics.records.pages import Page
 from tap_email_metrics.records.values import decode_json, to_integer
@@ -42,6 +42,13 @@ LIST = Envelope(
 )
 """How a list of a message is answered."""
 _GROW_AFTER = 8  # answers in a row; each try at more may cost a time-out of 29 s
+
+
+class OddBody(Retriable):
+    """A body of an unknown shape. The next try may get another."""
+
+    ends_as = NotUnderstood
+    most_tries = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,7 @@ def parse_rows(body: bytes, maker: PageMaker) -> Answer:
 
     Raises:
         TimedOut: a message in place of the rows.
-        Retriable: the body is neither an envelope nor an array of objects.
+        OddBody: the body is neither an envelope nor an array of objects.
     """
     found = maker.decode(body)
     if found is None:
@@ -176,18 +183,29 @@ def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
     try:
         answer = decode_json(body)
     except msgspec.DecodeError as error:
-        raise Retriable("a body that is not JSON") from error
+        raise OddBody("a body that is not JSON") from error
     total = size = None
     if isinstance(answer, dict):
         if "data" not in answer and "message" in answer:
             raise TimedOut("a message in place of data")
-        total = answer.get("total")
-        if isinstance(total, bool) or not isinstance(total, int) or total < 0:
-            raise Retriable("a list without a total")
-        if total > MOST_ROWS:
-            raise Retriable(f"a list with a total of more than {MOST_ROWS}")
+        total = _total(answer.get("total"))
         size = to_integer(answer.get("maxResults"))
         answer = answer.get("data")
+        if answer == [] and total is None:
+            raise OddBody("an empty list without a total")
     if not isinstance(answer, list) or not all(isinstance(r, dict) for r in answer):
-        raise Retriable("a body that is no list of objects")
+        raise OddBody("a body that is not a list of objects")
     return answer, total, size if size and size > 0 else None
+
+
+def _total(value: object) -> int | None:
+    """Return the total of a list, None where it is not a number of rows.
+
+    Raises:
+        OddBody: it is too large to be one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return None
+    if value > MOST_ROWS:
+        raise OddBody(f"a list with a total of more than {MOST_ROWS}")
+    return value

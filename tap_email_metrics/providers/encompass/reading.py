@@ -21,6 +21,7 @@ from tap_email_metrics.providers.encompass.schedule import (
     verification_points,
 )
 from tap_email_metrics.run.reconciliation import Count
+from tap_email_metrics.state.marks import is_cut
 from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
@@ -71,11 +72,10 @@ class ListScan:
 
     @property
     def whole(self) -> bool:
-        """Whether no row can be missing: both totals equal the number of rows."""
-        first, last = self.totals
+        """Whether no row can be missing: each known total equals the number of rows."""
         if self.cut or self.shifted:
             return False
-        return last is None or first == last == self.rows
+        return {*self.totals} - {None} <= {self.rows}
 
     @property
     def order(self) -> Order:
@@ -86,12 +86,17 @@ class ListScan:
             return "a"
         return "d" if ascending(reversed(self.ids)) else "n"
 
+    @property
+    def total(self) -> int | None:
+        """The larger of the totals, which may differ behind the last row."""
+        return max((total for total in self.totals if total is not None), default=None)
+
     def same_as(self, other: ListScan) -> bool:
-        """Return whether two complete reads saw the same ids and a single total."""
+        """Return whether two complete reads saw the same ids and the same totals."""
         return (
             not self.cut
             and not other.cut
-            and len({*self.totals, *other.totals}) == 1
+            and self.totals == other.totals
             and set(self.ids) == set(other.ids)
             and self.keyless == other.keyless
         )
@@ -157,14 +162,18 @@ class Pages:
 
 
 def scan(
-    fetch: Pages, keep: Callable[[Page], Page], *, shrinking: bool
+    fetch: Pages,
+    keep: Callable[[Page], Page],
+    *,
+    shrinking: bool,
+    seen: ListScan | None = None,
 ) -> Generator[Page, None, ListScan]:
     """Read a list from index 0 to its end; yield the rows to keep, page by page.
 
     The next page starts after the rows received, because a server may send fewer rows
     than asked for. An empty page below the total is not the end: its rows may be
     archived, and the next page starts one page size further. The list ends at the
-    largest total seen.
+    largest total seen, unless the page there is full: the total may be too low.
 
     Args:
         fetch: returns the page at a start index.
@@ -174,11 +183,12 @@ def scan(
             total stays the same. Therefore each page begins with the last row of the
             page before; if it does not, the list has shifted. After a page without any
             new row, the next one starts a whole page further.
+        seen: filled while the list is read; it is also returned.
 
     Raises:
         Skippable: the list does not end.
     """
-    seen = ListScan()
+    seen = seen or ListScan()
     start = largest = ceiling = pages = 0
     known: set[int] = set()
     last: int | None = None
@@ -212,8 +222,8 @@ def scan(
         start += step
         if page.full and not bare and not shrinking:
             fetch.ahead(range(start, min(largest, ceiling), step))
-        if rows:
-            yield rows
+            largest = max(largest, start + 1)
+        yield rows
     fetch.drop()
     return seen
 
@@ -306,6 +316,18 @@ class ListReader:
         self._fan_out = fan_out
         self._answered = False
         self._seen: ListScan | None = None
+        self._complementary = False
+        self._prefix: _Prefix | None = None
+        self._part: Mark | None = None
+
+    @property
+    def part(self) -> Mark | None:
+        """The mark that covers the rows yielded so far; None if there is none.
+
+        The next run goes on behind them if this one ends before the list does. That is
+        sound only in an ascending list that loses no rows, and if every row is emitted.
+        """
+        return self._prefix.mark() if self._prefix else self._part
 
     def read(self, visit: Visit[int, Mark]) -> Generator[Page, None, Mark]:
         """Yield the rows to emit, and return the mark that covers them.
@@ -330,7 +352,14 @@ class ListReader:
             mark: the mark that `read` returned.
         """
         total = mark.rows if mark.total is None else mark.total
-        known = Count(parent=str(visit.parent.id), rows=mark.rows, api_rows=total)
+        old = visit.mark
+        known = Count(
+            parent=str(visit.parent.id),
+            rows=mark.rows,
+            api_rows=total,
+            verified=True,
+            noted=old is not None and old.settled and old.shortfall == mark.shortfall,
+        )
         if self._seen is None:
             return known  # a probe counts only if the numbers add up
         first, last = self._seen.totals
@@ -338,24 +367,27 @@ class ListReader:
             return replace(known, rows=self._seen.rows, api_rows=None)
         archived = may_lose_rows(visit.parent, self._now(), self._policy)
         if mark.settled:
-            # Without an archive, the two reads together saw every row.
-            return replace(
-                known, rows=mark.rows if archived else total, archived=archived
-            )
+            if self._complementary:
+                return replace(known, rows=total)
+            return replace(known, archived=archived)
         moved = first != last or self._seen.cut or self._seen.shifted
         return replace(
-            known, rows=self._seen.rows, api_rows=last, moved=moved, verified=True
+            known, rows=self._seen.rows, api_rows=last, moved=moved, noted=False
         )
 
     def _trusted(self, visit: Visit[int, Mark], mark: Mark, now: float) -> bool:
-        return (
-            mark.settled
-            and mark.order != "n"
-            and mark.total is None
-            and mark.rows > 0
-            and not visit.everything
-            and not may_lose_rows(visit.parent, now, self._policy)
-        )
+        if (
+            mark.order == "n"
+            or mark.rows == 0
+            or mark.unsettled
+            or may_lose_rows(visit.parent, now, self._policy)
+        ):
+            return False
+        if mark.checked is None:
+            return mark.total is None  # the first part of a first read
+        if mark.total is not None and mark.order == "d":
+            return False  # a row that shows again does not move the head of the list
+        return (mark.settled or is_cut(mark)) and not visit.everything
 
     def _page(
         self, visit: Visit[int, Mark], start: int, size: int = MAX_RESULTS
@@ -399,13 +431,16 @@ class ListReader:
             start += len(page.rows)
             if page.full:
                 pages.ahead(range(start, page.total, page.size))
+            reached = replace(
+                mark, rows=mark.rows + found, last_id=last, newest=newest, tried=now
+            )
+            self._part = reached if found and mark.total is None else None
             if page.rows:
                 yield page.rows
-            if not page.rows or start >= page.total:
+            if not page.rows or start >= page.total - mark.shortfall:
                 break
-        if mark.rows + found != page.total:
-            return None
-        return replace(mark, rows=page.total, last_id=last, newest=newest, checked=now)
+        self._part = None
+        return _grown(reached, mark, page.total, now)
 
     def _descending(
         self, visit: Visit[int, Mark], mark: Mark, now: float
@@ -419,7 +454,7 @@ class ListReader:
             new.append(page.rows)
             if page.total is None or not page.rows or not ascending(reversed(ids)):
                 return None
-            found = page.total - mark.rows
+            found = page.total - mark.shortfall - mark.rows
             if found > _MANY:
                 return None  # too many rows to hold in memory until the proof
         if found < 0 or ids[found] != mark.last_id:
@@ -430,40 +465,43 @@ class ListReader:
                 wanted, left = rows[:left], left - len(rows)
                 yield wanted
                 newest = _newest(newest, _added(wanted), now)
-        return replace(
-            mark, rows=mark.rows + found, last_id=ids[0], newest=newest, checked=now
-        )
+        reached = replace(mark, rows=mark.rows + found, last_id=ids[0], newest=newest)
+        return _grown(reached, mark, page.total, now)
 
     def _whole(
         self, visit: Visit[int, Mark], now: float
     ) -> Generator[Page, None, Mark]:
         everything = visit.everything or not self._dated
         known = visit.mark.rows if visit.mark else 0
+        archived = may_lose_rows(visit.parent, now, self._policy)
+        # What a read has emitted that the end of a run cut short is not known.
+        everything = everything or bool(visit.mark and is_cut(visit.mark))
         keep = self._news(visit, everything=everything)
-        first = yield from self._scan(visit, keep)
+        seen = ListScan()
+        if everything and not archived:
+            self._prefix = _Prefix(visit, seen, now)
+        first = yield from self._scan(visit, keep, seen)
+        self._prefix = None
         if not everything and first.rows - known > keep.new:
             # The list has new rows with a date before the last check.
             everything = True
             keep = _News(None, None)
-            first = yield from self._scan(visit, keep)
+            first = yield from self._scan(visit, keep, ListScan())
+        mark = self._settled(visit, first, now, everything=everything)
         if first.whole:
-            return self._settled(visit, first, now, everything=everything)
+            # A list that is empty once is read again before that is believed.
+            doubted = not archived and _is_emptied(visit.mark, mark)
+            return _unsettled(visit.mark, first, now) if doubted else mark
+        if not archived and _is_unchanged(visit.mark, mark, first):
+            return mark
         # Rows that the first read missed may have old dates: emit every row.
-        second = yield from self._scan(visit, _News(None, None))
-        archived = may_lose_rows(visit.parent, now, self._policy)
+        second = yield from self._scan(visit, _News(None, None), ListScan())
         # Without an archive, two reads in different orders may add up to the total.
-        # With one, rows that the total still counts are missing from both reads.
-        enough = second.same_as(first) if archived else second.completes(first)
-        if second.whole or enough:
+        self._complementary = not archived and second.completes(first)
+        # The total may count rows that no read shows, such as archived ones.
+        if second.whole or self._complementary or second.same_as(first):
             return self._settled(visit, second, now, everything=everything)
-        old = visit.mark or Mark()
-        return replace(
-            old,
-            unsettled=True,
-            newest=_newest(old.newest, second.newest, now),
-            failures=0,
-            tried=None,
-        )
+        return _unsettled(visit.mark, second, now)
 
     def _news(self, visit: Visit[int, Mark], *, everything: bool) -> _News:
         checked = visit.mark.checked if visit.mark else None
@@ -473,11 +511,11 @@ class ListReader:
         return _News(since, int(checked * 1000))
 
     def _scan(
-        self, visit: Visit[int, Mark], keep: _News
+        self, visit: Visit[int, Mark], keep: _News, seen: ListScan
     ) -> Generator[Page, None, ListScan]:
         fetch = Pages(partial(self._page, visit), self._fan_out)
         shrinking = may_lose_rows(visit.parent, self._now(), self._policy)
-        self._seen = yield from scan(fetch, keep, shrinking=shrinking)
+        self._seen = yield from scan(fetch, keep, shrinking=shrinking, seen=seen)
         return self._seen
 
     def _settled(
@@ -485,7 +523,7 @@ class ListReader:
     ) -> Mark:
         old = visit.mark or Mark()
         points = verification_points(visit.parent.sent, now)
-        total = seen.totals[1]
+        total = seen.total
         rows = seen.rows
         last = (
             (seen.ids[0] if seen.order == "d" else seen.ids[-1]) if seen.ids else None
@@ -499,6 +537,88 @@ class ListReader:
             verified=points if everything else min(old.verified, points),
             total=None if total is None or total == rows else total,
         )
+
+
+class _Prefix:
+    """The rows that a whole read has seen so far, while their ids ascend.
+
+    Args:
+        visit: the visit that reads the list.
+        seen: grows while the list is read.
+        now: start of the read.
+    """
+
+    def __init__(self, visit: Visit[int, Mark], seen: ListScan, now: float) -> None:
+        self._visit = visit
+        self._seen = seen
+        self._now = now
+        self._rows = 0
+        self._ascends = True
+
+    def mark(self) -> Mark | None:
+        """Return the mark that covers these rows; None if they are no prefix."""
+        seen, old = self._seen, self._visit.mark or Mark()
+        new = seen.ids[max(0, self._rows - 1) :]
+        self._ascends = self._ascends and not seen.keyless and ascending(new)
+        self._rows = len(seen.ids)
+        total = seen.totals[1]
+        if not self._ascends or not new or total is None or self._rows >= total:
+            return None
+        return Mark(
+            rows=self._rows,
+            last_id=seen.ids[-1],
+            newest=_newest(old.newest, seen.newest, self._now),
+            checked=old.checked,
+            order="a",
+            verified=verification_points(self._visit.parent.sent, self._now),
+            failures=old.failures,
+            tried=self._now,
+        )
+
+
+def _grown(reached: Mark, old: Mark, total: int | None, now: float) -> Mark | None:
+    """Return the mark of a list with new rows at its end; None if one is missing.
+
+    A known shortfall stays as it was: any other is looked into by a whole read.
+    """
+    if reached.rows + old.shortfall != total:
+        return None
+    return replace(
+        reached,
+        checked=now,
+        total=total if old.shortfall else None,
+        failures=0,
+        tried=None,
+    )
+
+
+def _unsettled(mark: Mark | None, seen: ListScan, now: float) -> Mark:
+    """Return the mark after a read that does not add up; it keeps what was known."""
+    old = mark or Mark()
+    return replace(
+        old,
+        unsettled=True,
+        newest=_newest(old.newest, seen.newest, now),
+        failures=0,
+        tried=now,
+    )
+
+
+def _is_emptied(old: Mark | None, new: Mark) -> bool:
+    """Return whether a list with rows is empty for the first time."""
+    return old is not None and old.rows > 0 and new.rows == 0 and not old.unsettled
+
+
+def _is_unchanged(old: Mark | None, new: Mark, seen: ListScan) -> bool:
+    """Return whether a read confirms the shortfall that an earlier run found."""
+    return (
+        old is not None
+        and old.settled
+        and old.total is not None
+        and (old.rows, old.total, old.last_id) == (new.rows, new.total, new.last_id)
+        and not seen.cut
+        and not seen.shifted
+    )
 
 
 def _ids(page: ListPage) -> list[int | None]:

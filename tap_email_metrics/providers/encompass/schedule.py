@@ -30,15 +30,15 @@ from tap_email_metrics.state.plans import (
     Plan,
     RevisitSchedule,
     Visit,
-    failed_first,
     history_key,
+    in_turn,
     newest_first,
     with_unlisted,
 )
 from tap_email_metrics.state.streams import whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from tap_email_metrics.state.plans import Parent, Policy
     from tap_email_metrics.state.streams import StreamState
@@ -63,10 +63,11 @@ class Mark:
         order: order of the ids in the last complete read.
         verified: verifications that were due at the last full verification.
         unsettled: the last read missed rows; the list is due in the next run.
-        total: the API's count, where the last read saw fewer rows: the others are
-            archived, or only the read before saw them.
+        total: the API's count, where the last read saw another number of rows: the
+            others are archived, or two reads in one run saw the same rows.
         failures: runs in a row in which the list could not be read.
-        tried: start of the last of these runs.
+        tried: time of the last read, if it did not settle the list. Where the end of a
+            run has cut that read, `rows` and `last_id` may be those of its first part.
     """
 
     rows: int = 0
@@ -90,7 +91,7 @@ class Mark:
             self.order + encode_number(self.verified) + "!" * self.unsettled,
             "" if self.total is None else encode_number(self.total),
             encode_number(self.failures) if self.failures else "",
-            encode_time(self.tried) if self.failures else "",
+            encode_time(self.tried),
         ]
         return ".".join(parts).rstrip(".")
 
@@ -128,8 +129,13 @@ class Mark:
             self,
             newest=whole_minute(self.newest),
             checked=whole_minute(self.checked),
-            tried=whole_minute(self.tried) if self.failures else None,
+            tried=whole_minute(self.tried),
         )
+
+    @property
+    def shortfall(self) -> int:
+        """Rows that the API counts and does not show, below 0 if it shows more."""
+        return 0 if self.total is None else self.total - self.rows
 
     @property
     def last_seen(self) -> float | None:
@@ -144,11 +150,20 @@ class Mark:
     @property
     def settled(self) -> bool:
         """Whether the list was read completely and the last try succeeded."""
-        return self.checked is not None and not self.unsettled and not self.failures
+        return (
+            self.checked is not None
+            and not self.unsettled
+            and not self.failures
+            and self.tried is None
+        )
 
     def failed(self, now: float) -> Mark:
         """Return the mark after a failed try."""
         return replace(self, failures=self.failures + 1, tried=now)
+
+    def interrupted(self, now: float) -> Mark:
+        """Return the mark after a read that the end of the run cut short."""
+        return replace(self, tried=now)
 
 
 def _order(text: str) -> Order:
@@ -257,12 +272,12 @@ class MessageSchedule(RevisitSchedule[int, Mark]):
     ) -> Plan[int, Mark]:
         """Return the lists that are due, in reading order.
 
-        Lists that are archived soon come first, then lists that failed, then the
-        newest; the sweep and the history come after the open lists.
+        Lists that are archived soon come first, then the list that was read longest
+        ago. Lists that failed or were not settled wait behind the others; the sweep and
+        the history come after the open lists.
         """
         plan: Plan[int, Mark] = Plan()
-        sweeping = _sweep_buckets(state.swept, now, policy)
-        swept: list[Visit[int, Mark]] = []
+        days = _sweep_days(state.swept, now, policy)
         for parent in with_unlisted(parents, state.marks):
             mark = state.marks.get(parent.id)
             if not mark and not policy.covers(parent):
@@ -279,10 +294,10 @@ class MessageSchedule(RevisitSchedule[int, Mark]):
                     plan.live.append(_visit(parent, mark, now))
             elif state.history is None or history_key(parent) < state.history:
                 plan.history.append(Visit(parent, None, everything=True, history=True))
-            elif int(stable_fraction(parent.id) * policy.sweep_days) in sweeping:
-                swept.append(Visit(parent, None, everything=True))
-        plan.live = _archived_soon_first(failed_first(plan.live), now, policy)
-        plan.live.extend(newest_first(swept))
+            else:
+                plan.swept += _sweep_visit(parent, state, days, policy)
+        plan.live = _archived_soon_first(in_turn(plan.live, now), now, policy)
+        plan.swept = sorted(newest_first(plan.swept), key=lambda v: v.sweep or 0)
         plan.history = newest_first(plan.history)
         return plan
 
@@ -302,15 +317,20 @@ class MessageSchedule(RevisitSchedule[int, Mark]):
     ) -> float:
         """Return the oldest last complete check of an open list; now if none is open.
 
-        Lists in quarantine do not count: they are reported by id. A list that was never
-        read counts from its send, unless that is so long ago that all is archived.
+        Lists in quarantine do not count: they are reported by id. A list that has
+        closed counts until it was read once more. A list that was never read counts
+        from its send, unless that is so long ago that all is archived.
         """
         oldest = now
         for parent in with_unlisted(parents, marks):
             mark = marks.get(parent.id)
             if not mark and not policy.covers(parent):
                 continue
-            if age(parent, mark, now) > policy.window or (mark and mark.quarantined):
+            is_closed = age(parent, mark, now) > policy.window
+            # A closed list keeps its mark until it was read once more.
+            if is_closed and (not mark or mark.checked is None):
+                continue
+            if mark and mark.quarantined:
                 continue
             if policy.verified_only and not due(parent, mark, now, policy):
                 continue  # it was read as far as this stream reads it
@@ -347,10 +367,30 @@ def _archive_rank(visit: Visit[int, Mark], now: float) -> tuple[int, float, int]
     return (1, 0.0, 0)
 
 
-def _sweep_buckets(swept: int | None, now: float, policy: Policy) -> Collection[int]:
-    """Return which parts of the closed lists have their turn in the sweep today."""
+def _sweep_days(swept: int | None, now: float, policy: Policy) -> dict[int, int]:
+    """Return the day of the sweep for each part of the closed lists that is due.
+
+    Each part has its turn on one of `sweep_days` days. Parts that were missed come
+    first, so that a sweep that takes longer than its days still reaches every list.
+    """
     today = int(now // DAY)
     if swept is None or swept >= today:
-        return ()
-    first = max(swept + 1, today - policy.sweep_days + 1)
-    return {day % policy.sweep_days for day in range(first, today + 1)}
+        return {}
+    last = min(today, swept + policy.sweep_days)
+    return {day % policy.sweep_days: day for day in range(swept + 1, last + 1)}
+
+
+def _sweep_visit(
+    parent: Parent[int],
+    state: StreamState[int, Mark],
+    days: Mapping[int, int],
+    policy: Policy,
+) -> list[Visit[int, Mark]]:
+    """Return the visit of a closed list in the sweep, nothing if it has no turn."""
+    day = days.get(int(stable_fraction(parent.id) * policy.sweep_days))
+    if day is None or state.swept is None:
+        return []
+    place = state.sweeping if day == state.swept + 1 else None
+    if place is not None and history_key(parent) >= place:
+        return []  # the run before got as far as this
+    return [Visit(parent, None, everything=True, sweep=day)]

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
 
+from tap_email_metrics.providers.encompass.api import ARCHIVED
 from tap_email_metrics.providers.encompass.client import LIST
 from tap_email_metrics.providers.encompass.schedule import (
     NUMBERED,
     Mark,
     MessageSchedule,
 )
-from tap_email_metrics.streams.fan_out import FanOutStream
+from tap_email_metrics.state.streams import whole_number
+from tap_email_metrics.streams.fan_out import FanOutStream, Part
 from tap_email_metrics.streams.lists import ListStream
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.values import Row
     from tap_email_metrics.run.reconciliation import Count
     from tap_email_metrics.state.plans import Policy, Visit
+
+
+_SHORTFALL = "shortfall"
+"""State key of the messages that the API counts and does not show."""
 
 
 class Messages(ListStream):
@@ -40,7 +46,11 @@ class Messages(ListStream):
 
     @override
     def count(self, rows: int) -> Count:
-        return cast("EncompassApi", self.api).message_count()
+        found = cast("EncompassApi", self.api).message_count()
+        difference = (found.api_rows or found.rows) - found.rows
+        known = self.bookmark.read(_SHORTFALL, whole_number) or 0
+        self.bookmark.write(_SHORTFALL, difference or None)
+        return replace(found, noted=difference == known)
 
 
 class MessageStream(FanOutStream[int, Mark]):
@@ -75,13 +85,28 @@ class MessageStream(FanOutStream[int, Mark]):
         )
 
     @override
+    def note_through(self, through: float) -> None:
+        super().note_through(through)
+        if self.name in ARCHIVED:
+            cast("EncompassApi", self.api).note_headroom(self.name, through)
+
+    @override
     def read(
         self, visit: Visit[int, Mark], policy: Policy
-    ) -> Generator[Page | Count, None, Mark]:
+    ) -> Generator[Page | Count | Part[Mark], None, Mark]:
         api = cast("EncompassApi", self.api)
         maker = self.maker(message_id=visit.parent.id)
         reader = api.reader(self.path, policy, self.fan_out, maker, dated=self.dated)
-        mark = yield from reader.read(visit)
+        pages = reader.read(visit)
+        while True:
+            try:
+                page = next(pages)
+            except StopIteration as end:
+                mark: Mark = end.value
+                break
+            yield page
+            if part := reader.part:
+                yield Part(part)
         yield replace(reader.count(visit, mark), **self.aggregate(visit.parent.id))
         return mark
 

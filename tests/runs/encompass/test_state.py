@@ -14,6 +14,7 @@ from simulator.encompass.account import ms
 from simulator.world import World
 from tap_email_metrics.clock import iso
 from tap_email_metrics.providers.encompass.schedule import Mark
+from tap_email_metrics.state.marks import is_cut
 from tests.support.constant_contact import Account
 from tests.support.encompass import DAY, NOW, STREAMS, Site, Sync, Target
 from tests.support.luxsci import Clinic
@@ -78,7 +79,9 @@ def covered_too_early(before: dict[str, Any], run: Sync) -> Iterator[str]:
         for stream in FAN_OUT:
             known, old = marks(state, stream), marks(before, stream)
             for parent in map(str, later[stream]):
-                if known.get(parent) != old.get(parent):
+                mark = known.get(parent)
+                # One of a list that is half read covers its first rows only.
+                if mark != old.get(parent) and not (mark and is_cut(Mark.unpack(mark))):
                     yield f"{stream} {parent}: {known.get(parent)}"
             entry = flat(state).get(stream, {})
             closed = entry.get("history")

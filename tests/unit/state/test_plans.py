@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -16,12 +17,14 @@ from tap_email_metrics.providers.constant_contact.schedule import (
 from tap_email_metrics.providers.encompass.schedule import NUMBERED, Mark
 from tap_email_metrics.state.marks import QUARANTINE_AFTER
 from tap_email_metrics.state.plans import (
+    InOrder,
     Parent,
     Policy,
     Visit,
-    failed_first,
     history_key,
+    in_turn,
     newest_first,
+    spread,
     with_unlisted,
 )
 from tap_email_metrics.state.streams import StreamState
@@ -61,19 +64,75 @@ def test_newest_first_falls_with_every_visit(whole: list[tuple[int, int]]) -> No
     assert keys == sorted(keys, reverse=True)
 
 
-def test_lists_that_failed_come_before_newer_ones() -> None:
-    ages = {1: 3, 2: 2, 3: 1, 4: 0}
-    failed = {1, 3}
+def turns(marks: dict[int, Mark]) -> list[int]:
+    """Return parents in the order of their turns; a higher id is newer."""
     visits = [
-        Visit(
-            Parent(one, newest=NOW - days * DAY),
-            Mark(failures=1) if one in failed else Mark(),
-            everything=False,
-        )
-        for one, days in ages.items()
+        Visit(Parent(one, newest=NOW - 10 * DAY + one), mark, everything=False)
+        for one, mark in marks.items()
     ]
     random.Random(0).shuffle(visits)  # noqa: S311 - no secret
-    assert [visit.parent.id for visit in failed_first(visits)] == [3, 1, 4, 2]
+    return [visit.parent.id for visit in in_turn(visits, NOW)]
+
+
+def test_the_list_that_was_read_longest_ago_has_the_first_turn() -> None:
+    """K2: lists that are due in every run take turns, and new ones come first."""
+    marks = {
+        1: Mark(checked=NOW - 2 * DAY),
+        2: Mark(checked=NOW - 3 * DAY),
+        3: Mark(checked=NOW - 2 * DAY),
+        4: Mark(),
+    }
+    assert turns(marks) == [4, 2, 3, 1]
+
+
+def test_what_failed_or_was_cut_waits_behind_the_others_for_two_days() -> None:
+    """K2: failed lists come last, the oldest try first; but they are not starved."""
+    checked = NOW - DAY
+    marks = {
+        1: Mark(checked=checked),
+        2: Mark(checked=checked).failed(NOW - 0.2 * DAY),
+        3: Mark().failed(NOW - 0.3 * DAY),
+        4: Mark().interrupted(NOW - 0.1 * DAY),
+        5: Mark().failed(NOW - 2 * DAY),
+    }
+    assert turns(marks) == [5, 1, 3, 2, 4]
+
+
+@given(st.permutations(range(8)), st.integers(0, 8))
+def test_a_place_in_order_leaves_no_visit_before_it(
+    ended: list[int], count: int
+) -> None:
+    """K2: lists end out of order, and a cut run must not skip any of them."""
+    visits: list[Visit[int, Mark]] = [
+        Visit(Parent(one), None, everything=True) for one in range(8)
+    ]
+    order = InOrder(visits)
+    place = -1
+    for number in ended[:count]:
+        last = order.after(visits[number])
+        place = place if last is None else last.parent.id
+    done = set(ended[:count])
+    assert set(range(place + 1)) <= done
+    assert place + 1 not in done
+    assert order.is_complete is (count == len(visits))
+
+
+@given(st.integers(0, 60), st.integers(2, 10))
+def test_a_sample_has_the_newest_the_oldest_and_what_lies_between(
+    size: int, count: int
+) -> None:
+    """K2: what a stream is judged by is not only the newest of its parents."""
+    visits: list[Visit[int, Mark]] = [
+        Visit(Parent(one, newest=float(one)), None, everything=True)
+        for one in range(size)
+    ]
+    random.Random(0).shuffle(visits)  # noqa: S311 - no secret
+    ids = [visit.parent.id for visit in spread(visits, count)]
+    assert len(set(ids)) == len(ids) == min(size, count)
+    if ids:
+        assert (ids[0], ids[-1]) == (size - 1, 0)
+        widest = max((one - two for one, two in pairwise(ids)), default=0)
+        assert widest <= (size - 1) / (len(ids) - 1) + 1 if len(ids) > 1 else True
 
 
 def test_a_parent_that_is_not_listed_is_known_by_its_mark() -> None:

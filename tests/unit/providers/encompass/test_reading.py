@@ -25,6 +25,7 @@ from tap_email_metrics.providers.encompass.reading import (
     every_row,
     scan,
 )
+from tap_email_metrics.providers.encompass.schedule import Mark
 from tap_email_metrics.state.plans import Parent, Policy, Visit
 from tap_email_metrics.transport.client import TRIES
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from tap_email_metrics.providers.encompass.client import EncompassClient
-    from tap_email_metrics.providers.encompass.schedule import Mark
     from tap_email_metrics.records.pages import Page
     from tap_email_metrics.records.values import Row
 
@@ -82,6 +82,8 @@ class Shelf:
         counted: rows that are gone and still count in the total.
         bare: it answers with an array, without a total.
         tells: it says how many rows it sends at most.
+        drifts: how much more the total says from request to request.
+        full: a page with all rows that were asked for counts as full.
     """
 
     ids: list[int]
@@ -90,6 +92,8 @@ class Shelf:
     counted: int = 0
     bare: bool = False
     tells: bool = False
+    drifts: int = 0
+    full: bool = False
     now: float = NOW
     requests: int = 0
     asked: list[tuple[int, int, int]] = field(default_factory=list)
@@ -112,7 +116,10 @@ class Shelf:
         limit = min(size, self.sizes[self.requests % len(self.sizes)])
         rows = [self.row(number) for number in self.ids[start : start + limit]]
         total = None if self.bare else len(self.ids) + self.counted
-        page = ListPage(plain_page(rows), total, limit if self.tells else size)
+        is_full = self.full and len(rows) == size
+        covered = limit if self.tells else size
+        page = ListPage(plain_page(rows), total, covered, is_full)
+        self.counted += self.drifts
         if self.requests < len(self.changes):
             self.apply(self.changes[self.requests])
         self.requests += 1
@@ -180,7 +187,6 @@ def finish(pages: Generator[Page, None, ListScan]) -> tuple[list[int], ListScan]
             page = next(pages)
         except StopIteration as end:
             return found, end.value
-        assert page
         found += [cast("int", row["id"]) for row in page.made().records]
 
 
@@ -717,9 +723,7 @@ def test_what_does_not_fit_is_read_whole(
         {"order": "n"},
         {"unsettled": True},
         {"failures": 1, "tried": NOW},
-        {"total": 9},
         {"rows": 0, "last_id": None},
-        {"checked": None},
     ],
     ids=str,
 )
@@ -813,23 +817,88 @@ def test_two_reads_alike_leave_the_rest_to_the_archive() -> None:
     assert (mark.rows, mark.total, mark.settled) == (12, 17, True)
 
 
-def test_a_young_list_that_does_not_add_up_is_unsettled() -> None:
-    shelf = Shelf(list(range(1, 13)), counted=5)
+@pytest.mark.parametrize("counted", [-1, 1, 5])
+def test_two_reads_of_the_same_rows_and_total_settle_a_list(counted: int) -> None:
+    """K4: a total that is wrong for ever costs two reads once, then a probe each."""
+    shelf = Shelf(list(range(1, 13)), counted=counted)
     found, mark = read(shelf, days=100)
     assert set(found) == set(shelf.ids)
-    assert not mark.settled
-    assert mark.unsettled
-    assert mark.checked is None
+    assert mark.settled
+    assert (mark.rows, mark.total, mark.shortfall) == (12, 12 + counted, counted)
+    shelf.mark()
+    shelf.asked.clear()
+    shelf.ids += [shelf.new(), shelf.new()]
+    found, mark = read(shelf, mark, everything=False)
+    assert found == shelf.ids[12:]
+    assert len(shelf.asked) <= 2
+    assert (mark.rows, mark.total, mark.settled) == (14, 14 + counted, True)
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
+@pytest.mark.parametrize("place", [0, 6, 11])
+def test_a_row_that_shows_after_all_is_found_in_spite_of_a_known_shortfall(
+    order: int, place: int
+) -> None:
+    """K4: the total stays as it was, and the hidden row comes into the list."""
+    shelf = Shelf(list(range(1, 13))[::order])
+    hidden = shelf.ids.pop(place)
+    shelf.counted = 1
+    _, mark = read(shelf)
+    assert mark.shortfall == 1
+    shelf.ids.insert(place, hidden)
+    shelf.counted = 0
+    _, mark = read(shelf, mark, everything=False)
+    assert (mark.rows, mark.total, mark.settled) == (12, None, True)
+
+
+def test_a_list_that_is_empty_once_is_read_again_before_that_is_believed() -> None:
+    """K4: an empty answer is not taken for a list that has lost its rows."""
+    shelf = Shelf(list(range(1, 13)))
+    _, mark = read(shelf)
+    rows, shelf.ids = shelf.ids, []
+    _, once = read(shelf, mark, everything=False)
+    assert once.unsettled
+    assert (once.rows, once.checked) == (12, mark.checked)
+    _, twice = read(shelf, once, everything=False)
+    assert (twice.rows, twice.settled) == (0, True)
+    shelf.ids = rows
+    _, again = read(shelf, once, everything=False)
+    assert (again.rows, again.settled) == (12, True)
+
+
+def test_a_first_read_that_was_cut_goes_on_behind_its_rows() -> None:
+    """K2: an ascending list larger than a run is not read from its start again."""
+    shelf = Shelf(list(range(1, 13)))
+    cut = Mark(rows=5, last_id=5, order="a", tried=NOW - 60)
+    found, mark = read(shelf, cut)
+    assert found == [6, 7, 8, 9, 10, 11, 12]
+    assert (mark.rows, mark.settled, mark.tried) == (12, True, None)
+    # Where the rows before have changed, all of it is read.
+    shelf.ids.remove(3)
+    found, mark = read(shelf, cut)
+    assert set(found) >= set(shelf.ids)
+    assert (mark.rows, mark.settled) == (11, True)
+
+
+def test_a_list_whose_total_is_too_low_on_a_full_page_is_read_on() -> None:
+    """K4: the row behind the total is not lost."""
+    shelf = Shelf(list(range(1, MAX_RESULTS + 2)), counted=-1)
+    shelf.full = True
+    found, mark = read(shelf)
+    assert set(found) == set(shelf.ids)
+    assert mark.rows == MAX_RESULTS + 1
 
 
 def test_an_unsettled_read_keeps_what_was_known() -> None:
     shelf = Shelf([5, 9, 7, 8])
     _, mark = read(shelf)
-    shelf.counted = 2
+    shelf.counted = shelf.drifts = 1
     shelf.now += DAY
     _, after = read(shelf, mark.failed(NOW), everything=False)
-    assert after == replace(mark, unsettled=True, newest=after.newest)
-    shelf.counted = 0
+    assert after == replace(
+        mark, unsettled=True, newest=after.newest, tried=after.tried
+    )
+    shelf.counted = shelf.drifts = 0
     _, last = read(shelf, after, everything=False)
     assert last.settled
     assert last.checked == shelf.now

@@ -151,7 +151,7 @@ def test_a_mark_survives_but_for_seconds(mark: Mark) -> None:
     assert again.failures == mark.failures
     assert again.newest == minute(mark.newest)
     assert again.checked == minute(mark.checked)
-    assert again.tried == (minute(mark.tried) if mark.failures else None)
+    assert again.tried == minute(mark.tried)
 
 
 @given(marks)
@@ -424,7 +424,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[Parent[int]], StreamState[int, Mark]]:
 
 
 def planned(made: Plan[int, Mark]) -> list[int]:
-    return [visit.parent.id for visit in (*made.live, *made.history)]
+    return [visit.parent.id for visit in (*made.live, *made.swept, *made.history)]
 
 
 policies = st.builds(
@@ -481,7 +481,7 @@ def test_every_row_is_emitted_where_nothing_is_known(
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
-    for visit in (*made.live, *made.history):
+    for visit in (*made.live, *made.swept, *made.history):
         mark = visit.mark
         assert mark == (None if visit.history else state.marks.get(visit.parent.id))
         everything = (
@@ -492,7 +492,7 @@ def test_every_row_is_emitted_where_nothing_is_known(
         )
         assert visit.everything is everything
     assert all(visit.history for visit in made.history)
-    assert not any(visit.history for visit in made.live)
+    assert not any(visit.history for visit in (*made.live, *made.swept))
 
 
 @given(worlds(), policies)
@@ -522,22 +522,24 @@ def test_order_of_the_live_lists(
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
-    places = [place(visit, policy) for visit in made.live]
+    places = [place(visit, policy) for visit in (*made.live, *made.swept)]
     assert places == sorted(places)
 
 
 def place(visit: Visit[int, Mark], policy: Policy) -> tuple[float, ...]:
-    """Endangered, oldest first; failed; others, newest first; then the sweep."""
+    """Endangered, oldest first; others in turn; then the sweep, day by day."""
     parent, mark = visit.parent, visit.mark
     newest_first = [-part for part in history_key(parent)]
-    if age(parent, mark, NOW) > policy.window and mark is None:
-        return (3, *newest_first)
+    if visit.sweep is not None:
+        return (3, visit.sweep, *newest_first)
     since = unread_since(parent, mark)
     if policy.archived and since is not None:
         days = (NOW - since) / DAY
         if ARCHIVE_FIRST_DAYS <= days <= ARCHIVE_DAYS + 5:
             return (0, since)
-    return (1 if mark and mark.failures else 2, *newest_first)
+    tried, checked = (mark.tried, mark.checked) if mark else (None, None)
+    waits = tried is not None and 0 <= NOW - tried < 2 * DAY
+    return (2 if waits else 1, max(tried or 0, checked or 0), *newest_first)
 
 
 def test_order_by_example() -> None:
@@ -551,7 +553,7 @@ def test_order_by_example() -> None:
         *(sent(155, 6), sent(300, 7), sent(400, 8), sent(500, 9)),
     ]
     made = plan(listed, state, NOW, POLICY)
-    assert [visit.parent.id for visit in made.live] == [7, 3, 6, 2, 1, 4, 5]
+    assert [visit.parent.id for visit in made.live] == [7, 3, 6, 1, 5, 4, 2]
     assert [visit.parent.id for visit in made.history] == [8, 9]
 
 
@@ -617,7 +619,7 @@ def test_the_sweep_reaches_every_closed_list(sweep: int, gaps: list[int]) -> Non
     for gap in gaps:
         previous, today = today, today + gap
         made = plan(listed, state, (today + 0.5) * DAY, policy)
-        for visit in made.live:
+        for visit in made.swept:
             assert visit.everything
             assert last[visit.parent.id] < today
             last[visit.parent.id] = today
@@ -637,6 +639,35 @@ def test_a_sweep_that_did_not_complete_is_repeated() -> None:
     assert planned(plan(listed, state, NOW + 3600, policy)) == one
     later = planned(plan(listed, state, NOW + DAY, policy))
     assert set(one) < set(later)
+
+
+@given(st.integers(1, 6), st.integers(1, 7), st.integers(0, 12))
+@PROPERTY
+def test_a_sweep_larger_than_a_day_goes_on_where_it_was_cut(
+    days: int, budget: int, outage: int
+) -> None:
+    """K2: a sweep larger than a day's budget reaches every list, each once a round."""
+    policy = Policy(window=30.0 * DAY, sweep_days=days)
+    listed = [sent(100 + number / 7, number) for number in range(1, 40)]
+    today = int(NOW // DAY)
+    entry: dict[str, Any] = {}
+    state = StreamState(NAME, entry, NUMBERED)
+    state.set_history((0, 0))
+    state.set_swept(today - 1 - outage)
+    read: list[int] = []
+    while len(read) < len(listed):
+        visits = plan(listed, state, (today + 0.5) * DAY, policy).swept
+        for visit in visits[:budget]:
+            assert visit.sweep is not None
+            state.set_swept(visit.sweep - 1, history_key(visit.parent))
+            read.append(visit.parent.id)
+        if len(visits) <= budget:
+            state.set_swept(today)
+        entry = json.loads(json.dumps(entry))
+        state = StreamState(NAME, entry, NUMBERED)
+        today += 1
+        assert today < NOW // DAY + days + 2 + len(listed) / budget
+    assert len(set(read[: len(listed)])) == len(listed)
 
 
 def test_nothing_is_swept_before_the_first_sweep_day_is_set() -> None:
@@ -661,9 +692,10 @@ def test_checked_through_is_the_oldest_check_of_an_open_list(
     for parent in listed:
         mark = state.marks.get(parent.id)
         floored = parent.newest is not None and parent.newest < policy.floor
-        if age(parent, mark, NOW) > policy.window or (floored and not mark):
+        unread = mark is not None and mark.checked is not None
+        if age(parent, mark, NOW) > policy.window and not unread:
             continue
-        if mark and mark.quarantined:
+        if (floored and not mark) or (mark and mark.quarantined):
             continue
         if mark and mark.checked is not None:
             assert through <= mark.checked

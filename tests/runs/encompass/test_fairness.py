@@ -1,0 +1,258 @@
+"""No message stops, starves or blinds the others, whatever its lists answer."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.encompass import DAY, NOW, Site, site_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OPENS = "encompass_opens"
+ONLY_OPENS: dict[str, Any] = {"streams": (OPENS,)}
+FAULTS: dict[str, dict[str, Any]] = {
+    "403": {"kind": "status", "status": 403},
+    "404": {"kind": "status", "status": 404},
+    "400": {"kind": "status", "status": 400},
+    "202": {"kind": "status", "status": 202},
+    "500": {"kind": "status", "status": 500},
+    "nonsense": {"kind": "wrong_shape", "shape": "no_data"},
+}
+IN_DOUBT = 10 + 4 * 8 + 10
+"""Lists at most that a run asks for where none can be read: the failures in a row,
+those that eight workers have begun by then, and the sample."""
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tap-email-metrics")
+
+
+def fail(site: Site, message: int, fault: str) -> None:
+    """Let the opens of a message fail for ever."""
+    site.world.faults.add(**FAULTS[fault], message_id=message, path="/opens$")
+
+
+def opens_of(site: Site, message: int) -> int:
+    """Return how many opens of a message the target has."""
+    rows = site.target.rows.get(OPENS, {}).values()
+    return sum(row["message_id"] == message for row in rows)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("bad", [12, 24])
+def test_the_newest_messages_may_all_fail_and_the_older_ones_are_read(
+    fault: str, bad: int
+) -> None:
+    """K2: messages that are scheduled and not sent answer 404 for their lists."""
+    site, messages = site_of(*range(1, bad + 13))
+    for message in messages[:bad]:
+        fail(site, message, fault)
+    for _ in range(2):
+        run = site.sync(**ONLY_OPENS)
+        assert run.reports[OPENS]["outcome"] in {"complete", "empty"}
+        assert set(run.reports[OPENS]["failed"]) == {*messages[:bad]}
+        assert all(opens_of(site, message) == 3 for message in messages[bad:])
+        assert run.requests < 6 * bad + 40
+        site.advance(1)
+
+
+@settings(
+    deadline=None,
+    max_examples=12,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.data())
+def test_whatever_misbehaves_for_ever_every_other_list_is_read(
+    data: st.DataObject,
+) -> None:
+    """K2: within two runs, and one more for each twenty that misbehave."""
+    count = data.draw(st.integers(2, 45))
+    site, messages = site_of(
+        *(number * 2 for number in range(1, count + 1)), opens=1, revisit="always"
+    )
+    bad = data.draw(
+        st.dictionaries(
+            st.sampled_from(messages), st.sampled_from([*FAULTS]), max_size=count - 1
+        )
+    )
+    for message, fault in bad.items():
+        fail(site, message, fault)
+    good = [message for message in messages if message not in bad]
+    for _ in range(2 + len(bad) // 20):
+        site.sync(**ONLY_OPENS)
+        # A list that is broken for the first time takes six tries.
+        assert len(site.asked("opens")) <= len(good) * 2 + len(bad) * 6
+        site.advance(1)
+    assert all(opens_of(site, message) == 1 for message in good)
+    # Those that go on failing cost one try each, and hide nothing that comes.
+    for message in good:
+        site.api.add_row("opens", message)
+    site.sync(**ONLY_OPENS)
+    assert all(opens_of(site, message) == 2 for message in good)
+    assert len(site.asked("opens")) <= len(good) * 2 + len(bad)
+
+
+@pytest.mark.parametrize("fault", ["403", "500"])
+def test_where_nothing_can_be_read_a_sample_is_asked_for_and_no_more(
+    fault: str,
+) -> None:
+    """K2: the sample is of all ages, and the messages not tried keep their marks."""
+    site, messages = site_of(*range(1, 101), opens=0)
+    for message in messages:
+        fail(site, message, fault)
+    run = site.sync(**ONLY_OPENS)
+    assert len(site.visited("opens")) <= IN_DOUBT
+    assert {messages[-1], messages[-30]} & {*site.visited("opens")[-10:]}
+    outcome = {"403": "unavailable", "500": "failed"}[fault]
+    assert run.reports[OPENS]["outcome"] == outcome
+    assert run.code == (fault == "500")
+    assert len(site.entry("opens")["marks"]) == len(site.visited("opens"))
+
+
+def budgeted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *ages: float, **more: Any
+) -> tuple[Site, list[int]]:
+    """Return a site that may send a few requests a day, one after the other."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return site_of(*ages, max_concurrency=1, **more)
+
+
+@pytest.mark.parametrize("order", ["ascending", "shuffled"])
+def test_a_list_larger_than_the_day_leaves_the_others_their_turn(
+    order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K2: the cut list waits, and an ascending one goes on where it was cut."""
+    ages = range(1, 22)
+    site, (huge, *small) = budgeted(
+        tmp_path, monkeypatch, *ages, opens=1, daily_requests=16
+    )
+    site.api.set_policy(max_page=10)
+    if order == "shuffled":
+        site.api.set_order(order)
+    for _ in range(300):
+        site.api.add_row("opens", huge, date_added=NOW - DAY + 60)
+    said = []
+    emitted = 0
+    for _ in range(7):
+        run = site.sync(**ONLY_OPENS)
+        assert run.code == 0
+        said.append(run.reports[OPENS].get("unfinished"))
+        emitted += sum(r["message_id"] == huge for r in run.records(OPENS))
+        site.advance(1)
+    assert said[0] == [huge]
+    assert all(opens_of(site, message) == 1 for message in small)
+    if order == "ascending":
+        assert opens_of(site, huge) == 301
+        assert emitted < 1.2 * 301
+    else:
+        assert said[-1] == [huge]
+
+
+def test_what_ends_behind_a_cut_list_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K2: another worker has read a small list while the budget ran out."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    site, (huge, small) = site_of(1, 2, daily_requests=30, max_concurrency=2)
+    site.api.set_policy(max_page=10)
+    site.api.set_order("shuffled")
+    for _ in range(1_000):
+        site.api.add_row("opens", huge, date_added=NOW - DAY + 60)
+    site.sync(**ONLY_OPENS)
+    assert site.mark("opens", small).settled
+    assert not site.mark("opens", huge).settled
+
+
+def test_a_sweep_larger_than_the_day_goes_on_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K2: the same lists were read each day, and the others never."""
+    site, messages = budgeted(
+        tmp_path,
+        monkeypatch,
+        *(400 + number for number in range(40)),
+        opens=1,
+        sweep_days=2,
+    )
+    site.api.set_policy(archive_days=10_000)
+    site.sync(**ONLY_OPENS)
+    site.settings["daily_requests"] = 12
+    visited: set[int] = set()
+    for _ in range(7):
+        site.advance(1)
+        site.sync(**ONLY_OPENS)
+        visited |= {*site.visited("opens")}
+    assert visited == {*messages}
+    assert site.entry("opens").get("marks", {}) == {}
+
+
+def test_lists_that_are_due_in_every_run_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K2: the newest used up the day, and the older ones were never read again."""
+    site, messages = budgeted(
+        tmp_path, monkeypatch, *range(1, 31), opens=1, revisit="always"
+    )
+    site.sync(**ONLY_OPENS)
+    site.settings["daily_requests"] = 13
+    for message in messages:
+        site.api.add_row("opens", message)
+    for _ in range(4):
+        site.advance(1)
+        site.sync(**ONLY_OPENS)
+    assert all(opens_of(site, message) == 2 for message in messages)
+
+
+# How far behind a run is
+
+
+@pytest.mark.parametrize("why", ["quota", "403", "time"])
+def test_a_run_that_ends_before_it_knows_its_lists_says_how_far_it_is_behind(
+    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K5: the state says up to when the lists were read; too far behind is exit 1."""
+    site, _ = budgeted(tmp_path, monkeypatch, 1, 2)
+    site.common["max_lag_days"] = 10
+    assert site.sync().code == 0
+    read = site.entry("opens")["checked_through"]
+    site.advance(60)
+    if why == "quota":
+        site.settings["daily_requests"] = 1
+    elif why == "403":
+        site.world.faults.add("status", status=403)
+    else:
+        site.common["max_run_minutes"] = 1e-9
+    run = site.sync(load=False)
+    assert run.reports[OPENS]["behind_since"] == read
+    assert 119 < run.reports[OPENS]["headroom_days"] < 121
+    assert run.code == (2 if why == "403" else 1)
+
+
+def test_headroom_is_what_remains_at_the_end_of_the_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """K5: a first sync that read everything has nothing to warn of."""
+    site, _ = site_of(1, 178.5)
+    run = site.sync()
+    assert run.reports[OPENS]["headroom_days"] == 180.0
+    assert "behind_since" in run.reports[OPENS]
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_a_list_that_has_closed_unread_is_behind_until_it_is_read() -> None:
+    """K5: lists that closed during an outage are not up to date."""
+    site, _ = site_of(60, activity_window_days=90)
+    site.sync(**ONLY_OPENS)
+    read = site.entry("opens")["checked_through"]
+    site.advance(60)
+    site.world.faults.add("status", path="/opens$", status=500)
+    run = site.sync(**ONLY_OPENS)
+    assert run.reports[OPENS]["behind_since"] == read

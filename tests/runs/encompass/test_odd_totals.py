@@ -1,0 +1,174 @@
+"""Totals that are wrong for ever, and lists that are empty or cut short once."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from tests.support.encompass import DAY, NOW, Site, site_of
+
+OPENS = "encompass_opens"
+MESSAGES = "encompass_messages"
+ONLY_OPENS: dict[str, Any] = {"streams": (OPENS, MESSAGES)}
+LIST = "/v2/messages$"
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tap-email-metrics")
+
+
+def said(caplog: pytest.LogCaptureFixture, words: str) -> bool:
+    """Return whether the log has a warning with these words, and forget the log."""
+    found = any(
+        words in record.getMessage()
+        for record in caplog.records
+        if record.levelname == "WARNING"
+    )
+    caplog.clear()
+    return found
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_a_quiet_list_whose_total_is_wrong_for_ever_costs_a_probe(
+    by: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """K4: it was read whole in every run, 100,000 records an hour."""
+    site, (message,) = site_of(3, opens=1_500)
+    site.world.faults.add("shift_total", path="/opens$", by=by)
+    run = site.sync(**ONLY_OPENS)
+    assert "unsettled" not in run.reports[OPENS]
+    assert said(caplog, "do not hold what is counted")
+    for _ in range(3):
+        site.advance(1 / 24)
+        late = site.api.add_row("opens", message)
+        run = site.sync(**ONLY_OPENS)
+        assert run.ids(OPENS) == [late]
+        assert len(site.asked("opens")) <= 2
+        assert not said(caplog, "do not hold what is counted")
+    assert len(site.target_ids("opens")) == 1_503
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_a_message_list_whose_total_is_wrong_for_ever_is_whole(
+    by: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """K4: closed lists were never swept; the difference is reported once."""
+    site, (closed, _) = site_of(400, 1, sweep_days=3)
+    site.api.set_policy(archive_days=10_000)
+    site.world.faults.add("shift_total", path=LIST, by=by)
+    reported = []
+    for _ in range(4):
+        run = site.sync(**ONLY_OPENS)
+        assert run.code == 0
+        reported.append(said(caplog, "do not hold what is counted"))
+        site.api.add_row("opens", closed)
+        site.advance(1)
+    assert reported == [True, False, False, False]
+    site.world.faults.clear()
+    site.advance(3)
+    site.sync(**ONLY_OPENS)
+    assert not site_differences(site)
+
+
+@pytest.mark.parametrize("total", [None, "7", -1, 2.5, True], ids=repr)
+def test_a_total_that_is_no_number_is_unknown_and_not_0(total: object) -> None:
+    """K4: the list is read until nothing new comes, and its count stays unknown."""
+    site, (message,) = site_of(3, opens=0)
+    rows = [{"id": n, "dateAdded": int((NOW - DAY) * 1000)} for n in range(1, 6)]
+    body = {"data": rows, "maxResults": 1000, "startAt": 0, "total": total}
+    rule = site.world.faults.add(
+        "status", path=f"/{message}/opens$", status=200, body=body
+    )
+    site.sync(**ONLY_OPENS)
+    assert site.target_ids("opens") == {1, 2, 3, 4, 5}
+    assert site.mark("opens", message).total is None
+    rule.body = {"data": [], "total": total}
+    site.advance(0.1)
+    run = site.sync(**ONLY_OPENS)
+    assert run.reports[OPENS]["failed"] == [message]
+    assert site.mark("opens", message).rows == 5
+
+
+ODD: dict[str, object] = {
+    "null": {"data": None, "total": 3},
+    "absent": {"total": 3},
+    "nothing": {},
+    "renamed": {"rows": [], "total": 0},
+    "text": "<html>",
+    "number": 7,
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+def test_a_list_that_is_not_understood_keeps_its_mark(body: object) -> None:
+    """K4: a 200 of another shape tells nothing of its list, and stops no other."""
+    site, (odd, good) = site_of(3, 4)
+    site.sync(**ONLY_OPENS)
+    before = site.mark("opens", odd)
+    site.world.faults.add("status", path=f"/{odd}/opens$", status=200, body=body)
+    site.advance(0.1)
+    late = [site.api.add_row("opens", message) for message in (odd, good)]
+    run = site.sync(**ONLY_OPENS)
+    assert run.reports[OPENS]["failed"] == [odd]
+    assert run.ids(OPENS) == late[1:]
+    assert len(site.asked("opens", odd)) == 3
+    after = site.mark("opens", odd)
+    assert (after.rows, after.checked) == (before.rows, before.checked)
+    site.world.faults.clear()
+    site.advance(0.1)
+    assert late[0] in site.sync(**ONLY_OPENS).ids(OPENS)
+
+
+@pytest.mark.parametrize("body", [[], {"data": [], "total": 0, "maxResults": 1000}])
+def test_an_empty_message_list_closes_nothing_and_the_run_says_so(
+    body: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """K4: empty once is not empty for ever; the history waits for the whole list."""
+    site, messages = site_of(1, 89, 400, 500, opens=2, activity_window_days=90)
+    site.api.set_policy(archive_days=10_000)
+    # The history is half read when the list comes empty.
+    site.world.faults.add("status", path="/opens$", message_id=messages[3], status=500)
+    site.sync(**ONLY_OPENS)
+    entry = site.entry("opens")
+    entry["history"] = [int((NOW - 450 * DAY) * 1000), 0]
+    entry["marks"].pop(str(messages[3]))
+    site.world.faults.clear()
+    swept = entry["swept"]
+    site.world.faults.add("status", path=LIST, status=200, body=body)
+    site.advance(2)
+    run = site.sync(**ONLY_OPENS)
+    assert run.code == 0
+    assert said(caplog, "the list of messages lacks 2 messages")
+    entry = site.entry("opens")
+    assert entry["swept"] == swept
+    assert entry["history"] == [int((NOW - 450 * DAY) * 1000), 0]
+    assert {*entry["marks"]} == {str(message) for message in messages[:2]}
+    site.world.faults.clear()
+    site.advance(0.1)
+    site.sync(**ONLY_OPENS)
+    assert not site_differences(site)
+
+
+def test_a_message_list_cut_short_closes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """K4: some messages are deleted now and then, but not half of the open ones."""
+    site, messages = site_of(*range(1, 21))
+    site.sync(**ONLY_OPENS)
+    swept = site.entry("opens")["swept"]
+    rows = [{"id": message} for message in messages[:10]]
+    body = {"data": rows, "total": 10, "maxResults": 1000}
+    site.world.faults.add("status", path=LIST, status=200, body=body)
+    site.advance(2)
+    site.sync(load=False, **ONLY_OPENS)
+    assert said(caplog, "the list of messages lacks 10 messages")
+    assert site.entry("opens")["swept"] == swept
+
+
+def site_differences(site: Site) -> list[str]:
+    """Return what differs from the truth in the streams that were read."""
+    lines = site.differences()
+    return [line for line in lines if line.split(":")[0] in {OPENS, MESSAGES}]
