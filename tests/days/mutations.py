@@ -140,9 +140,9 @@ def _rest_a_month(original: Any, seconds: float) -> float:  # noqa: ARG001
     return 30.0 * DAY
 
 
-def _no_sweep(original: Any, *_arguments: Any) -> tuple[int, ...]:  # noqa: ARG001
+def _no_sweep(original: Any, *_arguments: Any) -> dict[int, int]:  # noqa: ARG001
     """Never read again what has closed."""
-    return ()
+    return {}
 
 
 # Of Constant Contact
@@ -229,7 +229,7 @@ MUTATIONS: dict[str, Mutation] = {
     "rest_a_month": Mutation(
         "encompass", 0, 60, schedule, "revisit_interval", _rest_a_month
     ),
-    "no_sweep": Mutation("encompass", 0, 60, schedule, "_sweep_buckets", _no_sweep),
+    "no_sweep": Mutation("encompass", 0, 60, schedule, "_sweep_days", _no_sweep),
     "state_first": Mutation(
         "encompass", 1, 60, writer.Writer, "write_message", _state_first
     ),

@@ -105,6 +105,8 @@ def test_the_headroom_is_said_for_each_stream_and_warned_of_below_thirty_days(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, _ = after_an_outage(100)
+    # What a run reads is safe at its end, so nothing can be read here.
+    site.world.faults.add("status", path="/messages/[0-9]+/", status=500)
     caplog.clear()
     run = site.sync()
     for stream in ARCHIVED:
@@ -112,7 +114,7 @@ def test_the_headroom_is_said_for_each_stream_and_warned_of_below_thirty_days(
         start = f"{stream}: 80.0 days of headroom"
         said = [r for r in caplog.records if r.getMessage().startswith(start)]
         assert [r.levelname for r in said] == ["INFO"]
-    site.advance(155)
+    site.advance(55)
     caplog.clear()
     assert site.sync().reports[OPENS]["headroom_days"] == 25.0
     said = [r for r in caplog.records if "25.0 days of headroom" in r.getMessage()]

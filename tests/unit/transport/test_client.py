@@ -22,6 +22,7 @@ from simulator.clock import SimClock
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.control import Control
 from tap_email_metrics.errors import (
+    Broken,
     Denied,
     Exhausted,
     Fatal,
@@ -175,8 +176,8 @@ class Rig:
         *[(status, Skippable, 1) for status in (300, 301, 302, 304, 307, 308)],
         *[(status, Denied, 2) for status in (401, 403)],
         *[(status, Gone, 1) for status in (404, 410)],
-        *[(s, Skippable, TRIES) for s in (408, 500, 501, 502, 503, 504, 599)],
-        (429, Skippable, THROTTLED_TRIES),
+        *[(s, Broken, TRIES) for s in (408, 500, 501, 502, 503, 504, 599)],
+        (429, Broken, THROTTLED_TRIES),
     ],
 )
 def test_each_status_has_its_error_and_its_number_of_tries(
