@@ -1,4 +1,11 @@
-"""Fan-out streams: many parents, each with a list of its own."""
+"""Fan-out streams: many parents, each with a list of its own.
+
+No parent stops, starves or hides the others. Whatever some of them answer for ever,
+each other list that is due is read within two runs, and one more for every
+`FAILURES_IN_A_ROW + SAMPLE` parents that cannot be read, besides what the budget of a
+run needs. A run in which nothing can be read asks for so many lists at most, and for
+those that its workers have begun by then.
+"""
 
 from __future__ import annotations
 

@@ -356,7 +356,7 @@ def test_a_total_out_of_this_world_is_given_up(
     run = site.sync(case.struck, case.other)
     assert_struck(case, run, "could be read")
     asked = [path for path, _ in server.seen if path.endswith("/opens")]
-    assert len(asked) == 2 * 6
+    assert len(asked) == 2 * 3
 
 
 def _json(value: object) -> bytes:

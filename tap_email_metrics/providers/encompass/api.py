@@ -198,13 +198,16 @@ class EncompassApi(Api[EncompassSettings]):
                 raise Fatal(f"Encompass: more than {MOST_MESSAGES} messages")
 
     def _missing(self, rows: Collection[int | str]) -> int:
-        """Return how many known messages a list lacks, if it cannot be believed.
+        """Return how many messages with lists that were read it lacks; 0 if believed.
 
         Some messages are deleted now and then, but hardly a tenth of the open ones at
         once. An empty list is never believed while any message is open.
         """
         known = {
-            message_id for state in self._states.values() for message_id in state.marks
+            message_id
+            for state in self._states.values()
+            for message_id, mark in state.marks.items()
+            if mark.settled
         }
         missing = sum(message_id not in rows for message_id in known)
         believed = len(rows) > 0 and (missing <= 1 or missing <= len(known) / 10)

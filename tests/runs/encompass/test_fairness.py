@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 OPENS = "encompass_opens"
 ONLY_OPENS: dict[str, Any] = {"streams": (OPENS,)}
 FAULTS: dict[str, dict[str, Any]] = {
+    "401": {"kind": "status", "status": 401},
     "403": {"kind": "status", "status": 403},
     "404": {"kind": "status", "status": 404},
     "400": {"kind": "status", "status": 400},
