@@ -88,7 +88,7 @@ def test_variables_are_settings(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     # A whole section is a variable to the tap without Meltano.
     sections = {f"TAP_EMAIL_METRICS_{provider.name}".upper() for provider in PROVIDERS}
-    for name, value in re.findall(r"\b((?:TAP|TARGET)_[A-Z_]+)=?(\S*)", text):
+    for name, value in re.findall(r"\b((?:TAP|TARGET)_[A-Z_]*[A-Z])\b=?(\S*)", text):
         # Meltano's own, and those of an inherited plugin.
         if name.startswith("TAP_EMAIL_METRICS__"):
             continue
