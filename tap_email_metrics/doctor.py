@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.settings.section import Section
 
 Ending = Literal["well", "paused", "refused", "failed", "terminated"]
-_HOUR = 3600.0
+_MINUTE, _HOUR = 60.0, 3600.0
 
 
 @dataclass(slots=True)
@@ -234,15 +234,15 @@ def _lines(name: str, provider: dict[str, Any]) -> Iterator[str]:
     skew = provider["clock_skew_seconds"]
     if skew is not None:
         yield f"  clock: the API's is {skew:+d} s from this machine's"
-    yield f"  limits: {_limits(provider['limits'])}; {provider['requests']} taken now"
+    used = f"this check used {provider['requests']} requests"
+    yield f"  limits: {_limits(provider['limits'])}; {used}"
     for fact, value in provider["facts"].items():
         yield f"  {fact.replace('_', ' ')}: {_value(value)}"
-    width = max(map(len, provider["streams"]), default=0)
-    for stream, finding in provider["streams"].items():
-        yield f"  {stream:{width}}  {_finding(finding)}"
+    yield from _streams(provider["streams"])
+    rate = provider["limits"]["requests_per_second"]
     for title, key in (("next run", "next_run"), ("full backfill", "backfill")):
         if estimate := provider["estimates"][key]:
-            yield f"  {title}: {_cost(estimate)}"
+            yield f"  {title}: {_cost(estimate, rate)}"
     yield from (f"  note: {note}" for note in provider["notes"])
     yield from (f"  PROBLEM: {problem}" for problem in provider["problems"])
     yield ""
@@ -252,13 +252,24 @@ def _limits(limits: dict[str, Any]) -> str:
     rate = f"{limits['requests_per_second']:g} requests a second"
     at_once = f"{limits['max_concurrency']} at once"
     if limits["daily_requests"] is None:
-        return f"{rate}, {at_once}, none a day"
+        return f"{rate}, {at_once}, no daily limit"
     left = limits["left_today"]
-    rest = "unknown" if left is None else str(left)
+    rest = "an unknown number" if left is None else f"{left:,}"
     return (
-        f"{rate}, {at_once}, {limits['daily_requests']} a day; "
+        f"{rate}, {at_once}, {limits['daily_requests']:,} a day; "
         f"{rest} left until {limits['resets_at']}"
     )
+
+
+def _streams(streams: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for all streams that are simply allowed, and one for each other."""
+    allowed = [name for name, one in streams.items() if _finding(one) == "allowed"]
+    if allowed:
+        yield f"  allowed: {', '.join(allowed)}"
+    others = {name: one for name, one in streams.items() if name not in allowed}
+    width = max(map(len, others), default=0)
+    for name, finding in others.items():
+        yield f"  {name:{width}}  {_finding(finding)}"
 
 
 def _value(value: object) -> str:
@@ -274,11 +285,23 @@ def _finding(finding: dict[str, Any]) -> str:
     return "; ".join([*parts, *finding["why"]])
 
 
-def _cost(estimate: dict[str, Any]) -> str:
-    return (
-        f"{estimate['requests']} requests, {estimate['hours']:g} hours at that rate, "
-        f"{estimate['days']:g} days ({estimate['basis']})"
-    )
+def _cost(estimate: dict[str, Any], rate: float) -> str:
+    requests = estimate["requests"]
+    cost = f"{requests:,} requests, about {_duration(requests / rate)}"
+    if estimate["days"] > 1:
+        cost += f" of reading, done in {estimate['days']:.1f} days"
+    return f"{cost} ({estimate['basis']})"
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in the unit that a person would choose."""
+    if seconds < 1.5:  # noqa: PLR2004 - what rounds to one
+        return "a second"
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} seconds"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / _MINUTE:.0f} minutes"
+    return f"{seconds / _HOUR:.1f} hours"
 
 
 @click.command(cls=Command)

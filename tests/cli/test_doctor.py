@@ -18,7 +18,14 @@ from click.testing import CliRunner
 from simulator.adapter import SimulatorAdapter
 from simulator.server import serve
 from simulator.world import World
-from tap_email_metrics.doctor import Doctor, as_json, as_text, main
+from tap_email_metrics.doctor import (
+    Doctor,
+    _cost,
+    _streams,
+    as_json,
+    as_text,
+    main,
+)
 from tests.support.cli import COMMAND, config, small_world, write
 from tests.support.constant_contact import Account
 from tests.support.encompass import NOW, STREAMS, Site
@@ -59,7 +66,7 @@ def examined(*sites: Site, transport: Any = None, state: bool = False) -> Report
     assert state or "bookmarks" in before or before == "{}"
     for one in report["providers"].values():
         for stream, finding in one["streams"].items():
-            assert f"{stream} " in text
+            assert stream in text
             assert finding["access"] in text
     return report
 
@@ -141,6 +148,44 @@ def test_hours_and_days_follow_from_the_limits() -> None:
     left = 800 - clinic.world.log.count()
     days = 1 + (requests - left) / 800
     assert estimate["days"] == pytest.approx(days, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("requests", "rate", "days", "expected"),
+    [
+        (86, 10.0, 0.0, "86 requests, about 9 seconds (measured)"),
+        (2, 10.0, 0.0, "2 requests, about a second (measured)"),
+        (3_400, 1.0, 0.1, "3,400 requests, about 57 minutes (measured)"),
+        (
+            90_000,
+            4.0,
+            9.4,
+            "90,000 requests, about 6.2 hours of reading, done in 9.4 days (measured)",
+        ),
+    ],
+)
+def test_an_estimate_has_the_unit_that_a_person_would_choose(
+    requests: int, rate: float, days: float, expected: str
+) -> None:
+    estimate = {"requests": requests, "days": days, "basis": "measured"}
+    assert _cost(estimate, rate) == expected
+
+
+def test_streams_that_are_simply_allowed_share_a_line() -> None:
+    def finding(access: str, *why: str) -> dict[str, Any]:
+        return {"access": access, "headroom_days": None, "why": list(why)}
+
+    streams = {
+        "a": finding("allowed"),
+        "b": finding("denied", "403"),
+        "c": finding("allowed"),
+        "d": finding("allowed") | {"headroom_days": 3},
+    }
+    assert list(_streams(streams)) == [
+        "  allowed: a, c",
+        "  b  denied; 403",
+        "  d  allowed; 3 days of headroom",
+    ]
 
 
 def test_its_requests_count_in_the_ledger() -> None:
