@@ -19,7 +19,7 @@ from tap_email_metrics.control import Control
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
 from tap_email_metrics.records.schemas import load_schema
-from tap_email_metrics.run.report import SUMMARY
+from tap_email_metrics.run.report import SUMMARY, table
 from tap_email_metrics.run.run import Connection, Run
 from tap_email_metrics.settings.check import conformed, errors, without_empty
 from tap_email_metrics.settings.common import CommonSettings
@@ -96,6 +96,9 @@ class TapEmailMetrics(CommandLine):
             options["catalog"] = self._given.catalog
         self._generation = new_generation(self.control.started, secrets.token_hex(3))
         super().__init__(**options)
+        if not LOGGER.isEnabledFor(logging.DEBUG):
+            # The run's own lines say the same in words.
+            logging.getLogger("singer_sdk.metrics").setLevel(logging.WARNING)
 
     @classmethod
     @override
@@ -336,6 +339,8 @@ class TapEmailMetrics(CommandLine):
         finally:
             self.run.close()
         self._warn_of_differences()
+        for line in table(self.run.reports):
+            self.logger.info("%s", line)
         self.logger.info("%s", self.run.summary())
         return self.exit_code()
 

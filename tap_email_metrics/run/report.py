@@ -12,6 +12,7 @@ import click
 from tap_email_metrics.clock import iso
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from tap_email_metrics.control import Control
@@ -82,6 +83,40 @@ class StreamReport:
             "message": self.message,
         }
         return result | {key: value for key, value in optional.items() if value}
+
+    def line(self) -> str:
+        """Return what a person is told of the stream at its end."""
+        seconds = max(self.ended - self.started, 0.0)
+        counts = f"{self.records:,} records, {self.requests:,} requests"
+        parts = [f"{self.outcome}, {counts}, {seconds:.1f} s"]
+        if self.failed:
+            parts.append(f"{len(self.failed):,} lists failed")
+        if self.quarantined:
+            parts.append(f"{len(self.quarantined):,} in quarantine")
+        if self.unsettled:
+            parts.append(f"{self.unsettled:,} unsettled")
+        if self.parents_left:
+            parts.append(f"{self.parents_left:,} left")
+        return "; ".join(parts)
+
+
+def table(reports: Mapping[str, StreamReport]) -> list[str]:
+    """Return an aligned table of streams, a line each, with a head."""
+    rows = [("stream", "outcome", "records", "requests", "seconds")]
+    for name, report in reports.items():
+        seconds = max(report.ended - report.started, 0.0)
+        numbers = (f"{report.records:,}", f"{report.requests:,}", f"{seconds:.1f}")
+        rows.append((name, report.outcome, *numbers))
+    names, outcomes, *others = (
+        max(map(len, column)) for column in zip(*rows, strict=True)
+    )
+    return [
+        "  ".join(
+            [row[0].ljust(names), row[1].ljust(outcomes)]
+            + [cell.rjust(width) for cell, width in zip(row[2:], others, strict=True)]
+        )
+        for row in rows
+    ]
 
 
 SUMMARY = (

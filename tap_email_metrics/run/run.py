@@ -270,6 +270,10 @@ class Run:
             self.reports[stream] = StreamReport()
         return self.reports[stream]
 
+    def log_end(self, stream: str) -> None:
+        """Log what a stream did, at its end."""
+        self.control.logger.info("%s: %s", stream, self.report(stream).line())
+
     def reconcile(self, provider: str, stream: str, count: Count, at: float) -> None:
         """Take over the count of a list whose rows are written."""
         self.verdicts.note(stream, count)

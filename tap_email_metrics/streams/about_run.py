@@ -12,7 +12,6 @@ import abc
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec.structs import asdict
-from singer_sdk import Stream
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from typing_extensions import override
 
@@ -21,6 +20,7 @@ from tap_email_metrics.records.builder import RecordBuilder
 from tap_email_metrics.records.privacy import redact
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import to_instant
+from tap_email_metrics.streams.quiet import QuietStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.run.run import Run
 
 
-class RunStream(Stream):
+class RunStream(QuietStream):
     """A stream of the tap's own: no request is sent for it, and no state is kept."""
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE

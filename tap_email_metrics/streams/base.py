@@ -19,7 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from msgspec.structs import asdict
-from singer_sdk import Stream, metrics
+from singer_sdk import metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
 from typing_extensions import override
@@ -38,6 +38,7 @@ from tap_email_metrics.records.builder import PageMaker, RecordBuilder
 from tap_email_metrics.records.pages import Record
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import to_instant
+from tap_email_metrics.streams.quiet import QuietStream
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -109,7 +110,7 @@ class Budget:
         return self._requests is not None and sent >= self._requests
 
 
-class EmailMetricsStream(Stream):
+class EmailMetricsStream(QuietStream):
     """What all shapes share: one pass over rows, one place for how it ends.
 
     Attributes:
@@ -217,6 +218,7 @@ class EmailMetricsStream(Stream):
             self._count_requests()
             requests.increment(report.requests)
         report.ended = self.run.clock.now()
+        self.run.log_end(self.name)
         if write_messages:
             self.run.write_state_of_records()
 

@@ -69,8 +69,34 @@ def test_the_summary_counts_what_was_written(tmp_path: Path) -> None:
         assert report["outcome"] == "complete"
         assert report["records"] == len(ended.of("RECORD", stream))
     assert summary["requests"] == asked
+
+
+def test_a_run_says_a_line_for_each_stream_and_sums_up(tmp_path: Path) -> None:
+    with serve(small_world()) as server:
+        ended = run(tmp_path, config(server))
+    said = [line.rpartition(" | ")[2] for line in ended.err.splitlines()]
+    assert not [line for line in said if line.startswith(("METRIC", "Beginning"))]
+    for stream, report in ended.summary["streams"].items():
+        [line] = [one for one in said if one.startswith(f"{stream}: complete, ")]
+        wanted = f"{report['records']} records, {report['requests']} requests, "
+        assert wanted in line
+    # The table for a person comes right before the line for a program.
+    count = len(ended.summary["streams"])
+    head, *rows = said[-count - 2 : -1]
+    assert head.split() == ["stream", "outcome", "records", "requests", "seconds"]
+    assert [row.split()[0] for row in rows] == list(ended.summary["streams"])
+    assert len({len(row) for row in (head, *rows)}) == 1
+
+
+def test_debugging_shows_what_the_sdk_says(tmp_path: Path) -> None:
+    with serve(small_world()) as server:
+        ended = run(
+            tmp_path,
+            config(server),
+            env={"TAP_EMAIL_METRICS_LOGLEVEL": "DEBUG"},
+        )
     assert "METRIC" in ended.err
-    assert "METRIC" not in ended.out
+    assert "Beginning sync of" in ended.err
 
 
 def test_progress_is_logged_every_30_seconds(caplog: pytest.LogCaptureFixture) -> None:
