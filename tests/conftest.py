@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 # A change is judged by the same inputs each time. The nightly run draws new ones, and
 # prints the line that replays a failure; its input then becomes an @example.
-settings.register_profile("steady", derandomize=True)
-settings.register_profile("nightly", derandomize=False, print_blob=True)
+# How long a case takes is the machine's affair: no deadline.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("nightly", derandomize=False, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
