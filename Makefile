@@ -109,7 +109,7 @@ chromium:
 # Not echoed: a log would show a password that is in the URL.
 .PHONY: report
 report: $(INSTALLED) ## An HTML page of your marts: DATABASE=postgresql://… or a DuckDB file, SCHEMA=email_marts
-	@$(PY) -m report --database '$(DATABASE)' --schema '$(or $(SCHEMA),email_marts)'
+	@$(PY) -m tap_email_metrics.report --database '$(DATABASE)' --schema '$(or $(SCHEMA),email_marts)'
 
 .PHONY: test-warehouses
 test-warehouses: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(FAKESNOW) $(BQEMULATOR) ## Postgres, DuckDB, fakesnow and bqemulator, loaded by the real targets, rows and types compared with the truth

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from report.marts import Marts
-from report.page import page
+from tap_email_metrics.report.marts import Marts
+from tap_email_metrics.report.page import page
 from tests.support import reconciled
 from tests.support.comparison import Comparison, compare
 from tests.support.postgres import Postgres

@@ -16,11 +16,11 @@ import duckdb
 import psycopg
 import pytest
 
-from report.marts import Marts, MartsError
-from report.page import page
-from report.sections import SECTIONS
 from simulator.truth import truth
 from simulator.world import World
+from tap_email_metrics.report.marts import Marts, MartsError
+from tap_email_metrics.report.page import page
+from tap_email_metrics.report.sections import SECTIONS
 from tests.e2e.transform.browser import Page, opened
 from tests.e2e.transform.expected import Row, instant
 from tests.e2e.transform.test_transform import (
@@ -365,7 +365,14 @@ def test_what_cannot_be_read_is_said(reported: Reported, tmp_path: Path) -> None
 
 def test_command_writes_the_page(reported: Reported, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report.html"
-    command = [sys.executable, "-m", "report", "--out", str(out), "--database"]
+    command = [
+        sys.executable,
+        "-m",
+        "tap_email_metrics.report",
+        "--out",
+        str(out),
+        "--database",
+    ]
     done = subprocess.run(  # noqa: S603 - our own
         [*command, str(reported.database)],
         cwd=ROOT,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from report.__main__ import write
-from report.charts import bounces, svg
-from report.marts import Marts, MartsError, plain
-from report.sections import BOUNCES, FUNNEL
+from tap_email_metrics.report.__main__ import write
+from tap_email_metrics.report.charts import bounces, svg
+from tap_email_metrics.report.marts import Marts, MartsError, plain
+from tap_email_metrics.report.sections import BOUNCES, FUNNEL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from report.marts import Rows
+    from tap_email_metrics.report.marts import Rows
 
 
 def said(database: object) -> str:

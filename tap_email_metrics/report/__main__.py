@@ -1,4 +1,4 @@
-"""`python -m report --database postgresql://… --out report.html`."""
+"""`python -m tap_email_metrics.report --database postgresql://… --out report.html`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from report.marts import Marts, MartsError
-from report.page import page
+from tap_email_metrics.clock import SystemClock
+from tap_email_metrics.report.marts import Marts, MartsError
+from tap_email_metrics.report.page import page
 
 
 def main() -> None:
     """Write the report; exit 1 if the marts cannot be read, or it cannot be written."""
-    parser = argparse.ArgumentParser(prog="python -m report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tap_email_metrics.report", description=__doc__
+    )
     parser.add_argument(
         "--database",
         required=True,
@@ -23,7 +26,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("output/email-report.html"))
     asked = parser.parse_args()
     try:
-        text = page(Marts(asked.database, asked.schema), datetime.now(UTC))
+        now = datetime.fromtimestamp(SystemClock().now(), UTC)
+        text = page(Marts(asked.database, asked.schema), now)
     except MartsError as problem:
         sys.exit(str(problem))
     write(text, asked.out)

@@ -11,7 +11,7 @@ import vl_convert
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from report.marts import Row
+    from tap_email_metrics.report.marts import Row
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart
 

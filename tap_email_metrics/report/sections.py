@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from report import charts
+from tap_email_metrics.report import charts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from report.marts import Row
+    from tap_email_metrics.report.marts import Row
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from report.charts import svg
-from report.sections import SECTIONS
+from tap_email_metrics.report.charts import svg
+from tap_email_metrics.report.sections import SECTIONS
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from report.marts import Marts
+    from tap_email_metrics.report.marts import Marts
 
 
 def page(marts: Marts, now: datetime) -> str:
@@ -31,7 +31,7 @@ def page(marts: Marts, now: datetime) -> str:
         for section in SECTIONS
     ]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("report", ""),
+        loader=jinja2.PackageLoader("tap_email_metrics.report", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
