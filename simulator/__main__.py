@@ -61,6 +61,14 @@ def _parser() -> argparse.ArgumentParser:
         help="recipients of the largest message and campaign (default 1100)",
     )
     add(
+        "--audience",
+        type=int,
+        default=0,
+        metavar="N",
+        help="people and machines to whom each provider sends one mailing more"
+        " (default 0: none)",
+    )
+    add(
         "--requests-per-second",
         type=float,
         default=4,
@@ -162,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         campaigns=options.campaigns,
         luxsci=options.luxsci,
         largest=options.largest,
+        audience=options.audience,
     )
     world.constant_contact.set_policy(
         requests_per_second=options.requests_per_second,

@@ -8,7 +8,8 @@ from dataclasses import replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Protocol
 
-from simulator.clock import SimClock
+from simulator.audience import Senders, add_audience
+from simulator.clock import DAY, SimClock
 from simulator.constant_contact.account import Account as ConstantContact
 from simulator.constant_contact.face import Face as ConstantContactFace
 from simulator.constant_contact.generate import generate as generate_constant_contact
@@ -28,6 +29,8 @@ from simulator.sizes import FUTURE_DAYS, LARGEST
 if TYPE_CHECKING:
     from simulator.faults import Rule
 
+AUDIENCE_DAYS = 9.3
+"""Days before the start of a world at which its audience was sent its mailing."""
 Hook = Callable[[str, str, Mapping[str, str]], None]
 """Called with (method, path, query) before a request is answered."""
 ReplyHook = Callable[[Request, Reply], None]
@@ -84,13 +87,15 @@ class World:
         campaigns: int = 0,
         luxsci: int = 0,
         largest: int = LARGEST,
+        audience: int = 0,
         clock: SimClock | None = None,
     ) -> World:
         """Return a pseudo-random world at `now` that goes on for `days_ahead`.
 
         `messages` are Encompass's, `campaigns` Constant Contact's and `luxsci` is a
         number of messages. One message of Encompass and one campaign have `largest`
-        recipients.
+        recipients. To `audience`, so many people and machines, each provider sends one
+        mailing more.
         """
         world = cls(now, seed=seed, clock=clock)
         generate_encompass(
@@ -110,6 +115,9 @@ class World:
             largest=largest,
         )
         generate_luxsci(world.luxsci, seed, luxsci, now, days_ahead=days_ahead)
+        if audience:
+            senders = Senders(world.encompass, world.constant_contact, world.luxsci)
+            add_audience(senders, seed, audience, at=now - AUDIENCE_DAYS * DAY)
         return world
 
     def on_request(self, hook: Hook) -> Callable[[], None]:

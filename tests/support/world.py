@@ -82,6 +82,7 @@ class World:
         campaigns: int = 0,
         luxsci: int = 0,
         largest: int = LARGEST,
+        audience: int = 0,
     ) -> None:
         self.config = folder / "tap.json"
         self.environment = {"XDG_STATE_HOME": str(folder.resolve() / "state")}
@@ -92,7 +93,7 @@ class World:
         command += ["--largest", str(largest), "--campaigns", str(campaigns)]
         command += ["--requests-per-second", str(PACE)]
         command += ["--luxsci", str(luxsci), "--requests-per-minute", str(LUXSCI_PACE)]
-        command += ["--config-out", str(self.config)]
+        command += ["--audience", str(audience), "--config-out", str(self.config)]
         self._process = subprocess.Popen(  # noqa: S603 - our own simulator
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
         )
