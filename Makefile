@@ -31,6 +31,7 @@ CONTAINERS := .cache/containers/.installed
 CYCLONEDX := .cache/cyclonedx/.installed
 SINGER_TOOLS := .cache/singer-tools/.installed
 DBT := .cache/dbt/.installed
+DBT_LOWEST := .cache/dbt-lowest/.installed
 DIALECTS := .cache/dbt-dialects/.installed
 AIRFLOW := .cache/airflow/.installed
 FAKESNOW := .cache/fakesnow/.installed
@@ -92,7 +93,7 @@ unit: $(INSTALLED) $(SINGER_TOOLS) ## The tests that need no Meltano
 # the plugins' folders, and Meltano writes into those only when it installs. The longest
 # module comes first.
 .PHONY: test-meltano
-test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR) chromium ## The tests with the real Meltano, its targets, dbt and Airflow
+test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DBT_LOWEST) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR) chromium ## The tests with the real Meltano, its targets, dbt and Airflow
 	$(PYTEST) -m 'meltano $(LEFT_OUT)' -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  tests/e2e/warehouses/test_warehouses.py tests
 
@@ -213,7 +214,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@touch $@
 
 # A tool in an environment of its own, pinned by constraints/<tool>.txt.
-$(DOCS) $(CONTAINERS) $(CYCLONEDX) $(MELTANO) $(SINGER_TOOLS) $(DBT) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
+$(DOCS) $(CONTAINERS) $(CYCLONEDX) $(MELTANO) $(SINGER_TOOLS) $(DBT) $(DBT_LOWEST) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR): .cache/%/.installed: constraints/%.in constraints/%.txt $(BOOTSTRAPPED)
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python .cache/bootstrap/bin/python $(@D)
 	@echo 'Installing $(notdir $(@D)) into $(@D)'
 	@$(UV) pip install --quiet --python $(@D)/bin/python -c constraints/$*.txt -r $<

@@ -267,6 +267,7 @@ def dbt_descriptions() -> dict[Path, str]:
     """Return the files that describe every stream with a staging model."""
     staged = {path.stem.removeprefix(PREFIX) for path in MODELS.rglob(f"{PREFIX}*.sql")}
     offered_streams: list[Any] = [one for p in PROVIDERS for one in p.streams]
+    offered_streams += RUN_STREAMS
     found = [
         (str(stream.name), list(stream.primary_keys))
         for stream in offered_streams
@@ -298,7 +299,7 @@ def dbt_model(name: str, key: list[str]) -> dict[str, Any]:
     """Return the description of a staging model: its columns are the source's."""
     return {
         "name": f"{PREFIX}{name}",
-        "description": f"The rows of `{name}` as they stand, one a key.",
+        "description": f"The rows of `{name}` as they stand, one row per key.",
         "data_tests": [{"key": {"arguments": {"columns": key}}}],
     }
 

@@ -1,4 +1,4 @@
-{#- The columns of an event, and of what type they are. -#}
+{#- The columns that a provider gives of an event, and of what type they are. -#}
 {% macro event_columns() -%}
 {{ return({
     'event_key': 'string',
@@ -6,12 +6,15 @@
     'account': 'string',
     'message_key': 'string',
     'recipient_key': 'string',
+    'recipient_id': 'string',
+    'customer_key': 'string',
     'event_type': 'string',
     'occurred_at': 'timestamp',
     'recorded_at': 'timestamp',
     'link': 'string',
     'device': 'string',
     'user_agent': 'string',
+    'ip_address': 'string',
     'bounce_class': 'string',
     'stream': 'string',
     'loaded_at': 'timestamp',
@@ -63,6 +66,25 @@ greatest({{ first }}{% for other in others %}, coalesce({{ other }}, {{ first }}
 {% macro union_of_providers(suffix) -%}
 {%- for provider in var('providers') %}
 select * from {{ ref(provider ~ suffix) }}
+{%- if not loop.last %}
+union all
+{%- endif %}
+{%- endfor %}
+{%- endmacro %}
+
+
+{#- The events of all providers, or only those that were loaded since the last run. -#}
+{% macro events_of_providers(changed=false) -%}
+{%- for provider in var('providers') %}
+{%- if changed %}
+{{ {
+    'encompass': encompass_events,
+    'constant_contact': constant_contact_events,
+    'luxsci': luxsci_events,
+}[provider](changed=true) }}
+{%- else %}
+select * from {{ ref(provider ~ '_events') }}
+{%- endif %}
 {%- if not loop.last %}
 union all
 {%- endif %}

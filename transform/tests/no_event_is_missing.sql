@@ -1,8 +1,34 @@
--- What incremental runs have gathered is what a full one would.
-select event_key, event_type, recipient_key, occurred_at, link
+-- depends_on: {{ ref('email_events_in_full') }}
+-- What incremental runs have gathered is what a full one would. Compared is what was loaded in
+-- the last `check_hours` before the newest row, or everything where that is 0.
+{%- set columns = ['event_key', 'event_type', 'recipient_key', 'occurred_at', 'link'] %}
+{%- do columns.append('machine') if not var('check_hours') %}
+{%- if var('check_hours') %}
+with known as {{ once() }}(
+    select
+        stream,
+        provider,
+        account,
+        cast({{ dbt.dateadd(
+            'hour',
+            -1 * var('check_hours'),
+            'max(max(loaded_at)) over (partition by provider, account)'
+        ) }} as {{ dbt.type_timestamp() }}) as again_from
+    from {{ ref('email_events') }}
+    group by stream, provider, account
+),
+
+{{ changed_streams() }}
+{%- endif %}
+
+select {{ columns | join(', ') }}
+{%- if var('check_hours') %}
 from (
-    {{- union_of_providers('_events') | indent(4) }}
+    {{- events_of_providers(changed=true) | indent(4) }}
 ) as events
+{%- else %}
+from {{ ref('email_events_in_full') }}
+{%- endif %}
 {{ dbt.except() }}
-select event_key, event_type, recipient_key, occurred_at, link
+select {{ columns | join(', ') }}
 from {{ ref('email_events') }}

@@ -74,6 +74,10 @@ def problems(manifest: Manifest, results: Any, dialect: str) -> dict[str, str | 
     schema = sqlglot.MappingSchema(dialect=dialect)
     for source in manifest.sources.values():
         schema.add_table(source.relation_name, COLUMNS[source.name], dialect=dialect)
+    for node in manifest.nodes.values():
+        if node.resource_type == "seed":
+            columns = dict.fromkeys(node.columns, "string")
+            schema.add_table(node.relation_name, columns, dialect=dialect)
     found: dict[str, str | None] = {}
     for result in results:
         node = result.node
@@ -105,7 +109,7 @@ def main() -> None:
         patch(BaseAdapter)
         results = run("compile", "--target", dialect, "--no-populate-cache")
         # What comes before a run asks the warehouse, and is no SQL.
-        models = [one for one in results if one.node.resource_type != "operation"]
+        models = [one for one in results if one.node.resource_type in ("model", "test")]
         order = sorted(models, key=lambda result: depth(manifest, result.node))
         found[dialect] = problems(manifest, order, dialect)
     sys.stdout.write(json.dumps(found))
@@ -113,9 +117,9 @@ def main() -> None:
 
 def depth(manifest: Manifest, node: Any) -> int:
     """Return how many models stand between a node and its sources at most."""
-    above = [
-        manifest.nodes[name] for name in node.depends_on.nodes if name in manifest.nodes
-    ]
+    # A seed has nothing above it.
+    names = getattr(node.depends_on, "nodes", ())
+    above = [manifest.nodes[name] for name in names if name in manifest.nodes]
     return 1 + max((depth(manifest, one) for one in above), default=0)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,8 +75,15 @@ TYPES = (
 )
 EVENT = (
     *("message_key", "recipient_key", "occurred_at", "recorded_at", "link"),
-    *("device", "user_agent", "bounce_class"),
+    *("device", "user_agent", "bounce_class", "recipient_id", "customer_key"),
+    *("ip_address", "recipient_domain"),
 )
+#: What makes rows of LuxSci's emails alike, besides the email and the recipient.
+ALIKE = {
+    "delivery_status": ("date_sent",),
+    "opens": ("open_date", "opener_ip", "user_agent"),
+    "clicks": ("click_date", "url", "clicker_ip"),
+}
 
 
 def instant(value: object) -> datetime | None:
@@ -82,6 +91,10 @@ def instant(value: object) -> datetime | None:
     if value is None:
         return None
     return datetime.fromisoformat(str(value)).replace(tzinfo=None)
+
+
+def text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def person(address: str | None) -> str | None:
@@ -93,7 +106,16 @@ def events(rows: Rows) -> dict[str, Row]:
     found = [*encompass(rows), *constant_contact(rows), *luxsci(rows)]
     by_key = {row["event_key"]: row for row in found}
     assert len(by_key) == len(found)
+    for row in found:
+        row["recipient_domain"] = domain(row["recipient_key"])
     return by_key
+
+
+def domain(key: str | None) -> str | None:
+    """Return the domain of an address; a hash has none."""
+    if key and "@" in key:
+        return key.rpartition("@")[2]
+    return key if key and "." in key else None
 
 
 def event(stream: str, key: tuple[object, ...], event_type: str, **facts: Any) -> Row:
@@ -111,7 +133,7 @@ def event(stream: str, key: tuple[object, ...], event_type: str, **facts: Any) -
 
 def encompass(rows: Rows) -> Iterator[Row]:
     people = {
-        (row["account"], row["message_id"], row["id"]): row["email_address"]
+        (row["account"], row["message_id"], row["id"]): row
         for row in rows["encompass_recipients"]
     }
     urls = {
@@ -121,16 +143,20 @@ def encompass(rows: Rows) -> Iterator[Row]:
     for kind, event_type in ENCOMPASS.items():
         for row in rows[f"encompass_{kind}"]:
             message = (row["account"], row["message_id"])
+            who = people.get((*message, row["recipient_id"]), {})
             yield event(
                 f"encompass_{kind}",
                 (*message, row["id"]),
                 event_type,
                 message_key=str(row["message_id"]),
-                recipient_key=person(people.get((*message, row["recipient_id"]))),
+                recipient_key=person(who.get("email_address")),
+                recipient_id=text(row["recipient_id"]),
+                customer_key=who.get("constituent_id") or None,
                 occurred_at=instant(row["occurred_at"]),
                 recorded_at=instant(row["added_at"]),
                 link=urls.get((*message, row.get("link_id"))),
                 user_agent=row.get("user_agent"),
+                ip_address=row.get("ip_address"),
                 bounce_class=row.get("type") or None,
             )
 
@@ -145,6 +171,8 @@ def constant_contact(rows: Rows) -> Iterator[Row]:
                 event_type,
                 message_key=row["campaign_activity_id"],
                 recipient_key=person(row["email_address"]),
+                recipient_id=row["contact_id"],
+                customer_key=row["contact_id"],
                 occurred_at=instant(row["created_time"]),
                 link=row.get("link_url"),
                 device=row.get("device_type"),
@@ -153,36 +181,85 @@ def constant_contact(rows: Rows) -> Iterator[Row]:
 
 
 def luxsci(rows: Rows) -> Iterator[Row]:
+    emails = {kind: once(rows[f"luxsci_{kind}"], kind) for kind in ALIKE}
     yield from deliveries(
-        rows, "delivery_status", ("event_id", "to_address", "status", "date_sent")
+        "delivery_status",
+        emails["delivery_status"],
+        ("key", "to_address", "status", "date_sent"),
     )
     yield from deliveries(
-        rows, "marketing_logs", ("log_id", "email", "disposition", "sent")
+        "marketing_logs",
+        rows["luxsci_marketing_logs"],
+        ("log_id", "email", "disposition", "sent"),
     )
     for kind, (event_type, date_column, address) in LUXSCI.items():
-        for row in rows[f"luxsci_{kind}"]:
-            if kind == "suppressions" and not row["sendmail_id"]:
+        for row in emails.get(kind, rows[f"luxsci_{kind}"]):
+            if kind == "suppressions" and not luxsci_message(row):
                 continue
             who = person(row[address])
             yield event(
                 f"luxsci_{kind}",
-                (row["account"], row.get("event_id") or row["log_id"]),
+                (
+                    row["account"],
+                    row.get("key") or row.get("event_id") or row["log_id"],
+                ),
                 event_type,
                 message_key=luxsci_message(row),
-                recipient_key=None if who == "redacted" else who,
                 occurred_at=instant(row[date_column]) if date_column else None,
                 link=row.get("url"),
                 user_agent=row.get("user_agent"),
+                ip_address=row.get("opener_ip")
+                or row.get("clicker_ip")
+                or row.get("ip_address"),
+                **luxsci_person(row, None if who == "redacted" else who),
             )
 
 
-def deliveries(rows: Rows, kind: str, columns: tuple[str, ...]) -> Iterator[Row]:
+def once(rows: list[Row], kind: str) -> list[Row]:
+    """Return the rows of emails, each event once whatever channels show it."""
+    alike: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        email = luxsci_message(row) or row["event_id"]
+        columns = ("to_address", *ALIKE[kind])
+        parts = [email, *(sql_text(row[name]) for name in columns)]
+        digest = hashlib.md5("|".join(parts).encode()).hexdigest()  # noqa: S324 - no secret
+        alike[row["account"], digest, row["channel"]].append(row)
+    found: dict[tuple[str, str], Row] = {}
+    for (account, digest, _), those in sorted(alike.items(), key=lambda one: one[0]):
+        those.sort(key=lambda row: row["event_id"])
+        for number, row in enumerate(those, 1):
+            key = f"{digest}-{number}"
+            found.setdefault((account, key), {**row, "key": key})
+    return [*found.values()]
+
+
+def sql_text(value: str | None) -> str:
+    """Return a text, or a time, as SQL casts it to text."""
+    if not value or not value.endswith("Z") or value[4:5] != "-":
+        return value or ""
+    at = instant(value)
+    assert at
+    return f"{at:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".")
+
+
+def luxsci_person(row: Row, who: str | None) -> Row:
+    """Return who received it; contacts of Secure Marketing have ids."""
+    contact = text(row.get("contact_id"))
+    login = row.get("login") if "campaign_id" in row else row.get("user_login")
+    return {
+        "recipient_key": who,
+        "recipient_id": (contact if "campaign_id" in row else None) or who,
+        "customer_key": (login or "").strip(" ") or None,
+    }
+
+
+def deliveries(kind: str, rows: list[Row], columns: tuple[str, ...]) -> Iterator[Row]:
     """Yield of each delivery that it was sent, and its outcome."""
     key, address, outcome, sent = columns
-    for row in rows[f"luxsci_{kind}"]:
+    for row in rows:
         common = {
             "message_key": luxsci_message(row),
-            "recipient_key": person(row[address]),
+            **luxsci_person(row, person(row[address])),
         }
         own = (row["account"], row[key])
         at = instant(row[sent])
@@ -203,22 +280,28 @@ def luxsci_message(row: Row) -> str | None:
     """Return the key of the message; of marketing that is the campaign."""
     if "campaign_id" in row:
         return f"campaign/{row['campaign_id']}" if row["campaign_id"] else None
-    found: str | None = row["sendmail_id"]
-    return found
+    return (row["sendmail_id"] or "").strip(" ") or None
 
 
-def daily(found: Iterable[Row]) -> dict[tuple[Any, ...], tuple[int, int | None]]:
-    """Return events and recipients by message, type and day."""
-    people: defaultdict[tuple[Any, ...], list[str | None]] = defaultdict(list)
+def daily(
+    found: Iterable[Row], zone: str
+) -> dict[tuple[Any, ...], tuple[int, int, int | None]]:
+    """Return events, human ones and recipients by message, type and day."""
+    theirs: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in found:
         if row["message_key"]:
             at = row["occurred_at"]
+            at = at and at.replace(tzinfo=UTC).astimezone(ZoneInfo(zone))
             message = (row["provider"], row["account"], row["message_key"])
             day = at and at.date().isoformat()
-            people[(*message, row["event_type"], day)].append(row["recipient_key"])
+            theirs[(*message, row["event_type"], day)].append(row)
     return {
-        key: (len(those), len(set(those) - {None}) or None)
-        for key, those in people.items()
+        key: (
+            len(rows),
+            sum(1 for row in rows if not row["machine"]),
+            len({row["recipient_key"] for row in rows} - {None}) or None,
+        )
+        for key, rows in theirs.items()
     }
 
 
@@ -265,7 +348,9 @@ def messages(rows: Rows, found: Iterable[Row]) -> dict[tuple[Any, ...], Row]:
             "sent_count": row["sent_count"],
         }
     for row in rows["luxsci_sent"]:
-        listed["luxsci", row["account"], row["sendmail_id"]] = {
+        if not (key := luxsci_message(row)):
+            continue
+        listed["luxsci", row["account"], key] = {
             "sender": row["from_address"],
             "sent_at": instant(row["date_sent"]),
             "sent_count": row["n_recipients"],
@@ -281,10 +366,15 @@ def messages(rows: Rows, found: Iterable[Row]) -> dict[tuple[Any, ...], Row]:
             "opened_unique_count": row["n_opened_unique"],
             "clicked_count": row["n_clicked_total"],
             "clicked_unique_count": row["n_clicked_unique"],
-            "bounced_count": row["n_soft_bounce"] + row["n_hard_bounce"],
+            "bounced_count": known_sum(row["n_soft_bounce"], row["n_hard_bounce"]),
             "complained_count": row["n_spam"],
         }
     return listed | constant_contact_messages(rows)
+
+
+def known_sum(*counts: int | None) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def constant_contact_messages(rows: Rows) -> dict[tuple[Any, ...], Row]:

@@ -1,64 +1,124 @@
-"""Loads DuckDB files, runs dbt on them and dumps marts, in one process of dbt's.
+"""Loads databases, runs dbt on them and dumps marts, in one process of dbt's.
 
-`steps.py STEPS` reads a JSON list of {"database": path, "do": …} with
+`steps.py STEPS` reads a JSON list of {"database": …, "do": …}: a file of DuckDB, or the
+name of a database where DBT_TARGET is postgres. Each step does one of
 "load": a folder with tables.json, {table: {column: type}}, and <table>.jsonl to append;
 "dbt": arguments, which must succeed; "dump": a folder for a <mart>.json of each mart;
-"sql": statements; "test": a file for {test: rows that fail it} of the tests of events.
+"sql": statements; "test": a file for {test: [status, rows that fail it]} of the tests
+that fail among those that "select" names.
 """
 
 import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from dbt.cli.main import dbtRunner
 
 MARTS = (
     *("email_messages", "email_events", "email_message_daily"),
+    *("email_message_recipients", "email_message_rates", "email_links"),
+    *("email_domains", "email_recipient_health", "email_list_daily"),
+    *("email_hours", "email_sync_cost"),
     *("email_engagement", "email_archive_headroom", "email_freshness"),
 )
+ON_POSTGRES = os.environ.get("DBT_TARGET") == "postgres"
+USER = ("host", "user")
+NAMES = {"varchar": "text", "double": "double precision", "json": "jsonb"}
+
+
+def connect(database: str) -> Any:
+    """Return a connection to a database, which Postgres may have to make first."""
+    if not ON_POSTGRES:
+        return duckdb.connect(database)
+    import psycopg2  # noqa: PLC0415 - only the environment of dbt-postgres has it
+
+    where = {name: os.environ[f"DBT_POSTGRES_{name.upper()}"] for name in USER}
+    with closing(psycopg2.connect(dbname="postgres", **where)) as server:
+        server.autocommit = True
+        cursor = server.cursor()
+        cursor.execute("select 1 from pg_database where datname = %s", [database])
+        if not cursor.fetchone():
+            cursor.execute(f'create database "{database}"')
+    connection = psycopg2.connect(dbname=database, **where)
+    connection.autocommit = True
+    return connection
 
 
 def load(database: str, folder: Path) -> None:
-    with duckdb.connect(database) as connection:
-        connection.execute("create schema if not exists email_metrics")
+    with closing(connect(database)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("create schema if not exists email_metrics")
         for table, columns in json.loads((folder / "tables.json").read_text()).items():
-            shape = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+            kinds = NAMES if ON_POSTGRES else {}
+            shape = ", ".join(
+                f'"{name}" {kinds.get(kind, kind)}' for name, kind in columns.items()
+            )
             name = f"email_metrics.{table}"
-            connection.execute(f"create table if not exists {name} ({shape})")
+            cursor.execute(f"create table if not exists {name} ({shape})")
             rows = folder / f"{table}.jsonl"
-            connection.execute(f"copy {name} from '{rows}' (format json)")
+            if ON_POSTGRES:
+                insert(cursor, name, columns, rows.read_text().splitlines())
+            else:
+                cursor.execute(f"copy {name} from '{rows}' (format json)")
+
+
+def insert(cursor: Any, table: str, columns: dict[str, str], lines: list[str]) -> None:
+    """Append rows to a table of Postgres, which reads them from JSON itself."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    cursor.execute(
+        f"insert into {table} ({names}) select {names} from"  # noqa: S608 - our own names
+        f" jsonb_populate_recordset(null::{table}, %s::jsonb)",
+        [f"[{','.join(lines)}]"],
+    )
 
 
 def dbt(database: str, *arguments: str) -> None:
-    os.environ["DBT_DUCKDB_PATH"] = database
+    point(database)
     done = dbtRunner().invoke(list(arguments))
     if not done.success:
         sys.exit(f"dbt {' '.join(arguments)}: {done.exception or 'a model or test'}")
 
 
+def point(database: str) -> None:
+    """Let dbt use this database."""
+    os.environ["DBT_POSTGRES_DBNAME" if ON_POSTGRES else "DBT_DUCKDB_PATH"] = database
+
+
 def dump(database: str, folder: Path) -> None:
     folder.mkdir()
-    with duckdb.connect(database) as connection:
+    with closing(connect(database)) as connection:
+        cursor = connection.cursor()
         for mart in MARTS:
-            found = connection.execute(f"select * from email_marts.{mart}")  # noqa: S608
-            names = [column[0] for column in found.description]
-            rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-            (folder / f"{mart}.json").write_text(json.dumps(rows, default=str))
+            cursor.execute(f"select * from email_marts.{mart}")  # noqa: S608
+            names = [column[0] for column in cursor.description]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            (folder / f"{mart}.json").write_text(json.dumps(rows, default=plain))
+
+
+def plain(value: object) -> object:
+    """Return a decimal as a number, and the rest as text."""
+    return float(value) if type(value).__name__ == "Decimal" else str(value)
 
 
 def change(database: str, *statements: str) -> None:
-    with duckdb.connect(database) as connection:
+    with closing(connect(database)) as connection:
+        cursor = connection.cursor()
         for statement in statements:
-            connection.execute(statement)
+            cursor.execute(statement)
 
 
-def test(database: str, file: Path) -> None:
-    os.environ["DBT_DUCKDB_PATH"] = database
-    events = ["email_events", "email_message_daily"]
-    results = dbtRunner().invoke(["test", "--select", *events]).result
-    found = {one.node.name: one.failures for one in results if one.failures != 0}
+def test(database: str, file: Path, select: list[str]) -> None:
+    point(database)
+    results = dbtRunner().invoke(["test", "--select", *select]).result
+    found = {
+        one.node.name: [one.status, one.failures]
+        for one in results
+        if one.failures != 0
+    }
     file.write_text(json.dumps(found))
 
 
@@ -71,7 +131,7 @@ def main() -> None:
         elif "sql" in step:
             change(step["database"], *step["sql"])
         elif "test" in step:
-            test(step["database"], Path(step["test"]))
+            test(step["database"], Path(step["test"]), step["select"])
         else:
             dump(step["database"], Path(step["dump"]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,10 @@ from tests.e2e.transform.test_transform import NOW, STEPS, first_load, run_dbt
 from tests.support.world import KEYS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.e2e.transform.expected import Row
 
 pytestmark = pytest.mark.meltano
 
@@ -48,25 +52,33 @@ ONE_MORE = (
     "update email_message_daily set event_count = event_count + 1 where rowid = 1"
 )
 USE = "use email_marts"
+EVENTS = ["email_events", "email_message_daily"]
+Failing = dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], ...]:
-    """Return the failures by test: of whole marts, of a wrong sum, of all breaks."""
+def failing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Failing, ...]:
+    """Return the failures by test: of whole marts, of a wrong sum, of all breaks.
+
+    And last those that are alerts.
+    """
     folder = tmp_path_factory.mktemp("broken")
     world = World.generate(7, 2, NOW, days_ahead=30, campaigns=2, luxsci=10)
-    first_load({stream: truth(world, stream, [NOW]) for stream in KEYS}).write(
-        folder / "load"
-    )
-    files = [folder / f"{number}.json" for number in range(3)]
+    load = first_load({stream: truth(world, stream, [NOW]) for stream in KEYS})
+    for stream, row in runs():
+        load.add(stream, row)
+    load.write(folder / "load")
+    files = [folder / f"{number}.json" for number in range(4)]
     steps: list[dict[str, Any]] = [
         {"load": str(folder / "load")},
-        {"dbt": ["run", "--select", "+path:models/marts"]},
-        {"test": str(files[0])},
+        {"dbt": ["seed"]},
+        {"dbt": ["run"]},
+        {"test": str(files[0]), "select": EVENTS},
         {"sql": [USE, ONE_MORE]},
-        {"test": str(files[1])},
+        {"test": str(files[1]), "select": EVENTS},
         {"sql": [USE, *BREAKS.values()]},
-        {"test": str(files[2])},
+        {"test": str(files[2]), "select": EVENTS},
+        {"test": str(files[3]), "select": ["tag:alert"]},
     ]
     steps = [{"database": str(folder / "one.duckdb"), **step} for step in steps]
     (folder / "steps.json").write_text(json.dumps(steps))
@@ -74,21 +86,54 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], .
     return tuple(json.loads(file.read_text()) for file in files)
 
 
-def test_marts_that_are_whole_pass(failing: tuple[dict[str, int], ...]) -> None:
+def runs() -> Iterator[tuple[str, Row]]:
+    """Yield runs of which a person must be told some, and a list that differs."""
+    now = datetime.now(UTC)
+    for name, hours, outcome, headroom in (
+        ("opens", 30, "complete", 20.0),
+        ("clicks", 100, "complete", 5.0),
+        ("bounces", 1, "complete", 170.0),
+        ("delivers", 1, "paused", None),
+        ("links", 1, "unavailable", None),
+    ):
+        at = (now - timedelta(hours=hours)).replace(tzinfo=None).isoformat()
+        run: Row = {"account": "10055", "provider": "encompass", "run": at}
+        run |= {"stream": f"encompass_{name}", "outcome": outcome, "backfill": False}
+        run |= {"started_at": at, "finished_at": at, "headroom_days": headroom}
+        yield "email_metrics_runs", run
+    for parent, verdict in (("1", "differs"), ("2", "equal"), ("3", "unsettled")):
+        row = {"account": "10055", "run": "1", "provider": "encompass"}
+        row |= {"stream": "encompass_opens", "parent": parent, "verdict": verdict}
+        yield "email_metrics_reconciliation", row
+
+
+def test_alerts_say_what_a_person_must_be_woken_for(
+    failing: tuple[Failing, ...],
+) -> None:
+    """Each is told by how many streams or lists, and only the worst fail."""
+    assert failing[3] == {
+        "a_stream_is_late": ["warn", 2],
+        "a_stream_is_very_late": ["fail", 1],
+        "a_stream_was_never_complete": ["warn", 1],
+        "archive_headroom_is_low": ["warn", 2],
+        "archive_headroom_is_nearly_used_up": ["fail", 1],
+        "a_list_has_other_rows_than_the_vendor_counts": ["warn", 1],
+    }
+
+
+def test_marts_that_are_whole_pass(failing: tuple[Failing, ...]) -> None:
     assert failing[0] == {}
 
 
-def test_a_wrong_sum_is_noticed(failing: tuple[dict[str, int], ...]) -> None:
-    [(name, rows)] = failing[1].items()
+def test_a_wrong_sum_is_noticed(failing: tuple[Failing, ...]) -> None:
+    [(name, (_, rows))] = failing[1].items()
     assert name.startswith("same_sum_email_message_daily_event_count")
     assert rows == 1
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_what_is_broken_is_noticed(
-    failing: tuple[dict[str, int], ...], name: str
-) -> None:
-    found = [rows for test, rows in failing[2].items() if test.startswith(name)]
+def test_what_is_broken_is_noticed(failing: tuple[Failing, ...], name: str) -> None:
+    found = [rows for test, (_, rows) in failing[2].items() if test.startswith(name)]
     assert found == [1]
 
 

@@ -1,13 +1,35 @@
--- Days are those of UTC. Events without a time have a row without a day.
+-- Incremental: messages with an event that was written since, with all their days. Days are
+-- those of the variable `timezone`. Events without a time have a row without a day.
+{{ config(
+    materialized=by_key(),
+    unique_key=['provider', 'account', 'message_key'],
+    incremental_strategy='delete+insert',
+    indexes=indexes(['provider', 'account', 'message_key']),
+) }}
 select
-    provider,
-    account,
-    message_key,
+    events.provider,
+    events.account,
+    events.message_key,
     event_type,
-    cast(occurred_at as date) as event_date,
+    {{ local_date('occurred_at') }} as event_date,
     count(*) as event_count,
+    count(case when machine is null then 1 end) as human_event_count,
     -- Nobody is counted where nobody is known.
-    nullif(count(distinct recipient_key), 0) as recipient_count
-from {{ ref('email_events') }}
-where message_key is not null
-group by provider, account, message_key, event_type, cast(occurred_at as date)
+    nullif(count(distinct recipient_key), 0) as recipient_count,
+    max(events.built_at) as built_at
+from {{ ref('email_events') }} as events
+{%- if is_incremental() %}
+inner join (
+    {{ touched(['provider', 'account', 'message_key']) | indent(4) }}
+) as touched
+    on touched.provider = events.provider
+    and touched.account = events.account
+    and touched.message_key = events.message_key
+{%- endif %}
+where events.message_key is not null
+group by
+    events.provider,
+    events.account,
+    events.message_key,
+    event_type,
+    {{ local_date('occurred_at') }}

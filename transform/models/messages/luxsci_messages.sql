@@ -1,21 +1,23 @@
 -- Transactional email has a message for each email sent and no campaign; in Secure Marketing
--- a campaign is the message. Subjects are not told. The id of an email is the same in all
--- reports: one that both channels show is one message.
+-- a campaign is the message. The vendor reports no subjects. The id of an email is the same in
+-- all reports: an email that both channels show is one message, and a row without an id is
+-- none.
 {{ config(enabled='luxsci' in var('providers')) }}
 with emails as (
     select
         *,
         row_number() over (
-            partition by account, sendmail_id
+            partition by account, {{ luxsci_email_key() }}
             order by channel
         ) as channel_rank
     from {{ ref('stg_luxsci_sent') }}
+    where {{ luxsci_email_key() }} is not null
 )
 
 {{ message({
     'provider': "'luxsci'",
     'account': 'account',
-    'message_key': 'sendmail_id',
+    'message_key': luxsci_email_key(),
     'sender': 'from_address',
     'sent_at': 'date_sent',
     'sent_count': 'n_recipients',
@@ -36,7 +38,8 @@ union all
     'opened_unique_count': 'n_opened_unique',
     'clicked_count': 'n_clicked_total',
     'clicked_unique_count': 'n_clicked_unique',
-    'bounced_count': 'n_soft_bounce + n_hard_bounce',
+    'bounced_count': 'coalesce(n_soft_bounce + n_hard_bounce, n_soft_bounce, n_hard_bounce)',
     'complained_count': 'n_spam',
 }) }}
 from {{ ref('stg_luxsci_marketing_campaigns') }}
+where campaign_id <> 0

@@ -1,0 +1,126 @@
+"""The rules for machines against the truth of a simulated audience.
+
+How many of each kind there are is made up: real shares were not measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simulator.audience import ROLES, is_machine
+from simulator.clock import DAY
+from simulator.truth import truth
+from simulator.world import AUDIENCE_DAYS, World
+from tests.e2e.transform.test_transform import NOW, STEPS, Load, marts, run_dbt
+from tests.support.world import KEYS
+
+if TYPE_CHECKING:
+    from tests.e2e.transform.expected import Row
+
+pytestmark = pytest.mark.meltano
+
+PEOPLE = 1000
+KINDS = {"opened": "opens", "clicked": "clicks"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Opens and clicks, by whether a machine made them and whether they are flagged."""
+
+    counts: Counter[tuple[bool, bool]]
+
+    @property
+    def precision(self) -> float:
+        """The share of flagged events that a machine made."""
+        return self.counts[True, True] / (
+            self.counts[True, True] + self.counts[False, True]
+        )
+
+    @property
+    def recall(self) -> float:
+        """The share of events made by a machine that are flagged."""
+        return self.counts[True, True] / (
+            self.counts[True, True] + self.counts[True, False]
+        )
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    """Return the events of the audience, the opens that were withdrawn among them."""
+    folder = tmp_path_factory.mktemp("machines")
+    world = World.generate(3, 1, NOW, campaigns=1, luxsci=1, audience=PEOPLE)
+    sent = NOW - AUDIENCE_DAYS * DAY
+    load = Load()
+    for stream in KEYS:
+        for row in truth(world, stream, [sent + DAY, sent + 2 * DAY, NOW]):
+            load.add(stream, row)
+    load.write(folder / "load")
+    steps: list[dict[str, Any]] = [
+        {"load": str(folder / "load")},
+        {"dbt": ["seed"]},
+        {"dbt": ["run", "--select", "+path:models/marts"]},
+        {"dump": str(folder / "marts")},
+    ]
+    steps = [{"database": str(folder / "one.duckdb"), **step} for step in steps]
+    (folder / "steps.json").write_text(json.dumps(steps))
+    run_dbt(folder, "dbt", STEPS, folder / "steps.json", DBT_TARGET="duckdb")
+    return [
+        event
+        for event in marts(folder / "marts")["email_events"]
+        if event["event_type"] in KINDS
+        and (event["recipient_key"] or "").partition("-")[0] in ROLES
+    ]
+
+
+def found(events: list[Row], provider: str) -> Found:
+    return Found(
+        Counter(
+            (
+                is_machine(event["recipient_key"], KINDS[event["event_type"]]),
+                event["machine"] is not None,
+            )
+            for event in events
+            if event["provider"] == provider
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "precision", "recall"),
+    [
+        ("encompass", 0.98, 0.95),
+        ("luxsci", 0.98, 0.85),
+        ("constant_contact", 0.95, 0.85),
+    ],
+)
+def test_most_machines_and_few_people_are_flagged(
+    events: list[Row], provider: str, precision: float, recall: float
+) -> None:
+    result = found(events, provider)
+    assert sum(result.counts.values()) > PEOPLE
+    assert result.precision >= precision, result.counts
+    assert result.recall >= recall, result.counts
+    # The rules are not perfect, and this audience shows it.
+    assert result.counts[False, True]
+    assert result.counts[True, False]
+
+
+def test_each_rule_finds_machines(events: list[Row]) -> None:
+    flagged = {(e["provider"], e["machine"]) for e in events if e["machine"]}
+    everywhere = {"all_links", "burst", "too_soon"}
+    assert {("encompass", "apple_proxy"), ("luxsci", "apple_proxy")} <= flagged
+    assert {("encompass", "scanner_network"), ("luxsci", "scanner_network")} <= flagged
+    assert ("constant_contact", "withdrawn") in flagged
+    assert {rule for _, rule in flagged} >= everywhere
+
+
+def test_image_proxies_are_people(events: list[Row]) -> None:
+    """Gmail's proxy loads images when somebody opens the message."""
+    proxied = [e for e in events if e["recipient_key"].startswith("gmail-")]
+    assert len(proxied) > PEOPLE / 10
+    assert [e for e in proxied if e["machine"] == "apple_proxy"] == []

@@ -1,0 +1,39 @@
+{% macro constant_contact_kinds() -%}
+{{ return({
+    'sends': 'sent',
+    'opens': 'opened',
+    'clicks': 'clicked',
+    'bounces': 'bounced',
+    'optouts': 'unsubscribed',
+    'forwards': 'forwarded',
+}) }}
+{%- endmacro %}
+
+
+{#- Deliveries are not told, and complaints only as counts. No row says when the vendor
+recorded it. -#}
+{% macro constant_contact_events(changed=false) -%}
+{%- for kind, event_type in constant_contact_kinds().items() %}
+{%- set stream = 'constant_contact_' ~ kind %}
+{{ event({
+    'event_key': event_key(stream, ['account', 'event_id']),
+    'provider': "'constant_contact'",
+    'account': 'account',
+    'message_key': 'campaign_activity_id',
+    'recipient_key': recipient_key('email_address'),
+    'recipient_id': 'contact_id',
+    'customer_key': 'contact_id',
+    'event_type': "'" ~ event_type ~ "'",
+    'occurred_at': 'created_time',
+    'link': 'link_url' if kind == 'clicks' else 'null',
+    'device': 'device_type' if kind in ('opens', 'clicks') else 'null',
+    'bounce_class': constant_contact_bounce('bounce_code') if kind == 'bounces' else 'null',
+    'stream': "'" ~ stream ~ "'",
+    'loaded_at': 'loaded_at',
+}) }}
+from {{ rows_of(stream, changed) }}
+{%- if not loop.last %}
+union all
+{%- endif %}
+{%- endfor %}
+{%- endmacro %}

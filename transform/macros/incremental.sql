@@ -1,0 +1,47 @@
+{#- Keys of the events that were written since this model was last built. -#}
+{% macro touched(columns) -%}
+select distinct {{ columns | join(', ') }}
+from {{ ref('email_events') }}
+where
+    {%- for column in columns %}
+    {{ column }} is not null and
+    {%- endfor %}
+    built_at > (select max(built_at) from {{ this }})
+{%- endmacro %}
+
+
+{#- Indexes for Postgres, which else scans a table to replace a few rows of it. -#}
+{% macro indexes() -%}
+{%- set found = [] -%}
+{%- if target.type == 'postgres' -%}
+{%- for key in varargs -%}
+{%- do found.append({'columns': key}) -%}
+{%- endfor -%}
+{%- endif -%}
+{{ return(found) }}
+{%- endmacro %}
+
+
+{#- A model that replaces all rows of a key at once. BigQuery has no such thing. -#}
+{% macro by_key() -%}
+{{ return('table' if target.type == 'bigquery' else 'incremental') }}
+{%- endmacro %}
+
+
+{#- Remove the recipients that no event has any more, as their address was corrected. -#}
+{% macro forget_former_recipients() -%}
+{%- if is_incremental() -%}
+delete from {{ this }}
+where recipient_key in (
+    select former.former_recipient_key
+    from {{ ref('email_events') }} as former
+    left join {{ ref('email_events') }} as held
+        on held.provider = former.provider
+        and held.account = former.account
+        and held.recipient_key = former.former_recipient_key
+    where former.former_recipient_key is not null and held.event_key is null
+)
+{%- else -%}
+select 1
+{%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,140 @@
+{#- Opens and clicks that a machine made, by rules over the events of a message and recipient.
+
+Each macro is a select over `pool`, which holds all events of the pairs to be judged. The
+thresholds are variables of `dbt_project.yml`. -#}
+
+{#- When the message reached each recipient: of Encompass the delivery, to the millisecond;
+of the other providers the send. LuxSci moves the time of a delivery when its state changes,
+and Constant Contact tells none. -#}
+{% macro arrivals() -%}
+select
+    provider,
+    account,
+    message_key,
+    recipient_id,
+    min(occurred_at) as arrived_at
+from pool
+where
+    event_type = case when provider = 'encompass' then 'delivered' else 'sent' end
+    and recipient_id is not null
+group by provider, account, message_key, recipient_id
+{%- endmacro %}
+
+
+{#- Clicks of a recipient in one message, in groups in which each follows the one before
+within so many seconds, with how many different links the group has. -#}
+{% macro click_groups(seconds, by_source) -%}
+{%- set parts = ['provider', 'account', 'message_key', 'recipient_id'] -%}
+{%- do parts.append("coalesce(ip_address, '')") if by_source -%}
+{%- set parts = parts | join(', ') -%}
+select
+    event_key,
+    provider,
+    account,
+    message_key,
+    -- max(dense_rank) is count(distinct), which windows lack.
+    max(link_rank) over (partition by {{ parts }}, click_group) as links
+from (
+    select
+        grouped.*,
+        dense_rank() over (partition by {{ parts }}, click_group order by link) as link_rank
+    from (
+        select
+            gaps.*,
+            sum(gap) over (
+                partition by {{ parts }}
+                order by occurred_at, event_key
+                rows between unbounded preceding and current row
+            ) as click_group
+        from (
+            select
+                pool.*,
+                case
+                    when occurred_at > {{ later(
+                        'lag(occurred_at) over (partition by ' ~ parts ~ ' order by occurred_at, event_key)',
+                        seconds
+                    ) }}
+                        then 1
+                    else 0
+                end as gap
+            from pool
+            where
+                event_type = 'clicked'
+                and link is not null
+                and occurred_at is not null
+                and message_key is not null
+                and recipient_id is not null
+        ) as gaps
+    ) as grouped
+) as ranked
+{%- endmacro %}
+
+
+{#- What owns the network of each IP address, or of the network that `pii.mode` left of it. -#}
+{% macro network_owners() -%}
+select addresses.ip_address, max(networks.kind) as kind
+from (
+    select distinct ip_address
+    from pool
+    where event_type in ('opened', 'clicked') and ip_address is not null
+) as addresses
+inner join (
+    select prefix, kind
+    from {{ ref('machine_networks') }}
+    {%- if var('machine_networks') %}
+    union all
+    select prefix, kind
+    from {{ var('machine_networks') }}
+    {%- endif %}
+) as networks
+    on lower(addresses.ip_address) like {{ dbt.concat(['networks.prefix', "'%'"]) }}
+group by addresses.ip_address
+{%- endmacro %}
+
+
+{#- How many links a message has, where the provider lists them. -#}
+{% macro link_counts() -%}
+select provider, account, message_key, count(distinct link) as links
+from (
+    {{- union_of_providers('_message_links') | indent(4) }}
+) as listed
+group by provider, account, message_key
+{%- endmacro %}
+
+
+{#- A time that is later by so many seconds. -#}
+{% macro later(time, seconds) -%}
+cast({{ dbt.dateadd('second', seconds, time) }} as {{ dbt.type_timestamp() }})
+{%- endmacro %}
+
+
+{#- The rules, the first that holds counts: name, condition, and what the mart says of it. -#}
+{% macro machine_rules() -%}
+{%- set bare = "pool.event_type = 'opened' and trim(pool.user_agent) in ('Mozilla/5.0', 'Mozilla')" -%}
+{{ return([
+    ('apple_proxy', bare ~ " and networks.kind = 'apple'", 'bare user agent, network of Apple'),
+    ('apple_proxy', bare, 'bare user agent'),
+    ('scanner_network', "networks.kind = 'scanner'", 'network of a scanner'),
+    (
+        'all_links',
+        'sweeps.links >= listed.links and listed.links >= ' ~ var('all_links_min'),
+        'every link, ' ~ var('all_links_seconds') ~ ' s apart at most',
+    ),
+    (
+        'burst',
+        'bursts.links >= ' ~ var('burst_links'),
+        var('burst_links') ~ ' links or more, ' ~ var('burst_seconds') ~ ' s apart at most',
+    ),
+    ('too_soon', 'pool.occurred_at < arrivals.arrived_at', 'before the delivery'),
+    (
+        'too_soon',
+        'pool.occurred_at < ' ~ later('arrivals.arrived_at', var('too_soon_seconds')),
+        'less than ' ~ var('too_soon_seconds') ~ ' s after the delivery',
+    ),
+    (
+        'withdrawn',
+        "pool.event_type = 'opened' and readings.as_of >= pool.occurred_at and openers.contact_id is null",
+        'not in the last unique opens',
+    ),
+]) }}
+{%- endmacro %}

@@ -1,0 +1,2 @@
+{{ config(enabled='constant_contact' in var('providers')) }}
+{{ latest('constant_contact_contact_lists') }}

@@ -1,0 +1,2 @@
+{{ config(enabled='luxsci' in var('providers')) }}
+{{ latest('luxsci_marketing_urls') }}

@@ -1,0 +1,1 @@
+{{ latest('email_metrics_reconciliation') }}

@@ -1,0 +1,6 @@
+{#- No value is below a limit. -#}
+{% test not_less(model, column_name, least) %}
+select *
+from {{ model }}
+where {{ column_name }} < {{ least }}
+{% endtest %}

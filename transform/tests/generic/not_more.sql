@@ -1,0 +1,6 @@
+{#- No value is above a limit. -#}
+{% test not_more(model, column_name, most) %}
+select *
+from {{ model }}
+where {{ column_name }} > {{ most }}
+{% endtest %}
