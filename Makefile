@@ -178,7 +178,7 @@ constraints: $(BOOTSTRAPPED) ## Resolve all pinned versions anew
 	resolve() { $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
 	  --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command 'make constraints' "$$@"; }; \
-	resolve pyproject.toml --group dev --group pipeline --group report \
+	resolve pyproject.toml --group dev --group pipeline --extra report \
 	  --output-file constraints.txt; \
 	for file in constraints/*.in; do \
 	  resolve "$$file" --output-file "$${file%.in}.txt"; \
@@ -204,7 +204,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(BOOTSTRAPPED)
 	@test -x $(PY) || $(UV) venv --quiet --python .cache/bootstrap/bin/python .venv
 	@echo 'Installing the project into .venv'
 	@$(UV) pip install --quiet --python $(PY) -c constraints.txt \
-	  --group dev --group pipeline --group report -e .
+	  --group dev --group pipeline -e '.[report]'
 	@touch $@
 
 .cache/python%/.installed: pyproject.toml constraints.txt $(BOOTSTRAPPED)

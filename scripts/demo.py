@@ -34,9 +34,14 @@ SCHEMA = "email_metrics"
 MARTS_SCHEMA = "email_marts"
 MARTS = (
     *("email_messages", "email_events", "email_message_daily"),
+    *("email_message_recipients", "email_message_rates", "email_links"),
+    *("email_domains", "email_recipient_health", "email_list_daily"),
+    *("email_hours", "email_sync_cost"),
     *("email_engagement", "email_archive_headroom", "email_freshness"),
 )
 SEED, SIZE, CAMPAIGNS, EMAILS = 7, 30, 12, 40
+#: People and machines that get one mailing more of each provider.
+AUDIENCE = 100
 #: Whose requests a path's are, where its last part is not the stream's name.
 OWNERS = {
     "/v3/reports/summary_reports/email_campaign_summaries": (
@@ -81,7 +86,12 @@ def main() -> None:
     with (
         Postgres(FOLDER / "postgres") as postgres,
         World(
-            FOLDER, seed=SEED, size=SIZE, campaigns=CAMPAIGNS, luxsci=EMAILS
+            FOLDER,
+            seed=SEED,
+            size=SIZE,
+            campaigns=CAMPAIGNS,
+            luxsci=EMAILS,
+            audience=AUDIENCE,
         ) as world,
     ):
         say(f"Simulator at {world.url}: {SIZE} messages of Encompass, {CAMPAIGNS}")
@@ -316,7 +326,7 @@ def look(postgres: Postgres) -> None:
     file = FOLDER / "report.html"
     marts = Marts(postgres.url, MARTS_SCHEMA)
     file.write_text(page(marts, datetime.now(UTC)), encoding="utf-8")
-    say(f"Charts of it: {file}")
+    say(f"A report of it: {file}")
 
 
 def report(found: dict[str, Comparison], runs: list[Run]) -> None:

@@ -1,1 +1,1 @@
-"""A report of the marts that `transform/` makes: one HTML file that loads nothing."""
+"""A report of the marts that `transform/` builds: one HTML file that loads nothing."""

@@ -108,3 +108,18 @@ def test_about(elsewhere: Path) -> None:
     assert set(about["capabilities"]) == CAPABILITIES
     assert about["settings"]["additionalProperties"] is False
     assert about["settings"]["properties"]["encompass"]["properties"]["site_url"]
+
+
+def test_the_report_ships_and_asks_for_its_extra(wheel: Path, elsewhere: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert "tap_email_metrics/report/page.html.j2" in archive.namelist()
+    done = subprocess.run(  # noqa: S603 - the wheel's own command
+        [elsewhere / "venv/bin/tap-email-metrics-report", "--database", "any.duckdb"],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "pip install 'tap-email-metrics[report]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -14,23 +14,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-#: Writes beside each mark how large it is drawn, and beside the page how wide it is.
+#: Writes beside each bar how long it is drawn, and beside the page how wide it is.
 MEASURE = """<script>
-for (const mark of document.querySelectorAll("[aria-roledescription=bar]")) {
-  const { width, height } = mark.getBoundingClientRect();
-  Object.assign(mark.dataset, { width, height });
+for (const bar of document.querySelectorAll(".bar")) {
+  bar.dataset.width = bar.getBoundingClientRect().width;
+  bar.dataset.room = bar.parentElement.getBoundingClientRect().width;
 }
 document.body.dataset.overflow = document.documentElement.scrollWidth - innerWidth;
 </script>"""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A bar: what it says of itself, and its size in pixels."""
+class Bar:
+    """A bar in a table: the text of its cell, its length and the cell's, in pixels."""
 
-    facts: dict[str, str]
+    heading: str
+    text: str
     width: float
-    height: float
+    room: float
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A dot of a chart: what it says of itself, and where it is."""
+
+    said: str
+    who: str
+    y: float
 
 
 @dataclass
@@ -39,7 +49,8 @@ class Shown:
 
     text: str = ""
     charts: int = 0
-    marks: list[Mark] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    dots: list[Dot] = field(default_factory=list)
     table: list[list[str]] = field(default_factory=list)
 
 
@@ -61,6 +72,8 @@ class Page(HTMLParser):
         self.overflow = 0.0
         self._now = Shown()
         self._cells: list[str] | None = None
+        self._heading = ""
+        self._dot: tuple[str, float] | None = None
         self.feed(dom)
 
     @override
@@ -77,10 +90,14 @@ class Page(HTMLParser):
         elif tag in {"td", "th"}:
             self._cells = self._now.table[-1]
             self._cells.append("")
+            self._heading = facts.get("data-heading", "")
         elif tag == "svg":
             self._now.charts += 1
-        elif facts.get("aria-roledescription") == "bar":
-            self._now.marks.append(mark(facts))
+        elif tag == "circle":
+            self._dot = (facts["class"], float(facts["cy"]))
+        elif facts.get("class") == "bar" and self._cells:
+            sizes = (float(facts["data-width"]), float(facts["data-room"]))
+            self._now.bars.append(Bar(self._heading, self._cells[-1], *sizes))
 
     @override
     def handle_endtag(self, tag: str) -> None:
@@ -89,24 +106,23 @@ class Page(HTMLParser):
 
     @override
     def handle_data(self, data: str) -> None:
+        if self._dot:
+            self._now.dots.append(Dot(data, *self._dot))
+            self._dot = None
         self._now.text += data
         if self._cells is not None:
             self._cells[-1] += data
 
 
-def mark(facts: dict[str, str]) -> Mark:
-    said = dict(part.split(": ", 1) for part in facts["aria-label"].split("; "))
-    return Mark(said, float(facts["data-width"]), float(facts["data-height"]))
-
-
-def opened(html: str, folder: Path) -> Page:
-    """Return the page as the browser has it, that may run one script: ours."""
+def opened(html: str, folder: Path, width: int = 1280) -> Page:
+    """Return the page as a browser of a width has it, that may run one script: ours."""
     folder.mkdir()
     file = folder / "page.html"
     assert html.count(POLICY) == 1
     measured = html.replace(POLICY, "default-src * 'unsafe-inline'")
     file.write_text(measured.replace("</body>", f"{MEASURE}</body>"))
-    return Page(chromium(folder, "--dump-dom", file.as_uri()))
+    size = f"--window-size={width},2000"
+    return Page(chromium(folder, size, "--dump-dom", file.as_uri()))
 
 
 def chromium(folder: Path, *arguments: str) -> str:

@@ -1,0 +1,86 @@
+"""The picture of the report in the README: `python -m tests.e2e.transform.picture`.
+
+It bears a digest of the files that make the report, so that a test can say when the
+picture has to be made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import tempfile
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from simulator.clock import DAY
+from simulator.truth import truth
+from simulator.world import World
+from tap_email_metrics.report.marts import Marts
+from tap_email_metrics.report.page import page
+from tests.e2e.transform.browser import chromium
+from tests.e2e.transform.test_transform import NOW, STEPS, Load, run_dbt
+from tests.support.project import ROOT
+from tests.support.world import KEYS
+
+PICTURE = ROOT / "docs" / "report.png"
+KEYWORD = b"Made from"
+SIZE = (1100, 1180)
+MADE_OF = ("charts.py", "names.py", "page.html.j2", "page.py", "sections.py")
+
+
+def digest() -> str:
+    """Return a digest of the files that make the page."""
+    found = hashlib.sha256()
+    for name in MADE_OF:
+        found.update((ROOT / "tap_email_metrics" / "report" / name).read_bytes())
+    return found.hexdigest()
+
+
+def said(picture: bytes) -> str:
+    """Return the digest that a picture bears."""
+    place = picture.index(KEYWORD + b"\0") + len(KEYWORD) + 1
+    return picture[place : place + 64].decode()
+
+
+def signed(picture: bytes, text: str) -> bytes:
+    """Return a PNG with a text, before its last chunk."""
+    body = b"tEXt" + KEYWORD + b"\0" + text.encode()
+    chunk = struct.pack(">I", len(body) - 4) + body
+    chunk += struct.pack(">I", zlib.crc32(body))
+    end = picture.rindex(b"IEND") - 4
+    return picture[:end] + chunk + picture[end:]
+
+
+def main() -> None:
+    """Make the picture anew."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        world = World.generate(
+            *(5, 14, NOW), days_ahead=5, campaigns=14, luxsci=120, audience=400
+        )
+        load = Load()
+        for stream in KEYS:
+            for row in truth(world, stream, [NOW - 6 * DAY, NOW]):
+                load.add(stream, row)
+        load.write(folder / "load")
+        database = str(folder / "one.duckdb")
+        steps = [
+            {"database": database, "load": str(folder / "load")},
+            {"database": database, "dbt": ["seed"]},
+            {"database": database, "dbt": ["run"]},
+        ]
+        (folder / "steps.json").write_text(json.dumps(steps))
+        run_dbt(folder, "dbt", STEPS, folder / "steps.json", DBT_TARGET="duckdb")
+        html = folder / "page.html"
+        made = datetime.fromtimestamp(NOW, UTC)
+        html.write_text(page(Marts(database, "email_marts"), made))
+        size = f"--window-size={SIZE[0]},{SIZE[1]}"
+        shot = folder / "shot.png"
+        chromium(folder, size, f"--screenshot={shot}", html.as_uri())
+        PICTURE.write_bytes(signed(shot.read_bytes(), digest()))
+
+
+if __name__ == "__main__":
+    main()
