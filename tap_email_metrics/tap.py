@@ -337,11 +337,11 @@ class TapEmailMetrics(CommandLine):
             self._remember_last()
             self.run.write_state()
         finally:
+            self._warn_of_differences()
+            for line in table(self.run.reports):
+                self.logger.info("%s", line)
+            self.logger.info("%s", self.run.summary())
             self.run.close()
-        self._warn_of_differences()
-        for line in table(self.run.reports):
-            self.logger.info("%s", line)
-        self.logger.info("%s", self.run.summary())
         return self.exit_code()
 
     def _warn_of_differences(self) -> None:
@@ -396,7 +396,7 @@ class TapEmailMetrics(CommandLine):
         limit, since = self.settings.max_lag_days, stream.report.behind_since
         if not limit or since is None:
             return False
-        return stream.api.now() - since > limit * DAY
+        return self.run.now(stream.provider) - since > limit * DAY
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:

@@ -45,7 +45,7 @@ PREFIX = "constant_contact_"
 CONTACT_INCLUDES = frozenset({"custom_fields", "list_memberships", "taggings"})
 IDENTITY = (
     *("campaign_activity_id", "contact_id", "tracking_activity_type"),
-    *("created_time", "url_id", "device_type"),
+    *("created_time", "url_id"),
 )
 """The fields that an `event_id` is made of, in every event stream."""
 _EPOCH = 0.0

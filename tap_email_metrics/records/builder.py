@@ -240,6 +240,19 @@ class RecordBuilder:
         record: Record = made.records[0]
         return record
 
+    def keyless(self, rows: Sequence[Row]) -> list[bool]:
+        """Return whether each decoded row lacks a usable value in a key column."""
+        page = _Fields(
+            {name: [row.get(name) for row in rows] for name in self._fields},
+            len(rows),
+            {},
+        )
+        reasons = _Reasons(len(rows))
+        for column in self._columns.from_row:
+            if column.name in self._columns.key:
+                reasons.note_key(*page.column(column))
+        return [reason is not None for reason in reasons.by_row or [None] * len(rows)]
+
     def times(self, rows: Sequence[Row]) -> list[int | None]:
         """Return the replication key of decoded rows in epoch ms, None for no time."""
         moments = self._columns.moments

@@ -118,6 +118,15 @@ class Page:
             typed=self._typed,
         )
 
+    def without(self, emitted: Sequence[bool]) -> Page:
+        """Return the page without rows that were emitted before.
+
+        Rows that have no record stay, to be counted: none of them was ever emitted.
+        """
+        reasons = self._reasons or [None] * len(self)
+        pairs = zip(emitted, reasons, strict=True)
+        return self.where([not old or reason is not None for old, reason in pairs])
+
     def values(self, name: str) -> list[Any]:
         """Return a field that the reader needs, as the vendor sent it."""
         return self._fields[name]

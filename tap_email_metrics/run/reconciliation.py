@@ -9,7 +9,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Verdict = Literal["equal", "above", "archived", "unsettled", "differs", "unknown"]
+Verdict = Literal[
+    "equal", "above", "archived", "set_aside", "unsettled", "differs", "unknown"
+]
 """How a list compares; the schema of the stream says what each one means."""
 
 _SHOWN = 20
@@ -30,6 +32,7 @@ class Count:
         archived: what is missing can be in the vendor's archive.
         verified: it was read again: a difference stays.
         noted: an earlier run has reported the same difference.
+        set_aside: rows that the API served and that have no record.
         login: of the user whose list it is; personal.
     """
 
@@ -43,6 +46,7 @@ class Count:
     archived: bool = False
     verified: bool = False
     noted: bool = False
+    set_aside: int = 0
     login: object = None
 
     @property
@@ -58,11 +62,16 @@ class Count:
     @property
     def verdict(self) -> Verdict:
         """Return how the rows compare with what is counted."""
-        expected, compared = self.expected, self.compared
+        if self.set_aside:
+            return "set_aside"
+        expected = self.expected
         if expected is None:
             return "unknown"
-        if self.moved:
-            return "unsettled"
+        return "unsettled" if self.moved else self._against(expected)
+
+    def _against(self, expected: int) -> Verdict:
+        """Return how the rows compare with their number."""
+        compared = self.compared
         if compared == expected:
             return "equal"
         if compared > expected and self.api_rows is None:
@@ -80,6 +89,7 @@ class Count:
             "api_rows": self.api_rows,
             "rows_read": self.rows,
             "contacts_read": self.contacts,
+            "set_aside": self.set_aside,
             "difference": None if expected is None else expected - compared,
             "aggregate_name": self.aggregate_name,
             "aggregate": aggregate,

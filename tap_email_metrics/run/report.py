@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS = 30
 Outcome = Literal[
-    "pending", "complete", "empty", "paused", "unavailable", "failed", "terminated"
+    "pending",
+    "complete",
+    "incomplete",
+    "empty",
+    "paused",
+    "unavailable",
+    "failed",
+    "terminated",
 ]
+"""How a stream ended; the schema of `email_metrics_runs` says what each one means."""
 
 
 @dataclass(slots=True)
@@ -78,6 +86,7 @@ class StreamReport:
             "quarantined": self.quarantined,
             "unfinished": self.unfinished,
             "unsettled": self.unsettled,
+            "set_aside": dict(sorted(self.set_aside.items())),
             "behind_since": self.behind_since and iso(self.behind_since),
             "headroom_days": self.headroom_days and round(self.headroom_days, 1),
             "message": self.message,

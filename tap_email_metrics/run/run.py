@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.singerlib import StateMessage
 
 from tap_email_metrics.clock import iso
-from tap_email_metrics.errors import Exhausted, Unavailable
+from tap_email_metrics.errors import Exhausted, TapError, Unavailable
 from tap_email_metrics.records.values import to_instant
 from tap_email_metrics.run.api import ApiContext
 from tap_email_metrics.run.reconciliation import Verdicts
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.clock import Clock
     from tap_email_metrics.control import Control, Stop
-    from tap_email_metrics.errors import TapError
     from tap_email_metrics.records.privacy import Privacy
     from tap_email_metrics.records.writer import Writer
     from tap_email_metrics.run.api import Api
@@ -258,9 +257,23 @@ class Run:
         return api.limits.sent if api else 0
 
     def quota_left(self, provider: str) -> int | None:
-        """Return the requests that are left of a provider's day; None: no limit."""
+        """Return the requests that are left of a provider's day.
+
+        None: there is no limit, or it is not known.
+        """
         api = self._apis.get(provider)
-        return api.budget if api else None
+        try:
+            return api.budget if api else None
+        except (TapError, OSError):
+            return None  # the streams have said why
+
+    def now(self, provider: str) -> float:
+        """Return the time of a provider's API, or this machine's if it was not asked.
+
+        Opens nothing.
+        """
+        api = self._apis.get(provider)
+        return api.now() if api else self.clock.now()
 
     # Reports
 
@@ -288,6 +301,12 @@ class Run:
             expected = isinstance(error, (Unavailable, Exhausted))
             level = WARNING if expected else ERROR
             self.control.logger.log(level, "%s: %s: %s", stream, what, error)
+
+    def fail(self, stream: str, error: TapError) -> None:
+        """End a stream as failed."""
+        report = self.report(stream)
+        report.outcome, report.message = "failed", str(error)
+        self.complain(stream, "failed", error)
 
     @property
     def was_refused(self) -> bool:

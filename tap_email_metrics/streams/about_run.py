@@ -16,10 +16,12 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from typing_extensions import override
 
 from tap_email_metrics.clock import iso
+from tap_email_metrics.errors import Fatal
 from tap_email_metrics.records.builder import RecordBuilder
 from tap_email_metrics.records.privacy import redact
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import to_instant
+from tap_email_metrics.streams.base import unforeseen
 from tap_email_metrics.streams.quiet import QuietStream
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class RunStream(QuietStream):
         super().__init__(tap, schema=run.privacy.apply_to_schema(self._packaged))
         self.run = run
         self._builders: dict[str, RecordBuilder] = {}
+        self._failed = False
 
     @abc.abstractmethod
     def records(self) -> Iterable[dict[str, Any]]:
@@ -65,6 +68,14 @@ class RunStream(QuietStream):
         whose = {"run": run.id, "provider": provider, "stream": stream}
         return asdict(self._builders[provider].record(**whose, **columns))
 
+    def write(self, record: dict[str, Any]) -> None:
+        """Write a record; an error, as of a stream map, ends this stream alone."""
+        try:
+            self._write_record_message(record)
+        except Exception as error:  # noqa: BLE001 - the other streams go on
+            self._failed = True
+            self.run.fail(self.name, Fatal(unforeseen(error)))
+
     @override
     def _sync_records(
         self, context: Any = None, *, write_messages: bool = True
@@ -72,10 +83,10 @@ class RunStream(QuietStream):
         """Write the records as the SDK does, but nothing into the state."""
         with self.get_record_counter() as counter, self.get_sync_timer():
             for number, record in enumerate(self.records()):
-                if number == self.ABORT_AT_RECORD_COUNT:
+                if number == self.ABORT_AT_RECORD_COUNT or self._failed:
                     break  # `--test` wants no more
                 if write_messages:
-                    self._write_record_message(record)
+                    self.write(record)
                 counter.increment()
                 yield record
         # No STATE follows that would write them out.
@@ -120,10 +131,12 @@ class Reconciliation(RunStream):
         # `--test` wants no more than a record.
         if not self.selected or self._written == self.ABORT_AT_RECORD_COUNT:
             return
+        if self._failed:
+            return
         self._written += 1
         checked_at = to_instant(int(at * 1000))
         columns = count.columns() | {"checked_at": checked_at}
-        self._write_record_message(self.record(provider, stream, **columns))
+        self.write(self.record(provider, stream, **columns))
 
 
 class Runs(RunStream):
@@ -139,7 +152,9 @@ class Runs(RunStream):
         if run.was_refused:
             # A record would tell `meltano config test` that all is well.
             return
-        for name, report in run.reports.items():
+        for name, report in [*run.reports.items()]:
+            if name.startswith("email_metrics_"):
+                continue  # one of these, and it failed
             provider = run.provider_of(name)
             columns = _columns(report) | {
                 "backfill": run.settings.backfill,
@@ -162,6 +177,7 @@ def _columns(report: StreamReport) -> dict[str, object]:
         "failed": len(report.failed),
         "quarantined": len(report.quarantined),
         "unsettled": report.unsettled,
+        "set_aside": report.set_aside.total(),
         "behind_since": None if behind is None else iso(behind),
         "headroom_days": None if headroom is None else round(headroom, 1),
         "seconds": round(report.ended - report.started, 1),

@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import abc
 import re
-from dataclasses import dataclass
+import traceback
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from msgspec.structs import asdict
 from singer_sdk import metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.mapper import CustomStreamMap, SameRecordTransform
 from typing_extensions import override
 
 from tap_email_metrics.errors import (
@@ -31,6 +34,7 @@ from tap_email_metrics.errors import (
     HistoryLeft,
     InvalidInput,
     Skippable,
+    TapError,
     Terminated,
     Unavailable,
 )
@@ -49,7 +53,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.pages import Page
     from tap_email_metrics.run.api import Api
     from tap_email_metrics.run.reconciliation import Count
-    from tap_email_metrics.run.report import StreamReport
+    from tap_email_metrics.run.report import Outcome, StreamReport
     from tap_email_metrics.run.run import Run
     from tap_email_metrics.state.marks import MarkFormat
     from tap_email_metrics.state.streams import StreamState
@@ -142,6 +146,7 @@ class EmailMetricsStream(QuietStream):
         self._newest_key: int | None = None
         self._requests_before = 0
         self._refused = 0
+        self._set_aside = Counter[object]()
 
     @property
     def api(self) -> Api[Any]:
@@ -158,15 +163,19 @@ class EmailMetricsStream(QuietStream):
         """This stream's part of the state."""
         return self.run.stream_state(self.name)
 
-    def reconcile(self, count: Count, stream: str = "") -> None:
+    def reconcile(self, count: Count, stream: str = "", of: object = None) -> None:
         """Tell of a list that was read to its end, its rows being written.
 
         Args:
             count: what was counted.
             stream: whose list it is, this one's if not given.
+            of: the list, as `records_of` was told; its set-aside rows are added.
         """
+        set_aside = count.set_aside + self._set_aside.pop(of, 0)
         now = self.api.now()
-        self.run.reconcile(self.provider, stream or self.name, count, now)
+        self.run.reconcile(
+            self.provider, stream or self.name, replace(count, set_aside=set_aside), now
+        )
 
     def budget(self) -> Budget:
         """Return this stream's share of what is left now."""
@@ -210,13 +219,20 @@ class EmailMetricsStream(QuietStream):
             metrics.http_request_counter(self.name, endpoint="") as requests,
             self.get_sync_timer(),
         ):
-            if write_messages and self.fast:
-                for _ in self._ending_well(self._write_batches(counter)):
-                    pass
-            else:
-                yield from self._one_by_one(counter, write_messages=write_messages)
+            try:
+                if write_messages and self.fast:
+                    for _ in self._ending_well(self._write_batches(counter)):
+                        pass
+                else:
+                    yield from self._one_by_one(counter, write_messages=write_messages)
+            except TapError as error:
+                self.run.fail(self.name, error)
+            except Exception as error:  # noqa: BLE001 - the other streams go on
+                self.run.fail(self.name, Fatal(unforeseen(error)))
             self._count_requests()
             requests.increment(report.requests)
+        self._warn_of_set_aside()
+        self._note_lag()
         report.ended = self.run.clock.now()
         self.run.log_end(self.name)
         if write_messages:
@@ -227,14 +243,15 @@ class EmailMetricsStream(QuietStream):
     ) -> Iterator[dict[str, Any]]:
         """Write records as the SDK does; yield each."""
         report = self.report
-        for record in self._ending_well(self._records_of_batches()):
-            if report.records == self.ABORT_AT_RECORD_COUNT:
-                break  # `--test` wants no more
-            if write_messages:
-                self._write_record_message(record)
-            report.records += 1
-            counter.increment()
-            yield record
+        with closing(self._ending_well(self._records_of_batches())) as records:
+            for record in records:
+                if report.records == self.ABORT_AT_RECORD_COUNT:
+                    break  # `--test` wants no more
+                if write_messages:
+                    self._write_record_message(record)
+                report.records += 1
+                counter.increment()
+                yield record
 
     def _records_of_batches(self) -> Iterator[dict[str, Any]]:
         for batch in self.batches():
@@ -297,7 +314,9 @@ class EmailMetricsStream(QuietStream):
         sent = self.run.requests_sent(self.provider)
         self.report.requests = sent - self._requests_before
 
-    def _ending_well(self, emitted: Iterator[Emitted]) -> Iterator[Emitted]:
+    def _ending_well(
+        self, emitted: Iterator[Emitted]
+    ) -> Generator[Emitted, None, None]:
         """Yield what is emitted; turn what ends the stream early into its outcome."""
         report = self.report
         try:
@@ -319,16 +338,18 @@ class EmailMetricsStream(QuietStream):
             self.run.complain(self.name, "failed", error)
         else:
             if report.outcome == "pending":
-                report.outcome = "complete" if report.records else "empty"
-            return
-        through = self.bookmark.checked_through
-        if report.behind_since is None and through and not self.run.settings.backfill:
-            # The run ended before it knew which lists are due.
-            self.note_through(through)
+                report.outcome = self._good_end()
 
     def note_through(self, through: float) -> None:
         """Report the UTC seconds up to which every list of the stream was read."""
         self.report.behind_since = through
+
+    def _good_end(self) -> Outcome:
+        """Return the outcome of a stream that nothing ended early."""
+        report = self.report
+        if report.set_aside.total() or report.failed or report.unsettled:
+            return "incomplete"
+        return "complete" if report.records else "empty"
 
     @cached_property
     def builder(self) -> RecordBuilder:
@@ -364,10 +385,18 @@ class EmailMetricsStream(QuietStream):
             return page
         return page.where([interval.holds(at) for at in page.times])
 
-    def records_of(self, page: Page) -> Sequence[Any]:
-        """Return the records of a page; note their newest replication key."""
+    def records_of(self, page: Page, of: object = None) -> Sequence[Any]:
+        """Return the records of a page; note their newest replication key.
+
+        Every row that is read passes here, so that rows without a record are counted.
+
+        Args:
+            page: the rows to emit.
+            of: the list that they belong to, where the stream has several.
+        """
         made = page.made()
         self.report.set_aside.update(made.set_aside)
+        self._set_aside[of] += made.set_aside.total()
         self.note_key(max((at for at in made.times if at is not None), default=None))
         return made.records
 
@@ -420,16 +449,43 @@ class EmailMetricsStream(QuietStream):
                 self.name,
                 field,
             )
-        set_aside = self.report.set_aside.total()
-        if set_aside:
+
+    def _warn_of_set_aside(self) -> None:
+        """Say once per reason that rows have no record."""
+        for reason, rows in sorted(self.report.set_aside.items()):
             self.logger.warning(
-                "%s: %d rows without a usable id were left out", self.name, set_aside
+                "%s: rows without a record: %d: %s", self.name, rows, reason
             )
+
+    def _note_lag(self) -> None:
+        """Let the state say how far the stream is, if the run read nothing newer."""
+        report = self.report
+        if self.run.settings.backfill or report.behind_since is not None:
+            return
+        through = self.bookmark.checked_through
+        if through and report.outcome not in {"complete", "incomplete", "empty"}:
+            self.note_through(through)
 
 
 def _nameable(fields: Iterable[str]) -> list[str]:
     """Return names of fields for a log; what is none, such as an address, once."""
     return sorted({f if _FIELD.fullmatch(f) else "(no usual name)" for f in fields})
+
+
+def unforeseen(error: Exception) -> str:
+    """Return what to say of an error that nobody foresaw: never its own text.
+
+    The text may quote a value.
+    """
+    kind, place = type(error).__name__, ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_code is CustomStreamMap._eval.__code__:  # noqa: SLF001
+            column = frame.f_locals.get("property_name") or "__filter__"
+            return f"its stream map fails for {column} ({kind}): mend stream_maps"
+        module = frame.f_globals.get("__name__", "?")
+        if module.startswith("tap_email_metrics"):
+            place = f" in {module}, line {line}"
+    return f"an error that the tap does not know ({kind}{place}): please report it"
 
 
 def _as_dict(record: Mapping[str, object] | Record) -> dict[str, Any]:

@@ -321,9 +321,10 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
                     if isinstance(event.page, Part):
                         reading.state.set_mark(begun.parent.id, event.page.mark)
                     elif isinstance(event.page, Count):
-                        self.reconcile(event.page)
+                        self.reconcile(event.page, of=begun.parent.id)
                     else:
-                        yield self.records_of(self.within(event.page, interval))
+                        page = self.within(event.page, interval)
+                        yield self.records_of(page, of=begun.parent.id)
                     bar.tick()
             except Terminated:
                 if begun:

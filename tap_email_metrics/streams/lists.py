@@ -51,10 +51,12 @@ class ListStream(EmailMetricsStream):
         buckets = [bucket_of(row.get(self.id_field)) for row in rows]
         digests = bucket_digests(rows, buckets)
         known = self._known_digests()
+        # A row without a usable id was never emitted: it is counted in each run.
+        keyless = self.builder.keyless(rows)
         changed = [
             row
-            for row, bucket in zip(rows, buckets, strict=True)
-            if backfill or not same(known, digests, bucket)
+            for row, bucket, unusable in zip(rows, buckets, keyless, strict=True)
+            if backfill or unusable or not same(known, digests, bucket)
         ]
         yield self.records_of(self.maker().page(changed))
         self.reconcile(self.count(len(every)))
@@ -66,6 +68,7 @@ class ListStream(EmailMetricsStream):
                 self.bookmark.set_checked_through(self.api.now())
             else:
                 self.report.unsettled += 1
+                self.report.behind_since = self.bookmark.checked_through
 
     def _known_digests(self) -> bytes:
         if self._ignores_marks():

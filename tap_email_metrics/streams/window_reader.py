@@ -275,7 +275,9 @@ class WindowReader:
             return
         seconds = [at // 1000 for at in rows.times if at is not None]
         look.outside += sum(not window.start <= at < window.end for at in seconds)
-        look.days.update(second // DAY * DAY for second in seconds)
+        # A row without a record is not read: a day that counts it does not agree.
+        made = [at // 1000 for at in rows.made().times if at is not None]
+        look.days.update(second // DAY * DAY for second in made)
 
 
 def _splits(window: Window | None, count: int | None) -> bool:

@@ -308,8 +308,8 @@ class WindowStream(EmailMetricsStream):
 
     def _records(self, due: Due, rows: Page) -> Sequence[Mapping[str, object] | Record]:
         if due.since is not None:
-            rows = rows.where([not due.is_unchanged(at) for at in rows.times])
-        return self.records_of(self.within(rows, self.interval()))
+            rows = rows.without([due.is_unchanged(at) for at in rows.times])
+        return self.records_of(self.within(rows, self.interval()), of=due.source.key)
 
     # Commits
 
@@ -356,7 +356,8 @@ class WindowStream(EmailMetricsStream):
                 moved=not part.whole and before != after,
                 verified=True,
                 login=source.columns.get("login"),
-            )
+            ),
+            of=source.key,
         )
 
     def owner(self, source: WindowList) -> str:

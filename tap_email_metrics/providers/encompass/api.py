@@ -186,14 +186,18 @@ class EncompassApi(Api[EncompassSettings]):
 
     def _scan_messages(self, rows: dict[int | str, Row]) -> ListScan:
         reading = scan(Pages(self._message_page), every_row, shrinking=False)
+        keyless = 0
         while True:
             try:
                 page = next(reading)
             except StopIteration as end:
                 seen: ListScan = end.value
                 return seen
-            plain = page.made().records
-            rows.update((_identity(row), row) for row in plain if row)
+            for row in page.made().records:
+                row_id = to_integer(row.get("id"))
+                # A row without an id is kept by its number, to be counted.
+                keyless += row_id is None
+                rows[str(keyless) if row_id is None else row_id] = row
             if len(rows) > MOST_MESSAGES:
                 raise Fatal(f"Encompass: more than {MOST_MESSAGES} messages")
 
@@ -350,9 +354,3 @@ def _seconds(row: Row, field: str) -> float | None:
     """Return a time in seconds; an unset one, 0 or less, is none."""
     ms = to_integer(row.get(field))
     return ms / 1000 if ms is not None and ms > 0 else None
-
-
-def _identity(row: Row) -> int | str:
-    """Return a row's id; one without gets its text, so that it is not lost here."""
-    row_id = to_integer(row.get("id"))
-    return repr(row) if row_id is None else row_id

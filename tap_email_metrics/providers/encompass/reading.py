@@ -648,7 +648,7 @@ class _News:
         dates = _dates(rows)
         # A row without a date may be an old one, so it does not count as new.
         self.new += sum(added is not None and added > checked for added in dates)
-        return rows.where([added is None or added > since for added in dates])
+        return rows.without([added is not None and added <= since for added in dates])
 
 
 def every_row(rows: Page) -> Page:

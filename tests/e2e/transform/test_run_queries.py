@@ -16,8 +16,8 @@ WAKING, COSTS = (
 )
 COLUMNS = """
     account text, provider text, stream text, run text, backfill boolean, outcome text,
-    quarantined int, headroom_days double, behind_since timestamp, requests int,
-    finished_at timestamp, quota_left int, seconds double
+    quarantined int, set_aside int, headroom_days double, behind_since timestamp,
+    requests int, finished_at timestamp, quota_left int, seconds double
 """
 
 
@@ -31,7 +31,7 @@ def ask(query: str, *rows: tuple[int, bool | None, str]) -> list[dict[str, objec
             run = ("a", "luxsci", "luxsci_opens", at.isoformat(), backfill, outcome)
             connection.execute(
                 "insert into email_metrics_runs"
-                " values (?, ?, ?, ?, ?, ?, 0, null, null, 5, ?, null, 1)",
+                " values (?, ?, ?, ?, ?, ?, 0, 0, null, null, 5, ?, null, 1)",
                 [*run, at.replace(tzinfo=None)],
             )
         found = connection.execute(query)

@@ -1152,7 +1152,7 @@ def event_data(stream: str, values: list[Json], occurrence: int) -> bytes:
 def test_event_ids_that_never_change() -> None:
     values = [
         *(CLICK["campaign_activity_id"], CLICK["contact_id"], "em_clicks"),
-        *("2019-05-16T21:14:00.000Z", "1234567", CLICK["device_type"]),
+        *("2019-05-16T21:14:00.000Z", "1234567"),
     ]
     found = [
         contact_record(CLICKS, CLICK)["event_id"],
@@ -1162,12 +1162,12 @@ def test_event_ids_that_never_change() -> None:
         hashlib.sha256(event_data(stream, fields, 0)).hexdigest()[:32]
         for stream, fields in [
             (CLICKS, values),
-            ("constant_contact_sends", [*values[:4], None, None]),
+            ("constant_contact_sends", [*values[:4], None]),
         ]
     ]
     assert found == [
-        "5cdaab3577f57282cb1acc6f017aef49",
-        "908c5ffb93ccbc051fab2adeae71ceea",
+        "085776f8a67db8e63d4cc91a8f0e01b3",
+        "6f732d5506af1854e034d37128360e68",
     ]
 
 
@@ -1184,7 +1184,7 @@ def test_event_ids_hang_on_the_pepper_where_the_mode_does(mode: str) -> None:
 FIELD = st.one_of(st.none(), TEXTS, WHOLE, st.just(MOMENT))
 IDENTITY = (
     *("campaign_activity_id", "contact_id", "tracking_activity_type"),
-    *("created_time", "url_id", "device_type"),
+    *("created_time", "url_id"),
 )
 
 
@@ -1224,8 +1224,8 @@ def test_event_ids_do_not_hang_on_what_is_selected() -> None:
 def test_equal_events_are_told_apart_by_their_number() -> None:
     subject = builder(CLICKS)
     other_clock = {**CLICK, "created_time": "2019-05-16T21:14:00.000999Z"}
-    other_device = {**CLICK, "device_type": "tablet"}
-    rows = [CLICK, other_clock, other_device, {**CLICK, "first_name": "Janet"}]
+    other_link = {**CLICK, "url_id": 7654321}
+    rows = [CLICK, other_clock, other_link, {**CLICK, "first_name": "Janet"}]
     seen: Counter[tuple[object, ...]] = Counter()
     ids = []
     for row in rows:
@@ -1236,6 +1236,16 @@ def test_equal_events_are_told_apart_by_their_number() -> None:
         ids.append(record["event_id"])
     assert sorted(seen.values()) == [1, 3]
     assert len(set(ids)) == 4
+
+
+@pytest.mark.parametrize("stream", EVENT_STREAMS)
+def test_an_event_keeps_its_id_when_its_device_is_filled_in_later(stream: str) -> None:
+    """K4."""
+    ids = {
+        contact_record(stream, {**CLICK, "device_type": device})["event_id"]
+        for device in (None, "mobile", "tablet")
+    }
+    assert len(ids) == 1
 
 
 def test_an_event_that_nothing_tells_apart_is_set_aside() -> None:

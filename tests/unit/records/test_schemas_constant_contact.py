@@ -327,7 +327,7 @@ FROM_THE_RUN = {
 EVENTS = ("sends", "opens", "forwards", "clicks", "optouts", "bounces")
 IDENTITY = (
     *("campaign_activity_id", "contact_id", "tracking_activity_type"),
-    *("created_time", "url_id", "device_type"),
+    *("created_time", "url_id"),
 )
 KEYS = {
     "campaign_summaries": "campaign_id",
