@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 Written = dict[str, Any]
 Weather = Literal["calm", "faults", "storm"]
-FINE = {"complete", "empty"}
+FINE = {"complete", "incomplete", "empty"}
 _ODD = "odd "
 """Begins the name of an oddity in the log."""
 _QUIET = {
