@@ -57,7 +57,7 @@ def test_the_newest_messages_may_all_fail_and_the_older_ones_are_read(
         fail(site, message, fault)
     for _ in range(2):
         run = site.sync(**ONLY_OPENS)
-        assert run.reports[OPENS]["outcome"] in {"complete", "empty"}
+        assert run.reports[OPENS]["outcome"] in {"complete", "incomplete", "empty"}
         assert set(run.reports[OPENS]["failed"]) == {*messages[:bad]}
         assert all(opens_of(site, message) == 3 for message in messages[bad:])
         assert run.requests < 6 * bad + 40
