@@ -13,6 +13,13 @@ nullif(trim(sendmail_id), '')
 {%- endmacro %}
 
 
+{#- The recipient as a person: the address or its hash. In `pii.mode` domain the key is the
+domain of many. -#}
+{% macro luxsci_recipient(key) -%}
+case when {{ key }} like '%@%' or {{ key }} not like '%.%' then {{ key }} end
+{%- endmacro %}
+
+
 {#- Rows of emails, each event once. SMTP and WebMail may both show an email, with ids of
 their own. Rows that are alike in `columns` are told apart by their place among those of
 their channel, and are one event where channels agree in both: `same_event`. A row without
@@ -65,7 +72,7 @@ where it names the message that led to it. -#}
     'account': 'account',
     'message_key': luxsci_email_key(),
     'recipient_key': recipient_key('to_address'),
-    'recipient_id': recipient_key('to_address'),
+    'recipient_id': luxsci_recipient(recipient_key('to_address')),
     'customer_key': "nullif(trim(user_login), '')",
     'loaded_at': 'loaded_at',
 } %}
@@ -114,7 +121,7 @@ union all
 {{ event(dict(email,
     event_key=event_key('luxsci_complaints', ['account', 'event_id']),
     recipient_key=redacted,
-    recipient_id=redacted,
+    recipient_id=luxsci_recipient(redacted),
     event_type="'complained'",
     occurred_at='complaint_date',
     stream="'luxsci_complaints'",
@@ -127,7 +134,7 @@ union all
     'account': 'account',
     'message_key': luxsci_email_key(),
     'recipient_key': recipient_key('email'),
-    'recipient_id': recipient_key('email'),
+    'recipient_id': luxsci_recipient(recipient_key('email')),
     'event_type': "'unsubscribed'",
     'occurred_at': 'added',
     'stream': "'luxsci_suppressions'",
@@ -140,7 +147,7 @@ where {{ luxsci_email_key() }} is not null
     'account': 'account',
     'message_key': luxsci_campaign_key('campaign_id'),
     'recipient_key': recipient_key('email'),
-    'recipient_id': 'coalesce(' ~ typed('contact_id', 'string') ~ ', ' ~ recipient_key('email') ~ ')',
+    'recipient_id': 'coalesce(' ~ typed('contact_id', 'string') ~ ', ' ~ luxsci_recipient(recipient_key('email')) ~ ')',
     'customer_key': "nullif(trim(login), '')",
     'loaded_at': 'loaded_at',
 } %}

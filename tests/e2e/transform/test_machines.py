@@ -16,6 +16,8 @@ from simulator.audience import ROLES, is_machine
 from simulator.clock import DAY
 from simulator.truth import truth
 from simulator.world import AUDIENCE_DAYS, World
+from tap_email_metrics.records.privacy import Privacy
+from tap_email_metrics.records.schemas import load_schema
 from tests.e2e.transform.test_transform import NOW, STEPS, Load, marts, run_dbt
 from tests.support.world import KEYS
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.meltano
 
 PEOPLE = 1000
+MODES = ("hash", "domain", "drop")
 KINDS = {"opened": "opens", "clicked": "clicks"}
 
 
@@ -59,6 +62,8 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     for stream in KEYS:
         for row in truth(world, stream, [sent + DAY, sent + 2 * DAY, NOW]):
             load.add(stream, row)
+            for mode in MODES:
+                load.add(stream, treated(stream, row, mode))
     load.write(folder / "load")
     steps: list[dict[str, Any]] = [
         {"load": str(folder / "load")},
@@ -69,11 +74,29 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     steps = [{"database": str(folder / "one.duckdb"), **step} for step in steps]
     (folder / "steps.json").write_text(json.dumps(steps))
     run_dbt(folder, "dbt", STEPS, folder / "steps.json", DBT_TARGET="duckdb")
+    found: list[Row] = marts(folder / "marts")["email_events"]
+    return [event for event in found if event["event_type"] in KINDS]
+
+
+def treated(stream: str, row: Row, mode: str) -> Row:
+    """Return a row of another account as the tap emits it in a `pii.mode`."""
+    privacy = Privacy(mode, "a pepper of many letters")
+    columns = load_schema(stream)["properties"]
+    found = dict(row)
+    for name, value in row.items():
+        mark = columns.get(name, {}).get("x-pii")
+        treat = privacy.treatment(mark) if mark else None
+        if treat and value is not None:
+            found[name] = treat(value)
+    return found | {"account": mode}
+
+
+def of_audience(events: list[Row]) -> list[Row]:
+    """Return the events whose recipients are known by their roles."""
     return [
         event
-        for event in marts(folder / "marts")["email_events"]
-        if event["event_type"] in KINDS
-        and (event["recipient_key"] or "").partition("-")[0] in ROLES
+        for event in events
+        if (event["recipient_key"] or "").partition("-")[0] in ROLES
     ]
 
 
@@ -84,9 +107,19 @@ def found(events: list[Row], provider: str) -> Found:
                 is_machine(event["recipient_key"], KINDS[event["event_type"]]),
                 event["machine"] is not None,
             )
-            for event in events
+            for event in of_audience(events)
             if event["provider"] == provider
         )
+    )
+
+
+def flagged(events: list[Row], mode: str = "plain") -> Counter[tuple[str, str]]:
+    """Return how many events each rule flags, by provider, in a `pii.mode`."""
+    return Counter(
+        (event["provider"], event["machine"])
+        for event in events
+        if event["machine"]
+        and (event["account"] if event["account"] in MODES else "plain") == mode
     )
 
 
@@ -111,16 +144,33 @@ def test_most_machines_and_few_people_are_flagged(
 
 
 def test_each_rule_finds_machines(events: list[Row]) -> None:
-    flagged = {(e["provider"], e["machine"]) for e in events if e["machine"]}
-    everywhere = {"all_links", "burst", "too_soon"}
-    assert {("encompass", "apple_proxy"), ("luxsci", "apple_proxy")} <= flagged
-    assert {("encompass", "scanner_network"), ("luxsci", "scanner_network")} <= flagged
-    assert ("constant_contact", "withdrawn") in flagged
-    assert {rule for _, rule in flagged} >= everywhere
+    rules = {*flagged(events)}
+    for provider in ("encompass", "luxsci"):
+        assert {(provider, "apple_proxy"), (provider, "scanner_network")} <= rules
+    assert ("constant_contact", "withdrawn") in rules
+    assert {"all_links", "burst", "too_soon"} <= {rule for _, rule in rules}
+
+
+def test_rules_work_as_far_as_pii_mode_lets_them(events: list[Row]) -> None:
+    plain = flagged(events)
+    hashed, domain, drop = (flagged(events, mode) for mode in MODES)
+    # A network is wider than an address: clicks from several may be one burst.
+    for (provider, rule), number in plain.items():
+        assert hashed[provider, rule] >= (0 if rule == "too_soon" else number)
+        if provider != "luxsci" or rule in ("apple_proxy", "scanner_network"):
+            assert domain[provider, rule] == hashed[provider, rule]
+    assert sum(hashed.values()) >= sum(plain.values())
+    assert {*drop} == {
+        ("encompass", "too_soon"),
+        ("constant_contact", "too_soon"),
+        ("constant_contact", "withdrawn"),
+    }
 
 
 def test_image_proxies_are_people(events: list[Row]) -> None:
     """Gmail's proxy loads images when somebody opens the message."""
-    proxied = [e for e in events if e["recipient_key"].startswith("gmail-")]
+    proxied = [
+        e for e in of_audience(events) if e["recipient_key"].startswith("gmail-")
+    ]
     assert len(proxied) > PEOPLE / 10
     assert [e for e in proxied if e["machine"] == "apple_proxy"] == []

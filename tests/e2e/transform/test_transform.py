@@ -83,6 +83,8 @@ def columns(stream: str) -> dict[str, str]:
             else {*schema["type"]} - {"null"}
         )
         found[name] = FORMATS.get(schema.get("format", ""), TYPES[kind])
+        if "x-pii" in schema and kind == "integer":
+            found[name] = "varchar"  # a hash, where `pii.mode` is hash
     return {**found, "_sdc_received_at": "timestamp"}
 
 
