@@ -73,6 +73,11 @@ def install_block() -> str:
     return f"```sh\nuv tool install {PACKAGE}\n```"
 
 
+def install_report_block() -> str:
+    """Return the command that installs the tap with what its report needs."""
+    return f"```sh\nuv tool install '{PACKAGE}[report]'\n```"
+
+
 def settings_tables() -> str:
     """Return a table of settings for the tap itself and for each provider."""
     found: dict[str, list[str]] = {}
@@ -159,6 +164,7 @@ def _owners() -> dict[str, str]:
 
 PARTS = {
     "install": install_block,
+    "install report": install_report_block,
     "settings": settings_tables,
     "streams": streams_tables,
     "luxsci paths": paths_table,

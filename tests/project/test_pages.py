@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Why a command of a page need not run in a test.
-REASONS = {"CI runs it", "a person", "a cloud account", "a container engine"}
+REASONS = {
+    *("CI runs it", "a test of dbt runs it"),
+    *("a person", "a cloud account", "a container engine"),
+}
 MELTANO: dict[str, Any] = yaml.safe_load((ROOT / "meltano.yml").read_text())
 SMALL: dict[str, Any] = yaml.safe_load(meltano_yml("encompass", "postgres"))
 PLUGINS = {p["name"]: p for kind in MELTANO["plugins"].values() for p in kind}

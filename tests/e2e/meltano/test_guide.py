@@ -16,7 +16,7 @@ import yaml
 from uv import find_uv_bin
 
 from scripts.generate import PACKAGE
-from tests.support.pages import GUIDE, blocks
+from tests.support.pages import GUIDE, blocks, runnable
 from tests.support.postgres import Postgres
 from tests.support.project import CACHE, ROOT, Project
 from tests.support.world import World
@@ -128,6 +128,9 @@ def reader(folder: Path, world: World, wheel: Path, own: Mapping[str, str]) -> R
             f"uv tool install {PACKAGE}": pinned(
                 ROOT / "constraints.txt", f"uv tool install {wheel}"
             ),
+            f"uv tool install '{PACKAGE}[report]'": pinned(
+                ROOT / "constraints.txt", f"uv tool install '{wheel}[report]'"
+            ),
             "uv tool install 'meltano": pinned(
                 ROOT / "constraints" / "meltano.txt", "uv tool install 'meltano"
             ),
@@ -215,6 +218,9 @@ def test_duckdb(tmp_path: Path, world: World, wheel: Path) -> None:
     before = count(world)
     one = reader(tmp_path, world, wheel, own)
     one.follow("DuckDB")
+    for block in runnable()["marts.md", "The report"]:
+        one.run(block.text)
+    assert (one.folder / "report.html").exists()
     said = one.said["DuckDB: the run"]
     assert any(f"{rows} " in said for rows in range(before, count(world) + 1))
     held_to_the_file(tmp_path / "email-metrics")
