@@ -205,7 +205,10 @@ def test_nothing_catches_everything(path: Path) -> None:
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None
             caught = ast.unparse(node.type)
-            assert caught != "Exception"
+            if caught == "Exception":
+                # An unforeseen error ends the stream that it is of, and is reported.
+                assert path.parent.name == "streams"
+                assert path.name in {"base.py", "about_run.py"}
             if caught == "BaseException":
                 # A worker hands what it met to the caller.
                 assert path.name == "workers.py"
