@@ -39,8 +39,10 @@ def test_tap_naive_tap_and_download_read_every_row(rows: int) -> None:
         ):
             ran = run(one, server)
             assert ran.records == 3 * rows
-            token = one.name in {"tap", "all"}
-            assert ran.requests == 1 + 3 * pages + token
+            tap = one.name in {"tap", "all"}
+            # The tap looks behind a full page that ends where the total says.
+            behind = 3 * (tap and rows > 0 and rows % 1000 == 0)
+            assert ran.requests == 1 + 3 * pages + behind + tap
 
 
 def test_a_contestant_that_loses_a_row_is_refused(

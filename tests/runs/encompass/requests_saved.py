@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from singer_sdk.singerlib import StateMessage
 from typing_extensions import override
 
 from simulator.adapter import SimulatorAdapter
 from simulator.world import World as SimulatedWorld
 from tap_email_metrics.records.writer import Writer
 from tap_email_metrics.tap import TapEmailMetrics
+
+if TYPE_CHECKING:
+    from singer_sdk.singerlib import Message
 
 NOW = 1_790_000_000.0
 DAY = 86_400.0
@@ -21,7 +25,15 @@ KINDS = ("recipients", "opens", "clicks", "bounces", "delivers", "links")
 
 
 class _Nowhere(Writer):
-    """Drops what would go to stdout."""
+    """Drops what would go to stdout, but for the last state."""
+
+    state: dict[str, Any]
+
+    @override
+    def write_message(self, message: Message) -> None:
+        if isinstance(message, StateMessage):
+            self.state = json.loads(json.dumps(message.value))
+        super().write_message(message)
 
     @override
     def flush(self) -> None:
@@ -80,17 +92,18 @@ def _sync(world: SimulatedWorld, state: dict[str, Any]) -> int:
         "client_secret": account.client_secret,
         "requests_per_second": 1000,
     }
+    writer = _Nowhere()
     tap = TapEmailMetrics(
         config={"encompass": settings},
         state=json.loads(json.dumps(state)),
         clock=world.clock,
         transport=SimulatorAdapter(world),
-        message_writer=_Nowhere(),
+        message_writer=writer,
     )
     if tap.execute():
         raise RuntimeError("a simulated sync failed")
     state.clear()
-    state.update(json.loads(json.dumps(tap.state)))
+    state.update(writer.state)
     return world.log.count()
 
 
