@@ -10,6 +10,7 @@
         - `Denied`: these credentials may not read it
         - `NotUnderstood`: status 200 with a body of an unknown shape
         - `Broken`: each try failed in a way that may pass
+        - `Lost`: it cannot be read by any request: its stream fails
     - `Retriable`: wait, then try the same request again
         - `Throttled`: nobody may ask for a while
         - `TimedOut`: likewise, and ask for less
@@ -64,6 +65,10 @@ class NotUnderstood(Skippable):
 
 class Broken(Skippable):
     """Each try failed in a way that may pass, such as with a 5xx."""
+
+
+class Lost(Skippable):
+    """No request can read this list. The others are read, then the stream fails."""
 
 
 class Retriable(TapError):  # noqa: N818

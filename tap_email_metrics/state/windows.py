@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+QUIET = 7 * DAY
+"""Seconds without a row after which a list is quiet."""
+_MOST_DOUBLINGS = 5
+
+
 class Window(NamedTuple):
     """The times from `start` up to `end`, without `end` itself."""
 
@@ -83,6 +88,13 @@ class Coverage:
         verified: when all rows were last emitted, or the list was last read without
             dates.
         wide: the API has sent rows whose own date lies outside the requested window.
+        newest: no row is known whose own date is this or later; None before the first
+            row.
+        width: length of the next window of the history in seconds; None: as it begins.
+        shortfall: rows that the API counts in a window and does not serve.
+        short: windows that were settled with a shortfall.
+        short_read: when those were last read.
+        short_reads: how often they were read since one of them was new.
     """
 
     start: int
@@ -91,6 +103,12 @@ class Coverage:
     seen: int | None = None
     verified: int | None = None
     wide: bool = False
+    newest: int | None = None
+    width: int | None = None
+    shortfall: int = 0
+    short: tuple[Window, ...] = ()
+    short_read: int | None = None
+    short_reads: int = 0
 
     @classmethod
     def first(cls, start: int, end: int) -> Coverage:
@@ -101,7 +119,8 @@ class Coverage:
     def until(self, end: int) -> Coverage:
         """Return the coverage up to a time; anything later is from a wrong clock."""
         todo = merged(window.until(end) for window in self.todo)
-        return replace(self, through=min(self.through, end), todo=todo)
+        newest = None if self.newest is None else min(self.newest, end + DAY)
+        return replace(self, through=min(self.through, end), todo=todo, newest=newest)
 
     def extended(self, end: int) -> Coverage:
         """Return the coverage with everything up to a time added to `todo`."""
@@ -116,7 +135,11 @@ class Coverage:
         earlier = Window(self.start, start)
         through = max(self.through, start)
         return replace(
-            self, start=start, through=through, todo=without(self.todo, earlier)
+            self,
+            start=start,
+            through=through,
+            todo=without(self.todo, earlier),
+            short=without(self.short, earlier),
         )
 
     def live(self, end: int, lookback: int) -> Window | None:
@@ -132,6 +155,54 @@ class Coverage:
         joined = window.start <= self.through
         through = max(self.through, window.end) if joined else self.through
         return replace(self, todo=todo, through=through)
+
+    def after_short(self, window: Window, short: int, now: int) -> Coverage:
+        """Return the coverage after a window was read whole.
+
+        Args:
+            window: what was read.
+            short: rows that the API counts in it and does not serve; 0 for none.
+            now: the current time.
+        """
+        rest = without(self.short, window)
+        if not short:
+            return replace(self, short=rest)
+        is_new = not touch(self.short, window)
+        return replace(
+            self,
+            shortfall=short,
+            short=merged([*rest, window]),
+            short_read=now if is_new or self.short_read is None else self.short_read,
+            short_reads=0 if is_new else self.short_reads,
+        )
+
+    def short_due(self, now: float, days: int) -> bool:
+        """Return whether the short windows have to be read again.
+
+        The first time that is after this number of UTC days, then after twice as many,
+        and so on.
+        """
+        if not self.short or self.short_read is None:
+            return bool(self.short)
+        wait = days * 2 ** min(self.short_reads, _MOST_DOUBLINGS)
+        return self.short_read > now or now // DAY - self.short_read // DAY >= wait
+
+    def is_quiet(self, now: float) -> bool:
+        """Return whether the list was read before and has had no row for a week."""
+        if self.seen is None:
+            return False
+        return self.newest is None or now - self.newest >= QUIET
+
+    def rests(self, now: float, offset: int) -> bool:
+        """Return whether a quiet list was read today, by days that begin elsewhere.
+
+        Args:
+            now: the current time.
+            offset: seconds after midnight at which its days begin.
+        """
+        if self.seen is None or self.seen > now:
+            return False
+        return (now - offset) // DAY == (self.seen - offset) // DAY
 
     @property
     def complete_to(self) -> int:
@@ -163,6 +234,17 @@ class Coverage:
             packed["verified"] = iso(self.verified)
         if self.wide:
             packed["wide"] = True
+        if self.newest is not None:
+            packed["newest"] = iso(self.newest)
+        if self.width is not None:
+            packed["width"] = self.width
+        if self.shortfall:
+            packed["shortfall"] = self.shortfall
+        if self.short:
+            packed["short"] = [[iso(w.start), iso(w.end)] for w in self.short]
+            if self.short_read is not None:
+                packed["short_read"] = iso(self.short_read)
+            packed["short_reads"] = self.short_reads
         return packed
 
     @classmethod
@@ -172,24 +254,39 @@ class Coverage:
         Raises:
             ValueError, TypeError, KeyError: the JSON is not a packed coverage.
         """
-        todo = [Window(_second(start), _second(end)) for start, end in _todo(packed)]
-        if list(merged(todo)) != todo:
-            raise ValueError("windows out of order")
+        todo, short = _windows(packed, "todo"), _windows(packed, "short")
         return cls(
             start=_second(packed["start"]),
             through=_second(packed["through"]),
-            todo=tuple(todo),
+            todo=todo,
             seen=_second(packed["seen"]) if "seen" in packed else None,
             verified=_second(packed["verified"]) if "verified" in packed else None,
             wide=packed.get("wide") is True,
+            newest=_second(packed["newest"]) if "newest" in packed else None,
+            width=_number(packed["width"]) if "width" in packed else None,
+            shortfall=_number(packed.get("shortfall", 0)),
+            short=short,
+            short_read=_second(packed["short_read"])
+            if "short_read" in packed
+            else None,
+            short_reads=_number(packed.get("short_reads", 0)),
         )
 
 
-def _todo(packed: Any) -> list[Any]:  # noqa: ANN401 - likewise
-    todo = packed.get("todo", []) if isinstance(packed, dict) else None
-    if not isinstance(todo, list):
+def _windows(packed: Any, key: str) -> tuple[Window, ...]:  # noqa: ANN401 - likewise
+    found = packed.get(key, []) if isinstance(packed, dict) else None
+    if not isinstance(found, list):
         raise TypeError("no windows")
-    return todo
+    windows = tuple(Window(_second(start), _second(end)) for start, end in found)
+    if merged(windows) != windows:
+        raise ValueError("windows out of order")
+    return windows
+
+
+def _number(value: Any) -> int:  # noqa: ANN401 - likewise
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("no whole number")
+    return value
 
 
 def _second(value: Any) -> int:  # noqa: ANN401 - likewise

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from tap_email_metrics.clock import DAY, iso
-from tap_email_metrics.errors import Fatal, HistoryLeft, Skippable, Unavailable
+from tap_email_metrics.errors import (
+    Fatal,
+    HistoryLeft,
+    Lost,
+    Skippable,
+    Unavailable,
+)
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.report import Progress
 from tap_email_metrics.run.workers import FanOut, PageRead
@@ -35,6 +41,8 @@ SETTLE = 300
 """Seconds until the API shows a new row: windows end that long before now."""
 SMALL = 10_000
 """Below this number of rows, the next window of the history is twice as long."""
+EMPTY_FACTOR = 8
+"""After a window without rows, the next one of the history is that much longer."""
 LARGE = 50_000
 """Above this number of rows, the next window is half as long."""
 REEMIT_DAYS = 7
@@ -108,6 +116,19 @@ class WindowStream(EmailMetricsStream):
     def wide_lookback(self) -> int:
         """The look-back for lists that filter by another date than the row's own."""
 
+    @property
+    def backfill_lead(self) -> int:
+        """Seconds before a backfill's start from which on it asks.
+
+        A list may filter by the date of the send: what happened in the interval to an
+        email sent before it is found only there.
+        """
+        return self.wide_lookback
+
+    def rests(self, source: WindowList, coverage: Coverage) -> bool:  # noqa: ARG002 - some do
+        """Return whether a list is left out of this run, because it is quiet."""
+        return False
+
     def horizon(self) -> int:
         """Return the end of the data to read: later rows may not be visible yet."""
         return int(self.api.now()) - SETTLE
@@ -119,6 +140,8 @@ class WindowStream(EmailMetricsStream):
             seconds: length of the last window.
             rows: number of rows in it.
         """
+        if rows == 0:
+            return seconds * EMPTY_FACTOR
         if rows < SMALL:
             return seconds * 2
         return seconds // 2 if rows > LARGE else seconds
@@ -137,6 +160,7 @@ class WindowStream(EmailMetricsStream):
         self._read_rows = dict.fromkeys(self._sources, 0)
         self._unsettled: dict[str, list[Window]] = {}
         self._denied: dict[str, Unavailable] = {}
+        self._lost: dict[str, Lost] = {}
         self._readers = {key: self._reader(s) for key, s in self._sources.items()}
         try:
             if self.run.settings.backfill:
@@ -144,6 +168,7 @@ class WindowStream(EmailMetricsStream):
             else:
                 yield from self._round(self._due_in_full())
                 yield from self._round(self._due_live())
+                yield from self._round(self._due_short())
             yield from self._history()
         finally:
             self._note_state()
@@ -164,7 +189,8 @@ class WindowStream(EmailMetricsStream):
         settings = self.run.settings
         known = self._state.coverages.get(key)
         if settings.backfill and settings.start is not None and settings.end:
-            start, end = int(settings.start), min(int(settings.end), self._end)
+            start = int(settings.start) - self.backfill_lead
+            end = min(int(settings.end), self._end)
             return known.extended(end) if known else Coverage.first(start, end)
         if known is None:
             return Coverage.first(self.first_start, self._end)
@@ -197,10 +223,32 @@ class WindowStream(EmailMetricsStream):
             wide = coverage.wide or (again and coverage.seen is not None)
             lookback = self.wide_lookback if wide else self.lookback
             window = coverage.live(self._end, lookback)
+            if again and coverage.newest is None and not coverage.todo:
+                # It has never shown a row: one request about all of it is enough.
+                window = Window(coverage.start, self._end)
             # A list that was just read in full needs no live window.
-            if window and key not in self._denied and not self.is_read(coverage):
+            if (
+                window
+                and window.seconds > 0
+                and key not in self._denied
+                and not self.is_read(coverage)
+                and not self.rests(source, coverage)
+            ):
                 since = self._since(coverage, window)
                 due.append(Due(source, window, since, live=True, wide=wide))
+        return due
+
+    def _due_short(self) -> list[Due]:
+        """Return the windows whose counts differed for good, when it is time."""
+        now = self.api.now()
+        due = []
+        for key, coverage in self._coverages.items():
+            if self._is_lost(key) or not coverage.short_due(now, REEMIT_DAYS):
+                continue
+            due += [Due(self._sources[key], window) for window in coverage.short]
+            reads = coverage.short_reads + 1
+            again = replace(coverage, short_read=int(now), short_reads=reads)
+            self._coverages[key] = again
         return due
 
     def _since(self, coverage: Coverage, window: Window) -> int | None:
@@ -217,8 +265,14 @@ class WindowStream(EmailMetricsStream):
     # Reading
 
     def _backfill(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield the records of lists without dates, which a backfill reads once."""
         if not self.dated_by:
-            yield from self._round([Due(s, None) for s in self._sources.values()])
+            left = [
+                Due(source, None)
+                for key, source in self._sources.items()
+                if self._coverages[key].verified is None
+            ]
+            yield from self._round(left)
 
     def _history(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of the history, oldest first, one window per list in turn.
@@ -229,7 +283,7 @@ class WindowStream(EmailMetricsStream):
         if not self.dated_by:
             return
         left = {key: self._left(key) for key in self._sources}
-        widths = dict.fromkeys(left, self.first_width)
+        widths = {k: self._coverages[k].width or self.first_width for k in left}
         budget = self.budget()
         while left := {k: w for k, w in left.items() if w and not self._is_lost(k)}:
             if budget.is_spent:
@@ -243,12 +297,24 @@ class WindowStream(EmailMetricsStream):
                 for key, windows in left.items()
             ]
             self._read_rows = dict.fromkeys(self._sources, 0)
+            for key in left:
+                # Should this run end meanwhile, the next one takes a smaller step.
+                self._keep_width(key, max(1, widths[key] // 2))
             yield from self._round(due)
             for one in due:
                 key = one.source.key
                 if one.window:
                     left[key] = without(left[key], one.window)
                 widths[key] = self.next_width(widths[key], self._read_rows[key])
+                self._keep_width(key, widths[key])
+
+    def _keep_width(self, key: str, width: int) -> None:
+        """Keep the length of the next window, as long as there is one."""
+        coverage = self._coverages[key]
+        longest = max((window.seconds for window in coverage.todo), default=0)
+        kept = min(width, longest) or None
+        if kept != coverage.width:
+            self._keep(key, replace(coverage, width=kept))
 
     def _left(self, key: str) -> tuple[Window, ...]:
         """Return the windows of the history that this run has not tried yet."""
@@ -294,7 +360,14 @@ class WindowStream(EmailMetricsStream):
 
     def _reader(self, source: WindowList) -> WindowReader:
         maker = self.maker(None, **source.columns)
-        return WindowReader(source, maker, counts_equals=self._counts_equals)
+        coverage = self._coverages[source.key]
+        return WindowReader(
+            source,
+            maker,
+            counts_equals=self._counts_equals,
+            newest=coverage.newest,
+            short=coverage.shortfall,
+        )
 
     @property
     def _counts_equals(self) -> bool:
@@ -321,11 +394,13 @@ class WindowStream(EmailMetricsStream):
         # The API's clock is known by now: times after it cannot have been read.
         end = min(self._end, self.horizon())
         coverage = self._coverages[key].until(end)
-        if not part.whole:
+        # Rows without any record say that the answer was not understood.
+        whole = part.whole and (not part.rows or part.set_aside < part.rows)
+        if not whole:
             tried = [part.window] if part.window else []
             self._unsettled.setdefault(key, []).extend(tried)
             report.unsettled += 1
-        if part.twins and part.whole:
+        if part.twins and whole:
             self.logger.warning(
                 "%s: %s: %d rows cannot be told from another one; the last of each "
                 "counts",
@@ -336,11 +411,21 @@ class WindowStream(EmailMetricsStream):
         if part.outside and not coverage.wide:
             self._widen(key)
             coverage = replace(coverage, wide=True)
+        now = int(self.api.now())
         if part.window is not None:
-            coverage = coverage.after(part.window.until(end), whole=part.whole)
-        elif part.whole:
-            now = int(self.api.now())
+            window = part.window.until(end)
+            coverage = coverage.after(window, whole=whole)
+            if whole:
+                self._warn_of_shortfall(key, coverage, part)
+                coverage = coverage.after_short(window, part.short, now)
+        elif whole:
             coverage = replace(coverage, verified=now, through=end, todo=())
+            self._warn_of_shortfall(key, coverage, part)
+            coverage = replace(coverage, shortfall=part.short)
+        if part.days:
+            newest = min(max(part.days), end) + DAY
+            newest = max(newest, coverage.newest or newest)
+            coverage = replace(coverage, newest=newest)
         self._keep(key, coverage)
         self._state.readable = True
         self.compare(due.source, part)
@@ -364,8 +449,29 @@ class WindowStream(EmailMetricsStream):
         """Return the name of a list in the reconciliation table."""
         return source.key
 
+    def _warn_of_shortfall(self, key: str, coverage: Coverage, part: Part) -> None:
+        """Say so once when the count and the rows of a list differ for good."""
+        if part.short and part.short != coverage.shortfall:
+            self.logger.warning(
+                "%s: %s: the API counts %d rows and serves %d, however often it is "
+                "asked: the window counts as read, and is read again at verifications",
+                self.name,
+                key,
+                part.rows + part.short,
+                part.rows,
+            )
+
     def _widen(self, key: str) -> None:
-        if self.wide_lookback > self.lookback:
+        if self.run.settings.backfill:
+            self.logger.warning(
+                "%s: %s: the API goes by another date than %s: what happened in this "
+                "interval to emails sent more than %d days before it is not found",
+                self.name,
+                key,
+                self.dated_by,
+                self.backfill_lead // DAY,
+            )
+        elif self.wide_lookback > self.lookback:
             self.logger.warning(
                 "%s: %s: the API goes by another date than %s: from now on %d days "
                 "are read again in each run",
@@ -388,6 +494,8 @@ class WindowStream(EmailMetricsStream):
         elif isinstance(error, Skippable):
             self.logger.warning("%s: %s was left out: %s", self.name, key, error)
             self.report.failed.append(key)
+            if isinstance(error, Lost):
+                self._lost[key] = error
         else:
             raise error
 
@@ -411,8 +519,11 @@ class WindowStream(EmailMetricsStream):
         if self.run.settings.backfill or not self._coverages:
             return
         found = self._coverages.items()
+        # A list that was never allowed is none of ours; one that was is behind.
         behind = [
-            coverage.complete_to for key, coverage in found if key not in self._denied
+            coverage.complete_to
+            for key, coverage in found
+            if key not in self._denied or coverage.seen is not None
         ]
         if behind:
             self.bookmark.set_checked_through(min(behind))
@@ -424,7 +535,7 @@ class WindowStream(EmailMetricsStream):
 
         Raises:
             Unavailable: all lists were refused or missing, in every run so far.
-            Fatal: no list could be read.
+            Fatal: no list could be read, or one of them never can.
         """
         lost = self._denied.keys() | set(self.report.failed)
         error: TapError | None = next(iter(self._denied.values()), None)
@@ -436,6 +547,8 @@ class WindowStream(EmailMetricsStream):
             raise error
         for key, refused in self._denied.items():
             self.logger.warning("%s: %s was left out: %s", self.name, key, refused)
+        for key, never in self._lost.items():
+            raise Fatal(f"{key}: {never}")
 
 
 def time_of(window: Window | None) -> str:

@@ -16,6 +16,7 @@ from tap_email_metrics.providers.luxsci.auth import (
 )
 from tap_email_metrics.providers.luxsci.client import LuxSciClient
 from tap_email_metrics.providers.luxsci.paths import offered, resolve
+from tap_email_metrics.providers.luxsci.report import Wanted
 from tap_email_metrics.providers.luxsci.settings import LuxSciSettings, login_digest
 from tap_email_metrics.run.api import Api
 from tap_email_metrics.state.windows import Window, merged, touch
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 FIRST_DAYS = 365
 """Days before the first run from which on lists are read without a start date."""
-LARGEST_PAGE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class ReportList:
         places: what goes into its path.
         columns: what its records have from the request.
         names: the vendor's names of its columns, by lower case.
+        wanted: the columns that its rows must have.
         query: further parameters.
     """
 
@@ -53,23 +54,24 @@ class ReportList:
     places: Mapping[str, object]
     columns: Mapping[str, object]
     names: Mapping[str, str]
+    wanted: Wanted = field(default_factory=Wanted)
     query: Mapping[str, int | str] = field(default_factory=dict)
 
-    def open(self, window: Window | None, first_row: int) -> LuxSciAnswer:
+    def open(self, window: Window | None, first_row: int, most: int) -> LuxSciAnswer:
         """Return the page that begins at a row; without a window, of all rows."""
-        params = {"first_row": first_row, "matches": LARGEST_PAGE}
-        return self._ask(window, params)
+        params = {"first_row": first_row, "matches": most}
+        return self._ask(window, params, self.wanted)
 
     def count(self, window: Window | None) -> int | None:
         """Return how many rows there are; None where the answer does not say."""
-        answer = self._ask(window, {"first_row": 0, "matches": 0})
+        answer = self._ask(window, {"first_row": 0, "matches": 0}, Wanted())
         try:
             return answer.sole_count()
         finally:
             answer.close()
 
     def _ask(
-        self, window: Window | None, params: Mapping[str, int | str]
+        self, window: Window | None, params: Mapping[str, int | str], wanted: Wanted
     ) -> LuxSciAnswer:
         dates: dict[str, int | str] = {}
         if window is not None:
@@ -79,7 +81,7 @@ class ReportList:
             }
         query = {**dates, **params, **self.query}
         url = self.client.url(self.endpoint, self.places, query)
-        return self.client.report(self.endpoint, url, self.names)
+        return self.client.report(self.endpoint, url, self.names, wanted)
 
 
 def datetime_text(seconds: int) -> str:
@@ -168,6 +170,7 @@ class LuxSciApi(Api[LuxSciSettings]):
         self,
         operations: Sequence[tuple[str | None, str]],
         names: Mapping[str, str],
+        wanted: Wanted,
         query: Mapping[str, int | str],
     ) -> list[ReportList]:
         """Return the lists of a report in the scope of the settings.
@@ -176,6 +179,7 @@ class LuxSciApi(Api[LuxSciSettings]):
             operations: pairs of a channel and the vendor's name of its report, with
                 `{}` for the scope.
             names: the vendor's names of its columns, by lower case.
+            wanted: the columns that its rows must have.
             query: further parameters.
         """
         settings = self.settings
@@ -188,6 +192,7 @@ class LuxSciApi(Api[LuxSciSettings]):
                 {"account": settings.account_id, "login": login},
                 {"login": login, "channel": channel, "scope": settings.scope},
                 names,
+                wanted,
                 query,
             )
             for channel, name in operations
@@ -198,6 +203,7 @@ class LuxSciApi(Api[LuxSciSettings]):
         self,
         operation: str,
         names: Mapping[str, str],
+        wanted: Wanted,
         query: Mapping[str, int | str],
     ) -> list[ReportList]:
         """Return the lists of a report that each login has of its own."""
@@ -209,6 +215,7 @@ class LuxSciApi(Api[LuxSciSettings]):
                 {"account": self.settings.account_id, "login": login},
                 {"login": login},
                 names,
+                wanted,
                 query,
             )
             for login in self.settings.logins

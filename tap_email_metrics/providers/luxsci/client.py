@@ -14,6 +14,7 @@ from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
     Gone,
+    NotUnderstood,
     Retriable,
     Skippable,
     TapError,
@@ -25,7 +26,7 @@ from tap_email_metrics.providers.luxsci.answers import (
     parsed,
     reason_of,
 )
-from tap_email_metrics.providers.luxsci.report import Report
+from tap_email_metrics.providers.luxsci.report import Report, Wanted
 from tap_email_metrics.transport.bounds import TooLong
 from tap_email_metrics.transport.client import (
     Client,
@@ -69,6 +70,10 @@ class RefusedCredentials(Refused):
     ends_as = AuthenticationFailed
 
 
+class _TooLong(Skippable):
+    """No row came within the limit of an answer: a smaller page is worth a try."""
+
+
 class LuxSciAnswer:
     """One page of a report; what a cut connection left of it counts as a short one."""
 
@@ -91,18 +96,36 @@ class LuxSciAnswer:
         return self._report.has_list
 
     def sole_count(self) -> int | None:
-        """Return the count of an answer without rows, wherever it is."""
+        """Read the answer to its end; return its count if it has no other rows.
+
+        Raises:
+            Skippable: the answer says at its end that it is none, or has no end.
+        """
+        for _ in self.rows():
+            pass
         return self._report.sole_count()
+
+    def sole_row(self) -> Row | None:
+        """Return the row of an answer without a list, after `rows` has ended."""
+        return self._report.sole_row()
 
     def rows(self) -> Iterator[list[Row]]:
         """Yield the rows of the page, some at a time.
 
         Raises:
+            TooLong: the answer goes on behind the limit, and none of its rows came.
             Skippable: the answer says at its end that it is none, or has no end.
         """
+        received = 0
         try:
-            yield from self._report.rows()
+            for rows in self._report.rows():
+                received += len(rows)
+                yield rows
         except Retriable as error:
+            if not received:
+                if isinstance(error, TooLong):
+                    raise
+                raise Skippable(f"{self._what}: {error}") from error
             # What came is good, and the next page begins behind it.
             self._control.logger.info("%s: the answer was cut: %s", self._what, error)
             return
@@ -144,15 +167,20 @@ class LuxSciClient(Client):
     ) -> str:
         """Return the URL of a report, in the very form that is signed and sent.
 
-        A space is `%20`: what is signed must not change on the way.
+        A space is `%20`: what is signed must not change on the way. The `@` of a login
+        stays: the vendor's own samples sign and send it so.
         """
-        quoted = {name: quote(str(value), safe="") for name, value in places.items()}
+        quoted = {name: quote(str(value), safe="@") for name, value in places.items()}
         path = endpoint.path.format(**quoted)
         query = urlencode(params, quote_via=quote, safe="")
         return f"{self._base_url}{path}?{query}" if query else self._base_url + path
 
     def report(
-        self, endpoint: Endpoint, url: str, columns: Mapping[str, str]
+        self,
+        endpoint: Endpoint,
+        url: str,
+        columns: Mapping[str, str],
+        wanted: Wanted,
     ) -> LuxSciAnswer:
         """Return an answer of a report, its first rows decoded.
 
@@ -160,32 +188,50 @@ class LuxSciClient(Client):
             endpoint: what is read.
             url: as `url` returns it.
             columns: the vendor's names of known columns, by lower case.
+            wanted: the columns that its rows must have.
 
         Raises:
+            NotUnderstood: its rows are not understood.
+            TooLong: it goes on behind the limit, and none of its rows came.
             Unavailable: it may not be read, or is not where it was assumed to be.
             Skippable: it cannot be read now.
             AuthenticationFailed: the key is refused.
         """
         try:
             response, report = self.retrying(
-                partial(self._open, endpoint, url, columns),
+                partial(self._open, endpoint, url, columns, wanted),
                 before_retry=self._before_retry,
             )
         except Denied as error:
             raise _denied(endpoint, error) from error
         except Gone as error:
             raise _missing(endpoint, error) from error
+        except _TooLong as error:
+            raise TooLong(str(error)) from error
         self.served = True
         return LuxSciAnswer(response, report, f"GET {endpoint.path}", self._control)
 
     def _open(
-        self, endpoint: Endpoint, url: str, columns: Mapping[str, str]
+        self,
+        endpoint: Endpoint,
+        url: str,
+        columns: Mapping[str, str],
+        wanted: Wanted,
     ) -> tuple[requests.Response, Report]:
         what = f"GET {endpoint.path}"
         response = self.exchange(url, endpoint.path, stream=True)
         try:
-            report = Report(self._chunks(response, what, url), columns)
+            report = Report(self._chunks(response, what, url), columns, wanted)
             self._judge(report, response, what)
+        except TooLong as error:
+            response.close()
+            # The same request would have the same answer.
+            raise _TooLong(f"{what}: {error}") from error
+        except NotUnderstood as error:
+            response.close()
+            raise NotUnderstood(
+                f"{what} answered 200{request_id(response)} with {error}"
+            ) from error
         except TapError:
             response.close()
             raise
@@ -197,15 +243,13 @@ class LuxSciClient(Client):
         """Yield a body as it comes.
 
         Raises:
-            Skippable: it goes on behind the limit, and would again.
+            TooLong: it goes on behind the limit.
             Retriable: the connection broke.
         """
         try:
             for chunk in response.iter_content(_CHUNK):
                 self.received.add(len(chunk))
                 yield chunk
-        except TooLong as error:
-            raise Skippable(f"{what}: {error}") from error
         except requests.exceptions.RequestException as error:
             raise explained(error, what, url) from error
 

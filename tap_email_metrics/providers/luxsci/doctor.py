@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.providers.checkup import Estimate
-from tap_email_metrics.providers.luxsci.api import LARGEST_PAGE
 from tap_email_metrics.providers.luxsci.streams import (
     MarketingLists,
     MarketingReport,
@@ -15,6 +14,7 @@ from tap_email_metrics.providers.luxsci.streams import (
     Summary,
 )
 from tap_email_metrics.state.windows import Window
+from tap_email_metrics.streams.window_reader import MOST_IN_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.luxsci.api import LuxSciApi, ReportList
 
 _READ = 2
-"""Requests of a window: a page, and the count after it."""
+"""Requests of a window with rows: a page, and the count after it."""
+_EMPTY = 1
+"""Requests of a window without rows: the page says both."""
 
 
 def examine(api: LuxSciApi, checkup: Checkup) -> None:
@@ -47,9 +49,8 @@ def examine(api: LuxSciApi, checkup: Checkup) -> None:
                 count = checkup.ask([stream.name], work)
                 answered += count is not None
                 counted += count or 0
-            daily = count or 0 if window else 0
-            everything += _first(stream, daily)
-            following += _next(stream, source, daily)
+            everything += _first(stream, count or 0)
+            following += _next(stream, source, count or 0)
     checkup.facts["rows_of_last_day"] = counted
     basis = (
         f"measured: {counted} rows in {answered} reports in the last day; assumed: as "
@@ -73,24 +74,37 @@ def _asked(stream: ReportStream, sources: Sequence[ReportList]) -> set[str]:
     return {source.key for source in some}
 
 
-def _first(stream: ReportStream, daily: int) -> int:
-    """Return the requests of a list that is read for the first time."""
+def _first(stream: ReportStream, count: int) -> int:
+    """Return the requests of a list that is read for the first time.
+
+    Args:
+        stream: that reads it.
+        count: rows of a day, or of the whole list where it has no dates.
+    """
     start, end = stream.first_start, stream.horizon()
+    settings = stream.run.settings
+    if settings.backfill and settings.end is not None:
+        start, end = start - stream.backfill_lead, min(end, int(settings.end))
     if isinstance(stream, Summary):
         return max(0, -(-(end - start) // DAY))
-    if stream.full_days or not stream.dated_by:
-        return _READ
-    return _READ + _history(stream, [Window(start, end)], daily)
+    if not stream.dated_by or (stream.full_days and not settings.backfill):
+        return _window(count)
+    history = _history(stream, [Window(start, end)], count)
+    if settings.backfill:
+        return history
+    return _window(count * stream.lookback // DAY) + history
 
 
-def _next(stream: ReportStream, source: ReportList, daily: int) -> int:
-    """Return the requests of a list in the next run."""
+def _next(stream: ReportStream, source: ReportList, count: int) -> int:
+    """Return the requests of a list in the next run; see `_first`."""
     coverage = stream.bookmark.coverages.get(source.key)
     if coverage is None:
-        return _first(stream, daily)
+        return _first(stream, count)
     if not stream.dated_by:
         now = int(stream.api.now())
-        return _READ * coverage.verification_due(now, stream.full_days)
+        return _window(count) * coverage.verification_due(now, stream.full_days)
+    if stream.rests(source, coverage):
+        return 0
     end = stream.horizon()
     is_summary = isinstance(stream, Summary)
     is_read = stream.is_read(coverage) if is_summary else coverage.complete_to >= end
@@ -98,7 +112,13 @@ def _next(stream: ReportStream, source: ReportList, daily: int) -> int:
     live = () if window is None or is_read else (window,)
     if is_summary:
         return sum(-(-one.seconds // DAY) for one in (*live, *coverage.todo))
-    return _READ * len(live) + _history(stream, coverage.todo, daily)
+    of_live = sum(_window(count * one.seconds // DAY) for one in live)
+    return of_live + _history(stream, coverage.todo, count)
+
+
+def _window(rows: int) -> int:
+    """Return the requests of a window."""
+    return _READ + rows // MOST_IN_PAGE if rows else _EMPTY
 
 
 def _history(stream: ReportStream, windows: Iterable[Window], daily: int) -> int:
@@ -108,7 +128,7 @@ def _history(stream: ReportStream, windows: Iterable[Window], daily: int) -> int
         width, at = stream.first_width, window.start
         while at < window.end:
             rows = daily * width // DAY
-            requests += _READ + rows // LARGEST_PAGE
+            requests += _window(rows)
             at += width
             width = stream.next_width(width, rows)
     return requests

@@ -6,7 +6,9 @@ rows are arrays or objects, and where the count is, is not: this takes each of
     {"success": 1, "header": [...], "data": [[...], ...], "count": 2}
     {"success": 1, "data": {"header": [{"name": "to"}, ...], "rows": [{...}, ...]}}
 
-with the parts in any order.
+with the parts in any order. Names are compared without case, blanks, underscores and
+hyphens. What is not understood raises `NotUnderstood`, or is an empty row that gets no
+record: it never becomes a row of nulls.
 """
 
 from __future__ import annotations
@@ -14,14 +16,22 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.errors import Retriable
+from tap_email_metrics.errors import NotUnderstood, Retriable
 from tap_email_metrics.providers.luxsci.answers import is_success
 from tap_email_metrics.records.values import DEEPEST, is_deep, to_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from tap_email_metrics.records.values import Row
 
@@ -33,8 +43,14 @@ _MOST_TEXT = 4 * 2**20
 _GAP = re.compile(r"[\s,]*")
 _ENDS = frozenset(",]} \t\r\n")
 _COLON = re.compile(r"\s*:\s*")
-_NAMES = ("name", "keyword", "key", "column", "field", "id")
-"""Where an entry of the header that is an object may have the column's name."""
+_SEPARATORS = str.maketrans("", "", " _-\t\n")
+_NAMES = ("name", "keyword", "key", "column", "field", "id", "label", "title")
+"""Where an entry of the header that is an object may have the column's name. A value of
+another key is taken only if it is a known column."""
+_NO_NAMES = frozenset(
+    {"type", "datatype", "format", "kind", "class", "description", "comment", "sort"}
+)
+"""Keys of such an entry that never have it: a type may be called as a column is."""
 _COUNTS = (
     *("count", "total", "total_count", "total_rows", "total_matches", "matches"),
     *("num_rows", "n_rows", "rows"),
@@ -42,11 +58,50 @@ _COUNTS = (
 """What the number of rows may be called."""
 _ROWS = ("data", "rows", "results", "items", "records")
 """What may hold the rows, or an object with them."""
+_ENVELOPE = frozenset({"success", "auth", "comment", *_COUNTS})
+"""What may stand beside the rows and is no column there."""
 _DECODE: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(
     # NaN and its like are no JSON: text that fits no number.
     parse_constant=str,
     strict=False,
 ).raw_decode
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The columns without which rows are not understood, by the vendor's names.
+
+    Attributes:
+        required: each of these is part of the key.
+        telling: these tell events apart, or say when they were. One of them at least
+            must be there, and all of them if the header has a label that is not known:
+            that may be the missing one.
+    """
+
+    required: frozenset[str] = frozenset()
+    telling: frozenset[str] = frozenset()
+
+    def lacks(self, names: Collection[str], known: Collection[str]) -> bool:
+        """Return whether rows with these columns cannot be understood.
+
+        Args:
+            names: the columns of the header.
+            known: the vendor's names of the columns that the stream has.
+        """
+        if self.required - set(names):
+            return True
+        missing = self.telling - set(names)
+        return bool(missing) and (
+            missing == self.telling or any(name not in known for name in names)
+        )
+
+
+_NOTHING_WANTED = Wanted()
+
+
+def plain(label: str) -> str:
+    """Return a label as labels are compared: without case and separators."""
+    return label.translate(_SEPARATORS).casefold()
 
 
 class _Text:
@@ -131,18 +186,32 @@ class Report:
     Args:
         chunks: of the body, as they come.
         columns: the vendor's names of the columns that are known, by lower case.
+        wanted: the columns that its rows must have.
 
     Attributes:
-        about: what stands beside the rows, of both levels.
+        about: what stands beside the rows, of both levels, by lower case.
         has_list: whether a list of rows was begun, if only an empty one.
+
+    Raises:
+        NotUnderstood: the answer is complete, and its rows cannot be understood.
+        Retriable: the body is cut, or is not JSON.
     """
 
-    def __init__(self, chunks: Iterable[bytes], columns: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        chunks: Iterable[bytes],
+        columns: Mapping[str, str],
+        wanted: Wanted = _NOTHING_WANTED,
+    ) -> None:
         self._text = _Text(chunks)
-        self._columns = columns
+        self._columns = {plain(name): name for name in columns.values()}
+        self._wanted = wanted
+        self._inner: dict[str, Any] = {}
         self._names: list[str] | None = None
         self._depth = 0
         self._shapes: dict[tuple[str, ...], list[str]] = {}
+        self._rows_seen = 0
+        self._last: Row = {}
         self.about: dict[str, Any] = {}
         self.has_list = False
         self._batches = self._walk()
@@ -158,14 +227,30 @@ class Report:
         return None
 
     def sole_count(self) -> int | None:
-        """Return the count of an answer without rows, wherever it is."""
+        """Return the count of an answer without rows, wherever it is.
+
+        Ask after the last row: a count may stand behind an empty list.
+        """
         if self.count is not None:
             return self.count
         found = to_integer(self.about.get("data"))
-        if found is None and self._first and len(self._first) == 1:
-            [row] = self._first
-            found = to_integer(next(iter(row.values()), None))
+        if found is None and self._rows_seen == 1 and len(self._last) == 1:
+            found = to_integer(next(iter(self._last.values())))
         return found
+
+    def sole_row(self) -> Row | None:
+        """Return the row of an answer that has no list of rows, None if it has none.
+
+        It stands where the list would be, or beside `success`.
+        """
+        if self.has_list:
+            return None
+        for part in (self._inner, self.about):
+            fields = {k: v for k, v in part.items() if k not in _ENVELOPE}
+            row = self._row(fields)
+            if self._wanted.telling & row.keys():
+                return self._row(part) if part is self._inner else row
+        return None
 
     @property
     def failed(self) -> bool:
@@ -180,9 +265,10 @@ class Report:
         )
 
     def rows(self) -> Iterator[list[Row]]:
-        """Yield the rows, some at a time.
+        """Yield the rows, some at a time; those that are no rows are empty.
 
         Raises:
+            NotUnderstood: the rows have no header, or one without their key.
             Retriable: the body is cut, or is not JSON.
         """
         if self._first is not None:
@@ -198,7 +284,7 @@ class Report:
         while self._depth:
             if self._ends_object():
                 continue
-            name = self._text.key()
+            name = self._text.key().strip().lower()
             opening = self._text.next()
             if opening == "[" and name in _ROWS:
                 yield from self._batches_of_rows()
@@ -223,6 +309,8 @@ class Report:
             self._names = self._read_header(value)
         else:
             self.about.setdefault(name, value)
+            if self._depth > 1:
+                self._inner.setdefault(name, value)
 
     def _batches_of_rows(self) -> Iterator[list[Row]]:
         self.has_list = True
@@ -231,40 +319,77 @@ class Report:
         while self._text.next() != "]":
             raw.append(self._text.value())
             # Arrays mean nothing until the header has come.
-            if len(raw) >= ROWS_AT_ONCE and (self._names or isinstance(raw[0], dict)):
-                yield [self._row(one) for one in raw]
+            is_clear = self._names is not None or isinstance(raw[0], dict)
+            if len(raw) >= ROWS_AT_ONCE and is_clear:
+                yield self._batch(raw)
                 raw = []
         self._text.take("]")
         if self._names is None and raw and not isinstance(raw[0], dict):
             self._find_header()
-        yield [self._row(one) for one in raw]
+        if self._is_flat(raw):
+            raw = [raw]
+        yield self._batch(raw)
+
+    def _is_flat(self, raw: list[Any]) -> bool:
+        """Return whether the whole list is one row, given without a list of its own."""
+        return (
+            not self._rows_seen
+            and len(raw) == len(self._names or ())
+            and any(value is not None for value in raw)
+            and not any(isinstance(value, dict | list) for value in raw)
+        )
 
     def _find_header(self) -> None:
         """Read on to a header that comes after its rows: beside them, or above."""
         while self._names is None and self._depth:
             if not self._ends_object():
-                self._note(self._text.key())
+                self._note(self._text.key().strip().lower())
         if self._names is None:
-            raise Retriable("rows without a header")
+            raise NotUnderstood("rows without a header")
 
     # Rows
+
+    def _batch(self, raw: list[Any]) -> list[Row]:
+        if not self._rows_seen and any(isinstance(one, list) for one in raw):
+            self._check_header()
+        rows = [self._row(one) for one in raw]
+        if rows:
+            self._rows_seen += len(rows)
+            self._last = rows[-1]
+        return rows
+
+    def _check_header(self) -> None:
+        names, known = self._names or (), self._columns.values()
+        if self._wanted.lacks(names, known):
+            raise NotUnderstood("a header without the columns that name its rows")
 
     def _read_header(self, header: object) -> list[str] | None:
         if header is None:
             return None
         if not isinstance(header, list):
-            raise Retriable("a header that is no list")
-        return self._names_of([_label(entry) for entry in header])
+            raise NotUnderstood("a header that is no list")
+        return self._names_of([self._label(entry) for entry in header])
+
+    def _label(self, entry: object) -> str:
+        """Return the name of a column, in whichever way the header gives it."""
+        if not isinstance(entry, dict):
+            return "" if entry is None else str(entry)
+        texts = {k.lower(): v for k, v in entry.items() if isinstance(v, str)}
+        named = [texts[name] for name in _NAMES if name in texts]
+        others = [text for key, text in texts.items() if key not in _NO_NAMES]
+        known = (text for text in (*named, *others) if plain(text) in self._columns)
+        return next(known, next(iter(named), ""))
 
     def _names_of(self, labels: Sequence[str]) -> list[str]:
         """Return the names of columns, each once.
 
-        Of labels that differ in case alone, the one that is spelled as documented, or
-        else the first, names the known column. The others keep their spelling.
+        Of labels that differ in case or separators alone, the one that is spelled as
+        documented, or else the first, names the known column. The others keep their
+        spelling.
         """
         names: list[str] = []
         for place, label in enumerate(labels):
-            name = self._columns.get(label.lower(), label)
+            name = self._columns.get(plain(label), label)
             if name in names or (name != label and name in labels):
                 name = label
             names.append(_numbered(place) if name in names else name)
@@ -277,27 +402,12 @@ class Report:
             if names is None:
                 names = self._shapes[keys] = self._names_of(keys)
             return dict(zip(names, raw.values(), strict=True))
-        if isinstance(raw, list) and self._names is not None:
-            return _paired(self._names, raw)
+        # Values of a row that is longer or shorter may belong to any column.
+        if isinstance(raw, list) and len(raw) == len(self._names or ()):
+            return dict(zip(self._names or (), raw, strict=True))
         return {}
-
-
-def _paired(names: Sequence[str], values: Sequence[object]) -> Row:
-    """Return values under the names of the header; more of them by their number."""
-    row: Row = dict(zip(names, values, strict=False))
-    for place in range(len(names), len(values)):
-        row[_numbered(place)] = values[place]
-    return row
 
 
 def _numbered(place: int) -> str:
     """Return the name of a column that has none of its own."""
     return f"column_{place + 1}"
-
-
-def _label(entry: object) -> str:
-    """Return the name of a column, in whichever way the header gives it."""
-    if isinstance(entry, dict):
-        found = (entry[name] for name in _NAMES if isinstance(entry.get(name), str))
-        return next(found, "")
-    return str(entry)

@@ -7,20 +7,22 @@ sent email are confirmed; `paths.py` says how each is known.
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
 
 from tap_email_metrics.clock import DAY, iso
+from tap_email_metrics.errors import NotUnderstood
 from tap_email_metrics.providers.luxsci.paths import offered
+from tap_email_metrics.providers.luxsci.report import Wanted
 from tap_email_metrics.records.values import to_integer
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.state.windows import Window
-from tap_email_metrics.streams.window_reader import Part
+from tap_email_metrics.streams.window_reader import MOST_IN_PAGE, Part
 from tap_email_metrics.streams.windows import WindowStream
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from tap_email_metrics.providers.luxsci.api import LuxSciApi, ReportList
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from tap_email_metrics.streams.windows import Due
 
 _WEEK = 7 * DAY
+MANY_LOGINS = 10
+"""With more logins than this, each run does not visit the quiet ones."""
 TRACKED_HEADERS = {"tracked_headers": 1}
 DETAIL = {"detail": 1}
 """The names are documented, or not even that; the values are guesses."""
@@ -64,13 +68,24 @@ class ReportStream(WindowStream):
         names = [part["x-source"] for part in parts if "x-source" in part]
         return {name.lower(): name for name in names}
 
+    def wanted(self) -> Wanted:
+        """Return the columns without which rows are not understood."""
+        columns = self._packaged["properties"]
+        events = [part.get("x-identity", ()) for part in columns.values()]
+        telling = {name for names in events for name in names}
+        if telling and self.dated_by:
+            telling.add(self.dated_by)
+        return Wanted(_sources(columns, self.primary_keys), _sources(columns, telling))
+
     def query(self) -> Mapping[str, int | str]:
         """Return the parameters that are not about which rows come."""
         return {}
 
     @override
     def lists(self) -> Sequence[ReportList]:
-        return self.luxsci.of_scope(self.operations, self.columns(), self.query())
+        return self.luxsci.of_scope(
+            self.operations, self.columns(), self.wanted(), self.query()
+        )
 
     @override
     def compare(self, source: WindowList, part: Part) -> None:
@@ -102,6 +117,12 @@ class ReportStream(WindowStream):
     def wide_lookback(self) -> int:
         settings = self.luxsci.settings
         return max(settings.lookback_days, settings.delivery_lookback_days) * DAY
+
+
+def _sources(columns: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
+    """Return the vendor's fields of columns, as far as rows carry them."""
+    parts = [columns[name] for name in names]
+    return frozenset(part["x-source"] for part in parts if "x-source" in part)
 
 
 class EmailReport(ReportStream):
@@ -239,7 +260,19 @@ class MarketingReport(ReportStream):
     @override
     def lists(self) -> Sequence[ReportList]:
         [(_, operation)] = self.operations
-        return self.luxsci.of_logins(operation, self.columns(), self.query())
+        return self.luxsci.of_logins(
+            operation, self.columns(), self.wanted(), self.query()
+        )
+
+    @override
+    def rests(self, source: WindowList, coverage: Coverage) -> bool:
+        """Return whether a quiet login was visited today, where there are many."""
+        if len(self.luxsci.settings.logins) <= MANY_LOGINS:
+            return False
+        now = self.api.now()
+        # The visits of a day are spread over it by the digests of the logins.
+        offset = int(source.key, 16) % DAY
+        return coverage.is_quiet(now) and coverage.rests(now, offset)
 
     @override
     def owner(self, source: WindowList) -> str:
@@ -382,6 +415,16 @@ class Summary(ReportStream):
     def wide_lookback(self) -> int:
         return self.lookback
 
+    @property
+    @override
+    def backfill_lead(self) -> int:
+        return 0
+
+    @override
+    def wanted(self) -> Wanted:
+        names = set(self.columns().values()) - {"report_date"}
+        return Wanted(telling=frozenset(names))
+
     @override
     def next_width(self, seconds: int, rows: int) -> int:
         return seconds
@@ -400,8 +443,7 @@ class Summary(ReportStream):
         at = window.start
         while at < window.end:
             day = Window(at // DAY * DAY, at // DAY * DAY + DAY)
-            with closing(due.source.open(day, 0)) as answer:
-                rows = [row for rows in answer.rows() for row in rows]
+            rows = self._rows_of_day(due.source, day)
             about = {str(self.dated_by): iso(day.start)[:10]}
             columns = {**due.source.columns, **about}
             yield self.maker(day.start * 1000, **columns).page(rows)
@@ -409,6 +451,30 @@ class Summary(ReportStream):
             counts = (self._counted(rows), None)
             yield Part(part, True, len(rows), 0, 0, counts)  # noqa: FBT003 - its parts
             at = part.end
+
+    def _rows_of_day(self, source: WindowList, day: Window) -> list[Row]:
+        """Return the row of a day, or none.
+
+        Raises:
+            NotUnderstood: the answer has no list and no row, or its rows are no row
+                of a day.
+        """
+        report = cast("ReportList", source)
+        with closing(report.open(day, 0, MOST_IN_PAGE)) as answer:
+            rows = [row for rows in answer.rows() for row in rows]
+            has_list, row = answer.has_list, answer.sole_row()
+        if row is not None:
+            return [row]
+        wanted = self.wanted().telling
+        if (
+            not has_list
+            or len(rows) > 1
+            or any(not wanted & row.keys() for row in rows)
+        ):
+            raise NotUnderstood(
+                f"the answer about {iso(day.start)[:10]} is not one row of that day"
+            )
+        return rows
 
     def _counted(self, rows: Sequence[Row]) -> int | None:
         """Return the number of rows that the vendor counts in the day."""

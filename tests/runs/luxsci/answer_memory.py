@@ -160,7 +160,7 @@ class _Source:
     def columns(self) -> dict[str, object]:
         return dict(_COLUMNS)
 
-    def open(self, window: Window | None, first_row: int) -> _Answer:  # noqa: ARG002 - there is one
+    def open(self, window: Window | None, first_row: int, most: int) -> _Answer:  # noqa: ARG002 - there is one
         return _Answer(self.size, self.names)
 
     def count(self, window: Window | None) -> int | None:  # noqa: ARG002 - likewise

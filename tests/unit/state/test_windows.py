@@ -235,6 +235,12 @@ REACHES = st.builds(
     seen=st.none() | INSTANTS,
     verified=st.none() | INSTANTS,
     wide=st.booleans(),
+    newest=st.none() | INSTANTS,
+    width=st.none() | st.integers(1, 10**8),
+    shortfall=st.integers(-9, 9),
+    short=st.lists(
+        st.builds(lambda a, b: Window(a, a + b), INSTANTS, st.integers(1, 10**8))
+    ).map(merged),
 )
 
 
@@ -280,6 +286,36 @@ def test_damaged_state_is_refused_by_name(packed: Any) -> None:
 def test_damaged_lists_are_refused_by_name(lists: Any) -> None:
     with pytest.raises(InvalidInput, match=r"bookmarks\.luxsci_sent\.lists"):
         loaded(lists)
+
+
+def test_a_short_window_is_read_again_ever_more_seldom() -> None:
+    """K4: after 7 days, then after 14 more, and so on, until it is whole."""
+    window = Window(100, 200)
+    coverage = replace(Coverage.first(0, 900), todo=())
+    assert not coverage.short_due(0, 7)
+    coverage = coverage.after_short(window, 2, 0)
+    assert (coverage.short, coverage.shortfall) == ((window,), 2)
+    assert not coverage.short_due(7 * DAY - 1, 7)
+    assert coverage.short_due(7 * DAY, 7)
+    later = replace(coverage, short_read=7 * DAY, short_reads=1)
+    assert later.after_short(window, 2, 7 * DAY) == later
+    assert not later.short_due(20 * DAY, 7)
+    assert later.short_due(21 * DAY, 7)
+    assert later.after_short(window, 0, 7 * DAY).short == ()
+    anew = later.after_short(Window(300, 400), 1, 9 * DAY)
+    assert (anew.short_read, anew.short_reads) == (9 * DAY, 0)
+
+
+def test_a_quiet_list_rests_until_its_hour_of_the_next_day() -> None:
+    """K12."""
+    seen = replace(Coverage.first(0, 900), seen=10 * DAY)
+    assert not Coverage.first(0, 900).is_quiet(10 * DAY)
+    assert seen.is_quiet(10 * DAY)
+    assert not replace(seen, newest=4 * DAY).is_quiet(10 * DAY)
+    assert replace(seen, newest=3 * DAY).is_quiet(10 * DAY)
+    assert seen.rests(10 * DAY + 3599, 3600)
+    assert not seen.rests(10 * DAY + 3600, 3600)
+    assert not seen.rests(9 * DAY, 3600)  # the clock was ahead
 
 
 def test_good_state_loads() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 from singer_sdk.exceptions import ConfigValidationError
@@ -143,6 +144,30 @@ def test_the_wire_carries_what_was_signed(login: str, scope: str) -> None:
     assert dated
     assert all("from_date=2026-09-" in str(r.url) for r in dated)
     assert all("%20" in str(r.url) and "%3A" in str(r.url) for r in dated)
+
+
+@pytest.mark.parametrize("scope", ["account", "user"])
+def test_the_at_of_a_login_is_signed_and_sent_as_it_is(scope: str) -> None:
+    """K10: whether a server signs the path as sent or decoded, it is the same text."""
+    login = "ann@clinic.example"
+    world = World(NOW)
+    world.luxsci.add_user(login, created=NOW - 9e7)
+    clinic = Clinic(world, scope=scope, logins=[login])
+    clinic.common["start_date"] = START
+    wire = Wire(world)
+    run = clinic.sync(transport=wire, streams=("marketing_urls", "marketing_lists"))
+    assert run.code == 0
+    of_login = [r for r in wire.signed if login in str(r.path_url)]
+    assert of_login
+    assert not [r for r in wire.signed if "%40" in str(r.url)]
+    for request in of_login:
+        path, _, query = str(request.path_url).partition("?")
+        cookie = str(request.headers["Cookie"]).removeprefix("signature=")
+        code, _, made = cookie.partition(":")
+        for reading in (path, unquote(path)):
+            assert made == request_signature(
+                world.luxsci.secret, code, "GET", reading, query
+            )
 
 
 PATHS = [

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tap_email_metrics.errors import Retriable
+from tap_email_metrics.errors import NotUnderstood, Retriable
 from tap_email_metrics.providers.luxsci import report as module
 from tap_email_metrics.providers.luxsci.report import ROWS_AT_ONCE, Report
 
@@ -126,15 +126,16 @@ def test_a_header_of_objects(key: str) -> None:
     assert decoded(encoded({"header": header, "data": VALUES}))[1] == ROWS
 
 
-@pytest.mark.parametrize("header", [[], [None], [{"x": 1}], ["a", "a"]])
+@pytest.mark.parametrize("header", [[None], [{"x": 1}], ["a", "a"]])
 def test_odd_headers_lose_no_value(header: list[Any]) -> None:
-    _, rows = decoded(encoded({"header": header, "data": [[7, 8, 9]]}))
-    assert 9 in rows[0].values()
+    row = [7, 9][: len(header)]
+    _, rows = decoded(encoded({"header": header, "data": [row]}))
+    assert [*rows[0].values()] == row
 
 
 @pytest.mark.parametrize("header", ["to", 7, {"0": "to"}])
 def test_a_header_that_is_no_list(header: Any) -> None:
-    with pytest.raises(Retriable, match="no list"):
+    with pytest.raises(NotUnderstood, match="no list"):
         decoded(encoded({"header": header, "data": [[1]]}))
 
 
@@ -145,22 +146,20 @@ def test_a_null_header_does_without_where_nothing_needs_it(place: str) -> None:
         parts = dict(reversed(parts.items()))
     assert decoded(encoded(parts))[1] == [{"to": "a"}]
     parts["data"] = [["a"]]
-    with pytest.raises(Retriable, match="without a header"):
+    with pytest.raises(NotUnderstood, match="without a header"):
         decoded(encoded(parts))
 
 
 def test_rows_without_a_header() -> None:
-    with pytest.raises(Retriable, match="without a header"):
+    with pytest.raises(NotUnderstood, match="without a header"):
         decoded(encoded({"success": 1, "data": [["a"]], "count": 1}))
 
 
-def test_a_row_longer_or_shorter_than_the_header() -> None:
-    body = encoded({"header": ["TO", "opens"], "data": [["a"], ["b", 1, "x", "y"], []]})
-    assert decoded(body)[1] == [
-        {"to": "a"},
-        {"to": "b", "Opens": 1, "column_3": "x", "column_4": "y"},
-        {},
-    ]
+def test_a_row_longer_or_shorter_than_the_header_is_no_row() -> None:
+    """K3: nobody knows which of its values belongs to which column."""
+    rows = [["a"], ["b", 1, "x", "y"], [], ["c", 2]]
+    body = encoded({"header": ["TO", "opens"], "data": rows})
+    assert decoded(body)[1] == [{}, {}, {}, {"to": "c", "Opens": 2}]
 
 
 def test_rows_of_objects_may_differ() -> None:
@@ -391,7 +390,7 @@ def test_a_huge_number_is_no_crash() -> None:
 @example(b"\x00", 5)
 def test_any_garbage_is_a_report_or_an_error_of_ours(junk: bytes, at: int) -> None:
     body = BODY[:at] + junk + BODY[at + len(junk) :]
-    with contextlib.suppress(Retriable):
+    with contextlib.suppress(Retriable, NotUnderstood):
         decoded(body, 11)
 
 

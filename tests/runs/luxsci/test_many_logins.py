@@ -1,0 +1,71 @@
+"""Many logins, most of them without mail: what they cost, and what is still seen."""
+
+from __future__ import annotations
+
+from simulator.luxsci.facts import ENDPOINTS
+from tests.support.luxsci import DAY, NOW, Clinic, World
+
+LOGINS = 100
+HOUR = 3600.0
+BUDGET = 5_800
+MARKETING = tuple(
+    sorted({one.kind for one in ENDPOINTS if one.kind.startswith("marketing_")})
+)
+
+
+def of_logins(count: int = LOGINS) -> Clinic:
+    world = World(NOW)
+    for number in range(count):
+        world.luxsci.add_user(f"user{number}@clinic.example", created=NOW - DAY)
+    return Clinic(world)
+
+
+def test_hourly_runs_with_a_hundred_quiet_logins_fit_into_a_day() -> None:
+    """K12: 13,428 requests for the first sync and 1,628 for each quiet run before."""
+    clinic = of_logins()
+    first = clinic.sync(streams=MARKETING).requests
+    assert first <= 31 * LOGINS
+    # The rest of that day, then whole days: the visits are spread over it.
+    spent = []
+    for hour in range(1, 49):
+        clinic.advance(1 / 24)
+        run = clinic.sync(streams=MARKETING)
+        assert run.code == 0
+        spent.append(run.requests)
+        assert run.reports["luxsci_marketing_opens"]["outcome"] == "empty", hour
+    assert sum(spent[24:]) < 12 * LOGINS
+    assert max(spent) < 5 * LOGINS
+
+
+def test_a_quiet_login_that_stirs_is_seen_within_a_day() -> None:
+    """K12: and is then read in each run."""
+    clinic = of_logins(12)
+    api = clinic.api
+    login = api.logins[5]
+    clinic.sync(streams=MARKETING)
+    clinic.advance(10)
+    clinic.sync(streams=MARKETING)
+    now = clinic.world.clock.now()
+    contacts = [api.add_contact(login, api.add_list(login, created=now), created=now)]
+    campaign = api.add_campaign(login, created=now)
+    [log] = api.send_campaign(campaign, contacts, at=now + 600)
+    api.log_event("marketing_opens", log, at=now + 900)
+    for _ in range(24):
+        clinic.advance(1 / 24)
+        clinic.sync(streams=MARKETING)
+    assert clinic.wrong("marketing_opens", "marketing_campaigns") == []
+    assert len(clinic.rows("marketing_opens")) == 1
+    api.log_event("marketing_opens", log, at=clinic.world.clock.now() + 60)
+    clinic.advance(1 / 24)
+    clinic.sync(streams=MARKETING)
+    assert len(clinic.rows("marketing_opens")) == 2
+
+
+def test_few_logins_are_all_read_in_each_run() -> None:
+    clinic = of_logins(3)
+    clinic.sync(streams=MARKETING)
+    for _ in range(3):
+        clinic.advance(1 / 24)
+        run = clinic.sync(streams=MARKETING)
+        # One request for each empty list that has a date, and the auth code's two.
+        assert run.requests == 2 + 3 * 8

@@ -1,0 +1,343 @@
+"""Answers of LuxSci that are not as documented: nothing is lost, nothing is claimed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_email_metrics.transport import bounds
+from tests.runs.luxsci.test_reports import clinic_of, day, outcome
+from tests.support.luxsci import DAY, NOW, Clinic
+
+if TYPE_CHECKING:
+    from tests.support.luxsci import Sync
+
+Change = Callable[[dict[str, Any], Any], Any]
+OPENS = ("opens", "email_metrics_reconciliation")
+SUMMARY = ("opens_summary",)
+
+
+def spoilt(clinic: Clinic, path: str, change: Change) -> Callable[[], None]:
+    """Change each 200 of a report; return what ends it."""
+
+    def spoil(request: Any, reply: Any) -> None:
+        if reply.status == 200 and request.path.endswith(path):
+            body = change(json.loads(reply.body), request)
+            reply.body = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+    return clinic.world.on_reply(spoil)
+
+
+def told(run: Sync) -> list[dict[str, Any]]:
+    """What a run says of the opens' lists, a record per window."""
+    found = run.records("email_metrics_reconciliation")
+    assert found
+    return [record for record in found if record["stream"] == "luxsci_opens"]
+
+
+def verdicts(run: Sync) -> set[str]:
+    return {record["verdict"] for record in told(run)}
+
+
+def labelled(relabel: Callable[[str], Any]) -> Change:
+    def change(body: dict[str, Any], _request: Any) -> dict[str, Any]:
+        if body.get("header"):
+            body["header"] = [relabel(label) for label in body["header"]]
+        return body
+
+    return change
+
+
+# Headers
+
+UNDERSTOOD: dict[str, Callable[[str], Any]] = {
+    "titles": lambda label: label.replace("_", " ").title(),
+    "hyphens": lambda label: label.replace("_", "-").upper(),
+    "camel": lambda label: label.title().replace("_", ""),
+    "keywords": lambda label: {"name": label.replace("_", " "), "keyword": label},
+    "other keys": lambda label: {"type": "date", "label": "Of it", "code": label},
+    "typed": lambda label: {"type": "to", "title": label},
+}
+
+
+@pytest.mark.parametrize("form", UNDERSTOOD)
+def test_labels_in_other_forms_are_the_same_columns(form: str) -> None:
+    """K3."""
+    clinic = clinic_of()
+    spoilt(clinic, "/opens", labelled(UNDERSTOOD[form]))
+    run = clinic.sync(streams=OPENS)
+    assert outcome(run, "opens") == "complete"
+    assert clinic.wrong("opens") == []
+
+
+NOT_UNDERSTOOD: dict[str, Change] = {
+    "unknown labels": labelled(lambda _label: "Something"),
+    "one unknown label": labelled(lambda label: label.replace("open_date", "When")),
+    "no labels": lambda body, _: {**body, "header": []},
+    "null": lambda body, _: {**body, "header": None},
+    "text": lambda body, _: {**body, "header": "to,opens"},
+    "objects": labelled(lambda _label: {"x": 1}),
+    "a label too few": lambda body, _: {**body, "header": body.get("header", [])[:-1]},
+    "absent": lambda body, _: {k: v for k, v in body.items() if k != "header"},
+    "error": lambda _body, _: {"error": "internal"},
+    "page": lambda _body, _: b"<html>Sorry</html>",
+    "list elsewhere": lambda body, _: {**body, "report": body.get("data"), "data": 0},
+    "list of texts": lambda body, _: {
+        **body,
+        "data": ["x"] * len(body.get("data", ())),
+    },
+}
+
+
+@pytest.mark.parametrize("form", NOT_UNDERSTOOD)
+def test_what_is_not_understood_moves_nothing(form: str) -> None:
+    """K3: the window is read again once the answers are right."""
+    clinic = clinic_of()
+    heal = spoilt(clinic, "/smtp/opens", NOT_UNDERSTOOD[form])
+    run = clinic.sync(streams=OPENS)
+    assert outcome(run, "opens") == "incomplete"
+    assert run.requests < 80
+    of_smtp = [one for one in told(run) if one["parent"].startswith("smtp")]
+    assert not [one for one in of_smtp if one["verdict"] == "equal" and one["api_rows"]]
+    assert not any(row["channel"] == "smtp" for row in clinic.rows("opens").values())
+    heal()
+    clinic.advance(0.1)
+    assert outcome(clinic.sync(streams=OPENS), "opens") == "complete"
+    assert clinic.wrong("opens") == []
+
+
+# Summaries
+
+ONE_ROW: dict[str, Change] = {
+    "an object": lambda body, _: {
+        **body,
+        "data": dict(zip(body["header"], body["data"][0], strict=True)),
+    },
+    "a flat row": lambda body, _: {**body, "data": body["data"][0]},
+    "at the top": lambda body, _: {
+        "success": 1,
+        **dict(zip(body["header"], body["data"][0], strict=True)),
+    },
+}
+
+
+@pytest.mark.parametrize("form", ONE_ROW)
+def test_the_row_of_a_summary_may_come_without_a_list(form: str) -> None:
+    """K3."""
+    clinic = clinic_of()
+    spoilt(clinic, "/opens/summary", ONE_ROW[form])
+    assert clinic.sync(streams=SUMMARY).code == 0
+    assert clinic.wrong("opens_summary") == []
+    assert any(row["all_opens"] for row in clinic.rows("opens_summary").values())
+
+
+NO_ROW: dict[str, Change] = {
+    "unknown labels": labelled(lambda _label: "Something"),
+    "an unknown object": lambda body, _: {**body, "data": {"x": 7}},
+    "a number": lambda body, _: {**body, "data": 7},
+    "success alone": lambda _body, _: {"success": 1},
+    "values without a header": lambda body, _: {"success": 1, "data": body["data"]},
+    "a flat row that is too long": lambda body, _: {**body, "data": [1] * 9},
+    "two rows": lambda body, _: {**body, "data": body["data"] * 2},
+}
+
+
+@pytest.mark.parametrize("form", NO_ROW)
+def test_a_day_whose_summary_is_not_understood_is_due_again(form: str) -> None:
+    """K3: it becomes neither a row of nulls nor a day that was read."""
+    clinic = clinic_of()
+    heal = spoilt(clinic, "/opens/summary", NO_ROW[form])
+    run = clinic.sync(streams=SUMMARY)
+    assert run.code == 1
+    assert not clinic.rows("opens_summary")
+    heal()
+    clinic.advance(0.1)
+    assert clinic.sync(streams=SUMMARY).code == 0
+    assert clinic.wrong("opens_summary") == []
+
+
+# Counts
+
+
+def counted(change: Callable[[Any, Any], Any]) -> Change:
+    def changed(body: dict[str, Any], request: Any) -> dict[str, Any]:
+        count = change(body.pop("count", None), request)
+        return body if count is ... else {**body, "count": count}
+
+    return changed
+
+
+def is_page(request: Any) -> bool:
+    return bool(request.query.get("matches") != "0")
+
+
+COUNTS: dict[str, Callable[[Any, Any], Any]] = {
+    "text": lambda _count, _: "many",
+    "null": lambda _count, _: None,
+    "negative": lambda _count, _: -1,
+    "absent": lambda _count, _: ...,
+    "absent from pages": lambda count, asked: ... if is_page(asked) else count,
+    "of pages only": lambda count, asked: count if is_page(asked) else ...,
+    "0 without rows": lambda count, asked: count if is_page(asked) else 0,
+}
+
+
+@pytest.mark.parametrize("most", [0, 7])
+@pytest.mark.parametrize("form", COUNTS)
+def test_counts_that_say_nothing_cost_no_row(form: str, most: int) -> None:
+    """K4: a page's own count is not that of the window."""
+    clinic = clinic_of()
+    clinic.api.set_policy(
+        max_rows=most, count_of="page" if "of pages" in form else "all"
+    )
+    spoilt(clinic, "/opens", counted(COUNTS[form]))
+    run = clinic.sync(streams=OPENS)
+    assert outcome(run, "opens") == "complete"
+    assert clinic.wrong("opens") == []
+    clinic.advance(0.1)
+    assert clinic.sync(streams=OPENS).requests <= 14 + (30 if most else 0)
+
+
+def test_a_count_behind_an_empty_list_is_seen() -> None:
+    """K4: each page tells its own number; the whole is told behind an empty list."""
+
+    def behind(body: dict[str, Any], request: Any) -> dict[str, Any]:
+        if is_page(request):
+            return body
+        return {"success": 1, "header": [], "data": [], "count": body["count"]}
+
+    clinic = clinic_of()
+    clinic.api.set_policy(max_rows=5, count_of="page")
+    spoilt(clinic, "/opens", behind)
+    run = clinic.sync(streams=OPENS)
+    assert outcome(run, "opens") == "complete"
+    assert clinic.wrong("opens") == []
+    assert verdicts(run) == {"equal"}
+
+
+@pytest.mark.parametrize("off", [1, 3, -1])
+def test_a_count_that_is_always_wrong_settles_and_is_reported_once(
+    off: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """K4."""
+    clinic = clinic_of()
+    spoilt(
+        clinic,
+        "/opens",
+        counted(lambda count, _: max(0, count + off)),
+    )
+    run = clinic.sync(streams=OPENS)
+    assert run.code == 0
+    assert clinic.wrong("opens") == []
+    assert clinic.coverage("opens", "smtp").todo == ()
+    assert run.reports["luxsci_opens"]["behind_since"] > day(0.1)
+    assert "differs" in verdicts(run)
+    assert caplog.text.count("opens: smtp: the API counts") == 1
+    requests = []
+    for _ in range(24):
+        clinic.advance(1 / 24)
+        requests.append(clinic.sync(streams=OPENS).requests)
+    assert max(requests) <= 2 + (4 if off > 0 else 6)
+    assert caplog.text.count("opens: smtp: the API counts") == 1
+    for _ in range(20):
+        clinic.advance(1)
+        requests.append(clinic.sync(streams=OPENS).requests)
+    assert max(requests) < 20
+
+
+def test_rows_that_two_reads_missed_are_found_by_a_verification() -> None:
+    """K4: a settled shortfall decays; it is never the last word."""
+    clinic = clinic_of(20)
+
+    def emptied(body: dict[str, Any], _request: Any) -> dict[str, Any]:
+        return {**body, "data": []} if "data" in body else body
+
+    heal = spoilt(clinic, "/opens", emptied)
+    run = clinic.sync(streams=OPENS)
+    assert "differs" in verdicts(run)
+    heal()
+    for _ in range(9):
+        clinic.advance(1)
+        clinic.sync(streams=OPENS)
+    assert clinic.wrong("opens") == []
+
+
+def test_a_list_that_was_empty_once_is_asked_for_again() -> None:
+    """K4: it claimed to have no rows at all, in its first sync."""
+    clinic = clinic_of(60)
+    heal = spoilt(
+        clinic,
+        "/opens",
+        lambda body, _: {**body, "data": [], "count": 0} if "data" in body else body,
+    )
+    # Counts are right: only the lists are empty.
+    clinic.sync(streams=OPENS)
+    heal()
+    for _ in range(9):
+        clinic.advance(1)
+        clinic.sync(streams=OPENS)
+    assert clinic.wrong("opens") == []
+
+
+def test_a_server_that_ignores_the_first_row_ends() -> None:
+    """K4: without a count, and with each page the same, for 10 rows."""
+    clinic = clinic_of(5)
+    whole: dict[str, list[Any]] = {}
+
+    def ignored(body: dict[str, Any], request: Any) -> dict[str, Any]:
+        body.pop("count", None)
+        if "data" in body:
+            key = f"{request.path} {request.query['from_date']}"
+            body["data"] = whole.setdefault(key, body["data"])
+        return body
+
+    spoilt(clinic, "/opens", ignored)
+    run = clinic.sync(streams=OPENS)
+    assert outcome(run, "opens") == "complete"
+    assert clinic.wrong("opens") == []
+    assert run.requests < 40
+
+
+# Too long
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_an_answer_that_is_too_long_is_asked_for_in_parts(
+    monkeypatch: pytest.MonkeyPatch, place: Any
+) -> None:
+    """K12: a page that is cut goes on behind its last row, or is asked for smaller."""
+    monkeypatch.setattr(bounds, "MOST_ANSWER", 60_000)
+    clinic = Clinic()
+    clinic.common["start_date"] = day(5)
+    clinic.api.set_policy(header_place=place)
+    for number in range(700):
+        clinic.api.add_login_failure(at=NOW - 3 * DAY + number, ip="203.0.113.7")
+    run = clinic.sync(streams=("login_failures",))
+    assert run.code == 0
+    assert outcome(run, "login_failures") == "complete"
+    assert clinic.wrong("login_failures") == []
+
+
+def test_a_list_that_can_be_read_in_no_way_fails_its_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """K12: the other list is read; the run says that it failed."""
+    monkeypatch.setattr(bounds, "MOST_ANSWER", 200_000)
+    clinic = clinic_of()
+
+    def long(body: dict[str, Any], _request: Any) -> dict[str, Any]:
+        if body.get("data"):
+            body["data"] = [[*row[:-1], "x" * 300_000] for row in body["data"][:1]]
+        return body
+
+    spoilt(clinic, "/smtp/opens", long)
+    run = clinic.sync(streams=OPENS)
+    assert run.code == 1
+    assert outcome(run, "opens") == "failed"
+    channels = {row["channel"] for row in clinic.rows("opens").values()}
+    assert channels == {"webmail"}
+    assert clinic.coverage("opens", "webmail").todo == ()
+    assert run.requests < 60
