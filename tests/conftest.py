@@ -33,6 +33,12 @@ def _logging_as_it_was() -> Iterator[None]:
             handler.removeFilter(masking)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _home_untouched(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep ledgers and tokens out of the home of whoever runs the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
     """All that is logged at DEBUG, by whomever, as a handler of the root shows it."""

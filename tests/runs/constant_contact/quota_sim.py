@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -108,6 +109,7 @@ class Simulation:
     def run(self, today: Today) -> None:
         """Run the tap once."""
         api, log = self.world.constant_contact, self.world.log
+        os.environ["XDG_STATE_HOME"] = str(self.folder)  # the ledger's place
         log.reset()
         self.times.append(self.world.clock.now())
         config = {
