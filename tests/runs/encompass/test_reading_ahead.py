@@ -13,6 +13,7 @@ from simulator.adapter import SimulatorAdapter
 from simulator.clock import DAY
 from simulator.world import World
 from tests.support.encompass import NOW, Site
+from tests.support.state import flat
 
 if TYPE_CHECKING:
     import requests
@@ -79,7 +80,7 @@ def test_what_is_read_ahead_is_what_is_read_one_by_one(
                 (entry.path, entry.query.get("startAt"), entry.query.get("maxResults"))
                 for entry in site.asked("opens")
             )
-            seen.append((workers, run.records(OPENS), site.state, asked))
+            seen.append((workers, run.records(OPENS), flat(site.state), asked))
             site.advance(1)
     one, eight = seen[:2], seen[2:]
     assert [rest for _, *rest in one] == [rest for _, *rest in eight]
