@@ -83,7 +83,7 @@ def test_any_column_but_the_key_may_be_missing(column: str) -> None:
     in_schema, in_records = columns(run, OPENS)
     assert in_schema == in_records
     assert column not in in_schema
-    assert one.entry("opens")["replication_key_value"]
+    assert one.state["bookmarks"][OPENS]["replication_key_value"]
 
 
 def test_streams_that_the_catalog_does_not_name_are_not_read() -> None:
