@@ -245,12 +245,16 @@ class Client:
             Exhausted: the budget is spent.
             Terminated: the run is ending.
         """
-        url = self._base_url + template.format(*(quote(str(i), safe=",") for i in ids))
+        url = self.url_of(template, ids)
         return self.retrying(
             lambda: self.once(url, template, params, parse),
             tries=tries,
             before_retry=before_retry,
         )
+
+    def url_of(self, template: str, ids: Sequence[object] = ()) -> str:
+        """Return the URL of a path, its ids quoted."""
+        return self._base_url + template.format(*(quote(str(i), safe=",") for i in ids))
 
     def retrying(
         self,
@@ -271,7 +275,8 @@ class Client:
                 result = request()
             except Retriable as error:
                 self.limits.slow_down()
-                if attempt >= _patience(error, tries):
+                asks_less = before_retry is not None
+                if attempt >= _patience(error, tries, asks_less=asks_less):
                     raise _given_up(error, attempt) from error
                 logger.info("%s; trying again", error)
                 self._wait(error, attempt)
@@ -421,14 +426,14 @@ class Client:
         raise Skippable(where)
 
 
-def _patience(error: Retriable, tries: int) -> int:
+def _patience(error: Retriable, tries: int, *, asks_less: bool) -> int:
     """Return the tries that an error is worth."""
     if isinstance(error, Throttled):
         return THROTTLED_TRIES
     if error.most_tries is not None:
         return min(tries, error.most_tries)
-    # After a time-out less is asked for: that is no mere repetition.
-    return TRIES if isinstance(error, TimedOut) else tries
+    # After a time-out less may be asked for: that is no mere repetition.
+    return TRIES if asks_less and isinstance(error, TimedOut) else tries
 
 
 def _given_up(error: Retriable, tries: int) -> TapError:

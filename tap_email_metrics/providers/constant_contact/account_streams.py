@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from typing_extensions import override
 
 from tap_email_metrics.clock import iso
-from tap_email_metrics.errors import Gone, Skippable
+from tap_email_metrics.errors import Denied, Gone, Skippable
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     CampaignStream,
     ConstantContactStream,
@@ -38,6 +39,7 @@ from tap_email_metrics.providers.constant_contact.schedule import (
     short_id,
 )
 from tap_email_metrics.records.values import to_milliseconds
+from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.state.plans import Parent
 from tap_email_metrics.state.streams import texts
 from tap_email_metrics.streams.digests import digest
@@ -81,6 +83,17 @@ class CampaignSummaries(ConstantContactStream, ListStream):
         api = self.constant_contact
         return list(api.campaigns().snapshot.summaries.values())
 
+    @override
+    def count(self, rows: int) -> Count:
+        """Return the count, held against the sent campaigns that `/emails` lists."""
+        unlisted = self.constant_contact.campaigns().without_summary
+        return Count(
+            parent="all",
+            rows=rows,
+            api_rows=rows + unlisted if unlisted else None,
+            verified=True,
+        )
+
 
 class CampaignStats(ConstantContactStream):
     """All counters of each campaign. `GET /reports/stats/email_campaigns/{ids}`.
@@ -102,13 +115,31 @@ class CampaignStats(ConstantContactStream):
             self.bookmark.read("closed", packed_buckets) or {},
         )
         changed = known.update(cache)
-        stats = cache.snapshot.stats.items()
+        snapshot = cache.snapshot
+        stats = snapshot.stats.items()
         rows = [row for one, row in stats if every or one in changed]
-        yield self.records_of(self.maker().page(rows))
+        yield self.records_of(self.maker().page([*rows, *snapshot.others]))
+        self.report.failed += sorted(snapshot.failed)
         if not self.run.settings.backfill:
             self.bookmark.write("rows", known.rows)
             self.bookmark.write("closed", known.closed)
-            self.bookmark.set_checked_through(self.api.now())
+            self._note_through(cache)
+        if snapshot.given_up:
+            error = snapshot.given_up
+            if isinstance(error, Denied):
+                raise self.constant_contact.explain(error)
+            raise error
+
+    def _note_through(self, cache: CampaignCache) -> None:
+        """Store since when a campaign has no stats, or that all have."""
+        state = self.bookmark
+        now = self.api.now()
+        if cache.snapshot.given_up is None:
+            since = cache.unanswered_since
+            through = now if since is None else min(now, since)
+            state.set_checked_through(max(through, state.checked_through or through))
+        if state.checked_through is not None and state.checked_through < now:
+            self.report.behind_since = state.checked_through
 
 
 @dataclass(slots=True)
@@ -131,12 +162,13 @@ class KnownStats:
         rows: dict[str, str] = {}
         ended: dict[str, str] = {}
         folded = []
-        for one, summary in cache.snapshot.summaries.items():
+        for one in cache.snapshot.parents:
+            is_open = cache.is_open(one)
             last = new.get(one, self.rows.get(short_id(one)))
-            if not cache.is_open(summary) and short_id(one) not in self.rows:
+            if not is_open and short_id(one) not in self.rows:
                 folded.append(one)
             elif last is not None:
-                group = rows if cache.is_open(summary) else ended
+                group = rows if is_open else ended
                 group[one] = last
         changed -= self._unchanged(folded, new)
         for one, last in ended.items():
@@ -176,12 +208,12 @@ class Campaigns(ConstantContactStream):
         """Yield the records of campaigns that changed since the last run."""
         api = self.constant_contact
         backfill = self.run.settings.backfill
-        rows = api.emails(after(self))
+        emails = api.emails(after(self), may_lack=is_new(self))
         following = api.cursor()
-        made = self.maker().page(rows)
+        made = self.maker().page(emails.rows)
         yield self.records_of(self.within(made, self.interval()))
-        if not backfill:
-            self.bookmark.write(CURSOR, following)
+        if not backfill and emails.is_listed:
+            move(self, following)
             self.promote(self.bookmark)
             self.bookmark.set_checked_through(self.api.now())
 
@@ -194,8 +226,26 @@ def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
     first = None if start is None else iso(start - 1)
     if api.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
         return first
-    kept = stream.bookmark.read(key, str)
+    kept = stream.bookmark.read(f"{key}_before", str)
+    kept = stream.bookmark.read(key, str) if kept is None else kept
     return first if kept is None else kept
+
+
+def move(
+    stream: ConstantContactStream, following: str | None, key: str = CURSOR
+) -> None:
+    """Move a cursor of a stream on.
+
+    A run asks for the changes since the last run but one: a list that is empty or cut
+    short once is asked for again.
+    """
+    stream.bookmark.write(f"{key}_before", stream.bookmark.read(key, str))
+    stream.bookmark.write(key, following)
+
+
+def is_new(stream: ConstantContactStream) -> bool:
+    """Return whether a stream has never read its list."""
+    return stream.bookmark.read(CURSOR, str) is None
 
 
 class CampaignActivities(CampaignStream):
@@ -212,9 +262,9 @@ class CampaignActivities(CampaignStream):
     def parents(self) -> Sequence[Parent[str]]:
         api = self.constant_contact
         parents = []
-        rows = api.emails(after(self))
-        self._following = api.cursor()
-        for row in rows:
+        emails = api.emails(after(self), may_lack=is_new(self))
+        self._following = api.cursor() if emails.is_listed else None
+        for row in emails.rows:
             at = (to_milliseconds(row.get("updated_at")) or 0) / 1000
             campaign_id = str(row.get("campaign_id"))
             parents.append(Parent(campaign_id, sent=at, newest=at, oldest=at))
@@ -239,8 +289,9 @@ class CampaignActivities(CampaignStream):
         campaign_id = visit.parent.id
         client = api.client
         campaign = client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
+        ids = activity_ids(campaign)
         api.campaign_cache.learn(campaign_id, reported(campaign))
-        for activity_id in activity_ids(campaign):
+        for activity_id in ids:
             try:
                 row = client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)
             except Gone:
@@ -255,9 +306,9 @@ class CampaignActivities(CampaignStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         yield from super().batches()
-        if not self.run.settings.backfill:
+        if not self.run.settings.backfill and self._following:
             # Every campaign that changed was read, or has a mark if it failed.
-            self.bookmark.write(CURSOR, self._following)
+            move(self, self._following)
 
 
 # Contacts
@@ -283,6 +334,7 @@ class Contacts(ConstantContactStream):
         state = self.bookmark
         resume = None if backfill else state.read(self._resume, texts)
         self._following = resume["cursor"] if resume else None
+        self._is_listed = True
         # The first read shows the current state of all contacts.
         again = backfill or state.read(CURSOR, str) is not None
         optouts = after(self, self._optouts)
@@ -291,8 +343,9 @@ class Contacts(ConstantContactStream):
             yield from self._pass("optout_after", optouts, None, resumable=False)
         if not backfill:
             state.write(self._resume, None)
-            state.write(CURSOR, self._following)
-            state.write(self._optouts, self._following)
+            if self._is_listed:
+                move(self, self._following)
+                move(self, self._following, self._optouts)
             self.promote(state)
             state.set_checked_through(self.api.now())
 
@@ -314,6 +367,7 @@ class Contacts(ConstantContactStream):
             params[parameter] = since
         page = self._first(params, resume)
         trail = Trail()
+        self._is_listed = page.is_listed
         while True:
             api = self.constant_contact
             self._following = self._following or api.cursor()
@@ -345,7 +399,8 @@ class Contacts(ConstantContactStream):
     ) -> LinkedPage[Page]:
         api = self.constant_contact
         parse = partial(parse_rows, field=self.envelope.rows, maker=self.maker())
-        ask = partial(api.client.page, parse=parse, href=href)
+        may_lack = is_new(self)
+        ask = partial(api.client.page, parse=parse, href=href, may_lack=may_lack)
         return api.wait(partial(ask, "/contacts", (), params))
 
 
@@ -378,8 +433,13 @@ class AccountList(ConstantContactStream, ListStream):
 
     @override
     def rows(self) -> Sequence[Row]:
-        api = self.constant_contact
-        return api.listing(self.path, self.field, dict(self.query), self.tries)
+        return self.constant_contact.listing(
+            self.path,
+            self.field,
+            dict(self.query),
+            self.tries,
+            may_lack=not any(base64.b64decode(self.bookmark.digests)),
+        )
 
 
 class ContactLists(AccountList):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tap_email_metrics.errors import Skippable
-from tap_email_metrics.providers.constant_contact.campaigns import chunks, results_for
+from tap_email_metrics.providers.constant_contact.batches import Batches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
     from tap_email_metrics.providers.constant_contact.client import (
@@ -22,6 +23,19 @@ MOST_ACTIVITIES = 10
 """Activities that one request may ask for."""
 
 
+@dataclass(slots=True)
+class Answer:
+    """The stats of one campaign's activities.
+
+    Attributes:
+        rows: those that were read.
+        error: why others were not; None if all were.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    error: Skippable | None = None
+
+
 class ActivityStats:
     """Stats of activities, returned campaign by campaign, requested in batches.
 
@@ -29,6 +43,7 @@ class ActivityStats:
         client: sends the requests.
         campaigns: knows the activities of each campaign.
         order: campaign ids in the order in which `of` will be called.
+        failed: those of them that could not be read last time: each is asked for alone.
     """
 
     def __init__(
@@ -36,18 +51,20 @@ class ActivityStats:
         client: ConstantContactClient,
         campaigns: CampaignCache,
         order: Sequence[str],
+        failed: Collection[str],
     ) -> None:
         self._client = client
         self._campaigns = campaigns
-        self._order = list(order)
-        self._read: dict[str, list[Row]] = {}
+        self._order = [one for one in order if one not in failed]
+        self._failed = failed
+        self._read: dict[str, Answer] = {}
         self._lock = threading.Lock()
 
-    def of(self, campaign_id: str) -> list[Row]:
+    def of(self, campaign_id: str) -> Answer:
         """Return the stats of a campaign's activities. Safe in any thread.
 
         Raises:
-            Skippable: they cannot be read.
+            Skippable: the activities are not known.
         """
         with self._lock:
             if campaign_id not in self._read:
@@ -58,21 +75,32 @@ class ActivityStats:
         """Ask for a campaign, and for the next ones that fit into the same call."""
         place = self._order.index(first) if first in self._order else None
         following = [] if place is None else self._order[place + 1 :]
-        wanted = {first: self._campaigns.activities(first)}
+        wanted = {first: self._campaigns.activities(first, anew=first in self._failed)}
         for campaign_id in following[:MOST_ACTIVITIES]:
             try:
                 activities = self._campaigns.activities(campaign_id)
             except Skippable:
-                break  # `of` raises this error when it comes to that campaign
+                continue  # `of` raises this error when it comes to that campaign
             size = sum(map(len, wanted.values())) + len(activities)
             if size > MOST_ACTIVITIES or campaign_id in self._read:
                 break
             wanted[campaign_id] = activities
         ids = [one for activities in wanted.values() for one in activities]
-        rows: list[Row] = []
-        for chunk in chunks(ids, MOST_ACTIVITIES):
-            rows += results_for(self._client, ACTIVITY_STATS, chunk)
+        found = Batches(
+            self._client,
+            ACTIVITY_STATS,
+            id_field="campaign_activity_id",
+            size=MOST_ACTIVITIES,
+        )
+        if first in self._failed:
+            found.read_alone(ids)
+        else:
+            found.read(ids)
         for campaign_id, activities in wanted.items():
-            found = set(activities)
-            mine = [row for row in rows if row.get("campaign_activity_id") in found]
-            self._read[campaign_id] = mine
+            errors = [found.failed.get(one) for one in activities]
+            missing = any(one not in found.rows for one in activities)
+            self._read[campaign_id] = Answer(
+                [found.rows[one] for one in activities if one in found.rows],
+                next(filter(None, errors), found.given_up) if missing else None,
+            )
+        self._read[first].rows += found.others

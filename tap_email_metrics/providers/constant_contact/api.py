@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
@@ -21,7 +22,11 @@ from tap_email_metrics.providers.constant_contact.auth import (
     ConstantContactAuthenticator,
 )
 from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
-from tap_email_metrics.providers.constant_contact.client import ConstantContactClient
+from tap_email_metrics.providers.constant_contact.client import (
+    ConstantContactClient,
+    parse_page,
+)
+from tap_email_metrics.providers.constant_contact.readings import Readings
 from tap_email_metrics.providers.constant_contact.settings import (
     ConstantContactSettings,
 )
@@ -35,12 +40,26 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.records.values import Row
     from tap_email_metrics.run.api import ApiContext
+    from tap_email_metrics.state.streams import StreamState
 
 Result = TypeVar("Result")
 
 PRIVILEGES = "/account/user/privileges"
 OVERLAP = 3600.0
 """Seconds before the start of the last run from which on changes are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emails:
+    """Campaigns of the account, also drafts.
+
+    Attributes:
+        rows: in the order of the answer.
+        is_listed: the answer has a list; without one, `rows` is empty.
+    """
+
+    rows: list[Row]
+    is_listed: bool
 
 
 class ConstantContactApi(Api[ConstantContactSettings]):
@@ -70,12 +89,14 @@ class ConstantContactApi(Api[ConstantContactSettings]):
             context.memory,
             self.policy,
             self.now,
+            self._all_emails,
             backfill=context.common.backfill,
         )
         self._lock = threading.Lock()
         self._looked = False
         self._failure: TapError | None = None
-        self._emails: dict[str | None, list[Row]] = {}
+        self._emails: dict[str | None, Emails] = {}
+        self._readings: Readings | None = None
         self._contacts: list[str] | None = None
         self._dead: AuthenticationFailed | None = None
         self._privileges: frozenset[str] | None = None
@@ -132,19 +153,24 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         field: str,
         params: Mapping[str, int | str],
         tries: int = 6,
+        *,
+        may_lack: bool = False,
     ) -> list[Row]:
         """Return all rows of a list.
+
+        Args:
+            template: path of the list.
+            field: field of the response that holds the rows.
+            params: the query of the first page.
+            tries: tries in all.
+            may_lack: an answer without a list is an empty list.
 
         Raises:
             Skippable: it cannot be read.
             Unavailable: it may not be read.
         """
-        return self.wait(partial(self._listing, template, field, params, tries))
-
-    def _listing(
-        self, template: str, field: str, params: Mapping[str, int | str], tries: int
-    ) -> list[Row]:
-        return self.client.rows(template, params=params, field=field, tries=tries)
+        rows = partial(self.client.rows, template, params=params, field=field)
+        return self.wait(partial(rows, may_lack=may_lack, tries=tries))
 
     def campaigns(self) -> CampaignCache:
         """Return the campaigns with their counters, read once a run.
@@ -171,18 +197,46 @@ class ConstantContactApi(Api[ConstantContactSettings]):
     def parents(self) -> Sequence[Parent[str]]:
         return self.campaigns().parents()
 
-    def emails(self, after: str | None) -> list[Row]:
-        """Return the campaigns that changed after an instant, read once a run."""
-        if after not in self._emails:
+    def readings(self, state: StreamState[Any, Any]) -> Readings:
+        """Return the readings of snapshot lists that wait for their records."""
+        if self._readings is None:
+            self._readings = Readings(state)
+        return self._readings
+
+    def emails(self, after: str | None, *, may_lack: bool) -> Emails:
+        """Return the campaigns that changed after an instant, read once a run.
+
+        Args:
+            after: the instant; None for all campaigns.
+            may_lack: an answer without a list is an empty list.
+
+        Raises:
+            Skippable: they cannot be read.
+            Unavailable: they may not be read.
+        """
+        return self.wait(partial(self._read_emails, after, may_lack=may_lack))
+
+    def _all_emails(self) -> list[Row]:
+        return self._read_emails(None, may_lack=False).rows
+
+    def _read_emails(self, after: str | None, *, may_lack: bool) -> Emails:
+        found = self._emails.get(after)
+        if found is None or not (found.is_listed or may_lack):
             params: dict[str, int | str] = {"limit": 500}
             if after is not None:
                 params["after_date"] = after
-            rows = self.listing("/emails", "campaigns", params)
-            # Rows shift while the list is paged: the first is as good as the next.
-            self._emails[after] = list(
-                {str(row.get("campaign_id")): row for row in reversed(rows)}.values()
-            )[::-1]
-        return self._emails[after]
+            rows: dict[str, Row] = {}
+            is_listed = True
+            parse = partial(parse_page, field="campaigns")
+            for page in self.client.pages(
+                "/emails", params=params, parse=parse, may_lack=may_lack
+            ):
+                is_listed = page.is_listed
+                for row in page.rows:
+                    # Rows shift while the list is paged, so that rows come twice.
+                    rows.setdefault(str(row.get("campaign_id")), row)
+            found = self._emails[after] = Emails([*rows.values()], is_listed)
+        return found
 
     def contact_ids(self) -> list[str]:
         """Return the ids of all contacts in order, read once a run."""

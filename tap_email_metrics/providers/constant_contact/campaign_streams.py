@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 TRACKED = "tracking_activities"
 """The field of a tracking response that holds its rows."""
 SNAPSHOTS = "constant_contact_snapshots"
-PENDING = "pending"
 _LARGEST = 500
 
 
@@ -70,7 +69,27 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
     @cached_property
     @override
     def schedule(self) -> CampaignSchedule:
-        return CampaignSchedule(self.counter, once_a_day=self.once_a_day)
+        return CampaignSchedule(
+            self.counter, self.has_moved, once_a_day=self.once_a_day
+        )
+
+    def has_moved(self, campaign_id: str) -> bool:
+        """Return whether the summary of a campaign may have changed."""
+        return self.constant_contact.campaigns().has_moved(campaign_id)
+
+    def activities(self, visit: Visit[str, CounterMark]) -> list[str]:
+        """Return the activities to read; asked for anew where rows may be missing.
+
+        Raises:
+            Skippable: they are not known.
+        """
+        mark = visit.mark
+        anew = mark is not None and (visit.everything or not mark.settled)
+        return self.constant_contact.campaigns().activities(visit.parent.id, anew=anew)
+
+    def is_quiet(self, campaign_id: str) -> bool:
+        """Return whether no counter says that a campaign's lists have rows."""
+        return not self.constant_contact.campaigns().announced(self.name, campaign_id)
 
     @override
     def after(self, parent: Parent[str]) -> None:
@@ -100,7 +119,7 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
     def done(self, visit: Visit[str, CounterMark], since: float) -> CounterMark:
         """Return the mark of a campaign whose complete read began at a time."""
         counter = self.counter(visit.parent.id)
-        return CounterMark(counter=counter or 0, checked=since, verified=since)
+        return CounterMark(counter=counter, checked=since, verified=since)
 
 
 class EventStream(CampaignStream):
@@ -110,6 +129,7 @@ class EventStream(CampaignStream):
         path: path of the list, with a `{}` for the activity.
         counted_once: the vendor's field whose distinct values the counter counts; None
             if it counts rows.
+        has_twins: two rows of a list may be equal.
     """
 
     primary_keys = ("account", "event_id")
@@ -118,6 +138,7 @@ class EventStream(CampaignStream):
     reader_fields = ("contact_id",)
     path: ClassVar[str]
     counted_once: ClassVar[str | None] = None
+    has_twins: ClassVar[bool] = True
 
     @override
     def read(
@@ -125,30 +146,44 @@ class EventStream(CampaignStream):
     ) -> Generator[Page | Count, None, CounterMark]:
         api = self.constant_contact
         now = api.now()
+        campaign_id = visit.parent.id
         since = visit.mark.newest if visit.mark else None
-        activities = api.campaigns().activities(visit.parent.id)
+        may_lack = self.is_quiet(campaign_id)
         lists = [
-            EventList(partial(self._page, one), since, self.counted_once)
-            for one in activities
+            EventList(
+                partial(self._page, one, may_lack=may_lack),
+                since,
+                self.counted_once,
+                has_twins=self.has_twins,
+            )
+            for one in self.activities(visit)
         ]
-        counter = self.counter(visit.parent.id)
+        counter = self.counter(campaign_id)
         lookback = api.settings.lookback_days
         reader = EventReader(self.name, lists, counter, lookback, now)
-        mark = yield from reader.read(visit)
+        try:
+            mark = yield from reader.read(visit)
+        except Gone:
+            # Its activity may have got another id.
+            api.campaigns().forget(campaign_id)
+            raise
         if reader.rows is not None:
             # Rows that were missing in several runs in a row will not come.
             settled = mark.settled
             count = self.counted(visit.parent.id, reader.rows, verified=settled)
-            yield replace(count, contacts=reader.distinct)
+            yield replace(count, contacts=reader.distinct, moved=reader.unresolved)
         return mark
 
-    def _page(self, activity_id: str, href: str | None) -> LinkedPage[Page]:
+    def _page(
+        self, activity_id: str, href: str | None, *, may_lack: bool
+    ) -> LinkedPage[Page]:
         return self.constant_contact.client.page(
             self.path,
             [activity_id],
             {"limit": _LARGEST},
             parse=partial(parse_rows, field=TRACKED, maker=self.maker()),
             href=href,
+            may_lack=may_lack,
         )
 
 
@@ -157,6 +192,7 @@ class Sends(EventStream):
 
     name = "constant_contact_sends"
     path = "/reports/email_reports/{}/tracking/sends"
+    has_twins = False
 
 
 class Opens(EventStream):
@@ -171,6 +207,7 @@ class Forwards(EventStream):
 
     name = "constant_contact_forwards"
     path = "/reports/email_reports/{}/tracking/forwards"
+    has_twins = False
     counted_once = "contact_id"
 
 
@@ -186,6 +223,7 @@ class Optouts(EventStream):
 
     name = "constant_contact_optouts"
     path = "/reports/email_reports/{}/tracking/optouts"
+    has_twins = False
     counted_once = "contact_id"
 
 
@@ -210,18 +248,31 @@ class ActivityStream(CampaignStream):
     path: ClassVar[str]
 
     @abc.abstractmethod
-    def read_activity(self, activity_id: str) -> Generator[Page, None, int]:
-        """Yield the rows of an activity; return their number."""
+    def read_activity(
+        self, activity_id: str, *, may_lack: bool
+    ) -> Generator[Page, None, int]:
+        """Yield the rows of an activity; return their number.
+
+        Args:
+            activity_id: of the activity.
+            may_lack: an answer without a list is an empty list.
+        """
 
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
     ) -> Generator[Page | Count, None, CounterMark]:
         start = self.constant_contact.now()
-        campaigns = self.constant_contact.campaigns()
+        campaign_id = visit.parent.id
+        may_lack = self.is_quiet(campaign_id)
         rows = 0
-        for activity_id in campaigns.activities(visit.parent.id):
-            rows += yield from self.read_activity(activity_id)
+        try:
+            for one in self.activities(visit):
+                rows += yield from self.read_activity(one, may_lack=may_lack)
+        except Gone:
+            # Its activity may have got another id.
+            self.constant_contact.campaigns().forget(campaign_id)
+            raise
         yield self.counted(visit.parent.id, rows, verified=False)
         return self.done(visit, start)
 
@@ -252,7 +303,9 @@ class SnapshotStream(ActivityStream):
         self._readings: dict[str, Reading] = {}
 
     @override
-    def read_activity(self, activity_id: str) -> Generator[Page, None, int]:
+    def read_activity(
+        self, activity_id: str, *, may_lack: bool
+    ) -> Generator[Page, None, int]:
         api = self.constant_contact
         as_of = to_instant(int(api.now() * 1000))
         maker = self.maker(campaign_activity_id=activity_id, as_of=as_of)
@@ -260,7 +313,7 @@ class SnapshotStream(ActivityStream):
         [id_field] = self.reader_fields
         seen: set[str] = set()
         for page in api.client.pages(
-            self.path, [activity_id], dict(self.query), parse=parse
+            self.path, [activity_id], dict(self.query), parse=parse, may_lack=may_lack
         ):
             seen.update(map(str, page.rows.values(id_field)))
             yield page.rows
@@ -272,13 +325,11 @@ class SnapshotStream(ActivityStream):
         super().after(parent)
         activities = self.constant_contact.campaigns().activities(parent.id)
         readings = [self._readings.pop(one) for one in dict.fromkeys(activities)]
-        if SNAPSHOTS not in self.run.selected(self.provider):
-            return
-        state = self.run.stream_state(SNAPSHOTS)
-        pending = state.read(PENDING, _pending) or []
-        report = str(self.name).removeprefix("constant_contact_")
-        pending += [[report, one.activity_id, one.as_of, one.rows] for one in readings]
-        state.write(PENDING, pending)
+        if SNAPSHOTS in self.run.selected(self.provider):
+            report = str(self.name).removeprefix("constant_contact_")
+            pending = self.constant_contact.readings(self.run.stream_state(SNAPSHOTS))
+            for one in readings:
+                pending.add(report, one.activity_id, one.as_of, one.rows)
 
 
 class UniqueOpens(SnapshotStream):
@@ -329,26 +380,15 @@ class Snapshots(ConstantContactStream):
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield a record for each complete read since the last run of this stream."""
-        pending = self.bookmark.read(PENDING, _pending) or []
+        pending = self.constant_contact.readings(self.bookmark)
         yield [
             self.builder.record(
                 report=report, campaign_activity_id=activity, as_of=as_of, rows=rows
             )
             for report, activity, as_of, rows in pending
         ]
-        self.bookmark.write(PENDING, None)
+        pending.clear()
         self.constant_contact.check()
-
-
-def _pending(value: Any) -> list[list[str | int]]:  # noqa: ANN401 - whatever JSON holds
-    if not isinstance(value, list):
-        raise TypeError("no list")
-    for report, activity_id, as_of, rows in value:
-        if not (isinstance(rows, int) and isinstance(report, str)):
-            raise TypeError("no reading")
-        if not (isinstance(activity_id, str) and isinstance(as_of, str)):
-            raise TypeError("no reading")
-    return value
 
 
 # Activities by their counters
@@ -365,16 +405,22 @@ class CampaignActivityStats(CampaignStream):
 
     @override
     def prepare(self, plan: Plan[str, CounterMark]) -> None:
-        order = [visit.parent.id for visit in [*plan.live, *plan.history]]
+        visits = [*plan.live, *plan.history]
+        order = [visit.parent.id for visit in visits]
+        failed = {v.parent.id for v in visits if v.mark and v.mark.failures}
         api = self.constant_contact
-        self._stats = ActivityStats(api.client, api.campaigns(), order)
+        self._stats = ActivityStats(api.client, api.campaigns(), order, failed)
 
     @override
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
     ) -> Generator[Page, None, CounterMark]:
         start = self.constant_contact.now()
-        yield self.maker().page(self._stats.of(visit.parent.id))
+        answer = self._stats.of(visit.parent.id)
+        yield self.maker().page(answer.rows)
+        if answer.error:
+            self.constant_contact.campaigns().forget(visit.parent.id)
+            raise answer.error
         return self.done(visit, start)
 
 
@@ -386,7 +432,9 @@ class SendHistory(ActivityStream):
     path = "/emails/activities/{}/send_history"
 
     @override
-    def read_activity(self, activity_id: str) -> Generator[Page, None, int]:
+    def read_activity(
+        self, activity_id: str, *, may_lack: bool
+    ) -> Generator[Page, None, int]:
         try:
             rows = self.constant_contact.client.many(self.path, [activity_id])
         except Gone:

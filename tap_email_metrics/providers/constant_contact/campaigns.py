@@ -8,13 +8,17 @@ closed campaign or of its bucket changes, every stream reads it in full once mor
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 import zlib
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.errors import Denied, Retriable, Skippable
+from tap_email_metrics.errors import Gone, NotUnderstood, Skippable
+from tap_email_metrics.providers.constant_contact.batches import Batches
 from tap_email_metrics.providers.constant_contact.closed import (
     Bucket,
     bucket_of,
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
         Callable,
         Collection,
         Iterable,
-        Iterator,
         Mapping,
         Sequence,
     )
@@ -46,7 +49,9 @@ if TYPE_CHECKING:
     )
     from tap_email_metrics.records.values import Row
     from tap_email_metrics.state.plans import Policy
-    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.state.streams import Memory, StreamState
+
+logger = logging.getLogger("tap-email-metrics")
 
 SUMMARIES = "/reports/summary_reports/email_campaign_summaries"
 CAMPAIGN_STATS = "/reports/stats/email_campaigns/{}"
@@ -57,8 +62,17 @@ ALL_DAYS = 7
 """Days after which the tap asks for the counters of all campaigns."""
 MISSING_DAYS = 7
 """Days after which a closed campaign that is not listed any more is forgotten."""
+QUARANTINE_DAYS = 5
+"""Days after which a campaign without stats does not hold up how far all are read."""
+MOST_RETRIED = 10
+"""Campaigns whose stats failed that a run asks for once more."""
 ROLES = frozenset({"primary_email", "resend"})
 """Roles of the activities that have reports."""
+_SENT = "done"
+"""Status of a campaign that was sent."""
+
+SHOWN = 20
+"""Ids that a message names at most."""
 
 _PREFIX = "constant_contact_"
 _WHOLE = "*"
@@ -86,15 +100,8 @@ AGGREGATES = {
 """The counter that counts the rows of each stream. The counters of forwards, opt-outs
 and bounces count contacts, and one contact may have several rows."""
 _STATS_STREAM = f"{_PREFIX}campaign_stats"
-_UNIQUE = {
-    "sends": ("em_sends",),
-    "opens": ("em_opens", "em_opens_all"),
-    "clicks": ("em_clicks", "em_clicks_all"),
-    "forwards": ("em_forwards",),
-    "optouts": ("em_optouts",),
-    "bounces": ("em_bounces",),
-}
-"""The counters that a summary can replace if the API refuses the stats."""
+_UNIQUE = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
+"""The counts in a summary that can replace a counter, if the API refuses the stats."""
 
 
 @dataclass(slots=True)
@@ -103,15 +110,26 @@ class CampaignSnapshot:
 
     Attributes:
         summaries: the summary of each campaign id, newest send first.
+        parents: each campaign id as a parent, also those without a summary.
         stats: the stats of each campaign id that was asked for.
+        others: stats without one of the ids that were asked for.
         counters: the counters of each campaign id, with the vendor's names.
         moved: ids of campaigns whose summary may have changed since the last run.
+        failed: why ids that were asked for have no stats.
+        given_up: why the remaining ids were not asked for, if any were not.
+        unlisted: epoch ms of creation and of the last change of each sent campaign that
+            has no summary; None if this was not compared.
     """
 
     summaries: dict[str, Row] = field(default_factory=dict)
+    parents: dict[str, Parent[str]] = field(default_factory=dict)
     stats: dict[str, Row] = field(default_factory=dict)
+    others: list[Row] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     moved: set[str] = field(default_factory=set)
+    failed: dict[str, Skippable] = field(default_factory=dict)
+    given_up: Skippable | None = None
+    unlisted: dict[str, list[int]] | None = None
 
 
 class CampaignCache:
@@ -122,15 +140,17 @@ class CampaignCache:
         memory: the state of the provider's streams.
         policy: has the window and the start of the data.
         now: returns the time of the API's clock, in UTC seconds.
+        emails: returns all campaigns of the account, also drafts.
         backfill: the live state must not change.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what one provider's streams share
         self,
         client: ConstantContactClient,
         memory: Memory,
         policy: Policy,
         now: Callable[[], float],
+        emails: Callable[[], Sequence[Row]],
         *,
         backfill: bool,
     ) -> None:
@@ -138,10 +158,12 @@ class CampaignCache:
         self._memory = memory
         self._policy = policy
         self._now = now
+        self._emails = emails
         self._backfill = backfill
         self._shared = _shared(memory.shared)
         self._lock = threading.Lock()
         self._activities: dict[str, list[str]] = {}
+        self._asked_anew: set[str] = set()
         self.snapshot = CampaignSnapshot()
 
     # The snapshot, read in another thread
@@ -157,63 +179,144 @@ class CampaignCache:
             SUMMARIES,
             params={"limit": LARGEST_SUMMARIES},
             field="bulk_email_campaign_summaries",
+            # An account that has never sent has no list.
+            may_lack=not (self._shared["campaigns"] or self._shared["closed"]),
         )
         for row in rows:
             # A send during the paging shifts the list, so that rows come twice.
             snapshot.summaries.setdefault(str(row.get("campaign_id")), row)
-        snapshot.moved = self._moved(snapshot.summaries)
+        snapshot.parents = {one: _parent(r) for one, r in snapshot.summaries.items()}
+        if self._is_of_interest() and self._is_due("compared"):
+            snapshot.unlisted = self._compare(snapshot.summaries)
+        unlisted = snapshot.unlisted or self._shared["unlisted"]
+        for key, (created, updated) in unlisted.items():
+            one = long_id(key)
+            if one not in snapshot.parents:
+                at = updated / 1000
+                snapshot.parents[one] = Parent(one, at, at, created / 1000)
+        snapshot.moved = self._moved(snapshot)
+        self._read_stats(snapshot)
+        return snapshot
+
+    def _read_stats(self, snapshot: CampaignSnapshot) -> None:
         refused = self._shared["refused"]
         asked = self._asked(snapshot)
-        trusted = [i for i in asked if short_id(i) not in refused]
-        for chunk in chunks(trusted, MOST_CAMPAIGNS):
-            self._ask(snapshot, chunk)
-        for campaign_id in (i for i in asked if short_id(i) in refused):
-            if self._is_weekly() or campaign_id in snapshot.moved:
-                self._ask(snapshot, [campaign_id])
-        for campaign_id, row in snapshot.summaries.items():
-            snapshot.counters[campaign_id] = _counters(
-                row, snapshot.stats.get(campaign_id)
+        found = Batches(
+            self._client, CAMPAIGN_STATS, id_field="campaign_id", size=MOST_CAMPAIGNS
+        )
+        found.read([one for one in asked if short_id(one) not in refused])
+        again = sorted(
+            (one for one in asked if short_id(one) in refused),
+            key=lambda one: (one not in snapshot.moved, refused[short_id(one)][1]),
+        )
+        today = self._today()
+        if found.given_up is None:
+            found.read_alone(
+                one
+                for number, one in enumerate(again)
+                if one in snapshot.moved
+                or (number < MOST_RETRIED and refused[short_id(one)][1] <= today)
             )
-        return snapshot
+        snapshot.stats, snapshot.others = found.rows, found.others
+        snapshot.failed, snapshot.given_up = found.failed, found.given_up
+        for one in snapshot.parents:
+            row = snapshot.summaries.get(one, {})
+            snapshot.counters[one] = _counters(row, snapshot.stats.get(one))
+        if snapshot.failed:
+            logger.warning(
+                "Constant Contact: %d campaigns have no stats: %s; their reports are "
+                "read once a day",
+                len(snapshot.failed),
+                sorted(snapshot.failed)[:SHOWN],
+            )
+        if snapshot.given_up:
+            logger.warning(
+                "Constant Contact: the stats of campaigns cannot be read: %s",
+                snapshot.given_up,
+            )
+
+    def _compare(self, summaries: Mapping[str, Row]) -> dict[str, list[int]] | None:
+        """Return the sent campaigns without a summary; None if they are not known."""
+        try:
+            emails = self._emails()
+        except Skippable as error:
+            logger.warning(
+                "Constant Contact: the summaries of campaigns were not compared with "
+                "the list of campaigns: %s",
+                error,
+            )
+            return None
+        found = {}
+        for row in emails:
+            status, one = str(row.get("current_status")), row.get("campaign_id")
+            if status.lower() != _SENT or not one or str(one) in summaries:
+                continue
+            updated = to_milliseconds(row.get("updated_at"))
+            created = to_milliseconds(row.get("created_at"))
+            updated = round(self._now() * 1000) if updated is None else updated
+            found[short_id(str(one))] = [created or 0, updated]
+        new = found.keys() - self._shared["unlisted"].keys()
+        if new:
+            logger.warning(
+                "Constant Contact: %d campaigns were sent but have no summary: %s; "
+                "their reports are read all the same",
+                len(new),
+                sorted(map(long_id, new))[:SHOWN],
+            )
+        return found
 
     def _asked(self, snapshot: CampaignSnapshot) -> list[str]:
         """Return the ids of the campaigns whose counters are due."""
-        summaries = snapshot.summaries
-        selected = self._memory.selected
-        gated = [state for name, state in selected.items() if name in GATES]
-        if not gated and _STATS_STREAM not in selected:
+        gated = self._gated()
+        if not self._is_of_interest():
             return []
         lowest = (round(self._policy.floor * 1000), "")
         backlog = any(s.history is None or s.history > lowest for s in gated)
-        if backlog or self._is_weekly() or self._backfill:
-            return list(summaries)
+        if backlog or self._is_due("all_asked") or self._backfill:
+            return list(snapshot.parents)
         marked = {campaign_id for state in gated for campaign_id in state.marks}
         return [
             campaign_id
-            for campaign_id, row in summaries.items()
+            for campaign_id, parent in snapshot.parents.items()
             if campaign_id in marked
-            or self.is_open(row)
+            or self._is_open(parent)
             or campaign_id in snapshot.moved
         ]
 
-    def _is_weekly(self) -> bool:
-        asked = self._shared.get("all_asked")
-        today = int(self._now() // DAY)
-        return asked is None or not 0 <= today - asked < ALL_DAYS
+    def _gated(self) -> list[StreamState[Any, Any]]:
+        """Return the states of the selected streams that counters gate."""
+        return [s for name, s in self._memory.selected.items() if name in GATES]
 
-    def is_open(self, summary: Row) -> bool:
+    def _is_of_interest(self) -> bool:
+        return bool(self._gated()) or _STATS_STREAM in self._memory.selected
+
+    def _today(self) -> int:
+        return int(self._now() // DAY)
+
+    def _is_due(self, key: str) -> bool:
+        """Return whether something that is done once a week is due."""
+        done = self._shared.get(key)
+        return done is None or not 0 <= self._today() - done < ALL_DAYS
+
+    def is_open(self, campaign_id: str) -> bool:
         """Return whether the activity window of a campaign has not passed."""
-        return self._now() - _sent(summary) <= self._policy.window
+        return self._is_open(self.snapshot.parents[campaign_id])
 
-    def _moved(self, summaries: Mapping[str, Row]) -> set[str]:
+    def _is_open(self, parent: Parent[str]) -> bool:
+        # One whose send has no readable date may be as new as any.
+        newest = parent.newest
+        return newest is None or self._now() - newest <= self._policy.window
+
+    def _moved(self, snapshot: CampaignSnapshot) -> set[str]:
         """Return the ids of the campaigns whose summary may have changed."""
-        entries = self._shared["campaigns"]
+        entries, summaries = self._shared["campaigns"], snapshot.summaries
         moved = set()
         for campaign_id, row in summaries.items():
             entry = entries.get(short_id(campaign_id))
-            if entry[0] != digest(row) if entry else self.is_open(row):
+            is_open = self._is_open(snapshot.parents[campaign_id])
+            if entry[0] != digest(row) if entry else is_open:
                 moved.add(campaign_id)
-        for name, ids in by_bucket(self._folded(summaries)).items():
+        for name, ids in by_bucket(self._folded(snapshot)).items():
             kept = self._bucket(name)
             now = Bucket()
             for one in ids:
@@ -223,23 +326,18 @@ class CampaignCache:
                 moved.update(ids)
         return moved
 
-    def _folded(self, summaries: Mapping[str, Row]) -> list[str]:
+    def _folded(self, snapshot: CampaignSnapshot) -> list[str]:
         """Return the ids of closed campaigns of which only a bucket is kept."""
         entries = self._shared["campaigns"]
         return [
-            campaign_id
-            for campaign_id, row in summaries.items()
-            if short_id(campaign_id) not in entries and not self.is_open(row)
+            one
+            for one in snapshot.summaries
+            if short_id(one) not in entries and not self._is_open(snapshot.parents[one])
         ]
 
     def _bucket(self, name: str) -> Bucket:
         kept = self._shared["closed"].get(name)
         return Bucket.unpack(kept) if kept else Bucket()
-
-    def _ask(self, snapshot: CampaignSnapshot, ids: Sequence[str]) -> None:
-        """Ask for the stats of campaigns."""
-        for row in results_for(self._client, CAMPAIGN_STATS, ids):
-            snapshot.stats[str(row.get("campaign_id"))] = row
 
     # Changes of the state, in the main thread
 
@@ -248,18 +346,32 @@ class CampaignCache:
         self.snapshot = snapshot
         if self._backfill:
             return
-        asked = set(self._asked(snapshot))
-        weekly = self._is_weekly()
+        asked = self._asked(snapshot)
+        weekly = self._is_due("all_asked")
         changed = snapshot.moved | self._recounted()
         self._unfold(changed)
-        for campaign_id, summary in snapshot.summaries.items():
-            self._note(campaign_id, asked=campaign_id in asked)
-            if campaign_id in changed and not self.is_open(summary):
+        for campaign_id in snapshot.summaries:
+            self._note(campaign_id)
+            if campaign_id in changed and not self.is_open(campaign_id):
                 self._owe(campaign_id)
-        if weekly and asked:
+        self._note_refused()
+        self._note_unlisted()
+        if weekly and asked and snapshot.given_up is None:
             self._forget()
-            self._shared["all_asked"] = int(self._now() // DAY)
+            self._shared["all_asked"] = self._today()
         self._fold()
+
+    def _note_unlisted(self) -> None:
+        """Store the campaigns that have no summary."""
+        unlisted, known = self.snapshot.unlisted, self._shared["unlisted"]
+        if unlisted is not None:
+            for key in unlisted.keys() - known.keys():
+                if not self.is_open(long_id(key)):
+                    self._owe(long_id(key))
+            self._shared["unlisted"] = unlisted
+            self._shared["compared"] = self._today()
+        for key in [k for k in known if long_id(k) in self.snapshot.summaries]:
+            self._shared["unlisted"].pop(key, None)
 
     def _recounted(self) -> set[str]:
         """Return the ids of the campaigns whose counters may have changed."""
@@ -270,7 +382,7 @@ class CampaignCache:
             entry = entries.get(short_id(campaign_id))
             if entry and entry[1] and entry[1] != new:
                 recounted.add(campaign_id)
-        for name, ids in by_bucket(self._folded(snapshot.summaries)).items():
+        for name, ids in by_bucket(self._folded(snapshot)).items():
             kept = self._bucket(name)
             if kept.count != len(ids) or not counted.keys() >= set(ids):
                 continue
@@ -287,7 +399,7 @@ class CampaignCache:
         """Give campaigns entries of their own again if a stream has to read them."""
         snapshot, shared = self.snapshot, self._shared
         is_unread = self._unread()
-        folded = by_bucket(self._folded(snapshot.summaries))
+        folded = by_bucket(self._folded(snapshot))
         for name, ids in folded.items():
             if any(one in changed or is_unread(one) for one in ids):
                 shared["closed"].pop(name, None)
@@ -313,9 +425,9 @@ class CampaignCache:
     def _fold(self) -> None:
         """Keep no more than a bucket of closed campaigns that every stream has read."""
         entries, is_unread = self._shared["campaigns"], self._unread()
-        for campaign_id, summary in self.snapshot.summaries.items():
+        for campaign_id in self.snapshot.summaries:
             key = short_id(campaign_id)
-            if key in entries and not self.is_open(summary):
+            if key in entries and not self.is_open(campaign_id):
                 if is_unread(campaign_id):
                     continue
                 row, counters, *_ = entries.pop(key)
@@ -346,20 +458,45 @@ class CampaignCache:
 
         return is_unread
 
-    def _note(self, campaign_id: str, *, asked: bool) -> None:
+    def _note(self, campaign_id: str) -> None:
+        """Store the digests of a campaign."""
         snapshot, key = self.snapshot, short_id(campaign_id)
         counted = ""
         if campaign_id in snapshot.stats:
             counted = digest(snapshot.counters[campaign_id])
-            self._shared["refused"].pop(key, None)
-        elif asked:
-            self._shared["refused"][key] = int(self._now() // DAY)
-        summary = snapshot.summaries[campaign_id]
         entry = self._shared["campaigns"].get(key)
-        if entry is None and not self.is_open(summary):
+        if entry is None and not self.is_open(campaign_id):
             return  # its bucket has not changed
         _, before, *rest = entry or ["", "", ""]
-        self._shared["campaigns"][key] = [digest(summary), counted or before, *rest]
+        summary = digest(snapshot.summaries[campaign_id])
+        self._shared["campaigns"][key] = [summary, counted or before, *rest]
+
+    def _note_refused(self) -> None:
+        """Store since when campaigns have no stats, and when to ask again."""
+        refused, today = self._shared["refused"], self._today()
+        for campaign_id in self.snapshot.stats:
+            refused.pop(short_id(campaign_id), None)
+        for campaign_id, error in self.snapshot.failed.items():
+            key = short_id(campaign_id)
+            first = refused[key][0] if key in refused else today
+            # A campaign that does not exist will hardly come back.
+            pause = ALL_DAYS if isinstance(error, Gone) else 0
+            refused[key] = [first, today + pause]
+
+    @property
+    def unanswered_since(self) -> float | None:
+        """UTC seconds since when an open campaign has no stats; None if all have.
+
+        Campaigns without stats for `QUARANTINE_DAYS` do not count.
+        """
+        refused, today = self._shared["refused"], self._today()
+        days = [
+            refused[short_id(one)][0]
+            for one, parent in self.snapshot.parents.items()
+            if short_id(one) in refused and self._is_open(parent)
+        ]
+        counting = [day for day in days if 0 <= today - day < QUARANTINE_DAYS]
+        return min(counting) * DAY if counting else None
 
     def _owe(self, campaign_id: str) -> None:
         """Have each stream read a closed campaign once more."""
@@ -375,32 +512,45 @@ class CampaignCache:
 
     def _forget(self) -> None:
         """Delete the state of campaigns that are missing from the summaries."""
-        kept = {short_id(campaign_id) for campaign_id in self.snapshot.summaries}
+        kept = {short_id(campaign_id) for campaign_id in self.snapshot.parents}
         for name in ("campaigns", "refused"):
             for key in self._shared[name].keys() - kept:
                 del self._shared[name][key]
 
     def parent(self, campaign_id: str) -> Parent[str]:
         """Return a campaign as a parent of fan-out streams."""
-        sent = _sent(self.snapshot.summaries[campaign_id])
-        return Parent(campaign_id, sent=sent, newest=sent, oldest=sent)
+        return self.snapshot.parents[campaign_id]
 
     def parents(self) -> list[Parent[str]]:
         """Return all campaigns that were sent."""
-        return [self.parent(campaign_id) for campaign_id in self.snapshot.summaries]
+        return list(self.snapshot.parents.values())
+
+    @property
+    def without_summary(self) -> int:
+        """Number of sent campaigns that have no summary."""
+        return len(self._shared["unlisted"])
+
+    def has_moved(self, campaign_id: str) -> bool:
+        """Return whether the summary of a campaign may have changed."""
+        return campaign_id in self.snapshot.moved
 
     def counter(self, stream: str, campaign_id: str) -> int | None:
         """Return the number that gates a stream for a campaign, None if unknown."""
-        counters = self.snapshot.counters.get(campaign_id)
-        refused = short_id(campaign_id) in self._shared["refused"]
-        if counters is None or not (campaign_id in self.snapshot.stats or refused):
-            return None
+        counters = self.snapshot.counters.get(campaign_id, {})
         names = GATES[stream]
         if names == (_WHOLE,):
-            return zlib.crc32(digest(counters).encode())
+            has_stats = campaign_id in self.snapshot.stats
+            return zlib.crc32(digest(counters).encode()) if has_stats else None
+        if not counters.keys() >= {*names}:
+            return None  # what is absent is not 0
         if len(names) == 1:
-            return counters.get(names[0], 0)
-        return zlib.crc32(digest([counters.get(name, 0) for name in names]).encode())
+            return counters[names[0]]
+        return zlib.crc32(digest([counters[name] for name in names]).encode())
+
+    def announced(self, stream: str, campaign_id: str) -> int | None:
+        """Return how many rows a counter announces at least, None if unknown."""
+        name = AGGREGATES.get(stream, GATES[stream][0])
+        return self.snapshot.counters.get(campaign_id, {}).get(name)
 
     def aggregate(self, stream: str, campaign_id: str) -> tuple[str, int] | None:
         """Return name and value of the counter of a stream's rows, None if unknown."""
@@ -417,31 +567,60 @@ class CampaignCache:
 
     # Activities
 
-    def activities(self, campaign_id: str) -> list[str]:
+    def activities(self, campaign_id: str, *, anew: bool = False) -> list[str]:
         """Return the activities of a campaign that have reports. Safe in any thread.
 
+        Args:
+            campaign_id: of the campaign.
+            anew: ask the API, unless this run has asked it before.
+
         Raises:
+            NotUnderstood: the campaign was sent, but the answer shows no activity.
             Skippable: they cannot be read.
         """
         with self._lock:
             known = self._activities.get(campaign_id)
-        if known is None:
+            anew = anew and campaign_id not in self._asked_anew
+        if known is None and not anew:
             known = self._kept(campaign_id)
-        if known is None:
+        if known is None or anew:
             answer = self._client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
             known = reported(answer)
-        with self._lock:
-            self._activities[campaign_id] = known
+            if not known and self._counts_sends(campaign_id):
+                raise NotUnderstood(
+                    f"GET {CAMPAIGN} answered 200 without activities of a campaign "
+                    "that was sent"
+                )
+            self.learn(campaign_id, known)
+        elif known:
+            with self._lock:
+                self._activities[campaign_id] = known
         return known
+
+    def forget(self, campaign_id: str) -> None:
+        """Have the activities of a campaign asked for again. Safe in any thread."""
+        with self._lock:
+            if campaign_id not in self._asked_anew:
+                self._activities.pop(campaign_id, None)
+            entry = self._shared["campaigns"].get(short_id(campaign_id))
+            if entry:
+                entry[2:] = [""]
+
+    def _counts_sends(self, campaign_id: str) -> bool:
+        counters = self.snapshot.counters.get(campaign_id)
+        return counters is not None and counters.get("em_sends") != 0
 
     def learn(self, campaign_id: str, activities: list[str]) -> None:
         """Remember the activities of a campaign that a stream has read."""
+        if not activities:
+            return  # empty once is not empty for ever
         with self._lock:
             self._activities[campaign_id] = activities
+            self._asked_anew.add(campaign_id)
 
     def _kept(self, campaign_id: str) -> list[str] | None:
         entry = self._shared["campaigns"].get(short_id(campaign_id))
-        if not entry or entry[2] != self._stamp(campaign_id):
+        if not entry or entry[2] != self._stamp(campaign_id) or not entry[3:]:
             return None
         return [long_id(key) for key in entry[3:]]
 
@@ -457,33 +636,57 @@ class CampaignCache:
         with self._lock:
             known = self._activities.get(campaign_id)
         listed = campaign_id in self.snapshot.summaries
-        if entry and listed and known is not None:
+        if entry and listed and known:
             entry[2:] = [self._stamp(campaign_id), *map(short_id, known)]
 
 
 def reported(campaign: Row) -> list[str]:
-    """Return the activities that have reports, of a campaign's own answer."""
-    return [one for one, role in _activities(campaign) if role in ROLES]
+    """Return the activities that have reports, of a campaign's own answer.
+
+    If no role is known, these are all but the permalinks: the vendor may have renamed
+    its roles.
+    """
+    found = {one: _role(role) for one, role in _activities(campaign).items()}
+    known = [one for one, role in found.items() if role in ROLES]
+    return known or [one for one, role in found.items() if "permalink" not in role]
 
 
 def activity_ids(campaign: Row) -> list[str]:
-    """Return the ids of all activities in the response for one campaign."""
-    return [one for one, _ in _activities(campaign)]
+    """Return the ids of all activities in the response for one campaign.
+
+    Raises:
+        NotUnderstood: it has no list of activities.
+    """
+    if not isinstance(campaign.get("campaign_activities"), list):
+        raise NotUnderstood(f"GET {CAMPAIGN} answered 200 without a list of activities")
+    return list(_activities(campaign))
 
 
-def _activities(campaign: Row) -> Iterator[tuple[str, object]]:
-    """Yield the id and the role of each activity."""
+def _activities(campaign: Row) -> dict[str, object]:
+    """Return the role of each activity by its id."""
     found = campaign.get("campaign_activities")
-    for one in found if isinstance(found, list) else ():
-        if isinstance(one, dict) and one.get("campaign_activity_id"):
-            yield str(one["campaign_activity_id"]), one.get("role")
+    return {
+        str(one["campaign_activity_id"]): one.get("role")
+        for one in (found if isinstance(found, list) else ())
+        if isinstance(one, dict) and one.get("campaign_activity_id")
+    }
+
+
+def _role(role: object) -> str:
+    """Return a role in the spelling of the documentation."""
+    return re.sub(r"[\s_-]+", "_", str(role).strip()).lower()
 
 
 def _shared(shared: dict[str, Any]) -> dict[str, Any]:
     """Return the part of the state about campaigns."""
     mine: dict[str, Any] = shared.setdefault("constant_contact", {})
-    for name in ("campaigns", "refused", "closed"):
+    for name in ("campaigns", "refused", "closed", "unlisted"):
         mine.setdefault(name, {})
+    # The first version kept only the day of the last try.
+    mine["refused"] = {
+        key: days if isinstance(days, list) else [days, days]
+        for key, days in mine["refused"].items()
+    }
     return mine
 
 
@@ -496,7 +699,12 @@ def check_shared(mine: object) -> None:
     place = f"bookmarks.{TAP_KEY}.constant_contact"
     if not isinstance(mine, dict):
         raise damaged(place)
-    parts = (("campaigns", _is_entry), ("refused", _is_day), ("closed", _is_bucket))
+    parts = (
+        ("campaigns", _is_entry),
+        ("refused", _is_refusal),
+        ("closed", _is_bucket),
+        ("unlisted", _is_pair),
+    )
     for name, fits in parts:
         part = mine.get(name, {})
         if not isinstance(part, dict):
@@ -504,7 +712,7 @@ def check_shared(mine: object) -> None:
         for key, value in part.items():
             if not fits(value):
                 raise damaged(f"{place}.{name}.{key}")
-    for name in ("all_asked", "missing_since"):
+    for name in ("all_asked", "compared", "missing_since"):
         if not _is_day(mine.get(name, 0)):
             raise damaged(f"{place}.{name}")
 
@@ -529,48 +737,28 @@ def _is_day(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _blames_an_id(error: Skippable) -> bool:
-    """Return whether a call may succeed without one of its ids.
-
-    A denied call would not, and neither would a call that failed in every try.
-    """
-    return not isinstance(error, Denied) and not isinstance(error.__cause__, Retriable)
+def _is_pair(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != len(("from", "to")):
+        return False
+    return all(map(_is_day, value))
 
 
-def results_for(
-    client: ConstantContactClient, template: str, ids: Sequence[str]
-) -> list[Row]:
-    """Return the stats of ids that are asked for in one call.
+def _is_refusal(value: object) -> bool:
+    return _is_day(value) or _is_pair(value)
 
-    If the API refuses an id, the call is split until only that id is left out.
 
-    Raises:
-        Skippable: the call failed, and not because of one of its ids.
-    """
+def _parent(summary: Row) -> Parent[str]:
+    """Return a campaign as a parent, without times if its send has no readable date."""
+    campaign_id, text = str(summary.get("campaign_id")), summary.get("last_sent_date")
+    at = to_milliseconds(text)
+    if at is not None:
+        return Parent(campaign_id, at / 1000, at / 1000, at / 1000)
     try:
-        answer = client.one(template, [",".join(ids)])
-    except Skippable as error:
-        if not _blames_an_id(error):
-            raise
-        if len(ids) == 1:
-            return []
-        half = len(ids) // 2
-        first = results_for(client, template, ids[:half])
-        return first + results_for(client, template, ids[half:])
-    rows = answer.get("results")
-    return (
-        [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    )
-
-
-def chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Yield ids in groups of a size at most."""
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
-
-
-def _sent(summary: Row) -> float:
-    return (to_milliseconds(summary.get("last_sent_date")) or 0) / 1000
+        day = datetime.strptime(str(text).strip(), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return Parent(campaign_id)
+    start = day.timestamp()
+    return Parent(campaign_id, start, start + DAY, start)
 
 
 def _counters(summary: Row, stats: Row | None) -> dict[str, int]:
@@ -578,14 +766,16 @@ def _counters(summary: Row, stats: Row | None) -> dict[str, int]:
 
     Without stats, returns the counters that the summary can replace.
     """
-    counters = {"last_sent": int(_sent(summary))}
+    counters = {
+        "last_sent": (to_milliseconds(summary.get("last_sent_date")) or 0) // 1000
+    }
     given = stats.get("stats") if stats else None
     if isinstance(given, dict):
         pairs: Iterable[tuple[str, object]] = given.items()
     else:
         unique = summary.get("unique_counts")
         found = unique if isinstance(unique, dict) else {}
-        pairs = ((n, found.get(u)) for u, names in _UNIQUE.items() for n in names)
+        pairs = ((f"em_{name}", found.get(name)) for name in _UNIQUE)
     for name, value in pairs:
         number = to_integer(value)
         if number is not None:

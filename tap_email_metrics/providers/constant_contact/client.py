@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 from typing_extensions import override
@@ -14,6 +14,7 @@ from tap_email_metrics.errors import (
     Denied,
     Exhausted,
     Fatal,
+    NotUnderstood,
     Retriable,
     Skippable,
     Throttled,
@@ -41,8 +42,15 @@ MOST_PAGES = 10_000
 """Pages of a list at most: as many requests as an API key has in a day."""
 MOST_ROWS = 1_000_000
 """Rows at most of a list that is held whole."""
-_PENDING, _DENIED, _TOO_MANY = 202, 403, 429
+_PENDING, _NO_CONTENT, _DENIED, _TOO_MANY = 202, 204, 403, 429
 _QUOTA = "quota_exceeded"
+
+
+class NoList(Retriable):
+    """A successful answer without the list or the object that was asked for."""
+
+    ends_as = NotUnderstood
+    most_tries = 2
 
 
 class Pending(Retriable):
@@ -58,10 +66,12 @@ class LinkedPage(Generic[SomeRows]):
     Attributes:
         rows: in the order of the answer.
         href: where the next page is, as the answer says; None at the end.
+        is_listed: the answer has a list; without one, `rows` is empty.
     """
 
     rows: SomeRows
     href: str | None
+    is_listed: bool = True
 
 
 class Trail:
@@ -103,8 +113,7 @@ class ConstantContactClient(Client):
         session: requests.Session,
     ) -> None:
         super().__init__(base_url, authenticator, limits, control, session)
-        parts = urlsplit(base_url)
-        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._origin = _origin(base_url)
 
     @override
     def check(self, response: requests.Response, what: str) -> None:
@@ -116,6 +125,8 @@ class ConstantContactClient(Client):
         """
         status = response.status_code
         where = f"{what} answered {status}{request_id(response)}"
+        if status == _NO_CONTENT:
+            return  # whoever parses it decides what an empty body means
         if status == _PENDING:
             raise Pending(f"{where}: not ready yet")
         if status == _TOO_MANY:
@@ -137,6 +148,7 @@ class ConstantContactClient(Client):
         params: Mapping[str, int | str] | None = None,
         *,
         id_field: str | None = None,
+        tries: int = TRIES,
     ) -> Row:
         """Return the object that a GET answers.
 
@@ -145,12 +157,13 @@ class ConstantContactClient(Client):
             ids: go into the path.
             params: the query.
             id_field: what the object is known by; one without it is another.
+            tries: tries in all.
 
         Raises:
             Skippable: it cannot be read.
         """
         parse = partial(_parse_object, id_field=id_field)
-        return self.get(template, ids, dict(params or {}), parse=parse)
+        return self.get(template, ids, dict(params or {}), parse=parse, tries=tries)
 
     def many(self, template: str, ids: Sequence[object] = ()) -> list[object]:
         """Return the array that a GET answers.
@@ -168,6 +181,7 @@ class ConstantContactClient(Client):
         *,
         parse: Callable[[bytes], LinkedPage[SomeRows]],
         href: str | None = None,
+        may_lack: bool = False,
         tries: int = TRIES,
     ) -> LinkedPage[SomeRows]:
         """Return one page of a list.
@@ -178,56 +192,78 @@ class ConstantContactClient(Client):
             params: the query of the first page.
             parse: makes a page of a body: `parse_page` or `parse_rows`.
             href: the link to this page, None for the first.
+            may_lack: a first page without a list is an empty list: nothing says that
+                there are rows.
             tries: tries in all.
 
         Raises:
+            NotUnderstood: the answer has no list.
             Skippable: it cannot be read.
             Fatal: the link leads to another host.
         """
         if href is None:
             query = dict(params or {})
-            return self.get(template, ids, query, parse=parse, tries=tries)
-        if not href.startswith("/") or href.startswith("//"):
+            strict = parse if may_lack else partial(_listed, parse=parse)
+            return self.get(template, ids, query, parse=strict, tries=tries)
+        try:
+            url = urljoin(self.url_of(template, ids), href)
+        except ValueError:
+            url = ""  # the text is not a URL
+        if _origin(url) != self._origin:
             raise Fatal(f"GET {template}: the link to the next page leaves the API")
-        url = self._origin + href
-        return self.retrying(lambda: self.once(url, template, None, parse), tries=tries)
+        strict = partial(_listed, parse=parse)
+        return self.retrying(
+            lambda: self.once(url, template, None, strict), tries=tries
+        )
 
-    def pages(
+    def pages(  # noqa: PLR0913 - the parts of a request
         self,
         template: str,
         ids: Sequence[object] = (),
         params: Mapping[str, int | str] | None = None,
         *,
         parse: Callable[[bytes], LinkedPage[SomeRows]],
+        may_lack: bool = False,
         tries: int = TRIES,
     ) -> Iterator[LinkedPage[SomeRows]]:
-        """Yield the pages of a list."""
+        """Yield the pages of a list; see `page`."""
         trail = Trail()
         href: str | None = None
         while True:
-            page = self.page(template, ids, params, parse=parse, href=href, tries=tries)
+            page = self.page(
+                template,
+                ids,
+                params,
+                parse=parse,
+                href=href,
+                may_lack=may_lack,
+                tries=tries,
+            )
             yield page
             href = trail.follow(page)
             if href is None:
                 return
 
-    def rows(
+    def rows(  # noqa: PLR0913 - the parts of a request
         self,
         template: str,
         ids: Sequence[object] = (),
         params: Mapping[str, int | str] | None = None,
         *,
         field: str,
+        may_lack: bool = False,
         tries: int = TRIES,
     ) -> list[Row]:
-        """Return the rows of a list that is held whole.
+        """Return the rows of a list that is held whole; see `page`.
 
         Raises:
             Skippable: it cannot be read, or has too many.
         """
         found: list[Row] = []
         parse = partial(parse_page, field=field)
-        for page in self.pages(template, ids, params, parse=parse, tries=tries):
+        for page in self.pages(
+            template, ids, params, parse=parse, may_lack=may_lack, tries=tries
+        ):
             found += page.rows
             if len(found) > MOST_ROWS:
                 raise Skippable(f"GET {template}: more than {MOST_ROWS} rows")
@@ -249,37 +285,101 @@ def error_key(response: requests.Response) -> object:
 
 def envelope(field: str) -> Envelope:
     """Return what is around the rows of a list that are in a field."""
-    return Envelope(field, (("links", "_links", Any, None),))
+    beside = (("links", "_links"), ("plain", "links"), ("following", "next"))
+    return Envelope(field, tuple((*names, Any, None) for names in beside))
 
 
 def parse_rows(body: bytes, field: str, maker: PageMaker) -> LinkedPage[Page]:
     """Return the rows and the link of a page.
 
     Raises:
-        Retriable: it is no page.
+        NoList: its rows may be in it, under another name.
+        NotUnderstood: it has a link of an unknown form.
+        Retriable: it is not a page.
     """
     found = maker.decode(body)
     if found is None:
         page = parse_page(body, field)
-        return LinkedPage(maker.page(page.rows), page.href)
+        return LinkedPage(maker.page(page.rows), page.href, page.is_listed)
     table, answer = found
-    return LinkedPage(table, _link(answer.links))
+    beside = {"_links": answer.links, "links": answer.plain, "next": answer.following}
+    return LinkedPage(table, _link(beside))
 
 
 def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
-    """Return the same, each row as it was decoded."""
-    answer = _parse_object(body)
+    """Return the rows and the link of a page, each row as it was decoded.
+
+    Raises:
+        NoList: its rows may be in it, under another name.
+        NotUnderstood: it has a link of an unknown form.
+        Retriable: it is not a page.
+    """
+    answer = _parse_object(body or b"{}")
     rows = answer.get(field)
+    if rows is None and _link(answer) is None:
+        # Anything else may be the rows under another name, or an error.
+        others = [answer[name] for name in answer.keys() - {"_links", "links"}]
+        if field in answer or not any(others):
+            return LinkedPage([], None, is_listed=False)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Retriable(f"Constant Contact answered without a list of {field}")
-    return LinkedPage(rows, _link(answer.get("_links")))
+        raise NoList(f"an answer without a list of {field}")
+    return LinkedPage(rows, _link(answer))
 
 
-def _link(links: object) -> str | None:
-    step = links
-    for name in ("next", "href"):
-        step = step.get(name) if isinstance(step, dict) else None
-    return step if isinstance(step, str) and step else None
+def _listed(
+    body: bytes, parse: Callable[[bytes], LinkedPage[SomeRows]]
+) -> LinkedPage[SomeRows]:
+    """Return a page that has a list.
+
+    Raises:
+        NoList: it has none.
+    """
+    page = parse(body)
+    if not page.is_listed:
+        raise NoList("an answer without a list")
+    return page
+
+
+def _link(answer: Row) -> str | None:
+    """Return the link to the next page, None where the answer has none.
+
+    The documented form is `{"_links": {"next": {"href": ...}}}`. The link as plain
+    text, and a list of links with a `rel`, mean the same.
+
+    Raises:
+        NotUnderstood: there is a link of another form: the list would end early.
+    """
+    links = answer.get("_links") or answer.get("links")
+    following = answer.get("next")
+    if isinstance(links, dict):
+        named = [links[name] for name in links if "next" in name.lower()]
+        following = next(filter(None, named), following)
+    elif isinstance(links, list) and all(map(_has_rel, links)):
+        following = next((one for one in links if one["rel"] == "next"), following)
+    elif links:
+        following = links
+    if isinstance(following, dict) and following.keys() & {"href"}:
+        following = following["href"]
+    if not following:
+        return None
+    if not isinstance(following, str):
+        raise NotUnderstood("Constant Contact: the link to the next page is not a link")
+    return following
+
+
+def _has_rel(link: object) -> bool:
+    return isinstance(link, dict) and isinstance(link.get("rel"), str)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Return the scheme, the host and the port of a URL."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        return "", None, None  # no port has such a number
+    port = port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, port
 
 
 def _parse_object(body: bytes, id_field: str | None = None) -> Row:

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from tap_email_metrics.clock import DAY, from_iso, iso
-from tap_email_metrics.errors import Gone, HistoryLeft, Skippable
+from tap_email_metrics.errors import (
+    Gone,
+    HistoryLeft,
+    Skippable,
+    TapError,
+    Unavailable,
+)
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     TRACKED,
     ConstantContactStream,
@@ -23,6 +29,8 @@ from tap_email_metrics.providers.constant_contact.campaign_streams import (
 from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
 from tap_email_metrics.providers.constant_contact.reading import EventList
 from tap_email_metrics.state.streams import texts
+from tap_email_metrics.streams.fan_out import FAILURES_IN_A_ROW
+from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,10 +51,11 @@ class ContactReport(ConstantContactStream):
     """
 
     path: ClassVar[str]
+    _error: TapError | None = None
 
     @abc.abstractmethod
-    def rows(self, contact_id: str) -> Sequence[Page]:
-        """Return the rows of a contact."""
+    def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
+        """Return the rows of a contact; each request has a number of tries."""
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
@@ -74,18 +83,40 @@ class ContactReport(ConstantContactStream):
         budget = self.budget()  # the list of the contacts counts, too
         contacts = [one for one in self.constant_contact.contact_ids() if one > behind]
         self.report.parents_left = len(contacts)
-        for contact_id in contacts:
+        in_a_row = 0
+        for place, contact_id in enumerate(contacts):
             if self.report.parents and budget.is_spent:
                 self.report.behind_since = state.checked_through
                 raise HistoryLeft(
                     f"{self.report.parents_left} contacts are left to read in this "
                     "turn; the next run goes on there"
                 )
-            yield list(self._read(contact_id))
-            self.report.parents += 1
+            if in_a_row >= FAILURES_IN_A_ROW and self._sample(contacts[place:]):
+                in_a_row = 0
+            rows = self._read(contact_id, tries=1 if in_a_row else TRIES)
             self.report.parents_left -= 1
-            place = {"done": "", "began": began, "behind": contact_id}
-            state.write(CYCLE, place)
+            if rows is None:
+                in_a_row += 1
+                continue  # the next run begins here, unless another can be read
+            in_a_row = 0
+            yield rows
+            self.report.parents += 1
+            state.write(CYCLE, {"began": began, "behind": contact_id})
+        if self._error and not self.report.parents:
+            raise self._error
+
+    def _sample(self, contacts: Sequence[str]) -> bool:
+        """Return whether the report of any contact can be read.
+
+        Raises:
+            TapError: none of a sample of them can.
+        """
+        for contact_id in contacts[:: max(1, len(contacts) // FAILURES_IN_A_ROW)]:
+            if self._read(contact_id, tries=1) is not None:
+                return True
+        if self._error:
+            raise self._error
+        return False
 
     def _kept(self) -> StreamState[Any, Any]:
         """Return what is kept of the turn, of a side backfill apart from the live."""
@@ -94,21 +125,30 @@ class ContactReport(ConstantContactStream):
             return self.bookmark
         return self.bookmark.backfill(settings.start, settings.end or self.run.started)
 
-    def _read(self, contact_id: str) -> Iterator[Mapping[str, object] | Record]:
+    def _read(
+        self, contact_id: str, *, tries: int
+    ) -> list[Mapping[str, object] | Record] | None:
+        """Return the records of a contact; None if its report cannot be read."""
         try:
-            rows = self.constant_contact.wait(partial(self.rows, contact_id))
+            rows = self.constant_contact.wait(partial(self.rows, contact_id, tries))
         except Gone:
-            return  # deleted: it has no reports
-        except Skippable as error:
+            return []  # deleted: it has no reports
+        except (Skippable, Unavailable) as error:
             # Tomorrow's reading shows all of it again.
-            self.logger.warning(
-                "%s: contact %s was left out: %s", self.name, contact_id, error
-            )
-            self.report.failed.append(contact_id)
-            return
+            self._error = error
+            if contact_id not in self.report.failed:
+                self.logger.warning(
+                    "%s: contact %s was left out: %s", self.name, contact_id, error
+                )
+                self.report.failed.append(contact_id)
+            return None
+        if contact_id in self.report.failed:
+            self.report.failed.remove(contact_id)
         interval = self.interval()
+        records: list[Mapping[str, object] | Record] = []
         for some in rows:
-            yield from self.records_of(self.within(some, interval))
+            records += self.records_of(self.within(some, interval))
+        return records
 
     def dates(self) -> dict[str, int | str]:
         """Return the interval that counts are asked for."""
@@ -129,16 +169,21 @@ class ContactActivityDetails(ContactReport):
     envelope = envelope(TRACKED)
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Page]:
-        return [*EventList(partial(self._page, contact_id), since=None).down_to(None)]
+    def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
+        page = partial(self._page, contact_id, tries=tries)
+        return [*EventList(page, since=None).down_to(None)]
 
-    def _page(self, contact_id: str, href: str | None) -> LinkedPage[Page]:
+    def _page(
+        self, contact_id: str, href: str | None, *, tries: int
+    ) -> LinkedPage[Page]:
         return self.constant_contact.client.page(
             self.path,
             [contact_id],
             {"limit": 100},
             parse=partial(parse_rows, field=TRACKED, maker=self.maker()),
             href=href,
+            may_lack=True,  # nothing says how many events a contact has
+            tries=tries,
         )
 
 
@@ -150,9 +195,14 @@ class ContactActivitySummary(ContactReport):
     path = "/reports/contact_reports/{}/activity_summary"
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Page]:
+    def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
         rows = self.constant_contact.client.rows(
-            self.path, [contact_id], self.dates(), field="campaign_activities"
+            self.path,
+            [contact_id],
+            self.dates(),
+            field="campaign_activities",
+            may_lack=True,
+            tries=tries,
         )
         return [self.maker(contact_id=contact_id).page(rows)]
 
@@ -168,10 +218,12 @@ class ContactOpenAndClickRates(ContactReport):
     path = "/reports/contact_reports/{}/open_and_click_rates"
 
     @override
-    def rows(self, contact_id: str) -> Sequence[Page]:
+    def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
         client = self.constant_contact.client
         dates = self.dates()
-        row = client.one(self.path, [contact_id], dates, id_field="contact_id")
+        row = client.one(
+            self.path, [contact_id], dates, id_field="contact_id", tries=tries
+        )
         return [self.maker().page([row])]
 
 

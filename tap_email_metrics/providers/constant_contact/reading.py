@@ -15,6 +15,7 @@ from tap_email_metrics.clock import DAY
 from tap_email_metrics.providers.constant_contact.client import Trail
 from tap_email_metrics.providers.constant_contact.schedule import (
     COUNTER_TRIES,
+    MISSING_DAYS,
     CounterMark,
 )
 from tap_email_metrics.streams.digests import Tally
@@ -40,6 +41,8 @@ class EventList:
         since: epoch ms; later rows count as new.
         once: the field whose distinct values the campaign's counter counts; None if it
             counts rows.
+        has_twins: two rows of the list may be equal. In other lists, equal rows say
+            that the list has shifted, and the rows of all tries count together.
 
     Attributes:
         found: number of rows read.
@@ -53,21 +56,28 @@ class EventList:
         fetch: Callable[[str | None], LinkedPage[Page]],
         since: int | None,
         once: str | None = None,
+        *,
+        has_twins: bool = True,
     ) -> None:
         self._fetch = fetch
         self._since = since
         self._once = once
+        self.has_twins = has_twins
         self._restarts = 0
         self.shifting = False
+        self._values: set[int] = set()
+        self._ever = Tally()
         self._begin()
 
     def _begin(self) -> None:
-        self.found = self.new = 0
+        self.new = 0
+        if self.has_twins or not self._restarts:
+            self.found = 0
+            self._values.clear()
         self.newest: int | None = None
         self._held: Page | None = None
         # Hashes save memory: 250,000 rows take 4 MB, in a Counter 20 MB.
         self._counts = Tally()
-        self._values: set[int] = set()
         self._href: str | None = None
         self._trail = Trail()
         self._last: tuple[str | None, list[int]] | None = None
@@ -106,8 +116,7 @@ class EventList:
         href = self._href
         page = self._fetch(href)
         names = [*map(hash, page.rows.identities)]
-        repeated = any(name in self._counts for name in names)
-        if repeated and not self.shifting and not self._stands_still():
+        if not self.shifting and self._has_shifted(names):
             self._restarts += 1
             self.shifting = self._restarts >= RESTARTS
             self._begin()
@@ -118,21 +127,32 @@ class EventList:
             self._counts.add(n) for n, here in zip(names, new, strict=True) if here
         ]
         self._hold(page.rows.where(new).numbered(equals))
+        if not self.has_twins:
+            self.found += sum(not self._ever.add(name) for name in names)
         self._last = (href, names)
         self._href = self._trail.follow(page)
         self._ended = self._href is None
 
     def _hold(self, rows: Page) -> None:
         self._held = rows
-        self.found += len(rows)
+        if self.has_twins:
+            self.found += len(rows)
         if self._once is not None:
             # The hash of the text, because the value may have any type.
-            self._values.update(hash(str(one)) for one in rows.values(self._once))
+            values = (one for one in rows.values(self._once) if one is not None)
+            self._values.update(hash(str(one)) for one in values)
         times = [at for at in rows.times if at is not None]
         if self._since is not None:
             self.new += sum(at > self._since for at in times)
         known = [] if self.newest is None else [self.newest]
         self.newest = max([*known, *times], default=None)
+
+    def _has_shifted(self, names: Sequence[int]) -> bool:
+        """Return whether rows come again because the list has shifted."""
+        is_again = any(name in self._counts for name in names)
+        if self.has_twins:
+            return is_again and not self._stands_still()
+        return is_again or len({*names}) < len(names)
 
     def _stands_still(self) -> bool:
         """Return whether the previous page has not changed.
@@ -217,28 +237,51 @@ class EventReader:
         new = sum(events.new for events in self._lists)
         return new < self._counter - mark.counter
 
+    @property
+    def unresolved(self) -> bool:
+        """Whether a list shifted in every try, so that rows may be missing."""
+        shifting = [events for events in self._lists if events.shifting]
+        if any(events.has_twins for events in shifting):
+            return True
+        return bool(shifting) and self._found < (self._counter or float("inf"))
+
+    @property
+    def _found(self) -> int:
+        """What is held against the counter: rows or contacts."""
+        contacts = self.distinct
+        rows = sum(events.found for events in self._lists)
+        return rows if contacts is None else contacts
+
     def _mark(
         self, visit: Visit[str, CounterMark], mark: CounterMark, *, whole: bool
     ) -> CounterMark:
-        found = sum(events.found for events in self._lists)
-        shifting = any(events.shifting for events in self._lists)
-        missing = whole and found < (self._counter or 0)
-        if missing or shifting:
-            if mark.tries < COUNTER_TRIES:
-                return replace(mark, tries=mark.tries + 1, failures=0, tried=self._now)
+        counter, found = self._counter, self._found
+        missing = max(0, (counter or 0) - found) if whole else mark.missing
+        is_known = missing == mark.missing and counter == mark.counter
+        if self.unresolved or (whole and missing and not is_known):
+            first = mark.missing_since or self._now
+            is_over = self._now - first >= MISSING_DAYS * DAY
+            if mark.tries < COUNTER_TRIES or not is_over:
+                return replace(
+                    mark,
+                    tries=mark.tries + 1,
+                    missing_since=first,
+                    failures=0,
+                    tried=self._now,
+                )
             logger.warning(
-                "%s: campaign %s counts %d, but its lists show %d rows after %d tries",
+                "%s: campaign %s counts %d, but its lists show %d after %d tries",
                 self._name,
                 visit.parent.id,
-                self._counter or 0,
+                counter or 0,
                 found,
-                COUNTER_TRIES,
+                mark.tries + 1,
             )
         times = [mark.newest, *(events.newest for events in self._lists)]
-        counter = mark.counter if self._counter is None else self._counter
         return CounterMark(
-            counter=counter or 0,
+            counter=counter,
             newest=max((at for at in times if at is not None), default=None),
             checked=self._now,
             verified=self._now if whole else mark.verified,
+            missing=missing,
         )

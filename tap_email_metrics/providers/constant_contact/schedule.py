@@ -38,7 +38,11 @@ if TYPE_CHECKING:
 CURSOR = "cursor"
 """State key of the instant after which a stream asks for changes."""
 COUNTER_TRIES = 3
-"""Runs that look for rows which a counter announces but the lists do not show."""
+"""Runs in a row that look for rows which a counter announces but no list shows."""
+MISSING_DAYS = 2
+"""Days for which the tap looks for such rows at least."""
+MISSING_PAUSE = 0.25 * DAY
+"""Seconds between two reads that look for such rows, after the first tries."""
 FULL_READ_DAYS = 30
 """Days after which an open campaign's report is read in full again."""
 
@@ -77,13 +81,16 @@ class CounterMark:
 
     Attributes:
         counter: the campaign's counter at the last complete read; None before the
-            first.
+            first, and if it was not known.
         newest: `created_time` of the newest row read, in epoch ms.
         tries: reads in a row that found fewer rows than the counter announced.
         checked: start of the last complete read, in UTC seconds.
         verified: start of the last read of all rows, in UTC seconds.
         failures: runs in a row in which the report could not be read.
         tried: time of the last read, in UTC seconds, if it did not settle the report.
+        missing_since: start of the first of `tries`, in UTC seconds.
+        missing: rows that the counter announces and the last read of all rows did not
+            show; they were looked for in vain.
     """
 
     counter: int | None = None
@@ -93,6 +100,8 @@ class CounterMark:
     verified: float | None = None
     failures: int = 0
     tried: float | None = None
+    missing_since: float | None = None
+    missing: int = 0
 
     def pack(self) -> str:
         """Return the mark as one short string."""
@@ -104,6 +113,8 @@ class CounterMark:
             encode_number(self.tries) if self.tries else "",
             encode_number(self.failures) if self.failures else "",
             encode_time(self.tried),
+            encode_time(self.missing_since),
+            encode_number(self.missing) if self.missing else "",
         ]
         return ".".join(parts).rstrip(".")
 
@@ -114,9 +125,10 @@ class CounterMark:
         Raises:
             ValueError: the text is not a packed mark.
         """
-        parts = (text.split(".") + [""] * 7)[: max(7, text.count(".") + 1)]
+        parts = (text.split(".") + [""] * 9)[: max(9, text.count(".") + 1)]
         try:
-            counter, newest, checked, verified, tries, failures, tried = parts
+            counter, newest, checked, verified, tries, failures, tried, *more = parts
+            since, missing = more
             return cls(
                 counter=decode_number(counter) if counter else None,
                 newest=decode_number(newest) if newest else None,
@@ -125,6 +137,8 @@ class CounterMark:
                 tries=decode_number(tries) if tries else 0,
                 failures=decode_number(failures) if failures else 0,
                 tried=decode_time(tried),
+                missing_since=decode_time(since),
+                missing=decode_number(missing) if missing else 0,
             )
         except KeyError as error:
             raise ValueError(f"unknown digit {error}") from error
@@ -136,6 +150,7 @@ class CounterMark:
             checked=whole_minute(self.checked),
             verified=whole_minute(self.verified),
             tried=whole_minute(self.tried),
+            missing_since=whole_minute(self.missing_since),
         )
 
     @property
@@ -157,10 +172,10 @@ class CounterMark:
     def settled(self) -> bool:
         """Whether the report was read completely and the last try succeeded."""
         return (
-            self.counter is not None
+            self.checked is not None
+            and self.tried is None
             and not self.tries
             and not self.failures
-            and self.tried is None
         )
 
     def failed(self, now: float) -> CounterMark:
@@ -178,16 +193,24 @@ class CounterMark:
             self.verified is None or not 0 <= now - self.verified < FULL_READ_DAYS * DAY
         )
 
-    def due(self, counter: int | None, now: float) -> bool:
+    def due(self, counter: int | None, now: float, *, moved: bool = False) -> bool:
         """Return whether the report has to be read.
 
         Args:
-            counter: the campaign's counter now, None if it is not known.
+            counter: the campaign's counter now, None if it is not known: the report is
+                read once a day then.
             now: UTC seconds.
+            moved: the campaign may have changed since the last run.
         """
         if self.quarantined and self.tried is not None:
             return not 0 <= now - self.tried < 0.9 * DAY
-        return not self.settled or (counter is not None and counter != self.counter)
+        if self.tries >= COUNTER_TRIES and self.tried is not None:
+            return not 0 <= now - self.tried < 0.9 * MISSING_PAUSE
+        if not self.settled:
+            return True
+        if counter is None:
+            return moved or self.next_day(now)
+        return counter != self.counter
 
     def next_day(self, now: float) -> bool:
         """Return whether the last complete read was on an earlier UTC day."""
@@ -200,19 +223,29 @@ BY_CAMPAIGN: MarkFormat[str, CounterMark] = MarkFormat(
 """Marks of streams whose parents are campaigns."""
 
 
+def _stays(_campaign_id: str) -> bool:
+    return False
+
+
 class CampaignSchedule(RevisitSchedule[str, CounterMark]):
     """Reads a report when its counter has moved, and in full once a month.
 
     Args:
         counter: returns the number that gates the report of a campaign, None if it is
             not known.
+        moved: returns whether a campaign may have changed since the last run.
         once_a_day: the report is read at most once a UTC day.
     """
 
     def __init__(
-        self, counter: Callable[[str], int | None], *, once_a_day: bool = False
+        self,
+        counter: Callable[[str], int | None],
+        moved: Callable[[str], bool] = _stays,
+        *,
+        once_a_day: bool = False,
     ) -> None:
         self._counter = counter
+        self._moved = moved
         self._once_a_day = once_a_day
 
     @override
@@ -233,9 +266,9 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark]):
         plan: Plan[str, CounterMark] = Plan()
         for parent in with_unlisted(parents, state.marks):
             mark = state.marks.get(parent.id)
-            is_open = now - (parent.newest or 0.0) <= policy.window
+            is_open = not _is_closed(parent, now, policy)
             if mark is not None:
-                self._plan_known(plan, parent, mark, now, is_open=is_open)
+                self._plan_known(plan, parent, mark, now, policy)
             elif not policy.covers(parent):
                 continue
             elif is_open:
@@ -252,11 +285,14 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark]):
         parent: Parent[str],
         mark: CounterMark,
         now: float,
-        *,
-        is_open: bool,
+        policy: Policy,
     ) -> None:
-        verify = is_open and mark.settled and mark.verification_due(now)
-        if verify or mark.due(self._counter(parent.id), now):
+        is_open = not _is_closed(parent, now, policy)
+        # What closes is read once more.
+        closes = not is_open and not _is_closed(parent, mark.verified or 0.0, policy)
+        overdue = is_open and mark.verification_due(now)
+        verify = mark.settled and (closes or overdue)
+        if verify or self._is_due(parent, mark, now):
             if self._once_a_day and not mark.next_day(now):
                 plan.waiting += 1
                 return
@@ -268,11 +304,15 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark]):
         elif mark.settled:
             plan.closed.append(parent.id)
 
+    def _is_due(self, parent: Parent[str], mark: CounterMark, now: float) -> bool:
+        counter, moved = self._counter(parent.id), self._moved(parent.id)
+        return mark.due(counter, now, moved=moved)
+
     @override
     def is_over(
         self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
     ) -> bool:
-        return now - (parent.newest or 0.0) > policy.window
+        return _is_closed(parent, now, policy)
 
     @override
     def checked_through(
@@ -284,18 +324,21 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark]):
     ) -> float:
         """Return the oldest instant up to which an open campaign was read.
 
-        A report whose counter did not move is read up to now. Reports in quarantine do
-        not count: they are reported by id.
+        A report whose counter is known and did not move is read up to now. Reports in
+        quarantine do not count: they are reported by id.
         """
         oldest = now
         for parent in parents:
-            newest = parent.newest or 0.0
             mark = marks.get(parent.id)
-            if now - newest > policy.window or not policy.covers(parent):
+            if _is_closed(parent, now, policy) or not policy.covers(parent):
                 continue
             if mark is None:
                 oldest = min(oldest, parent.sent or now)
-            elif not mark.quarantined and mark.due(self._counter(parent.id), now):
+            elif not mark.quarantined and (
+                not mark.settled
+                or self._counter(parent.id) is None
+                or self._is_due(parent, mark, now)
+            ):
                 oldest = min(oldest, mark.checked or parent.sent or now)
         return oldest
 
@@ -359,3 +402,8 @@ class ChangeSchedule(CampaignSchedule):
         self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
     ) -> bool:
         return not parent.listed
+
+
+def _is_closed(parent: Parent[str], at: float, policy: Policy) -> bool:
+    """Return whether the window of a campaign had passed at a time."""
+    return parent.newest is not None and at - parent.newest > policy.window

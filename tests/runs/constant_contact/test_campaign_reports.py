@@ -52,20 +52,70 @@ def test_a_list_that_lags_its_counter_is_read_again(account: Account) -> None:
 
 
 def test_a_counter_that_never_agrees_is_not_asked_for_ever(account: Account) -> None:
+    """Three tries and two days, every 6 hours after the third. K4."""
     sent = campaign(account)
     account.api.add_event("opens", sent, created=NOW - HOUR)
     sync(account)
     account.api.add_event(
         "opens", sent, created=NOW, visible_from=NOW + 999 * DAY, counted_from=NOW
     )
-    for _ in range(4):
+    asked = 0
+    for _ in range(48):
         account.advance(1 / 24)
-        sync(account)
-        assert account.paths("/opens")
+        asked += bool(sync(account, "opens") and account.paths("/opens"))
+    assert asked == 3 + 45 // 6
+    assert account.counter_mark("opens", sent).unsettled
+    account.advance(0.25)
+    sync(account, "opens")
+    mark = account.counter_mark("opens", sent)
+    assert (mark.counter, mark.missing, mark.settled) == (2, 1, True)
     account.advance(1 / 24)
-    sync(account)
+    sync(account, "opens")
     assert account.paths("/opens") == []
-    assert account.counter_mark("opens", sent).counter == 2
+
+
+def test_a_known_shortfall_is_settled_at_once_at_the_next_verification(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What stays wrong is said once, and costs no more than what is right. K4."""
+    sent = campaign(account)
+    account.api.add_event(
+        "opens", sent, created=NOW, visible_from=NOW + 999 * DAY, counted_from=NOW
+    )
+    for _ in range(12):
+        account.advance(0.25)
+        sync(account, "opens")
+    assert caplog.text.count("counts 1, but its lists show 0") == 1
+    account.advance(30)
+    sync(account, "opens")
+    assert account.paths("/opens")
+    assert account.counter_mark("opens", sent).settled
+    assert caplog.text.count("counts 1, but its lists show 0") == 1
+    account.api.add_event(
+        "opens", sent, created=NOW, visible_from=NOW + 999 * DAY, counted_from=NOW
+    )
+    account.advance(1)
+    sync(account, "opens")
+    assert account.counter_mark("opens", sent).unsettled  # it begins anew
+
+
+def test_a_list_that_lags_for_an_hour_is_complete_with_runs_every_10_minutes(
+    account: Account,
+) -> None:
+    """Three tries are not enough to give a list up. K4."""
+    sent = campaign(account)
+    sync(account, "opens")
+    for number in range(10):
+        at = NOW + 600 * number
+        account.api.add_event(
+            "opens", sent, created=at, visible_from=at + 3600, counted_from=at
+        )
+    for _ in range(24):
+        account.advance(1 / 144)
+        sync(account, "opens")
+    account.advance(0.25)
+    sync(account, "opens")
+    assert account.wrong("opens") == []
 
 
 def test_an_event_dated_below_the_look_back_is_found_by_its_counter(
@@ -385,17 +435,22 @@ def test_a_deactivated_app_ends_the_run_with_exit_code_2(account: Account) -> No
 
 
 def test_stats_that_fail_for_now_are_no_refused_ids(account: Account) -> None:
-    for day in range(1, 6):
-        campaign(account, days=day)
+    """Stats that fail stop no list of a campaign; they fail in a row of calls. K2."""
+    ids = [campaign(account, days=day) for day in range(1, 6)]
+    for one in ids:
+        account.api.add_event("opens", one, created=NOW - HOUR)
 
     def fail(request: Any, reply: Any) -> None:
         if "/stats/email_campaigns/" in request.path:
             reply.status, reply.body = 500, b""
 
     remove = account.world.on_reply(fail)
-    run = account.sync(streams=("opens",))
+    run = account.sync(streams=("opens", "campaign_stats"))
     assert run.code == 1
-    assert run.requests <= 1 + 1 + 6
+    assert run.reports["constant_contact_campaign_stats"]["outcome"] == "failed"
+    assert account.wrong("opens") == []
+    stats = [e for e in account.world.log.entries if "/stats/" in e.path]
+    assert len(stats) <= 6 + 2 * len(ids)
     remove()
     sync(account)
     assert account.shared["constant_contact"]["refused"] == {}

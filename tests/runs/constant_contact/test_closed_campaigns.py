@@ -122,7 +122,7 @@ def test_a_counter_alone_is_noticed_within_a_week(account: Account) -> None:
     assert account.wrong(*STREAMS) == []
 
 
-def test_a_campaign_is_closed_without_another_read(account: Account) -> None:
+def test_a_campaign_that_closed_is_not_read_again(account: Account) -> None:
     account.advance(85)
     run(account)
     account.advance(1)
