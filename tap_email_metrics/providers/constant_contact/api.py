@@ -263,7 +263,10 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         An app that is switched off is denied even that; a user lacks a privilege; or
         else the token lacks a scope.
         """
-        privilege, scope = _needs(str(denied))
+        return self.explain_all(denied) or Unavailable(self.explain_one(denied))
+
+    def explain_all(self, denied: Denied) -> TapError | None:
+        """Return why all requests like one are denied; None if others may not be."""
         try:
             have = self.privileges()
         except Denied:
@@ -273,15 +276,21 @@ class ConstantContactApi(Api[ConstantContactSettings]):
                 f"developer.constantcontact.com ({denied})"
             )
             return self._dead
-        except Skippable as error:
-            return Unavailable(f"{denied}; why is not known ({error})")
-        if privilege not in have:
-            return Unavailable(
-                f"{denied}: the user who authorised the app lacks the privilege "
-                f"{privilege}. Have an account owner or manager authorise it (the role "
-                "Campaign Creator has no reports)"
-            )
+        except Skippable:
+            return None
+        privilege, _ = _needs(str(denied))
+        if privilege in have:
+            return None
         return Unavailable(
+            f"{denied}: the user who authorised the app lacks the privilege "
+            f"{privilege}. Have an account owner or manager authorise it (the role "
+            "Campaign Creator has no reports)"
+        )
+
+    def explain_one(self, denied: Denied) -> str:
+        """Return what a denied request may lack."""
+        _, scope = _needs(str(denied))
+        return (
             f"{denied}: the token lacks the scope {scope}. Authorise again with it: "
             "tap-email-metrics-login asks for all scopes that the tap uses"
         )

@@ -97,9 +97,11 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
 
     @override
     def explained(self, error: TapError) -> TapError:
-        if isinstance(error, Denied):
-            return self.constant_contact.explain(error)
-        return error
+        if not isinstance(error, Denied):
+            return error
+        api = self.constant_contact
+        # One campaign that is denied tells nothing about the others.
+        return api.explain_all(error) or Denied(api.explain_one(error))
 
     def counted(self, campaign_id: str, rows: int, *, verified: bool) -> Count:
         """Return the count of all lists of a campaign together.

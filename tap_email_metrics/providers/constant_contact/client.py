@@ -59,6 +59,12 @@ class Pending(Retriable):
     ends_as = Unavailable
 
 
+class PendingParent(Retriable):
+    """Likewise, of one campaign or one contact: the others may be ready."""
+
+    most_tries = 2
+
+
 @dataclass(frozen=True, slots=True)
 class LinkedPage(Generic[SomeRows]):
     """One page of a list.
@@ -128,7 +134,8 @@ class ConstantContactClient(Client):
         if status == _NO_CONTENT:
             return  # whoever parses it decides what an empty body means
         if status == _PENDING:
-            raise Pending(f"{where}: not ready yet")
+            kind = PendingParent if "{}" in what else Pending
+            raise kind(f"{where}: not ready yet")
         if status == _TOO_MANY:
             if error_key(response) == _QUOTA:
                 self.limits.spend_day()
