@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from typing_extensions import override
 
@@ -409,7 +409,8 @@ def is_cursor(href: str, asked: Collection[str]) -> bool:
 
     Only such a link is stored in the state: others may hold secrets or personal data.
     """
-    names = {name for name, _ in parse_qsl(urlsplit(href).query)}
+    query = href.partition("#")[0].partition("?")[2]
+    names = {name for name, _ in parse_qsl(query)}
     return names <= {*CURSORS, *asked}
 
 

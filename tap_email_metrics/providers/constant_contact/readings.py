@@ -77,12 +77,12 @@ def _readings(value: Any) -> dict[str, dict[str, str]]:  # noqa: ANN401 - any JS
         return found
     if not isinstance(value, dict):
         raise TypeError("no object")
-    for kept in value.values():
-        for key, text in kept.items():
-            try:
+    try:
+        for kept in value.values():
+            for key, text in kept.items():
                 long_id(key)
                 if len([*map(decode_number, text.split("."))]) != _PARTS:
                     raise ValueError("no reading")
-            except (KeyError, AttributeError) as error:
-                raise ValueError("no reading") from error
+    except (KeyError, AttributeError) as error:
+        raise ValueError("no reading") from error
     return value

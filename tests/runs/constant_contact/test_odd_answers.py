@@ -1,0 +1,468 @@
+"""What was not understood is not knowledge: odd answers lose no row of a campaign."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.constant_contact import DAY, NOW, URL, Account
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOUR = 3600.0
+EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
+SUMMARIES = "/email_campaign_summaries"
+
+
+@pytest.fixture
+def account() -> Account:
+    return Account()
+
+
+def campaign(account: Account, days: float = 3, **options: Any) -> str:
+    options = {"recipients": 4, "links": 1, **options}
+    return account.api.add_campaign(sent=NOW - days * DAY, **options)
+
+
+def change(account: Account, end: str, new: Callable[[Any], Any]) -> Callable[[], None]:
+    """Change the JSON of all answers whose path ends so; return what ends it."""
+
+    def strike(request: Any, reply: Any) -> None:
+        if request.path.endswith(end) and reply.status == 200:
+            answer = new(json.loads(reply.body))
+            if answer is None:
+                reply.status, reply.body = 204, b""
+            else:
+                reply.body = json.dumps(answer).encode()
+
+    return account.world.on_reply(strike)
+
+
+def without(name: str) -> Callable[[Any], Any]:
+    return lambda answer: {k: v for k, v in answer.items() if k != name}
+
+
+def outcome(run: Any, stream: str) -> Any:
+    return run.reports[f"constant_contact_{stream}"]["outcome"]
+
+
+# Activities
+
+
+@pytest.mark.parametrize(
+    "given", [[], None, "absent", [{"role": "primary_email"}], {"a": 1}]
+)
+def test_a_sent_campaign_without_activities_is_asked_again(
+    account: Account, given: Any
+) -> None:
+    """Empty once is not empty for ever. K3."""
+    sent = campaign(account)
+    new = {} if given == "absent" else {"campaign_activities": given}
+    heal = change(
+        account,
+        f"/v3/emails/{sent}",
+        lambda answer: without("campaign_activities")(answer) | new,
+    )
+    run = account.sync(streams=("sends",))
+    assert run.reports["constant_contact_sends"]["failed"] == [sent]
+    heal()
+    account.advance(1)
+    account.sync(streams=("sends",))
+    assert account.wrong("sends") == []
+
+
+@pytest.mark.parametrize("role", ["PRIMARY_EMAIL", " Primary-Email", "main", None, 7])
+def test_a_role_of_another_spelling_has_reports(account: Account, role: object) -> None:
+    """If no role is known, all activities but permalinks have reports. K3."""
+    sent = campaign(account)
+
+    def rename(answer: Any) -> Any:
+        for one in answer["campaign_activities"]:
+            if one["role"] == "primary_email":
+                one["role"] = role
+        return answer
+
+    change(account, f"/v3/emails/{sent}", rename)
+    account.sync(streams=("sends",))
+    assert account.wrong("sends") == []
+
+
+def test_an_activity_that_gets_another_id_is_found_after_a_404(
+    account: Account,
+) -> None:
+    """The campaign's activities are asked for again. K3."""
+    sent = campaign(account)
+    account.sync(streams=EVENTS)
+    entry = account.shared["constant_contact"]["campaigns"]
+    [kept] = entry.values()
+    kept[3:] = ["gone"]
+    account.api.add_event("opens", sent, created=NOW + HOUR)
+    for _ in range(2):
+        account.advance(1)
+        account.sync(streams=EVENTS)
+    assert account.wrong(*EVENTS) == []
+
+
+# Lists
+
+
+@pytest.mark.parametrize("form", ["null", "absent", "empty object", "204"])
+def test_a_list_that_is_null_is_empty_where_nothing_is_counted(
+    account: Account, form: str
+) -> None:
+    """Twelve campaigns without bounces do not end a stream. K3."""
+    for number in range(12):
+        campaign(account, 1 + number)
+    forms: dict[str, Callable[[Any], Any]] = {
+        "null": lambda answer: answer | {"tracking_activities": None},
+        "absent": without("tracking_activities"),
+        "empty object": lambda _: {},
+        "204": lambda _: None,
+    }
+    change(account, "/bounces", forms[form])
+    change(account, "/sends", forms[form])
+    run = account.sync(streams=("bounces", "sends"))
+    assert outcome(run, "bounces") == "empty"
+    assert outcome(run, "sends") == "failed"  # their counters are above 0
+
+
+@pytest.mark.parametrize("form", ["null", "absent", "204"])
+def test_all_streams_of_an_account_that_never_sent_are_empty(
+    account: Account, form: str
+) -> None:
+    """No list says anything, and no counter that there are rows. K3."""
+
+    def strike(_request: Any, reply: Any) -> None:
+        if reply.body.startswith(b"{") and b"_links" in reply.body:
+            reply.body = b'{"_links": null}'
+        elif reply.body.startswith(b"{") and b"[]" in reply.body:
+            reply.body = reply.body.replace(b"[]", b"null")
+        if form == "204" and reply.body == b'{"_links": null}':
+            reply.status, reply.body = 204, b""
+
+    account.world.on_reply(strike)
+    run = account.sync()
+    ends = {name: report["outcome"] for name, report in run.reports.items()}
+    ends.pop("constant_contact_account")
+    assert {*ends.values()} == {"empty"}
+    assert run.code == 0
+
+
+@pytest.mark.parametrize("stream", ["contacts", "campaigns"])
+def test_the_cursor_of_a_list_that_is_absent_does_not_move(
+    account: Account, stream: str
+) -> None:
+    """The changes since the last answer with a list are asked for again. K3."""
+    contact = account.api.add_contact(created=NOW - 9 * DAY)
+    sent = campaign(account)
+    account.sync(streams=(stream,))
+    account.advance(1)
+    account.api.update_contact(contact, first_name="New")
+    account.api.update_campaign(sent, name="New")
+    heal = change(
+        account,
+        "/emails" if stream == "campaigns" else "/contacts",
+        without(stream),
+    )
+    for _ in range(3):
+        run = account.sync(streams=(stream,))
+        assert (run.code, outcome(run, stream)) == (1, "failed")
+        account.advance(1)
+    heal()
+    account.sync(streams=(stream,))
+    assert account.wrong(stream) == []
+
+
+def test_changes_that_an_empty_list_hides_once_are_found_in_the_next_run(
+    account: Account,
+) -> None:
+    """Each interval of changes is asked for twice. K3."""
+    contact = account.api.add_contact(created=NOW - 90 * DAY)
+    account.sync(streams=("contacts",))
+    account.advance(1)
+    account.api.unsubscribe(contact)
+    heal = change(account, "/contacts", lambda _: {"contacts": [], "_links": None})
+    account.sync(streams=("contacts",))
+    heal()
+    account.advance(1)
+    account.sync(streams=("contacts",))
+    assert account.wrong("contacts") == []
+
+
+# Links
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda href: {"next": {"href": f"{URL}{href}"}},
+        lambda href: {
+            "next": {"href": f"{URL.upper()[:5].lower()}{URL[5:]}:443{href}"}
+        },
+        lambda href: {"next": href},
+        lambda href: {"next": {"href": href, "method": "GET"}, "self": {"href": "/x"}},
+        lambda href: {"next": {"href": href[href.index("?") :]}},
+        lambda href: {"Next": {"href": href}},
+        lambda href: [{"rel": "self", "href": "/x"}, {"rel": "next", "href": href}],
+        lambda href: href,
+    ],
+)
+def test_a_link_to_the_next_page_has_many_forms(
+    account: Account, form: Callable[[str], Any]
+) -> None:
+    """All 700 contacts are read. K3."""
+    for _ in range(700):
+        account.api.add_contact(created=NOW - 9 * DAY)
+
+    def rewrite(answer: Any) -> Any:
+        href = ((answer.get("_links") or {}).get("next") or {}).get("href")
+        return answer | {"_links": form(href)} if href else answer
+
+    change(account, "/contacts", rewrite)
+    run = account.sync(streams=("contacts",))
+    assert run.code == 0
+    assert account.wrong("contacts") == []
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"next": {"href": {"href": "/v3/contacts"}}},
+        {"next": {"url": "/v3/contacts"}},
+        {"next": 2},
+        {"next": ["/v3/contacts"]},
+        [{"href": "/v3/contacts"}],
+        7,
+        {"next": {"href": "https://evil.example/v3/contacts"}},
+        {"next": {"href": "https://api.example.test:99999/v3/contacts"}},
+        {"next": {"href": "https://[/v3/contacts"}},
+    ],
+)
+def test_a_link_that_is_not_understood_fails_loudly(
+    account: Account, links: Any
+) -> None:
+    """A list that may go on is not complete. K3."""
+    account.api.add_contact(created=NOW - 9 * DAY)
+    change(account, "/contacts", lambda answer: answer | {"_links": links})
+    run = account.sync(streams=("contacts",))
+    assert (run.code, outcome(run, "contacts")) == (1, "failed")
+    assert "cursor" not in account.entry("contacts")
+
+
+# Counters
+
+
+@pytest.mark.parametrize("value", ["absent", None, "many", []])
+def test_opens_are_read_daily_where_their_counter_is_unknown(
+    account: Account, value: Any
+) -> None:
+    """Unknown is not 0, and `behind_since` tells of the last check. K3, K5."""
+    sent = campaign(account)
+
+    def hide(answer: Any) -> Any:
+        for row in answer["results"]:
+            row["stats"].pop("em_opens_all", None)
+            if value != "absent":
+                row["stats"]["em_opens_all"] = value
+        return answer
+
+    def strike(request: Any, reply: Any) -> None:
+        if "/stats/email_campaigns/" in request.path:
+            reply.body = json.dumps(hide(json.loads(reply.body))).encode()
+
+    account.world.on_reply(strike)
+    account.sync(streams=("opens",))
+    account.advance(1 / 48)
+    run = account.sync(streams=("opens",))
+    assert account.paths("/opens") == []
+    assert run.reports["constant_contact_opens"]["behind_since"].startswith(
+        "2026-09-21T14:1"
+    )
+    for day in range(3):
+        account.advance(1)
+        account.api.add_event("opens", sent, created=NOW + (day + 0.5) * DAY)
+        account.sync(streams=("opens",))
+        assert account.wrong("opens") == []
+
+
+def test_a_campaign_that_stats_leave_out_is_behind(account: Account) -> None:
+    """`behind_since` does not say now. K5."""
+    sent = campaign(account)
+    campaign(account, 4)
+    account.sync(streams=("opens", "campaign_stats"))
+
+    def strike(request: Any, reply: Any) -> None:
+        if "/stats/email_campaigns/" in request.path:
+            answer = json.loads(reply.body)
+            rows = answer["results"]
+            answer["results"] = [r for r in rows if r["campaign_id"] != sent]
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(strike)
+    account.advance(1 / 24)
+    account.api.add_event("opens", sent)
+    run = account.sync(streams=("opens", "campaign_stats"))
+    behind = run.reports["constant_contact_campaign_stats"]["behind_since"]
+    assert behind <= "2026-09-21T14:13:20Z"
+    assert account.wrong("opens") == []  # its summary has moved
+
+
+@pytest.mark.parametrize("date", ["absent", None, "", "soon", "2026-09-18"])
+def test_a_send_without_a_readable_instant_is_not_of_1970(
+    account: Account, date: Any
+) -> None:
+    """With a start date, it is read all the same. K3."""
+    account.common["start_date"] = "2026-09-01"
+    campaign(account)
+
+    def hide(answer: Any) -> Any:
+        for row in answer["bulk_email_campaign_summaries"]:
+            row.pop("last_sent_date", None)
+            if date != "absent":
+                row["last_sent_date"] = date
+        return answer
+
+    change(account, SUMMARIES, hide)
+    account.sync(streams=("sends", "opens"))
+    assert len(account.rows("sends")) == 4
+
+
+@pytest.mark.parametrize("days", [1, 200])
+def test_sent_campaigns_without_a_summary_are_said_and_read(
+    account: Account, caplog: pytest.LogCaptureFixture, days: float
+) -> None:
+    """The list of summaries is capped: 18 of 30 sends are not all. K3."""
+    for number in range(30):
+        campaign(account, days + number, recipients=1)
+
+    def cap(answer: Any) -> Any:
+        rows = answer["bulk_email_campaign_summaries"]
+        return answer | {"bulk_email_campaign_summaries": rows[:18]}
+
+    change(account, SUMMARIES, cap)
+    run = account.sync()
+    assert account.wrong("sends") == []
+    assert "12 campaigns were sent but have no summary" in caplog.text
+    rows = run.records("email_metrics_reconciliation")
+    [row] = [r for r in rows if r["stream"] == "constant_contact_campaign_summaries"]
+    assert (row["difference"], row["verdict"]) == (12, "differs")
+    account.advance(1)
+    account.sync(streams=("sends",))
+    assert account.paths("/emails") == []  # once a week
+    assert account.paths("/sends") == []
+
+
+# Rows
+
+
+def test_distinct_contacts_are_held_against_a_counter_of_contacts(
+    account: Account,
+) -> None:
+    """Two forwards of one contact do not settle a counter of two contacts. K4."""
+    sent = campaign(account)
+    one, other = account.api.add_contact(), account.api.add_contact()
+    for number in range(2):
+        account.api.add_event("forwards", sent, one, created=NOW - HOUR - number)
+    account.api.add_event(
+        "forwards",
+        sent,
+        other,
+        created=NOW - 2,
+        visible_from=NOW + HOUR,
+        counted_from=NOW - 2,
+    )
+    account.sync(streams=("forwards",))
+    assert account.counter_mark("forwards", sent).unsettled
+    account.advance(0.25)
+    account.sync(streams=("forwards",))
+    assert account.counter_mark("forwards", sent).settled
+    assert account.wrong("forwards") == []
+
+
+@pytest.mark.parametrize("kind", ["sends", "optouts", "forwards"])
+def test_ties_in_a_new_order_on_each_page_are_noticed_and_read_again(
+    account: Account, kind: str
+) -> None:
+    """1,200 rows of one second: some twice and others missing is not `equal`. K4."""
+    account.api.set_policy(time_format="seconds")
+    sent = campaign(account, recipients=1200 if kind == "sends" else 1)
+    for _ in range(1200 if kind != "sends" else 0):
+        account.api.add_event(kind, sent, created=NOW - HOUR)
+    rows: list[Any] = []
+
+    def collect(request: Any, reply: Any) -> None:
+        if request.path.endswith(f"/tracking/{kind}"):
+            rows.extend(json.loads(reply.body)["tracking_activities"])
+
+    stop = account.world.on_reply(collect)
+    account.sync(streams=(kind,))
+    stop()
+    assert len(rows) == 1200
+    account.state = {}
+    account.target.rows.clear()
+    shuffle = random.Random(7)  # noqa: S311 - not for secrets
+
+    def reorder(request: Any, reply: Any) -> None:
+        if not request.path.endswith(f"/tracking/{kind}"):
+            return
+        answer = json.loads(reply.body)
+        cursor = request.query.get("next") or request.query.get("cursor") or ""
+        place = re.search(r"o=(\d+)", base64.b64decode(cursor).decode())
+        offset = int(place[1]) if place else 0
+        page = shuffle.sample(rows, len(rows))[offset : offset + 500]
+        answer["tracking_activities"] = page
+        reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(reorder)
+    for _ in range(4):
+        run = account.sync()
+        found = [
+            r["verdict"]
+            for r in run.records("email_metrics_reconciliation")
+            if r["stream"] == f"constant_contact_{kind}"
+        ]
+        missing = 1200 - len(account.rows(kind))
+        assert missing == 0 or found[-1] != "equal"
+        account.advance(0.25)
+    assert len(account.rows(kind)) == 1200
+
+
+def test_what_closes_is_read_once_more(account: Account) -> None:
+    """Three proxy opens became three real ones: no counter moved. K4."""
+    sent = campaign(account, 1)
+    proxies = [account.api.add_event("opens", sent, created=NOW - i) for i in range(3)]
+    account.sync(streams=("opens",))
+    account.advance(84)
+    account.sync(streams=("opens",))
+    for event in proxies:
+        account.api.remove_event(event, at=NOW + 84.5 * DAY)
+    for number in range(3):
+        account.api.add_event(
+            "opens", sent, created=NOW + number, visible_from=NOW + 84.5 * DAY
+        )
+    account.advance(6)
+    account.sync(streams=("opens",))
+    assert account.wrong("opens") == []
+    assert account.entry("opens")["marks"] == {}
+    account.advance(1)
+    account.sync(streams=("opens",))
+    assert account.paths("/opens") == []
+
+
+def test_links_are_read_again_when_the_send_moves(account: Account) -> None:
+    """The links of a campaign that is sent again later may be others. K4."""
+    sent = campaign(account)
+    account.sync(streams=("links",))
+    activity = account.api.activities_of(sent)["primary_email"]
+    for _ in range(4):
+        account.api.add_link(activity)
+    account.advance(1)
+    account.api.send(activity)
+    account.sync(streams=("links",))
+    assert len(account.rows("links")) == 5
