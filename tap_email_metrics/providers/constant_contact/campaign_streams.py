@@ -171,9 +171,14 @@ class EventStream(CampaignStream):
             raise
         if reader.rows is not None:
             # Rows that were missing in several runs in a row will not come.
-            settled = mark.settled
-            count = self.counted(visit.parent.id, reader.rows, verified=settled)
-            yield replace(count, contacts=reader.distinct, moved=reader.unresolved)
+            count = self.counted(campaign_id, reader.rows, verified=mark.settled)
+            before = visit.mark.missing if visit.mark else 0
+            yield replace(
+                count,
+                contacts=reader.distinct,
+                moved=reader.unresolved,
+                noted=0 < mark.missing == before,
+            )
         return mark
 
     def _page(

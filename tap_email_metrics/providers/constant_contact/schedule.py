@@ -259,9 +259,8 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark]):
         """Return the reports that are due, in reading order.
 
         The report that was read longest ago comes first, one that failed behind the
-        others. The history has the campaigns
-        that were never read: a first sync may take longer than a day, so they get a
-        share of the run.
+        others. The history has the campaigns that were never read: a first sync may
+        take longer than a day, so they get a share of the run.
         """
         plan: Plan[str, CounterMark] = Plan()
         for parent in with_unlisted(parents, state.marks):

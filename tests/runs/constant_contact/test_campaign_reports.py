@@ -610,7 +610,7 @@ def test_an_event_that_nothing_tells_apart_is_left_out_and_counted(
     run = sync(account, "opens")
     [record] = run.records("constant_contact_opens")
     assert record["contact_id"]
-    assert "constant_contact_opens: 1 rows without" in caplog.text
+    assert "constant_contact_opens: rows without a record: 1:" in caplog.text
 
 
 def test_a_list_that_shifts_in_every_try_is_not_taken_for_settled(
