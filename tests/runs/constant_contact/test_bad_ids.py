@@ -180,12 +180,13 @@ def details(account: Account, count: int) -> list[str]:
 @pytest.mark.parametrize(
     "stream", ["contact_activity_details", "contact_activity_summary"]
 )
+@pytest.mark.parametrize("count", [5, 40])
 @pytest.mark.parametrize("how", [400, 403, 500, "garbage"])
 def test_a_report_that_no_contact_has_is_not_empty(
-    account: Account, stream: str, how: int | str
+    account: Account, stream: str, how: int | str, count: int
 ) -> None:
-    """40 of 40 contacts cannot be read: that is said, after a few requests. K2."""
-    ids = details(account, 40)
+    """No contact can be read: that is said, after a few requests. K2."""
+    ids = details(account, count)
     struck, heal = spoil(account, "/contact_reports/", ids, how)
     for _ in range(2):
         run = account.sync(streams=(stream,))
