@@ -82,10 +82,12 @@ class WindowStream(EmailMetricsStream):
         full_days: UTC days after which the lists are read in full, without dates;
             0 for never. Lists without a replication key are always read in full.
         changes_only: rows of the look-back are emitted only if they changed.
+        any_length: one request can ask for any length of time.
     """
 
     full_days: ClassVar[int] = 0
     changes_only: ClassVar[bool] = False
+    any_length: ClassVar[bool] = True
 
     @abc.abstractmethod
     def lists(self) -> Sequence[WindowList]:
@@ -223,7 +225,8 @@ class WindowStream(EmailMetricsStream):
             wide = coverage.wide or (again and coverage.seen is not None)
             lookback = self.wide_lookback if wide else self.lookback
             window = coverage.live(self._end, lookback)
-            if again and coverage.newest is None and not coverage.todo:
+            never = coverage.newest is None and not coverage.todo
+            if self.any_length and again and never:
                 # It has never shown a row: one request about all of it is enough.
                 window = Window(coverage.start, self._end)
             # A list that was just read in full needs no live window.

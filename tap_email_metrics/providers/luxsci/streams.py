@@ -399,6 +399,7 @@ class Summary(ReportStream):
 
     primary_keys: ClassVar[tuple[str, ...]] = ("account", "scope", "interval_start")
     replication_key = "interval_start"
+    any_length = False
 
     @property
     @override

@@ -69,3 +69,14 @@ def test_few_logins_are_all_read_in_each_run() -> None:
         run = clinic.sync(streams=MARKETING)
         # One request for each empty list that has a date, and the auth code's two.
         assert run.requests == 2 + 3 * 8
+
+
+def test_an_empty_list_is_verified_by_one_request_and_no_summary_as_a_whole() -> None:
+    """K12: and K4, as a list that was empty once need not be so for ever."""
+    clinic = Clinic()
+    streams = ("login_failures", "opens_summary")
+    clinic.sync(streams=streams)
+    for _ in range(9):
+        clinic.advance(1)
+        # The auth code's two, the list's, and the days of the look-back.
+        assert clinic.sync(streams=streams).requests <= 2 + 1 + 3
