@@ -96,10 +96,10 @@ def _state_first(this: Any, original: Any, message: Any) -> None:
 
 
 def _skip_last_page(
-    original: Any, fetch: Any, keep: Any, *, shrinking: bool
+    original: Any, *arguments: Any, **options: Any
 ) -> Generator[Any, None, Any]:
     """Leave out the last of several pages."""
-    pages = original(fetch, keep, shrinking=shrinking)
+    pages = original(*arguments, **options)
     held = None
     while True:
         try:
@@ -193,9 +193,8 @@ def _settle_for_less(this: Any, original: Any, due: Any, part: Any) -> None:
 
 def _first_page_only(this: Any, _original: Any, window: Any, look: Any) -> Any:
     """End a window with its first page."""
-    with_count = this._source.open(window, 0)  # noqa: SLF001
-    yield from this._page(window, look, with_count)  # noqa: SLF001
-    with_count.close()
+    yield from this._next_page(window, look)  # noqa: SLF001
+    look.ended = look.has_list = True
     look.before = look.after = look.received
 
 
