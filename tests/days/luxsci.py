@@ -12,6 +12,9 @@ Users, jobs and marketing's things are due as a whole once in 8 days besides; it
 and complaints, and all summaries, at the first run of a UTC day. A summary is due for
 the whole days within the look-back.
 
+A report that counts a row and hides it is settled without the row, and read again a
+week later: what it may have hidden is due from then on.
+
 Events that the API filters by the send are promised within the look-back of the send
 only: nothing shows that it does so before rows come that lie outside of their window.
 """
@@ -104,6 +107,7 @@ class LuxSciDays(Account):
         self._visited: dict[str, float] = {}
         self._first_seen: dict[tuple[str, Key], float] = {}
         self._excused: set[tuple[str, Key]] = set()
+        self._hid: dict[str, float] = {}
 
     def _scope(self, seed: int, auth: str) -> dict[str, Any]:
         """Draw whose reports are read: the account's or, of some, one user's."""
@@ -282,6 +286,11 @@ class LuxSciDays(Account):
     @override
     def visits(self, ran: Ran, shown: Shown) -> Iterator[Visit]:
         struck = [_kind_of(entry.path) for entry in ran.entries if entry.fault]
+        self._hid |= {
+            f"{_STREAM}{_kind_of(entry.path)}": ran.begun
+            for entry in ran.entries
+            if entry.fault == "skip_row"
+        }
         if None in struck:
             return
         for stream in KEYS:
@@ -303,15 +312,19 @@ class LuxSciDays(Account):
                 yield Visit((stream, None), "whole")
         self._visited[stream] = now
         later = {k for k, row in rows.items() if not self._is_due(kind.name, row, now)}
+        hid = self._hid.get(stream, -math.inf)
+        hidden: set[Key] = set()
+        if now - hid < _WEEK:
+            hidden = {key for key in rows if self._first_seen[stream, key] <= hid}
         if "event_id" not in KEYS[stream]:
-            yield Visit((stream, None), VALUES, frozenset(later))
+            yield Visit((stream, None), VALUES, frozenset(later | hidden))
         later -= {
             key
             for key in later
             if (stream, key) not in self._excused
             and self._is_timely(stream, key, rows[key])
         }
-        yield Visit((stream, None), ROWS, frozenset(later))
+        yield Visit((stream, None), ROWS, frozenset(later | hidden))
 
     def _is_due(self, name: str, row: Record, now: float) -> bool:
         if name in _WHOLE:

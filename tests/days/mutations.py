@@ -230,7 +230,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "no_sweep": Mutation("encompass", 0, 60, schedule, "_sweep_days", _no_sweep),
     "state_first": Mutation(
-        "encompass", 1, 60, writer.Writer, "write_message", _state_first
+        "encompass", 0, 60, writer.Writer, "write_message", _state_first
     ),
     "never_misses": Mutation(
         "constant_contact", 7, 40, EventReader, "_misses", _never_misses
