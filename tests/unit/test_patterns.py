@@ -38,7 +38,7 @@ ENDS = ("", "!", "\n", "x", "@", ">", '"')
 SHORT, FACTOR = 4_000, 8
 BOUNDED = ("_THROTTLED", "_SPENT", "_DENIED")
 """Patterns that see the text of `error_text` alone."""
-ANCHORED = ("_GAP", "_COLON", "_DOMAIN", "_REQUEST_ID")
+ANCHORED = ("_GAP", "_COLON", "_DOMAIN", "_REQUEST_ID", "_SIMPLE")
 """Patterns that are tried at one place, never searched for."""
 FEW = 0.02
 """Seconds of processor time that are not worth a comparison."""
