@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+WEEK = 7
+"""Days in which a short window is read once a day."""
 QUIET = 7 * DAY
 """Seconds without a row after which a list is quiet."""
 _MOST_DOUBLINGS = 5
@@ -156,35 +158,38 @@ class Coverage:
         through = max(self.through, window.end) if joined else self.through
         return replace(self, todo=todo, through=through)
 
-    def after_short(self, window: Window, short: int, now: int) -> Coverage:
+    def after_short(
+        self, window: Window, short: int, now: int, *, again: bool = False
+    ) -> Coverage:
         """Return the coverage after a window was read whole.
 
         Args:
             window: what was read.
             short: rows that the API counts in it and does not serve; 0 for none.
             now: the current time.
+            again: it was read because it was short before.
         """
+        known = self
+        is_later = self.short_read is None or now // DAY != self.short_read // DAY
+        if again and is_later:
+            # All short windows are read on one day: they count as one.
+            known = replace(self, short_read=now, short_reads=self.short_reads + 1)
         rest = without(self.short, window)
         if not short:
-            return replace(self, short=rest)
-        is_new = not touch(self.short, window)
-        return replace(
-            self,
-            shortfall=short,
-            short=merged([*rest, window]),
-            short_read=now if is_new or self.short_read is None else self.short_read,
-            short_reads=0 if is_new else self.short_reads,
-        )
+            return replace(known, short=rest)
+        if not touch(self.short, window):
+            known = replace(known, short_read=now, short_reads=0)
+        return replace(known, shortfall=short, short=merged([*rest, window]))
 
-    def short_due(self, now: float, days: int) -> bool:
+    def short_due(self, now: float) -> bool:
         """Return whether the short windows have to be read again.
 
-        The first time that is after this number of UTC days, then after twice as many,
-        and so on.
+        That is once a UTC day for a week, then after one week, two, four, and so on.
         """
         if not self.short or self.short_read is None:
             return bool(self.short)
-        wait = days * 2 ** min(self.short_reads, _MOST_DOUBLINGS)
+        weeks = self.short_reads - WEEK
+        wait = 1 if weeks < 0 else WEEK * 2 ** min(weeks, _MOST_DOUBLINGS)
         return self.short_read > now or now // DAY - self.short_read // DAY >= wait
 
     def is_quiet(self, now: float) -> bool:

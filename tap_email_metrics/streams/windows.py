@@ -62,6 +62,7 @@ class Due:
         live: the newest part of the list, which every run reads.
         wide: the window uses the wide look-back, for a list that filters by another
             date than the row's own.
+        again: the window is read again because it was settled with a shortfall.
     """
 
     source: WindowList
@@ -69,6 +70,7 @@ class Due:
     since: int | None = None
     live: bool = False
     wide: bool = False
+    again: bool = False
 
     def is_unchanged(self, value: int | None) -> bool:
         """Return whether a row, according to its date, was emitted before."""
@@ -246,12 +248,9 @@ class WindowStream(EmailMetricsStream):
         now = self.api.now()
         due = []
         for key, coverage in self._coverages.items():
-            if self._is_lost(key) or not coverage.short_due(now, REEMIT_DAYS):
-                continue
-            due += [Due(self._sources[key], window) for window in coverage.short]
-            reads = coverage.short_reads + 1
-            again = replace(coverage, short_read=int(now), short_reads=reads)
-            self._coverages[key] = again
+            if not self._is_lost(key) and coverage.short_due(now):
+                source = self._sources[key]
+                due += [Due(source, window, again=True) for window in coverage.short]
         return due
 
     def _since(self, coverage: Coverage, window: Window) -> int | None:
@@ -420,7 +419,9 @@ class WindowStream(EmailMetricsStream):
             coverage = coverage.after(window, whole=whole)
             if whole:
                 self._warn_of_shortfall(key, coverage, part)
-                coverage = coverage.after_short(window, part.short, now)
+                coverage = coverage.after_short(
+                    window, part.short, now, again=due.again
+                )
         elif whole:
             coverage = replace(coverage, verified=now, through=end, todo=())
             self._warn_of_shortfall(key, coverage, part)

@@ -12,8 +12,8 @@ Users, jobs and marketing's things are due as a whole once in 8 days besides; it
 and complaints, and all summaries, at the first run of a UTC day. A summary is due for
 the whole days within the look-back.
 
-A report that counts a row and hides it is settled without the row, and read again a
-week later: what it may have hidden is due from then on.
+A report that counts a row and hides it is settled without the row, and read again on
+the next day: what it may have hidden is due from then on.
 
 Events that the API filters by the send are promised within the look-back of the send
 only: nothing shows that it does so before rows come that lie outside of their window.
@@ -314,7 +314,7 @@ class LuxSciDays(Account):
         later = {k for k, row in rows.items() if not self._is_due(kind.name, row, now)}
         hid = self._hid.get(stream, -math.inf)
         hidden: set[Key] = set()
-        if now - hid < _WEEK:
+        if now - hid < DAY:
             hidden = {key for key in rows if self._first_seen[stream, key] <= hid}
         if "event_id" not in KEYS[stream]:
             yield Visit((stream, None), VALUES, frozenset(later | hidden))

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.singerlib import StateMessage
 
 from tap_email_metrics.clock import DAY, iso
-from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.constant_contact import campaigns
 from tap_email_metrics.providers.constant_contact.api import ConstantContactApi
 from tap_email_metrics.providers.constant_contact.reading import EventReader
@@ -177,15 +176,6 @@ def _no_lookback(this: Any, original: Any) -> int:  # noqa: ARG001
     return 0
 
 
-def _drop_retry_list(this: Any, original: Any, done: Any) -> None:
-    """Take a window for read that could not be."""
-    if isinstance(done.error, Skippable) and done.task.window:
-        key, window = done.task.source.key, done.task.window
-        coverage = this._coverages[key].after(window, whole=True)  # noqa: SLF001
-        this._keep(key, coverage)  # noqa: SLF001
-    original(this, done)
-
-
 def _settle_for_less(this: Any, original: Any, due: Any, part: Any) -> None:
     """Take a window for read that came short of its count."""
     original(this, due, replace(part, whole=True))
@@ -250,9 +240,6 @@ MUTATIONS: dict[str, Mutation] = {
         "constant_contact", 7, 40, record_columns.Identity, "id", _twins_are_one
     ),
     "no_lookback": Mutation("luxsci", 1, 25, ReportStream, "lateness", _no_lookback),
-    "drop_retry_list": Mutation(
-        "luxsci", 87, 10, WindowStream, "_finish", _drop_retry_list
-    ),
     "settle_for_less": Mutation(
         "luxsci", 0, 14, WindowStream, "_commit", _settle_for_less
     ),

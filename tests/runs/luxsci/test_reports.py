@@ -12,6 +12,7 @@ import yaml
 from singer_sdk.exceptions import ConfigValidationError
 
 from tap_email_metrics.clock import iso
+from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.luxsci import client, report
 from tap_email_metrics.streams import window_reader, windows
 from tap_email_metrics.tap import TapEmailMetrics
@@ -1000,6 +1001,41 @@ def test_faults_that_pass_cost_no_row(kind: str) -> None:
     clinic.world.faults.add(kind, path="/report/", times=2, probability=0.7, seed=4)
     assert clinic.sync(streams=SOME).code == 0
     assert clinic.wrong(*SOME) == []
+
+
+def outage_longer_than_the_lookback() -> Clinic:
+    """Sync, have one list fail for four days, and sync again."""
+    clinic = clinic_of()
+    assert clinic.sync(streams=("sent",)).code == 0
+    clinic.world.faults.add("status", status=500, path="/smtp/sent")
+    for _ in range(4):
+        clinic.advance(1)
+        sent = clinic.world.clock.now() - HOUR
+        clinic.api.add_message(sent=sent, channel="smtp")
+        clinic.sync(streams=("sent",))
+    clinic.world.faults.clear()
+    clinic.advance(1)
+    assert clinic.sync(streams=("sent",)).code == 0
+    return clinic
+
+
+@pytest.mark.slow
+def test_what_could_not_be_read_is_read_as_soon_as_it_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert outage_longer_than_the_lookback().wrong("sent") == []
+    finish = windows.WindowStream._finish  # noqa: SLF001 - broken on purpose
+
+    def drop_retry_list(stream: Any, done: Any) -> None:
+        """Take a window for read that could not be."""
+        key, window = done.task.source.key, done.task.window
+        if isinstance(done.error, Skippable) and window:
+            coverage = stream._coverages[key].after(window, whole=True)  # noqa: SLF001
+            stream._keep(key, coverage)  # noqa: SLF001
+        finish(stream, done)
+
+    monkeypatch.setattr(windows.WindowStream, "_finish", drop_retry_list)
+    assert outage_longer_than_the_lookback().wrong("sent")
 
 
 def test_a_body_cut_late_counts_as_a_short_page(

@@ -289,21 +289,31 @@ def test_damaged_lists_are_refused_by_name(lists: Any) -> None:
 
 
 def test_a_short_window_is_read_again_ever_more_seldom() -> None:
-    """K4: after 7 days, then after 14 more, and so on, until it is whole."""
+    """K4: daily for a week, then after 1, 2, 4, ... weeks, until it is whole."""
     window = Window(100, 200)
     coverage = replace(Coverage.first(0, 900), todo=())
-    assert not coverage.short_due(0, 7)
+    assert not coverage.short_due(0)
     coverage = coverage.after_short(window, 2, 0)
     assert (coverage.short, coverage.shortfall) == ((window,), 2)
-    assert not coverage.short_due(7 * DAY - 1, 7)
-    assert coverage.short_due(7 * DAY, 7)
-    later = replace(coverage, short_read=7 * DAY, short_reads=1)
-    assert later.after_short(window, 2, 7 * DAY) == later
-    assert not later.short_due(20 * DAY, 7)
-    assert later.short_due(21 * DAY, 7)
-    assert later.after_short(window, 0, 7 * DAY).short == ()
-    anew = later.after_short(Window(300, 400), 1, 9 * DAY)
-    assert (anew.short_read, anew.short_reads) == (9 * DAY, 0)
+    assert not coverage.short_due(DAY - 1)
+    days = []
+    for day in range(1, 60):
+        if coverage.short_due(day * DAY):
+            days.append(day)
+            coverage = coverage.after_short(window, 2, day * DAY, again=True)
+    assert days == [1, 2, 3, 4, 5, 6, 7, 14, 28, 56]
+    assert coverage.after_short(window, 0, 60 * DAY, again=True).short == ()
+    anew = coverage.after_short(Window(300, 400), 1, 60 * DAY)
+    assert (anew.short_read, anew.short_reads) == (60 * DAY, 0)
+
+
+def test_only_a_read_of_short_windows_puts_off_the_next_one() -> None:
+    """The live window is read in every run, and may touch a short one."""
+    coverage = replace(Coverage.first(0, 900), todo=()).after_short(Window(0, 9), 1, 0)
+    coverage = coverage.after_short(Window(5, 20), 1, DAY)
+    assert coverage.short_due(DAY)
+    read = coverage.after_short(Window(0, 20), 1, DAY, again=True)
+    assert not read.short_due(DAY)
 
 
 def test_a_quiet_list_rests_until_its_hour_of_the_next_day() -> None:
