@@ -74,7 +74,10 @@ def test_run_fills_postgres_and_keeps_state(pipeline: Pipeline) -> None:
 
     summary = done.run_summary()["streams"]
     assert sorted(summary) == STREAMS
-    assert {said["outcome"] for said in summary.values()} <= {"complete", "empty"}
+    outcomes = {name: said["outcome"] for name, said in summary.items()}
+    # The world has a removed campaign: the API has no stats of its activities.
+    assert outcomes.pop("constant_contact_campaign_activity_stats") == "incomplete"
+    assert set(outcomes.values()) <= {"complete", "empty"}
     # The schema is that of the environment dev.
     assert pipeline.differences("email_metrics_dev") == {}
 

@@ -89,7 +89,7 @@ VICTIM, AFTER = "north-1", 20
 AGAIN = {"south-2": "constant_contact_opens", "alumni1-1": "encompass_clicks"}
 """Accounts that lose rows, and of which stream, before the backfill."""
 RETRY_SECONDS, LOOK, ROUND_SECONDS = 3, 0.2, 900.0
-FINE = frozenset({"complete", "empty"})
+FINE = frozenset({"complete", "incomplete", "empty"})
 
 
 @dataclass

@@ -41,7 +41,7 @@ DAILY, PER_SECOND = 9_500, 4
 SNAPSHOTS = ("constant_contact_unique_opens", "constant_contact_links")
 READINGS = "constant_contact_snapshots"
 TOO_MANY = 429
-FINE = {"complete", "empty", "paused"}
+FINE = {"complete", "incomplete", "empty", "paused"}
 BETWEEN = 60.0
 """Seconds from the end of a run to the start of the next: a scheduler's."""
 ONE_WAY = (0.14, 0.16)
