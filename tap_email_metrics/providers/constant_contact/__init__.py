@@ -23,6 +23,7 @@ from tap_email_metrics.providers.constant_contact.account_streams import (
 from tap_email_metrics.providers.constant_contact.api import (
     ConstantContactApi,
 )
+from tap_email_metrics.providers.constant_contact.campaign_state import check_shared
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     Bounces,
     CampaignActivityStats,
@@ -37,7 +38,6 @@ from tap_email_metrics.providers.constant_contact.campaign_streams import (
     Snapshots,
     UniqueOpens,
 )
-from tap_email_metrics.providers.constant_contact.campaigns import check_shared
 from tap_email_metrics.providers.constant_contact.contact_streams import (
     CONTACT_REPORTS,
 )
