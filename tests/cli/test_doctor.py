@@ -83,7 +83,7 @@ def access(report: Report, provider: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "most"), [(Site, 8), (Account, 15), (Clinic, 34)], ids=str
+    ("kind", "most"), [(Site, 8), (Account, 16), (Clinic, 34)], ids=str
 )
 def test_an_account_without_trouble_is_well(kind: type[Site], most: int) -> None:
     site = kind(world())

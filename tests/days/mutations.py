@@ -7,7 +7,7 @@ it. `broken(name)` puts it in place for as long as its context lasts.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, partialmethod
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -153,8 +153,8 @@ def _never_misses(this: Any, original: Any, mark: Any) -> bool:  # noqa: ARG001
 
 
 def _early_cursor(this: Any, original: Any) -> str:  # noqa: ARG001
-    """Ask the next time for changes from some hours later on."""
-    return iso(this.now() + DAY / 4)
+    """Ask the next time for changes from some days later on."""
+    return iso(this.now() + 3 * DAY)
 
 
 def _primary_only(original: Any, campaign: Any) -> list[str]:
@@ -174,11 +174,6 @@ def _twins_are_one(this: Any, original: Any, values: Any, occurrence: int) -> An
 def _no_lookback(this: Any, original: Any) -> int:  # noqa: ARG001
     """Read nothing again."""
     return 0
-
-
-def _settle_for_less(this: Any, original: Any, due: Any, part: Any) -> None:
-    """Take a window for read that came short of its count."""
-    original(this, due, replace(part, whole=True))
 
 
 def _first_page_only(this: Any, _original: Any, window: Any, look: Any) -> Any:
@@ -240,9 +235,6 @@ MUTATIONS: dict[str, Mutation] = {
         "constant_contact", 7, 40, record_columns.Identity, "id", _twins_are_one
     ),
     "no_lookback": Mutation("luxsci", 1, 25, ReportStream, "lateness", _no_lookback),
-    "settle_for_less": Mutation(
-        "luxsci", 0, 14, WindowStream, "_commit", _settle_for_less
-    ),
     "first_page_only": Mutation(
         "luxsci", 0, 14, window_reader.WindowReader, "_look", _first_page_only
     ),

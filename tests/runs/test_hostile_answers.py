@@ -142,7 +142,9 @@ def test_a_body_without_an_end_is_cut(case: Case, server: Front) -> None:
     assert_struck(case, run, "could be read")
     most = MOST_ANSWER if case.make is luxsci else MOST_BODY
     # What a socket holds was sent, and read by nobody.
-    assert server.sent < 3 * 2 * (most + 2**24)
+    # A report that is too long is asked for again in ever smaller parts.
+    tries = 7 if case.make is luxsci else 3
+    assert server.sent < tries * 2 * (most + 2**24)
 
 
 @pytest.mark.slow
@@ -412,7 +414,7 @@ def test_a_report_that_never_ends_is_given_up(
 
     server.strike(case.path, change)
     run = site.sync(case.struck, case.other)
-    assert_struck(case, run, "a list of more than 1000 rows: it does not end")
+    assert_struck(case, run, "none of its lists could be read")
 
 
 # Form

@@ -216,7 +216,8 @@ class ConstantContactClient(Client):
             url = urljoin(self.url_of(template, ids), href)
         except ValueError:
             url = ""  # the text is not a URL
-        if _origin(url) != self._origin:
+        is_whole = href.startswith(("/", "?", "http://", "https://"))
+        if not is_whole or _origin(url) != self._origin:
             raise Fatal(f"GET {template}: the link to the next page leaves the API")
         strict = partial(_listed, parse=parse)
         return self.retrying(

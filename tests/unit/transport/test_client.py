@@ -580,7 +580,7 @@ def test_one_try_is_never_repeated() -> None:
 def test_a_time_out_has_all_tries_since_less_is_asked_for() -> None:
     rig = Rig(504)
     with pytest.raises(Skippable, match=rf"\({TRIES} tries\)"):
-        rig.get(tries=1)
+        rig.get(tries=1, before_retry=lambda _: None)
     assert len(rig.network.sent) == TRIES
 
 
