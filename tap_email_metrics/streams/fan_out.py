@@ -461,6 +461,8 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             HistoryLeft: the next run has to go on with the history.
         """
         report = self.report
+        # One list tells nothing of the stream, if others could be read before.
+        others = others or (state.readable and len(report.failed) == 1)
         if report.failed and not report.parents and not others:
             failed = f"none of {len(report.failed)} {self.parent_noun}s"
             self._give_up(state, f"{failed} could be read")
