@@ -104,9 +104,13 @@ class SharedFile:
 
 def _resolved(path: Path, what: str) -> Path:
     try:
-        return path.resolve()
+        found = path.resolve()
     except (OSError, RuntimeError) as error:
         raise InvalidInput(f"{what} {path} is a circle of symbolic links") from error
+    # From Python 3.13 on, a circle is left as it is.
+    if found.is_symlink():
+        raise InvalidInput(f"{what} {path} is a circle of symbolic links")
+    return found
 
 
 def _wait_for(lock: IO[str], check: Callable[[], None]) -> None:
