@@ -20,6 +20,7 @@ from tests.support.encompass import DAY, NOW, Site, Sync, Target, site_of
 from tests.support.luxsci import Clinic
 from tests.support.state import flat, merged
 
+ABOUT_RUN = {"email_metrics_runs", "email_metrics_reconciliation"}
 PROVIDERS = ("encompass", "constant_contact", "luxsci")
 
 
@@ -297,7 +298,9 @@ def test_a_quiet_sync_of_many_campaigns_is_small() -> None:
         account.sync()
         account.advance(1)
     run = account.sync()
-    assert len(run.states) == 1
+    wrote = {m["stream"] for m in run.messages if m["type"] == "RECORD"}
+    # One where a stream wrote records, and one at the end.
+    assert len(run.states) <= len(wrote - ABOUT_RUN) + 1
     state = len(json.dumps(run.state, separators=(",", ":")))
     fixed = [m for m in run.messages if m["type"] == "SCHEMA"]
     rest = [m for m in run.messages if m not in fixed]
