@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ def certificates(environment: Mapping[str, str] = os.environ) -> str | None:
     return None
 
 
+# Once a process: it takes some 20 ms, and each host of each run would pay for it.
+@cache
 def _check_certificates(name: str, path: Path) -> None:
     if path.is_dir():
         return
