@@ -39,7 +39,7 @@ PIECES = (
     ),
 )
 ENDS = ("", "!", "\n", "x", "@", ">", '"')
-SHORT, FACTOR = 4_000, 8
+SHORT, FACTOR = 1_000, 8
 BOUNDED = ("_THROTTLED", "_SPENT", "_DENIED")
 """Patterns that see the text of `error_text` alone."""
 ANCHORED = ("_GAP", "_COLON", "_DOMAIN", "_REQUEST_ID", "_SIMPLE")
