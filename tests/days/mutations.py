@@ -20,6 +20,7 @@ from tap_email_metrics.providers.constant_contact.api import ConstantContactApi
 from tap_email_metrics.providers.constant_contact.reading import EventReader
 from tap_email_metrics.providers.encompass import api as encompass_api
 from tap_email_metrics.providers.encompass import reading, schedule
+from tap_email_metrics.providers.encompass.scan import ListScan
 from tap_email_metrics.providers.luxsci.api import LuxSciApi
 from tap_email_metrics.providers.luxsci.streams import ReportStream
 from tap_email_metrics.records import columns as record_columns
@@ -197,7 +198,7 @@ def _not_in_full(this: Any, original: Any) -> list[Any]:  # noqa: ARG001
 
 MUTATIONS: dict[str, Mutation] = {
     "skip_last_page": Mutation("encompass", 0, 60, reading, "scan", _skip_last_page),
-    "trust_total": Mutation("encompass", 5, 60, reading.ListScan, "rows", _trust_total),
+    "trust_total": Mutation("encompass", 5, 60, ListScan, "rows", _trust_total),
     "no_verification": Mutation(
         "encompass", 7, 60, schedule, "verification_points", _no_verification
     ),

@@ -14,9 +14,14 @@ from simulator.world import World
 from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.constant_contact import client
 from tap_email_metrics.providers.constant_contact.client import LinkedPage, Trail
-from tap_email_metrics.providers.encompass import reading
+from tap_email_metrics.providers.encompass import scan as scan_module
 from tap_email_metrics.providers.encompass.client import MOST_ROWS, ListPage, plain_page
-from tap_email_metrics.providers.encompass.reading import Pages, every_row, scan
+from tap_email_metrics.providers.encompass.scan import (
+    MOST_PAGES,
+    Pages,
+    every_row,
+    scan,
+)
 from tap_email_metrics.transport.bounds import MOST_ANSWER, MOST_BODY
 from tests.support.encompass import NOW
 from tests.support.hostile import bomb, constant_contact, encompass, front, luxsci
@@ -376,13 +381,13 @@ def test_pages_of_one_row_that_announce_millions() -> None:
     with pytest.raises(Skippable, match="no end of it"):
         for _ in scan(Pages(fetch), every_row, shrinking=False):
             pass
-    assert fetched == reading._MOST_PAGES  # noqa: SLF001 - the limit that is tested
+    assert fetched == MOST_PAGES
 
 
 def test_a_bare_array_that_never_ends_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading, "MOST_ROWS", 10_000)
+    monkeypatch.setattr(scan_module, "MOST_ROWS", 10_000)
 
     def fetch(start: int) -> ListPage:
         return ListPage(

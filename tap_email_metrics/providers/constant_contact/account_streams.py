@@ -12,14 +12,14 @@ from typing_extensions import override
 
 from tap_email_metrics.clock import iso
 from tap_email_metrics.errors import Denied, Gone, Skippable
-from tap_email_metrics.providers.constant_contact.campaign_streams import (
-    CampaignStream,
-    ConstantContactStream,
-)
-from tap_email_metrics.providers.constant_contact.campaigns import (
+from tap_email_metrics.providers.constant_contact.activities import (
     CAMPAIGN,
     activity_ids,
     reported,
+)
+from tap_email_metrics.providers.constant_contact.campaign_streams import (
+    CampaignStream,
+    ConstantContactStream,
 )
 from tap_email_metrics.providers.constant_contact.client import (
     Trail,

@@ -9,7 +9,6 @@ closed campaign or of its bucket changes, every stream reads it in full once mor
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import zlib
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Gone, NotUnderstood, Skippable
+from tap_email_metrics.providers.constant_contact.activities import CAMPAIGN, reported
 from tap_email_metrics.providers.constant_contact.batches import Batches
 from tap_email_metrics.providers.constant_contact.campaign_state import campaigns_of
 from tap_email_metrics.providers.constant_contact.closed import (
@@ -25,12 +25,18 @@ from tap_email_metrics.providers.constant_contact.closed import (
     bucket_of,
     by_bucket,
 )
+from tap_email_metrics.providers.constant_contact.counters import (
+    AGGREGATES,
+    GATES,
+    WHOLE,
+    counters_of,
+)
 from tap_email_metrics.providers.constant_contact.schedule import (
     CounterMark,
     long_id,
     short_id,
 )
-from tap_email_metrics.records.values import to_integer, to_milliseconds
+from tap_email_metrics.records.values import to_milliseconds
 from tap_email_metrics.state.plans import Parent, history_key
 from tap_email_metrics.streams.digests import digest
 
@@ -38,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import (
         Callable,
         Collection,
-        Iterable,
         Mapping,
         Sequence,
     )
@@ -54,7 +59,6 @@ logger = logging.getLogger("tap-email-metrics")
 
 SUMMARIES = "/reports/summary_reports/email_campaign_summaries"
 CAMPAIGN_STATS = "/reports/stats/email_campaigns/{}"
-CAMPAIGN = "/emails/{}"
 LARGEST_SUMMARIES = 500
 MOST_CAMPAIGNS = 150
 ALL_DAYS = 7
@@ -65,42 +69,13 @@ QUARANTINE_DAYS = 5
 """Days after which a campaign without stats does not hold up how far all are read."""
 MOST_RETRIED = 10
 """Campaigns whose stats failed that a run asks for once more."""
-ROLES = frozenset({"primary_email", "resend"})
-"""Roles of the activities that have reports."""
 _SENT = "done"
 """Status of a campaign that was sent."""
 
 SHOWN = 20
 """Ids that a message names at most."""
 
-_PREFIX = "constant_contact_"
-_WHOLE = "*"
-GATES: dict[str, tuple[str, ...]] = {
-    f"{_PREFIX}sends": ("em_sends",),
-    f"{_PREFIX}opens": ("em_opens_all",),
-    f"{_PREFIX}clicks": ("em_clicks_all",),
-    f"{_PREFIX}forwards": ("em_forwards",),
-    f"{_PREFIX}optouts": ("em_optouts",),
-    f"{_PREFIX}bounces": ("em_bounces",),
-    f"{_PREFIX}unique_opens": ("em_opens_all",),
-    f"{_PREFIX}did_not_opens": ("em_sends", "em_opens", "em_bounces"),
-    # A resend brings new links before anybody clicks them.
-    f"{_PREFIX}links": ("em_clicks_all", "last_sent"),
-    f"{_PREFIX}campaign_activity_stats": (_WHOLE,),
-    f"{_PREFIX}send_history": ("em_sends", "last_sent"),
-}
-"""The counters that gate each stream; several counters are combined to one number."""
-AGGREGATES = {
-    **{f"{_PREFIX}{n}": f"em_{n}" for n in ("sends", "forwards", "optouts", "bounces")},
-    **{f"{_PREFIX}{n}": f"em_{n}_all" for n in ("opens", "clicks")},
-    f"{_PREFIX}unique_opens": "em_opens",
-    f"{_PREFIX}did_not_opens": "em_not_opened",
-}
-"""The counter that counts the rows of each stream. The counters of forwards, opt-outs
-and bounces count contacts, and one contact may have several rows."""
-_STATS_STREAM = f"{_PREFIX}campaign_stats"
-_UNIQUE = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
-"""The counts in a summary that can replace a counter, if the API refuses the stats."""
+_STATS_STREAM = "constant_contact_campaign_stats"
 
 
 @dataclass(slots=True)
@@ -220,7 +195,7 @@ class CampaignCache:
         snapshot.failed, snapshot.given_up = found.failed, found.given_up
         for one in snapshot.parents:
             row = snapshot.summaries.get(one, {})
-            snapshot.counters[one] = _counters(row, snapshot.stats.get(one))
+            snapshot.counters[one] = counters_of(row, snapshot.stats.get(one))
         if snapshot.failed:
             logger.warning(
                 "Constant Contact: %d campaigns have no stats: %s; their reports are "
@@ -537,7 +512,7 @@ class CampaignCache:
         """Return the number that gates a stream for a campaign, None if unknown."""
         counters = self.snapshot.counters.get(campaign_id, {})
         names = GATES[stream]
-        if names == (_WHOLE,):
+        if names == (WHOLE,):
             has_stats = campaign_id in self.snapshot.stats
             return zlib.crc32(digest(counters).encode()) if has_stats else None
         if not counters.keys() >= {*names}:
@@ -639,43 +614,6 @@ class CampaignCache:
             entry[2:] = [self._stamp(campaign_id), *map(short_id, known)]
 
 
-def reported(campaign: Row) -> list[str]:
-    """Return the activities that have reports, of a campaign's own answer.
-
-    If no role is known, these are all but the permalinks: the vendor may have renamed
-    its roles.
-    """
-    found = {one: _role(role) for one, role in _activities(campaign).items()}
-    known = [one for one, role in found.items() if role in ROLES]
-    return known or [one for one, role in found.items() if "permalink" not in role]
-
-
-def activity_ids(campaign: Row) -> list[str]:
-    """Return the ids of all activities in the response for one campaign.
-
-    Raises:
-        NotUnderstood: it has no list of activities.
-    """
-    if not isinstance(campaign.get("campaign_activities"), list):
-        raise NotUnderstood(f"GET {CAMPAIGN} answered 200 without a list of activities")
-    return list(_activities(campaign))
-
-
-def _activities(campaign: Row) -> dict[str, object]:
-    """Return the role of each activity by its id."""
-    found = campaign.get("campaign_activities")
-    return {
-        str(one["campaign_activity_id"]): one.get("role")
-        for one in (found if isinstance(found, list) else ())
-        if isinstance(one, dict) and one.get("campaign_activity_id")
-    }
-
-
-def _role(role: object) -> str:
-    """Return a role in the spelling of the documentation."""
-    return re.sub(r"[\s_-]+", "_", str(role).strip()).lower()
-
-
 def _parent(summary: Row) -> Parent[str]:
     """Return a campaign as a parent, without times if its send has no readable date."""
     campaign_id, text = str(summary.get("campaign_id")), summary.get("last_sent_date")
@@ -688,25 +626,3 @@ def _parent(summary: Row) -> Parent[str]:
         return Parent(campaign_id)
     start = day.timestamp()
     return Parent(campaign_id, start, start + DAY, start)
-
-
-def _counters(summary: Row, stats: Row | None) -> dict[str, int]:
-    """Return the counters of a campaign, with underscores for dots in their names.
-
-    Without stats, returns the counters that the summary can replace.
-    """
-    counters = {
-        "last_sent": (to_milliseconds(summary.get("last_sent_date")) or 0) // 1000
-    }
-    given = stats.get("stats") if stats else None
-    if isinstance(given, dict):
-        pairs: Iterable[tuple[str, object]] = given.items()
-    else:
-        unique = summary.get("unique_counts")
-        found = unique if isinstance(unique, dict) else {}
-        pairs = ((f"em_{name}", found.get(name)) for name in _UNIQUE)
-    for name, value in pairs:
-        number = to_integer(value)
-        if number is not None:
-            counters[name.replace(".", "_")] = number
-    return counters

@@ -30,11 +30,11 @@ from tap_email_metrics.providers.constant_contact.campaign_streams import (
     SnapshotStream,
 )
 from tap_email_metrics.providers.constant_contact.campaigns import (
-    GATES,
     LARGEST_SUMMARIES,
     MOST_CAMPAIGNS,
 )
 from tap_email_metrics.providers.constant_contact.client import parse_page
+from tap_email_metrics.providers.constant_contact.counters import GATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

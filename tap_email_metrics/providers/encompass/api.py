@@ -23,13 +23,8 @@ from tap_email_metrics.providers.encompass.client import (
     parse_loose,
     parse_rows,
 )
-from tap_email_metrics.providers.encompass.reading import (
-    ListReader,
-    ListScan,
-    Pages,
-    every_row,
-    scan,
-)
+from tap_email_metrics.providers.encompass.reading import ListReader
+from tap_email_metrics.providers.encompass.scan import ListScan, Pages, every_row, scan
 from tap_email_metrics.providers.encompass.schedule import MessageSchedule
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
 from tap_email_metrics.records.values import to_integer

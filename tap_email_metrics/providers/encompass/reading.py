@@ -6,15 +6,22 @@ are archived between two pages. See `ListReader`.
 
 from __future__ import annotations
 
-from array import array
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.errors import Skippable
-from tap_email_metrics.providers.encompass.client import MAX_RESULTS, MOST_ROWS
+from tap_email_metrics.providers.encompass.client import MAX_RESULTS
+from tap_email_metrics.providers.encompass.scan import (
+    MOST_PAGES,
+    ListScan,
+    Pages,
+    ascending,
+    dates_of,
+    ids_of,
+    latest_date,
+    scan,
+)
 from tap_email_metrics.providers.encompass.schedule import (
     Mark,
     may_lose_rows,
@@ -25,254 +32,19 @@ from tap_email_metrics.state.marks import is_cut
 from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable
+    from collections.abc import Callable, Generator
 
     from tap_email_metrics.providers.encompass.client import (
         Answer,
         EncompassClient,
         ListPage,
     )
-    from tap_email_metrics.providers.encompass.schedule import Order
     from tap_email_metrics.records.pages import Page
-    from tap_email_metrics.run.workers import FanOut, Prefetch
+    from tap_email_metrics.run.workers import FanOut
     from tap_email_metrics.state.plans import Policy, Visit
 
 _HEAD = 50  # rows asked for at the head of a descending list
-_SPARE_PAGES = 20
-_MOST_PAGES = 20_000
-"""Most pages of one list. The largest known send has 171 pages, or 17,000 if a slow
-server limits them to ten rows each."""
 _MANY = 2 * MAX_RESULTS
-
-
-@dataclass(slots=True)
-class ListScan:
-    """The rows that one read of a whole list has seen.
-
-    Attributes:
-        ids: ids in order of arrival, including repetitions.
-        keyless: number of rows without an integer id.
-        newest: the latest `dateAdded`, in epoch ms.
-        totals: the totals of the first and the last page; None for a bare array.
-        cut: the read was stopped before the end of the list.
-        shifted: rows moved between two pages.
-    """
-
-    ids: array[int] = field(default_factory=lambda: array("q"))
-    keyless: int = 0
-    newest: int | None = None
-    totals: tuple[int | None, int | None] = (None, None)
-    cut: bool = False
-    shifted: bool = False
-
-    @property
-    def rows(self) -> int:
-        """Number of distinct rows."""
-        return len(set(self.ids)) + self.keyless
-
-    @property
-    def whole(self) -> bool:
-        """Whether no row can be missing: each known total equals the number of rows."""
-        if self.cut or self.shifted:
-            return False
-        return {*self.totals} - {None} <= {self.rows}
-
-    @property
-    def order(self) -> Order:
-        """Order of the ids; "n" for a list of fewer than two rows."""
-        if len(self.ids) < 2 or self.keyless:  # noqa: PLR2004
-            return "n"
-        if ascending(self.ids):
-            return "a"
-        return "d" if ascending(reversed(self.ids)) else "n"
-
-    @property
-    def total(self) -> int | None:
-        """The larger of the totals, which may differ behind the last row."""
-        return max((total for total in self.totals if total is not None), default=None)
-
-    def same_as(self, other: ListScan) -> bool:
-        """Return whether two complete reads saw the same ids and the same totals."""
-        return (
-            not self.cut
-            and not other.cut
-            and self.totals == other.totals
-            and set(self.ids) == set(other.ids)
-            and self.keyless == other.keyless
-        )
-
-    def completes(self, other: ListScan) -> bool:
-        """Return whether two reads with a single total together saw every row.
-
-        This happens if the order differs from request to request.
-        """
-        seen = len({*self.ids, *other.ids}) + max(self.keyless, other.keyless)
-        return {*self.totals, *other.totals} == {seen}
-
-
-def ascending(ids: Iterable[int | None]) -> bool:
-    """Return whether there are no missing ids and each is above the one before."""
-    known = list(ids)
-    return None not in known and all(one < two for one, two in pairwise(known))  # type: ignore[operator]
-
-
-class Pages:
-    """The pages of one list, by the index of their first row.
-
-    Args:
-        fetch: returns the page at an index.
-        fan_out: its idle workers prefetch pages; None for no prefetching.
-    """
-
-    def __init__(
-        self,
-        fetch: Callable[[int], ListPage],
-        fan_out: FanOut[Any, Any, Any] | None = None,
-    ) -> None:
-        self._fetch = fetch
-        self._fan_out = fan_out
-        self._early: dict[int, Prefetch[ListPage]] = {}
-
-    def __call__(self, start: int) -> ListPage:
-        """Return the page at an index, which must be higher than in the last call."""
-        self.drop(start)
-        early = self._early.pop(start, None)
-        if early is None or self._fan_out is None:
-            return self._fetch(start)
-        return self._fan_out.receive(early)
-
-    def ahead(self, starts: range) -> None:
-        """Prefetch the pages at the first of these indices.
-
-        Call it only for pages that are certainly needed: each prefetch is a request.
-        """
-        if self._fan_out is None or self._fan_out.workers == 1:
-            return
-        for start in starts[: 2 * self._fan_out.workers]:
-            if start not in self._early:
-                call = partial(self._fetch, start)
-                self._early[start] = self._fan_out.ahead(call)
-
-    def drop(self, start: int | None = None) -> None:
-        """Discard prefetched pages before an index; all of them for None."""
-        for at in [at for at in self._early if start is None or at < start]:
-            early = self._early.pop(at)
-            if self._fan_out is not None:
-                self._fan_out.drop(early)
-
-
-def scan(
-    fetch: Pages,
-    keep: Callable[[Page], Page],
-    *,
-    shrinking: bool,
-    seen: ListScan | None = None,
-) -> Generator[Page, None, ListScan]:
-    """Read a list from index 0 to its end; yield the rows to keep, page by page.
-
-    The next page starts after the rows received, because a server may send fewer rows
-    than asked for. An empty page below the total is not the end: its rows may be
-    archived, and the next page starts one page size further. The list ends at the
-    largest total seen, unless the page there is full: the total may be too low.
-
-    Args:
-        fetch: returns the page at a start index.
-        keep: returns the rows to emit of the rows of a page.
-        shrinking: rows may be archived during the read, or may have been archived
-            while the total still counts them. If one row goes while another comes, the
-            total stays the same. Therefore each page begins with the last row of the
-            page before; if it does not, the list has shifted. After a page without any
-            new row, the next one starts a whole page further.
-        seen: filled while the list is read; it is also returned.
-
-    Raises:
-        Skippable: the list does not end.
-    """
-    seen = seen or ListScan()
-    start = largest = ceiling = pages = 0
-    known: set[int] = set()
-    last: int | None = None
-    while not pages or start < largest:
-        if pages and start >= ceiling:
-            seen.cut = True
-            break
-        if pages >= _MOST_PAGES or len(seen.ids) > MOST_ROWS:
-            raise Skippable(f"{pages} pages of a list, and no end of it")
-        page = fetch(start)
-        pages += 1
-        seen.totals = (page.total if pages == 1 else seen.totals[0], page.total)
-        largest = max(largest, page.total or 0)
-        ceiling = ceiling or _ceiling(page)
-        served = len(page.rows)
-        step = served or page.size
-        if last is not None:
-            page = _after(page, last, seen)
-        bare = page.total is None
-        before = len(known)
-        rows = _note(page, seen, keep, known if bare else ())
-        if shrinking or bare:
-            known.update(seen.ids[-len(page.rows) :] if page.rows else ())
-        last = None
-        if bare:
-            # A bare array has no total: it ends where nothing new comes.
-            largest = start + step + (len(known) > before)
-            ceiling = largest + 1
-        elif shrinking and served and start + step < largest:
-            step, last = _overlap(page, seen, step, fresh=len(known) > before)
-        start += step
-        if page.full and not bare and not shrinking:
-            fetch.ahead(range(start, min(largest, ceiling), step))
-            largest = max(largest, start + 1)
-        yield rows
-    fetch.drop()
-    return seen
-
-
-def _overlap(
-    page: ListPage, seen: ListScan, step: int, *, fresh: bool
-) -> tuple[int, int | None]:
-    """Return the step to the next page, and the id with which that has to start."""
-    if not page.rows:
-        # Only the overlap was in it, so nothing joins it to the next page.
-        seen.shifted = True
-        return step, None
-    if not fresh:
-        return page.size, None
-    last = _ids(page)[-1]
-    # A page of one row cannot overlap with the next and move on as well.
-    if last is None or step == 1:
-        seen.shifted = True
-        return step, None
-    return step - 1, last
-
-
-def _ceiling(first: ListPage) -> int:
-    """Return the index at which a read is given up: its total runs ahead of it."""
-    total = first.total or 0
-    return total + max(total, _SPARE_PAGES * (len(first.rows) or first.size))
-
-
-def _after(page: ListPage, last: int, seen: ListScan) -> ListPage:
-    """Return a page without its first row, which has to be the last one seen."""
-    if _ids(page)[:1] == [last]:
-        return replace(page, rows=page.rows[1:])
-    seen.shifted = True
-    return page
-
-
-def _note(
-    page: ListPage, seen: ListScan, keep: Callable[[Page], Page], known: Collection[int]
-) -> Page:
-    ids = _ids(page)
-    numbers = [row_id for row_id in ids if row_id is not None]
-    seen.ids.extend(numbers)
-    seen.keyless += len(ids) - len(numbers)
-    here = _added(page.rows)
-    if here is not None:
-        seen.newest = here if seen.newest is None else max(here, seen.newest)
-    if not known:
-        return keep(page.rows)
-    return keep(page.rows.where([row_id not in known for row_id in ids]))
 
 
 class ListReader:
@@ -414,9 +186,9 @@ class ListReader:
         found = 0
         newest = mark.newest
         pages = Pages(partial(self._page, visit), self._fan_out)
-        for _ in range(_MOST_PAGES):
+        for _ in range(MOST_PAGES):
             page = pages(start)
-            ids = _ids(page)
+            ids = ids_of(page)
             if start == mark.rows - 1:
                 if ids[:1] != [last]:
                     return None
@@ -427,7 +199,7 @@ class ListReader:
                 return None
             found += len(ids)
             last = ids[-1] if ids else last
-            newest = _newest(newest, _added(page.rows), now)
+            newest = _newest(newest, latest_date(page.rows), now)
             start += len(page.rows)
             if page.full:
                 pages.ahead(range(start, page.total, page.size))
@@ -450,7 +222,7 @@ class ListReader:
         found = 0
         while len(ids) <= found:
             page = self._page(visit, len(ids), MAX_RESULTS if ids else _HEAD)
-            ids += _ids(page)
+            ids += ids_of(page)
             new.append(page.rows)
             if page.total is None or not page.rows or not ascending(reversed(ids)):
                 return None
@@ -464,7 +236,7 @@ class ListReader:
             if left > 0:
                 wanted, left = rows[:left], left - len(rows)
                 yield wanted
-                newest = _newest(newest, _added(wanted), now)
+                newest = _newest(newest, latest_date(wanted), now)
         reached = replace(mark, rows=mark.rows + found, last_id=ids[0], newest=newest)
         return _grown(reached, mark, page.total, now)
 
@@ -621,10 +393,6 @@ def _is_unchanged(old: Mark | None, new: Mark, seen: ListScan) -> bool:
     )
 
 
-def _ids(page: ListPage) -> list[int | None]:
-    return page.rows.integers("id")
-
-
 class _News:
     """Selects the rows to emit, and counts those dated after the last check.
 
@@ -645,26 +413,10 @@ class _News:
         since, checked = self._since, self._checked
         if since is None or checked is None:
             return rows
-        dates = _dates(rows)
+        dates = dates_of(rows)
         # A row without a date may be an old one, so it does not count as new.
         self.new += sum(added is not None and added > checked for added in dates)
         return rows.without([added is not None and added <= since for added in dates])
-
-
-def every_row(rows: Page) -> Page:
-    """Return all rows, for a read that keeps every row."""
-    return rows
-
-
-def _dates(rows: Page) -> list[int | None]:
-    """Return each `dateAdded` in epoch ms, None where it is unset (0 or less)."""
-    times = rows.integers("dateAdded")
-    return [ms if ms is not None and ms > 0 else None for ms in times]
-
-
-def _added(rows: Page) -> int | None:
-    """Return the latest `dateAdded` of rows in epoch ms, None if there is none."""
-    return max((ms for ms in _dates(rows) if ms is not None), default=None)
 
 
 def _newest(known: float | None, added: int | None, now: float) -> float | None:

@@ -17,8 +17,8 @@ from tap_email_metrics.providers.encompass.client import (
     parse_loose,
     plain_page,
 )
-from tap_email_metrics.providers.encompass.reading import (
-    ListReader,
+from tap_email_metrics.providers.encompass.reading import ListReader
+from tap_email_metrics.providers.encompass.scan import (
     ListScan,
     Pages,
     ascending,

@@ -1,0 +1,52 @@
+"""The activities in the API's response for one campaign, and which have reports."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tap_email_metrics.errors import NotUnderstood
+
+if TYPE_CHECKING:
+    from tap_email_metrics.records.values import Row
+
+CAMPAIGN = "/emails/{}"
+ROLES = frozenset({"primary_email", "resend"})
+"""Roles of the activities that have reports."""
+
+
+def reported(campaign: Row) -> list[str]:
+    """Return the activities that have reports, of a campaign's own answer.
+
+    If no role is known, these are all but the permalinks: the vendor may have renamed
+    its roles.
+    """
+    found = {one: _role(role) for one, role in _activities(campaign).items()}
+    known = [one for one, role in found.items() if role in ROLES]
+    return known or [one for one, role in found.items() if "permalink" not in role]
+
+
+def activity_ids(campaign: Row) -> list[str]:
+    """Return the ids of all activities in the response for one campaign.
+
+    Raises:
+        NotUnderstood: it has no list of activities.
+    """
+    if not isinstance(campaign.get("campaign_activities"), list):
+        raise NotUnderstood(f"GET {CAMPAIGN} answered 200 without a list of activities")
+    return list(_activities(campaign))
+
+
+def _activities(campaign: Row) -> dict[str, object]:
+    """Return the role of each activity by its id."""
+    found = campaign.get("campaign_activities")
+    return {
+        str(one["campaign_activity_id"]): one.get("role")
+        for one in (found if isinstance(found, list) else ())
+        if isinstance(one, dict) and one.get("campaign_activity_id")
+    }
+
+
+def _role(role: object) -> str:
+    """Return a role in the spelling of the documentation."""
+    return re.sub(r"[\s_-]+", "_", str(role).strip()).lower()
