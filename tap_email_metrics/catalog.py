@@ -105,6 +105,22 @@ class Understood:
     new: dict[str, list[str]] = field(default_factory=dict)
     gone: dict[str, list[str]] = field(default_factory=dict)
 
+    def warnings(self) -> list[str]:
+        """Return a line for each difference between the catalog and this tap."""
+        lines = []
+        if self.new:
+            lines.append(
+                "columns that the catalog does not have are left out until a new one "
+                "is made with --discover (Meltano: --refresh-catalog): "
+                + _by_stream(self.new)
+            )
+        if self.gone:
+            lines.append(
+                "columns of the catalog that this tap does not have stay without "
+                "values: " + _by_stream(self.gone)
+            )
+        return lines
+
 
 def read_catalog(catalog: Mapping[str, Any], known: Mapping[str, Facts]) -> Understood:
     """Return what a catalog selects.
@@ -355,3 +371,7 @@ def _keywords(path: Path) -> list[str]:
         found.append(rest[0])
         rest = rest[size:]
     return found
+
+
+def _by_stream(columns: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name}: {', '.join(of)}" for name, of in columns.items())

@@ -19,7 +19,7 @@ from tap_email_metrics.control import Control
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
 from tap_email_metrics.records.schemas import load_schema
-from tap_email_metrics.run.report import SUMMARY, table
+from tap_email_metrics.run.report import SUMMARY
 from tap_email_metrics.run.run import Connection, Run
 from tap_email_metrics.settings.check import conformed, errors, without_empty
 from tap_email_metrics.settings.common import CommonSettings
@@ -213,22 +213,9 @@ class TapEmailMetrics(CommandLine):
             self._apply_privacy(entry)
         super().setup_mapper()
         if self._given:
-            self._warn_of_columns(self._given)
+            for line in self._given.warnings():
+                self.logger.warning("%s", line)
             self._warn_of_streams(self._given)
-
-    def _warn_of_columns(self, given: Understood) -> None:
-        if given.new:
-            self.logger.warning(
-                "columns that the catalog does not have are left out until a new one "
-                "is made with --discover (Meltano: --refresh-catalog): %s",
-                _by_stream(given.new),
-            )
-        if given.gone:
-            self.logger.warning(
-                "columns of the catalog that this tap does not have stay without "
-                "values: %s",
-                _by_stream(given.gone),
-            )
 
     def _warn_of_streams(self, given: Understood) -> None:
         """Say which selected streams are not read, and why.
@@ -278,13 +265,6 @@ class TapEmailMetrics(CommandLine):
         Raises:
             InvalidInput: it is not, it is of another account, or it is damaged.
         """
-        if not isinstance(state, dict):
-            raise InvalidInput("The state is no JSON object: pass what this tap wrote")
-        if state and "bookmarks" not in state:
-            raise InvalidInput(
-                "The state is not this tap's: it has no bookmarks. Pass the value of "
-                "the last STATE message that this tap wrote, or none"
-            )
         validate_state(state, [f"{provider.name}_" for provider in PROVIDERS])
         # The SDK's own copy stays empty: it would write it before the first stream.
         names = [provider.name for provider in PROVIDERS]
@@ -334,41 +314,12 @@ class TapEmailMetrics(CommandLine):
             self.run.stream_state(stream.name)
         try:
             self.sync_all()
-            self._remember_last()
+            self.run.remember_last()
             self.run.write_state()
         finally:
-            self._warn_of_differences()
-            for line in table(self.run.reports):
-                self.logger.info("%s", line)
-            self.logger.info("%s", self.run.summary())
+            self.run.log_summary()
             self.run.close()
         return self.exit_code()
-
-    def _warn_of_differences(self) -> None:
-        differing = self.run.verdicts.new
-        if differing:
-            self.logger.warning(
-                "lists that do not hold what is counted of them, after another look, "
-                "too: %d; the run summary names the first of them under differing",
-                differing,
-            )
-
-    def _remember_last(self) -> None:
-        shared = self.run.shared_state
-        shared.pop("last_stream", None)
-        names = list(self.run.reports)
-        stopped = [
-            name
-            for name, report in self.run.reports.items()
-            if report.outcome in {"paused", "terminated"}
-        ]
-        cut = [name for name in stopped if self.run.reports[name].cut]
-        if stopped:
-            last = (cut or stopped)[0]
-            # One that had the whole run and was cut lets the next one begin: it would
-            # have all runs otherwise.
-            alone = cut and names.index(last) == 0
-            shared["last_stream"] = names[1 % len(names)] if alone else last
 
     @override
     def exit_code(self) -> int:
@@ -431,10 +382,6 @@ def _facts() -> dict[str, Facts]:
 
 def _plain(catalog: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
     return catalog.to_dict() if isinstance(catalog, Catalog) else catalog
-
-
-def _by_stream(columns: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{name}: {', '.join(of)}" for name, of in columns.items())
 
 
 def main() -> None:

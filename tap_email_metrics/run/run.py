@@ -14,7 +14,7 @@ from tap_email_metrics.errors import Exhausted, TapError, Unavailable
 from tap_email_metrics.records.values import to_instant
 from tap_email_metrics.run.api import ApiContext
 from tap_email_metrics.run.reconciliation import Verdicts
-from tap_email_metrics.run.report import StreamReport
+from tap_email_metrics.run.report import StreamReport, table
 from tap_email_metrics.state.generations import TAP_KEY, packed
 from tap_email_metrics.state.streams import Memory, StreamState
 
@@ -308,11 +308,41 @@ class Run:
         report.outcome, report.message = "failed", str(error)
         self.complain(stream, "failed", error)
 
+    def remember_last(self) -> None:
+        """Store in the state which stream the next run begins with."""
+        self.shared_state.pop("last_stream", None)
+        names = list(self.reports)
+        stopped = [
+            name
+            for name, report in self.reports.items()
+            if report.outcome in {"paused", "terminated"}
+        ]
+        cut = [name for name in stopped if self.reports[name].cut]
+        if stopped:
+            last = (cut or stopped)[0]
+            # The first stream had the whole run to itself and still did not end. The
+            # next stream begins, or this one would take all of every run.
+            alone = cut and names.index(last) == 0
+            self.shared_state["last_stream"] = names[1 % len(names)] if alone else last
+
     @property
     def was_refused(self) -> bool:
         """Whether no provider accepted the credentials: nothing was read."""
         reports = self.reports.values()
         return bool(reports) and all(r.refused and not r.records for r in reports)
+
+    def log_summary(self) -> None:
+        """Log what all streams did: a table for people, then one line of JSON."""
+        log = self.control.logger
+        if differing := self.verdicts.new:
+            log.warning(
+                "lists that do not hold what is counted of them, after another look, "
+                "too: %d; the run summary names the first of them under differing",
+                differing,
+            )
+        for line in table(self.reports):
+            log.info("%s", line)
+        log.info("%s", self.summary())
 
     def summary(self) -> str:
         """Return the run summary: one line of JSON."""

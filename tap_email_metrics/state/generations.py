@@ -206,12 +206,23 @@ def check_account(known: Collection[str], provider: str, account: str) -> None:
         )
 
 
-def validate_state(state: Mapping[str, Any], prefixes: Collection[str]) -> None:
+def validate_state(state: object, prefixes: Collection[str]) -> None:
     """Check that a state is from this tap and of a version that it can read.
+
+    Args:
+        state: what the user passed in.
+        prefixes: how the names of the tap's streams begin.
 
     Raises:
         InvalidInput: it is not; the message names the key and says what to do.
     """
+    if not isinstance(state, dict):
+        raise InvalidInput("The state is not a JSON object: pass what this tap wrote")
+    if state and "bookmarks" not in state:
+        raise InvalidInput(
+            "The state is not this tap's: it has no bookmarks. Pass the value of "
+            "the last STATE message that this tap wrote, or none"
+        )
     bookmarks = state.get("bookmarks", {})
     if not isinstance(bookmarks, dict):
         raise damaged("bookmarks")
@@ -222,18 +233,22 @@ def validate_state(state: Mapping[str, Any], prefixes: Collection[str]) -> None:
     for name, entry in bookmarks.items():
         if name != TAP_KEY and not name.startswith(tuple(prefixes)):
             raise InvalidInput(
-                f"The state is not this tap's: bookmarks.{name} is no stream of "
+                f"The state is not this tap's: bookmarks.{name} is not a stream of "
                 "tap-email-metrics. Pass the state that this tap wrote, or none."
             )
-        if not isinstance(entry, dict):
-            raise damaged(f"bookmarks.{name}")
-        if "partitions" in entry:
-            raise damaged(f"bookmarks.{name}.partitions")
-        if not isinstance(entry.get("generation", ""), str):
-            raise damaged(f"bookmarks.{name}.generation")
-        for key, value in entry.items():
-            if _GENERATION.fullmatch(key) and not isinstance(value, dict):
-                raise damaged(f"bookmarks.{name}.{key}")
+        _validate_stream(name, entry)
+
+
+def _validate_stream(name: str, entry: object) -> None:
+    if not isinstance(entry, dict):
+        raise damaged(f"bookmarks.{name}")
+    if "partitions" in entry:
+        raise damaged(f"bookmarks.{name}.partitions")
+    if not isinstance(entry.get("generation", ""), str):
+        raise damaged(f"bookmarks.{name}.generation")
+    for key, value in entry.items():
+        if _GENERATION.fullmatch(key) and not isinstance(value, dict):
+            raise damaged(f"bookmarks.{name}.{key}")
 
 
 def _validate_tap(tap: Mapping[str, Any]) -> None:

@@ -435,7 +435,7 @@ def test_the_state_of_another_tap_is_refused(tmp_path: Path) -> None:
         state = write(tmp_path, "s.json", {"bookmarks": {"other_tap": {}}})
         result = called("--config", file, "--state", state)
     assert result.exit_code == 2
-    assert "is no stream of tap-email-metrics" in result.stderr
+    assert "is not a stream of tap-email-metrics" in result.stderr
     assert server.world.log.count() == 0
 
 

@@ -971,8 +971,8 @@ def test_a_state_of_this_tap_is_taken(state: dict[str, Any]) -> None:
         ({"bookmarks": {"_tap": {"version": 3}}}, "newer tap-email-metrics"),
         ({"bookmarks": {"encompass_opens": []}}, "bookmarks.encompass_opens"),
         ({"bookmarks": {"encompass_opens": None}}, "bookmarks.encompass_opens"),
-        ({"bookmarks": {"users": {}}}, "bookmarks.users is no stream"),
-        ({"bookmarks": {"encompass": {}}}, "bookmarks.encompass is no stream"),
+        ({"bookmarks": {"users": {}}}, "bookmarks.users is not a stream"),
+        ({"bookmarks": {"encompass": {}}}, "bookmarks.encompass is not a stream"),
     ],
     ids=json.dumps,
 )
