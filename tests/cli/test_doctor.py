@@ -136,7 +136,7 @@ def test_without_a_message_its_lists_are_not_asked_for() -> None:
     found = access(report, "encompass")
     assert (found["messages"], found["opens"]) == ("allowed", "not asked")
     said = report["providers"]["encompass"]
-    assert "there is no message yet: its lists were not asked for" in said["notes"]
+    assert "there is no message yet, so no list was checked" in said["notes"]
 
 
 def test_hours_and_days_follow_from_the_limits() -> None:
@@ -202,7 +202,7 @@ def test_its_requests_count_in_the_ledger() -> None:
 @pytest.mark.slow
 def test_headroom_comes_from_the_state() -> None:
     site = Site(world())
-    note = "the archive's headroom is in the state: give --state"
+    note = "pass --state to see the archive headroom"
     said = examined(site)["providers"]["encompass"]
     assert note in said["notes"]
     site.sync()

@@ -1,7 +1,7 @@
-"""What the doctor asks of Constant Contact: the user, the counters, a row of each list.
+"""The doctor's check of Constant Contact: privileges, counters, one row of each list.
 
-The eight lists of one activity need the same scope and the same privilege: one of them
-speaks for all.
+The eight lists of one activity need the same scope and privilege, so one of them is
+checked for all.
 """
 
 from __future__ import annotations
@@ -57,21 +57,21 @@ NEEDED = (
     "contacts:lists:read",
     "account:read",
 )
-"""Privileges that some stream needs."""
+"""Privileges that the streams need."""
 _PAGE = 500
 _COUNTERS = {
     **{name: gates[0] for name, gates in GATES.items() if gates[0].startswith("em_")},
     f"{PREFIX}unique_opens": "em_opens",
     f"{PREFIX}did_not_opens": "em_sends",
 }
-"""The counter of a campaign that says how long the lists of a stream are."""
+"""The counter that estimates the number of a campaign's rows in each stream."""
 
 
 def examine(api: ConstantContactApi, checkup: Checkup) -> None:
-    """Ask who the user is, for all campaigns, and for a row of each list.
+    """Ask for the user's privileges, for all campaigns, and for one row of each list.
 
     Raises:
-        TapError: nothing more can be asked.
+        TapError: the credentials are refused, or Constant Contact cannot be reached.
     """
     _note_privileges(api, checkup)
     look = [f"{PREFIX}campaign_summaries", f"{PREFIX}campaign_stats"]
@@ -89,7 +89,7 @@ def _note_privileges(api: ConstantContactApi, checkup: Checkup) -> None:
     except Denied as error:
         raise api.explain(error) from error
     except Skippable as error:
-        checkup.notes.append(f"the user's privileges are not known: {error}")
+        checkup.notes.append(f"the user's privileges could not be read: {error}")
         return
     checkup.facts["privileges"] = {name: name in have for name in NEEDED}
 
@@ -100,7 +100,7 @@ def _ask(
     names: Sequence[str],
     work: Callable[[], Result],
 ) -> Result | None:
-    """Return what a request answers; a refusal is explained by the privileges."""
+    """Return the result of a request; the user's privileges explain a refusal."""
     return checkup.ask(names, partial(api.wait, work))
 
 
@@ -110,7 +110,7 @@ def _ask_of_a_campaign(
     """Ask for the lists of the first activity of the newest campaign."""
     newest = next(iter(campaigns.snapshot.summaries), None)
     if newest is None:
-        checkup.notes.append("no campaign was sent yet: its lists were not asked for")
+        checkup.notes.append("no campaign was sent yet, so no report was checked")
         return
     names = [f"{PREFIX}campaign_activities"]
     found = _ask(api, checkup, names, partial(campaigns.activities, newest))
@@ -134,7 +134,7 @@ def _ask_of_a_campaign(
 
 
 def _ask_of_the_account(api: ConstantContactApi, checkup: Checkup) -> None:
-    """Ask for a row of each list of the account."""
+    """Ask for one row of each list of the account."""
     lists = {f"{PREFIX}campaigns": ("/emails", "campaigns")}
     lists[f"{PREFIX}contacts"] = ("/contacts", "contacts")
     for name, stream in checkup.streams.items():
@@ -156,7 +156,7 @@ def _ask_of_the_account(api: ConstantContactApi, checkup: Checkup) -> None:
 def _estimate(
     api: ConstantContactApi, checkup: Checkup, campaigns: CampaignCache
 ) -> None:
-    """Add up the next run as the tap plans it, and a first one."""
+    """Estimate the requests of the next run and of a full read."""
     parents = campaigns.parents()
     covered = [parent for parent in parents if api.policy.covers(parent)]
     count = len(parents)
@@ -173,7 +173,7 @@ def _estimate(
     visited: set[str] = set()
     for name, stream in checkup.streams.items():
         if isinstance(stream, CampaignActivities):
-            # Of each campaign that changed: all, at first.
+            # One request for each changed campaign; in the first run all count.
             everything += len(covered)
             following += 0 if stream.bookmark.marks else len(covered)
         elif isinstance(stream, CampaignStream):
@@ -189,12 +189,12 @@ def _estimate(
         "one page of contacts"
     )
     checkup.backfill = Estimate(round(everything) + len(covered), basis)
-    due = "; what is due is planned as a run plans it"
+    due = "; the due lists are those that a run now would read"
     checkup.next_run = Estimate(round(following) + len(visited), basis + due)
 
 
 def _pages(campaigns: CampaignCache, stream: str, campaign_id: str) -> float:
-    """Return the requests that a whole read of a campaign's report takes."""
+    """Return the number of requests for a whole read of a campaign's report."""
     if stream == f"{PREFIX}campaign_activity_stats":
         return 1 / MOST_ACTIVITIES
     counter = _COUNTERS.get(stream, "")
@@ -207,6 +207,6 @@ def _pages(campaigns: CampaignCache, stream: str, campaign_id: str) -> float:
 def _requests(
     campaigns: CampaignCache, stream: str, visit: Visit[str, CounterMark]
 ) -> float:
-    """Return those of a visit: one page where only what is new is asked for."""
+    """Return the number of requests of a visit: one page if it asks for new rows."""
     pages = _pages(campaigns, stream, visit.parent.id)
     return pages if visit.everything else min(1, pages)

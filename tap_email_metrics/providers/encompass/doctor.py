@@ -1,4 +1,4 @@
-"""What the doctor asks of Encompass: the messages, and a row of each list of one."""
+"""The doctor's check of Encompass: the messages, and one row of each list of one."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _RECENT = 180 * DAY
 
 
 def examine(api: EncompassApi, checkup: Checkup) -> None:
-    """Read the list of messages, and a row of each list of the largest one.
+    """Read the list of messages, and one row of each list of the largest message.
 
     Raises:
-        TapError: nothing more can be asked.
+        TapError: the credentials are refused, or Encompass cannot be reached.
     """
     try:
         rows = api.listed()
@@ -52,7 +52,12 @@ def examine(api: EncompassApi, checkup: Checkup) -> None:
 
 
 class Lengths:
-    """Pages that the lists of a message have, by what was seen of one message."""
+    """Estimates the pages in the lists of a message from the lists of one message.
+
+    Args:
+        sent: number of recipients by message id.
+        ratios: rows per recipient by stream; None for a list without a total.
+    """
 
     def __init__(
         self, sent: Mapping[int | None, int], ratios: Mapping[str, float | None]
@@ -61,7 +66,7 @@ class Lengths:
         self._ratios = ratios
 
     def pages(self, stream: str, message_id: int) -> int:
-        """Return the pages of one list, at least one."""
+        """Return the estimated number of pages of one list, at least 1."""
         ratio = self._ratios.get(stream, 0.0)
         if ratio is None:
             return 2  # a bare array ends where a second page brings nothing new
@@ -76,9 +81,9 @@ def _sent_count(row: Row) -> int:
 def _sample(
     parents: Sequence[Parent[int]], sent: Mapping[int | None, int], now: float
 ) -> tuple[int, int] | None:
-    """Return the message to ask for, and how many it went to; None if there is none.
+    """Return the id and the recipients of a message to examine, None without messages.
 
-    The largest of those whose actions are not archived yet.
+    It is the largest of the messages whose actions are not archived yet.
     """
     found = [
         (now - (p.sent or 0.0) < _RECENT, sent.get(p.id, 0), p.id) for p in parents
@@ -95,12 +100,12 @@ def _ratios(
     lists: Sequence[MessageStream],
     sample: tuple[int, int] | None,
 ) -> dict[str, float | None]:
-    """Ask for a row of each list; return the rows there are for each recipient.
+    """Ask for one row of each list; return the rows per recipient by stream.
 
-    None for one that does not say how many it has.
+    The value is None for a list without a total.
     """
     if sample is None:
-        checkup.notes.append("there is no message yet: its lists were not asked for")
+        checkup.notes.append("there is no message yet, so no list was checked")
         return {}
     message_id, count = sample
     ratios: dict[str, float | None] = {}
@@ -126,7 +131,7 @@ def _note_headroom(
     api: EncompassApi, checkup: Checkup, parents: Sequence[Parent[int]]
 ) -> None:
     if not checkup.has_state:
-        checkup.notes.append("the archive's headroom is in the state: give --state")
+        checkup.notes.append("pass --state to see the archive headroom")
         return
     now = api.now()
     for name in ARCHIVED:
@@ -154,7 +159,7 @@ def _estimate(
     parents: Sequence[Parent[int]],
     lengths: Lengths,
 ) -> None:
-    """Add up the next run as the tap plans it, and a first one."""
+    """Estimate the requests of the next run and of a full read."""
     fixed = TOKEN + max(1, -(-len(parents) // MAX_RESULTS))
     covered = [parent for parent in parents if api.policy.covers(parent)]
     everything = following = fixed
@@ -165,15 +170,15 @@ def _estimate(
             _pages(lengths, stream.name, visit) for visit in [*plan.live, *plan.history]
         )
     basis = (
-        f"measured: {len(parents)} messages and what each was sent to, the lists of "
-        "one message; assumed: lists of the others are as long for each recipient"
+        f"measured: {len(parents)} messages and their recipients, the lists of one "
+        "message; assumed: all messages have as many rows per recipient"
     )
     checkup.backfill = Estimate(everything, basis)
-    due = "; what is due is planned as a run plans it"
+    due = "; the due lists are those that a run now would read"
     checkup.next_run = Estimate(following, basis + due)
 
 
 def _pages(lengths: Lengths, stream: str, visit: Visit[int, Mark]) -> int:
-    """Return the requests of a visit: one where only what is new is asked for."""
+    """Return the number of requests of a visit: 1 if it asks for new rows only."""
     is_whole = visit.everything or visit.mark is None or visit.mark.order == "n"
     return lengths.pages(stream, visit.parent.id) if is_whole else 1

@@ -1,4 +1,4 @@
-"""LuxSci: the REST API's reports of secure email and marketing."""
+"""LuxSci: reports of secure email and marketing from its REST API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LuxSci(Provider[LuxSciSettings]):
-    """LuxSci: emails sent and what became of them."""
+    """LuxSci: sent emails, their delivery, and the reactions to them."""
 
     name = "luxsci"
     settings = LuxSciSettings
@@ -31,7 +31,7 @@ class LuxSci(Provider[LuxSciSettings]):
     def offers(
         self, settings: LuxSciSettings | None
     ) -> Sequence[type[EmailMetricsStream]]:
-        """Return the streams of the scope and the logins of the settings."""
+        """Return the streams that the scope and the logins of the settings allow."""
         if settings is None:
             return STREAMS
         return [stream for stream in STREAMS if stream.is_offered(settings)]

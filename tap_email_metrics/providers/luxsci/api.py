@@ -1,4 +1,4 @@
-"""One run of LuxSci: the client, and which lists there are to read."""
+"""What the LuxSci streams of one run share: the client, and the lists to read."""
 
 from __future__ import annotations
 
@@ -31,21 +31,22 @@ if TYPE_CHECKING:
     from tap_email_metrics.streams.window_reader import Part
 
 FIRST_DAYS = 365
-"""Days before the first run from which on lists are read without a start date."""
+"""Days that the first run reads if there is no start date."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportList:
-    """One report of one owner: a list that is asked for by windows.
+    """One report of an account or login: a list that is read in windows.
 
     Attributes:
-        key: the channel, and a digest of the login.
-        endpoint: where it is.
-        places: what goes into its path.
-        columns: what its records have from the request.
-        names: the vendor's names of its columns, by lower case.
+        client: sends the requests.
+        key: the channel, or a digest of the login.
+        endpoint: the report's path.
+        places: values of the parameters in the path.
+        columns: values that all its records have from the request.
+        names: the vendor's names of its columns, by lower-case name.
         wanted: the columns that its rows must have.
-        query: further parameters.
+        query: further query parameters.
     """
 
     client: LuxSciClient
@@ -58,12 +59,12 @@ class ReportList:
     query: Mapping[str, int | str] = field(default_factory=dict)
 
     def open(self, window: Window | None, first_row: int, most: int) -> LuxSciAnswer:
-        """Return the page that begins at a row; without a window, of all rows."""
+        """Return the page that begins at a row of a window, or of all rows for None."""
         params = {"first_row": first_row, "matches": most}
         return self._ask(window, params, self.wanted)
 
     def count(self, window: Window | None) -> int | None:
-        """Return how many rows there are; None where the answer does not say."""
+        """Return the number of rows, None if the response does not say."""
         answer = self._ask(window, {"first_row": 0, "matches": 0}, Wanted())
         try:
             return answer.sole_count()
@@ -85,16 +86,16 @@ class ReportList:
 
 
 def datetime_text(seconds: int) -> str:
-    """Return an instant as LuxSci writes it, in GMT."""
+    """Return an instant in LuxSci's format, in GMT."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")[:19]
 
 
 @dataclass(slots=True)
 class Days:
-    """Rows by the UTC day of their own date, of the windows that were read whole.
+    """Rows per UTC day of their own date, in the windows that were read whole.
 
     Attributes:
-        doubtful: the list goes by another date, so that days say nothing.
+        doubtful: the windows of the list use another date, so the days prove nothing.
     """
 
     doubtful: bool = False
@@ -102,17 +103,17 @@ class Days:
     _rows: Counter[int] = field(default_factory=Counter)
 
     def add(self, part: Part) -> None:
-        """Take over what a part of a list has shown."""
+        """Add the rows of a window."""
         if part.window is None or not part.whole:
             return
-        # No row may count twice either.
+        # A row in two windows would count twice.
         again = touch(self._windows, part.window)
         self.doubtful = self.doubtful or again or part.outside > 0
         self._windows = merged([*self._windows, part.window])
         self._rows.update(part.days)
 
     def rows(self, day: Window) -> int | None:
-        """Return the rows of a day; None where not all of it was read."""
+        """Return the rows of a day, None if not all of it was read."""
         if self.doubtful or not any(
             one.start <= day.start and day.end <= one.end for one in self._windows
         ):
@@ -124,7 +125,7 @@ class LuxSciApi(Api[LuxSciSettings]):
     """Shared by the LuxSci streams of one run.
 
     Attributes:
-        days: rows by day of what was read in this run, by stream and list.
+        days: rows per day that were read in this run, by stream and list.
     """
 
     name = "luxsci"
@@ -161,7 +162,7 @@ class LuxSciApi(Api[LuxSciSettings]):
 
     @property
     def first_start(self) -> int:
-        """Return where a list begins that is read for the first time."""
+        """Start of the first read of a list, in UTC seconds."""
         if self.common.start is not None:
             return int(self.common.start)
         return int(self._control.started) - FIRST_DAYS * DAY
@@ -178,9 +179,9 @@ class LuxSciApi(Api[LuxSciSettings]):
         Args:
             operations: pairs of a channel and the vendor's name of its report, with
                 `{}` for the scope.
-            names: the vendor's names of its columns, by lower case.
+            names: the vendor's names of its columns, by lower-case name.
             wanted: the columns that its rows must have.
-            query: further parameters.
+            query: further query parameters.
         """
         settings = self.settings
         login = settings.user if settings.scope == "user" else None
@@ -206,7 +207,7 @@ class LuxSciApi(Api[LuxSciSettings]):
         wanted: Wanted,
         query: Mapping[str, int | str],
     ) -> list[ReportList]:
-        """Return the lists of a report that each login has of its own."""
+        """Return the lists of a report that exists once per login; see `of_scope`."""
         return [
             ReportList(
                 self._client,

@@ -1,4 +1,4 @@
-"""LuxSci authentication: signed requests with one auth code a run, or an API key."""
+"""LuxSci authentication: requests signed with an auth code, or an API key."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
     from tap_email_metrics.transport.client import Client
 
-PATH = "/auth"
+AUTH_PATH = "/auth"
 AUTH_SKEW = 120.0
-"""Seconds between the two clocks that are worth a word; what LuxSci allows is not
-documented."""
+"""Seconds between the two clocks from which an error message mentions the difference.
+The difference that LuxSci tolerates is not documented."""
 _CREATED = 201
 
 
 class ReportAuthenticator(Authenticator, Protocol):
-    """An authenticator that may have something to give back."""
+    """An authenticator that may have to release its credentials at the end."""
 
     def close(self, client: Client) -> None:
-        """Give back what the run held; a failure of that is of no consequence."""
+        """Release the credentials of the run; a failure is only logged."""
 
 
 # Signing
 
 
 def signature(secret: str, *parts: str) -> str:
-    """Return the lower-case hex HMAC-SHA-256 of lines, each with its line feed."""
+    """Return the lower-case hex HMAC-SHA-256 of the parts, each with a line feed."""
     message = "".join(f"{part}\n" for part in parts)
     return hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()
 
@@ -69,19 +69,19 @@ def request_signature(  # noqa: PLR0913 - the parts that LuxSci signs
     """Return the signature of a request.
 
     Args:
-        secret: the integration's.
+        secret: of the API integration.
         auth: the auth code.
         method: GET, DELETE, …
-        path: from the host on, as it is sent.
-        query: as it is sent, without its question mark.
-        body: JSON; empty for none.
+        path: the whole path after the host, as it is sent.
+        query: as it is sent, without the question mark.
+        body: JSON; empty if the request has none.
     """
     digest = hashlib.sha256(body.strip().encode()).hexdigest() if body else ""
     return signature(secret, auth, method, path, query, digest)
 
 
 def as_sent(url: str) -> str:
-    """Return a URL as it goes over the wire: what is signed must not change there."""
+    """Return a URL as `requests` sends it, which is the form to sign."""
     prepared = requests.PreparedRequest()
     prepared.prepare_url(url, None)
     return str(prepared.url)
@@ -93,7 +93,7 @@ def as_sent(url: str) -> str:
 class SecureAuthenticator:
     """One auth code for all threads and streams of a run.
 
-    Its lifetime is not documented: it serves until it is refused.
+    The vendor documents no lifetime, so the code is used until it is refused.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class SecureAuthenticator:
         """Return the cookie that signs a GET.
 
         Raises:
-            AuthenticationFailed: refused, or not to be reached.
+            AuthenticationFailed: LuxSci refuses the credentials or cannot be reached.
         """
         with self._lock:
             if self._failure:
@@ -127,13 +127,13 @@ class SecureAuthenticator:
 
     def close(self, client: Client) -> None:
         """Revoke the auth code."""
-        url = self._settings.api_url + PATH
+        url = self._settings.api_url + AUTH_PATH
         with self._lock:
             code, self._code = self._code, None
             if code is None:
                 return
             headers = self._cookie(code, "DELETE", url)
-            what = f"DELETE {PATH}"
+            what = f"DELETE {AUTH_PATH}"
             try:
                 with client.limits.request():
                     send(self._session, "DELETE", url, what, headers=headers)
@@ -163,7 +163,7 @@ class SecureAuthenticator:
         return code
 
     def _request(self, client: Client) -> str:
-        settings, what = self._settings, f"POST {PATH}"
+        settings, what = self._settings, f"POST {AUTH_PATH}"
         sent = self._control.clock.now()
         parts = [settings.token, str(int(sent))]
         body: dict[str, object] = {"token": settings.token, "date": int(sent)}
@@ -175,7 +175,7 @@ class SecureAuthenticator:
             response = send(
                 self._session,
                 "POST",
-                settings.api_url + PATH,
+                settings.api_url + AUTH_PATH,
                 what,
                 json={**body, "signature": signed},
             )
@@ -197,7 +197,9 @@ class SecureAuthenticator:
         raise Retriable(f"{what} answered {response.status_code}")
 
     def _refusal(self, response: requests.Response, answer: object, sent: float) -> str:
-        where = f"POST {PATH} answered {response.status_code}{request_id(response)}"
+        where = (
+            f"POST {AUTH_PATH} answered {response.status_code}{request_id(response)}"
+        )
         server = http_date(response.headers.get("Date"))
         skew = 0.0 if server is None else sent - server
         if abs(skew) > AUTH_SKEW:
@@ -214,7 +216,7 @@ class SecureAuthenticator:
 
 
 class KeyAuthenticator:
-    """An API key in a header: nothing to obtain, to renew or to give back."""
+    """An API key in a header. It needs no request, no renewal and no release."""
 
     def __init__(self, settings: LuxSciSettings) -> None:
         self._headers = {"X-API-Key": f"{settings.token}:{settings.secret}"}
@@ -224,7 +226,7 @@ class KeyAuthenticator:
         return self._headers
 
     def renew(self, refused: Mapping[str, str], client: Client) -> None:
-        """Do nothing: there is no other key."""
+        """Do nothing: there is only one key."""
 
     def close(self, client: Client) -> None:
-        """Do nothing: nothing is held."""
+        """Do nothing: a key is not released."""

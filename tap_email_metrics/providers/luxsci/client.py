@@ -1,4 +1,4 @@
-"""LuxSci quirks: signed URLs, failures in a 200, answers read as they come."""
+"""LuxSci client: signed URLs, errors in a 200, responses decoded while they arrive."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ _DENIED = re.compile(r"access|denied|permission|not allowed|not permitted|forbid
 _KEY_HINT = "check luxsci.token and luxsci.secret, and luxsci.auth"
 
 
-class Refused(Retriable):
-    """A failure in a 200: a new auth code may help, once.
+class FailedReport(Retriable):
+    """A 200 whose body says that the request failed. One retry with a new auth code.
 
     Attributes:
-        headers: those of the request.
+        headers: of the request.
     """
 
     most_tries = 2
@@ -64,18 +64,21 @@ class Refused(Retriable):
         self.headers = headers
 
 
-class RefusedCredentials(Refused):
-    """Likewise, by the words of it; nothing was served so far."""
+class DoubtedCredentials(FailedReport):
+    """The error text points to the credentials, and no report was served so far."""
 
     ends_as = AuthenticationFailed
 
 
-class _TooLong(Skippable):
-    """No row came within the limit of an answer: a smaller page is worth a try."""
+class _PageTooLong(Skippable):
+    """A page exceeds the size limit before its first row; a smaller page may fit.
+
+    Unlike `TooLong` it is not retried: the same request gets the same response.
+    """
 
 
 class LuxSciAnswer:
-    """One page of a report; what a cut connection left of it counts as a short one."""
+    """One page of a report. If the connection breaks, the rows received are a page."""
 
     def __init__(
         self, response: requests.Response, report: Report, what: str, control: Control
@@ -87,34 +90,35 @@ class LuxSciAnswer:
 
     @property
     def count(self) -> int | None:
-        """Rows in the whole window, as far as the answer has said so by now."""
+        """Number of rows in the whole window, None if it was not read so far."""
         return self._report.count
 
     @property
     def has_list(self) -> bool:
-        """Whether the answer has a list of rows, if only an empty one."""
+        """Whether the response has a list of rows, even an empty one."""
         return self._report.has_list
 
     def sole_count(self) -> int | None:
-        """Read the answer to its end; return its count if it has no other rows.
+        """Read the response to its end; return its count if it has no other rows.
 
         Raises:
-            Skippable: the answer says at its end that it is none, or has no end.
+            Skippable: the body says at its end that the request failed, or is cut.
         """
         for _ in self.rows():
             pass
         return self._report.sole_count()
 
     def sole_row(self) -> Row | None:
-        """Return the row of an answer without a list, after `rows` has ended."""
+        """Return the only row of a response without a list. Call it after `rows`."""
         return self._report.sole_row()
 
     def rows(self) -> Iterator[list[Row]]:
-        """Yield the rows of the page, some at a time.
+        """Yield the rows of the page in batches.
 
         Raises:
-            TooLong: the answer goes on behind the limit, and none of its rows came.
-            Skippable: the answer says at its end that it is none, or has no end.
+            TooLong: the body exceeds the size limit before its first row.
+            Skippable: the body says at its end that the request failed, or it is cut
+                before its first row.
         """
         received = 0
         try:
@@ -126,14 +130,14 @@ class LuxSciAnswer:
                 if isinstance(error, TooLong):
                     raise
                 raise Skippable(f"{self._what}: {error}") from error
-            # What came is good, and the next page begins behind it.
+            # The rows received are good. The next page begins after them.
             self._control.logger.info("%s: the answer was cut: %s", self._what, error)
             return
         if self._report.failed:
             raise Skippable(f"{self._what} answered that it failed")
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
         self._response.close()
 
 
@@ -141,7 +145,7 @@ class LuxSciClient(Client):
     """Reads reports.
 
     Attributes:
-        served: whether any report was answered in this run.
+        served: whether any report was read in this run.
     """
 
     def __init__(  # noqa: PLR0913 - the base's, and who may sign
@@ -165,10 +169,10 @@ class LuxSciClient(Client):
         places: Mapping[str, object],
         params: Mapping[str, int | str],
     ) -> str:
-        """Return the URL of a report, in the very form that is signed and sent.
+        """Return the URL of a report, exactly as it is signed and sent.
 
-        A space is `%20`: what is signed must not change on the way. The `@` of a login
-        stays: the vendor's own samples sign and send it so.
+        Spaces become `%20`, which no library rewrites after the signing. The `@` of a
+        login is not escaped, as in the vendor's samples.
         """
         quoted = {name: quote(str(value), safe="@") for name, value in places.items()}
         path = endpoint.path.format(**quoted)
@@ -182,20 +186,20 @@ class LuxSciClient(Client):
         columns: Mapping[str, str],
         wanted: Wanted,
     ) -> LuxSciAnswer:
-        """Return an answer of a report, its first rows decoded.
+        """Return one page of a report, with its first rows decoded.
 
         Args:
-            endpoint: what is read.
-            url: as `url` returns it.
-            columns: the vendor's names of known columns, by lower case.
-            wanted: the columns that its rows must have.
+            endpoint: the report.
+            url: the result of `url`.
+            columns: the vendor's names of the known columns, by lower-case name.
+            wanted: the columns that the rows must have.
 
         Raises:
-            NotUnderstood: its rows are not understood.
-            TooLong: it goes on behind the limit, and none of its rows came.
-            Unavailable: it may not be read, or is not where it was assumed to be.
-            Skippable: it cannot be read now.
-            AuthenticationFailed: the key is refused.
+            NotUnderstood: the rows are not understood.
+            TooLong: the body exceeds the size limit before its first row.
+            Unavailable: access is denied, or the assumed path is wrong.
+            Skippable: the report cannot be read now.
+            AuthenticationFailed: the credentials are refused.
         """
         try:
             response, report = self.retrying(
@@ -206,7 +210,7 @@ class LuxSciClient(Client):
             raise _denied(endpoint, error) from error
         except Gone as error:
             raise _missing(endpoint, error) from error
-        except _TooLong as error:
+        except _PageTooLong as error:
             raise TooLong(str(error)) from error
         self.served = True
         return LuxSciAnswer(response, report, f"GET {endpoint.path}", self._control)
@@ -225,8 +229,8 @@ class LuxSciClient(Client):
             self._judge(report, response, what)
         except TooLong as error:
             response.close()
-            # The same request would have the same answer.
-            raise _TooLong(f"{what}: {error}") from error
+            # The same request would get the same response.
+            raise _PageTooLong(f"{what}: {error}") from error
         except NotUnderstood as error:
             response.close()
             raise NotUnderstood(
@@ -240,10 +244,10 @@ class LuxSciClient(Client):
     def _chunks(
         self, response: requests.Response, what: str, url: str
     ) -> Iterator[bytes]:
-        """Yield a body as it comes.
+        """Yield the parts of a body as they arrive.
 
         Raises:
-            TooLong: it goes on behind the limit.
+            TooLong: the body exceeds the size limit.
             Retriable: the connection broke.
         """
         try:
@@ -254,11 +258,12 @@ class LuxSciClient(Client):
             raise explained(error, what, url) from error
 
     def _judge(self, report: Report, response: requests.Response, what: str) -> None:
-        """Return where an answer is a report.
+        """Check that a 200 holds a report.
 
         Raises:
-            Denied, Throttled, Exhausted, Refused: it says that it is none.
-            Retriable: it is nothing of the kind.
+            Denied, Throttled, Exhausted, FailedReport: the body says that the request
+                failed.
+            Retriable: the body is not a report.
         """
         where = f"{what} answered 200{request_id(response)}"
         if report.failed:
@@ -269,33 +274,34 @@ class LuxSciClient(Client):
                 raise Denied(f"{where}, denied")
             headers = response.request.headers
             if hint := self._hint(text):
-                raise RefusedCredentials(f"LuxSci refused {where}; {hint}", headers)
-            raise Refused(f"{where} with success 0", headers)
+                raise DoubtedCredentials(f"LuxSci refused {where}; {hint}", headers)
+            raise FailedReport(f"{where} with success 0", headers)
         if not report.is_one:
-            raise Retriable(f"{where} with a body that is no report")
+            raise Retriable(f"{where} with a body that is not a report")
 
     def _hint(self, text: str, status: int = requests.codes.ok) -> str | None:
-        """Return what is wrong with the credentials, if an error says so.
+        """Return which credential to check, None if the error is about another thing.
 
-        Once something was served in this run there is nothing wrong with them.
+        Once a report was served in this run, the credentials are right.
         """
         if self.served or _DENIED.search(text):
             return None
-        # Where requests are signed, a 401 comes after a fresh auth code.
+        # A 401 to a signed request is not about the credentials: they have obtained
+        # the auth code.
         is_of_key = self._has_key and status == requests.codes.unauthorized
         return reason_of(text) or (_KEY_HINT if is_of_key else None)
 
     def _before_retry(self, error: Retriable) -> None:
-        if isinstance(error, Refused):
+        if isinstance(error, FailedReport):
             self._authenticator.renew(error.headers, self)
 
     @override
     def check(self, response: requests.Response, what: str) -> None:
-        """Decide what a response means; see the base.
+        """Raise the error that tells the caller what to do; see the base class.
 
         Raises:
-            Exhausted: the day's quota is spent.
-            AuthenticationFailed: the words are about the credentials.
+            Exhausted: the quota of the day is spent.
+            AuthenticationFailed: the error text points to the credentials.
         """
         status = response.status_code
         if status != requests.codes.ok:
@@ -312,7 +318,7 @@ class LuxSciClient(Client):
 
 
 def _body(response: requests.Response) -> object:
-    """Return what an error says, unless it is no JSON."""
+    """Return the decoded body of an error response, None if it is not JSON."""
     try:
         return parsed(response.content)
     except (requests.exceptions.RequestException, TooLong):
@@ -327,7 +333,7 @@ def _denied(endpoint: Endpoint, error: Denied) -> Unavailable:
 
 
 def _missing(endpoint: Endpoint, error: Gone) -> TapError:
-    """Return what a 404 means: it depends on how the path is known."""
+    """Map a 404 to an error: it depends on where the path comes from."""
     if endpoint.is_a_guess:
         return Unavailable(
             f"{error}. That path is {endpoint.mark}, not documented: set "

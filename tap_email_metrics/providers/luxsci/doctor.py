@@ -1,4 +1,4 @@
-"""What the doctor asks of LuxSci: how many rows each report has of the last day."""
+"""The doctor's check of LuxSci: it counts the last day's rows of each report."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.luxsci.api import LuxSciApi, ReportList
 
 _READ = 2
-"""Requests of a window with rows: a page, and the count after it."""
+"""Requests for a window with rows: a page, and the count after it."""
 _EMPTY = 1
-"""Requests of a window without rows: the page says both."""
+"""Requests for a window without rows: its page has the count."""
 
 
 def examine(api: LuxSciApi, checkup: Checkup) -> None:
-    """Ask for the count of each report that is offered.
+    """Ask for the count of each report in the scope, and estimate the requests.
 
     Raises:
-        TapError: nothing more can be asked.
+        TapError: the credentials are refused, or LuxSci cannot be reached.
     """
     streams = [s for s in checkup.streams.values() if isinstance(s, ReportStream)]
     last_day = Window(int(api.now()) - DAY, int(api.now()))
@@ -61,9 +61,10 @@ def examine(api: LuxSciApi, checkup: Checkup) -> None:
 
 
 def _asked(stream: ReportStream, sources: Sequence[ReportList]) -> set[str]:
-    """Return the lists to ask for: of marketing, all of the first login's.
+    """Return the keys of the lists to count.
 
-    Of the other logins one is enough to know whether they can be read.
+    For marketing these are all lists of the first login. One list of each other login
+    is enough to know whether the login can be read.
     """
     is_marketing = isinstance(stream, MarketingReport)
     some = (
@@ -75,11 +76,11 @@ def _asked(stream: ReportStream, sources: Sequence[ReportList]) -> set[str]:
 
 
 def _first(stream: ReportStream, count: int) -> int:
-    """Return the requests of a list that is read for the first time.
+    """Return the number of requests of the first read of a list.
 
     Args:
-        stream: that reads it.
-        count: rows of a day, or of the whole list where it has no dates.
+        stream: the stream of the list.
+        count: rows in one day, or in the whole list if it has no dates.
     """
     start, end = stream.first_start, stream.horizon()
     settings = stream.run.settings
@@ -96,7 +97,7 @@ def _first(stream: ReportStream, count: int) -> int:
 
 
 def _next(stream: ReportStream, source: ReportList, count: int) -> int:
-    """Return the requests of a list in the next run; see `_first`."""
+    """Return the number of requests for a list in the next run; see `_first`."""
     coverage = stream.bookmark.coverages.get(source.key)
     if coverage is None:
         return _first(stream, count)
@@ -117,12 +118,18 @@ def _next(stream: ReportStream, source: ReportList, count: int) -> int:
 
 
 def _window(rows: int) -> int:
-    """Return the requests of a window."""
+    """Return the number of requests for a window."""
     return _READ + rows // MOST_IN_PAGE if rows else _EMPTY
 
 
 def _history(stream: ReportStream, windows: Iterable[Window], daily: int) -> int:
-    """Return the requests of windows that grow as a run lets them grow."""
+    """Return the number of requests for a history; its windows grow as in a run.
+
+    Args:
+        stream: the stream of the list.
+        windows: the history.
+        daily: rows in one day.
+    """
     requests = 0
     for window in windows:
         width, at = stream.first_width, window.start

@@ -1,8 +1,8 @@
-"""Where each report is: what is known of the vendor's paths, and how well.
+"""The path of each report, and how it is known.
 
-Most paths are not public. A report is looked up by the vendor's name of it (the
-operationId) in the setting `path_overrides`, then in the customer's copy of the
-vendor's OpenAPI file, then here.
+Most of the vendor's paths are not public. A path is looked up by the vendor's name of
+the report (the operationId) in the setting `path_overrides`, then in the customer's
+copy of the vendor's OpenAPI file, then in the table of this module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Basis = Literal["confirmed", "inferred", "assumed", "path_overrides", "openapi_path"]
 
 BASE = "/perl/api/v2"
-"""What every path begins with; those here are without it."""
+"""Prefix of every path; the paths in this module leave it out."""
 _ACCOUNT, _USER = "/account/{account}/report", "/user/{login}/report"
 _MARKETING = "/user/{login}/marketing/v3"
 _PLACE = re.compile(r"\{([^{}]*)\}")
@@ -31,11 +31,11 @@ _PLACE = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One report.
+    """The path of one report.
 
     Attributes:
-        operation: the vendor's name of it.
-        path: below the base, with `{account}` and `{login}`.
+        operation: the vendor's name of the report.
+        path: without the prefix, with `{account}` and `{login}` as parameters.
         mark: how the path is known.
     """
 
@@ -45,12 +45,12 @@ class Endpoint:
 
     @property
     def is_a_guess(self) -> bool:
-        """Whether a 404 says more of the path than of the account."""
+        """Whether a 404 most likely means that the path is wrong."""
         return self.mark in {"inferred", "assumed"}
 
 
 def _both(operation: str, path: str) -> tuple[Endpoint, Endpoint]:
-    """Return a report of the account and of a user; `{}` is where they differ."""
+    """Return a report of the account and of a user; `{}` in the name is the scope."""
     return (
         Endpoint(operation.format("Account"), f"{_ACCOUNT}{path}", "assumed"),
         Endpoint(operation.format("User"), f"{_USER}{path}", "assumed"),
@@ -105,12 +105,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("getUserSummaryReport", f"{_ACCOUNT}/users/summary", "assumed"),
     *_both("get{}Jobs", "/jobs"),
 )
-"""What the vendor offers, as far as its page of report responses says."""
+"""The reports on the vendor's page of report responses."""
 KNOWN: dict[str, Endpoint] = {one.operation: one for one in ENDPOINTS}
 
 
 def offered(operation: str, scope: str) -> str | None:
-    """Return the vendor's name of a report in a scope, None where it has none.
+    """Return the vendor's name of a report in a scope, None if it does not exist.
 
     Args:
         operation: the name, with `{}` for the scope.
@@ -124,12 +124,12 @@ def offered(operation: str, scope: str) -> str | None:
 def resolve(
     operation: str, overrides: Mapping[str, str], described: Mapping[str, str]
 ) -> Endpoint:
-    """Return where a report is.
+    """Return the path of a report.
 
     Args:
-        operation: the vendor's name of it, one of `KNOWN`.
+        operation: the vendor's name of the report, one of `KNOWN`.
         overrides: the setting `path_overrides`.
-        described: paths of the vendor's OpenAPI file.
+        described: the paths in the vendor's OpenAPI file.
     """
     if operation in overrides:
         return Endpoint(operation, overrides[operation], "path_overrides")
@@ -139,19 +139,19 @@ def resolve(
 
 
 def checked(name: str, path: str) -> str:
-    """Return a path as the table here has them: below the base, with our names.
+    """Return a path in the form of this module: without prefix, parameters renamed.
 
     Args:
-        name: of the setting that it comes from, for messages.
+        name: the setting that holds the path, for messages.
         path: with a `{…}` for the account's number or the user's login.
 
     Raises:
-        InvalidInput: it is no path, or has a part that the tap cannot fill.
+        InvalidInput: the text is not a path, or has a parameter without a value.
     """
     path = path.removeprefix(BASE)
     if not path.startswith("/") or path.startswith("//") or set("?#\\ ") & set(path):
         raise InvalidInput(
-            f"{name} is no path: write it as /account/{{account}}/report/…, without "
+            f"{name} is not a path: write it as /account/{{account}}/report/…, without "
             "host and query"
         )
     named = _PLACE.sub(functools.partial(_named, name), path)
@@ -173,10 +173,10 @@ def _named(name: str, place: re.Match[str]) -> str:
 
 
 def described_paths(file: Path) -> dict[str, str]:
-    """Return the paths of the known reports in an OpenAPI file, YAML or JSON.
+    """Return the paths of the known reports in an OpenAPI file (YAML or JSON).
 
     Raises:
-        InvalidInput: it cannot be read, or has none of them.
+        InvalidInput: the file cannot be read, or has no known report.
     """
     try:
         found = _operations(file, file.stat().st_mtime_ns)
@@ -188,7 +188,7 @@ def described_paths(file: Path) -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=4)
-def _operations(file: Path, changed: int) -> tuple[tuple[str, str], ...]:  # noqa: ARG001 - tells versions of a file apart
+def _operations(file: Path, changed: int) -> tuple[tuple[str, str], ...]:  # noqa: ARG001 - makes the cache read a changed file again
     setting = "luxsci.openapi_path"
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

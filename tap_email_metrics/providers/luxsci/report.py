@@ -1,14 +1,16 @@
-"""One answer of a report, decoded as it comes: an answer can be 50 MB long.
+"""Decodes one response of a report while it arrives: it can be 50 MB long.
 
-What is documented is a `header` that describes the columns. Where it stands, whether
-rows are arrays or objects, and where the count is, is not: this takes each of
+The vendor documents a `header` that describes the columns. It does not document where
+the header and the count are, or whether rows are arrays or objects. `Report` reads
+both of these shapes,
 
     {"success": 1, "header": [...], "data": [[...], ...], "count": 2}
     {"success": 1, "data": {"header": [{"name": "to"}, ...], "rows": [{...}, ...]}}
 
-with the parts in any order. Names are compared without case, blanks, underscores and
-hyphens. What is not understood raises `NotUnderstood`, or is an empty row that gets no
-record: it never becomes a row of nulls.
+with their parts in any order. Column names are compared without case, spaces,
+underscores and hyphens. A body that is not understood raises `NotUnderstood`. A row
+that is not understood becomes an empty row, which is counted and gets no record. It
+never becomes a row of nulls.
 """
 
 from __future__ import annotations
@@ -37,31 +39,31 @@ if TYPE_CHECKING:
 
 
 ROWS_AT_ONCE = 200
-"""Rows that are made records together: with 500, 24 MB took 3 MB more of memory."""
+"""Rows in one batch. With 500, a body of 24 MB takes 3 MB more memory."""
 _MOST_TEXT = 4 * 2**20
-"""Characters that one row, or one other value, may have."""
+"""Most characters of one row or one other value."""
 _GAP = re.compile(r"[\s,]*")
 _ENDS = frozenset(",]} \t\r\n")
 _COLON = re.compile(r"\s*:\s*")
 _SEPARATORS = str.maketrans("", "", " _-\t\n")
 _NAMES = ("name", "keyword", "key", "column", "field", "id", "label", "title")
-"""Where an entry of the header that is an object may have the column's name. A value of
-another key is taken only if it is a known column."""
+"""Keys that may hold the column's name if an entry of the header is an object. The
+value of another key is used only if it is the name of a known column."""
 _NO_NAMES = frozenset(
     {"type", "datatype", "format", "kind", "class", "description", "comment", "sort"}
 )
-"""Keys of such an entry that never have it: a type may be called as a column is."""
+"""Keys that never hold the column's name: a type may be spelled like a column."""
 _COUNTS = (
     *("count", "total", "total_count", "total_rows", "total_matches", "matches"),
     *("num_rows", "n_rows", "rows"),
 )
-"""What the number of rows may be called."""
+"""Names that the number of rows may have."""
 _ROWS = ("data", "rows", "results", "items", "records")
-"""What may hold the rows, or an object with them."""
+"""Names of the list of rows, or of the object around it."""
 _ENVELOPE = frozenset({"success", "auth", "comment", *_COUNTS})
-"""What may stand beside the rows and is no column there."""
+"""Names beside the rows that are not columns."""
 _DECODE: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(
-    # NaN and its like are no JSON: text that fits no number.
+    # NaN and Infinity are not JSON. As text they do not fit a number column.
     parse_constant=str,
     strict=False,
 ).raw_decode
@@ -72,10 +74,10 @@ class Wanted:
     """The columns without which rows are not understood, by the vendor's names.
 
     Attributes:
-        required: each of these is part of the key.
-        telling: these tell events apart, or say when they were. One of them at least
-            must be there, and all of them if the header has a label that is not known:
-            that may be the missing one.
+        required: parts of the key; each must be there.
+        telling: columns that tell events apart or say when they happened. At least
+            one must be there. All must be there if the header has an unknown label,
+            which may be a new name of the missing column.
     """
 
     required: frozenset[str] = frozenset()
@@ -100,7 +102,7 @@ _NOTHING_WANTED = Wanted()
 
 
 def plain(label: str) -> str:
-    """Return a label as labels are compared: without case and separators."""
+    """Return a label without case and separators, for comparisons."""
     return label.translate(_SEPARATORS).casefold()
 
 
@@ -109,13 +111,13 @@ class _Text:
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
-        # One byte that is not UTF-8 shall not cost a whole window.
+        # A single byte that is not UTF-8 must not lose a whole window.
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._text = ""
         self._at = 0
 
     def _more(self) -> bool:
-        """Add what comes next; return False at the end."""
+        """Append the next part of the body; return False at the end."""
         if len(self._text) - self._at > _MOST_TEXT:
             raise Retriable("a value that is too long")
         for chunk in self._chunks:
@@ -127,7 +129,7 @@ class _Text:
         return False
 
     def next(self) -> str:
-        """Return the next character that is no space or comma, without taking it."""
+        """Return the next character that is not a space or comma; do not consume it."""
         while True:
             found = _GAP.match(self._text, self._at)
             self._at = found.end() if found else self._at
@@ -137,13 +139,13 @@ class _Text:
                 raise Retriable("a body that ends early or is not JSON")
 
     def take(self, expected: str) -> None:
-        """Go past a character."""
+        """Consume a character."""
         if self.next() != expected:
             raise Retriable("a body that is not the JSON of a report")
         self._at += 1
 
     def value(self) -> Any:  # noqa: ANN401 - whatever JSON holds
-        """Take a whole value."""
+        """Consume and return a whole value."""
         self.next()
         while True:
             try:
@@ -152,7 +154,7 @@ class _Text:
                 if not self._more():
                     raise Retriable("a body that ends early or is not JSON") from error
                 continue
-            # A number may go on in what comes next.
+            # A number may continue in the next part of the body.
             if self._text[end : end + 1] in _ENDS or isinstance(
                 value, (dict, list, str)
             ):
@@ -163,13 +165,13 @@ class _Text:
                 raise Retriable("a body that ends early")
 
     def _check_depth(self, value: object, end: int) -> None:
-        """Return where a value that ends there is no deeper than a body may be."""
+        """Check that a value, which ends at an index, is not nested too deeply."""
         opened = sum(self._text.count(opening, self._at, end) for opening in "[{")
         if opened > DEEPEST and is_deep(value, DEEPEST):
             raise Retriable("a value that is nested too deeply")
 
     def key(self) -> str:
-        """Take a key and its colon."""
+        """Consume and return a key and its colon."""
         key = self.value()
         while not (found := _COLON.match(self._text, self._at)) or (
             found.end() == len(self._text)
@@ -181,19 +183,19 @@ class _Text:
 
 
 class Report:
-    """The rows of an answer, and what stands around them.
+    """The rows of a response, and the values around them.
 
     Args:
-        chunks: of the body, as they come.
-        columns: the vendor's names of the columns that are known, by lower case.
-        wanted: the columns that its rows must have.
+        chunks: parts of the body as they arrive.
+        columns: the vendor's names of the known columns, by lower-case name.
+        wanted: the columns that the rows must have.
 
     Attributes:
-        about: what stands beside the rows, of both levels, by lower case.
-        has_list: whether a list of rows was begun, if only an empty one.
+        about: the values beside the rows, of both levels, by lower-case name.
+        has_list: whether a list of rows has begun, even an empty one.
 
     Raises:
-        NotUnderstood: the answer is complete, and its rows cannot be understood.
+        NotUnderstood: the body is complete, but its rows cannot be understood.
         Retriable: the body is cut, or is not JSON.
     """
 
@@ -219,7 +221,7 @@ class Report:
 
     @property
     def count(self) -> int | None:
-        """Rows in the whole window, as far as that was said by now."""
+        """Number of rows in the whole window, None if it was not read so far."""
         for name in _COUNTS:
             found = to_integer(self.about.get(name))
             if found is not None and found >= 0:
@@ -227,9 +229,9 @@ class Report:
         return None
 
     def sole_count(self) -> int | None:
-        """Return the count of an answer without rows, wherever it is.
+        """Return the count of a response without rows, wherever it is.
 
-        Ask after the last row: a count may stand behind an empty list.
+        Call this after the last row: the count may follow an empty list.
         """
         if self.count is not None:
             return self.count
@@ -239,9 +241,9 @@ class Report:
         return found
 
     def sole_row(self) -> Row | None:
-        """Return the row of an answer that has no list of rows, None if it has none.
+        """Return the single row of a response without a list, None if there is none.
 
-        It stands where the list would be, or beside `success`.
+        It is in the place of the list, or beside `success`.
         """
         if self.has_list:
             return None
@@ -254,21 +256,21 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """Whether the answer says that it is none, as far as that was said by now."""
+        """Whether the body, as far as it was read, says that the request failed."""
         return not is_success(self.about)
 
     @property
     def is_one(self) -> bool:
-        """Whether this is a report at all."""
+        """Whether the body is a report."""
         return self._first is not None or bool(
             {"success", *_COUNTS} & self.about.keys()
         )
 
     def rows(self) -> Iterator[list[Row]]:
-        """Yield the rows, some at a time; those that are no rows are empty.
+        """Yield the rows in batches; a row that is not understood is empty.
 
         Raises:
-            NotUnderstood: the rows have no header, or one without their key.
+            NotUnderstood: the header is missing, or lacks the columns of the key.
             Retriable: the body is cut, or is not JSON.
         """
         if self._first is not None:
@@ -295,7 +297,7 @@ class Report:
                 self._note(name)
 
     def _ends_object(self) -> bool:
-        """Go past the brace that ends an object, if it comes next."""
+        """Consume the closing brace of an object; return False if it is not next."""
         if self._text.next() != "}":
             return False
         self._text.take("}")
@@ -303,7 +305,7 @@ class Report:
         return True
 
     def _note(self, name: str) -> None:
-        """Take a value that holds no rows."""
+        """Consume and store a value that is not the list of rows."""
         value = self._text.value()
         if name == "header":
             self._names = self._read_header(value)
@@ -318,7 +320,7 @@ class Report:
         raw: list[Any] = []
         while self._text.next() != "]":
             raw.append(self._text.value())
-            # Arrays mean nothing until the header has come.
+            # Arrays cannot be read before the header has arrived.
             is_clear = self._names is not None or isinstance(raw[0], dict)
             if len(raw) >= ROWS_AT_ONCE and is_clear:
                 yield self._batch(raw)
@@ -331,7 +333,7 @@ class Report:
         yield self._batch(raw)
 
     def _is_flat(self, raw: list[Any]) -> bool:
-        """Return whether the whole list is one row, given without a list of its own."""
+        """Return whether the list is itself a single row instead of a list of rows."""
         return (
             not self._rows_seen
             and len(raw) == len(self._names or ())
@@ -340,7 +342,7 @@ class Report:
         )
 
     def _find_header(self) -> None:
-        """Read on to a header that comes after its rows: beside them, or above."""
+        """Read on until a header that follows the rows, on their level or above it."""
         while self._names is None and self._depth:
             if not self._ends_object():
                 self._note(self._text.key().strip().lower())
@@ -367,11 +369,11 @@ class Report:
         if header is None:
             return None
         if not isinstance(header, list):
-            raise NotUnderstood("a header that is no list")
+            raise NotUnderstood("a header that is not a list")
         return self._names_of([self._label(entry) for entry in header])
 
     def _label(self, entry: object) -> str:
-        """Return the name of a column, in whichever way the header gives it."""
+        """Return the name of a column from an entry of the header."""
         if not isinstance(entry, dict):
             return "" if entry is None else str(entry)
         texts = {k.lower(): v for k, v in entry.items() if isinstance(v, str)}
@@ -381,10 +383,10 @@ class Report:
         return next(known, next(iter(named), ""))
 
     def _names_of(self, labels: Sequence[str]) -> list[str]:
-        """Return the names of columns, each once.
+        """Return the names of columns, each only once.
 
-        Of labels that differ in case or separators alone, the one that is spelled as
-        documented, or else the first, names the known column. The others keep their
+        If several labels differ only in case or separators, the one with the documented
+        spelling, or else the first, becomes the known column. The others keep their
         spelling.
         """
         names: list[str] = []
@@ -402,12 +404,12 @@ class Report:
             if names is None:
                 names = self._shapes[keys] = self._names_of(keys)
             return dict(zip(names, raw.values(), strict=True))
-        # Values of a row that is longer or shorter may belong to any column.
+        # In a longer or shorter row, the columns of the values are unknown.
         if isinstance(raw, list) and len(raw) == len(self._names or ()):
             return dict(zip(self._names or (), raw, strict=True))
         return {}
 
 
 def _numbered(place: int) -> str:
-    """Return the name of a column that has none of its own."""
+    """Return the name of a column without a label."""
     return f"column_{place + 1}"

@@ -1,4 +1,4 @@
-"""LuxSci settings: what the user may say, parsed once."""
+"""LuxSci settings: their schema, and the parsed values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CREDENTIALS = ("token", "secret")
 IDENTIFIED_BY = {"account": ("account_id",), "user": ("user", "password")}
-"""What is needed beside the credentials, by scope."""
+"""Settings that are required in addition to the credentials, by scope."""
 
 SCHEMA = th.PropertiesList(
     th.Property(
@@ -58,8 +58,8 @@ SCHEMA = th.PropertiesList(
         th.StringType,
         secret=True,
         title="Secret",
-        description="The API integration's secret; it signs and is never sent (with "
-        "api_key it is).",
+        description="The API integration's secret. It signs requests and is sent only "
+        "if auth is api_key.",
     ),
     th.Property(
         "scope",
@@ -67,79 +67,81 @@ SCHEMA = th.PropertiesList(
         default="account",
         allowed_values=["account", "user"],
         title="Scope",
-        description="Whose reports are read: the account's, or one user's.",
+        description="Read the reports of the account, or of one user.",
     ),
     th.Property(
         "account_id",
         th.StringType,
         title="Account ID",
-        description="The account's number; needed in account scope.",
+        description="The account's number. Required in account scope.",
     ),
     th.Property(
         "user",
         th.StringType,
         title="User",
-        description="The user's login; needed in user scope.",
+        description="The user's login. Required in user scope.",
     ),
     th.Property(
         "password",
         th.StringType,
         secret=True,
         title="Password",
-        description="The user's password; needed in user scope.",
+        description="The user's password. Required in user scope.",
     ),
     th.Property(
         "logins",
         th.ArrayType(th.StringType),
         title="Logins",
-        description="Logins whose marketing reports are read in account scope; in "
-        "user scope they are the user's own.",
+        description="Logins whose marketing reports are read in account scope. In "
+        "user scope the tap reads the marketing reports of luxsci.user.",
     ),
     th.Property(
         "path_overrides",
         th.ObjectType(additional_properties=th.StringType),
         title="Path overrides",
-        description="Paths of reports by the vendor's names of them (operationId), "
-        'such as {"getEmailSMTPOpenReportAccount": "/account/{account}/report/…"}; '
-        "they come before all others.",
+        description="Paths of reports, by the vendor's name of the report "
+        '(operationId), such as {"getEmailSMTPOpenReportAccount": '
+        '"/account/{account}/report/…"}. They override all other sources of paths.',
     ),
     th.Property(
         "openapi_path",
         th.StringType,
         title="OpenAPI file",
-        description="Your copy of the vendor's OpenAPI file (luxsci-api.yaml): the "
-        "paths in it come before the tap's own.",
+        description="Your copy of the vendor's OpenAPI file (luxsci-api.yaml). Its "
+        "paths override the paths that the tap assumes.",
     ),
     th.Property(
         "lookback_days",
         th.IntegerType(minimum=0),
         default=2,
         title="Look-back",
-        description="Days that each run reads again, for rows that come late.",
+        description="Days before the last read that each run reads again, because "
+        "rows can be late.",
     ),
     th.Property(
         "delivery_lookback_days",
         th.IntegerType(minimum=0),
         default=30,
         title="Look-back of deliveries",
-        description="The same for rows that change after they are written: delivery "
-        "status, marketing logs and bounces.",
+        description="The look-back in days for reports whose rows change later: "
+        "delivery status, marketing logs and bounces.",
     ),
     th.Property(
         "tracked_headers",
         th.BooleanType,
         default=False,
         title="Tracked headers",
-        description="Ask for the email headers that the account captures "
-        "(tracked_headers=1; the value is a guess).",
+        description="Ask for the email headers that the account captures. The tap "
+        "sends tracked_headers=1, which the vendor does not document.",
     ),
     th.Property(
         "detail",
         th.BooleanType,
         default=False,
         title="Detail",
-        description="Ask marketing reports for custom fields (detail=1, a guess); they "
-        "come in additional_fields.",
+        description="Ask marketing reports for custom fields, which are stored in "
+        "additional_fields. The tap sends detail=1, which the vendor does not "
+        "document.",
     ),
     account_setting(
         "the account id if not set; in user scope 16 hex digits of the login's SHA-256."
@@ -149,8 +151,8 @@ SCHEMA = th.PropertiesList(
         th.StringType,
         default=f"https://rest.luxsci.com{BASE}",
         title="API URL",
-        description="Base URL of the API; customers with dedicated servers have a host "
-        "of their own.",
+        description="Base URL of the API. Customers with dedicated servers have their "
+        "own host.",
     ),
     *limit_settings(workers=2, rate=("minute", 60), daily=5_800),
     additional_properties=False,
@@ -205,13 +207,14 @@ class LuxSciSettings(Section):
     @classmethod
     @override
     def parse(cls, section: Mapping[str, Any]) -> Self | None:
-        """Return the settings, or None where the provider is switched off.
+        """Return the settings, or None if the provider is switched off.
 
         Args:
             section: valid against the schema, without empty values.
 
         Raises:
-            InvalidInput: it is half-filled, or something does not fit.
+            InvalidInput: a required setting is missing, or two settings contradict
+                each other.
         """
         if is_off(section, (*CREDENTIALS, "account_id", "user", "password")):
             return None
@@ -234,7 +237,7 @@ class LuxSciSettings(Section):
 
 
 def login_digest(login: str) -> str:
-    """Return 16 hex digits that name a login where an address may not stand."""
+    """Return 16 hex digits that replace a login where addresses are not allowed."""
     return hashlib.sha256(login.encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 """LuxSci's streams: one for each kind of report.
 
-https://luxsci.com/api-report-responses lists the columns. Of the paths only those of
-sent email are confirmed; `paths.py` says how each is known.
+https://luxsci.com/api-report-responses lists the columns. Most paths are not public;
+`paths.py` says how each one is known.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 _WEEK = 7 * DAY
 MANY_LOGINS = 10
-"""With more logins than this, each run does not visit the quiet ones."""
+"""With more logins than this, logins without recent rows are read once a day only."""
 TRACKED_HEADERS = {"tracked_headers": 1}
 DETAIL = {"detail": 1}
-"""The names are documented, or not even that; the values are guesses."""
+"""Query parameters. The vendor names them, but does not document their values."""
 Operations = tuple[tuple[str | None, str], ...]
 
 
 class ReportStream(WindowStream):
-    """A report of the account, or of one user: as the scope of the settings says.
+    """A report of the account or of one user, depending on the scope setting.
 
     Attributes:
-        operations: pairs of a channel, if it has any, and the vendor's name of the
-            report, with `{}` for the scope.
+        operations: pairs of a channel (None if the report has none) and the vendor's
+            name of the report, with `{}` for the scope.
     """
 
     provider = "luxsci"
@@ -59,11 +59,11 @@ class ReportStream(WindowStream):
 
     @property
     def luxsci(self) -> LuxSciApi:
-        """The provider's api of this run."""
+        """What the LuxSci streams of this run share."""
         return cast("LuxSciApi", self.api)
 
     def columns(self) -> dict[str, str]:
-        """Return the vendor's names of the columns that are known, by lower case."""
+        """Return the vendor's names of the known columns, by lower-case name."""
         parts = self._packaged["properties"].values()
         names = [part["x-source"] for part in parts if "x-source" in part]
         return {name.lower(): name for name in names}
@@ -78,7 +78,7 @@ class ReportStream(WindowStream):
         return Wanted(_sources(columns, self.primary_keys), _sources(columns, telling))
 
     def query(self) -> Mapping[str, int | str]:
-        """Return the parameters that are not about which rows come."""
+        """Return query parameters that do not select rows."""
         return {}
 
     @override
@@ -120,13 +120,13 @@ class ReportStream(WindowStream):
 
 
 def _sources(columns: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
-    """Return the vendor's fields of columns, as far as rows carry them."""
+    """Return the vendor's fields of columns; columns that no row has are left out."""
     parts = [columns[name] for name in names]
     return frozenset(part["x-source"] for part in parts if "x-source" in part)
 
 
 class EmailReport(ReportStream):
-    """A report of emails sent, with the captured headers where they are asked for."""
+    """A report of sent emails, with their captured headers if the settings ask."""
 
     @override
     def query(self) -> Mapping[str, int | str]:
@@ -250,7 +250,7 @@ class Jobs(ReportStream):
 
 
 class MarketingReport(ReportStream):
-    """A report that each login has of its own."""
+    """A report that exists once per login."""
 
     @classmethod
     @override
@@ -266,17 +266,21 @@ class MarketingReport(ReportStream):
 
     @override
     def rests(self, source: WindowList, coverage: Coverage) -> bool:
-        """Return whether a quiet login was visited today, where there are many."""
+        """Return whether a login without recent rows was already read today.
+
+        Accounts with few logins read all of them in every run.
+        """
         if len(self.luxsci.settings.logins) <= MANY_LOGINS:
             return False
         now = self.api.now()
-        # The visits of a day are spread over it by the digests of the logins.
+        # The digest of the login gives its time of day, so that reads are spread.
         offset = int(source.key, 16) % DAY
         return coverage.is_quiet(now) and coverage.rests(now, offset)
 
     @override
     def owner(self, source: WindowList) -> str:
-        # The digest of a login: whoever guesses the login knows it again.
+        # The key is the digest of a login, and a guess of the login can be verified
+        # with it.
         privacy = self.run.privacy
         plain = privacy.mode == "plain"
         return source.key if plain else privacy.hashed(source.key)[: len(source.key)]
@@ -386,13 +390,13 @@ class MarketingUnsubscribes(MarketingReport):
 
 
 class Summary(ReportStream):
-    """A report that answers one row about the time asked for: a row a whole day.
+    """A report with one row for the requested time; the stream asks for whole days.
 
-    Read at most once a UTC day, never about today.
+    Each UTC day is read once it is over, and a list is read at most once a day.
 
     Attributes:
-        sums_up: the stream whose rows of the day it counts, which of its lists, and
-            the vendor's name of their number; None: nothing that is read elsewhere.
+        sums_up: the stream whose rows of a day it counts, the key of the list, and the
+            vendor's name of the count; None if no other stream has these rows.
     """
 
     sums_up: ClassVar[tuple[str, str, str] | None] = None
@@ -454,11 +458,11 @@ class Summary(ReportStream):
             at = part.end
 
     def _rows_of_day(self, source: WindowList, day: Window) -> list[Row]:
-        """Return the row of a day, or none.
+        """Return the row of a day, or no row.
 
         Raises:
-            NotUnderstood: the answer has no list and no row, or its rows are no row
-                of a day.
+            NotUnderstood: the response has neither a list nor a row, or more than one
+                row, or a row without a known column.
         """
         report = cast("ReportList", source)
         with closing(report.open(day, 0, MOST_IN_PAGE)) as answer:
@@ -478,14 +482,14 @@ class Summary(ReportStream):
         return rows
 
     def _counted(self, rows: Sequence[Row]) -> int | None:
-        """Return the number of rows that the vendor counts in the day."""
+        """Return the number of rows that the summary counts, None if unknown."""
         if self.sums_up is None or len(rows) != 1:
             return None
         return to_integer(rows[0].get(self.sums_up[2]))
 
     @override
     def compare(self, source: WindowList, part: Part) -> None:
-        """Tell of a day whose rows were all read in this run, in the other stream."""
+        """Reconcile a day with the other stream, if this run has read all its rows."""
         counted, day = part.counts[0], part.window
         if self.sums_up is None or counted is None or day is None:
             return
@@ -498,7 +502,7 @@ class Summary(ReportStream):
             rows=rows,
             aggregate=counted,
             aggregate_name=f"{str(self.name).removeprefix('luxsci_')}.{field}",
-            # What comes late has come, and both were read after that.
+            # Rows can be late. After a day both numbers are expected to be final.
             verified=self.api.now() - day.end >= DAY,
             login=source.columns.get("login"),
         )

@@ -134,8 +134,8 @@ def test_odd_headers_lose_no_value(header: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("header", ["to", 7, {"0": "to"}])
-def test_a_header_that_is_no_list(header: Any) -> None:
-    with pytest.raises(NotUnderstood, match="no list"):
+def test_a_header_that_is_not_a_list_is_not_understood(header: Any) -> None:
+    with pytest.raises(NotUnderstood, match="not a list"):
         decoded(encoded({"header": header, "data": [[1]]}))
 
 
