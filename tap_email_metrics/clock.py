@@ -1,4 +1,4 @@
-"""Time as an argument: what the tap may know of clocks, and the real one."""
+"""Clocks are passed as arguments: the interface of a clock, and this machine's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DAY = 86_400
 
 
 class Clock(Protocol):
-    """What the tap asks of time; tests pass one that they move themselves."""
+    """A source of time. Tests pass one that they control."""
 
     def now(self) -> float:
         """Return UTC seconds since the epoch."""
@@ -20,7 +20,7 @@ class Clock(Protocol):
         """Return seconds on a clock that never goes back."""
 
     def sleep(self, seconds: float) -> None:
-        """Return after that many seconds."""
+        """Wait for a number of seconds."""
 
 
 class SystemClock:
@@ -35,7 +35,7 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Return after that many seconds."""
+        """Wait for a number of seconds."""
         time.sleep(seconds)
 
 
@@ -45,10 +45,10 @@ def iso(seconds: float) -> str:
 
 
 def from_iso(text: str) -> float:
-    """Return the UTC seconds of a date or date-time; a naive one is UTC.
+    """Return the UTC seconds of a date or date-time; without an offset it is in UTC.
 
     Raises:
-        ValueError: the text is neither.
+        ValueError: the text is neither a date nor a date-time.
     """
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""What ends a run, and what everything that waits in it shares."""
+"""Control of a run: its clock, log, deadline, and the request to stop."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Stop(threading.Event):
-    """Set once the run has to end; says why.
+    """The request to end the run, and its reason.
 
-    A plain flag: the lock of `threading.Event` would block a signal handler that
-    interrupts another `set`. No thread waits on it: threads that wait look at it.
+    It is a plain flag, because the lock of `threading.Event` would block a signal
+    handler that interrupts another `set`. Threads do not wait for it but poll it.
 
     Attributes:
         signal: number of the signal that ended the run, None for another reason.
@@ -40,7 +40,7 @@ class Stop(threading.Event):
         self._ended = True
 
     def check(self) -> None:
-        """Return while the run may go on.
+        """Do nothing while the run may go on.
 
         Raises:
             Terminated: the run has to end.
@@ -55,16 +55,16 @@ class Stop(threading.Event):
 
 
 class Control:
-    """The time, the end and the log of a run, for all that send requests or wait.
+    """The clock, the end and the log of a run, for code that sends requests or waits.
 
     Attributes:
-        clock: the time of this machine.
-        logger: the tap's own.
+        clock: this machine's clock.
+        logger: the tap's logger.
         stop: set when the run has to end.
-        started: when the run began, in UTC seconds.
+        started: start of the run in UTC seconds.
         deadline: UTC seconds at which the run pauses, None for no limit.
-        idle: called now and then by code that waits.
-        hide: called with secrets that were just issued; masks them in the log.
+        idle: called repeatedly by code that waits.
+        hide: called with new secrets, so that they are masked in the log.
     """
 
     def __init__(self, clock: Clock, logger: logging.Logger) -> None:
@@ -77,7 +77,7 @@ class Control:
         self.hide: Callable[..., None] = _nothing
 
     def check(self) -> None:
-        """Return while the run may go on: everything that waits calls it.
+        """Do nothing while the run may go on. All code that waits calls it.
 
         Raises:
             Terminated: the run has to end.

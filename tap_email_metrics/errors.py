@@ -1,25 +1,25 @@
 """Errors, named by what the caller does next.
 
 - `TapError`
-    - `InvalidInput`: stop before reading: settings, catalog or state must be mended
-    - `Fatal`: end this stream; no other request of it can succeed
+    - `InvalidInput`: stop before reading; the user must fix settings, catalog or state
+    - `Fatal`: end this stream; none of its other requests can succeed
         - `AuthenticationFailed`: end every stream of the provider
-    - `Unavailable`: leave this stream out, with a warning; the others go on
-    - `Skippable`: leave this parent out, count it, carry on
-        - `Gone`: the parent does not exist (any more)
-        - `Denied`: these credentials may not read it
+    - `Unavailable`: leave this stream out with a warning; the others go on
+    - `Skippable`: leave this parent out, count it and go on
+        - `Gone`: the parent does not exist
+        - `Denied`: these credentials may not read the parent
         - `NotUnderstood`: status 200 with a body of an unknown shape
-        - `Broken`: each try failed in a way that may pass
-        - `Lost`: it cannot be read by any request: its stream fails
+        - `Broken`: every try failed in a way that may pass
+        - `Lost`: no request can read the list; go on, then fail the stream
     - `Retriable`: wait, then try the same request again
-        - `Throttled`: nobody may ask for a while
-        - `TimedOut`: likewise, and ask for less
-    - `Exhausted`: the budget of requests or of time is spent: pause, exit 0
-        - `HistoryLeft`: only this stream's share of it
-    - `Terminated`: a signal, or the end of the run: stop at the next safe point
+        - `Throttled`: let all requests of the provider wait
+        - `TimedOut`: ask for fewer rows
+    - `Exhausted`: the budget of requests or time is spent; pause and exit with 0
+        - `HistoryLeft`: this stream's share of the budget is spent
+    - `Terminated`: a signal, or the end of the run; stop at the next safe point
 
-A message says what, where and how to fix it; it carries method, path template,
-status and request id, and never a body, a query or a secret.
+A message says what failed, where, and how to fix it. It contains the method, the path
+template, the status and the request id, but never a body, a query or a secret.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TapError(Exception):
 
 
 class InvalidInput(TapError):  # noqa: N818 - named by the next step, like its kin
-    """Settings, catalog or state that must be mended before anything is read."""
+    """Settings, catalog or state that the user must fix before anything is read."""
 
 
 class Fatal(TapError):  # noqa: N818
@@ -48,36 +48,36 @@ class Unavailable(TapError):  # noqa: N818
 
 
 class Skippable(TapError):  # noqa: N818
-    """This parent cannot be read now; the others can."""
+    """This parent cannot be read now; others may be readable."""
 
 
 class Gone(Skippable):
-    """The parent does not exist (any more)."""
+    """The parent does not exist, or no longer exists."""
 
 
 class Denied(Skippable):
-    """These credentials, fresh as they are, may not read it."""
+    """The credentials are accepted, but may not read the parent."""
 
 
 class NotUnderstood(Skippable):
-    """A response with status 200 whose shape is unknown: it tells nothing."""
+    """A response with status 200 and an unknown shape. It proves nothing."""
 
 
 class Broken(Skippable):
-    """Each try failed in a way that may pass, such as with a 5xx."""
+    """Every try failed in a way that may pass, such as with a 5xx."""
 
 
 class Lost(Skippable):
-    """No request can read this list. The others are read, then the stream fails."""
+    """No request can read this list. The stream fails after the other lists."""
 
 
 class Retriable(TapError):  # noqa: N818
     """The same request may succeed after a wait.
 
     Attributes:
-        retry_after: seconds that the server asked for, or None.
-        ends_as: what it is after the last try.
-        most_tries: tries in all, where it is worth fewer than others.
+        retry_after: seconds that the server asks the client to wait, or None.
+        ends_as: class of the error after the last try.
+        most_tries: number of tries, if fewer than usual make sense; None otherwise.
     """
 
     ends_as: ClassVar[type[TapError]] = Broken
@@ -89,7 +89,7 @@ class Retriable(TapError):  # noqa: N818
 
 
 class Throttled(Retriable):
-    """Too many requests: everybody has to wait."""
+    """Too many requests: all requests of the provider have to wait."""
 
 
 class TimedOut(Retriable):
@@ -97,12 +97,12 @@ class TimedOut(Retriable):
 
 
 class Exhausted(TapError):  # noqa: N818
-    """The budget of requests or of time is spent."""
+    """The budget of requests or time is spent."""
 
 
 class HistoryLeft(Exhausted):
-    """This stream's share is spent; what is left was closed when first seen."""
+    """This stream's share of the budget is spent; only history is left to read."""
 
 
 class Terminated(TapError):  # noqa: N818
-    """The run is ending; nothing more may be asked."""
+    """The run is ending; no more requests may be sent."""

@@ -1,8 +1,8 @@
-"""From a body to values, and from a value of the vendor's to one of a column.
+"""Decodes JSON bodies, and converts the vendor's values to the values of columns.
 
-A field is converted by the type that the packaged schema gives its column:
+The packaged schema gives each column its type, and the type decides the conversion:
 
-| column         | taken as it is  | also taken                            |
+| column         | unchanged       | converted                             |
 |----------------|-----------------|---------------------------------------|
 | integer        | a 64-bit number | "123", "-5"; 12.0 up to 2**53         |
 | number         | a float         | as integer; "12.5", "1e3"             |
@@ -15,10 +15,10 @@ A field is converted by the type that the packaged schema gives its column:
 | array, object  | a list, object  | (items of a list: as such columns)    |
 | `epoch-ms`     | as integer      | (shown as a date-time in UTC)         |
 
-Anything else is null in its column and is kept raw in `additional_fields` under the
-vendor's name, as are fields that no column has. NUL and lone surrogates, which no
-database takes, become U+FFFD in every text. Date-times are shown in UTC with
-milliseconds; what is finer is cut off.
+Any other value becomes null in its column, and is kept raw in `additional_fields` under
+the vendor's name. So are fields without a column. NUL and lone surrogates, which no
+database accepts, become U+FFFD in every text. Date-times are in UTC with milliseconds;
+finer fractions are cut off.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ Json: TypeAlias = Any
 """A value decoded from JSON."""
 
 Row: TypeAlias = dict[str, Any]
-"""A row of a list, as the vendor's JSON has it."""
+"""A row of a list in the vendor's JSON."""
 
 Converter: TypeAlias = Callable[[Any], Any]
-"""Makes a column's value of a JSON value other than null, or raises `Unfit`."""
+"""Converts a JSON value other than null to a column's value, or raises `Unfit`."""
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _EXACT = 2.0**53
-"""Up to here a float still says which integer was written."""
+"""Up to this number every integer is a distinct float."""
 
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _FRACTION = re.compile(
     r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)"
 )
-"""A number as JSON writes it, but for plain integers."""
+"""A number in JSON notation with a fraction or an exponent."""
 
 _BOOLEANS = {"true": True, "false": False}
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d)(:[0-5]\d)?(?:\.(\d{1,9}))?"
     r"(?: ?(Z|GMT|UTC|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?))?",
@@ -68,7 +68,7 @@ _MOMENT = re.compile(
 )
 _UTC = ("Z", "GMT", "UTC")
 _NEVER = ("", "0000-00-00", "0000-00-00 00:00:00")
-"""How databases that know no null write a date that is none."""
+"""Values that databases without nulls store for a missing date."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -82,30 +82,30 @@ _ESCAPE = re.compile(
     r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
     r"|\\."
 )
-"""An escape in JSON text; a surrogate without its other half is group 1."""
+"""An escape in JSON text. Group 1 is a surrogate without its other half."""
 
 _MAX_DEPTH = 32
-"""Levels of nesting that are kept as they are in `additional_fields`."""
+"""A value in `additional_fields` with more levels of nesting is stored as text."""
 
 _NESTING = frozenset({dict, list})
 
 DEEPEST = 500
-"""Levels that a body may have: half of what Python bears, so that whoever walks over a
-value later, deeper in calls of his own, does not fail where the decoder did not."""
+"""Most levels of nesting in a body: half of Python's recursion limit, so that later
+recursive code does not fail on a value that the decoder has accepted."""
 
 _DECODER = msgspec.json.Decoder()
 
 
 def decode_json(body: bytes) -> object:
-    r"""Return what a JSON body in UTF-8 says.
+    r"""Decode a JSON body in UTF-8.
 
     Lone surrogates (`"\ud83d"`) and bytes that are not UTF-8 become U+FFFD, so that
-    one cut-off emoji does not make a whole list unreadable.
+    one truncated emoji does not make a whole list unreadable.
 
     Raises:
-        msgspec.DecodeError: it is not JSON, holds a number that no float can hold
-            or a whole one of more than 4,300 digits, or is nested deeper than
-            `DEEPEST`. The message quotes nothing of the body.
+        msgspec.DecodeError: the body is not JSON, has a number that no float can hold
+            or an integer of more than 4,300 digits, or is nested deeper than
+            `DEEPEST`. The message does not quote the body.
     """
     try:
         value = _decode(body)
@@ -135,8 +135,8 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text)
 
 
-class Unfit(ValueError):  # noqa: N818 - says what the value is
-    """The value has no place in its column."""
+class Unfit(ValueError):  # noqa: N818 - describes the value
+    """The value does not fit the type of its column."""
 
 
 def _integer(value: object) -> int:
@@ -168,7 +168,7 @@ def instants(values: Iterable[int]) -> list[str]:
     """Return epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
 
     Raises:
-        ValueError: one lies outside the years 1 to 9999.
+        Unfit: a value lies outside the years 1 to 9999.
     """
     return [
         _hour(ms // 3_600_000) + _IN_HOUR[ms // 1000 % 3600] + _FRACTIONS[ms % 1000]
@@ -178,7 +178,7 @@ def instants(values: Iterable[int]) -> list[str]:
 
 @functools.lru_cache(4096)
 def _hour(number: int) -> str:
-    """Return an hour since 1970 as `YYYY-MM-DDTHH`: rows have few of them."""
+    """Return an hour since 1970 as `YYYY-MM-DDTHH`; rows share few distinct hours."""
     try:
         return (_EPOCH + timedelta(hours=number)).isoformat()[: len("YYYY-MM-DDTHH")]
     except OverflowError:
@@ -186,7 +186,7 @@ def _hour(number: int) -> str:
 
 
 def _instant_or_null(value: object) -> str | None:
-    """Like `_instant`, beside a column that shows the number in any case."""
+    """Like `_instant`, or None if unfit: another column shows the number anyway."""
     try:
         return _instant(value)
     except Unfit:
@@ -219,7 +219,7 @@ def _moment(value: object) -> str:
     text = f"{day}T{minute}{second or ':00'}"
     try:
         if offset is None or offset.upper() in _UTC:
-            datetime.fromisoformat(text)  # raises where there is no such day
+            datetime.fromisoformat(text)  # raises if the day does not exist
         else:
             moment = datetime.fromisoformat(text + offset).astimezone(UTC)
             text = moment.isoformat()[:-6]
@@ -229,7 +229,7 @@ def _moment(value: object) -> str:
 
 
 def _day(value: object) -> str:
-    if isinstance(value, str) and _DAY.fullmatch(value):
+    if isinstance(value, str) and _DATE.fullmatch(value):
         value = f"{value}T00:00:00"
     return _moment(value)[: len("YYYY-MM-DD")]
 
@@ -246,7 +246,7 @@ def _object(value: object) -> object:
     if not isinstance(value, dict):
         raise Unfit
     if not _nested(value):
-        # Most are flat, and hold nothing that has to be replaced.
+        # Most objects are flat, and have no text to clean.
         texts = [item for item in value.values() if isinstance(item, str)]
         if _stay([*value, *texts]):
             return value
@@ -262,7 +262,7 @@ def _list(value: object, *, convert: Converter) -> list[Any]:
 
 
 def _kept(value: object) -> object:
-    """Return a raw value as `additional_fields` can hold it, but for bad text."""
+    """Return a raw value for `additional_fields`; deeply nested ones become text."""
     return _json_text(value) if is_deep(value, _MAX_DEPTH) else value
 
 
@@ -280,14 +280,14 @@ def _cleaned(value: object) -> object:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """Return the name, longer by U+FFFD where cleaning made two names one."""
+    """Return a name that is not taken: cleaning may make two names equal."""
     while name in taken:
         name += "\ufffd"
     return name
 
 
 def _json_text(value: object) -> str:
-    """Return ASCII JSON: what is nested too deeply for the programs downstream."""
+    """Return a value as ASCII JSON."""
     try:
         return json.dumps(value)
     except RecursionError:
@@ -295,7 +295,7 @@ def _json_text(value: object) -> str:
 
 
 def is_deep(value: object, most: int) -> bool:
-    """Return whether lists and objects are nested more than so many levels deep."""
+    """Return whether lists and objects are nested deeper than a number of levels."""
     level = _nested([value])
     for _ in range(most - 1):
         level = [child for node in level for child in _nested(node)]
@@ -328,16 +328,20 @@ _NATIVE: dict[Converter, type] = {
     _boolean: bool,
     _string: str,
 }
-"""Converters that return a value of this type as it is, if it is in range and holds
-only storable text."""
+"""Converters that return a value of this type unchanged, if it is in range and its text
+is storable."""
 
 
 class Converted(NamedTuple):
-    """A column: a value per row, null where the vendor's value did not fit."""
+    """The converted column of a page.
+
+    Attributes:
+        values: one value per row, None for a value that did not fit.
+        unfit: the vendor's values that did not fit, by index of the row.
+    """
 
     values: list[Any]
     unfit: dict[int, object]
-    """The vendor's values that did not fit, by their row."""
 
 
 _ALL_FIT: dict[int, object] = {}
@@ -351,7 +355,7 @@ def convert_column(
     Args:
         convert: converts one value.
         values: the vendor's value of each row.
-        typed: the decoder has checked the types, and no text holds a NUL.
+        typed: the decoder has checked the types, and no text contains NUL.
     """
     native = _NATIVE.get(convert)
     if typed and native:
@@ -372,7 +376,7 @@ def convert_column(
 def _convert_each(
     convert: Converter, values: list[Any], as_it_is: type | None
 ) -> Converted:
-    """Convert a column value by value, except for those of one type."""
+    """Convert a column value by value; values of one type stay unchanged."""
     made: list[Any] = []
     unfit: dict[int, object] = {}
     for place, value in enumerate(values):
@@ -388,7 +392,7 @@ def _convert_each(
 
 
 def _stay(values: list[Any]) -> bool:
-    """Return whether a converter returns values of its native type as they are."""
+    """Return whether a converter returns these values of its native type unchanged."""
     first = values[0] if values else None
     if isinstance(first, str):
         text = "".join(values)
@@ -399,21 +403,21 @@ def _stay(values: list[Any]) -> bool:
 
 
 def map_known(make: Converter, values: list[Any]) -> list[Any]:
-    """Return what `make` returns for each value; nulls stay null."""
+    """Apply a function to each value; nulls stay null."""
     if None in values:
         return [None if value is None else make(value) for value in values]
     return [*map(make, values)]
 
 
 def converter_of(column: dict[str, Any], shown: Collection[str]) -> Converter:
-    """Return what makes a column's values.
+    """Return the converter of a column.
 
     Args:
-        column: its schema.
-        shown: the vendor's fields that a selected column shows as they are.
+        column: schema of the column.
+        shown: the vendor's fields that a selected column shows as numbers.
 
     Raises:
-        ValueError: nothing here makes such a column.
+        ValueError: no converter fits the schema.
     """
     derived = column.get("x-derived")
     if derived == "epoch-ms":
@@ -434,12 +438,12 @@ def types_of(column: dict[str, Any]) -> list[str]:
 
 
 def extra(fields: Mapping[str, object]) -> object:
-    """Return fields without a place as `additional_fields` holds them: in order."""
+    """Return fields without a column for `additional_fields`, sorted by name."""
     return _cleaned({name: _kept(fields[name]) for name in sorted(fields)})
 
 
 def to_integer(value: object) -> int | None:
-    """Return a value as an integer column would hold it, None where it has no place."""
+    """Return a value converted for an integer column, None if it does not fit."""
     try:
         return _integer(value)
     except Unfit:
@@ -455,10 +459,10 @@ def to_milliseconds(value: object) -> int | None:
 
 
 def from_instant(shown: str) -> int:
-    """Return a date-time as a column shows it as epoch milliseconds."""
+    """Return the epoch milliseconds of a date-time in the format of the columns."""
     return (datetime.fromisoformat(shown) - _EPOCH) // _MILLISECOND
 
 
 def to_instant(milliseconds: int) -> str:
-    """Return epoch milliseconds as a date-time column shows them."""
+    """Return epoch milliseconds in the format of date-time columns."""
     return _instant(milliseconds)

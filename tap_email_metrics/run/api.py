@@ -1,4 +1,4 @@
-"""One provider's API in one run: what the APIs of all providers share."""
+"""Base of the providers' APIs in one run: limits, budget, time."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 SomeSection = TypeVar("SomeSection", bound=Section)
 
 TOLERATED_SKEW = 60.0
-"""Seconds by which the API's clock must be behind this machine's to be believed."""
+"""If the API's clock is further behind this machine's, the tap uses the API's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
-    """What the run gives to each API.
+    """What the run passes to each API.
 
     Attributes:
         common: the settings that belong to no provider.
-        control: the run's time, its end and its log.
-        memory: what the provider's streams know of earlier runs.
-        report: returns what a stream did so far, by its name.
+        control: the run's clock, end and log.
+        memory: the state of the provider's streams.
+        report: returns the report of a stream, by its name.
         transport: carries the requests; the network if None.
     """
 
@@ -53,18 +53,18 @@ class ApiContext:
 
 
 class Api(abc.ABC, Generic[SomeSection]):
-    """A provider's API: one login, one set of limits, shared by its streams.
+    """A provider's API with one login and one set of limits, shared by its streams.
 
-    Sends no request when it is made.
+    The constructor sends no request.
 
     Attributes:
-        name: of the provider.
-        headroom: extra seconds between requests to absorb network jitter; it costs
-            the same share of the rate.
-        settings: the provider's own.
+        name: name of the provider.
+        headroom: extra seconds between requests to absorb network jitter; it lowers
+            the rate accordingly.
+        settings: the settings of the provider.
         common: the settings that belong to no provider.
-        limits: what every request crosses.
-        parents_whole: whether the list of parents was read whole.
+        limits: the rate limits and the budget of all requests.
+        parents_whole: whether the list of parents is complete.
     """
 
     name: ClassVar[str]
@@ -92,7 +92,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         if settings.daily_requests is None:
             return None
         return Ledger(
-            # The key's, wherever tokens are kept: its quota is one for all of them.
+            # One ledger per API key, wherever tokens are stored: the key has one quota.
             state_directory(),
             fingerprint(f"{self.name} {settings.api_key}"),
             settings.daily_requests,
@@ -112,20 +112,20 @@ class Api(abc.ABC, Generic[SomeSection]):
 
     @property
     def max_concurrency(self) -> int:
-        """Requests in flight at most."""
+        """Largest number of requests in flight."""
         return self.settings.max_concurrency
 
     @property
     def budget(self) -> int | None:
-        """Requests that are left of the day, None for no limit."""
+        """Requests left of the day, None for no limit."""
         return None if self._ledger is None else self._ledger.left()
 
     def now(self) -> float:
-        """Return this machine's time, or the API's if that is behind, or days ahead.
+        """Return the current time in UTC seconds.
 
-        New rows are dated by the API's clock: a machine ahead of it would take them for
-        old ones, or look for them too late. A machine days behind would take checks
-        back, and what they cover for archived unread.
+        This is this machine's time, or the API's if that is behind, or more than a day
+        ahead. The API's clock dates new rows: to a machine that is ahead they look
+        old. On a machine that is days behind, earlier checks lie in the future.
         """
         skew = self.client.server_time
         moment = self._control.clock.now()
@@ -135,7 +135,7 @@ class Api(abc.ABC, Generic[SomeSection]):
 
     @cached_property
     def policy(self) -> Policy:
-        """When a parent's list is due, for streams that fan out."""
+        """The settings that decide when a parent's list is due."""
         raise Fatal(f"{self.name} has no streams that fan out")
 
     def parents(self) -> Sequence[Parent[Any]]:
@@ -143,6 +143,6 @@ class Api(abc.ABC, Generic[SomeSection]):
         return ()
 
     def close(self) -> None:
-        """Release what the api holds, at the end of the run."""
+        """Release files and connections at the end of the run."""
         if self._ledger:
             self._ledger.close()

@@ -1,6 +1,6 @@
-"""Reconciliation: what the API counts in a list, beside what was read of it.
+"""Reconciliation: compares the vendor's count of a list with the rows that were read.
 
-It costs no request: it is made of numbers that the reading has seen in any case.
+It costs no request, because the reading needs the same numbers.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """What the reading of a list to its end has counted.
+    """The counts of a list that was read to its end.
 
     Attributes:
-        parent: whose list it is, or of which time; a key within its stream.
-        rows: distinct rows read.
-        api_rows: rows that the API said there were; None: it did not say.
-        aggregate: the vendor's own number of them, from elsewhere; None: it has none.
-        aggregate_name: what the vendor calls that.
-        contacts: distinct contacts among the rows, where `aggregate` counts those.
+        parent: the list's parent or time; unique within the stream.
+        rows: number of distinct rows read.
+        api_rows: number of rows that the list itself reports, None if it does not.
+        aggregate: the number of rows in another report of the vendor, None without one.
+        aggregate_name: the vendor's name of the aggregate.
+        contacts: number of distinct contacts, if the aggregate counts contacts.
         moved: `api_rows` changed while the list was read.
-        archived: what is missing can be in the vendor's archive.
-        verified: it was read again: a difference stays.
+        archived: missing rows may be in the vendor's archive.
+        verified: another read has confirmed the numbers.
         noted: an earlier run has reported the same difference.
-        set_aside: rows that the API served and that have no record.
-        login: of the user whose list it is; personal.
+        set_aside: number of rows served without a record.
+        login: the login that owns the list; personal data.
     """
 
     parent: str
@@ -51,17 +51,17 @@ class Count:
 
     @property
     def expected(self) -> int | None:
-        """Return the number that the rows are held against."""
+        """The number of rows that the vendor counts, None if unknown."""
         return self.aggregate if self.api_rows is None else self.api_rows
 
     @property
     def compared(self) -> int:
-        """Return what is held against `expected`."""
+        """The number to compare with `expected`."""
         return self.rows if self.contacts is None else self.contacts
 
     @property
     def verdict(self) -> Verdict:
-        """Return how the rows compare with what is counted."""
+        """How the number read compares with the expected number."""
         if self.set_aside:
             return "set_aside"
         expected = self.expected
@@ -70,18 +70,18 @@ class Count:
         return "unsettled" if self.moved else self._against(expected)
 
     def _against(self, expected: int) -> Verdict:
-        """Return how the rows compare with their number."""
+        """Return the verdict for a list that did not move."""
         compared = self.compared
         if compared == expected:
             return "equal"
         if compared > expected and self.api_rows is None:
-            return "above"  # an aggregate is taken before the rows are
+            return "above"  # rows arrived after the aggregate was read
         if compared < expected and self.archived:
             return "archived"
         return "differs" if self.verified else "unsettled"
 
     def columns(self) -> dict[str, object]:
-        """Return what the record of the list says of it."""
+        """Return the columns of the list's record in the reconciliation table."""
         expected, aggregate, compared = self.expected, self.aggregate, self.compared
         return {
             "parent": self.parent,
@@ -100,12 +100,12 @@ class Count:
 
 @dataclass(slots=True)
 class Verdicts:
-    """How the lists of one run compare.
+    """The verdicts of one run.
 
     Attributes:
-        counts: lists by verdict.
-        new: lists that differ, and did not in an earlier run.
-        differing: the first of those that differ.
+        counts: number of lists by verdict.
+        new: number of lists that differ and were not reported by an earlier run.
+        differing: the first lists that differ.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -113,7 +113,7 @@ class Verdicts:
     differing: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, stream: str, count: Count) -> None:
-        """Count one list."""
+        """Add the verdict of one list."""
         verdict = count.verdict
         self.counts[verdict] += 1
         self.new += verdict == "differs" and not count.noted
@@ -122,6 +122,6 @@ class Verdicts:
             self.differing.append({"stream": stream, "parent": count.parent, **found})
 
     def summary(self) -> dict[str, Any]:
-        """Return what the run summary says of them."""
+        """Return the reconciliation part of the run summary."""
         counts = dict(sorted(self.counts.items()))
         return {"reconciliation": counts, "differing": self.differing}

@@ -1,4 +1,4 @@
-"""What each stream did in a run, and how far it is."""
+"""The report of each stream in a run: outcome, counts, lag."""
 
 from __future__ import annotations
 
@@ -33,25 +33,26 @@ Outcome = Literal[
 
 @dataclass(slots=True)
 class StreamReport:
-    """What one stream did in this run.
+    """The report of one stream in this run.
 
     Attributes:
-        outcome: how it ended.
-        records: records emitted.
-        requests: requests sent for it.
-        parents: lists read; `parents_left`: due lists that were not reached.
+        outcome: how the stream ended.
+        records: number of records emitted.
+        requests: number of requests sent.
+        parents: number of lists read.
+        parents_left: number of due lists that were not reached.
         failed: ids of parents that could not be read.
-        quarantined: ids of parents that failed five runs or more.
-        unfinished: ids of parents whose lists the end of a run has cut.
-        unsettled: lists whose count and rows did not agree.
-        set_aside: rows without a record, by reason.
-        behind_since: the oldest instant up to which an open list is read.
-        headroom_days: days until the archive takes what was not read.
-        cut: it paused before its due lists were read.
+        quarantined: ids of parents that failed in five or more runs in a row.
+        unfinished: ids of parents whose list was cut by the end of a run.
+        unsettled: number of lists whose count and rows did not agree.
+        set_aside: number of rows without a record, by reason.
+        behind_since: the UTC seconds up to which every open list was read.
+        headroom_days: days until the archive takes unread rows.
+        cut: the stream paused before its due lists were read.
         refused: the provider refused the credentials or cannot be reached.
-        message: why it did not complete.
-        started: when it began, in UTC seconds.
-        ended: when it ended; likewise.
+        message: why the stream did not complete.
+        started: start in UTC seconds.
+        ended: end in UTC seconds.
     """
 
     outcome: Outcome = "pending"
@@ -73,7 +74,7 @@ class StreamReport:
     ended: float = 0.0
 
     def summary(self) -> dict[str, Any]:
-        """Return what the run summary says of the stream."""
+        """Return the stream's part of the run summary."""
         result: dict[str, Any] = {
             "outcome": self.outcome,
             "records": self.records,
@@ -94,7 +95,7 @@ class StreamReport:
         return result | {key: value for key, value in optional.items() if value}
 
     def line(self) -> str:
-        """Return what a person is told of the stream at its end."""
+        """Return the log line for the end of the stream."""
         seconds = max(self.ended - self.started, 0.0)
         counts = f"{self.records:,} records, {self.requests:,} requests"
         parts = [f"{self.outcome}, {counts}, {seconds:.1f} s"]
@@ -110,7 +111,7 @@ class StreamReport:
 
 
 def table(reports: Mapping[str, StreamReport]) -> list[str]:
-    """Return an aligned table of streams, a line each, with a head."""
+    """Return an aligned table with a header and one line per stream."""
     rows = [("stream", "outcome", "records", "requests", "seconds")]
     for name, report in reports.items():
         seconds = max(report.ended - report.started, 0.0)
@@ -134,11 +135,11 @@ SUMMARY = (
     *(one.name for one in fields(StreamReport)),
     *get_args(Outcome),
 )
-"""Words of the run summary, which other programs read."""
+"""Words of the run summary. Other programs read them, so they are never masked."""
 
 
 class Progress:
-    """Parents done and left: a live bar on a terminal, else a line every 30 s."""
+    """Shows the progress of a stream: a bar on a terminal, else a line every 30 s."""
 
     def __init__(
         self, control: Control, stream: str, report: StreamReport, total: int
@@ -177,7 +178,7 @@ class Progress:
         self.tick()
 
     def tick(self) -> None:
-        """Log where the stream is, if it is time to."""
+        """Log the progress if the last line is old enough."""
         now = self._control.clock.monotonic()
         if self._bar or now - self._said < PROGRESS_SECONDS:
             return

@@ -1,4 +1,4 @@
-"""One run: its settings, its state, its output, and the APIs that it opens."""
+"""One run: its settings, state, output and reports, and the APIs that it opens."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ STATE_SHARE = 10  # bytes of records for each byte of STATE
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One provider that is switched on, as the run needs it.
+    """What the run needs from a provider that is switched on.
 
     Attributes:
-        open: makes its api; sends no request yet.
+        open: makes the API object, without a request.
         account: value of the `account` column.
         identity: host and fingerprint of the account.
-        earliest: UTC seconds before which the API has nothing; None: not known.
+        earliest: UTC seconds before which the API has no data, None if unknown.
     """
 
     open: Callable[[ApiContext], Api[Any]]
@@ -59,18 +59,18 @@ class Run:
     """One run of the tap, shared by its providers and streams.
 
     Attributes:
-        control: the run's time, its end and its log.
-        settings: those that belong to no provider.
-        output: what writes the messages.
-        state: of all streams, and of which generation it is; changed in place.
+        control: the run's clock, end and log.
+        settings: the settings that belong to no provider.
+        output: writes the messages.
+        state: the state of all streams, and its generation; changed in place.
         connections: the providers that are switched on, by name.
-        marks: how the marks of each stream are kept, by the stream's name.
+        marks: the format of each stream's marks, by stream name.
         selected: returns the names of a provider's selected streams.
         transport: carries all requests; the network if None.
-        tell: called with the provider, the stream, the count and the UTC seconds of
-            each list that was read to its end.
-        reports: what each stream did.
-        verdicts: how the lists that were read compare with what the API counts.
+        tell: called for each list that was read to its end, with the provider, the
+            stream, the count and the UTC seconds.
+        reports: the report of each stream.
+        verdicts: the reconciliation of the lists that were read.
     """
 
     control: Control
@@ -98,7 +98,7 @@ class Run:
 
     @property
     def clock(self) -> Clock:
-        """The time of this machine."""
+        """This machine's clock."""
         return self.control.clock
 
     @property
@@ -108,32 +108,32 @@ class Run:
 
     @property
     def started(self) -> float:
-        """When the run began, in UTC seconds."""
+        """Start of the run in UTC seconds."""
         return self.control.started
 
     @property
     def privacy(self) -> Privacy:
-        """What becomes of personal data."""
+        """Decides how personal data is emitted."""
         return self.settings.privacy
 
     @property
     def id(self) -> str:
-        """What names the run in tables: the instant at which it began, in UTC.
+        """Name of the run in tables: its start, in UTC.
 
-        Keys hold the account and the stream besides, so that only two runs of one
-        account within a millisecond could share it: those race for the state, too.
+        The keys of these tables also have the account and the stream. Two runs of one
+        account would need to start in the same millisecond to share a key.
         """
         return to_instant(int(self.started * 1000))
 
     def idle(self) -> None:
-        """Notice, while the run waits, that nobody reads stdout any more."""
+        """Notice, while the run waits, that stdout is no longer read."""
         self.control.idle()
 
     # State
 
     @property
     def bookmarks(self) -> dict[str, Any]:
-        """The parts of the state, by stream."""
+        """The part of each stream in the state, by name."""
         return self.state.bookmarks
 
     @property
@@ -143,10 +143,10 @@ class Run:
         return found
 
     def stream_state(self, name: str) -> StreamState[Any, Any]:
-        """Return a stream's part of the state.
+        """Return the state of a stream.
 
         Raises:
-            InvalidInput: it is damaged.
+            InvalidInput: the state is damaged.
         """
         if name not in self._stream_states:
             entry = self.bookmarks.setdefault(name, {})
@@ -156,7 +156,7 @@ class Run:
         return self._stream_states[name]
 
     def write_state(self) -> None:
-        """Write a STATE. It covers the records written before it, and no others."""
+        """Write a STATE. It covers exactly the records written before it."""
         accounts = {name: one.identity for name, one in self.connections.items()}
         self.shared_state.setdefault("accounts", {}).update(accounts)
         bookmarks = packed(self.bookmarks, self.state.generation)
@@ -168,12 +168,12 @@ class Run:
         return sum(report.records for report in self.reports.values())
 
     def write_state_of_records(self) -> None:
-        """Write a STATE if there were records since the last one."""
+        """Write a STATE if records were written since the last one."""
         if self._records() != self._records_covered:
             self.write_state()
 
     def write_state_in_time(self) -> None:
-        """Write a STATE after a minute, or if it is small beside new records."""
+        """Write a STATE after a minute, or if it is small compared to the records."""
         waited = self.clock.monotonic() - self._state_written
         if waited >= STATE_SECONDS:
             self.write_state()
@@ -183,7 +183,7 @@ class Run:
     # The APIs
 
     def api(self, provider: str) -> Api[Any]:
-        """Return a provider's api, opened once a run."""
+        """Return a provider's API; it is opened once per run."""
         if provider not in self._apis:
             connection = self.connections[provider]
             self._warn_of_start(provider, connection.earliest)
@@ -239,38 +239,38 @@ class Run:
         return next(one for one in self.connections if stream.startswith(f"{one}_"))
 
     def streams_left(self, provider: str) -> int:
-        """Return how many selected streams of a provider have not ended."""
+        """Return the number of a provider's selected streams that have not ended."""
         names = self.selected(provider)
         return sum(self.report(name).outcome == "pending" for name in names)
 
     def history_share(self, provider: str) -> int | None:
-        """Return the requests of the day that a stream may spend on history.
+        """Return the number of requests that a stream may spend on history.
 
-        None: the provider has no daily limit.
+        Returns None if the provider has no daily limit.
         """
         budget = self.api(provider).budget
         return None if budget is None else budget // max(1, self.streams_left(provider))
 
     def requests_sent(self, provider: str) -> int:
-        """Return the requests sent to a provider so far."""
+        """Return the number of requests sent to a provider so far."""
         api = self._apis.get(provider)
         return api.limits.sent if api else 0
 
     def quota_left(self, provider: str) -> int | None:
-        """Return the requests that are left of a provider's day.
+        """Return the number of requests left of a provider's day, None if unlimited.
 
-        None: there is no limit, or it is not known.
+        Also returns None if the ledger cannot be read.
         """
         api = self._apis.get(provider)
         try:
             return api.budget if api else None
         except (TapError, OSError):
-            return None  # the streams have said why
+            return None  # the streams have reported the error
 
     def now(self, provider: str) -> float:
-        """Return the time of a provider's API, or this machine's if it was not asked.
+        """Return the current time of a provider's API.
 
-        Opens nothing.
+        Returns this machine's time if the API was not opened, and does not open it.
         """
         api = self._apis.get(provider)
         return api.now() if api else self.clock.now()
@@ -284,17 +284,17 @@ class Run:
         return self.reports[stream]
 
     def log_end(self, stream: str) -> None:
-        """Log what a stream did, at its end."""
+        """Log one line at the end of a stream."""
         self.control.logger.info("%s: %s", stream, self.report(stream).line())
 
     def reconcile(self, provider: str, stream: str, count: Count, at: float) -> None:
-        """Take over the count of a list whose rows are written."""
+        """Note the count of a list whose rows were written."""
         self.verdicts.note(stream, count)
         if self.tell:
             self.tell(provider, stream, count, at)
 
     def complain(self, stream: str, what: str, error: TapError) -> None:
-        """Log why a stream did not complete, once for a reason that several share."""
+        """Log why a stream did not complete; a reason is logged only once."""
         if str(error) not in self._logged:
             self._logged.add(str(error))
             # Missing access and a spent budget are expected: a warning, not an error.
@@ -327,7 +327,7 @@ class Run:
 
     @property
     def was_refused(self) -> bool:
-        """Whether no provider accepted the credentials: nothing was read."""
+        """Whether every provider refused the credentials, so that nothing was read."""
         reports = self.reports.values()
         return bool(reports) and all(r.refused and not r.records for r in reports)
 

@@ -1,17 +1,18 @@
-"""Generations: what a stream that began anew must not take back from before.
+"""Generations: they keep old state from coming back after a full refresh.
 
-Meltano merges the state of a full refresh into the old one: it unites objects key by
-key at every depth, and replaces lists and scalars. What a stream keeps is therefore
-nested under the name of its generation, which old data cannot come back under:
+Meltano merges the state of a full refresh into the old one: it merges objects key by
+key at every depth, and replaces lists and scalars. The state of a stream is therefore
+nested under the name of its generation. Old data has the name of another generation:
 
     {"_tap": {"version": 2, "generation": g, g: {"accounts": {…}, …}},
      "<stream>": {"replication_key": …, "replication_key_value": …,
                   "generation": g, g: {…, "value": <replication_key_value>}}}
 
-A run without state begins a generation, and its first STATE names it for each selected
-stream. A refresh of some streams leaves the others in their generation; the next run
-writes all under the newest. A stream that began anew alone has `g.1`, then `g.2`. In
-memory each part is flat, as version 1 wrote it.
+A run without state begins a new generation. Its first STATE names the generation for
+each selected stream. After a refresh of some streams, the others have the older
+generation; the next run writes all streams under the newest. If a single stream starts
+again within a generation `g`, its name becomes `g.1`, then `g.2`. In memory each part
+is flat, as in version 1.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 STATE_VERSION = 2
 TAP_KEY = "_tap"
 RESTARTS = "restarts"
-"""How often a stream was begun anew within the generation, in its flat part."""
+"""Key in a stream's flat part: how often it has started again in its generation."""
 CHANGED_BY_HAND = (
     "bookmarks.{0}.replication_key_value was changed or removed by hand. It does not "
     "decide what is read. To read the stream again from start_date, remove "
@@ -39,7 +40,7 @@ CHANGED_BY_HAND = (
 _OUTSIDE = ("replication_key", "replication_key_value")
 _VALUE = "value"
 _FIRST = ""
-"""The generation of what version 1 wrote: it sorts before all others."""
+"""The generation of state version 1; it sorts before all others."""
 _GENERATION = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ-[0-9a-z]+(\.(\d+))?")
 
 
@@ -48,22 +49,22 @@ def new_generation(started: float, unique: str) -> str:
 
     Args:
         started: start of the run, in UTC seconds.
-        unique: letters and digits that no other run has.
+        unique: letters and digits that are different in every run.
     """
     return f"{iso(int(started))}-{unique}"
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A state as the tap works with it.
+    """A decoded state.
 
     Attributes:
-        generation: its name.
-        bookmarks: the flat parts of the state, by stream.
-        changed: streams whose `replication_key_value` is not what the tap wrote.
-        places: where the state has the part of a stream, by stream.
-        accounts: host and fingerprint of the accounts that a provider's streams are
-            of, by provider: one, or more after a refresh of some streams.
+        generation: name of the newest generation.
+        bookmarks: the flat part of each stream.
+        changed: streams whose `replication_key_value` was changed by hand.
+        places: path of each stream's part in the state, for messages.
+        accounts: host and fingerprint of the accounts of each provider's streams.
+            There may be several after a refresh of some streams.
     """
 
     generation: str
@@ -74,7 +75,7 @@ class Loaded:
 
 
 def packed(bookmarks: Mapping[str, Any], generation: str) -> dict[str, Any]:
-    """Return the parts of the state as they are written."""
+    """Return the flat parts in the form that is written to the state."""
     written: dict[str, Any] = {}
     for name, entry in bookmarks.items():
         if name == TAP_KEY:
@@ -101,12 +102,12 @@ def packed(bookmarks: Mapping[str, Any], generation: str) -> dict[str, Any]:
 def unpacked(
     bookmarks: Mapping[str, Any], new: str, providers: Collection[str]
 ) -> Loaded:
-    """Return the parts that belong to each stream's generation.
+    """Return the part of each stream that belongs to its generation.
 
     Args:
-        bookmarks: as `validate_state` has checked them.
-        new: name of the generation of a state that has none.
-        providers: their names.
+        bookmarks: the bookmarks of a state that `validate_state` has checked.
+        new: name of the generation for a state without one.
+        providers: names of the providers.
     """
     tap = bookmarks.get(TAP_KEY, {})
     is_nested = tap.get("version", 1) > 1
@@ -131,7 +132,8 @@ def unpacked(
         of = {g for n, g in generations.items() if n.startswith(f"{provider}_")}
         accounts = (_shared(tap, g).get("accounts", {}).get(provider) for g in of)
         loaded.accounts[provider] = {one for one in accounts if one is not None}
-        # What streams share tells what has changed: the oldest knows of all changes.
+        # Shared state serves to find changes. The oldest one finds the changes that
+        # any of the streams has not read.
         shared.pop(provider, None)
         oldest = _shared(tap, min(of, default=newest))
         if provider in oldest:
@@ -143,7 +145,7 @@ def _own_part(entry: Mapping[str, Any], own: str) -> dict[str, Any]:
     """Return the flat part of a stream."""
     flat = dict(entry.get(own) or {})
     value = flat.pop(_VALUE, None)
-    # Without a value of its own, what stands outside is an older generation's.
+    # Without a value inside, the value outside belongs to an older generation.
     own_key = value is not None or "replication_key_value" not in entry
     if own_key and "replication_key" in entry:
         flat["replication_key"] = entry["replication_key"]
@@ -155,7 +157,7 @@ def _own_part(entry: Mapping[str, Any], own: str) -> dict[str, Any]:
 
 
 def _outside(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what version 1 wrote, without what a newer tap wrote beside it."""
+    """Return the keys of version 1, without those that a newer tap has added."""
     return {
         key: value
         for key, value in entry.items()
@@ -184,37 +186,37 @@ def damaged(key: str) -> InvalidInput:
 
 
 def check_account(known: Collection[str], provider: str, account: str) -> None:
-    """Check that what the state has of a provider is of one account.
+    """Check that a provider's part of the state belongs to the account in the settings.
 
     Args:
-        known: host and fingerprint of the accounts that the state is of.
-        provider: its name.
-        account: host and fingerprint of the account that the settings name.
+        known: host and fingerprint of the accounts in the state.
+        provider: name of the provider.
+        account: host and fingerprint of the account in the settings.
 
     Raises:
-        InvalidInput: it is of another one.
+        InvalidInput: the state belongs to another account.
     """
     others = sorted(set(known) - {account})
     if others:
         raise InvalidInput(
-            f"The state is of another {provider} account: it is of {others[0]}, the "
-            f"settings are of {account} (host, and digest of account and scope). Run "
-            "each account with a state of its own. To read this one from the start "
-            "with this state id, run all of its streams with --full-refresh; if both "
+            f"The state belongs to another {provider} account: it has {others[0]}, the "
+            f"settings have {account} (host, and digest of account and scope). Run "
+            "each account with its own state. To read this account from the start "
+            "with this state id, run all of its streams with --full-refresh. If both "
             f"are the same account, remove {provider} from `accounts` in "
             f"bookmarks.{TAP_KEY}"
         )
 
 
 def validate_state(state: object, prefixes: Collection[str]) -> None:
-    """Check that a state is from this tap and of a version that it can read.
+    """Check that a state was written by this tap, in a version that it can read.
 
     Args:
-        state: what the user passed in.
-        prefixes: how the names of the tap's streams begin.
+        state: the state that the user passed.
+        prefixes: prefixes of the names of the tap's streams.
 
     Raises:
-        InvalidInput: it is not; the message names the key and says what to do.
+        InvalidInput: the state is not valid; the message names the key and the remedy.
     """
     if not isinstance(state, dict):
         raise InvalidInput("The state is not a JSON object: pass what this tap wrote")

@@ -1,6 +1,6 @@
-"""Marks: how far one list of one parent is read, as shared code sees it.
+"""Marks: how far one list of one parent was read.
 
-Each provider has a mark class of its own, with its own packed form.
+This module has the interface. Each provider has its own mark class and packed form.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class AnyMark(Protocol):
         """Return the mark as one short string."""
 
     def in_whole_minutes(self) -> Self:
-        """Return the mark as `pack` keeps it: its times are cut to whole minutes."""
+        """Return the mark with its times cut to whole minutes, as packed."""
 
 
 def is_cut(mark: AnyMark) -> bool:
@@ -71,10 +71,10 @@ SomeMark = TypeVar("SomeMark", bound=AnyMark)
 
 @dataclass(frozen=True, slots=True)
 class MarkFormat(Generic[Id, SomeMark]):
-    """How the state keeps the marks of a stream and the ids of its parents.
+    """The form of a stream's marks and parent ids in the state.
 
     The functions that read raise ValueError, TypeError or AttributeError for input
-    that they did not write.
+    that the tap did not write.
 
     Attributes:
         first: the mark of a list that was never read.

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 PATIENCE = 2 * DAY
-"""Seconds for which a list that was not settled waits behind the other lists. After
-that it takes its turn, so that lists that are due in every run cannot starve it."""
+"""Seconds for which an unsettled list waits behind the other lists. Then it takes its
+normal turn, so that lists that are due in every run cannot keep it waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Parent(Generic[Id]):
         sent: the send, from which verifications count.
         newest: the latest of its times.
         oldest: the earliest of its times: no row of its lists is older.
-        listed: whether the API's list of parents still shows it.
+        listed: whether the parent is still in the API's list of parents.
     """
 
     id: Id
@@ -188,13 +188,13 @@ def _turn(mark: AnyMark | None, now: float) -> tuple[bool, float]:
 
 
 class InOrder(Generic[Id, SomeMark]):
-    """How far a sequence of visits is done without a gap.
+    """Finds how many visits are done from the beginning of the plan without a gap.
 
-    Lists end out of order: the state may only move to a place before which no list
-    is left.
+    Lists are done out of order. The state may only advance past a list if no list
+    before it is left.
 
     Args:
-        visits: in the order of the plan.
+        visits: the visits in the order of the plan.
     """
 
     def __init__(self, visits: Iterable[Visit[Id, SomeMark]]) -> None:
@@ -207,7 +207,10 @@ class InOrder(Generic[Id, SomeMark]):
         return not self._left
 
     def after(self, visit: Visit[Id, SomeMark]) -> Visit[Id, SomeMark] | None:
-        """Return the last visit with none left before it; None if it did not move."""
+        """Note that a visit is done; return the last one without a gap before it.
+
+        Returns None if there is no new one.
+        """
         self._done.add(visit.parent.id)
         last = None
         while self._left and self._left[0].parent.id in self._done:
@@ -219,7 +222,7 @@ class InOrder(Generic[Id, SomeMark]):
 def spread(
     visits: Sequence[Visit[Id, SomeMark]], count: int
 ) -> list[Visit[Id, SomeMark]]:
-    """Return some of the visits, evenly spread over the ages of their parents."""
+    """Return a number of visits, evenly spread over the ages of their parents."""
     by_age = newest_first(visits)
     if len(by_age) <= count:
         return by_age
@@ -231,8 +234,8 @@ def with_unlisted(
 ) -> Iterator[Parent[Id]]:
     """Yield the parents, then the parents that only their marks remember.
 
-    A parent that is missing from the API's list is not taken for deleted: as long as
-    it is open, it is still read.
+    A parent that is missing from the API's list may still exist, so it is read as long
+    as it is open.
     """
     listed = set()
     for parent in parents:

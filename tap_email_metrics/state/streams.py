@@ -1,6 +1,6 @@
-"""The state: what the tap keeps from run to run. Only this module changes it.
+"""The state of a stream from run to run. Only this module changes it.
 
-The part of a stream is, in memory,
+In memory the part of a stream has the form
 
     {"replication_key": …, "replication_key_value": …, "checked_through": …,
      "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
@@ -8,9 +8,9 @@ The part of a stream is, in memory,
      "backfill": {"<from>/<to>": {…}},
      "digests": …, "start": …, "readable": true, "lists": {"<list>": {…}}}
 
-with further keys for the streams of some providers. `_tap` holds everything that
-belongs to no single stream: `{"last_stream": …, "accounts": {…}, "<provider>": {…}}`.
-`generations` says how both are written.
+with further keys for the streams of some providers. `_tap` holds what belongs to no
+single stream: `{"last_stream": …, "accounts": {…}, "<provider>": {…}}`. The module
+`generations` describes the written form.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ class StreamState(Generic[Id, SomeMark]):
             raise damaged(f"bookmarks.{self._name}.{key}") from error
 
     def write(self, key: str, value: object) -> None:
-        """Store JSON under a key; None stays there as null once there was a value.
+        """Store JSON under a key. None becomes null, if the key exists.
 
-        A merge would bring a removed key back.
+        The key is not removed, because a merge of states would bring it back.
         """
         if value is not None or key in self._entry:
             self._entry[key] = value
@@ -197,8 +197,9 @@ class StreamState(Generic[Id, SomeMark]):
         """Store the day number of a completed sweep.
 
         Args:
-            day: its number.
-            then: key of the last list that was read in the sweep of the next day.
+            day: number of the day.
+            then: key of the last list that was read in the sweep of the next day,
+                None if that sweep has not begun.
         """
         self._swept = day
         self._entry["swept"] = day
@@ -226,7 +227,7 @@ class StreamState(Generic[Id, SomeMark]):
             self._value = self._entry["replication_key_value"] = value
 
     def acknowledge(self, gap: tuple[float, float]) -> None:
-        """Remember a possibly lost interval; join it with intervals that it touches."""
+        """Store an interval whose rows may be lost; join intervals that touch."""
         start, end = gap
         kept: list[tuple[float, float]] = []
         for old_start, old_end in self._gaps:
@@ -246,7 +247,7 @@ class StreamState(Generic[Id, SomeMark]):
     def begin_at(self, start: float | None) -> bool:
         """Store the start of the data to read; return whether it moved back.
 
-        If it did, the marks are dropped, so that everything is read anew.
+        If it did, the marks are dropped, so that everything is read again.
         """
         old = self.read("start", whole_number)
         new = 0 if start is None else int(start)

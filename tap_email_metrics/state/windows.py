@@ -1,4 +1,4 @@
-"""Windows of time, and how much of a list the windows read so far cover.
+"""Windows of time, and the part of a list that was read in windows.
 
 Pure functions and values. All times are whole UTC seconds since the epoch.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WEEK = 7
 """Days in which a short window is read once a day."""
 QUIET = 7 * DAY
-"""Seconds without a row after which a list is quiet."""
+"""A list without a row for this many seconds is quiet."""
 _MOST_DOUBLINGS = 5
 
 
@@ -79,7 +79,7 @@ def touch(windows: Iterable[Window], other: Window) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of one list is read.
+    """The part of one list that was read.
 
     Attributes:
         start: the tap asks for no row before this time.
@@ -150,7 +150,7 @@ class Coverage:
         return Window(start, end) if start < end else None
 
     def after(self, window: Window, *, whole: bool) -> Coverage:
-        """Return the coverage after a window was read; not whole: it is due again."""
+        """Return the coverage after a read of a window; it stays due if not whole."""
         todo = without(self.todo, window)
         if not whole:
             todo = merged([*todo, window])
@@ -164,15 +164,15 @@ class Coverage:
         """Return the coverage after a window was read whole.
 
         Args:
-            window: what was read.
-            short: rows that the API counts in it and does not serve; 0 for none.
+            window: the window.
+            short: number of rows that the API counts in it but does not serve.
             now: the current time.
-            again: it was read because it was short before.
+            again: the window was read because it was short before.
         """
         known = self
         is_later = self.short_read is None or now // DAY != self.short_read // DAY
         if again and is_later:
-            # All short windows are read on one day: they count as one.
+            # All short windows are read on the same day and count as one read.
             known = replace(self, short_read=now, short_reads=self.short_reads + 1)
         rest = without(self.short, window)
         if not short:
@@ -184,7 +184,7 @@ class Coverage:
     def short_due(self, now: float) -> bool:
         """Return whether the short windows have to be read again.
 
-        That is once a UTC day for a week, then after one week, two, four, and so on.
+        They are due on each UTC day for a week, then after 1, 2, 4 and more weeks.
         """
         if not self.short or self.short_read is None:
             return bool(self.short)
@@ -199,11 +199,11 @@ class Coverage:
         return self.newest is None or now - self.newest >= QUIET
 
     def rests(self, now: float, offset: int) -> bool:
-        """Return whether a quiet list was read today, by days that begin elsewhere.
+        """Return whether a list was already read today.
 
         Args:
             now: the current time.
-            offset: seconds after midnight at which its days begin.
+            offset: seconds after midnight UTC at which the list's days begin.
         """
         if self.seen is None or self.seen > now:
             return False

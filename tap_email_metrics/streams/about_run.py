@@ -1,9 +1,9 @@
-"""The streams that tell of the run itself, not of a provider.
+"""The streams about the run itself: reconciliation, and one row per stream.
 
-- `Reconciliation` comes first, so that its SCHEMA is there: its rows are written
-  where a list was read to its end, after the rows of that list and before the STATE
-  that covers them. Nothing of it is held.
-- `Runs` comes last: a row for each stream of the run, however that ended.
+- `Reconciliation` is first in the order, so that its SCHEMA is written before all
+  records. Its own records are written between the records of other streams: each one
+  follows the rows of its list and precedes the STATE that covers them.
+- `Runs` is last: one row per stream of the run, whatever its outcome.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class RunStream(QuietStream):
-    """A stream of the tap's own: no request is sent for it, and no state is kept."""
+    """A stream about the run. It sends no request and has no state."""
 
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
@@ -48,14 +48,14 @@ class RunStream(QuietStream):
 
     @abc.abstractmethod
     def records(self) -> Iterable[dict[str, Any]]:
-        """Return the records that are written in its turn."""
+        """Return the records to write when it is the stream's turn."""
 
     @override
     def get_records(self, context: Any) -> Iterable[dict[str, Any]]:
         return self.records()
 
     def record(self, provider: str, stream: str, **columns: object) -> dict[str, Any]:
-        """Return the record of a stream in this run."""
+        """Return a record about a stream of this run."""
         run = self.run
         if provider not in self._builders:
             self._builders[provider] = RecordBuilder(
@@ -69,7 +69,7 @@ class RunStream(QuietStream):
         return asdict(self._builders[provider].record(**whose, **columns))
 
     def write(self, record: dict[str, Any]) -> None:
-        """Write a record; an error, as of a stream map, ends this stream alone."""
+        """Write a record. An error, such as one of a stream map, ends this stream."""
         try:
             self._write_record_message(record)
         except Exception as error:  # noqa: BLE001 - the other streams go on
@@ -80,25 +80,25 @@ class RunStream(QuietStream):
     def _sync_records(
         self, context: Any = None, *, write_messages: bool = True
     ) -> Generator[dict[str, Any], Any, Any]:
-        """Write the records as the SDK does, but nothing into the state."""
+        """Write the records as the SDK does, but no state."""
         with self.get_record_counter() as counter, self.get_sync_timer():
             for number, record in enumerate(self.records()):
                 if number == self.ABORT_AT_RECORD_COUNT or self._failed:
-                    break  # `--test` wants no more
+                    break  # `--test` reads no more records
                 if write_messages:
                     self.write(record)
                 counter.increment()
                 yield record
-        # No STATE follows that would write them out.
+        # No STATE follows, which would flush the records.
         self.run.output.flush()
 
     @override
     def finalize_state_progress_markers(self, state: Any = None) -> None:
-        """Do nothing: there are none."""
+        """Do nothing: the stream has no state."""
 
 
 class Reconciliation(RunStream):
-    """A row for each list that was read to its end in this run."""
+    """One row per list that was read to its end in this run."""
 
     name = "email_metrics_reconciliation"
     primary_keys: ClassVar[tuple[str, ...]] = (
@@ -116,19 +116,19 @@ class Reconciliation(RunStream):
 
     @override
     def records(self) -> Iterable[dict[str, Any]]:
-        """Return none: `tell` writes them."""
+        """Return no record: `tell` writes them earlier."""
         return ()
 
     def tell(self, provider: str, stream: str, count: Count, at: float) -> None:
-        """Write the record of a list whose rows are written.
+        """Write the record of a list. Its rows must have been written before.
 
         Args:
-            provider: its name.
-            stream: likewise.
-            count: what was counted.
-            at: UTC seconds.
+            provider: name of the provider.
+            stream: name of the stream.
+            count: the counts of the list.
+            at: when the list was read, in UTC seconds.
         """
-        # `--test` wants no more than a record.
+        # `--test` reads no more records.
         if not self.selected or self._written == self.ABORT_AT_RECORD_COUNT:
             return
         if self._failed:
@@ -140,21 +140,21 @@ class Reconciliation(RunStream):
 
 
 class Runs(RunStream):
-    """A row for each stream of this run, unless no provider let it in."""
+    """One row per stream of this run, unless every provider refused the credentials."""
 
     name = "email_metrics_runs"
     primary_keys: ClassVar[tuple[str, ...]] = ("account", "run", "provider", "stream")
 
     @override
     def records(self) -> Iterable[dict[str, Any]]:
-        """Yield the records; the other streams have ended."""
+        """Yield the records, after all other streams have ended."""
         run = self.run
         if run.was_refused:
-            # A record would tell `meltano config test` that all is well.
+            # `meltano config test` would take a record for success.
             return
         for name, report in [*run.reports.items()]:
             if name.startswith("email_metrics_"):
-                continue  # one of these, and it failed
+                continue  # a stream of this module, which has a report if it failed
             provider = run.provider_of(name)
             columns = _columns(report) | {
                 "backfill": run.settings.backfill,

@@ -61,25 +61,25 @@ if TYPE_CHECKING:
 Emitted = TypeVar("Emitted")
 
 _AT_ONCE = 1000
-"""Records that are encoded together: a page."""
+"""Records that are encoded together."""
 _FIELD = re.compile(r"[A-Za-z_][\w.-]{0,63}", re.ASCII)
 _TOP_LEVEL = len(("properties", "column"))
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Epoch milliseconds [start, end) of the replication key to emit.
+    """The interval of the replication key to emit, in epoch milliseconds.
 
     Attributes:
-        start: None for no limit.
-        end: None for no limit.
+        start: the first instant; None for no limit.
+        end: the instant after the last; None for no limit.
     """
 
     start: int | None
     end: int | None
 
     def holds(self, value: int | None) -> bool:
-        """Return whether a row belongs; one without a readable time always does."""
+        """Return whether a time is in the interval; an unreadable time (None) is."""
         if value is None:
             return True
         return (self.start is None or value >= self.start) and (
@@ -88,10 +88,10 @@ class Interval:
 
 
 class Budget:
-    """A stream's equal share of what is left of the run, in requests and in time.
+    """A stream's equal share of the requests and the time that are left of the run.
 
-    Work without a natural limit is read within it: a long history, or a report of
-    each contact, would otherwise starve the streams that come after.
+    It limits work without a natural end, such as a long history or a report per
+    contact, which would otherwise leave nothing to the streams after it.
     """
 
     def __init__(self, run: Run, provider: str) -> None:
@@ -107,7 +107,7 @@ class Budget:
 
     @property
     def is_spent(self) -> bool:
-        """Whether the rest belongs to the other streams."""
+        """Whether the stream has used its share."""
         if self._end is not None and self._run.clock.now() >= self._end:
             return True
         sent = self._run.requests_sent(self._provider) - self._sent
@@ -115,15 +115,16 @@ class Budget:
 
 
 class EmailMetricsStream(QuietStream):
-    """What all shapes share: one pass over rows, one place for how it ends.
+    """Base of the streams: writes the batches of records and maps errors to outcomes.
 
     Attributes:
         run: the run that this stream is part of.
-        provider: its name.
-        marks: the format of its marks; None for a stream that keeps no marks.
-        envelope: of a page of which records are made as it is decoded, if any are.
-        reader_fields: the vendor's fields that the reading goes by.
-        dated_by: the replication key, also where a catalog names none.
+        provider: name of the provider.
+        marks: format of its marks; None for a stream that keeps no marks.
+        envelope: the object around the rows of a page, if pages are decoded straight
+            into records.
+        reader_fields: vendor fields that the reader needs next to the record.
+        dated_by: the replication key, even if the catalog names none.
     """
 
     # The builder conforms records already; the SDK's own way fails for lists of objects
@@ -155,7 +156,7 @@ class EmailMetricsStream(QuietStream):
 
     @property
     def report(self) -> StreamReport:
-        """What this stream did so far in this run."""
+        """This stream's report in this run."""
         return self.run.report(self.name)
 
     @property
@@ -164,12 +165,12 @@ class EmailMetricsStream(QuietStream):
         return self.run.stream_state(self.name)
 
     def reconcile(self, count: Count, stream: str = "", of: object = None) -> None:
-        """Tell of a list that was read to its end, its rows being written.
+        """Reconcile a list that was read to its end. Its rows must have been written.
 
         Args:
-            count: what was counted.
-            stream: whose list it is, this one's if not given.
-            of: the list, as `records_of` was told; its set-aside rows are added.
+            count: the counts of the list.
+            stream: the stream of the list; this stream if empty.
+            of: the list, as in `records_of`; its set-aside rows are added.
         """
         set_aside = count.set_aside + self._set_aside.pop(of, 0)
         now = self.api.now()
@@ -178,23 +179,24 @@ class EmailMetricsStream(QuietStream):
         )
 
     def budget(self) -> Budget:
-        """Return this stream's share of what is left now."""
+        """Return this stream's share of the rest of the run."""
         return Budget(self.run, self.provider)
 
     @abc.abstractmethod
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Yield records to emit; a batch is written when the next is asked for.
+        """Yield batches of records.
 
-        What covers a batch is committed to the state only after that.
+        A batch has been written when the next one is requested. Only then commit to
+        the state what covers it.
 
         Raises:
-            TapError: how the stream ends, by its kind.
+            TapError: its class decides the outcome of the stream.
         """
 
     @property
     @override
     def is_timestamp_replication_key(self) -> bool:
-        """Whether the replication key is a date; a catalog need not say."""
+        """Whether the replication key is a date, even if the catalog does not say."""
         return bool(self.replication_key) and not self._key_is_number
 
     @override
@@ -241,12 +243,12 @@ class EmailMetricsStream(QuietStream):
     def _one_by_one(
         self, counter: metrics.Counter, *, write_messages: bool
     ) -> Iterator[dict[str, Any]]:
-        """Write records as the SDK does; yield each."""
+        """Write each record as the SDK does, and yield it."""
         report = self.report
         with closing(self._ending_well(self._records_of_batches())) as records:
             for record in records:
                 if report.records == self.ABORT_AT_RECORD_COUNT:
-                    break  # `--test` wants no more
+                    break  # `--test` reads no more records
                 if write_messages:
                     self._write_record_message(record)
                 report.records += 1
@@ -259,7 +261,7 @@ class EmailMetricsStream(QuietStream):
             self.run.write_state_in_time()
 
     def _write_batches(self, counter: metrics.Counter) -> Iterator[None]:
-        """Write records a page at a time; yield after each batch."""
+        """Write records page by page; yield after each batch."""
         for batch in self.batches():
             rest = iter(batch)
             while self._write_some(rest, counter):
@@ -272,7 +274,7 @@ class EmailMetricsStream(QuietStream):
         rest: Iterator[Mapping[str, object] | Record],
         counter: metrics.Counter,
     ) -> int:
-        """Write up to a page of records; return how many."""
+        """Write up to a page of records; return their number."""
         records = list(islice(rest, _AT_ONCE))
         if records:
             now = self.run.clock.now()
@@ -284,7 +286,7 @@ class EmailMetricsStream(QuietStream):
 
     @cached_property
     def fast(self) -> bool:
-        """Whether records are written as they are, without the SDK's own steps."""
+        """Whether records are written a page at a time, without the SDK's own steps."""
         reason = self._why_not_fast()
         if reason:
             self.logger.debug(
@@ -295,7 +297,7 @@ class EmailMetricsStream(QuietStream):
         return not reason
 
     def _why_not_fast(self) -> str:
-        """Return what only the SDK's own steps do, or nothing."""
+        """Return the feature that needs the SDK's own steps, empty if none does."""
         maps = self.stream_maps
         plain = [type(one) is SameRecordTransform for one in maps] == [True]
         if not plain or maps[0].stream_alias != self.name:
@@ -317,7 +319,7 @@ class EmailMetricsStream(QuietStream):
     def _ending_well(
         self, emitted: Iterator[Emitted]
     ) -> Generator[Emitted, None, None]:
-        """Yield what is emitted; turn what ends the stream early into its outcome."""
+        """Yield the items; turn the error that ends the stream into its outcome."""
         report = self.report
         try:
             self.run.stop.check()
@@ -345,7 +347,7 @@ class EmailMetricsStream(QuietStream):
         self.report.behind_since = through
 
     def _good_end(self) -> Outcome:
-        """Return the outcome of a stream that nothing ended early."""
+        """Return the outcome of a stream that no error has ended."""
         report = self.report
         if report.set_aside.total() or report.failed or report.unsettled:
             return "incomplete"
@@ -374,8 +376,8 @@ class EmailMetricsStream(QuietStream):
         """Return the maker of the pages of a list.
 
         Args:
-            at: epoch ms of all rows, where they do not carry it themselves.
-            request: the columns that no row carries, by name.
+            at: epoch ms of all rows, if the rows do not have it.
+            request: values of the columns that come from the request, by name.
         """
         return PageMaker(self.builder, request, at)
 
@@ -386,13 +388,14 @@ class EmailMetricsStream(QuietStream):
         return page.where([interval.holds(at) for at in page.times])
 
     def records_of(self, page: Page, of: object = None) -> Sequence[Any]:
-        """Return the records of a page; note their newest replication key.
+        """Return the records of a page, and note their newest replication key.
 
-        Every row that is read passes here, so that rows without a record are counted.
+        All rows to emit must pass through this method, because it counts the rows
+        without a record.
 
         Args:
             page: the rows to emit.
-            of: the list that they belong to, where the stream has several.
+            of: the list of the rows, if the stream has several.
         """
         made = page.made()
         self.report.set_aside.update(made.set_aside)
@@ -401,7 +404,7 @@ class EmailMetricsStream(QuietStream):
         return made.records
 
     def _ignores_marks(self) -> bool:
-        """Return whether the catalog asks to read everything anew.
+        """Return whether the catalog asks for a full read.
 
         A stream without a replication key is FULL_TABLE by itself.
         """
@@ -458,7 +461,7 @@ class EmailMetricsStream(QuietStream):
             )
 
     def _note_lag(self) -> None:
-        """Let the state say how far the stream is, if the run read nothing newer."""
+        """Report the lag from the state, if the run did not get further."""
         report = self.report
         if self.run.settings.backfill or report.behind_since is not None:
             return
@@ -468,12 +471,12 @@ class EmailMetricsStream(QuietStream):
 
 
 def _nameable(fields: Iterable[str]) -> list[str]:
-    """Return names of fields for a log; what is none, such as an address, once."""
+    """Return field names for a log, with a placeholder for those that may be data."""
     return sorted({f if _FIELD.fullmatch(f) else "(no usual name)" for f in fields})
 
 
 def unforeseen(error: Exception) -> str:
-    """Return what to say of an error that nobody foresaw: never its own text.
+    """Return a message for an unexpected error, without its text.
 
     The text may quote a value.
     """

@@ -1,4 +1,4 @@
-"""Digests of rows: what tells a run that something changed since the last."""
+"""Digests of rows, which show whether a row changed since the last run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _DIGEST = 8
 
 
 def digest(value: object) -> str:
-    """Return 11 characters for a JSON value: 8 bytes, the same for the same value."""
+    """Return the 8-byte digest of a JSON value as 11 characters."""
     text = json.dumps(value, sort_keys=True).encode(errors="replace")
     found = hashlib.blake2b(text, digest_size=_DIGEST).digest()
     return base64.urlsafe_b64encode(found).decode().rstrip("=")
 
 
 def bucket_of(row_id: object) -> int:
-    """Return the bucket of an id."""
+    """Return the bucket of an id, from 0 to 255."""
     number = to_integer(row_id)
     if number is None and isinstance(row_id, str):
         digest = hashlib.blake2b(row_id.encode(errors="replace"), digest_size=8)
@@ -37,13 +37,19 @@ def bucket_of(row_id: object) -> int:
 
 
 def same(known: bytes, digests: list[bytes], bucket: int) -> bool:
-    """Return whether the digest of a bucket is what was known of it."""
+    """Return whether the digest of a bucket has not changed.
+
+    Args:
+        known: the digests of all buckets in the state; empty for none.
+        digests: the digest of each bucket now.
+        bucket: index of the bucket.
+    """
     start = bucket * _DIGEST
     return known[start : start + _DIGEST] == digests[bucket]
 
 
 def bucket_digests(rows: Iterable[Row], buckets: Iterable[int]) -> list[bytes]:
-    """Return a digest a bucket that does not depend on the order of its rows."""
+    """Return one digest per bucket, which does not depend on the order of the rows."""
     sums = [0] * _BUCKETS
     pairs = zip(rows, buckets, strict=True)
     texts = {json.dumps(row, sort_keys=True): bucket for row, bucket in pairs}
@@ -53,10 +59,10 @@ def bucket_digests(rows: Iterable[Row], buckets: Iterable[int]) -> list[bytes]:
     return [number.to_bytes(_DIGEST) for number in sums]
 
 
-class Tally:
-    """How often each of many 64-bit hashes came: a table of 16 to 32 bytes for each.
+class HashCounts:
+    """Counts 64-bit hashes in a hash table with 16 to 32 bytes per hash.
 
-    A `Counter` takes five times as much.
+    A `Counter` takes five times as much memory.
     """
 
     def __init__(self) -> None:
@@ -68,8 +74,8 @@ class Tally:
         return self._table[self._place(name or 1)] != 0
 
     def add(self, name: int) -> int:
-        """Count a hash once more; return how often it came before."""
-        name = name or 1  # 0 is a free place
+        """Count a hash; return its count before."""
+        name = name or 1  # 0 marks a free place
         place = self._place(name)
         if self._table[place]:
             before = self._more.get(name, 1)
@@ -82,7 +88,7 @@ class Tally:
         return 0
 
     def _place(self, name: int) -> int:
-        """Return where a hash is, or the free place where it belongs."""
+        """Return the place of a hash, or the free place where it belongs."""
         table, last = self._table, len(self._table) - 1
         place = name & last
         while table[place] not in (0, name):

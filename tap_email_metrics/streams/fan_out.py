@@ -1,10 +1,9 @@
-"""Fan-out streams: many parents, each with a list of its own.
+"""Fan-out streams: one list per parent.
 
-No parent stops, starves or hides the others. Whatever some of them answer for ever,
-each other list that is due is read within two runs, and one more for every
-`FAILURES_IN_A_ROW + SAMPLE` parents that cannot be read, besides what the budget of a
-run needs. A run in which nothing can be read asks for so many lists at most, and for
-those that its workers have begun by then.
+No parent stops, delays or hides the others for long. If the budget allows, each due
+list is read within two runs. Every `FAILURES_IN_A_ROW + SAMPLE` parents whose lists
+fail in every run can delay it by one more run. If no list can be read, a run asks for
+`FAILURES_IN_A_ROW + SAMPLE` lists, and for those that its workers have already begun.
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ if TYPE_CHECKING:
     )
 
 FAILURES_IN_A_ROW = 10
-"""Lists in a row that may fail before the stream looks whether any can be read."""
+"""After this many failures in a row the stream reads a sample of the other lists."""
 SAMPLE = 10
-"""Lists that it reads for that, spread over the ages of those that are left."""
+"""Lists in the sample, spread over the ages of the remaining parents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +65,12 @@ class Part(Generic[SomeMark]):
 
 @dataclass(slots=True)
 class Trust:
-    """Whether a stream goes on after lists that could not be read.
+    """Decides whether a stream goes on after lists failed.
 
     Attributes:
-        read: a list could be read in this run, or in an earlier one and is not due.
-        failures: failures since the last list that could be read.
-        broken: those among them that were no refusals: each costs several tries.
+        read: a list could be read in this run, or could be read before and is not due.
+        failures: number of lists that failed since the last success.
+        broken: number of these that failed after several tries, not by a refusal.
     """
 
     read: bool = False
@@ -79,20 +78,20 @@ class Trust:
     broken: int = 0
 
     def succeed(self) -> None:
-        """Count a list that could be read."""
+        """Count a success."""
         self.read = True
         self.failures = self.broken = 0
 
     def fail(self, error: TapError) -> None:
-        """Count a list that could not be read."""
+        """Count a failure."""
         self.failures += 1
         self.broken += isinstance(error, Broken)
 
     @property
     def is_lost(self) -> bool:
-        """Whether the failures say more of the stream than of its lists.
+        """Whether the stream itself seems to fail, rather than some of its lists.
 
-        Refusals beside lists that can be read do not: each costs one request only.
+        Refusals do not count once a list could be read: each costs one request only.
         """
         return self.failures >= FAILURES_IN_A_ROW and not (
             self.read and not self.broken
@@ -100,23 +99,23 @@ class Trust:
 
 
 class _Reading(Generic[Id, SomeMark]):
-    """The work of a stream in one run, and how far it is.
+    """The progress of a stream through its plan in one run.
 
     Args:
         plan: the lists to read.
-        state: changes with each list that is done.
+        state: the stream's state, which changes with each list that is done.
         policy: the settings that made the plan.
-        today: number of the day.
+        today: number of the current day.
 
     Attributes:
         left: lists that were not begun, in the order of the plan.
-        shared: parents whose lists get a share of the run only.
-        history: how far the lists of the history are done.
-        swept: how far the lists of the sweep are done.
-        trust: whether it is worth trying the other lists.
-        error: the last one that left a list out.
-        cut: why nothing more may be asked.
-        budget: this stream's share of the run, once it reads the history.
+        shared: parents of the history, which are limited by the stream's budget.
+        history: progress through the history.
+        swept: progress through the sweep.
+        trust: decides whether to try the other lists.
+        error: the error of the last list that failed.
+        cut: the error that ends the reading, None while requests are allowed.
+        budget: the stream's share of the run, set when it begins the history.
     """
 
     def __init__(
@@ -144,12 +143,12 @@ class _Reading(Generic[Id, SomeMark]):
 
     @property
     def is_under_way(self) -> bool:
-        """Whether there are lists left that may be read in this run."""
+        """Whether lists are left, and may be read in this run."""
         is_spent = self.budget is not None and self.budget.is_spent
         return bool(self.left) and self.cut is None and not is_spent
 
     def sample(self) -> list[Visit[Id, SomeMark]]:
-        """Return some of the lists left, spread over all ages; they count as begun."""
+        """Return some of the remaining lists, spread over all ages, as begun."""
         chosen = spread(self.left, SAMPLE)
         taken = {visit.parent.id for visit in chosen}
         left = [visit for visit in self.left if visit.parent.id not in taken]
@@ -181,10 +180,9 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     ) -> Generator[Page | Count | Part[SomeMark], None, SomeMark]:
         """Yield the rows of a parent to emit; return the mark that covers them.
 
-        After a list that was read to its end, yields a `Count` that compares its rows
-        with the vendor's numbers. Where the next run can go on in the middle of the
-        list, yields a `Part` after the rows that it covers. A list that has yielded
-        nothing counts as not begun, so a page without rows is yielded, too.
+        After the end of a list, yield a `Count` of its rows. If the next run could go
+        on in the middle of the list, yield a `Part` after the rows that it covers.
+        Also yield a page without rows: a list that yields nothing counts as not begun.
         """
 
     def parents(self) -> Sequence[Parent[Id]]:
@@ -192,14 +190,14 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         return self.api.parents()
 
     def prepare(self, plan: Plan[Id, SomeMark]) -> None:
-        """Take notice of the plan before its first list is read."""
+        """Prepare for a plan before its first list is read."""
 
     def explained(self, error: TapError) -> TapError:
         """Return a more precise error for a failed parent; it may end the stream."""
         return error
 
     def after(self, parent: Parent[Id]) -> None:
-        """Commit what else has changed with a parent that was read."""
+        """Commit other state of a parent after its list was read."""
 
     @override
     def note_through(self, through: float) -> None:
@@ -258,7 +256,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _visit_all(
         self, reading: _Reading[Id, SomeMark]
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Read all lists, in the order of the plan, while it is worth trying."""
+        """Yield the records of all lists, in the order of the plan."""
         self.maker()  # creates what all threads share, before they start
         with Progress(
             self.run.control, self.name, self.report, self.report.parents_left
@@ -278,9 +276,9 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _until_lost(
         self, reading: _Reading[Id, SomeMark]
     ) -> Iterator[Visit[Id, SomeMark]]:
-        """Yield lists until too many failed, or until nothing more may be asked.
+        """Yield lists until too many failed or the budget of the run is spent.
 
-        Lists of the history are read until this stream's share of the run is spent.
+        The history ends when this stream's share of the run is spent.
         """
         while reading.left and not reading.cut and not reading.trust.is_lost:
             if reading.left[0].parent.id in reading.shared:
@@ -353,7 +351,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             self.report.parents += 1
             self.report.unsettled += mark.unsettled
             over = self.schedule.is_over(parent, mark, self.api.now(), reading.policy)
-            # A list of parents that is not whole does not close those that it lacks.
+            # A parent that an incomplete list of parents lacks is not closed.
             known = parent.listed or self.api.parents_whole
             is_closed = over and known and mark.settled
             state.set_mark(parent.id, None if is_closed else mark)
@@ -373,11 +371,11 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             self.report.failed.append(parent.id)
             self._refused += isinstance(done.error, (Gone, Denied))
             reading.error = error
-            # A list that failed in earlier runs, too, tells nothing about the others.
+            # A list that failed in earlier runs says nothing about the other lists.
             if not (old.failures and state.readable):
                 reading.trust.fail(error)
         elif isinstance(error, Exhausted):
-            # What other workers finish is committed before the stream ends.
+            # The stream ends after the lists of the other workers are committed.
             reading.cut = reading.cut or error
             if is_begun:
                 self._interrupt(visit, reading)
@@ -390,7 +388,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _interrupt(
         self, visit: Visit[Id, SomeMark], reading: _Reading[Id, SomeMark]
     ) -> None:
-        """Let a list that the end of the run has cut wait behind the others."""
+        """Mark a list as cut by the end of the run; it waits behind the others."""
         state, parent_id = reading.state, visit.parent.id
         old = state.marks.get(parent_id) or self.marks.first
         state.set_mark(parent_id, old.interrupted(self.api.now()))
@@ -399,7 +397,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _move_on(
         self, visit: Visit[Id, SomeMark], reading: _Reading[Id, SomeMark]
     ) -> None:
-        """Move the sweep and the history to the last list with none left before it."""
+        """Advance the sweep and the history past the lists that are done."""
         if visit.history:
             last = reading.history.after(visit)
             if last:
@@ -410,7 +408,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _note_sweep(
         self, reading: _Reading[Id, SomeMark], last: Visit[Id, SomeMark] | None
     ) -> None:
-        # Parents that are missing from an incomplete list were not read.
+        # An incomplete list of parents lacks some that had to be swept.
         if self.run.settings.backfill or not self.api.parents_whole:
             return
         if reading.swept.is_complete:
@@ -419,7 +417,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             reading.state.set_swept(last.sweep - 1, history_key(last.parent))
 
     def _give_up(self, state: StreamState[Id, SomeMark], reason: str) -> NoReturn:
-        """End the stream: none of its lists can be read.
+        """End the stream, because none of its lists can be read.
 
         Raises:
             Unavailable: all lists were refused or missing, in every run so far.
@@ -427,7 +425,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         """
         if self._refused == len(self.report.failed) and not state.readable:
             raise Unavailable(
-                f"the account has no access to it, or it is not there: {reason}"
+                f"the account has no access to it, or it does not exist: {reason}"
             )
         raise Fatal(reason)
 
@@ -461,7 +459,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             HistoryLeft: the next run has to go on with the history.
         """
         report = self.report
-        # One list tells nothing of the stream, if others could be read before.
+        # A single failed list says nothing about a stream that could be read before.
         others = others or (state.readable and len(report.failed) == 1)
         if report.failed and not report.parents and not others:
             failed = f"none of {len(report.failed)} {self.parent_noun}s"

@@ -1,4 +1,4 @@
-"""A stream that leaves it to the run to say what it does."""
+"""A stream whose log lines from the SDK are for debugging only."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing_extensions import override
 
 
 class QuietStream(Stream):
-    """Logs what the SDK says of a stream for debugging alone.
+    """Lowers the SDK's information about a stream to debug level.
 
-    The run has a line of its own for each stream, at its end.
+    The run logs its own line at the end of each stream.
     """
 
     @override
@@ -23,6 +23,6 @@ class QuietStream(Stream):
         level: int = logging.INFO,
         **kwargs: Any,
     ) -> None:
-        """Log a message of the SDK; its information is for debugging."""
+        """Log a message of the SDK, with level DEBUG instead of INFO."""
         level = logging.DEBUG if level == logging.INFO else level
         super().log(message, *args, level=level, **kwargs)

@@ -1,14 +1,15 @@
-"""Reading one window of a list, and proof that nothing of it was missed.
+"""Reads the windows of a list and proves that no row is missing.
 
-Rows may arrive, change and leave while a window is paged, in an order that nobody
-states. So a window is whole when the count before, the rows received and the count
-after agree, and no later page repeats a row of an earlier one.
+Rows may arrive, change and disappear while the pages of a window are read, and the
+vendor documents no order. A window is *whole* if the count before, the number of rows
+received and the count after agree, and if no page repeats a row of an earlier page.
 
-The count in an answer may be that of its page alone. It proves nothing by itself: the
-reader asks for a count besides, or goes on to an empty page.
+The count in a response may be the count of its page only, so it proves nothing alone.
+The reader also asks for a count, or goes on to an empty page.
 
-Two reads of a window with the same rows and the same count settle it, though the two
-differ: it is *short*. Such a window counts as read, and is due again at verifications.
+If two reads of a window have the same rows and the same count, but the count differs
+from the number of rows, the window is *short*. A short window counts as read, and is
+read again at verifications.
 """
 
 from __future__ import annotations
@@ -31,89 +32,85 @@ if TYPE_CHECKING:
     from tap_email_metrics.state.windows import Window
 
 LARGEST = 50_000
-"""Rows above which a window is split."""
+"""A window with more rows than this is split."""
 MOST_IN_PAGE = 50_000
-"""Rows that a page is asked for."""
+"""Rows to ask for in one page."""
 _SMALLER = 8
-"""After an answer that is too long, a page is asked for that many times fewer rows."""
+"""If a response is too long, the number of rows to ask for is divided by this."""
 WINDOW_READS = 3
-"""Sizes of window in which an instant is read in one run, at most."""
+"""Most window sizes that one run tries for the same instant."""
 MOST_PAGES = 2_000
-"""A list with more pages than that does not end."""
+"""A list with more pages than this is taken to be endless."""
 MOST_ROWS = 2_000_000
-"""Nor does one with more rows: each takes 70 bytes here, to be known again."""
+"""A list with more rows than this is taken to be endless: each takes 70 bytes here."""
 
 
-class Answer(Protocol):
-    """One page of a list, decoded as it comes."""
+class WindowPage(Protocol):
+    """One page of a window, decoded while it arrives."""
 
     @property
     def count(self) -> int | None:
-        """Rows in the whole window, as far as the answer has said so by now."""
+        """Number of rows in the whole window, None if it was not read so far."""
 
     @property
     def has_list(self) -> bool:
-        """Whether the answer has a list of rows, if only an empty one."""
+        """Whether the response has a list of rows, even an empty one."""
 
     def rows(self) -> Iterator[list[Row]]:
-        """Yield the rows of the page, some at a time."""
+        """Yield the rows of the page in batches."""
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
 
 
 class WindowList(Protocol):
-    """A list that is asked for by windows.
-
-    Attributes:
-        key: names it in the state, and in messages: nothing personal.
-        columns: what its records have from the request.
-    """
+    """A list that the API serves by windows of time."""
 
     @property
     def key(self) -> str:
-        """Return what names it."""
+        """Name of the list in the state and in messages, without personal data."""
 
     @property
     def columns(self) -> Mapping[str, object]:
-        """Return the columns that no row carries."""
+        """Values of the columns that come from the request, not from a row."""
 
-    def open(self, window: Window | None, first_row: int, most: int) -> Answer:
-        """Return the page that begins at a row; without a window, of all rows.
+    def open(self, window: Window | None, first_row: int, most: int) -> WindowPage:
+        """Return one page.
 
         Args:
-            window: of time.
-            first_row: the number of its first row, from 0.
-            most: rows that it may have.
+            window: the time of the rows; None for all rows.
+            first_row: index of the page's first row, from 0.
+            most: the largest number of rows in the page.
 
         Raises:
-            TooLong: the answer is too long, and none of its rows came.
-            TapError: it cannot be read.
+            TooLong: the body exceeds the size limit before its first row.
+            TapError: the page cannot be read.
         """
 
     def count(self, window: Window | None) -> int | None:
-        """Return how many rows there are; None where the answer does not say.
+        """Return the number of rows in a window, None if the response does not say.
 
         Raises:
-            TapError: it cannot be read.
+            TapError: the count cannot be read.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The end of a window, or of a part of one.
+    """The result of a window, or of a part of a window that was split.
 
     Attributes:
-        window: what was read; None for all there is.
-        whole: whether it was proved that nothing is missing, or it is short.
-        rows: how many came.
-        outside: how many of them lie outside the window by their own date.
-        twins: how many cannot be told from another one.
-        counts: how many rows the API said there were, before and after.
-        days: rows by the UTC day of their own date, its beginning in UTC seconds.
-        set_aside: how many rows have no record.
-        short: rows that the API counts and does not serve, as two reads have settled;
-            negative where it counts too few.
+        window: the time that was read; None for all rows.
+        whole: whether the window is proved whole, or is short.
+        rows: number of rows received.
+        outside: number of rows whose own date lies outside the window.
+        twins: number of rows equal to an earlier one, if equal rows get no number.
+        counts: the API's counts before and after the rows.
+        days: number of rows per UTC day of their own date; a day is the UTC seconds
+            of its start.
+        set_aside: number of rows without a record.
+        short: number of rows that the API counts but does not serve, confirmed by two
+            reads; negative if it serves more rows than it counts.
     """
 
     window: Window | None
@@ -128,17 +125,17 @@ class Part:
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What the rows of a page, or of several, have shown.
+class _RowTally:
+    """Counts of the rows of one or more pages.
 
     Attributes:
-        received: how many came.
-        outside: how many of them lie outside the window by their own date.
-        twins: how many cannot be told from another one.
-        again: how many repeat a row of an earlier page.
-        set_aside: how many have no record.
-        digest: of all rows, in any order.
-        days: rows by the UTC day of their own date.
+        received: number of rows.
+        outside: number of rows whose own date lies outside the window.
+        twins: number of rows equal to an earlier one, if equal rows get no number.
+        again: number of rows that repeat a row of an earlier page.
+        set_aside: number of rows without a record.
+        digest: sum of the rows' hashes; it does not depend on their order.
+        days: number of rows per UTC day of their own date.
     """
 
     received: int = 0
@@ -149,7 +146,7 @@ class _Tally:
     digest: int = 0
     days: Counter[int] = field(default_factory=Counter)
 
-    def add(self, page: _Tally) -> None:
+    def add(self, page: _RowTally) -> None:
         """Add the rows of a page."""
         self.received += page.received
         self.outside += page.outside
@@ -161,18 +158,23 @@ class _Tally:
 
 
 @dataclass(slots=True)
-class _Look:
-    """What one read of a window has seen so far.
+class _Attempt:
+    """One attempt to read a window.
 
     Attributes:
         before: the count before the first row.
-        after: the count after the last one.
-        pages: how many were read.
-        most_pages: how many may be. After a count that differs from the rows, about as
-            many again: a list that grows with each request would not end.
-        ended: a page brought nothing new.
-        has_list: the last answer had a list.
-        too_large: the window has more rows than are read at once.
+        after: the count after the last row.
+        pages: number of pages read.
+        most_pages: number of pages after which the attempt ends. If the count after
+            the rows differs, about as many pages again are allowed: a list that grows
+            with each request would never end.
+        ended: a page had no new row.
+        has_list: the last page had a list of rows.
+        too_large: the window has to be split.
+        rows: counts of the rows read.
+        held: rows that may be repetitions; they are emitted if the window is whole.
+        known: hashes of the distinct rows.
+        equals: number of further rows with the same hash.
     """
 
     before: int | None = None
@@ -182,46 +184,47 @@ class _Look:
     ended: bool = False
     has_list: bool = False
     too_large: bool = False
-    rows: _Tally = field(default_factory=_Tally)
+    rows: _RowTally = field(default_factory=_RowTally)
     held: list[Page] = field(default_factory=list)
     known: set[int] = field(default_factory=set)
     equals: Counter[int] = field(default_factory=Counter)
 
     @property
     def received(self) -> int:
-        """Rows that came so far."""
+        """Number of rows received so far."""
         return self.rows.received
 
     @property
     def is_unproved(self) -> bool:
-        """Whether another read of the same window may prove it whole."""
+        """Whether another attempt at the same window may prove it whole."""
         return self.agrees or self.before is None
 
     @property
     def agrees(self) -> bool:
-        """Whether the counts and the rows do."""
+        """Whether the counts and the number of rows agree."""
         if self.after is None and not (self.ended and self.has_list):
             return False
         if self.before is None:
-            # Without any count the empty page at the end is all there is to go by.
-            # Else what left meanwhile may have moved others to a page that was read.
+            # Without counts, the empty page at the end is the only evidence. With a
+            # count only after the rows, a row that disappeared may have moved others
+            # to a page that was read before.
             return self.after is None or self.received == self.after == 0
         return self.received == self.before and self.after in {None, self.received}
 
     @property
     def is_steady(self) -> bool:
-        """Whether it was read to its end, and nothing moved meanwhile."""
+        """Whether the window was read to its end, and no row moved during the read."""
         return (
             self.ended and self.has_list and not self.rows.again
         ) and self.after is not None
 
     @property
     def difference(self) -> int:
-        """Rows that the API counts and did not serve."""
+        """Number of rows that the API counts but did not serve."""
         return (self.after or 0) - self.received
 
-    def repeats(self, other: _Look) -> bool:
-        """Return whether another read had the same rows and the same count."""
+    def repeats(self, other: _Attempt) -> bool:
+        """Return whether another attempt had the same rows and the same count."""
         return (
             self.rows.digest == other.rows.digest
             and self.received == other.received
@@ -229,7 +232,7 @@ class _Look:
         )
 
     def part(self, window: Window | None, *, whole: bool, short: int = 0) -> Part:
-        """Return the end of the window that was read."""
+        """Return the result of the window."""
         rows = self.rows
         return Part(
             window,
@@ -249,11 +252,11 @@ class WindowReader:
 
     Args:
         source: the list.
-        maker: makes rows of what it answers.
-        counts_equals: whether rows that are equal are told apart by their number.
-        newest: UTC seconds before which the list has shown a row; None if it never
-            has. An empty answer about a time before that is doubted.
-        short: rows that the list counts and does not serve, as settled before.
+        maker: makes pages of rows from the decoded rows.
+        counts_equals: whether equal rows are numbered, so that each gets a record.
+        newest: UTC seconds after the newest row that the list has ever shown, None if
+            it has shown none. An empty response for a time before it is doubted.
+        short: the shortfall of the list that earlier reads confirmed.
     """
 
     def __init__(
@@ -274,148 +277,157 @@ class WindowReader:
         self._most = MOST_IN_PAGE
 
     def read(self, window: Window | None) -> Generator[Page | Part, None, None]:
-        """Yield the rows of a window, and an end for it or for each of its parts."""
+        """Yield the rows of a window, and a `Part` for it or for each of its parts."""
         yield from self._read(window, tries=WINDOW_READS, last=None)
 
     def _read(
-        self, window: Window | None, *, tries: int, last: _Look | None
+        self, window: Window | None, *, tries: int, last: _Attempt | None
     ) -> Generator[Page | Part, None, None]:
-        look = _Look()
+        attempt = _Attempt()
         if self._asks_first:
-            look.before = self._count(window)
-        yield from self._look(window, look)
-        if look.too_large and window is not None:
-            self._check_counts(window, look)
+            attempt.before = self._count(window)
+        yield from self._read_pages(window, attempt)
+        if attempt.too_large and window is not None:
+            self._check_counts(window, attempt)
             for half in window.halves():
                 yield from self._read(half, tries=tries, last=None)
             return
-        proved = last is not None and look.rows.digest == last.rows.digest
-        whole = look.agrees and (not look.rows.again or proved)
-        short = 0 if whole else self._shortfall(look, last)
-        # The count in an answer may be that of its page alone, or may be missing.
-        is_own = not look.is_steady or look.before is None
+        proved = last is not None and attempt.rows.digest == last.rows.digest
+        whole = attempt.agrees and (not attempt.rows.again or proved)
+        short = 0 if whole else self._shortfall(attempt, last)
+        # The count in a response may be missing, or count its page only.
+        is_own = not attempt.is_steady or attempt.before is None
         self._asks_first = self._asks_first or (not whole and not short and is_own)
         if whole or short:
-            yield from look.held
-            yield look.part(window, whole=True, short=short)
+            yield from attempt.held
+            yield attempt.part(window, whole=True, short=short)
         elif last is None:
-            # The same window once more: most disturbances pass.
-            yield from self._read(window, tries=tries, last=look)
+            # Try the same window again: most disturbances are short.
+            yield from self._read(window, tries=tries, last=attempt)
         elif tries == 1:
-            yield look.part(window, whole=False)
-        elif window is None or window.seconds == 1 or look.is_unproved:
-            yield from self._read(window, tries=tries - 1, last=look)
+            yield attempt.part(window, whole=False)
+        elif window is None or window.seconds == 1 or attempt.is_unproved:
+            yield from self._read(window, tries=tries - 1, last=attempt)
         else:
             for half in window.halves():
                 yield from self._read(half, tries=tries - 1, last=None)
 
-    def _shortfall(self, look: _Look, last: _Look | None) -> int:
-        """Return by how much the count of a window differs for good; 0: it may not."""
-        if not look.is_steady or not look.difference:
+    def _shortfall(self, attempt: _Attempt, last: _Attempt | None) -> int:
+        """Return the confirmed difference between count and rows, 0 if unconfirmed."""
+        if not attempt.is_steady or not attempt.difference:
             return 0
-        is_known = look.difference == self._short and look.before == look.after
-        if is_known or (last is not None and last.is_steady and look.repeats(last)):
-            self._short = look.difference
-            return look.difference
+        is_known = attempt.difference == self._short and attempt.before == attempt.after
+        if is_known or (last is not None and last.is_steady and attempt.repeats(last)):
+            self._short = attempt.difference
+            return attempt.difference
         return 0
 
-    def _check_counts(self, window: Window, look: _Look) -> None:
-        """Return if the halves of a window hold about what the whole one does.
+    def _check_counts(self, window: Window, attempt: _Attempt) -> None:
+        """Check that the halves of a window have about as many rows as the window.
 
         Raises:
-            Skippable: they do not: splitting would go on down to the second.
+            Skippable: they have more, so the API ignores the window. Splitting would
+                go on down to windows of one second.
         """
-        whole = look.before or look.after or 0
+        whole = attempt.before or attempt.after or 0
         halves = [self._count(half) or 0 for half in window.halves()]
         if sum(halves) > whole + whole // 2:
             raise Skippable("the counts of a list do not depend on the time asked for")
 
-    def _look(self, window: Window | None, look: _Look) -> Generator[Page, None, None]:
-        """Yield the rows of all pages, unless there are too many.
+    def _read_pages(
+        self, window: Window | None, attempt: _Attempt
+    ) -> Generator[Page, None, None]:
+        """Yield the rows of all pages; stop early if the window has to be split.
 
         Raises:
-            Lost: the list has no end, or a single row is too long.
+            Lost: the list does not end, or a single row is too long.
         """
-        while look.pages < look.most_pages:
+        while attempt.pages < attempt.most_pages:
             try:
-                yield from self._next_page(window, look)
+                yield from self._next_page(window, attempt)
             except TooLong as error:
                 self._ask_for_fewer(error)
                 continue
-            look.pages += 1
-            if look.too_large or self._is_over(window, look):
+            attempt.pages += 1
+            if attempt.too_large or self._is_over(window, attempt):
                 return
-            if look.received > MOST_ROWS:
+            if attempt.received > MOST_ROWS:
                 raise Lost(f"a list of more than {MOST_ROWS} rows: it does not end")
-        if look.most_pages == MOST_PAGES:
+        if attempt.most_pages == MOST_PAGES:
             raise Lost(f"a list of more than {MOST_PAGES} pages: it does not end")
 
     def _ask_for_fewer(self, error: TooLong) -> None:
-        """Make the pages smaller.
+        """Ask for fewer rows from the next page on.
 
         Raises:
-            Lost: the answer is one row.
+            Lost: the page that was too long had one row.
         """
         if self._most == 1:
             raise Lost(f"a row is too long: {error}") from error
         self._most = max(1, self._most // _SMALLER)
 
     def _next_page(
-        self, window: Window | None, look: _Look
+        self, window: Window | None, attempt: _Attempt
     ) -> Generator[Page, None, None]:
-        received = look.received
+        received = attempt.received
         with closing(self._source.open(window, received, self._most)) as answer:
-            self._note_count(look, answer)
-            look.too_large = _splits(window, look.before)
-            if look.too_large:
+            self._note_count(attempt, answer)
+            attempt.too_large = _splits(window, attempt.before)
+            if attempt.too_large:
                 return
-            yield from self._page(window, look, answer)
-            self._note_count(look, answer)
-            look.has_list = answer.has_list
-            look.ended = look.received == received
-            if look.ended:
-                look.after = self._last_count(window, look, answer)
+            yield from self._page(window, attempt, answer)
+            self._note_count(attempt, answer)
+            attempt.has_list = answer.has_list
+            attempt.ended = attempt.received == received
+            if attempt.ended:
+                attempt.after = self._last_count(window, attempt, answer)
 
-    def _note_count(self, look: _Look, answer: Answer) -> None:
-        if look.before is None and not self._asks_first:
-            look.before = answer.count
+    def _note_count(self, attempt: _Attempt, answer: WindowPage) -> None:
+        if attempt.before is None and not self._asks_first:
+            attempt.before = answer.count
 
     def _last_count(
-        self, window: Window | None, look: _Look, answer: Answer
+        self, window: Window | None, attempt: _Attempt, answer: WindowPage
     ) -> int | None:
-        """Return the count in the page at the end, if it is that of the whole window.
+        """Return the count in the last page, None if it may count that page only.
 
-        A page without rows that counts some does not count its own.
+        The last page has no rows. A count of 0 in it counts the whole window only if
+        no row was received, the response has a list, and the list has never shown a
+        row after the start of the window.
         """
         is_doubtful = self._newest is not None and (
             window is None or window.start < self._newest
         )
-        if look.received or not answer.has_list or is_doubtful:
+        if attempt.received or not answer.has_list or is_doubtful:
             return answer.count or None
         return answer.count
 
-    def _is_over(self, window: Window | None, look: _Look) -> bool:
-        """Return whether no further page is needed; ask for the count after it."""
-        if look.ended:
-            if look.after is None:
-                look.after = self._count_after(window, look)
+    def _is_over(self, window: Window | None, attempt: _Attempt) -> bool:
+        """Return whether no more pages are needed; ask for the count after the rows."""
+        if attempt.ended:
+            if attempt.after is None:
+                attempt.after = self._count_after(window, attempt)
             return True
-        if look.before is None or look.received < look.before or look.after is not None:
+        if (
+            attempt.before is None
+            or attempt.received < attempt.before
+            or attempt.after is not None
+        ):
             return False
-        look.after = self._count_after(window, look)
-        if look.after is None or look.after == look.received:
-            return look.after is not None
-        look.most_pages = min(MOST_PAGES, 2 * look.pages + 1)
-        # More than were counted before: that count was of the page alone, or rows
-        # arrived. Count first, then read.
-        return look.after > look.received and not self._asks_first
+        attempt.after = self._count_after(window, attempt)
+        if attempt.after is None or attempt.after == attempt.received:
+            return attempt.after is not None
+        attempt.most_pages = min(MOST_PAGES, 2 * attempt.pages + 1)
+        # The count before was smaller: it counted its page only, or rows arrived.
+        # The next attempt asks for the count first.
+        return attempt.after > attempt.received and not self._asks_first
 
-    def _count_after(self, window: Window | None, look: _Look) -> int | None:
+    def _count_after(self, window: Window | None, attempt: _Attempt) -> int | None:
         count = self._count(window)
-        # Rows came: it counts those of its own answer, which has none.
-        if count == 0 and look.received:
+        # Rows were received, so 0 is the number of rows in the response itself.
+        if count == 0 and attempt.received:
             count = None
-        look.too_large = _splits(window, count)
+        attempt.too_large = _splits(window, count)
         return count
 
     def _count(self, window: Window | None) -> int | None:
@@ -425,67 +437,68 @@ class WindowReader:
             return None
 
     def _page(
-        self, window: Window | None, look: _Look, answer: Answer
+        self, window: Window | None, attempt: _Attempt, answer: WindowPage
     ) -> Generator[Page, None, None]:
         here: set[int] = set()
-        page = _Tally()
+        page = _RowTally()
         equals: Counter[int] = Counter()
         held: list[Page] = []
-        is_enough = look.before is None or look.received >= look.before
+        is_enough = attempt.before is None or attempt.received >= attempt.before
         for raw in answer.rows():
             rows = self._maker.page(raw)
             numbers = [*map(hash, rows.identities)]
-            again = [number in look.known for number in numbers]
+            again = [number in attempt.known for number in numbers]
             before = [
-                self._note(look, page, equals, here, number) for number in numbers
+                self._note(attempt, page, equals, here, number) for number in numbers
             ]
             self._note_dates(window, page, rows)
             page.received += len(rows)
             page.set_aside += rows.made().set_aside.total()
             rows = rows.numbered(before)
-            # The same row may have moved to this page: it is one more than before
-            # only if the whole window says so.
+            # A repeated row may be another event, or the same row on a later page.
+            # The counts of the whole window decide.
             doubtful = [bool(n) and a for n, a in zip(before, again, strict=True)]
             if any(doubtful):
                 held.append(rows.where(doubtful))
                 rows = rows.where([not one for one in doubtful])
             yield rows
         if page.received and page.again == page.received and is_enough:
-            # Nothing new, and nothing is missing: the server ignores `first_row`.
+            # A page without new rows after all rows were read: the server ignores
+            # `first_row`.
             return
-        look.rows.add(page)
-        look.held += held
-        look.equals += equals
-        look.known |= here
+        attempt.rows.add(page)
+        attempt.held += held
+        attempt.equals += equals
+        attempt.known |= here
         if page.received:
             newest = max(page.days, default=0) + DAY
             self._newest = max(newest, self._newest or newest)
-        if look.rows.again > LARGEST:
+        if attempt.rows.again > LARGEST:
             raise Skippable("the pages of a list repeat each other")
 
     def _note(
         self,
-        look: _Look,
-        page: _Tally,
+        attempt: _Attempt,
+        page: _RowTally,
         equals: Counter[int],
         here: set[int],
         number: int,
     ) -> int:
-        """Take a row in; return how many equal ones came before it."""
+        """Count a row; return the number of equal rows before it."""
         page.digest = (page.digest + number) % 2**64
-        if number not in look.known and number not in here:
+        if number not in attempt.known and number not in here:
             here.add(number)
             return 0
-        page.again += number in look.known
+        page.again += number in attempt.known
         equals[number] += 1
         if self._counts_equals:
-            return look.equals[number] + equals[number]
+            return attempt.equals[number] + equals[number]
         page.twins += 1
         return 0
 
-    def _note_dates(self, window: Window | None, page: _Tally, rows: Page) -> None:
+    def _note_dates(self, window: Window | None, page: _RowTally, rows: Page) -> None:
         seconds = [at // 1000 for at in rows.times if at is not None]
-        # A row without a record is not read: a day that counts it does not agree.
+        # A row without a record does not count as read, so that its day differs.
         made = [at // 1000 for at in rows.made().times if at is not None]
         page.days.update(second // DAY * DAY for second in made)
         if window is not None:
@@ -494,7 +507,7 @@ class WindowReader:
 
 
 def _splits(window: Window | None, count: int | None) -> bool:
-    """Return whether a window has more rows than are read at once."""
+    """Return whether a window has too many rows and can be split."""
     return (
         window is not None
         and window.seconds > 1

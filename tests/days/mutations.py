@@ -237,7 +237,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "no_lookback": Mutation("luxsci", 1, 25, ReportStream, "lateness", _no_lookback),
     "first_page_only": Mutation(
-        "luxsci", 0, 14, window_reader.WindowReader, "_look", _first_page_only
+        "luxsci", 0, 14, window_reader.WindowReader, "_read_pages", _first_page_only
     ),
     "first_channel_only": Mutation(
         "luxsci",

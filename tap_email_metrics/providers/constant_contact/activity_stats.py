@@ -24,7 +24,7 @@ MOST_ACTIVITIES = 10
 
 
 @dataclass(slots=True)
-class Answer:
+class StatsAnswer:
     """The stats of one campaign's activities.
 
     Attributes:
@@ -57,10 +57,10 @@ class ActivityStats:
         self._campaigns = campaigns
         self._order = [one for one in order if one not in failed]
         self._failed = failed
-        self._read: dict[str, Answer] = {}
+        self._read: dict[str, StatsAnswer] = {}
         self._lock = threading.Lock()
 
-    def of(self, campaign_id: str) -> Answer:
+    def of(self, campaign_id: str) -> StatsAnswer:
         """Return the stats of a campaign's activities. Safe in any thread.
 
         Raises:
@@ -99,7 +99,7 @@ class ActivityStats:
         for campaign_id, activities in wanted.items():
             errors = [found.failed.get(one) for one in activities]
             missing = any(one not in found.rows for one in activities)
-            self._read[campaign_id] = Answer(
+            self._read[campaign_id] = StatsAnswer(
                 [found.rows[one] for one in activities if one in found.rows],
                 next(filter(None, errors), found.given_up) if missing else None,
             )

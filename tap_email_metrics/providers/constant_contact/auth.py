@@ -73,7 +73,7 @@ class _Grace:
                 raise
 
 
-class Answer(msgspec.Struct):
+class TokenAnswer(msgspec.Struct):
     """The token endpoint's answer."""
 
     access_token: str
@@ -198,7 +198,7 @@ class ConstantContactAuthenticator:
             ) from error
         return new
 
-    def _request(self, client: Client, tokens: Tokens) -> Answer:
+    def _request(self, client: Client, tokens: Tokens) -> TokenAnswer:
         settings = self._settings
         form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh_token}
         basic = None
@@ -220,7 +220,7 @@ class ConstantContactAuthenticator:
             raise AuthenticationFailed(self._refusal(response))
         client.check(response, what)
         try:
-            return decode_as(response.content, Answer)
+            return decode_as(response.content, TokenAnswer)
         except msgspec.DecodeError as error:
             raise Retriable(f"{what} answered 200 without a token") from error
 
@@ -252,7 +252,7 @@ def error_code(response: requests.Response) -> str:
     return code if isinstance(code, str) else ""
 
 
-def life(answer: Answer) -> float:
+def life(answer: TokenAnswer) -> float:
     """Return the seconds for which an access token serves."""
     try:
         seconds = float(answer.expires_in or 0)

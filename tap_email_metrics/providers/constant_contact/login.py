@@ -17,7 +17,11 @@ import msgspec
 from tap_email_metrics.clock import Clock, SystemClock
 from tap_email_metrics.command import Command, Failed, Refused
 from tap_email_metrics.errors import Fatal, InvalidInput, TapError
-from tap_email_metrics.providers.constant_contact.auth import Answer, error_code, life
+from tap_email_metrics.providers.constant_contact.auth import (
+    TokenAnswer,
+    error_code,
+    life,
+)
 from tap_email_metrics.providers.constant_contact.settings import (
     SCHEMA,
     ConstantContactSettings,
@@ -122,7 +126,7 @@ class Login:
             raise Fatal(_refusal("POST /device/authorize", response))
         return _parsed(response, Device)
 
-    def _poll(self, device: Device) -> Answer:
+    def _poll(self, device: Device) -> TokenAnswer:
         interval = max(1.0, device.interval)
         form = {
             "client_id": self._settings.client_id,
@@ -133,7 +137,7 @@ class Login:
             self._clock.sleep(interval)
             response = self._post("/token", form)
             if response.status_code == 200:  # noqa: PLR2004 - OK
-                return _parsed(response, Answer)
+                return _parsed(response, TokenAnswer)
             match error_code(response):
                 case "authorization_pending":
                     continue

@@ -18,7 +18,7 @@ from tap_email_metrics.providers.constant_contact.schedule import (
     MISSING_DAYS,
     CounterMark,
 )
-from tap_email_metrics.streams.digests import Tally
+from tap_email_metrics.streams.digests import HashCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -66,7 +66,7 @@ class EventList:
         self._restarts = 0
         self.shifting = False
         self._values: set[int] = set()
-        self._ever = Tally()
+        self._ever = HashCounts()
         self._begin()
 
     def _begin(self) -> None:
@@ -77,7 +77,7 @@ class EventList:
         self.newest: int | None = None
         self._held: Page | None = None
         # Hashes save memory: 250,000 rows take 4 MB, in a Counter 20 MB.
-        self._counts = Tally()
+        self._counts = HashCounts()
         self._href: str | None = None
         self._trail = Trail()
         self._last: tuple[str | None, list[int]] | None = None

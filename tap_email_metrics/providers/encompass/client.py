@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.transport.client import Authenticator
     from tap_email_metrics.transport.limits import Limits
 
-Answer = tuple[Page, int | None, int | None]
+ParsedPage = tuple[Page, int | None, int | None]
 """The rows of a list, its total, and its page size."""
 
 MAX_RESULTS = 1000
@@ -92,7 +92,7 @@ class EncompassClient(Client):
         ids: Sequence[int],
         start: int,
         *,
-        parse: Callable[[bytes], Answer],
+        parse: Callable[[bytes], ParsedPage],
         query: Mapping[str, int] | None = None,
         size: int = MAX_RESULTS,
         tries: int = TRIES,
@@ -150,7 +150,7 @@ class EncompassClient(Client):
                 self._size = min(MAX_RESULTS, self._size * 2)
 
 
-def parse_rows(body: bytes, maker: PageMaker) -> Answer:
+def parse_rows(body: bytes, maker: PageMaker) -> ParsedPage:
     """Return the rows of a list, its total and its page size.
 
     Both are None for a bare array.
@@ -167,7 +167,7 @@ def parse_rows(body: bytes, maker: PageMaker) -> Answer:
     return table, answer.total, answer.size if (answer.size or 0) > 0 else None
 
 
-def parse_loose(body: bytes) -> Answer:
+def parse_loose(body: bytes) -> ParsedPage:
     """Return the same of a list of which no records are made."""
     rows, total, size = parse_list(body)
     return plain_page(rows), total, size

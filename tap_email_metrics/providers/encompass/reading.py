@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from tap_email_metrics.providers.encompass.client import (
-        Answer,
         EncompassClient,
         ListPage,
+        ParsedPage,
     )
     from tap_email_metrics.records.pages import Page
     from tap_email_metrics.run.workers import FanOut
@@ -75,7 +75,7 @@ class ListReader:
         now: Callable[[], float],
         *,
         dated: bool,
-        parse: Callable[[bytes], Answer],
+        parse: Callable[[bytes], ParsedPage],
         fan_out: FanOut[Any, Any, Any] | None = None,
     ) -> None:
         self._client = client

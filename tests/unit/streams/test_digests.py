@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_email_metrics.streams.digests import Tally
+from tap_email_metrics.streams.digests import HashCounts
 
 LEAST, MOST = -(2**63), 2**63 - 1
 
 
 @given(st.lists(st.integers(LEAST, MOST) | st.integers(-3, 3) | st.just(1024)))
 def test_a_tally_counts_as_a_counter_does(names: list[int]) -> None:
-    tally, counter = Tally(), Counter[int]()
+    tally, counter = HashCounts(), Counter[int]()
     for name in names:
         assert (name in tally) == ((name or 1) in counter)
         assert tally.add(name) == counter[name or 1]
@@ -24,7 +24,7 @@ def test_a_tally_counts_as_a_counter_does(names: list[int]) -> None:
 
 
 def test_a_tally_that_grew_knows_every_name() -> None:
-    tally = Tally()
+    tally = HashCounts()
     names = [hash(("row", number)) for number in range(5000)]
     assert [tally.add(name) for name in names] == [0] * 5000
     assert all(name in tally for name in names)
@@ -34,7 +34,7 @@ def test_a_tally_that_grew_knows_every_name() -> None:
 @pytest.mark.slow
 def test_a_list_of_250_000_rows_takes_a_few_megabytes() -> None:
     tracemalloc.start()
-    tally = Tally()
+    tally = HashCounts()
     for number in range(250_000):
         tally.add(hash(("row", number)))
     kept, peak = tracemalloc.get_traced_memory()
