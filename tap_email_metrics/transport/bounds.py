@@ -1,7 +1,7 @@
-"""What an answer may take of this machine: a server has its word, not our memory.
+"""Limits on response size: no response can exhaust memory.
 
-All answers of all providers cross `bounded`, inflated as they are read: neither a body
-without an end nor a small one that inflates to gigabytes is ever held whole.
+Every response passes `bounded`, which counts inflated bytes while they are read. So an
+endless body, or a small one that inflates to gigabytes, is never held in memory.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 Kind = TypeVar("Kind")
 
 MOST_BODY = 32 * 2**20
-"""Inflated bytes of one answer. A page is 1,000 rows at most, and a long row (a contact
-in 200 lists, with 25 fields filled in) takes 20 kB; decoded, a body can take 25 times
-its size."""
+"""Most inflated bytes of a response. A page has at most 1,000 rows, and a long row (a
+contact in 200 lists, with 25 fields filled in) takes 20 kB. A decoded body can take 25
+times its size."""
 MOST_ANSWER = 128 * 2**20
-"""Likewise of an answer that is decoded as it comes, never held whole: LuxSci ends one
-at about 50 MB."""
+"""Most inflated bytes of a response that is decoded while it arrives. LuxSci ends its
+responses at about 50 MB."""
 MOST_ERROR = 2**20
-"""Likewise of an error, of which only its key is used, and of a redirect."""
+"""Most inflated bytes of an error, which needs only its error key, or of a redirect."""
 LONGEST_TEXT = 1_000
-"""Characters of a vendor's error text that are searched for words: a pattern can take
-the square of a text's length, and what went wrong is said at its beginning."""
+"""Most characters of an error text that are searched for words. A search can take time
+in the square of the length, and the reason is at the beginning of the text."""
 _CHUNK = 64 * 1024
 
 
 class TooLong(TimedOut):
-    """The answer is longer than what is read; one to a smaller request may not be."""
+    """The response exceeds the size limit. A smaller request may get one that fits."""
 
-    # Each asks for half as much: rows of 130 kB would pass.
+    # Each retry asks for half as many rows, so that rows of 130 kB would fit.
     most_tries = 3
 
 
 class Bounded:
-    """The body of an answer as it comes, up to a limit.
+    """The body of a response, up to a limit.
 
-    It takes the place of `Response.raw`, and has what requests uses of that.
+    It replaces `Response.raw` and has the methods that requests uses.
 
     Args:
-        raw: what it stands for.
-        most: inflated bytes that are read.
+        raw: the original `Response.raw`.
+        most: the largest number of inflated bytes to read.
     """
 
     def __init__(self, raw: Any, most: int) -> None:  # noqa: ANN401 - untyped in requests
@@ -59,7 +59,7 @@ class Bounded:
         """Yield the body in parts.
 
         Raises:
-            TooLong: it goes on behind the limit.
+            TooLong: the body exceeds the limit.
         """
         for chunk in self._raw.stream(amt, decode_content=decode_content):
             self._left -= len(chunk)
@@ -69,26 +69,26 @@ class Bounded:
             yield chunk
 
     def read(self, decode_content: bool = True) -> bytes:  # noqa: FBT001, FBT002 - likewise
-        """Return the rest; requests drains a body with this that it could not inflate.
+        """Return the rest of the body; requests drains a damaged body with this.
 
         Raises:
-            TooLong: it goes on behind the limit.
+            TooLong: the body exceeds the limit.
         """
         return b"".join(self.stream(_CHUNK, decode_content))
 
     def close(self) -> None:
-        """Cut the connection."""
+        """Close the connection."""
         self._raw.close()
 
     def release_conn(self) -> None:
-        """Give the connection back."""
+        """Release the connection for another request."""
         self._raw.release_conn()
 
 
 def bounded(response: requests.Response, **options: Any) -> None:  # noqa: ANN401 - the sender's
-    """Bound what may be read of an answer: a hook of `requests.Session`.
+    """Limit the size of a response. This is a hook of `requests.Session`.
 
-    It comes before requests looks at a redirect, the body of which it would read.
+    The hook runs before requests reads the body of a redirect.
     """
     most = MOST_ANSWER if options.get("stream") else MOST_BODY
     if not 200 <= response.status_code < 300:  # noqa: PLR2004 - success
@@ -97,13 +97,13 @@ def bounded(response: requests.Response, **options: Any) -> None:  # noqa: ANN40
 
 
 def decode_as(body: bytes, kind: type[Kind]) -> Kind:
-    """Return what a JSON body says, in a type of ours.
+    """Decode a JSON body as a type.
 
     Raises:
-        msgspec.DecodeError: it is not of that type, or not JSON. The message quotes
-            nothing of the body.
+        msgspec.DecodeError: the body is not JSON or not of the type. The message does
+            not quote the body.
     """
     try:
         return msgspec.json.decode(body, type=kind)
     except (RecursionError, UnicodeDecodeError):
-        raise msgspec.DecodeError("no JSON that can be read") from None
+        raise msgspec.DecodeError("the JSON cannot be decoded") from None

@@ -1,7 +1,7 @@
-"""One HTTP client a provider and run: session, authentication, limits, retries.
+"""HTTP client: session, authentication, limits, retries. Each provider has one per run.
 
-What a response means is decided in one place, `Client.check`; what a provider
-does differently is an override of that method.
+`Client.check` decides what a response means. A provider overrides that method if its
+API differs.
 """
 
 from __future__ import annotations
@@ -53,25 +53,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tap-email-metrics")
 
 TIMEOUT = (10.0, 60.0)
-"""Seconds to connect, and to wait for bytes: above a gateway's limit of 29 s."""
+"""Seconds to connect, and to wait for bytes. API gateways give up after 29 s."""
 _HELPLESS = 3
 TRIES = 6
 THROTTLED_TRIES = 12
-"""About seven minutes of 429 without a Retry-After."""
+"""Tries after a 429. Without a Retry-After they take about seven minutes."""
 MAX_WAIT = 60.0
 LONGEST_ASKED = 300.0
-"""Most seconds that a Retry-After is heeded for: after those the server is asked."""
+"""A longer Retry-After is cut to this many seconds."""
 _SKEWS = 5
-"""Answers whose dates are compared: an absurd one among them is outvoted."""
+"""Number of responses whose dates are compared; the median ignores a wrong one."""
 _LONGEST_HEADER = 100
-"""Characters of a header that are looked at: no date or id has more."""
+"""Most characters of a header that are read; dates and ids are shorter."""
 _REQUEST_IDS = ("x-amzn-requestid", "x-request-id", "x-amz-cf-id")
 _REQUEST_ID = re.compile(r"(?=.*[0-9])[A-Za-z0-9_=+/:.-]{1,64}")
-"""What can be an id: not whatever a server puts there."""
+"""The form of an id. Other values of the header are ignored, as they may hold data."""
 
 
 class Unreachable(Retriable):
-    """No connection to the host: no other path of it can be read either."""
+    """The host cannot be reached, so no other path of it can be read."""
 
 
 _CAUSES: dict[str, type[Retriable]] = {
@@ -89,39 +89,39 @@ _CAUSES: dict[str, type[Retriable]] = {
         Unreachable,
     ),
 }
-"""What a failed connection means, by the class of its innermost reason."""
+"""The error for a failed connection, by the class of its innermost cause."""
 
 Parsed = TypeVar("Parsed")
 
 
 class Authenticator(Protocol):
-    """Credentials as a flow: what to send, and what to do when it is refused."""
+    """Provides the headers of requests, and renews them when they are refused."""
 
     def headers(self, client: Client, url: str) -> Mapping[str, str]:
         """Return the headers that authenticate a GET.
 
         Args:
-            client: sends what is needed to obtain them.
-            url: of the request, for those who sign it.
+            client: sends the requests that obtain credentials.
+            url: of the request, to sign it.
 
         Raises:
-            AuthenticationFailed: there are none to be had.
+            AuthenticationFailed: no credentials can be obtained.
         """
 
     def renew(self, refused: Mapping[str, str], client: Client) -> None:
-        """Replace credentials, unless another thread has done so.
+        """Replace the credentials, unless another thread has done so.
 
         Args:
             refused: the headers that the server refused.
-            client: sends what is needed to obtain others.
+            client: sends the requests that obtain credentials.
         """
 
 
 class _Session(requests.Session):
-    """Looks for proxies in the environment once a host, not for each request.
+    """Reads proxies and certificates from the environment once per host.
 
     Raises:
-        AuthenticationFailed: a variable of the environment lets no request through.
+        AuthenticationFailed: a variable of the environment makes requests impossible.
     """
 
     def __init__(self) -> None:
@@ -148,11 +148,11 @@ class _Session(requests.Session):
 def new_session(
     transport: BaseAdapter | None, check: Callable[[], None]
 ) -> requests.Session:
-    """Return a session that keeps no cookies, and reads no answer without a limit.
+    """Return a session without cookies whose responses are limited in size and time.
 
     Args:
-        transport: carries the requests, None for the network.
-        check: called while an answer is waited for; raises once the run ends.
+        transport: carries the requests; the network if None.
+        check: called while waiting for a response; raises once the run ends.
     """
     session = _Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -171,15 +171,15 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def wait_times(retry: Retriable, attempt: int) -> float:
-    """Return the seconds to wait before the next try: the back-off, or as asked.
+    """Return the seconds to wait before the next try.
 
     Args:
-        retry: why; its `retry_after` can make the wait longer, up to five minutes,
-            and never shorter.
-        attempt: tries so far, from 1.
+        retry: the error. Its `retry_after` can make the wait longer, up to five
+            minutes, but not shorter.
+        attempt: number of tries so far, from 1.
     """
     longest = min(2.0**attempt, MAX_WAIT)
-    # Throttled, all wait alike: nobody may send.
+    # A throttled provider is asked by no thread, so jitter would not help.
     throttled = isinstance(retry, Throttled)
     own = longest if throttled else float(backoff.full_jitter(longest))
     return max(own, min(retry.retry_after or 0.0, LONGEST_ASKED))
@@ -191,10 +191,10 @@ class Client:
     Safe to share between threads.
 
     Attributes:
-        limits: rate, budget and concurrency; every request crosses them.
-        server_time: the server's clock less this machine's, in seconds, by the middle
-            of the last few answers; None before the first.
-        received: counts the bytes of bodies, for who bounds them.
+        limits: the rate, budget and concurrency of all requests.
+        server_time: the server's clock minus this machine's, in seconds: the median
+            of the last few responses, None before the first.
+        received: counts the bytes of bodies, for code that limits them.
         refusals: the statuses after which new credentials may help.
     """
 
@@ -229,18 +229,18 @@ class Client:
         tries: int = TRIES,
         before_retry: Callable[[Retriable], None] | None = None,
     ) -> Parsed:
-        """Return what a GET answers.
+        """Send a GET and return the parsed body.
 
         Args:
-            template: path with a `{}` for each of the ids; errors name it as is.
-            ids: go into the path, quoted.
-            params: the query; read anew for each try.
-            parse: makes something of a body; raises Retriable where it cannot.
-            tries: tries in all.
-            before_retry: may change the params before the next try.
+            template: path with a `{}` for each id; messages show it as it is.
+            ids: values for the path; they are quoted.
+            params: the query; it is read again for each try.
+            parse: parses a body; raises Retriable if it cannot.
+            tries: total number of tries.
+            before_retry: called before the next try; may change `params`.
 
         Raises:
-            Skippable: this path cannot be read, also after the tries.
+            Skippable: this path cannot be read, even after all tries.
             Fatal: no request of this kind can succeed.
             Exhausted: the budget is spent.
             Terminated: the run is ending.
@@ -253,7 +253,7 @@ class Client:
         )
 
     def url_of(self, template: str, ids: Sequence[object] = ()) -> str:
-        """Return the URL of a path, its ids quoted."""
+        """Return the URL of a path with its ids, which are quoted."""
         return self._base_url + template.format(*(quote(str(i), safe=",") for i in ids))
 
     def retrying(
@@ -263,11 +263,11 @@ class Client:
         tries: int = TRIES,
         before_retry: Callable[[Retriable], None] | None = None,
     ) -> Parsed:
-        """Return what a request returns, trying again where that may help.
+        """Return the result of a request; try again after a `Retriable` error.
 
         Raises:
-            Fatal: the host could not be reached, all tries long.
-            Skippable: it failed in another way, all tries long.
+            Fatal: the host could not be reached in any try.
+            Skippable: the request failed in another way in every try.
             Terminated: the run is ending.
         """
         for attempt in itertools.count(1):
@@ -294,7 +294,7 @@ class Client:
         params: Mapping[str, int | str] | None,
         parse: Callable[[bytes], Parsed],
     ) -> Parsed:
-        """Return what one GET of a URL answers, authenticated anew if that may help.
+        """Send one GET, again with new credentials if refused; return the parsed body.
 
         Raises:
             Retriable: the same request may succeed after a wait.
@@ -316,13 +316,13 @@ class Client:
         *,
         stream: bool = False,
     ) -> requests.Response:
-        """Return a usable answer to one GET, authenticated anew if that may help.
+        """Send one GET, again with new credentials if refused; return the response.
 
         Args:
             url: of the request.
             template: its path, for messages.
             params: its query, unless the URL has it.
-            stream: whether its body is left on the wire; the caller closes it.
+            stream: whether the caller reads the body and closes the response.
 
         Raises:
             TapError: what `check` raises.
@@ -346,9 +346,10 @@ class Client:
         return response
 
     def _may_help(self, template: str) -> bool:
-        """Return whether a new token may help: it did not for a few parents in a row.
+        """Return whether new credentials may help after a refusal.
 
-        Otherwise a list that the account may not read would cost a token a parent.
+        They will not, if they did not help for the last few parents. Without this
+        limit, a list that the account may not read would cost one token per parent.
         """
         return self._helpless[template] < _HELPLESS
 
@@ -375,7 +376,7 @@ class Client:
         return response
 
     def note_time(self, response: requests.Response) -> None:
-        """Take the server's clock from an answer."""
+        """Note the server's time from the Date header of a response."""
         moment = http_date(response.headers.get("Date"))
         if moment is not None:
             skews = (*self._skews, moment - self._clock.now())[-_SKEWS:]
@@ -392,10 +393,10 @@ class Client:
             self._clock.sleep(min(left, 0.5))
 
     def check(self, response: requests.Response, what: str) -> None:
-        """Decide what a response means; return if its body is usable.
+        """Raise the error for a response, unless its body is usable.
 
         Args:
-            response: as it came.
+            response: the response.
             what: method and path template, for messages.
 
         Raises:
@@ -418,7 +419,8 @@ class Client:
         if status in {401, 403}:
             raise Denied(f"{where} with a fresh token: the account may not read this")
         if 300 <= status < 400:  # noqa: PLR2004
-            # One parent may have moved; where a whole list has, nothing else works.
+            # A single parent may have moved. If a list without parent has moved, the
+            # URL in the settings is wrong.
             kind = Skippable if "{}" in what else Fatal
             raise kind(f"{where}: redirects are not followed; check the URL settings")
         if status >= 500:  # noqa: PLR2004
@@ -427,12 +429,12 @@ class Client:
 
 
 def _patience(error: Retriable, tries: int, *, asks_less: bool) -> int:
-    """Return the tries that an error is worth."""
+    """Return the number of tries after an error."""
     if isinstance(error, Throttled):
         return THROTTLED_TRIES
     if error.most_tries is not None:
         return min(tries, error.most_tries)
-    # After a time-out less may be asked for: that is no mere repetition.
+    # The retry after a timeout asks for fewer rows, so it gets the full number.
     return TRIES if asks_less and isinstance(error, TimedOut) else tries
 
 
@@ -455,23 +457,24 @@ def send(  # noqa: PLR0913 - one request has that many parts
     auth: tuple[str, str] | None = None,
     stream: bool = False,
 ) -> requests.Response:
-    """Send one request, once.
+    """Send one request, without retries.
 
     Args:
-        session: as `new_session` makes it.
+        session: the result of `new_session`.
         method: GET, POST or DELETE.
-        url: without a query.
+        url: without the query.
         what: method and path template, for messages.
         params: the query.
-        headers: what authenticates the request.
-        data: a form.
-        json: a body.
+        headers: the headers that authenticate the request.
+        data: a form to send.
+        json: a JSON body to send.
         auth: user and password for HTTP Basic.
-        stream: whether the body is left on the wire.
+        stream: whether the caller reads the body.
 
     Raises:
-        TimedOut: no answer in time, or, as `TooLong`, one without an end.
-        Retriable: the connection failed, or was cut in the middle of the body.
+        TimedOut: there was no response in time.
+        TooLong: the body exceeds the size limit.
+        Retriable: the connection failed, or broke in the middle of the body.
     """
     try:
         return session.request(
@@ -493,10 +496,10 @@ def send(  # noqa: PLR0913 - one request has that many parts
 
 
 def explained(error: Exception, what: str, url: str) -> TapError:
-    """Return what it means that a request, or its body, did not get through.
+    """Map an exception of requests to the error that tells the caller what to do.
 
     Args:
-        error: what requests raised; a ValueError is its word for a bad URL.
+        error: the exception; requests raises a ValueError for an invalid URL.
         what: method and path template, for messages.
         url: of the request.
     """
@@ -515,17 +518,17 @@ def explained(error: Exception, what: str, url: str) -> TapError:
         kind = _CAUSES.get(cause, Retriable)
         return kind(f"{what}: the connection to {host(url)} failed ({cause})")
     if isinstance(error, ValueError):
-        return Fatal(f"{what}: {host(url)} is no valid URL; check the settings")
+        return Fatal(f"{what}: {host(url)} is not a valid URL; check the settings")
     return Retriable(f"{what}: {type(error).__name__}")
 
 
 def host(url: str) -> str:
-    """Return the host of a URL: what may be named in a message."""
+    """Return the host of a URL, which a message may name."""
     return urlsplit(url).hostname or "an invalid URL"
 
 
 def _cause(error: BaseException) -> str:
-    """Return the innermost reason's class: its text may hold a query."""
+    """Return the class of the innermost cause; its text may contain a query."""
     reason: object = error
     while isinstance(reason, BaseException):
         inner = getattr(reason, "reason", None) or (
@@ -538,7 +541,7 @@ def _cause(error: BaseException) -> str:
 
 
 def request_id(response: requests.Response) -> str:
-    """Return the server's id of a request, ready for a message, or nothing."""
+    """Return the server's id of the request as part of a message, or an empty text."""
     for name in _REQUEST_IDS:
         value = response.headers.get(name, "")[:_LONGEST_HEADER]
         if _REQUEST_ID.fullmatch(value):
@@ -547,11 +550,11 @@ def request_id(response: requests.Response) -> str:
 
 
 def retry_after(response: requests.Response, now: float) -> float | None:
-    """Return the seconds that the server asks to wait, None where it asks for none.
+    """Return the seconds in the Retry-After header, None without a usable one.
 
     Args:
-        response: with a Retry-After in seconds, or a date by the server's own clock.
-        now: UTC seconds of this machine, where the answer has no date.
+        response: its Retry-After has seconds, or a date by the server's clock.
+        now: this machine's UTC seconds, used if the response has no Date.
     """
     text = response.headers.get("Retry-After", "").strip()[:_LONGEST_HEADER]
     moment = http_date(text)
@@ -566,12 +569,12 @@ def retry_after(response: requests.Response, now: float) -> float | None:
 
 
 def http_date(text: str | None) -> float | None:
-    """Return the UTC seconds of an HTTP date, None where it is none."""
+    """Return the UTC seconds of an HTTP date, None for other text."""
     if not text or len(text) > _LONGEST_HEADER:
         return None
     try:
         moment = parsedate_to_datetime(text)
-        # Without a zone, or with -0000, it is UTC all the same.
+        # A date without a zone, or with -0000, is in UTC.
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return aware.timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -579,13 +582,13 @@ def http_date(text: str | None) -> float | None:
 
 
 class Received(threading.local):
-    """Bytes that the thread which asks received and has not handed over yet."""
+    """Counts the bytes that the current thread has received since the last `take`."""
 
     def __init__(self) -> None:
         self._bytes = 0
 
     def add(self, count: int) -> None:
-        """Count bytes that came."""
+        """Count received bytes."""
         self._bytes += count
 
     @property

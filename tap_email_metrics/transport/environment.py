@@ -1,9 +1,8 @@
-"""Variables of the environment that requests are sent by: certificates and proxies.
+"""Checks the environment variables for certificates and proxies.
 
-requests finds out that one of them is wrong in the middle of a request, and blames the
-URL for it or ends in a traceback. Here each is looked at once, before the first request
-to a host, and the message names the variable. Values stay unseen: a proxy URL can hold
-a password.
+If one of them is wrong, requests blames the URL or ends with a traceback. This module
+checks them before the first request to a host, and its messages name the variable. They
+never show a value, because a proxy URL can contain a password.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ CERTIFICATES = (
     *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
-"""Variables that name trusted certificates; the first that is set counts. requests
-itself knows the first two only."""
+"""Variables that name trusted certificates; the first one that is set counts. requests
+itself reads only the first two."""
 
 
 def certificates(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the file or folder of trusted certificates, None for those of requests.
+    """Return the file or folder of trusted certificates, None to use those of requests.
 
     Raises:
-        AuthenticationFailed: it does not exist, or holds no certificates. No request
-            could be sent to any host.
+        AuthenticationFailed: the file does not exist or has no certificates, so no
+            request could be sent.
     """
     for name in CERTIFICATES:
         if value := environment.get(name):
@@ -65,10 +64,11 @@ def _check_certificates(name: str, path: Path) -> None:
 def check_proxy(
     url: str, proxy: str, environment: Mapping[str, str] = os.environ
 ) -> None:
-    """Check the proxy that requests to a URL go through.
+    """Check the proxy for requests to a URL.
 
     Raises:
-        AuthenticationFailed: it cannot be one; the message names the variable.
+        AuthenticationFailed: the value is not a proxy URL; the message names the
+            variable.
     """
     try:
         full = str(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
@@ -78,16 +78,16 @@ def check_proxy(
         usable = False
     if not usable:
         raise AuthenticationFailed(
-            f"the variable {proxy_variable(url, environment)} holds no URL of a proxy "
-            "that can be used: write it as http://host:port, or unset it"
+            f"the variable {proxy_variable(url, environment)} is not a usable proxy "
+            "URL: write it as http://host:port, or unset it"
         )
 
 
 def proxy_variable(url: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the name of the variable that sends requests to a URL through a proxy."""
+    """Return the name of the variable that holds the proxy for a URL."""
     scheme = url.partition(":")[0].lower()
     for wanted in (f"{scheme}_proxy", "all_proxy"):
-        # Small letters count first, as in curl.
+        # The lower-case name takes precedence, as in curl.
         for name in sorted(environment, reverse=True):
             if name.lower() == wanted and environment[name]:
                 return name

@@ -1,4 +1,4 @@
-"""Small files that the processes of a machine share: locked, replaced as a whole."""
+"""Small files that processes of a machine share, with a lock and atomic replacement."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 POLL = 0.05
-"""Real seconds between two tries to lock a file: other processes live in real time."""
+"""Real seconds between two tries to lock a file, because other processes do not share
+the tap's clock."""
 BRIEF = 10
-"""Tries before the run's end is looked at: a lock is usually held for milliseconds, and
-a run that is ending still gives back what it reserved."""
+"""Tries before the end of the run is checked. A lock is usually held for milliseconds,
+and a run that ends still has to return its reserved requests."""
 
 
 class SharedFile:
     """A file that one process at a time reads and replaces.
 
     Args:
-        path: of the file; its folder is made for the user alone if it is missing.
-            A symbolic link stays one: the file that it leads to is replaced.
-        what: what it is, for messages.
-        remedy: what to do where it cannot be kept.
+        path: path of the file. Its folder is created with access for the user only. If
+            the path is a symbolic link, the file that it points to is replaced.
+        what: name of the file in messages.
+        remedy: advice for the user if the file cannot be written.
 
     Raises:
-        InvalidInput: the path is a circle of links.
+        InvalidInput: the symbolic links of the path form a circle.
     """
 
     def __init__(self, path: Path, what: str, remedy: str) -> None:
@@ -44,17 +45,17 @@ class SharedFile:
 
     @contextmanager
     def locked(self, check: Callable[[], None]) -> Iterator[None]:
-        """Shut out the other processes while the file is read and replaced.
+        """Hold a lock while the file is read and replaced.
 
-        The lock has a file of its own, which is never replaced or deleted: a lock on
-        the replaced file would shut out nobody.
+        The lock is on a separate file, which is never replaced or deleted. A lock on
+        the file itself would be lost when the file is replaced.
 
         Args:
-            check: called while another process holds the lock; raises once waiting
-                is of no more use.
+            check: called while another process holds the lock; raises once the run
+                ends.
 
         Raises:
-            InvalidInput: the file system refuses.
+            InvalidInput: the file cannot be read or written.
             TapError: what `check` raises.
         """
         lock_file = self.path.with_suffix(".lock")
@@ -70,29 +71,29 @@ class SharedFile:
             ) from error
 
     def read(self) -> bytes | None:
-        """Return what the file holds, None where there is none."""
+        """Return the content of the file, None if there is no file."""
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
             return None
 
     def probe(self) -> None:
-        """Write as `write` does, but leave the file alone.
+        """Test whether `write` would succeed, without changing the file.
 
         Raises:
-            OSError: it could not be replaced.
+            OSError: the file could not be replaced.
         """
         self._prepare(b"probe").unlink()
 
     def write(self, content: bytes) -> None:
-        """Replace the file as a whole, mode 0600, on disk before it is relied upon."""
+        """Replace the file atomically, with mode 0600; return once it is on disk."""
         self._prepare(content).replace(self.path)
         _sync_directory(self.path.parent)
 
     def _prepare(self, content: bytes) -> Path:
-        """Return a file beside it that holds the content, on disk."""
+        """Write the content to a temporary file in the same folder, and return it."""
         temporary = self.path.with_suffix(".tmp")
-        # Left by a process that died, if at all: the lock admits one writer.
+        # A process that died may have left it: the lock allows only one writer.
         temporary.unlink(missing_ok=True)
         temporary.touch(mode=0o600, exist_ok=False)
         with temporary.open("wb") as file:
@@ -107,14 +108,14 @@ def _resolved(path: Path, what: str) -> Path:
         found = path.resolve()
     except (OSError, RuntimeError) as error:
         raise InvalidInput(f"{what} {path} is a circle of symbolic links") from error
-    # From Python 3.13 on, a circle is left as it is.
+    # From Python 3.13 on, `resolve` returns a circle of links as it is.
     if found.is_symlink():
         raise InvalidInput(f"{what} {path} is a circle of symbolic links")
     return found
 
 
 def _wait_for(lock: IO[str], check: Callable[[], None]) -> None:
-    """Lock a file; a process that was stopped may hold it for ever."""
+    """Lock a file; keep trying, because a suspended process may hold the lock."""
     tries = 0
     while True:
         try:
@@ -129,7 +130,7 @@ def _wait_for(lock: IO[str], check: Callable[[], None]) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Put a rename in that directory on disk."""
+    """Write a rename in a directory to disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -140,18 +141,18 @@ def _sync_directory(directory: Path) -> None:
 def state_directory(
     environment: Mapping[str, str] | None = None, home: Path | None = None
 ) -> Path:
-    """Return the directory for what the tap keeps on this machine; it may not exist.
+    """Return the directory for the tap's files on this machine; it may not exist.
 
     Args:
-        environment: variables; the process's own if None.
-        home: the user's; found by the system if None.
+        environment: environment variables; those of the process if None.
+        home: home directory of the user; the system's answer if None.
 
     Raises:
         InvalidInput: the user has no home, and XDG_STATE_HOME is not set.
     """
     variables = os.environ if environment is None else environment
     base = Path(variables.get("XDG_STATE_HOME", ""))
-    # The XDG standard has relative paths ignored, as it has the empty one.
+    # The XDG standard says to ignore relative and empty paths.
     if not base.is_absolute():
         base = (home or _home()) / ".local" / "state"
     return base / "tap-email-metrics"

@@ -1,4 +1,4 @@
-"""Requests of a UTC day, counted in a file that processes share."""
+"""Counts the requests of a UTC day in a file that processes share."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tap-email-metrics")
 
 BLOCK = 10
-"""Most requests that a process reserves in the ledger at a time."""
+"""Largest number of requests that a process reserves at a time."""
 
 
 BLOCK_SHARE = 10
-"""A block is at most this part of what is left, so that a day ends on single ones."""
+"""A block is at most the remaining requests divided by this. Near the end of a budget
+requests are therefore reserved one by one."""
 
 
 class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the ledger's file holds.
+    """The content of the ledger's file.
 
     Attributes:
-        version: of the file's form.
+        version: version of the file's format.
         day: the UTC day that is counted.
-        used: requests made in it, and those reserved.
-        spent: the API itself said that the day's quota is spent.
+        used: number of requests sent or reserved on the day.
+        spent: the API has reported that the quota of the day is spent.
     """
 
     version: Literal[1]
@@ -46,17 +47,17 @@ class Day(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Ledger:
-    """Requests of a UTC day, counted in a file that a machine's processes share.
+    """Counts the requests of a UTC day in a file that a machine's processes share.
 
-    A process reserves a few requests at a time, so that not every one is written,
-    and `close` gives back what it did not use. One that dies first has counted up
-    to `BLOCK` too many: the budget may be under-used, never over-used.
+    A process reserves a block of requests, to write the file less often, and `close`
+    returns the unused ones. If a process dies, up to `BLOCK` requests are lost: the
+    budget may be under-used, but is never exceeded.
 
     Args:
-        directory: holds the file; made for the user alone if it is missing.
-        fingerprint: of the API key, from `fingerprint`; names the file.
-        daily_requests: requests of a day, at most.
-        clock: tells the day.
+        directory: directory of the file; created with access for the user only.
+        fingerprint: the `fingerprint` of the API key, which is part of the file name.
+        daily_requests: the largest number of requests per day.
+        clock: gives the current day.
         check: called while another process holds the file; raises once the run ends.
     """
 
@@ -82,12 +83,11 @@ class Ledger:
         self._day = date.min
 
     def take(self) -> date:
-        """Count one request; return the UTC day that it is counted in.
+        """Count one request; return the UTC day on which it counts.
 
         Raises:
-            Exhausted: the day's budget is spent.
-            InvalidInput: the file cannot be read or written, or counts a day that has
-                not come yet.
+            Exhausted: the budget of the day is spent.
+            InvalidInput: the file cannot be read or written, or is for a future day.
         """
         with self._lock:
             if not self._unused or self._day != self._today():
@@ -97,34 +97,34 @@ class Ledger:
             return self._day
 
     def give_back(self, day: date) -> None:
-        """Undo a `take` of that day whose request was not made."""
+        """Undo a `take` on a day, because the request was not sent."""
         with self._lock:
             if day == self._day:
                 self._unused += 1
 
     def covers(self, day: date) -> bool:
-        """Whether a permit of that day is still good."""
+        """Return whether a request that counts on a day may still be sent."""
         with self._lock:
             return day >= self._today()
 
     def spend(self) -> None:
-        """Mark the day last counted in as spent, for all processes.
+        """Mark the day of the last request as spent, for all processes.
 
         Raises:
             InvalidInput: the file cannot be read or written.
         """
         with self._lock, self._file.locked(self._check):
             day = self._current()
-            # An answer that comes after midnight speaks of the day before.
+            # A response that arrives after midnight is about the day before.
             if self._day in (date.min, day.day):
                 self._write(day, used=day.used - self._unused, spent=True)
             self._unused = 0
 
     def left(self) -> int:
-        """Return the requests that are left of the day.
+        """Return the number of requests left of the day.
 
-        Blocks that processes have reserved do not count as left. Where the file cannot
-        be read nothing is left: the next `take` says why.
+        Reserved requests do not count as left. If the file cannot be read, the result
+        is 0, and the next `take` raises the error.
         """
         try:
             with self._lock, self._file.locked(self._check):
@@ -135,9 +135,9 @@ class Ledger:
         return 0 if day.spent else max(0, left)
 
     def close(self) -> None:
-        """Give back what was reserved and not used; the ledger may be used again.
+        """Return the unused reserved requests. The ledger can still be used afterwards.
 
-        What cannot be given back is lost: the budget of the day is under-used by it.
+        If that fails, the requests are lost, and the budget is under-used.
         """
         with self._lock:
             if not self._unused:
@@ -156,7 +156,7 @@ class Ledger:
                 self._write(day, used=used, spent=day.spent)
 
     def _today(self) -> date:
-        """Return the clock's UTC day, or the one counted in if that is later."""
+        """Return the current UTC day, or the last counted day if that is later."""
         return max(self._day, datetime.fromtimestamp(self._clock.now(), UTC).date())
 
     def _reserve_block(self) -> None:
@@ -166,12 +166,12 @@ class Ledger:
             if day.spent or left <= 0:
                 raise self._refusal(day)
             block = max(1, min(BLOCK, left // BLOCK_SHARE))
-            # Written before it is used: a crash in between counts too many.
+            # Write before the requests are used: a crash then counts too many.
             self._write(day, used=day.used + block, spent=False)
         self._day, self._unused = day.day, block
 
     def _refusal(self, day: Day) -> TapError:
-        """Return why nothing is left, which settings say so, and until when."""
+        """Return the error for a spent budget: its cause, and when it resets."""
         if day.spent:
             why = f"the API says that its quota of {day.day} is spent"
         else:
@@ -184,15 +184,16 @@ class Ledger:
         if day.day > today:
             message += f". This machine's clock says {today}: if it is right, delete"
             message += f" {self._file.path}"
-        # No run of these days gets past it: somebody has to look.
+        # A day further in the future would block every run until then.
         if day.day > today + timedelta(days=1):
             return InvalidInput(message)
         return Exhausted(message)
 
     def _current(self) -> Day:
-        """Return the file's day, unless there is none or a later one has come.
+        """Return the day in the file, or a new day if the file is missing or older.
 
-        An earlier one by the clock is no new day: a clock set back buys no requests.
+        An earlier day by the clock is not a new day: setting a clock back does not
+        give more requests.
         """
         stored, today = self._read(), self._today()
         if stored is None or stored.day < today:
@@ -200,26 +201,26 @@ class Ledger:
         return stored
 
     def _read(self) -> Day | None:
-        """Return what the file holds, or None if there is no file."""
+        """Return the content of the file, None if there is no file."""
         content = self._file.read()
         if content is None:
             return None
         try:
             return msgspec.json.decode(content, type=Day)
         except msgspec.DecodeError as error:
-            # Not taken for an empty one: the day's requests may all be spent.
+            # A damaged file is not an empty one: the budget may be spent.
             raise InvalidInput(
                 f"{self._file} is damaged, or of a newer version:"
                 " delete it to count the day from 0"
             ) from error
 
     def _write(self, day: Day, *, used: int, spent: bool) -> None:
-        # The file may have been deleted meanwhile, and what was reserved with it.
+        # If the file was deleted meanwhile, its reservations are gone, too.
         new = Day(version=1, day=day.day, used=max(0, used), spent=spent)
         self._file.write(msgspec.json.encode(new))
 
 
 def fingerprint(secret: str) -> str:
-    """Return 16 hex digits that tell API keys apart and do not give them away."""
+    """Return 16 hex digits that identify an API key without revealing it."""
     digest = hashlib.sha256(b"tap-email-metrics ledger\0" + secret.encode())
     return digest.hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""Limits: the one seam that every request of a provider crosses.
+"""Limits that every request of a provider has to pass.
 
-A request needs a place (concurrency), a permit of the day (the ledger) and its
-turn (the rate), in that order, so that nothing slow lies between turn and request.
+A request waits for a place (concurrency), a permit for the day (the ledger) and its
+turn (the rate), in that order. After its turn nothing slow may delay it.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from tap_email_metrics.transport.ledger import Ledger
 
 SLICE = 0.5
-"""Longest sleep in seconds between two looks at the stop flag."""
+"""Longest sleep in seconds between two checks of the stop flag."""
 
 POLL = 0.1
-"""Longest wait for a place in real seconds between two looks at the stop flag."""
+"""Longest wait for a place in real seconds between two checks of the stop flag."""
 
 MARGIN = 1e-4
-"""Share by which the spacing exceeds 1/N: more than sums of floats lose on the way,
-also on a clock whose seconds count from the epoch."""
+"""The spacing is longer than 1/N by this share. It exceeds the rounding errors of
+floats, even on a clock that counts seconds from the epoch."""
 
 WIDEST = 3.0
-"""Most headroom that throttling leads to: a quarter of the rate."""
+"""Largest headroom after throttling; it leaves a quarter of the rate."""
 
 WIDER = 1.5
-"""Factor by which throttling widens the headroom, and calm narrows it again."""
+"""Factor by which throttling widens the headroom, and calm narrows it."""
 
 CALM = 1000
-"""Starts without throttling after which it is narrowed by one step."""
+"""Starts without throttling after which the headroom narrows by one step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Leave to make one request.
+    """Permission to send one request.
 
     Attributes:
-        number: 1 for the first request through these limits, then counting up.
+        number: number of the request, from 1.
         started: `Clock.monotonic` seconds at which the turn came.
     """
 
@@ -53,21 +53,21 @@ class Slot:
 
 
 class Limits:
-    """Rate, concurrency and day's budget of one provider; thread-safe.
+    """The rate, concurrency and daily budget of one provider. It is thread-safe.
 
     Args:
-        clock: the source of all time and sleep.
-        check: called before each start and while one waits; raises once the run ends.
-        requests_per_second: N: any half-open second holds at most N starts (a whole
-            number; any half-open minute holds n of them for n/60). None: no limit.
-        max_concurrency: requests in flight, at most.
-        ledger: the day's budget, or None for none. Its owner closes it.
-        headroom: seconds by which the travel times of requests may differ and any
-            second still holds at most N arrivals; it costs the same share of the rate.
-            Throttling widens it for a while. 0: starts alone are spaced.
+        clock: source of time and sleep.
+        check: called before each start and while waiting; raises once the run ends.
+        requests_per_second: N; any second has at most N starts. For n/60, any minute
+            has at most n starts. None for no limit.
+        max_concurrency: largest number of requests in flight.
+        ledger: the daily budget, None for no limit. Its owner closes it.
+        headroom: extra seconds between requests to absorb network jitter. If travel
+            times differ by no more, no second has more than N arrivals. Throttling
+            widens it for a while. With 0 only the starts are spaced.
 
     Raises:
-        InvalidInput: a rate that is not positive, or no concurrency at all.
+        InvalidInput: the rate is not positive, or the concurrency is less than 1.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword a limit; a bundle would only rename it
@@ -90,13 +90,13 @@ class Limits:
 
     @property
     def sent(self) -> int:
-        """Requests that were let through."""
+        """Number of requests that have started."""
         with self._lock:
             return self._sent
 
     @contextmanager
     def request(self) -> Iterator[Slot]:
-        """Wait until one request may start; the body makes it, and nothing else.
+        """Wait until one request may start. The body must send only this request.
 
         Raises:
             Terminated: the run is ending.
@@ -110,19 +110,19 @@ class Limits:
             self._gate.leave()
 
     def slow_down(self) -> None:
-        """Halve the concurrency, down to 1: the server is throttling or late."""
+        """Halve the concurrency, but not below 1, after throttling or a timeout."""
         self._gate.shrink()
 
     def speed_up(self) -> None:
-        """Note a success: as many in a row as are allowed in flight allow one more."""
+        """Count a success; as many as the current concurrency raise it by 1."""
         self._gate.grow()
 
     def hold(self, seconds: float) -> None:
-        """Let nobody start before that many seconds have passed."""
+        """Let no request start for a number of seconds."""
         self._pace.hold(seconds)
 
     def spend_day(self) -> None:
-        """Mark the day as spent for all who share the ledger; without one, nothing.
+        """Mark the day as spent for all processes that share the ledger.
 
         Raises:
             InvalidInput: the ledger cannot be read or written.
@@ -131,7 +131,7 @@ class Limits:
             self._ledger.spend()
 
     def _start(self) -> float:
-        """Return the monotonic seconds at which a permitted request's turn came."""
+        """Wait for a permit and a turn; return the monotonic seconds of the start."""
         if self._ledger is None:
             return self._turn()
         while True:
@@ -141,7 +141,7 @@ class Limits:
             except (Exhausted, Terminated):
                 self._ledger.give_back(day)
                 raise
-            # The wait may have crossed midnight: a permit is good for its day only.
+            # A permit is valid on its own day, and the wait may have passed midnight.
             if self._ledger.covers(day):
                 return started
 
@@ -152,7 +152,7 @@ class Limits:
             seconds = self._pace.claim()
             if seconds <= 0:
                 return self._clock.monotonic()
-            # A sleep may end early or late, and a hold may come: always ask again.
+            # The sleep may end early, and a hold may have begun: claim again.
             self._clock.sleep(min(seconds, SLICE))
 
     def _slot(self, started: float) -> Slot:
@@ -162,15 +162,14 @@ class Limits:
 
 
 class _Pace:
-    """Evenly spaced starts and a common hold.
+    """Spaces the starts of requests evenly, and can hold all of them.
 
-    The spacing counts from the start that took place, not from one reserved ahead:
-    a start that came late would otherwise have its successor too close behind it,
-    and a hold could not stop those who had reserved before it.
+    The spacing counts from the last actual start. If starts were reserved ahead, a
+    late start could be followed too closely, and a hold could not stop reserved ones.
 
-    Starts are ours to space, arrivals are not: N + 1 requests arrive within a second
-    if the last travels faster than the first by more than the headroom. No spacing
-    that uses the rate rules that out, so throttling widens it.
+    The tap can space starts, but not arrivals: N + 1 requests arrive within a second
+    if the last one travels faster than the first by more than the headroom. Therefore
+    throttling widens the headroom.
     """
 
     def __init__(
@@ -186,7 +185,7 @@ class _Pace:
         self._starts = 0
 
     def claim(self) -> float:
-        """Return 0 if the caller's turn is now and taken, else the seconds to wait."""
+        """Take a turn and return 0, or return the seconds until the next turn."""
         with self._lock:
             now = self._clock.monotonic()
             if now < self._free_at:
@@ -202,10 +201,11 @@ class _Pace:
             self._headroom = max(self._least, self._headroom / WIDER)
 
     def hold(self, seconds: float) -> None:
-        """Let the next turn come after that many seconds, or later."""
+        """Delay the next turn by at least a number of seconds."""
         with self._lock:
             now = self._clock.monotonic()
-            # Several in flight are refused for one and the same crowd.
+            # Several in-flight requests can get a 429 for the same burst: widen the
+            # spacing once.
             if now >= self._held_until:
                 self._starts = 0
                 self._headroom = min(WIDER * self._headroom, WIDEST)
@@ -227,16 +227,16 @@ class _Gate:
 
     @property
     def limit(self) -> int:
-        """How many may be inside just now."""
+        """The current limit."""
         with self._changed:
             return self._limit
 
     def enter(self, check: Callable[[], None]) -> None:
-        """Wait for a place; `check` raises when waiting is of no more use."""
+        """Wait for a place; `check` raises once the run ends."""
         with self._changed:
             check()
             while self._inside >= self._limit:
-                # Nobody notifies for a signal or a deadline: wake up to look.
+                # A signal or a deadline does not notify: wake up to check for them.
                 self._changed.wait(POLL)
                 check()
             self._inside += 1
@@ -248,13 +248,13 @@ class _Gate:
             self._changed.notify_all()
 
     def shrink(self) -> None:
-        """Halve the limit, down to 1; those inside stay."""
+        """Halve the limit, but not below 1. Requests inside are not affected."""
         with self._changed:
             self._limit = max(1, self._limit // 2)
             self._successes = 0
 
     def grow(self) -> None:
-        """Count a success; as many as the limit raise it by one, up to the maximum."""
+        """Count a success; as many as the current limit raise it by 1."""
         with self._changed:
             self._successes += 1
             if self._successes >= self._limit:

@@ -1,9 +1,9 @@
-"""Sockets that no server can keep busy for ever.
+"""Sockets with a time limit for a whole response.
 
-A read time-out bounds the wait for the next byte, not for an answer: a body of one byte
-a second would never end. So each wait of the socket is cut into short ones, between
-which the run's end is looked at, and all waits of one answer together are bounded. That
-covers headers, chunks and encrypted connections alike.
+A read timeout limits the wait for the next byte, not for the response: a body of one
+byte per second would never end. These sockets cut each wait into short ones, check in
+between whether the run has to end, and limit the sum of the waits for one response.
+This also covers headers, chunks and encrypted connections.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from urllib3 import PoolManager, ProxyManager
 
 SLICE = 0.5
-"""Longest wait in seconds between two looks at the run's end."""
+"""Longest wait in seconds between two checks whether the run has to end."""
 WHOLE = 180.0
-"""Seconds that a server may keep us waiting for one answer, in all. The time in which
-the caller does something else with what came does not count."""
+"""Most seconds of waiting for one response. The time that the caller needs to process
+the received part does not count."""
 
 
 class WatchedSocket:
-    """A connected socket, the reads of which end with the run and with its patience.
+    """A connected socket whose reads end with the run, and after a time limit.
 
     Args:
-        sock: connected, and wrapped for TLS where that is used.
+        sock: the connected socket; for TLS, the wrapped one.
         check: called between waits; raises once the run ends.
         monotonic: seconds on a clock that never goes back.
     """
@@ -55,23 +55,23 @@ class WatchedSocket:
         return getattr(self._sock, name)
 
     def settimeout(self, value: float | None) -> None:
-        """Set the longest wait for the next byte, None for no limit but the whole."""
+        """Set the longest wait for the next byte, None for the overall limit only."""
         self._idle = value
         self._sock.settimeout(value)
 
     def begin(self) -> None:
-        """Count the waits of a new answer."""
+        """Start to count the waits of a new response."""
         self._waited = 0.0
 
     def makefile(self, *_mode: object, **_options: object) -> io.BufferedReader:
-        """Return a file that reads from the socket; http.client wants no other."""
+        """Return a file that reads from the socket, as http.client needs it."""
         return io.BufferedReader(_Reader(self, self._sock))
 
     def recv_into(self, buffer: Any) -> int:  # noqa: ANN401 - a writable buffer
-        """Return how many bytes came, 0 at the end.
+        """Return the number of bytes received, 0 at the end.
 
         Raises:
-            TimeoutError: they took too long.
+            TimeoutError: a time limit is exceeded.
             TapError: what `check` raises.
         """
         idle = 0.0
@@ -95,7 +95,7 @@ class WatchedSocket:
 
 
 class _Reader(io.RawIOBase):
-    """The raw file below a response; the socket stays open as long as this does."""
+    """The raw file of a response; it keeps the socket open."""
 
     def __init__(self, watched: WatchedSocket, sock: socket.socket) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class _SecureConnection(HTTPSConnection):
 
 
 class WatchedAdapter(HTTPAdapter):
-    """Carries requests over watched sockets.
+    """Sends requests over `WatchedSocket`s.
 
     Args:
         check: called between waits; raises once the run ends.
