@@ -1,8 +1,8 @@
-"""Catalogs that a user passes in: what they select, or why they are refused.
+"""Reads the catalog that a user passes, or refuses it with a reason.
 
-A catalog may be older than this tap, made by hand, or written as older Singer tools
-wrote it. `read_catalog` gives the SDK one that says of each stream and of each column
-whether it is selected, so that nothing depends on what the SDK makes of a gap.
+A catalog may be older than this tap, made by hand, or in the form of older Singer
+tools. `read_catalog` returns a catalog for the SDK that states for each stream and each
+column whether it is selected, so that no default of the SDK matters.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tap_email_metrics.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-Path = tuple[str, ...]
+Breadcrumb = tuple[str, ...]
 Method = Literal["INCREMENTAL", "FULL_TABLE"]
 _COLUMN = 2
-"""Parts of the path of a column: the word `properties` and its name."""
+"""Number of parts in the breadcrumb of a column: `properties` and its name."""
 _AGAIN = "make a new one with --discover"
 
 
 class _Marks(msgspec.Struct, rename="kebab", frozen=True):
-    """What a catalog says of a stream, a column or a part of one."""
+    """The metadata of a stream, a column or a part of a column."""
 
     inclusion: Literal["automatic", "available", "unsupported"] | None = None
     selected: bool | None = None
@@ -45,7 +45,7 @@ class _Item(msgspec.Struct, frozen=True):
 
 
 class _Schema(msgspec.Struct, frozen=True):
-    """The parts of a JSON Schema that the SDK reads; the old kind of selection."""
+    """The parts of a JSON Schema that the SDK reads, and the old form of selection."""
 
     type: str | list[str] | None = None
     properties: dict[str, _Schema] | None = None
@@ -75,12 +75,12 @@ class _Catalog(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What this tap knows of a stream.
+    """A stream of this tap, for comparison with a catalog.
 
     Attributes:
-        columns: their names.
-        key: the names of the key columns.
-        replication_key: the name of that column, None where there is none.
+        columns: names of the columns.
+        key: names of the key columns.
+        replication_key: name of the replication key, None if the stream has none.
     """
 
     columns: Collection[str]
@@ -90,14 +90,13 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """A catalog as the SDK gets it, and what a user should know of it.
+    """A catalog for the SDK, and its differences from this tap.
 
     Attributes:
-        catalog: its JSON; every column of this tap, and of the catalog, is selected or
-            is not.
-        selected: the names of the selected streams.
-        new: columns by stream that the catalog does not have: they are left out.
-        gone: columns by stream that this tap does not have: nothing fills them.
+        catalog: its JSON, which states the selection of every column.
+        selected: names of the selected streams.
+        new: columns of this tap that the catalog does not have, by stream.
+        gone: columns of the catalog that this tap does not have, by stream.
     """
 
     catalog: dict[str, Any]
@@ -123,14 +122,15 @@ class Understood:
 
 
 def read_catalog(catalog: Mapping[str, Any], known: Mapping[str, Facts]) -> Understood:
-    """Return what a catalog selects.
+    """Check a catalog and return it in the form for the SDK.
 
     Args:
-        catalog: its JSON.
+        catalog: JSON of the catalog.
         known: this tap's streams by name.
 
     Raises:
-        InvalidInput: it is not a catalog, not this tap's, or it contradicts itself.
+        InvalidInput: the JSON is not a catalog, belongs to another tap, or contradicts
+            itself.
     """
     try:
         entries = msgspec.convert(catalog, _Catalog).streams
@@ -161,7 +161,7 @@ def read_catalog(catalog: Mapping[str, Any], known: Mapping[str, Facts]) -> Unde
                 f"--catalog: {name} has another name under stream, {entry.stream!r}: "
                 "write the same; for another table, set __alias__ in stream_maps"
             )
-        _Reader(entry, known[name], raw["schema"]).add_to(result)
+        _EntryReader(entry, known[name], raw["schema"]).add_to(result)
     return result
 
 
@@ -170,13 +170,13 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]}? Or " if close else ""
 
 
-class _Reader:
-    """Reads one entry.
+class _EntryReader:
+    """Reads one stream's entry in a catalog.
 
     Args:
-        entry: of the catalog.
-        facts: what this tap knows of its stream.
-        schema: of the entry, as it stands there.
+        entry: the decoded entry.
+        facts: the stream of this tap.
+        schema: the schema in the entry.
 
     Raises:
         InvalidInput: the entry contradicts itself.
@@ -188,17 +188,17 @@ class _Reader:
         self._facts = facts
         self._schema = schema
         self._has = entry.schema.properties or {}
-        self._marks: dict[Path, dict[str, Any]] = {}
+        self._marks: dict[Breadcrumb, dict[str, Any]] = {}
         for item in entry.metadata or ():
             self._note(_path(self._name, item.breadcrumb), item.metadata or _Marks())
-        # Without a word of itself a stream is selected, as the SDK has it.
+        # A stream without metadata of its own is selected, as in the SDK.
         self._default = () not in self._marks
         self._note((), _Marks(selected=entry.selected))
         for path, part in _parts(entry.schema):
             self._note(path, _Marks(inclusion=part.inclusion, selected=part.selected))
 
-    def _note(self, path: Path, marks: _Marks) -> None:
-        """Remember what is said of a part, which may be said in several places."""
+    def _note(self, path: Breadcrumb, marks: _Marks) -> None:
+        """Note the metadata of a part, which may be in several places."""
         kept = self._marks.setdefault(path, {})
         for what, value in asdict(marks).items():
             if value is None:
@@ -210,10 +210,10 @@ class _Reader:
                 )
 
     def add_to(self, result: Understood) -> None:
-        """Add the entry to a result.
+        """Add the entry to the result.
 
         Raises:
-            InvalidInput: what it says cannot be done.
+            InvalidInput: its selection or its keys are not possible.
         """
         self._check_deselected()
         root = self._marks[()]
@@ -240,22 +240,22 @@ class _Reader:
 
     def _metadata(self) -> Iterator[dict[str, Any]]:
         columns = dict.fromkeys([*self._has, *self._facts.columns])
-        paths: list[Path] = [(), *(("properties", name) for name in columns)]
+        paths: list[Breadcrumb] = [(), *(("properties", name) for name in columns)]
         for path in dict.fromkeys([*paths, *self._marks]):
             marks = self._marks.get(path, {})
             said = {name: marks.get(name) for name in ("inclusion", "selected")}
             if len(path) <= _COLUMN:
                 said["selected"] = self._is_selected(path)
             if said["selected"] is False:
-                said["inclusion"] = None  # the SDK selects what is automatic
+                said["inclusion"] = None  # the SDK would select an automatic column
             yield {"breadcrumb": list(path), "metadata": said}
 
-    def _is_selected(self, path: Path) -> bool:
+    def _is_selected(self, path: Breadcrumb) -> bool:
         """Return whether the stream, or a column of a selected stream, is selected."""
         marks = self._marks.get(path, {})
         column = path[-1] if path else None
         if column is not None and column not in self._has:
-            return False  # a record may hold only what its SCHEMA has
+            return False  # a record may only have the columns of its SCHEMA
         match marks.get("inclusion"):
             case "unsupported":
                 return False
@@ -266,7 +266,7 @@ class _Reader:
         return bool(said)
 
     def _check_deselected(self) -> None:
-        """Check that what is deselected can be left out."""
+        """Check that the deselected parts exist and can be left out."""
         columns = {*self._has, *self._facts.columns}
         for path, marks in self._marks.items():
             if marks.get("selected") is not False or not path:
@@ -285,7 +285,7 @@ class _Reader:
     # Keys
 
     def _key(self) -> list[str]:
-        """Return the key columns: those that the entry names, or else the tap's."""
+        """Return the key columns of the entry, or else those of the tap."""
         named = self._entry.key_properties
         table = self._marks[()].get("table_key_properties")
         if named is None and table is None:
@@ -320,11 +320,13 @@ class _Reader:
             )
         return named
 
-    def _where(self, path: Path) -> str:
+    def _where(self, path: Breadcrumb) -> str:
         return ".".join([self._name, *path[1:]])
 
 
-def _parts(schema: _Schema, path: Path = ()) -> Iterator[tuple[Path, _Schema]]:
+def _parts(
+    schema: _Schema, path: Breadcrumb = ()
+) -> Iterator[tuple[Breadcrumb, _Schema]]:
     """Yield a schema and all schemas in it, with their paths."""
     yield path, schema
     for name, part in (schema.properties or {}).items():
@@ -333,34 +335,34 @@ def _parts(schema: _Schema, path: Path = ()) -> Iterator[tuple[Path, _Schema]]:
         yield from _parts(schema.items, (*path, "items"))
 
 
-def _path(stream: str, breadcrumb: list[str] | str) -> Path:
-    """Return a breadcrumb as a path; older tools wrote it as text.
+def _path(stream: str, breadcrumb: list[str] | str) -> Breadcrumb:
+    """Return a breadcrumb as a tuple; older tools wrote it as text.
 
     Raises:
-        InvalidInput: it leads nowhere.
+        InvalidInput: the breadcrumb is not a path into a schema.
     """
-    path: Path
+    path: Breadcrumb
     try:
         if not isinstance(breadcrumb, str):
             path = tuple(breadcrumb)
         elif breadcrumb.startswith("["):
-            path = msgspec.json.decode(breadcrumb, type=Path)
+            path = msgspec.json.decode(breadcrumb, type=Breadcrumb)
         else:
             path = tuple(breadcrumb.split(".")) if breadcrumb else ()
         _keywords(path)
     except (ValueError, msgspec.DecodeError):
         raise InvalidInput(
-            f"--catalog: a breadcrumb of {stream} leads nowhere, {breadcrumb!r}: write "
+            f"--catalog: {stream} has an invalid breadcrumb, {breadcrumb!r}: write "
             '[] for the stream and ["properties", "<column>"] for a column'
         ) from None
     return path
 
 
-def _keywords(path: Path) -> list[str]:
-    """Return the keywords of JSON Schema on a path.
+def _keywords(path: Breadcrumb) -> list[str]:
+    """Return the JSON Schema keywords in a breadcrumb.
 
     Raises:
-        ValueError: it is not a path into a schema.
+        ValueError: the breadcrumb is not a path into a schema.
     """
     found: list[str] = []
     rest = path

@@ -1,7 +1,7 @@
-"""The command line of the tap: its options, its files, and what a user is told.
+"""The command line of the tap: options, files and error messages.
 
-`CommandLine` is the base of the tap's class, as the SDK makes a command of the class
-itself. It knows no stream and no provider.
+The SDK makes a command from the tap's class, so that class inherits `CommandLine`.
+It knows no stream and no provider.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 
 class CommandLine(Tap):
-    """A tap as a command, with exit code 2 for input that it refuses.
+    """A tap as a command. It exits with code 2 for input that it refuses.
 
     Attributes:
-        control: of the run; told to mask the secrets that the run is issued.
+        control: the control of the run; it is told how to mask new secrets.
         masked: masks secrets and addresses in a text.
     """
 
@@ -62,7 +62,7 @@ class CommandLine(Tap):
 
     @abc.abstractmethod
     def trouble(self) -> str:
-        """Return why the exit code is 1 or 2, nothing where it is neither."""
+        """Return the reason for exit code 1 or 2, or an empty text."""
 
     def end(self, code: int) -> NoReturn:
         """End the process.
@@ -87,7 +87,7 @@ class CommandLine(Tap):
 
     @property
     def output(self) -> Writer:
-        """What writes the messages."""
+        """The writer of Singer messages."""
         assert isinstance(self.message_writer, Writer)  # noqa: S101 - by construction
         return self.message_writer
 
@@ -102,7 +102,7 @@ class CommandLine(Tap):
         state: Any = None,
         catalog: Any = None,
     ) -> None:
-        """Run the tap as a command; exits with the run's code."""
+        """Run the tap as a command, and exit with its code."""
         if about:
             cls.print_about(about_format)
             sys.exit(0)
@@ -122,10 +122,10 @@ class CommandLine(Tap):
         config: _ConfigInput | None,
         **options: Any,  # noqa: ANN401 - the constructor's
     ) -> Self:
-        """Return the tap with the input of a command.
+        """Return a tap with the input of a command.
 
         Raises:
-            Refused: settings, state, catalog or stream maps are wrong.
+            Refused: settings, state, catalog or stream maps are not valid.
         """
         given = dict(config.config) if config else {}
         parse_env = config is not None and config.parse_env
@@ -147,10 +147,10 @@ class CommandLine(Tap):
 
     @classmethod
     def _environment(cls) -> dict[str, Any]:
-        """Return the settings that environment variables hold."""
+        """Return the settings in environment variables."""
         schema, prefix = cls.config_jsonschema, cls._env_var_prefix
         cls.append_builtin_config(schema)
-        # The SDK's: it takes the variables of a file .env into the environment.
+        # This function of the SDK also loads the file .env into the environment.
         parse_environment_config({}, prefix)
         try:
             return from_environment(schema, prefix, os.environ)
@@ -159,14 +159,15 @@ class CommandLine(Tap):
 
     @classmethod
     def _check_variables(cls, *, strict: bool) -> None:
-        """Say which variables are no settings: one is most likely misspelt.
+        """Warn about variables that look like settings but are not: probable typos.
 
         Args:
-            strict: the settings come from variables. Under Meltano they do not: it has
-                variables of its own, and passes a file.
+            strict: the settings come from variables, so a typo is an error. Meltano
+                passes settings in a file and sets variables of its own, so under
+                Meltano it is always a warning.
 
         Raises:
-            Refused: one is no setting, and strict.
+            Refused: a variable is not a setting, and `strict` is set.
         """
         schema, prefix = cls.config_jsonschema, cls._env_var_prefix
         lines = unknown_variables(schema, prefix, os.environ)
@@ -177,15 +178,15 @@ class CommandLine(Tap):
 
     @classmethod
     def public_words(cls) -> list[str]:
-        """Return words of the log that other programs read: never masked."""
+        """Return words that are never masked, because other programs read them."""
         return [cls.name, json.dumps(cls.config_jsonschema)]
 
     @classmethod
     def masked_log(cls, config: Mapping[str, Any]) -> RedactingFilter:
-        """Mask the secrets of the settings, and all addresses, in the whole log.
+        """Mask the secrets in the settings, and all addresses, in all logs.
 
         Returns:
-            The filter that masks them; further secrets are added to it.
+            The filter that masks them. New secrets can be added to it.
         """
         secrets = [
             str(value).strip()
@@ -197,7 +198,7 @@ class CommandLine(Tap):
         for logger in (logging.root, *logging.root.manager.loggerDict.values()):
             for handler in getattr(logger, "handlers", ()):
                 handler.addFilter(mask)
-        # At DEBUG it logs what a stream map's filter makes of each row.
+        # At DEBUG it logs the result of a stream map's filter for each row.
         logging.getLogger("singer_sdk.mapper").setLevel(logging.INFO)
         return mask
 
@@ -206,7 +207,7 @@ class CommandLine(Tap):
     def cb_config(
         cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
     ) -> _ConfigInput:
-        """Read the config files; name the one that cannot be read."""
+        """Read the config files; an error names the file that cannot be read."""
         try:
             return super().cb_config(ctx, param, value)
         except OSError as error:
@@ -219,7 +220,7 @@ class CommandLine(Tap):
     @classmethod
     @override
     def cb_discover(cls, ctx: click.Context, param: click.Option, value: bool) -> None:
-        """Write the catalog; warn about settings that do not fit."""
+        """Write the catalog; warn about settings that are not valid."""
         if not value:
             return
         config = ctx.params.get("config")
@@ -230,7 +231,7 @@ class CommandLine(Tap):
     @classmethod
     @override
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
-        """Read one record of each stream, or write the schemas."""
+        """Read one record of each stream, or only write the schemas."""
         if value == CliTestOptionValue.Disabled.value:
             return
         tap = cls.from_command_line(ctx.params.get("config"))
@@ -253,18 +254,18 @@ def _sections(
 
 
 def json_file(option: str, file: Any) -> Any:  # noqa: ANN401 - whatever it holds
-    """Return the object in a file that an option names, None for no file.
+    """Return the JSON object in an option's file, None for no file.
 
     Raises:
-        Refused: the file does not hold a JSON object.
+        Refused: the content is not a JSON object.
     """
     if file is None:
         return None
     try:
         data = file.buffer.read()
-        # Programs on Windows put a mark before the text, or write UTF-16.
+        # Programs on Windows may write a byte order mark or UTF-16.
         text = data.decode(json.detect_encoding(data))
-        # What msgspec does not take it could not write into a message either.
+        # msgspec also writes the messages, so it must be able to handle the value.
         value = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:
         raise Refused(f"{option}: the file is not JSON") from error

@@ -1,7 +1,7 @@
-"""What the commands share: how each ends, and what it says then.
+"""What the commands share: exit codes, and the last line on stderr.
 
-The last line on stderr says why a command ended with exit code 1 or 2: that line is all
-that `meltano config test` shows.
+The last line says why a command ended with exit code 1 or 2. `meltano config test`
+shows only that line.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Failed(click.ClickException):
     """The command failed; its message is the last line of stderr."""
 
     def __init__(self, message: str) -> None:
-        # One line: `meltano config test` shows no more.
+        # One line, because `meltano config test` shows only the last one.
         super().__init__(" ".join(message.split()))
 
 
 class Refused(Failed):
-    """Input that the user has to mend first; exit code 2."""
+    """The user has to correct the input first; exit code 2."""
 
     exit_code = 2
 
@@ -43,7 +43,7 @@ class Command(click.Command):
 
     @override
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Read the command line; options with a work of their own do it here."""
+        """Parse the command line; options such as --discover do their work here."""
         sys.excepthook = self.excepthook
         threading.excepthook = self.thread_excepthook
         with _at_keyboard():
@@ -61,7 +61,7 @@ class Command(click.Command):
         error: BaseException,
         trace: TracebackType | None,
     ) -> None:
-        """Log an error that nobody foresaw, without its text, and end with a line."""
+        """Log an unexpected error without its text, and write the last line."""
         for handler in (*logging.root.handlers, logging.lastResort):
             if handler:
                 handler.addFilter(RedactingFilter())
@@ -72,7 +72,7 @@ class Command(click.Command):
         )
 
     def thread_excepthook(self, raised: threading.ExceptHookArgs) -> None:
-        """Say an error of a thread that nobody waits for likewise; that thread ends."""
+        """Handle an unexpected error in a thread like one in the main thread."""
         error = raised.exc_value
         if error is not None and not isinstance(error, SystemExit):
             self.excepthook(type(error), error, raised.exc_traceback)
@@ -90,8 +90,8 @@ def end(code: int, why: str) -> NoReturn:
     """End a command.
 
     Args:
-        code: its exit code.
-        why: said where the code is 1 or 2.
+        code: the exit code.
+        why: the reason, which is shown if the code is 1 or 2.
 
     Raises:
         Failed: the code is 1.

@@ -81,13 +81,13 @@ class TapEmailMetrics(CommandLine):
         Args:
             clock: the source of all time and sleep; this machine's if None.
             transport: carries all requests; the network if None.
-            options: the SDK's: config, catalog, state, parse_env_config, …
+            options: options of the SDK: config, catalog, state, …
 
         Raises:
-            ConfigValidationError: the settings are wrong.
-            InvalidInput: the state or the catalog is.
+            ConfigValidationError: the settings are not valid.
+            InvalidInput: the state or the catalog is not valid.
         """
-        # Before all else: a signal may come as soon as the SDK listens.
+        # First of all, because a signal may arrive once the SDK handles signals.
         self.control = Control(clock or SystemClock(), LOGGER)
         self._transport = transport
         self._given: Understood | None = None
@@ -97,13 +97,13 @@ class TapEmailMetrics(CommandLine):
         self._generation = new_generation(self.control.started, secrets.token_hex(3))
         super().__init__(**options)
         if not LOGGER.isEnabledFor(logging.DEBUG):
-            # The run's own lines say the same in words.
+            # The run logs its own lines with the same numbers.
             logging.getLogger("singer_sdk.metrics").setLevel(logging.WARNING)
 
     @classmethod
     @override
     def public_words(cls) -> list[str]:
-        """Return what the log shows whatever the secrets are."""
+        """Return words that are never masked, because other programs read them."""
         return [*super().public_words(), *_stream_names(), *_own_names(), *SUMMARY]
 
     # Settings
@@ -138,10 +138,10 @@ class TapEmailMetrics(CommandLine):
         return found
 
     def _parse(self, config: Mapping[str, Any]) -> None:
-        """Take over settings that fit the schema.
+        """Parse settings that are valid against the schema.
 
         Raises:
-            InvalidInput: some of them do not go together.
+            InvalidInput: some of them contradict each other.
         """
         common = CommonSettings.parse(config, self.control.clock.now())
         sections = {p.name: p.parse(config.get(p.name, {})) for p in PROVIDERS}
@@ -154,7 +154,7 @@ class TapEmailMetrics(CommandLine):
 
     @cached_property
     def run(self) -> Run:
-        """The run of this tap: there is one, and it begins when the tap is made."""
+        """The only run of this tap. It begins when the tap is made."""
         return Run(
             control=self.control,
             settings=self.settings,
@@ -179,7 +179,10 @@ class TapEmailMetrics(CommandLine):
 
     @override
     def discover_streams(self) -> Sequence[Stream]:
-        """Return the streams of the enabled providers, or of all, and the tap's own."""
+        """Return the streams of the enabled providers, and those about the run.
+
+        If no provider is enabled, return the streams of all providers.
+        """
         offered = [
             stream(self, self.run)
             for provider in self.enabled or PROVIDERS
@@ -197,17 +200,17 @@ class TapEmailMetrics(CommandLine):
         return self._streams
 
     def _order(self, found: dict[str, Stream], order: Sequence[str]) -> None:
-        """Read streams in an order: the run's own frame all others."""
+        """Set the order of the streams; those about the run come first and last."""
         first, last = _own_names()
         names = [first, *order, last]
         self._streams = {name: found[name] for name in names if name in found}
 
     @override
     def setup_mapper(self) -> None:
-        """Apply the catalog, and say what of it cannot be had.
+        """Apply the catalog, and warn about its differences from this tap.
 
         Raises:
-            InvalidInput: nothing of it can.
+            InvalidInput: no selected stream can be read.
         """
         for entry in (self.input_catalog or {}).values():
             self._apply_privacy(entry)
@@ -218,10 +221,10 @@ class TapEmailMetrics(CommandLine):
             self._warn_of_streams(self._given)
 
     def _warn_of_streams(self, given: Understood) -> None:
-        """Say which selected streams are not read, and why.
+        """Warn about selected streams that are not read, with the reason.
 
         Raises:
-            InvalidInput: no others are selected.
+            InvalidInput: no other streams are selected.
         """
         wanted = [name for name in given.selected if name not in _own_names()]
         if not wanted:
@@ -249,7 +252,7 @@ class TapEmailMetrics(CommandLine):
             self.logger.warning("selected streams are not read, as %s", line)
 
     def _apply_privacy(self, entry: CatalogEntry) -> None:
-        """Let a catalog made in another `pii.mode` name the types of this one."""
+        """Correct the types in a catalog that was made with another `pii.mode`."""
         packaged = load_schema(entry.tap_stream_id)
         emitted = self.settings.privacy.apply_to_schema(packaged)["properties"]
         for name, column in (entry.schema.properties or {}).items():
@@ -260,13 +263,15 @@ class TapEmailMetrics(CommandLine):
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take a state over, if it is this tap's.
+        """Use a state that this tap wrote.
 
         Raises:
-            InvalidInput: it is not, it is of another account, or it is damaged.
+            InvalidInput: another program wrote it, it belongs to another account, or it
+                is damaged.
         """
         validate_state(state, [f"{provider.name}_" for provider in PROVIDERS])
-        # The SDK's own copy stays empty: it would write it before the first stream.
+        # The SDK's own copy stays empty, because the SDK would write it before the
+        # first stream.
         names = [provider.name for provider in PROVIDERS]
         found = unpacked(state.get("bookmarks", {}), self._generation, names)
         self.run.state = found
@@ -285,7 +290,7 @@ class TapEmailMetrics(CommandLine):
         self._resume(shared.get("last_stream"))
 
     def _resume(self, last: str | None) -> None:
-        """Begin with the stream that stopped last."""
+        """Begin with the stream that the state names."""
         names = [name for name in _stream_names() if name in self.streams]
         if last in names:
             start = names.index(last)
@@ -294,7 +299,7 @@ class TapEmailMetrics(CommandLine):
     # The run
 
     def selected(self, provider: str | None = None) -> list[EmailMetricsStream]:
-        """Return the selected streams of a provider, or of all; not the run's own."""
+        """Return the selected streams of a provider, or of all providers."""
         selected: Iterable[Any] = (
             stream
             for stream in self.streams.values()
@@ -310,7 +315,7 @@ class TapEmailMetrics(CommandLine):
         """Sync all selected streams; return the exit code."""
         for stream in self.selected():
             self.run.report(stream.name)
-            # Each STATE names the generation of all of them, also of those to come.
+            # Every STATE must name the generation of all selected streams.
             self.run.stream_state(stream.name)
         try:
             self.sync_all()
@@ -323,7 +328,7 @@ class TapEmailMetrics(CommandLine):
 
     @override
     def exit_code(self) -> int:
-        """Return 0, 1, 2 or 128 + signal, for what the streams did."""
+        """Return the exit code for the outcomes: 0, 1, 2 or 128 + signal."""
         if self.run.stop.signal:
             return 128 + self.run.stop.signal
         if self.run.was_refused:
@@ -332,10 +337,10 @@ class TapEmailMetrics(CommandLine):
 
     @override
     def trouble(self) -> str:
-        """Return why the exit code is 1 or 2, nothing where it is neither."""
+        """Return the reason for exit code 1 or 2, or an empty text."""
         reports = self.run.reports
         if self.output.closed:
-            return "stdout could not be written: see why the target ended"
+            return "stdout could not be written: check why the target ended"
         if failed := [n for n, report in reports.items() if report.outcome == "failed"]:
             return f"{', '.join(failed)} failed: {reports[failed[0]].message}"
         limit = self.settings.max_lag_days
@@ -356,17 +361,17 @@ class TapEmailMetrics(CommandLine):
 
 
 def _stream_names() -> list[str]:
-    """Return the names of all streams, in the order in which they are read."""
+    """Return the names of the providers' streams, in reading order."""
     return [str(stream.name) for p in PROVIDERS for stream in p.streams]  # type: ignore[misc]
 
 
 def _own_names() -> list[str]:
-    """Return the names of the streams that tell of the run."""
+    """Return the names of the streams about the run."""
     return [str(stream.name) for stream in RUN_STREAMS]  # type: ignore[misc]
 
 
 def _facts() -> dict[str, Facts]:
-    """Return what a catalog may say of each stream."""
+    """Return all streams, for comparison with a catalog."""
     every: list[Any] = [*(s for p in PROVIDERS for s in p.streams), *RUN_STREAMS]
     return {
         one.name: Facts(

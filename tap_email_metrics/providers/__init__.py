@@ -20,18 +20,18 @@ REPLACED = {
     for provider in PROVIDERS
     for name, hint in provider.settings.replaced.items()
 }
-"""Settings that existed, by dotted name, and what to write instead."""
+"""Former settings by dotted name, and what to write instead."""
 
 
 def config_schema(providers: Iterable[Provider[Any]]) -> dict[str, Any]:
-    """Return the JSON Schema of all settings, new each time."""
+    """Return a new copy of the JSON Schema of all settings."""
     schema = common_schema()
     for provider in providers:
         schema["properties"][provider.name] = {
             **provider.settings.schema,
             "type": ["object", "null"],
             "title": provider.name.replace("_", " ").capitalize(),
-            "description": "Settings of the provider; it is on when its credentials "
-            f"({', '.join(provider.settings.credentials)}) are set.",
+            "description": "Settings of the provider. It is switched on if its "
+            f"credentials ({', '.join(provider.settings.credentials)}) are set.",
         }
     return schema

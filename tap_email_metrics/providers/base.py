@@ -1,4 +1,4 @@
-"""A provider: one API, said in a paragraph of facts."""
+"""The base class of providers: an API described by its attributes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ Settings = TypeVar("Settings", bound=Section)
 
 
 class Provider(Generic[Settings]):
-    """One API: its name, its settings, its streams.
+    """One API with its settings and streams.
 
     Attributes:
         name: key of its settings, and prefix of its streams.
-        settings: what its section of the settings is parsed into.
-        api: what its streams read from.
-        streams: all of them, in the order in which they are read.
-        examine: asks what the doctor asks, and notes the answers; raises a `TapError`
-            when nothing more can be asked.
-        earliest: UTC seconds before which the API has nothing; None: not known.
+        settings: class of its parsed settings.
+        api: class of the API object that its streams share in a run.
+        streams: all its streams, in reading order.
+        examine: the doctor's check; raises a `TapError` if no request can succeed.
+        earliest: UTC seconds before which the API has no data, None if unknown.
     """
 
     name: str
@@ -37,27 +36,27 @@ class Provider(Generic[Settings]):
     earliest: float | None = None
 
     def parse(self, section: Mapping[str, Any]) -> Settings | None:
-        """Return the provider's settings, None where it is switched off.
+        """Return the provider's settings, None if it is switched off.
 
         Raises:
-            InvalidInput: the section is half-filled, or a value does not fit.
+            InvalidInput: a required setting is missing, or a value is not valid.
         """
         return self.settings.parse(section)
 
     def offers(
         self,
-        settings: Settings | None,  # noqa: ARG002 - for those that choose by it
+        settings: Settings | None,  # noqa: ARG002 - some providers use it
     ) -> Sequence[type[EmailMetricsStream]]:
         """Return the streams that discovery shows."""
         return self.streams
 
     def open(self, settings: Settings, context: ApiContext) -> Api[Settings]:
-        """Return the api for one run; no request is sent yet."""
+        """Return the API object for one run, without sending a request."""
         return self.api(settings, context)
 
     def check_shared(self, shared: object) -> None:
-        """Check what the state keeps under the provider's name in `_tap`.
+        """Check the part of the state under the provider's name in `_tap`.
 
         Raises:
-            InvalidInput: it is damaged; the message names the key.
+            InvalidInput: the part is damaged; the message names the key.
         """

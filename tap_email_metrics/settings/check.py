@@ -1,4 +1,4 @@
-"""Checks of the settings against their schema, and what a user is told."""
+"""Checks the settings against their schema, and explains the errors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without nulls, empty strings and sections left empty.
+    """Return settings without nulls, empty strings and empty sections.
 
-    Meltano passes an empty variable on as a value. The SDK reads a fraction in a file
-    as a Decimal, which does not mix with other numbers. Text loses white space around
-    it: a secret out of a file often ends in a line end.
+    Meltano passes an empty variable as an empty value. Text is stripped, because a
+    secret from a file often ends with a line feed. A Decimal, which the SDK reads for
+    a fraction in a file, becomes a float.
     """
     kept: dict[str, Any] = {}
     for name, item in value.items():
@@ -41,9 +41,9 @@ def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def conformed(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in which a number stands as its setting wants it.
+    """Return settings with numbers converted to the type of their setting.
 
-    YAML and JSON hold an id such as 10055 as a number, and 4 may come as 4.0.
+    In YAML and JSON an id such as 10055 may be a number, and 4 may be 4.0.
 
     Args:
         config: the settings.
@@ -71,10 +71,10 @@ def _is_whole(value: object) -> bool:
 
 
 _REFUSED = {
-    "batch_config": "the files of BATCH would hold columns that are not selected; "
-    "leave it out, records are written as RECORD messages"
+    "batch_config": "BATCH files would contain columns that are not selected; leave it "
+    "out, records are written as RECORD messages"
 }
-"""Settings of the SDK that other taps have, and why this one does not."""
+"""Settings of the SDK that this tap refuses, and the reason."""
 
 
 def errors(
@@ -82,15 +82,15 @@ def errors(
     schema: Mapping[str, Any],
     replaced: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Return what is wrong with settings, a line each; no value is quoted.
+    """Return the errors in settings, one line each, without their values.
 
     Args:
         config: the settings.
         schema: their JSON Schema.
-        replaced: settings that existed, by dotted name, and what to write instead.
+        replaced: former settings by dotted name, and what to write instead.
     """
     refused = {**_REFUSED, **(replaced or {})}
-    # The SDK's schema of stream maps is not valid: they are checked on their own.
+    # The SDK's schema of stream maps is not valid, so they are checked separately.
     maps = {"stream_maps": {"type": ["object", "null"]}}
     checked = {**schema, "properties": {**schema["properties"], **maps}}
     found = Draft202012Validator(checked).iter_errors(config)
@@ -103,7 +103,7 @@ def _without_end(config: Mapping[str, Any], path: str = "") -> Iterator[str]:
         if isinstance(value, dict):
             yield from _without_end(value, f"{path}{name}.")
         elif isinstance(value, float) and not math.isfinite(value):
-            yield f"{path}{name} must be a number that has an end"
+            yield f"{path}{name} must be a finite number"
 
 
 def _explain(error: ValidationError, refused: Mapping[str, str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Settings that belong to no provider, parsed once."""
+"""The settings that belong to no provider: their schema, and the parsed values."""
 
 from __future__ import annotations
 
@@ -19,38 +19,41 @@ _COMMON = (
         "start_date",
         th.StringType,
         title="Start date",
-        description="Date or date-time (UTC unless it says otherwise) from which on "
-        "rows are emitted, by replication key. Not set: all that the API has.",
+        description="Date or date-time, in UTC if it has no offset. Rows with an "
+        "earlier replication key are not emitted. If not set: everything that the API "
+        "has, but only the last 365 days of reports that are read by windows of time.",
     ),
     th.Property(
         "end_date",
         th.StringType,
         title="End date",
-        description="With backfill: rows before this date or date-time are emitted.",
+        description="End of a backfill, as a date or date-time. Rows with this "
+        "replication key or a later one are not emitted.",
     ),
     th.Property(
         "backfill",
         th.BooleanType,
         default=False,
         title="Backfill",
-        description="Read the interval from start_date to end_date once, resumable, "
-        "without touching the live bookmarks.",
+        description="Read the interval from start_date to end_date once, without "
+        "changing the live bookmarks. A backfill that was cut short can be resumed.",
     ),
     th.Property(
         "max_run_minutes",
         th.NumberType(minimum=0),
         default=0,
         title="Longest run",
-        description="Minutes after which a run pauses, in good order; 0: no limit.",
+        description="Minutes after which a run pauses at a safe point and exits with "
+        "0. 0: no limit.",
     ),
     th.Property(
         "max_lag_days",
         th.NumberType(minimum=0),
         default=0,
         title="Longest lag",
-        description="A run that ends further behind than this many days exits 1; "
-        "0: off. Quiet lists are checked weekly: with less than 8, revisit must be "
-        "always.",
+        description="A run that ends further behind than this many days exits with 1. "
+        "0: off. Quiet lists are checked weekly, so a value below 8 needs revisit to "
+        "be always.",
     ),
     th.Property(
         "pii",
@@ -61,7 +64,7 @@ _COMMON = (
                 default="plain",
                 allowed_values=list(MODES),
                 title="Mode",
-                description="What becomes of personal data: plain, hash, domain or "
+                description="How personal data is emitted: plain, hash, domain or "
                 "drop.",
             ),
             th.Property(
@@ -69,8 +72,8 @@ _COMMON = (
                 th.StringType,
                 secret=True,
                 title="Pepper",
-                description="Secret key of the hashes, of 16 characters at least; "
-                "required unless mode is plain.",
+                description="Secret key of the hashes, with at least 16 characters. "
+                "Required unless mode is plain.",
             ),
             additional_properties=False,
         ),
@@ -81,7 +84,7 @@ _COMMON = (
 
 
 def common_schema() -> dict[str, Any]:
-    """Return the JSON Schema of these settings, new each time."""
+    """Return a new copy of the JSON Schema of these settings."""
     return th.PropertiesList(*_COMMON, additional_properties=False).to_dict()
 
 
@@ -102,10 +105,10 @@ class CommonSettings:
 
         Args:
             config: valid against the schema, without empty values.
-            now: UTC seconds; no start lies in the future.
+            now: the current UTC seconds; `start_date` must not be later.
 
         Raises:
-            InvalidInput: values that do not go together.
+            InvalidInput: a value is not valid, or two values contradict each other.
         """
         start = _instant(config, "start_date")
         end = _instant(config, "end_date")
@@ -140,9 +143,9 @@ def _instant(config: Mapping[str, Any], name: str) -> float | None:
         return None
     try:
         moment = from_iso(text)
-        iso(moment)  # with its offset it may lie outside the years 1 to 9999
+        iso(moment)  # raises if the offset moves it out of the years 1 to 9999
     except (ValueError, OverflowError):
         raise InvalidInput(
-            f"{name} is no date: write it as 2026-01-31 or 2026-01-31T00:00:00Z"
+            f"{name} is not a date: write it as 2026-01-31 or 2026-01-31T00:00:00Z"
         ) from None
     return moment

@@ -1,7 +1,7 @@
-"""Settings in environment variables, under the names that Meltano gives them.
+"""Reads settings from environment variables, under the names that Meltano uses.
 
-`PREFIX_ENCOMPASS` holds a section as one JSON object, `PREFIX_ENCOMPASS_CLIENT_ID` one
-setting of it. A variable that belongs to no setting is most likely misspelt.
+`PREFIX_ENCOMPASS` holds a section as a JSON object, `PREFIX_ENCOMPASS_CLIENT_ID` holds
+one setting of the section. A variable that belongs to no setting is probably misspelt.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from tap_email_metrics.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Path = tuple[str, ...]
+KeyPath = tuple[str, ...]
 
 _TRUE = ("true", "1", "yes", "on", "y", "t")
 _FALSE = ("false", "0", "no", "off", "n", "f")
 _NO_SETTINGS = frozenset({"LOGLEVEL"})
-"""Variables with the prefix that something else reads: the SDK."""
+"""Variables with the prefix that the SDK reads."""
 
 
 def from_environment(
     schema: Mapping[str, Any], prefix: str, environ: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the settings that variables hold; an empty variable holds none.
+    """Return the settings in environment variables; empty variables are ignored.
 
-    A variable of one setting comes before that of its section.
+    The variable of a setting overrides the variable of its section.
 
     Args:
         schema: JSON Schema of all settings.
-        prefix: of the variables, with its underscore.
-        environ: all variables.
+        prefix: prefix of the variables, with its underscore.
+        environ: all environment variables.
 
     Raises:
-        InvalidInput: a variable does not fit; its value is not quoted.
+        InvalidInput: a value does not fit its setting; the message does not quote it.
     """
     found: dict[str, Any] = {}
     for path, part in _settings(schema):
@@ -57,17 +57,17 @@ def unknown_variables(
     lines = []
     for name in sorted(environ):
         rest = name.removeprefix(prefix)
-        # Two underscores: Meltano's own, such as TAP_X__SELECT.
+        # Two underscores mark Meltano's own variables, such as TAP_X__SELECT.
         if rest in {name, *_NO_SETTINGS} or rest.startswith("_") or name in names:
             continue
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}?" if close else "see --about for all settings"
-        lines.append(f"the variable {name} is no setting; {hint}")
+        lines.append(f"the variable {name} is not a setting; {hint}")
     return lines
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of both; in a section, too, the second come first."""
+    """Return the settings of both; the second take precedence, in sections, too."""
     result = dict(first)
     for name, value in second.items():
         before = result.get(name)
@@ -77,17 +77,17 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 
 
 def _settings(
-    schema: Mapping[str, Any], path: Path = ()
-) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Yield all settings: a section before what is in it."""
+    schema: Mapping[str, Any], path: KeyPath = ()
+) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+    """Yield all settings; a section comes before its settings."""
     for name, part in schema.get("properties", {}).items():
         if name.startswith("__"):
-            continue  # an option of stream maps, for each stream
+            continue  # an option of stream maps
         yield (*path, name), part
         yield from _settings(part, (*path, name))
 
 
-def _nested(path: Path, value: object) -> dict[str, Any]:
+def _nested(path: KeyPath, value: object) -> dict[str, Any]:
     for name in reversed(path):
         value = {name: value}
     assert isinstance(value, dict)  # noqa: S101 - a path is not empty
@@ -95,7 +95,7 @@ def _nested(path: Path, value: object) -> dict[str, Any]:
 
 
 def _value(name: str, text: str, kinds: object) -> object:
-    """Return the value of a variable, by the types of its setting."""
+    """Return the value of a variable, converted to the type of its setting."""
     every = {kinds} if isinstance(kinds, str) else set(kinds or ())  # type: ignore[call-overload]
     if "string" in every:
         return text
@@ -115,9 +115,9 @@ def _value(name: str, text: str, kinds: object) -> object:
 
 
 def _parsed(text: str) -> object:
-    """Return what a text holds as JSON, None where it is not JSON."""
+    """Return the decoded JSON in a text, None if it is not JSON."""
     with suppress(ValueError):
-        return int(text)  # also 007, which JSON does not have
+        return int(text)  # also 007, which is not valid JSON
     with suppress(ValueError, RecursionError):
         value: object = json.loads(text)
         return value

@@ -1,4 +1,4 @@
-"""A provider's section of the settings: what all share, and how to parse one."""
+"""The settings that every provider has, and helpers to parse a provider's section."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 REPLACED = {
-    "daily_reserve": "daily_requests is what the tap may make: subtract the reserve "
-    "from it, and leave daily_reserve out"
+    "daily_reserve": "daily_requests is the number of requests that the tap may send: "
+    "subtract the reserve from it, and leave daily_reserve out"
 }
-"""Settings that every provider had, and what to write instead."""
+"""Former settings of every provider, and what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section(abc.ABC):
-    """Parsed settings that every provider has; see its schema for what they mean.
+    """The parsed settings that every provider has; its schema describes them.
 
     Attributes:
         schema: JSON Schema of the section.
-        credentials: the settings that switch the provider on.
-        replaced: settings that existed, and what to write instead.
+        credentials: names of the settings that switch the provider on.
+        replaced: former settings, and what to write instead.
     """
 
     schema: ClassVar[Mapping[str, Any]]
@@ -46,34 +46,34 @@ class Section(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def parse(cls, section: Mapping[str, Any]) -> Self | None:
-        """Return the settings, None where the provider is switched off.
+        """Return the settings, None if the provider is switched off.
 
         Args:
             section: valid against the schema, without empty values.
 
         Raises:
-            InvalidInput: it is half-filled, or a value does not fit.
+            InvalidInput: a required setting is missing, or a value is not valid.
         """
 
     @property
     @abc.abstractmethod
     def rate(self) -> float:
-        """Requests that may start in a second."""
+        """Largest number of requests per second."""
 
     @property
     @abc.abstractmethod
     def api_key(self) -> str:
-        """The key by which the provider counts requests; only a fingerprint is kept."""
+        """The key whose requests the provider counts. Only a fingerprint is stored."""
 
     @property
     @abc.abstractmethod
     def identity(self) -> str:
-        """What tells the account from others of the same host; no label."""
+        """Identifies the account on its host; unlike `account` it is not a label."""
 
     def fingerprint(self, provider: str) -> str:
-        """Return the API's host and 16 hex digits, which the state keeps.
+        """Return the API's host and 16 hex digits of a digest, for the state.
 
-        The digits are of the SHA-256 of provider, host and identity.
+        The digest is the SHA-256 of provider, host and identity.
         """
         host = str(urlsplit(self.api_url).hostname)
         text = f"{provider}\n{host}\n{self.identity}"
@@ -84,13 +84,13 @@ def account_setting(otherwise: str) -> th.Property[Any]:
     """Return the setting of the `account` column.
 
     Args:
-        otherwise: says what the column holds if the setting is missing.
+        otherwise: the value without this setting, as part of the description.
     """
     return th.Property(
         "account",
         th.StringType,
         title="Account",
-        description=f"Value of the `account` column; {otherwise}",
+        description=f"Value of the `account` column. If not set: {otherwise}",
     )
 
 
@@ -104,34 +104,35 @@ def limit_settings(
     """Return the settings of a provider's limits.
 
     Args:
-        workers: requests in flight, by default.
-        rate: the unit, second or minute, and requests started in one, by default.
-        daily: requests of a UTC day, by default; None for no limit.
-        shared_by: says which runs share the day's requests.
+        workers: default number of requests in flight.
+        rate: the unit, second or minute, and the default number of requests in it.
+        daily: default number of requests in a UTC day, None for no limit.
+        shared_by: which runs share the daily requests, as part of the description.
     """
     unit, per_unit = rate
-    unlimited = "; no limit if not set" if daily is None else ""
+    unlimited = ". If not set: no limit" if daily is None else ""
     return (
         th.Property(
             "max_concurrency",
             th.IntegerType(minimum=1, maximum=64),
             default=workers,
             title="Concurrency",
-            description="Requests in flight at most.",
+            description="Largest number of requests in flight.",
         ),
         th.Property(
             f"requests_per_{unit}",
             th.NumberType(exclusive_minimum=0),
             default=per_unit,
             title=f"Requests per {unit}",
-            description=f"Requests started in any one {unit} at most.",
+            description=f"Largest number of requests that start within a {unit}.",
         ),
         th.Property(
             "daily_requests",
             th.IntegerType(minimum=1),
             default=daily,
             title="Daily requests",
-            description=f"Requests in a UTC day at most, {shared_by}{unlimited}.",
+            description=f"Largest number of requests in a UTC day, {shared_by}"
+            f"{unlimited}.",
         ),
     )
 
@@ -144,16 +145,16 @@ def is_off(section: Mapping[str, Any], credentials: Sequence[str]) -> bool:
 def require(
     provider: str, section: Mapping[str, Any], names: Sequence[str], hint: str = ""
 ) -> None:
-    """Check that a section is not half-filled.
+    """Check that a section has all required settings.
 
     Args:
-        provider: its name.
+        provider: name of the provider.
         section: its settings, without empty values.
-        names: what it needs.
-        hint: how to obtain it, for the message.
+        names: names of the required settings.
+        hint: how to obtain them, for the message.
 
     Raises:
-        InvalidInput: something is missing.
+        InvalidInput: a required setting is missing.
     """
     for name in names:
         if not section.get(name):
@@ -174,29 +175,31 @@ def with_defaults(
 
 
 def base_url(name: str, url: str) -> str:
-    """Return a URL that secrets may be sent to, without a slash at its end.
+    """Return a URL that secrets may be sent to, without a trailing slash.
 
     Args:
-        name: of the setting that holds it.
-        url: https, but for this machine itself.
+        name: name of the setting, for messages.
+        url: an https URL; http is allowed for this machine only.
 
     Raises:
-        InvalidInput: it is unfit.
+        InvalidInput: the URL is not valid or not allowed.
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname if parts.port is None or parts.port else None
         requests.Request("GET", url).prepare()
-    except ValueError:  # also what requests raises for a URL
+    except ValueError:  # requests raises it for an invalid URL, too
         host = None
     if not host or parts.scheme not in {"http", "https"}:
-        raise InvalidInput(f"{name} is no URL: write it as https://your.site.example")
+        raise InvalidInput(
+            f"{name} is not a URL: write it as https://your.site.example"
+        )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InvalidInput(
             f"{name} must be a plain base URL, without user, query or fragment"
         )
     if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
         raise InvalidInput(
-            f"{name} must start with https://: the secret and the data travel over it"
+            f"{name} must start with https://, because secrets and data are sent to it"
         )
     return url.rstrip("/")

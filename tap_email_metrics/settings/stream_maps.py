@@ -1,4 +1,4 @@
-"""Checks of the SDK's stream maps: the SDK takes a misspelt stream in silence."""
+"""Checks the stream maps, because the SDK ignores the name of an unknown stream."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def stream_map_errors(maps: Mapping[str, Any], names: Collection[str]) -> list[str]:
-    """Return what is wrong with stream maps, a line each; no value is quoted.
+    """Return the errors in stream maps, one line each, without their values.
 
     Args:
         maps: the setting `stream_maps`.
-        names: of all streams. A map may name several with * and ?.
+        names: names of all streams. A map may match several with * and ?.
     """
     return [line for key, value in maps.items() for line in _errors(key, value, names)]
 

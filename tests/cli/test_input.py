@@ -66,9 +66,13 @@ def test_a_process_and_a_call_refuse_alike(
     [
         ({}, {"site_url": "http://site.example"}, "site_url must start with https://"),
         ({}, {"api_url": "http://api.example"}, "api_url must start with https://"),
-        ({}, {"site_url": "site example"}, "site_url is no URL: write it as https://"),
-        ({}, {"site_url": "https://site example"}, "site_url is no URL"),
-        ({}, {"site_url": "https://site.example:99999"}, "site_url is no URL"),
+        (
+            {},
+            {"site_url": "site example"},
+            "site_url is not a URL: write it as https://",
+        ),
+        ({}, {"site_url": "https://site example"}, "site_url is not a URL"),
+        ({}, {"site_url": "https://site.example:99999"}, "site_url is not a URL"),
         ({}, {"site_url": f"https://me:{CANARY}@site.example"}, "without user"),
         ({}, {"client_secret": None}, "encompass.client_secret is missing"),
         ({}, {"client_secret": ""}, "encompass.client_secret is missing"),
@@ -80,7 +84,11 @@ def test_a_process_and_a_call_refuse_alike(
         ({"encompass": CANARY}, {}, "encompass must be of type object"),
         ({"strat_date": CANARY}, {}, "strat_date; did you mean start_date?"),
         ({"start_date": "2099-01-01"}, {}, "start_date is in the future"),
-        ({"start_date": CANARY}, {}, "start_date is no date: write it as 2026-01-31"),
+        (
+            {"start_date": CANARY},
+            {},
+            "start_date is not a date: write it as 2026-01-31",
+        ),
         ({"end_date": "2026-01-01"}, {}, "end_date is for backfills only"),
         ({"backfill": True}, {}, "backfill needs start_date and end_date"),
         ({"pii": {"mode": "hash"}}, {}, "pii.pepper is required"),
@@ -190,7 +198,7 @@ BAD_STATES = {
                 STREAM: {"generation": GENERATION, GENERATION: {}},
             }
         },
-        "another encompass account: it is of api.example 1234",
+        "another encompass account: it has api.example 1234",
     ),
 }
 

@@ -189,7 +189,7 @@ def test_under_meltano_a_misspelt_variable_is_warned_of(
     options = ["--config", str(file), "--test=schema"]
     done = CliRunner().invoke(command, options, env=env)
     assert done.exit_code == 0, done.output
-    (line,) = [text for text in caplog.messages if "is no setting" in text]
+    (line,) = [text for text in caplog.messages if "is not a setting" in text]
     assert "did you mean TAP_EMAIL_METRICS_PII_MODE?" in line
     assert CANARY not in line
 

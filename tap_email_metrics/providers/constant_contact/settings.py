@@ -1,4 +1,4 @@
-"""Constant Contact settings: what the user may say, parsed once."""
+"""Constant Contact settings: their schema, and the parsed values."""
 
 from __future__ import annotations
 
@@ -42,46 +42,47 @@ SCHEMA = th.PropertiesList(
         th.StringType,
         secret=True,
         title="Client secret",
-        description="The app's secret; leave it out for a public client.",
+        description="The app's secret. Leave it out for a public client.",
     ),
     th.Property(
         "refresh_token",
         th.StringType,
         secret=True,
         title="Refresh token",
-        description="The first one; its successors are kept in token_store.",
+        description="The first refresh token. The tap stores later ones in "
+        "token_store.",
     ),
     th.Property(
         "token_store",
         th.StringType,
         title="Token store",
-        description="File that keeps the rotating refresh token; by default one in the "
-        "user's state directory. none: the token is long-lived, nothing is kept.",
+        description="File that stores the rotating refresh token. Default: a file in "
+        "the user's state directory. none: the token is long-lived, so nothing is "
+        "stored.",
     ),
-    account_setting(
-        "the client id if not set. Set it where one app reads several accounts."
-    ),
+    account_setting("the client id. Set it if one app reads several accounts."),
     th.Property(
         "activity_window_days",
         th.IntegerType(minimum=1),
         default=90,
         title="Activity window",
-        description="Days after its last send in which a campaign's counters are asked "
-        "for in each run.",
+        description="For this many days after its last send, every run asks for the "
+        "counters of a campaign.",
     ),
     th.Property(
         "lookback_days",
         th.IntegerType(minimum=0),
         default=2,
         title="Look-back",
-        description="Days before the newest row known down to which a report is read.",
+        description="Days before the newest known row that a report is read again.",
     ),
     th.Property(
         "contact_reports",
         th.BooleanType,
         default=False,
         title="Contact reports",
-        description="Discover the reports by contact; each costs a request a contact.",
+        description="Also discover the reports by contact. Each of them costs one "
+        "request per contact.",
     ),
     th.Property(
         "api_url",
@@ -143,13 +144,13 @@ class ConstantContactSettings(Section):
     @classmethod
     @override
     def parse(cls, section: Mapping[str, Any]) -> Self | None:
-        """Return the settings, or None where the provider is switched off.
+        """Return the settings, or None if the provider is switched off.
 
         Args:
             section: valid against the schema, without empty values.
 
         Raises:
-            InvalidInput: it is half-filled, or a URL is unfit.
+            InvalidInput: a required setting is missing, or a URL is not valid.
         """
         if is_off(section, (*CREDENTIALS, "client_secret")):
             return None
@@ -160,7 +161,7 @@ class ConstantContactSettings(Section):
             values[name] = base_url(f"constant_contact.{name}", values[name])
         values["account"] = values["account"] or values["client_id"]
         name = values["token_store"]
-        # Accounts of one app have a token each.
+        # Each account of an app has its own token.
         owner = [values["client_id"], values["account"]]
         values["token_store"] = _store(name, owner)
         values["former_store"] = None if name else former_store(owner)
@@ -171,8 +172,8 @@ def _store(name: str | None, owner: Sequence[str]) -> Path | None:
     """Return the file of the token store, None for no store.
 
     Args:
-        name: as the settings have it, None for the default: its name ends in a digest,
-            so that no two owners share one.
+        name: the setting; None for the default file, whose name ends with a digest of
+            the owner, so that no two owners share a file.
         owner: client id and account.
     """
     if name == NO_STORE:
@@ -184,7 +185,7 @@ def _store(name: str | None, owner: Sequence[str]) -> Path | None:
 
 
 def former_store(owner: Sequence[str]) -> Path:
-    """Return the default file of versions before: several owners could share it."""
+    """Return the default file of earlier versions, which several owners could share."""
     return state_directory() / f"constant-contact-{_readable(owner)[:100]}.json"
 
 

@@ -1,4 +1,4 @@
-"""Encompass settings: what the user may say, parsed once."""
+"""Encompass settings: their schema, and the parsed values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCHEMA = th.PropertiesList(
         "site_url",
         th.StringType,
         title="Site URL",
-        description="Any of the site's own URLs, where tokens are issued; https.",
+        description="Any https URL of the site; the tap gets its tokens there.",
     ),
     th.Property(
         "client_id",
@@ -45,7 +45,7 @@ SCHEMA = th.PropertiesList(
         th.StringType,
         secret=True,
         title="Client secret",
-        description="The web services GUID.",
+        description="The web services GUID of the site.",
     ),
     th.Property(
         "region",
@@ -53,37 +53,37 @@ SCHEMA = th.PropertiesList(
         default="us",
         allowed_values=["us", "ca"],
         title="Region",
-        description="Which API host to read: us or ca.",
+        description="The API host to read from: us or ca.",
     ),
     th.Property(
         "api_url",
         th.StringType,
         title="API URL",
-        description="Base URL of the API, in place of the region's.",
+        description="Base URL of the API. It overrides region.",
     ),
-    account_setting("the client id if not set."),
+    account_setting("the client id."),
     th.Property(
         "activity_window_days",
         th.IntegerType(minimum=1),
         default=365,
         title="Activity window",
-        description="Days of silence after which a message's lists are closed: "
-        "read only by the sweep from then on.",
+        description="Days without activity after which the lists of a message are "
+        "closed. Closed lists are read by the sweep only.",
     ),
     th.Property(
         "sweep_days",
         th.IntegerType(minimum=1),
         default=90,
         title="Sweep",
-        description="Days in which each closed list is read once.",
+        description="Each closed list is read once in this many days.",
     ),
     th.Property(
         "lookback_days",
         th.IntegerType(minimum=0),
         default=2,
         title="Look-back",
-        description="Days before a list's last check whose rows are emitted again "
-        "when the list is read whole.",
+        description="When a whole list is read, rows of this many days before its "
+        "last check are emitted again.",
     ),
     th.Property(
         "revisit",
@@ -91,8 +91,9 @@ SCHEMA = th.PropertiesList(
         default="decaying",
         allowed_values=["decaying", "always"],
         title="Revisit",
-        description="decaying: every run for 7 days after the last activity, daily "
-        "up to 30 days, then weekly. always: every open list in every run.",
+        description="decaying: read a list in every run for 7 days after the last "
+        "activity, daily up to 30 days, then weekly. always: read every open list in "
+        "every run.",
     ),
     th.Property(
         "on_archive_gap",
@@ -100,8 +101,8 @@ SCHEMA = th.PropertiesList(
         default="warn",
         allowed_values=["warn", "fail"],
         title="On archive gap",
-        description="What to do when actions may have been archived unread: warn, "
-        "or fail before reading.",
+        description="What to do if the vendor may have archived actions before they "
+        "were read: warn, or fail before reading.",
     ),
     *limit_settings(workers=4, rate=("second", 10), daily=None),
     additional_properties=False,
@@ -143,13 +144,13 @@ class EncompassSettings(Section):
     @classmethod
     @override
     def parse(cls, section: Mapping[str, Any]) -> Self | None:
-        """Return the settings, or None where the provider is switched off.
+        """Return the settings, or None if the provider is switched off.
 
         Args:
             section: valid against the schema, without empty values.
 
         Raises:
-            InvalidInput: it is half-filled, or a URL is unfit.
+            InvalidInput: a required setting is missing, or a URL is not valid.
         """
         if is_off(section, CREDENTIALS):
             return None

@@ -144,7 +144,7 @@ SCHEMA = th.PropertiesList(
         "document.",
     ),
     account_setting(
-        "the account id if not set; in user scope 16 hex digits of the login's SHA-256."
+        "the account id; in user scope, 16 hex digits of the login's SHA-256."
     ),
     th.Property(
         "api_url",
@@ -168,8 +168,8 @@ class LuxSciSettings(Section):
     replaced: ClassVar[Mapping[str, str]] = {
         **REPLACED,
         "host": f"write luxsci.api_url, as https://your.host.example{BASE}",
-        "window_days": "leave it out: the windows of the history start at a day and "
-        "double by themselves",
+        "window_days": "leave it out: the first window of the history is one day, and "
+        "the tap adapts the length of the next ones",
     }
 
     auth: str

@@ -106,7 +106,8 @@ def test_a_variable_that_does_not_fit_is_named(name: str, text: str, said: str) 
 def test_a_variable_that_is_no_setting_gets_a_hint() -> None:
     (line,) = unknown(f"{PREFIX}PII_MODUS", f"{PREFIX}PII_MODE", "PATH")
     assert line == (
-        f"the variable {PREFIX}PII_MODUS is no setting; did you mean {PREFIX}PII_MODE?"
+        f"the variable {PREFIX}PII_MODUS is not a setting; did you mean "
+        f"{PREFIX}PII_MODE?"
     )
     (line,) = unknown(f"{PREFIX}XYZXYZXYZXYZXYZXYZ_QQQQQQQQQQQQQQQQQQQQQQQQ")
     assert "see --about for all settings" in line

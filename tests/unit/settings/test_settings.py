@@ -249,10 +249,10 @@ def test_dates_are_utc_unless_they_say_otherwise(text: str, seconds: int) -> Non
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"start_date": "canary"}, "start_date is no date"),
+        ({"start_date": "canary"}, "start_date is not a date"),
         ({"start_date": "2026-09-22"}, "start_date is in the future"),
         ({"start_date": "9999-12-31T23:59:59-12:00"}, "start_date"),
-        ({"backfill": True, "end_date": "canary"}, "end_date is no date"),
+        ({"backfill": True, "end_date": "canary"}, "end_date is not a date"),
         ({"backfill": True}, "backfill needs"),
         ({"backfill": True, "start_date": "2026-01-01"}, "backfill needs"),
         ({"backfill": True, "end_date": "2026-01-01"}, "backfill needs"),
@@ -298,8 +298,8 @@ def test_a_full_config_is_valid() -> None:
         (
             {"batch_config": {"storage": {"root": "file:///tmp"}}},
             (
-                "batch_config is refused: the files of BATCH would hold columns that "
-                "are not selected; leave it out, records are written as RECORD messages"
+                "batch_config is refused: BATCH files would contain columns that are "
+                "not selected; leave it out, records are written as RECORD messages"
             ),
         ),
         ({"startdate": "x"}, "unknown setting startdate; did you mean start_date?"),
@@ -340,8 +340,8 @@ def test_what_is_wrong_is_said_in_a_line(config: dict[str, Any], line: str) -> N
                 provider,
                 "daily_reserve",
                 (
-                    "daily_requests is what the tap may make: subtract the reserve "
-                    "from it, and leave daily_reserve out"
+                    "daily_requests is the number of requests that the tap may send: "
+                    "subtract the reserve from it, and leave daily_reserve out"
                 ),
             )
             for provider in ("encompass", "constant_contact", "luxsci")
@@ -355,8 +355,8 @@ def test_what_is_wrong_is_said_in_a_line(config: dict[str, Any], line: str) -> N
             "luxsci",
             "window_days",
             (
-                "leave it out: the windows of the history start at a day and double by "
-                "themselves"
+                "leave it out: the first window of the history is one day, and the "
+                "tap adapts the length of the next ones"
             ),
         ),
     ],
@@ -470,7 +470,7 @@ def test_an_id_may_be_a_number(
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_a_number_without_end_is_refused(value: float) -> None:
     found = errors({"max_run_minutes": value}, config_schema(PROVIDERS))
-    assert "max_run_minutes must be a number that has an end" in found
+    assert "max_run_minutes must be a finite number" in found
 
 
 @given(
