@@ -419,12 +419,15 @@ class Days:
         return lines
 
     def _struck(self, ran: Ran) -> dict[ListId, tuple[str, bool]]:
-        """Return by list the oddity that struck it, and whether a reader can notice."""
+        """Return by list the oddity that struck it, and whether a reader can notice.
+
+        Beside one that nobody can notice, another may explain nothing that is missing.
+        """
         found: dict[ListId, tuple[str, bool]] = {}
         for path, oddity in ran.odd():
             is_telling = re.search(oddity.telling, path) is not None
             for list_id in self.account.lists_of(path):
-                if is_telling or list_id not in found:
+                if not is_telling or list_id not in found:
                     found[list_id] = (oddity.name, is_telling)
         return found
 
