@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tap_email_metrics.clock import from_iso
 from tests.support.constant_contact import DAY, NOW, URL, Account
 
 if TYPE_CHECKING:
@@ -489,3 +490,33 @@ def test_links_are_read_again_when_the_send_moves(account: Account) -> None:
     account.api.send(activity)
     account.sync(streams=("links",))
     assert len(account.rows("links")) == 5
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("name", ["date_ahead", "date_behind", "date_words"])
+@pytest.mark.parametrize("path", ["", "/stats/"])
+def test_an_absurd_date_header_closes_no_campaign_and_skips_no_change(
+    account: Account, name: str, path: str
+) -> None:
+    """K6."""
+    streams = ("opens", "campaigns")
+    campaign(account)
+    account.sync(streams=streams)
+    odd = account.world.odd(name, path=path)
+    for _ in range(2):
+        account.advance(1)
+        now = account.world.clock.now()
+        sent = account.api.add_campaign(sent=now - HOUR, recipients=2)
+        account.api.update_campaign(sent, at=now, name="New")
+        account.api.add_event("opens", sent, created=now)
+        run = account.sync(streams=streams)
+        assert account.wrong("opens") == []
+        behind = run.reports["constant_contact_opens"]["behind_since"]
+        assert from_iso(behind) <= account.world.clock.now()
+    account.world.odds.remove(odd)
+    for _ in range(3):
+        account.advance(1)
+        account.sync(streams=streams)
+    assert account.wrong(*streams) == []
