@@ -15,6 +15,7 @@ from tap_email_metrics.errors import Denied, Gone, Skippable
 from tap_email_metrics.providers.constant_contact.activities import (
     CAMPAIGN,
     activity_ids,
+    is_removed,
     reported,
 )
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
@@ -291,12 +292,16 @@ class CampaignActivities(CampaignStream):
         campaign = client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
         ids = activity_ids(campaign)
         api.campaign_cache.learn(campaign_id, reported(campaign))
+        missing: Gone | None = None
         for activity_id in ids:
             try:
                 row = client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)
-            except Gone:
-                continue  # it was removed with its campaign
+            except Gone as error:
+                missing = error
+                continue
             yield self.maker().page([row])
+        if missing and not is_removed(campaign):
+            raise missing
         return self.done(visit, start)
 
     @override

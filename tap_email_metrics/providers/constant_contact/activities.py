@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 CAMPAIGN = "/emails/{}"
 ROLES = frozenset({"primary_email", "resend"})
 """Roles of the activities that have reports."""
+_REMOVED = "removed"
 
 
 def reported(campaign: Row) -> list[str]:
@@ -30,11 +31,17 @@ def activity_ids(campaign: Row) -> list[str]:
     """Return the ids of all activities in the response for one campaign.
 
     Raises:
-        NotUnderstood: it has no list of activities.
+        NotUnderstood: it has none, though it was not removed.
     """
-    if not isinstance(campaign.get("campaign_activities"), list):
-        raise NotUnderstood(f"GET {CAMPAIGN} answered 200 without a list of activities")
-    return list(_activities(campaign))
+    found = list(_activities(campaign))
+    if not found and not is_removed(campaign):
+        raise NotUnderstood(f"GET {CAMPAIGN} answered 200 without activities")
+    return found
+
+
+def is_removed(campaign: Row) -> bool:
+    """Return whether the response for one campaign says that it was removed."""
+    return str(campaign.get("current_status")).strip().lower() == _REMOVED
 
 
 def _activities(campaign: Row) -> dict[str, object]:

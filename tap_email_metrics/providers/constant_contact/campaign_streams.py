@@ -439,13 +439,25 @@ class SendHistory(ActivityStream):
     path = "/emails/activities/{}/send_history"
 
     @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[Page | Count, None, CounterMark]:
+        api = self.constant_contact
+        start = api.now()
+        try:
+            return (yield from super().read(visit, policy))
+        except Gone:
+            # A campaign that is removed loses its history.
+            if not api.campaigns().was_removed(visit.parent.id):
+                raise
+        yield self.counted(visit.parent.id, 0, verified=False)
+        return self.done(visit, start)
+
+    @override
     def read_activity(
         self, activity_id: str, *, may_lack: bool
     ) -> Generator[Page, None, int]:
-        try:
-            rows = self.constant_contact.client.many(self.path, [activity_id])
-        except Gone:
-            return 0  # the campaign was removed: its history with it
+        rows = self.constant_contact.client.many(self.path, [activity_id])
         shown = [row for row in rows if isinstance(row, dict)]
         yield self.maker(campaign_activity_id=activity_id).page(shown)
         return len(shown)

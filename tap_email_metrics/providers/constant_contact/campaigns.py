@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Gone, NotUnderstood, Skippable
-from tap_email_metrics.providers.constant_contact.activities import CAMPAIGN, reported
+from tap_email_metrics.providers.constant_contact.activities import (
+    CAMPAIGN,
+    is_removed,
+    reported,
+)
 from tap_email_metrics.providers.constant_contact.batches import Batches
 from tap_email_metrics.providers.constant_contact.campaign_state import campaigns_of
 from tap_email_metrics.providers.constant_contact.closed import (
@@ -579,6 +583,15 @@ class CampaignCache:
             entry = self._shared["campaigns"].get(short_id(campaign_id))
             if entry:
                 entry[2:] = [""]
+
+    def was_removed(self, campaign_id: str) -> bool:
+        """Ask the API whether a campaign was removed. Safe in any thread.
+
+        Raises:
+            Skippable: the answer does not tell.
+        """
+        campaign = self._client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
+        return is_removed(campaign)
 
     def _counts_sends(self, campaign_id: str) -> bool:
         counters = self.snapshot.counters.get(campaign_id)

@@ -126,6 +126,43 @@ def test_the_activities_are_asked_for_again_while_rows_are_missing(
     assert account.wrong("opens") == []
 
 
+@pytest.mark.parametrize("name", ["activities_empty", "activities_null", "parent_404"])
+def test_activities_that_are_missing_once_are_read_the_next_day(
+    account: Account, name: str
+) -> None:
+    """Only a removed campaign has none. K3."""
+    streams = ("campaign_activities", "send_history")
+    first, second = campaign(account, 2), campaign(account)
+    account.sync(streams=streams)
+    for one in (first, second):
+        account.api.update_campaign(one, at=NOW + HOUR, name="New")
+        account.api.add_resend(one, sent=NOW + HOUR, recipients=1)
+    account.advance(1)
+    odd = account.world.odd(name, parent=None if "act" in name else first)
+    run = account.sync(streams=streams)
+    assert first in run.reports["constant_contact_campaign_activities"]["failed"]
+    account.world.odds.remove(odd)
+    account.advance(1)
+    account.sync(streams=streams)
+    assert account.wrong(*streams) == []
+
+
+def test_activities_that_answer_404_once_are_read_the_next_day(
+    account: Account,
+) -> None:
+    """Their campaign was not removed. K3."""
+    streams = ("campaign_activities", "send_history")
+    sent = campaign(account)
+    odd = account.world.odd("parent_404", path="/emails/activities/")
+    run = account.sync(streams=streams)
+    for stream in streams:
+        assert run.reports[f"constant_contact_{stream}"]["failed"] == [sent]
+    account.world.odds.remove(odd)
+    account.advance(1)
+    account.sync(streams=streams)
+    assert account.wrong(*streams) == []
+
+
 # Lists
 
 
