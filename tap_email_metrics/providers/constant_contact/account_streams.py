@@ -120,7 +120,7 @@ class CampaignStats(ConstantContactStream):
         stats = snapshot.stats.items()
         rows = [row for one, row in stats if every or one in changed]
         yield self.records_of(self.maker().page([*rows, *snapshot.others]))
-        self.report.failed += sorted(snapshot.failed)
+        self.report.failed += sorted({*snapshot.failed, *cache.without_stats})
         if not self.run.settings.backfill:
             self.bookmark.write("rows", known.rows)
             self.bookmark.write("closed", known.closed)
@@ -137,8 +137,9 @@ class CampaignStats(ConstantContactStream):
         now = self.api.now()
         if cache.snapshot.given_up is None:
             since = cache.unanswered_since
-            through = now if since is None else min(now, since)
-            state.set_checked_through(max(through, state.checked_through or through))
+            # Since the day before that day's first run, at least.
+            through = now if since is None else state.checked_through or since
+            state.set_checked_through(min(now, through))
         if state.checked_through is not None and state.checked_through < now:
             self.report.behind_since = state.checked_through
 

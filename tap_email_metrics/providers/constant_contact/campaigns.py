@@ -457,9 +457,21 @@ class CampaignCache:
         for campaign_id, error in self.snapshot.failed.items():
             key = short_id(campaign_id)
             first = refused[key][0] if key in refused else today
-            # A campaign that does not exist will hardly come back.
-            pause = ALL_DAYS if isinstance(error, Gone) else 0
+            pause = 0
+            if isinstance(error, Gone):
+                # A campaign that does not exist for a week will hardly come back.
+                pause = 1 if today - first < ALL_DAYS else ALL_DAYS
             refused[key] = [first, today + pause]
+
+    @property
+    def without_stats(self) -> dict[str, int]:
+        """Open campaigns without stats, and the number of the day since when."""
+        refused = self._shared["refused"]
+        return {
+            one: refused[short_id(one)][0]
+            for one, parent in self.snapshot.parents.items()
+            if short_id(one) in refused and self._is_open(parent)
+        }
 
     @property
     def unanswered_since(self) -> float | None:
@@ -467,12 +479,7 @@ class CampaignCache:
 
         Campaigns without stats for `QUARANTINE_DAYS` do not count.
         """
-        refused, today = self._shared["refused"], self._today()
-        days = [
-            refused[short_id(one)][0]
-            for one, parent in self.snapshot.parents.items()
-            if short_id(one) in refused and self._is_open(parent)
-        ]
+        days, today = self.without_stats.values(), self._today()
         counting = [day for day in days if 0 <= today - day < QUARANTINE_DAYS]
         return min(counting) * DAY if counting else None
 

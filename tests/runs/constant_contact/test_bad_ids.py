@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tap_email_metrics.clock import from_iso
 from tests.support.constant_contact import DAY, NOW, Account
 
 if TYPE_CHECKING:
@@ -92,6 +93,31 @@ def test_one_bad_id_costs_its_stats_only(account: Account, how: int | str) -> No
     account.sync()
     assert account.wrong("opens", "campaign_stats") == []
     assert account.shared["constant_contact"]["refused"] == {}
+
+
+@pytest.mark.parametrize("how", [404, 500])
+def test_stats_that_are_refused_for_a_day_are_read_the_next_day(
+    account: Account, how: int
+) -> None:
+    """On the days between, the campaign is named and `behind_since` stays. K2, K5."""
+    streams = ("campaign_stats",)
+    ids = fill(account, 5)
+    account.sync(streams=streams)
+    through = account.world.clock.now()
+    _, heal = spoil(account, STATS, [ids[2]], how)
+    account.api.add_event("opens", ids[2], created=NOW + 60)
+    for _ in range(3):
+        account.advance(0.6)
+        report = account.sync(streams=streams).reports[
+            "constant_contact_campaign_stats"
+        ]
+        assert report["failed"] == [ids[2]]
+        assert from_iso(report["behind_since"]) <= through
+    heal()
+    account.advance(1)
+    report = account.sync(streams=streams).reports["constant_contact_campaign_stats"]
+    assert "failed" not in report
+    assert account.wrong(*streams) == []
 
 
 @pytest.mark.parametrize("how", [404, 403, 500])
