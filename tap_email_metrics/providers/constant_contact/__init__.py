@@ -1,4 +1,4 @@
-"""Constant Contact: the V3 API's reports of email campaigns."""
+"""Constant Contact: reports of email campaigns from the V3 API."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ ORDINARY = (
     Segments,
     Account,
 )
-"""In the order in which they are read; the snapshots come after what they tell of."""
+"""In reading order. `Snapshots` comes after the lists whose readings it records."""
 
 
 class ConstantContact(Provider[ConstantContactSettings]):
-    """Constant Contact: campaigns and what became of them."""
+    """Constant Contact: campaigns, and the reactions of their recipients."""
 
     name = "constant_contact"
     settings = ConstantContactSettings
@@ -90,7 +90,7 @@ class ConstantContact(Provider[ConstantContactSettings]):
     def offers(
         self, settings: ConstantContactSettings | None
     ) -> Sequence[type[EmailMetricsStream]]:
-        """Return the streams, the reports by contact only where they are asked for."""
+        """Return the streams; the reports by contact only if the settings ask."""
         return self.streams if settings and settings.contact_reports else ORDINARY
 
     @override

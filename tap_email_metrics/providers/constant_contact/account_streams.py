@@ -86,7 +86,7 @@ class CampaignSummaries(ConstantContactStream, ListStream):
 
     @override
     def count(self, rows: int) -> Count:
-        """Return the count, held against the sent campaigns that `/emails` lists."""
+        """Return the count, to compare with the sent campaigns in `/emails`."""
         unlisted = self.constant_contact.campaigns().without_summary
         return Count(
             parent="all",
@@ -99,8 +99,8 @@ class CampaignSummaries(ConstantContactStream, ListStream):
 class CampaignStats(ConstantContactStream):
     """All counters of each campaign. `GET /reports/stats/email_campaigns/{ids}`.
 
-    Each run asks for the campaigns in the window and those whose summary changed; once
-    a week, for all. It emits the rows that changed.
+    Each run asks for the campaigns in the window and those whose summary changed. Once
+    a week it asks for all. It emits the rows that changed.
     """
 
     name = "constant_contact_campaign_stats"
@@ -132,7 +132,7 @@ class CampaignStats(ConstantContactStream):
             raise error
 
     def _note_through(self, cache: CampaignCache) -> None:
-        """Store since when a campaign has no stats, or that all have."""
+        """Store the time up to which all open campaigns have stats."""
         state = self.bookmark
         now = self.api.now()
         if cache.snapshot.given_up is None:
@@ -146,7 +146,7 @@ class CampaignStats(ConstantContactStream):
 
 @dataclass(slots=True)
 class KnownStats:
-    """What is known of the stats that were emitted.
+    """Digests of the stats that were emitted.
 
     Attributes:
         rows: a digest for each open campaign, by its short id.
@@ -157,7 +157,7 @@ class KnownStats:
     closed: dict[str, str]
 
     def update(self, cache: CampaignCache) -> set[str]:
-        """Take over the stats of a run; return the ids of rows that may be new."""
+        """Store the stats of a run; return the ids of rows that may have changed."""
         stats = cache.snapshot.stats
         new = {one: digest(row)[:8] for one, row in stats.items()}
         changed = {one for one in new if self.rows.get(short_id(one)) != new[one]}
@@ -179,11 +179,11 @@ class KnownStats:
         return changed
 
     def _unchanged(self, folded: Iterable[str], new: Mapping[str, str]) -> set[str]:
-        """Return the ids in buckets that have not changed; take over the others."""
+        """Return the ids in buckets that have not changed; store the others."""
         unchanged = set()
         for name, ids in by_bucket(folded).items():
             if not new.keys() >= set(ids):
-                continue  # it cannot be compared
+                continue  # without all its campaigns a bucket cannot be compared
             before = self.closed.pop(name, None)
             for one in ids:
                 self._fold(one, new[one])
@@ -199,7 +199,7 @@ class KnownStats:
 
 
 class Campaigns(ConstantContactStream):
-    """Campaigns, also drafts and removed ones. `GET /emails`."""
+    """Campaigns, including drafts and removed ones. `GET /emails`."""
 
     name = "constant_contact_campaigns"
     primary_keys = ("account", "campaign_id")
@@ -236,10 +236,10 @@ def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
 def move(
     stream: ConstantContactStream, following: str | None, key: str = CURSOR
 ) -> None:
-    """Move a cursor of a stream on.
+    """Advance a cursor of a stream.
 
-    A run asks for the changes since the last run but one: a list that is empty or cut
-    short once is asked for again.
+    A run asks for the changes since the second-last run. So a list that was wrongly
+    empty or short once is requested again.
     """
     stream.bookmark.write(f"{key}_before", stream.bookmark.read(key, str))
     stream.bookmark.write(key, following)
@@ -321,9 +321,9 @@ class CampaignActivities(CampaignStream):
 
 
 class Contacts(ConstantContactStream):
-    """Contacts, also deleted ones. `GET /contacts`.
+    """Contacts, including deleted ones. `GET /contacts`.
 
-    An unsubscribe does not move `updated_at`: a second pass asks for opt-outs.
+    An unsubscribe does not change `updated_at`, so a second pass asks for opt-outs.
     """
 
     name = "constant_contact_contacts"
@@ -377,7 +377,7 @@ class Contacts(ConstantContactStream):
         while True:
             api = self.constant_contact
             self._following = self._following or api.cursor()
-            # No start: a contact who opted out now may have been updated long before.
+            # No start, because a contact who opted out may have an old `updated_at`.
             until = replace(self.interval(), start=None)
             yield self.records_of(self.within(page.rows, until))
             href = trail.follow(page)
@@ -392,12 +392,12 @@ class Contacts(ConstantContactStream):
     def _first(
         self, params: Mapping[str, int | str], resume: Mapping[str, str] | None
     ) -> LinkedPage[Page]:
-        """Return the first page; begin anew if the link of an earlier run expired."""
+        """Return the first page; start over if the link of an earlier run expired."""
         if resume:
             try:
                 return self._page(params, resume["href"])
             except Skippable as error:
-                self.logger.warning("%s: begun anew: %s", self.name, error)
+                self.logger.warning("%s: starting over: %s", self.name, error)
         return self._page(params, None)
 
     def _page(
@@ -450,7 +450,7 @@ class AccountList(ConstantContactStream, ListStream):
 
 
 class ContactLists(AccountList):
-    """Lists of contacts, also deleted ones. `GET /contact_lists`."""
+    """Lists of contacts, including deleted ones. `GET /contact_lists`."""
 
     name = "constant_contact_contact_lists"
     primary_keys = ("account", "list_id")
@@ -483,7 +483,7 @@ class ContactCustomFields(AccountList):
 
 
 class Segments(AccountList):
-    """Segments of contacts. `GET /segments`; it may take its time to answer."""
+    """Segments of contacts. `GET /segments`; the response may be slow."""
 
     name = "constant_contact_segments"
     primary_keys = ("account", "segment_id")

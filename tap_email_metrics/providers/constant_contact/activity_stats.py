@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ACTIVITY_STATS = "/reports/stats/email_campaign_activities/{}"
 MOST_ACTIVITIES = 10
-"""Activities that one request may ask for."""
+"""Largest number of activities in one request."""
 
 
 @dataclass(slots=True)
@@ -28,8 +28,8 @@ class StatsAnswer:
     """The stats of one campaign's activities.
 
     Attributes:
-        rows: those that were read.
-        error: why others were not; None if all were.
+        rows: the rows that were read.
+        error: why other rows are missing, None if all were read.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -43,7 +43,7 @@ class ActivityStats:
         client: sends the requests.
         campaigns: knows the activities of each campaign.
         order: campaign ids in the order in which `of` will be called.
-        failed: those of them that could not be read last time: each is asked for alone.
+        failed: ids that failed last time; their activities are requested one by one.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ActivityStats:
             return self._read.pop(campaign_id)
 
     def _fetch(self, first: str) -> None:
-        """Ask for a campaign, and for the next ones that fit into the same call."""
+        """Ask for a campaign, and for the next campaigns that fit into the call."""
         place = self._order.index(first) if first in self._order else None
         following = [] if place is None else self._order[place + 1 :]
         wanted = {first: self._campaigns.activities(first, anew=first in self._failed)}

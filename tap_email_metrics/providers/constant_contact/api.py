@@ -1,4 +1,4 @@
-"""One run of Constant Contact: the client, the campaigns, and who may read what."""
+"""What the Constant Contact streams of one run share: client, campaigns, privileges."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ Result = TypeVar("Result")
 
 PRIVILEGES = "/account/user/privileges"
 OVERLAP = 3600.0
-"""Seconds before the start of the last run from which on changes are asked for."""
+"""Seconds before the start of the last run for which changes are requested again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emails:
-    """Campaigns of the account, also drafts.
+    """Campaigns of the account, including drafts.
 
     Attributes:
-        rows: in the order of the answer.
-        is_listed: the answer has a list; without one, `rows` is empty.
+        rows: the rows in the order of the response.
+        is_listed: the response has a list; without one, `rows` is empty.
     """
 
     rows: list[Row]
@@ -66,7 +66,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
     """Shared by the Constant Contact streams of one run.
 
     Attributes:
-        campaign_cache: what is known of campaigns; `campaigns` reads it first.
+        campaign_cache: the campaigns; call `campaigns` to read it first.
     """
 
     name = "constant_contact"
@@ -138,10 +138,10 @@ class ConstantContactApi(Api[ConstantContactSettings]):
     # Reading
 
     def wait(self, work: Callable[[], Result]) -> Result:
-        """Return what a function reads; the caller's thread notices a signal.
+        """Run a function in another thread, so that this one notices a signal.
 
         Raises:
-            Unavailable: the account's token, user or app may not read it.
+            Unavailable: the account's token, user or app may not read this.
         """
         self.check()
         try:
@@ -150,7 +150,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
             raise self.explain(error) from error
 
     def check(self) -> None:
-        """Return unless it is known that nothing can be read.
+        """Do nothing, unless it is known that no request can succeed.
 
         Raises:
             AuthenticationFailed: the app is denied everything, or gets no token.
@@ -174,21 +174,21 @@ class ConstantContactApi(Api[ConstantContactSettings]):
             template: path of the list.
             field: field of the response that holds the rows.
             params: the query of the first page.
-            tries: tries in all.
-            may_lack: an answer without a list is an empty list.
+            tries: total number of tries.
+            may_lack: a response without a list counts as an empty list.
 
         Raises:
-            Skippable: it cannot be read.
-            Unavailable: it may not be read.
+            Skippable: the list cannot be read.
+            Unavailable: access to the list is denied.
         """
         rows = partial(self.client.rows, template, params=params, field=field)
         return self.wait(partial(rows, may_lack=may_lack, tries=tries))
 
     def campaigns(self) -> CampaignCache:
-        """Return the campaigns with their counters, read once a run.
+        """Return the campaigns with their counters; they are read once per run.
 
         Raises:
-            TapError: they cannot be read; the same for each stream that asks.
+            TapError: the campaigns cannot be read; every later call raises it again.
         """
         if self._failure:
             raise self._failure
@@ -198,7 +198,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
                 cache.take(self.wait(cache.read))
             except Unavailable as error:
                 self._failure = error
-                raise  # from itself it would lose its cause
+                raise  # `raise error from error` would lose the cause
             except (Fatal, Skippable) as error:
                 self._failure = _for_all_streams(error)
                 raise self._failure from error
@@ -210,21 +210,21 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         return self.campaigns().parents()
 
     def readings(self, state: StreamState[Any, Any]) -> Readings:
-        """Return the readings of snapshot lists that wait for their records."""
+        """Return the readings of snapshot lists that still need a record."""
         if self._readings is None:
             self._readings = Readings(state)
         return self._readings
 
     def emails(self, after: str | None, *, may_lack: bool) -> Emails:
-        """Return the campaigns that changed after an instant, read once a run.
+        """Return the campaigns that changed after an instant; read once per run.
 
         Args:
             after: the instant; None for all campaigns.
-            may_lack: an answer without a list is an empty list.
+            may_lack: a response without a list counts as an empty list.
 
         Raises:
-            Skippable: they cannot be read.
-            Unavailable: they may not be read.
+            Skippable: the campaigns cannot be read.
+            Unavailable: access to the campaigns is denied.
         """
         return self.wait(partial(self._read_emails, after, may_lack=may_lack))
 
@@ -245,13 +245,13 @@ class ConstantContactApi(Api[ConstantContactSettings]):
             ):
                 is_listed = page.is_listed
                 for row in page.rows:
-                    # Rows shift while the list is paged, so that rows come twice.
+                    # Rows may move to the next page while the list is read.
                     rows.setdefault(str(row.get("campaign_id")), row)
             found = self._emails[after] = Emails([*rows.values()], is_listed)
         return found
 
     def contact_ids(self) -> list[str]:
-        """Return the ids of all contacts in order, read once a run."""
+        """Return the sorted ids of all contacts; they are read once per run."""
         if self._contacts is None:
             rows = self.listing(
                 "/contacts", "contacts", {"status": "all", "limit": 500}
@@ -260,10 +260,10 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         return self._contacts
 
     def cursor(self) -> str:
-        """Return the instant from which the next run asks for changes.
+        """Return the instant after which the next run asks for changes.
 
-        To be called after an answer has told the time on the API's clock. Of two clocks
-        that differ, the earlier one counts: no change is older than it says.
+        Call it after the first response, which has the time of the API's clock. If the
+        clocks differ, the earlier one counts, so that no change is missed.
         """
         ahead = self.now() - self._control.clock.now()
         return iso(self._control.started + min(0.0, ahead) - OVERLAP)
@@ -271,15 +271,15 @@ class ConstantContactApi(Api[ConstantContactSettings]):
     # Who may read what
 
     def explain(self, denied: Denied) -> TapError:
-        """Return why a request was denied, after a look at the user's privileges.
+        """Return the reason why a request was denied.
 
-        An app that is switched off is denied even that; a user lacks a privilege; or
-        else the token lacks a scope.
+        If the app is deactivated, even the user's privileges are denied. Otherwise the
+        user lacks a privilege, or else the token lacks a scope.
         """
         return self.explain_all(denied) or Unavailable(self.explain_one(denied))
 
     def explain_all(self, denied: Denied) -> TapError | None:
-        """Return why all requests like one are denied; None if others may not be."""
+        """Return the reason if all similar requests are denied, too; None otherwise."""
         try:
             have = self.privileges()
         except Denied:
@@ -301,7 +301,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         )
 
     def explain_one(self, denied: Denied) -> str:
-        """Return what a denied request may lack."""
+        """Return the reason if a scope may be missing."""
         _, scope = _needs(str(denied))
         return (
             f"{denied}: the token lacks the scope {scope}. Authorise again with it: "
@@ -309,10 +309,10 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         )
 
     def privileges(self) -> frozenset[str]:
-        """Return the privileges of the user, read once a run.
+        """Return the privileges of the user; they are read once per run.
 
         Raises:
-            Skippable: they cannot be read.
+            Skippable: the privileges cannot be read.
         """
         with self._lock:
             if self._privileges is None:
@@ -345,7 +345,7 @@ def _needs(denied: str) -> tuple[str, str]:
 
 
 def _for_all_streams(error: TapError) -> TapError:
-    """Return the error of the summaries as the end of every stream by campaign."""
+    """Return the error that ends every stream that needs the campaigns."""
     if isinstance(error, Skippable):
         return Fatal(f"Constant Contact: the campaigns cannot be read: {error}")
     return error

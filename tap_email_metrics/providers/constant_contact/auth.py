@@ -1,4 +1,4 @@
-"""Constant Contact authorisation: refresh tokens that rotate, or do not."""
+"""Constant Contact authorisation, with rotating and with long-lived refresh tokens."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from tap_email_metrics.transport.client import Client
 
 EARLY = 300.0
-"""Seconds before its end in which an access token is not used any more, at most half
+"""An access token is no longer used in its last seconds: these many, but at most half
 of its life."""
 SPACING = 1.0
 """Seconds between two requests for a token."""
 GRACE = 7.0
-"""Seconds after the run's end that a refresh in flight is waited for: the process ends
-within ten."""
+"""Seconds to wait for a refresh in flight after the end of the run; the process has to
+end within ten."""
 AGAIN = (
     "authorise again: run tap-email-metrics-login with the same settings, or put a new "
     "constant_contact.refresh_token into them"
@@ -52,17 +52,17 @@ AGAIN = (
 
 
 class _Grace:
-    """The run's end, some seconds late: a refresh in flight is not cut."""
+    """Lets a refresh in flight continue for some seconds after the end of the run."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
         self._since: float | None = None
 
     def __call__(self) -> None:
-        """Return while an answer may still be waited for.
+        """Do nothing while the refresh may go on.
 
         Raises:
-            Terminated, Exhausted: the run has ended that long ago.
+            Terminated, Exhausted: the run ended more than `GRACE` seconds ago.
         """
         try:
             self._control.check()
@@ -74,7 +74,7 @@ class _Grace:
 
 
 class TokenAnswer(msgspec.Struct):
-    """The token endpoint's answer."""
+    """The response of the token endpoint."""
 
     access_token: str
     refresh_token: str | None = None
@@ -82,7 +82,7 @@ class TokenAnswer(msgspec.Struct):
 
 
 class ConstantContactAuthenticator:
-    """Holds one access token for all threads, streams and processes of a store.
+    """Provides one access token to all threads, streams and processes of a store.
 
     https://developer.constantcontact.com/api_guide/server_flow.html
     """
@@ -102,7 +102,7 @@ class ConstantContactAuthenticator:
         self._headers: dict[str, str] = {}
         self._expires = float("-inf")
         self._failure: AuthenticationFailed | None = None
-        # The token endpoint has a limit of its own: 1 request a second.
+        # The token endpoint has its own limit of 1 request per second.
         self.limits = Limits(
             clock=control.clock,
             check=control.check,
@@ -112,15 +112,15 @@ class ConstantContactAuthenticator:
 
     @property
     def failure(self) -> AuthenticationFailed | None:
-        """Why there is no token to be had, None as long as that is not known."""
+        """The error that ended all attempts to get a token, None without one."""
         with self._lock:
             return self._failure
 
     def headers(self, client: Client, url: str) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
-        """Return the Authorization header, with a new token where one is due.
+        """Return the Authorization header; get a new token if the old one ends.
 
         Raises:
-            AuthenticationFailed: refused, or not to be reached.
+            AuthenticationFailed: the token is refused, or the server cannot be reached.
         """
         with self._lock:
             if self._failure:
@@ -136,12 +136,12 @@ class ConstantContactAuthenticator:
                 self._obtain(client, refused=refused["Authorization"])
 
     def close(self) -> None:
-        """Wait for a refresh in flight: its token is in one answer and nowhere else."""
+        """Wait for a refresh in flight, because only its response has the new token."""
         if self._lock.acquire(timeout=GRACE):
             self._lock.release()
 
     def _obtain(self, client: Client, refused: str) -> None:
-        """Take the stored token, or a new one; remember a failure."""
+        """Use the stored token or get a new one; remember a failure."""
         try:
             with self._store.held(self._control.check):
                 tokens = self._store.load(self._settings.refresh_token)
@@ -165,10 +165,10 @@ class ConstantContactAuthenticator:
         self._headers = {"Authorization": f"Bearer {tokens.access_token}"}
 
     def _refresh(self, client: Client, tokens: Tokens) -> Tokens:
-        # The old token is void once used: first make sure that the new one can be
-        # kept. This raises where it cannot.
+        # The old token is void once used, so first make sure that the store can be
+        # written. This raises if it cannot.
         self._store.save(tokens)
-        # Another process may have asked a moment ago, and the limit is for all.
+        # Another process may have asked a moment ago, and they share the limit.
         since = self._control.clock.now() - tokens.refreshed_at
         if 0 <= since < SPACING:
             self._control.clock.sleep(SPACING - since)
@@ -178,9 +178,9 @@ class ConstantContactAuthenticator:
         following = answer.refresh_token or tokens.refresh_token
         if isinstance(self._store, NoStore) and following != tokens.refresh_token:
             raise AuthenticationFailed(
-                "Constant Contact's refresh tokens rotate here, and constant_contact."
-                "token_store is none: the new one cannot be kept and the old one is "
-                f"void. Name a file in token_store and {AGAIN}"
+                "Constant Contact rotates the refresh tokens of this app, but "
+                "constant_contact.token_store is none: the new one cannot be stored "
+                f"and the old one is void. Name a file in token_store and {AGAIN}"
             )
         new = Tokens(
             seed=tokens.seed,
@@ -193,7 +193,7 @@ class ConstantContactAuthenticator:
             self._store.save(new)
         except OSError as error:
             raise AuthenticationFailed(
-                f"Constant Contact: {self._store} cannot keep the new refresh token "
+                f"Constant Contact: {self._store} cannot store the new refresh token "
                 f"({error.strerror}), and the old one is void. Once it can, {AGAIN}"
             ) from error
         return new
@@ -243,7 +243,7 @@ class ConstantContactAuthenticator:
 
 
 def error_code(response: requests.Response) -> str:
-    """Return an OAuth error code, for comparison alone: it may be other text."""
+    """Return an OAuth error code. Compare it, but never log it: it may be any text."""
     try:
         body = decode_json(response.content)
     except msgspec.DecodeError:
@@ -253,7 +253,7 @@ def error_code(response: requests.Response) -> str:
 
 
 def life(answer: TokenAnswer) -> float:
-    """Return the seconds for which an access token serves."""
+    """Return the lifetime of an access token in seconds."""
     try:
         seconds = float(answer.expires_in or 0)
     except ValueError:
@@ -262,6 +262,6 @@ def life(answer: TokenAnswer) -> float:
 
 
 def _serves_until(tokens: Tokens) -> float:
-    """Return the UTC seconds up to which an access token is used."""
+    """Return the UTC seconds up to which the tap uses an access token."""
     whole = tokens.expires_at - tokens.refreshed_at
     return tokens.expires_at - min(EARLY, whole / 2)

@@ -1,4 +1,4 @@
-"""Answers for many ids in one call, also where some of the ids spoil the call."""
+"""Reads the rows of many ids with few calls, even if some ids make their call fail."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.values import Row
 
 FAILURES_IN_A_ROW = 10
-"""Calls in a row that may fail before single ids are tried instead."""
+"""After this many failed calls in a row, a sample of single ids is tried."""
 SAMPLE = 10
-"""Single ids, spread over all that are left, that tell whether any can be read."""
+"""Ids in the sample, spread over the remaining ids."""
 
 
 class Batches:
-    """Reads rows of many ids, many of them in one call.
+    """Reads the rows of many ids, several ids in one call.
 
-    A call that fails is split in halves, down to the ids that spoil it: about two
-    calls for each halving, each with one try.
+    A failed call is split in halves until the ids that make it fail are alone. Each of
+    these calls has a single try.
 
     Args:
         client: sends the requests.
         template: path of the calls, with a `{}` for the ids.
         id_field: the field of a row that holds its id.
-        size: ids in one call at most.
+        size: largest number of ids in one call.
 
     Attributes:
-        rows: the row of each id that was answered.
-        others: rows without one of the ids that were asked for.
-        failed: why each of the other ids has no row.
-        given_up: why the remaining ids were not asked for; None if all were.
+        rows: the row of each id that was read.
+        others: rows without one of the requested ids.
+        failed: the error of each id that has no row.
+        given_up: why the remaining ids were not requested, None if all were.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Batches:
         self.given_up: Skippable | None = None
 
     def read(self, ids: Sequence[str]) -> None:
-        """Ask for ids, in the fewest calls.
+        """Ask for ids, with as few calls as possible.
 
         Raises:
-            Exhausted, Terminated, Fatal: nothing more can be asked.
+            Exhausted, Terminated, Fatal: no more requests can be sent.
         """
-        # Breadth first: what can be read is soon found among what cannot.
+        # Breadth first, to find the readable ids early.
         calls: deque[Sequence[str]] = deque(chunks(ids, self._size))
         whole = len(calls)
         while calls and self.given_up is None:
@@ -89,7 +89,7 @@ class Batches:
             self._blame_the_service()
 
     def read_alone(self, ids: Iterable[str]) -> None:
-        """Ask for ids that failed before: each alone, with one try."""
+        """Ask for ids that failed before, each in its own call with one try."""
         for one in ids:
             self._ask([one], 1)
 
@@ -97,7 +97,7 @@ class Batches:
         return one in self.rows or one in self.failed
 
     def _try_sample(self, left: Sequence[str], error: Skippable) -> None:
-        """Go on if any of the ids can be read, give up if none can."""
+        """Ask for a sample of ids; give up if none of them can be read."""
         left = [one for one in left if not self._is_done(one)]
         step = max(1, len(left) // SAMPLE)
         for one in left[::step][:SAMPLE]:
@@ -108,7 +108,7 @@ class Batches:
             self._blame_the_service()
 
     def _blame_the_service(self) -> None:
-        """Forget the failures that may have nothing to do with their ids."""
+        """Drop the failures whose cause may not be the id."""
         for one, error in [*self.failed.items()]:
             if not _blames_an_id(error):
                 self.given_up = self.given_up or error
@@ -121,7 +121,7 @@ class Batches:
                 self._template, [",".join(ids)], parse=_parse_results, tries=tries
             )
         except Skippable as error:
-            # What blames its ids does not tell that the others fail, too.
+            # An error that is caused by an id says nothing about other calls.
             self._in_a_row += not _blames_an_id(error)
             if len(ids) == 1:
                 self.failed[ids[0]] = error
@@ -143,7 +143,7 @@ class Batches:
 
 
 def _blames_an_id(error: Skippable) -> bool:
-    """Return whether a call was refused because of one of its ids."""
+    """Return whether an error may be caused by one of the ids in the call."""
     return not isinstance(error, Denied) and not isinstance(error.__cause__, Retriable)
 
 
@@ -154,11 +154,11 @@ def _parse_results(body: bytes) -> list[Row]:
         raise Retriable("a body that is not JSON") from error
     rows = answer.get("results") if isinstance(answer, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise NoList("an answer without results")
+        raise NoList("a response without results")
     return rows
 
 
 def chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Yield ids in groups of a size at most."""
+    """Yield ids in groups of at most a size."""
     for start in range(0, len(ids), size):
         yield ids[start : start + size]

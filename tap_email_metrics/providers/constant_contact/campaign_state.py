@@ -1,4 +1,4 @@
-"""What the state keeps of all campaigns."""
+"""The part of the state about all campaigns, and its checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def campaigns_of(shared: dict[str, Any]) -> dict[str, Any]:
     mine: dict[str, Any] = shared.setdefault("constant_contact", {})
     for name in ("campaigns", "refused", "closed", "unlisted"):
         mine.setdefault(name, {})
-    # The first version kept only the day of the last try.
+    # The first version of the state had only the day of the last try.
     mine["refused"] = {
         key: days if isinstance(days, list) else [days, days]
         for key, days in mine["refused"].items()
@@ -27,7 +27,7 @@ def check_shared(mine: object) -> None:
     """Check the part of the state about campaigns.
 
     Raises:
-        InvalidInput: it is damaged.
+        InvalidInput: the part is damaged.
     """
     place = f"bookmarks.{TAP_KEY}.constant_contact"
     if not isinstance(mine, dict):

@@ -1,4 +1,4 @@
-"""Constant Contact reports of a campaign, read when a counter of it has changed."""
+"""Constant Contact reports by campaign, which are read when a counter has changed."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class ConstantContactStream(EmailMetricsStream):
 
     @property
     def constant_contact(self) -> ConstantContactApi:
-        """The provider's api of this run."""
+        """What the Constant Contact streams of this run share."""
         return cast("ConstantContactApi", self.api)
 
 
 class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
-    """A report of each campaign that was sent.
+    """A report that exists once per sent campaign.
 
     Attributes:
         once_a_day: the report is read at most once a UTC day.
@@ -78,17 +78,17 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
         return self.constant_contact.campaigns().has_moved(campaign_id)
 
     def activities(self, visit: Visit[str, CounterMark]) -> list[str]:
-        """Return the activities to read; asked for anew where rows may be missing.
+        """Return the activities to read; ask the API again if rows may be missing.
 
         Raises:
-            Skippable: they are not known.
+            Skippable: the activities cannot be read.
         """
         mark = visit.mark
         anew = mark is not None and (visit.everything or not mark.settled)
         return self.constant_contact.campaigns().activities(visit.parent.id, anew=anew)
 
     def is_quiet(self, campaign_id: str) -> bool:
-        """Return whether no counter says that a campaign's lists have rows."""
+        """Return whether no counter indicates rows in a campaign's lists."""
         return not self.constant_contact.campaigns().announced(self.name, campaign_id)
 
     @override
@@ -100,13 +100,13 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
         if not isinstance(error, Denied):
             return error
         api = self.constant_contact
-        # One campaign that is denied tells nothing about the others.
+        # One denied campaign says nothing about the others.
         return api.explain_all(error) or Denied(api.explain_one(error))
 
     def counted(self, campaign_id: str, rows: int, *, verified: bool) -> Count:
         """Return the count of all lists of a campaign together.
 
-        The lists have no totals of their own: only the campaign has counters.
+        The lists have no totals, only the campaign has counters.
         """
         known = self.constant_contact.campaigns().aggregate(self.name, campaign_id)
         name, aggregate = known or (None, None)
@@ -166,11 +166,11 @@ class EventStream(CampaignStream):
         try:
             mark = yield from reader.read(visit)
         except Gone:
-            # Its activity may have got another id.
+            # The activity may have a new id.
             api.campaigns().forget(campaign_id)
             raise
         if reader.rows is not None:
-            # Rows that were missing in several runs in a row will not come.
+            # Rows that were missing in several reads in a row are not expected.
             count = self.counted(campaign_id, reader.rows, verified=mark.settled)
             before = visit.mark.missing if visit.mark else 0
             yield replace(
@@ -246,7 +246,7 @@ class Bounces(EventStream):
 
 
 class ActivityStream(CampaignStream):
-    """A report of each activity of a campaign.
+    """A report that exists once per activity of a campaign.
 
     Attributes:
         path: path of the report, with a `{}` for the activity.
@@ -261,8 +261,8 @@ class ActivityStream(CampaignStream):
         """Yield the rows of an activity; return their number.
 
         Args:
-            activity_id: of the activity.
-            may_lack: an answer without a list is an empty list.
+            activity_id: id of the activity.
+            may_lack: a response without a list counts as an empty list.
         """
 
     @override
@@ -277,7 +277,7 @@ class ActivityStream(CampaignStream):
             for one in self.activities(visit):
                 rows += yield from self.read_activity(one, may_lack=may_lack)
         except Gone:
-            # Its activity may have got another id.
+            # The activity may have a new id.
             self.constant_contact.campaigns().forget(campaign_id)
             raise
         yield self.counted(visit.parent.id, rows, verified=False)
@@ -374,11 +374,11 @@ class Links(SnapshotStream):
 
 
 class Snapshots(ConstantContactStream):
-    """Complete reads of the links and the other two lists of a campaign activity.
+    """One row per complete read of a snapshot list (links, unique opens, non-openers).
 
-    An empty list gives a row here, too. A row of a list is current if its `as_of`
-    equals that of the row here. Made from `GET /reports/email_reports/{id}/links` and
-    the other two paths.
+    An empty list has a row here, too. A row of a list is current if its `as_of` equals
+    the `as_of` of the list's row here. This stream sends no request of its own: the
+    lists are those of `GET /reports/email_reports/{id}/links` and two tracking reports.
     """
 
     name = SNAPSHOTS

@@ -68,16 +68,16 @@ MOST_CAMPAIGNS = 150
 ALL_DAYS = 7
 """Days after which the tap asks for the counters of all campaigns."""
 MISSING_DAYS = 7
-"""Days after which a closed campaign that is not listed any more is forgotten."""
+"""Days after which a closed campaign that is no longer listed is forgotten."""
 QUARANTINE_DAYS = 5
-"""Days after which a campaign without stats does not hold up how far all are read."""
+"""Days after which a campaign without stats no longer counts for the lag."""
 MOST_RETRIED = 10
-"""Campaigns whose stats failed that a run asks for once more."""
+"""Most campaigns whose stats failed before that a run asks for again."""
 _SENT = "done"
 """Status of a campaign that was sent."""
 
 SHOWN = 20
-"""Ids that a message names at most."""
+"""Most ids in a message."""
 
 _STATS_STREAM = "constant_contact_campaign_stats"
 
@@ -281,7 +281,7 @@ class CampaignCache:
         return self._is_open(self.snapshot.parents[campaign_id])
 
     def _is_open(self, parent: Parent[str]) -> bool:
-        # One whose send has no readable date may be as new as any.
+        # Without a readable date, a campaign may be new.
         newest = parent.newest
         return newest is None or self._now() - newest <= self._policy.window
 
@@ -299,7 +299,7 @@ class CampaignCache:
             now = Bucket()
             for one in ids:
                 now = now.plus(one, digest(summaries[one]), "")
-            # One that is short of a campaign may have all of them again tomorrow.
+            # A bucket that lacks a campaign may be complete again in the next run.
             if now.count >= kept.count and now.rows != kept.rows:
                 moved.update(ids)
         return moved
@@ -374,7 +374,7 @@ class CampaignCache:
         return recounted
 
     def _unfold(self, changed: Collection[str]) -> None:
-        """Give campaigns entries of their own again if a stream has to read them."""
+        """Replace buckets by entries of their campaigns that a stream has to read."""
         snapshot, shared = self.snapshot, self._shared
         is_unread = self._unread()
         folded = by_bucket(self._folded(snapshot))
@@ -401,7 +401,7 @@ class CampaignCache:
             shared.pop("missing_since")
 
     def _fold(self) -> None:
-        """Keep no more than a bucket of closed campaigns that every stream has read."""
+        """Move closed campaigns that every stream has read into their buckets."""
         entries, is_unread = self._shared["campaigns"], self._unread()
         for campaign_id in self.snapshot.summaries:
             key = short_id(campaign_id)
@@ -414,7 +414,7 @@ class CampaignCache:
                 self._shared["closed"][name] = more.pack()
 
     def _unread(self) -> Callable[[str], bool]:
-        """Return what tells whether a stream has yet to read a closed campaign."""
+        """Return a function: whether a stream still has to read a closed campaign."""
         gated = [
             state
             for name, state in self._memory.selected.items()
@@ -459,7 +459,7 @@ class CampaignCache:
             first = refused[key][0] if key in refused else today
             pause = 0
             if isinstance(error, Gone):
-                # A campaign that does not exist for a week will hardly come back.
+                # A campaign that is missing for a week is unlikely to come back.
                 pause = 1 if today - first < ALL_DAYS else ALL_DAYS
             refused[key] = [first, today + pause]
 
@@ -484,7 +484,7 @@ class CampaignCache:
         return min(counting) * DAY if counting else None
 
     def _owe(self, campaign_id: str) -> None:
-        """Have each stream read a closed campaign once more."""
+        """Let each stream read a closed campaign once more."""
         parent = self.parent(campaign_id)
         memory = self._memory
         for name, state in [*memory.selected.items(), *memory.others.items()]:
@@ -527,7 +527,7 @@ class CampaignCache:
             has_stats = campaign_id in self.snapshot.stats
             return zlib.crc32(digest(counters).encode()) if has_stats else None
         if not counters.keys() >= {*names}:
-            return None  # what is absent is not 0
+            return None  # an absent counter is not 0
         if len(names) == 1:
             return counters[names[0]]
         return zlib.crc32(digest([counters[name] for name in names]).encode())
@@ -583,7 +583,7 @@ class CampaignCache:
         return known
 
     def forget(self, campaign_id: str) -> None:
-        """Have the activities of a campaign asked for again. Safe in any thread."""
+        """Ask for the activities of a campaign again next time. Safe in any thread."""
         with self._lock:
             if campaign_id not in self._asked_anew:
                 self._activities.pop(campaign_id, None)
@@ -607,7 +607,7 @@ class CampaignCache:
     def learn(self, campaign_id: str, activities: list[str]) -> None:
         """Remember the activities of a campaign that a stream has read."""
         if not activities:
-            return  # empty once is not empty for ever
+            return  # a list that is empty once may have activities later
         with self._lock:
             self._activities[campaign_id] = activities
             self._asked_anew.add(campaign_id)

@@ -1,4 +1,4 @@
-"""Constant Contact quirks: links to next pages, errors in three shapes, two 429s."""
+"""Constant Contact client: links to the next page, three error forms, two of 429."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ if TYPE_CHECKING:
 SomeRows = TypeVar("SomeRows")
 
 MOST_PAGES = 10_000
-"""Pages of a list at most: as many requests as an API key has in a day."""
+"""Most pages of a list. An API key has as many requests in a day."""
 MOST_ROWS = 1_000_000
-"""Rows at most of a list that is held whole."""
+"""Most rows of a list that is held in memory."""
 _PENDING, _NO_CONTENT, _DENIED, _TOO_MANY = 202, 204, 403, 429
 _QUOTA = "quota_exceeded"
 
 
 class NoList(Retriable):
-    """A successful answer without the list or the object that was asked for."""
+    """A successful response without the requested list."""
 
     ends_as = NotUnderstood
     most_tries = 2
 
 
 class Pending(Retriable):
-    """The answer is being made, as it may be for segments."""
+    """The API is still preparing the response, which can happen for segments."""
 
     ends_as = Unavailable
 
 
 class PendingParent(Retriable):
-    """Likewise, of one campaign or one contact: the others may be ready."""
+    """The API is still preparing the response for one campaign or contact only."""
 
     most_tries = 2
 
@@ -70,9 +70,9 @@ class LinkedPage(Generic[SomeRows]):
     """One page of a list.
 
     Attributes:
-        rows: in the order of the answer.
-        href: where the next page is, as the answer says; None at the end.
-        is_listed: the answer has a list; without one, `rows` is empty.
+        rows: the rows in the order of the response.
+        href: link to the next page, None at the end.
+        is_listed: the response has a list; without one, `rows` is empty.
     """
 
     rows: SomeRows
@@ -81,7 +81,7 @@ class LinkedPage(Generic[SomeRows]):
 
 
 class Trail:
-    """The links that were followed in one list: none leads back, and they end."""
+    """Remembers the links of one list, to detect circles and endless lists."""
 
     def __init__(self) -> None:
         self._followed: set[int] = set()
@@ -90,8 +90,7 @@ class Trail:
         """Return the link of a page, None at the end of the list.
 
         Raises:
-            Skippable: it was followed before, and would be for ever, or there are
-                too many.
+            Skippable: the link was followed before, or there are too many links.
         """
         if page.href is not None:
             if hash(page.href) in self._followed:
@@ -105,9 +104,9 @@ class Trail:
 
 
 class ConstantContactClient(Client):
-    """Reads objects, and lists by their links."""
+    """Reads objects and lists; lists are read by their links."""
 
-    # A 403 is final: a new token has the same scopes, and costs a rotation.
+    # A 403 is final, because a new token has the same scopes.
     refusals = frozenset({401})
 
     def __init__(
@@ -123,16 +122,16 @@ class ConstantContactClient(Client):
 
     @override
     def check(self, response: requests.Response, what: str) -> None:
-        """Decide what a response means; see the base.
+        """Raise the error for a response; see the base class.
 
         Raises:
-            Exhausted: the day's quota is spent.
-            Denied: 403: the token, its user or its app may not read this.
+            Exhausted: the quota of the day is spent.
+            Denied: the token, its user or its app may not read this (403).
         """
         status = response.status_code
         where = f"{what} answered {status}{request_id(response)}"
         if status == _NO_CONTENT:
-            return  # whoever parses it decides what an empty body means
+            return  # the parser decides what an empty body means
         if status == _PENDING:
             kind = PendingParent if "{}" in what else Pending
             raise kind(f"{where}: not ready yet")
@@ -157,26 +156,26 @@ class ConstantContactClient(Client):
         id_field: str | None = None,
         tries: int = TRIES,
     ) -> Row:
-        """Return the object that a GET answers.
+        """Return the object in the response to a GET.
 
         Args:
             template: path with a `{}` for each id.
-            ids: go into the path.
+            ids: values for the path.
             params: the query.
-            id_field: what the object is known by; one without it is another.
-            tries: tries in all.
+            id_field: field that the object must have; None to accept any object.
+            tries: total number of tries.
 
         Raises:
-            Skippable: it cannot be read.
+            Skippable: the object cannot be read.
         """
         parse = partial(_parse_object, id_field=id_field)
         return self.get(template, ids, dict(params or {}), parse=parse, tries=tries)
 
     def many(self, template: str, ids: Sequence[object] = ()) -> list[object]:
-        """Return the array that a GET answers.
+        """Return the array in the response to a GET.
 
         Raises:
-            Skippable: it cannot be read.
+            Skippable: the array cannot be read.
         """
         return self.get(template, ids, parse=_parse_array)
 
@@ -194,18 +193,19 @@ class ConstantContactClient(Client):
         """Return one page of a list.
 
         Args:
-            template: path with a `{}` for each id; of messages, once there is a link.
-            ids: go into the path.
+            template: path with a `{}` for each id. With a link it is used for messages
+                only.
+            ids: values for the path.
             params: the query of the first page.
-            parse: makes a page of a body: `parse_page` or `parse_rows`.
-            href: the link to this page, None for the first.
-            may_lack: a first page without a list is an empty list: nothing says that
-                there are rows.
-            tries: tries in all.
+            parse: parses a body: `parse_page` or `parse_rows`.
+            href: the link to this page, None for the first page.
+            may_lack: a first page without a list counts as an empty list. Set it only
+                if nothing indicates that there are rows.
+            tries: total number of tries.
 
         Raises:
-            NotUnderstood: the answer has no list.
-            Skippable: it cannot be read.
+            NotUnderstood: the response has no list.
+            Skippable: the page cannot be read.
             Fatal: the link leads to another host.
         """
         if href is None:
@@ -262,10 +262,10 @@ class ConstantContactClient(Client):
         may_lack: bool = False,
         tries: int = TRIES,
     ) -> list[Row]:
-        """Return the rows of a list that is held whole; see `page`.
+        """Return all rows of a list; see `page`.
 
         Raises:
-            Skippable: it cannot be read, or has too many.
+            Skippable: the list cannot be read, or has too many rows.
         """
         found: list[Row] = []
         parse = partial(parse_page, field=field)
@@ -279,9 +279,9 @@ class ConstantContactClient(Client):
 
 
 def error_key(response: requests.Response) -> object:
-    """Return the key of an error, for comparison alone: never to be shown.
+    """Return the key of an error. Compare it, but never log it.
 
-    The body is an array of errors, one error, or empty.
+    The body is an array of errors, a single error, or empty.
     """
     try:
         body = decode_json(response.content)
@@ -292,18 +292,18 @@ def error_key(response: requests.Response) -> object:
 
 
 def envelope(field: str) -> Envelope:
-    """Return what is around the rows of a list that are in a field."""
+    """Return the envelope of pages whose rows are in a field."""
     beside = (("links", "_links"), ("plain", "links"), ("following", "next"))
     return Envelope(field, tuple((*names, Any, None) for names in beside))
 
 
 def parse_rows(body: bytes, field: str, maker: PageMaker) -> LinkedPage[Page]:
-    """Return the rows and the link of a page.
+    """Parse a page into rows with their records, and its link.
 
     Raises:
-        NoList: its rows may be in it, under another name.
-        NotUnderstood: it has a link of an unknown form.
-        Retriable: it is not a page.
+        NoList: the body may have the rows under another name.
+        NotUnderstood: the link has an unknown form.
+        Retriable: the body is not a page.
     """
     found = maker.decode(body)
     if found is None:
@@ -315,17 +315,17 @@ def parse_rows(body: bytes, field: str, maker: PageMaker) -> LinkedPage[Page]:
 
 
 def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
-    """Return the rows and the link of a page, each row as it was decoded.
+    """Parse a page into decoded rows, and its link.
 
     Raises:
-        NoList: its rows may be in it, under another name.
-        NotUnderstood: it has a link of an unknown form.
-        Retriable: it is not a page.
+        NoList: the body may have the rows under another name.
+        NotUnderstood: the link has an unknown form.
+        Retriable: the body is not a page.
     """
     answer = _parse_object(body or b"{}")
     rows = answer.get(field)
     if rows is None and _link(answer) is None:
-        # Anything else may be the rows under another name, or an error.
+        # Any other field may hold the rows under another name, or an error.
         others = [answer[name] for name in answer.keys() - {"_links", "links"}]
         if field in answer or not any(others):
             return LinkedPage([], None, is_listed=False)
@@ -337,10 +337,10 @@ def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
 def _listed(
     body: bytes, parse: Callable[[bytes], LinkedPage[SomeRows]]
 ) -> LinkedPage[SomeRows]:
-    """Return a page that has a list.
+    """Parse a page that must have a list.
 
     Raises:
-        NoList: it has none.
+        NoList: the page has no list.
     """
     page = parse(body)
     if not page.is_listed:
@@ -349,13 +349,13 @@ def _listed(
 
 
 def _link(answer: Row) -> str | None:
-    """Return the link to the next page, None where the answer has none.
+    """Return the link to the next page, None if the response has none.
 
-    The documented form is `{"_links": {"next": {"href": ...}}}`. The link as plain
-    text, and a list of links with a `rel`, mean the same.
+    The documented form is `{"_links": {"next": {"href": ...}}}`. The link may also be
+    plain text, or an entry in a list of links with a `rel`.
 
     Raises:
-        NotUnderstood: there is a link of another form: the list would end early.
+        NotUnderstood: the link has another form. The list must not end there.
     """
     links = answer.get("_links") or answer.get("links")
     following = answer.get("next")
@@ -385,7 +385,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     try:
         port = parts.port
     except ValueError:
-        return "", None, None  # no port has such a number
+        return "", None, None  # the port is not a number, or out of range
     port = port or {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, parts.hostname, port
 
@@ -393,7 +393,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 def _parse_object(body: bytes, id_field: str | None = None) -> Row:
     answer = _parse(body)
     if not isinstance(answer, dict):
-        raise Retriable("Constant Contact answered with a body that is no object")
+        raise Retriable("Constant Contact answered with a body that is not an object")
     if id_field is not None and not answer.get(id_field):
         raise Retriable(f"Constant Contact answered with an object without {id_field}")
     return answer
@@ -402,7 +402,7 @@ def _parse_object(body: bytes, id_field: str | None = None) -> Row:
 def _parse_array(body: bytes) -> list[object]:
     answer = _parse(body)
     if not isinstance(answer, list):
-        raise Retriable("Constant Contact answered with a body that is no array")
+        raise Retriable("Constant Contact answered with a body that is not an array")
     return answer
 
 

@@ -1,7 +1,7 @@
 """Closed campaigns in the state: a count and two digests for each bucket of ids.
 
-The state is no longer than the buckets are many, however many campaigns have closed.
-A bucket tells that one of its campaigns has changed, but not which.
+The number of buckets limits the size of the state, however many campaigns are closed. A
+bucket shows that one of its campaigns has changed, but not which one.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BUCKETS = 4096
-"""Few campaigns share a bucket: all of them are read again when one has changed."""
+"""Number of buckets. If a campaign changes, all campaigns of its bucket are read again,
+so few campaigns should share one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What is kept of the closed campaigns of one bucket.
+    """The closed campaigns of one bucket.
 
     Attributes:
         count: number of campaigns.
         rows: digest of their rows.
-        counters: digest of their counters, None if a counter is not known.
+        counters: digest of their counters, None if a counter is unknown.
     """
 
     count: int = 0
@@ -93,6 +94,6 @@ def packed_buckets(value: object) -> dict[str, str]:
 
 
 def _number(campaign_id: str, digest: str) -> int:
-    # With the id: two campaigns with equal counters would cancel each other.
+    # Include the id, or two campaigns with equal counters would cancel each other.
     text = f"{campaign_id} {digest}".encode(errors="replace")
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest())

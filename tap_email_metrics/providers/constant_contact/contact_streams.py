@@ -1,9 +1,9 @@
-"""Reports by contact: a request for each contact, so that they are off by default.
+"""Reports by contact. They cost one request per contact and are off by default.
 
-Nothing says which contact's report has moved. So each is read once a UTC day, in the
-order of the ids, and all its rows are emitted. Where the budget does not reach that
-far, the next run goes on behind the last contact that was read whole, on another day,
-too: contacts are read in turn, less often.
+The API does not say which reports have changed. So each report is read once per UTC
+day, in the order of the contacts' ids, and all its rows are emitted. If the budget ends
+before that, the next run continues after the last contact that was read, even on
+another day. All contacts then have their turn, but less often.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _EPOCH = "1970-01-01T00:00:00Z"
 
 
 class ContactReport(ConstantContactStream):
-    """One report of each contact.
+    """A report that exists once per contact.
 
     Attributes:
-        path: of the report, with a `{}` for the contact.
+        path: path of the report, with a `{}` for the contact.
     """
 
     path: ClassVar[str]
@@ -55,11 +55,16 @@ class ContactReport(ConstantContactStream):
 
     @abc.abstractmethod
     def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
-        """Return the rows of a contact; each request has a number of tries."""
+        """Return the pages of a contact's report.
+
+        Args:
+            contact_id: id of the contact.
+            tries: number of tries for each request.
+        """
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Yield the records of each contact whose turn it is."""
+        """Yield the records of the contacts that are left in this turn."""
         backfill = self.run.settings.backfill
         state = self._kept()
         now = self.api.now()
@@ -68,7 +73,7 @@ class ContactReport(ConstantContactStream):
         done = cycle.get("done", "")
         if done and (backfill or done == today):
             return
-        # After a turn that is done, a merged state may still hold the place of it.
+        # A merge of states may add the place of a turn that was completed.
         place = {} if done else cycle
         began = place.get("began") or iso(now)
         yield from self._in_turn(state, began, place.get("behind", ""))
@@ -80,7 +85,7 @@ class ContactReport(ConstantContactStream):
     def _in_turn(
         self, state: StreamState[Any, Any], began: str, behind: str
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        budget = self.budget()  # the list of the contacts counts, too
+        budget = self.budget()  # the list of contacts counts, too
         contacts = [one for one in self.constant_contact.contact_ids() if one > behind]
         self.report.parents_left = len(contacts)
         in_a_row = 0
@@ -97,7 +102,7 @@ class ContactReport(ConstantContactStream):
             self.report.parents_left -= 1
             if rows is None:
                 in_a_row += 1
-                continue  # the next run begins here, unless another can be read
+                continue  # the next run starts here, if no later contact is read
             in_a_row = 0
             yield rows
             self.report.parents += 1
@@ -106,10 +111,10 @@ class ContactReport(ConstantContactStream):
             raise self._error
 
     def _sample(self, contacts: Sequence[str]) -> bool:
-        """Return whether the report of any contact can be read.
+        """Return whether the report of any contact in a sample can be read.
 
         Raises:
-            TapError: none of a sample of them can.
+            TapError: no report in the sample can be read.
         """
         for contact_id in contacts[:: max(1, len(contacts) // FAILURES_IN_A_ROW)]:
             if self._read(contact_id, tries=1) is not None:
@@ -119,7 +124,7 @@ class ContactReport(ConstantContactStream):
         return False
 
     def _kept(self) -> StreamState[Any, Any]:
-        """Return what is kept of the turn, of a side backfill apart from the live."""
+        """Return the state of the turn; a backfill has its own."""
         settings = self.run.settings
         if not settings.backfill or settings.start is None:
             return self.bookmark
@@ -132,9 +137,9 @@ class ContactReport(ConstantContactStream):
         try:
             rows = self.constant_contact.wait(partial(self.rows, contact_id, tries))
         except Gone:
-            return []  # deleted: it has no reports
+            return []  # a deleted contact has no reports
         except (Skippable, Unavailable) as error:
-            # Tomorrow's reading shows all of it again.
+            # The next turn reads the whole report again.
             self._error = error
             if contact_id not in self.report.failed:
                 self.logger.warning(
@@ -151,7 +156,7 @@ class ContactReport(ConstantContactStream):
         return records
 
     def dates(self) -> dict[str, int | str]:
-        """Return the interval that counts are asked for."""
+        """Return the query parameters for the interval of the counts."""
         start = self.constant_contact.common.start
         return {
             "start": _EPOCH if start is None else iso(start),

@@ -1,7 +1,7 @@
 """`tap-email-metrics-login`: authorise Constant Contact in a browser, on any machine.
 
-The device flow: this command shows an address and a code, a person opens the one and
-types the other, and the tokens go into the token store, never onto the screen.
+This is the device flow: the command shows an address and a code, and a person opens the
+address and confirms the code. The tokens are stored, but never shown.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _INTERVAL = 5.0
 
 
 class Device(msgspec.Struct):
-    """What the authorisation server says to a device that asks."""
+    """The authorisation server's response to a device."""
 
     device_code: str
     user_code: str
@@ -63,13 +63,13 @@ class Device(msgspec.Struct):
 
 
 class Login:
-    """Walks a person through the device flow.
+    """Guides a person through the device flow.
 
     Args:
-        settings: of the provider.
+        settings: settings of the provider.
         clock: waits between the polls.
-        say: shows a line.
-        transport: carries the requests, None for the network.
+        say: shows a line to the person.
+        transport: carries the requests; the network if None.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Login:
         self._session = new_session(transport, _wait_on)
 
     def run(self, scopes: str = SCOPES) -> Path:
-        """Authorise; return the file that the tokens are in.
+        """Authorise, and return the file with the tokens.
 
         Raises:
-            InvalidInput: they cannot be kept.
+            InvalidInput: the tokens cannot be stored.
             Fatal: the server or the person refused.
             Retriable: the server cannot be reached.
         """
@@ -162,7 +162,7 @@ class Login:
 
 
 def _wait_on() -> None:
-    """Wait on: this command has no deadline, and Ctrl-C ends it."""
+    """Keep waiting: this command has no deadline, and Ctrl-C ends it."""
 
 
 def _refusal(what: str, response: requests.Response) -> str:
@@ -181,7 +181,7 @@ def _parsed(response: requests.Response, kind: type[Parsed]) -> Parsed:
         return decode_as(response.content, kind)
     except msgspec.DecodeError as error:
         raise Fatal(
-            "the answer is not one of an authorisation server: check "
+            "the response is not from an authorisation server: check "
             "constant_contact.auth_url"
         ) from error
 
@@ -189,10 +189,10 @@ def _parsed(response: requests.Response, kind: type[Parsed]) -> Parsed:
 def read_settings(config: Path | None) -> ConstantContactSettings:
     """Return the provider's settings from a file, or from the environment.
 
-    A refresh token is not needed: the word "login" stands for it.
+    A refresh token is not required: "login" is its placeholder.
 
     Raises:
-        InvalidInput: they do not fit.
+        InvalidInput: the settings are missing or not valid.
     """
     schema = _wrapped()
     try:

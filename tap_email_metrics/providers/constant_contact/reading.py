@@ -1,8 +1,8 @@
 """Reads a report of a campaign: newest first, down to the rows of earlier runs.
 
-Tracking rows have no ids, lists lag behind the counters that announce their rows, and a
+Tracking rows have no ids. Lists lag behind the counters that announce their rows. The
 link to the next page is an offset, so rows may shift between two pages. `EventList` and
-`EventReader` check all of this.
+`EventReader` handle all of this.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tap-email-metrics")
 
 RESTARTS = 3
-"""How often a list is read again because it shifted in the meantime."""
+"""Times that a list is read again because it has shifted."""
 
 
 class EventList:
@@ -41,7 +41,7 @@ class EventList:
         since: epoch ms; later rows count as new.
         once: the field whose distinct values the campaign's counter counts; None if it
             counts rows.
-        has_twins: two rows of the list may be equal. In other lists, equal rows say
+        has_twins: two rows of the list may be equal. In other lists, equal rows mean
             that the list has shifted, and the rows of all tries count together.
 
     Attributes:
@@ -112,7 +112,7 @@ class EventList:
             self._advance()
 
     def _advance(self) -> None:
-        """Read one more page; begin anew if the list has shifted."""
+        """Read one more page; start over if the list has shifted."""
         href = self._href
         page = self._fetch(href)
         names = [*map(hash, page.rows.identities)]
@@ -247,7 +247,7 @@ class EventReader:
 
     @property
     def _found(self) -> int:
-        """What is held against the counter: rows or contacts."""
+        """The number to compare with the counter: rows or contacts."""
         contacts = self.distinct
         rows = sum(events.found for events in self._lists)
         return rows if contacts is None else contacts

@@ -1,6 +1,6 @@
-"""Complete readings of snapshot lists that have no record yet, as the state keeps them.
+"""The complete readings of snapshot lists that still need a record, in the state.
 
-Only the last reading of each list counts, so there is at most one for each list.
+Only the last reading of a list counts, so there is at most one per list.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _PARTS = 2
 
 
 class Readings:
-    """The readings that wait for their records.
+    """The readings that still need a record.
 
     Args:
-        state: of the stream that writes the records.
+        state: state of the stream that writes the records.
 
     Raises:
         InvalidInput: the state is damaged.
@@ -42,14 +42,14 @@ class Readings:
                 yield report, long_id(key), to_instant(at), rows
 
     def add(self, report: str, activity_id: str, as_of: str, rows: int) -> None:
-        """Keep a reading in place of an earlier one of the same list."""
+        """Store a reading; it replaces an earlier one of the same list."""
         if not self._kept:
             self._state.write(KEY, self._kept)
         packed = _packed(as_of, rows)
         self._kept.setdefault(report, {})[short_id(activity_id)] = packed
 
     def clear(self) -> None:
-        """Forget the readings: their records are written."""
+        """Remove the readings, after their records were written."""
         self._kept = {}
         self._state.write(KEY, None)
 
@@ -64,9 +64,10 @@ def _packed(as_of: str, rows: int) -> str:
 def _readings(value: Any) -> dict[str, dict[str, str]]:  # noqa: ANN401 - any JSON
     """Return readings by report and activity.
 
+    The first version of the state had a list of readings; it is converted.
+
     Raises:
-        ValueError, TypeError: the value is neither that nor a list of all parts, as the
-            first version kept them.
+        ValueError, TypeError: the value has another form.
     """
     found: dict[str, dict[str, str]] = {}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Constant Contact: marks of the reports of a campaign, and when each is read again."""
+"""Constant Contact: the marks of campaign reports, and when reports are read again."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 CURSOR = "cursor"
 """State key of the instant after which a stream asks for changes."""
 COUNTER_TRIES = 3
-"""Runs in a row that look for rows which a counter announces but no list shows."""
+"""Reads in a row that look for rows that a counter announces but no list has."""
 MISSING_DAYS = 2
-"""Days for which the tap looks for such rows at least."""
+"""The tap looks for such rows for at least this many days."""
 MISSING_PAUSE = 0.25 * DAY
-"""Seconds between two reads that look for such rows, after the first tries."""
+"""Seconds between two reads that look for such rows, after `COUNTER_TRIES`."""
 FULL_READ_DAYS = 30
 """Days after which an open campaign's report is read in full again."""
 
 
 def short_id(campaign_id: str) -> str:
-    """Return a campaign id as the state keeps it: a UUID in 23 characters."""
+    """Return a campaign id in the form of the state: 23 characters for a UUID."""
     try:
         packed = uuid.UUID(campaign_id)
     except ValueError:
@@ -77,7 +77,7 @@ def _long_place(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CounterMark:
-    """How far one report of one campaign is read.
+    """How far one report of one campaign was read.
 
     Attributes:
         counter: the campaign's counter at the last complete read; None before the
@@ -188,7 +188,7 @@ class CounterMark:
 
     def verification_due(self, now: float) -> bool:
         """Return whether every row has to be read again."""
-        # A read in the future is from a wrong clock.
+        # A time in the future comes from a wrong clock.
         return (
             self.verified is None or not 0 <= now - self.verified < FULL_READ_DAYS * DAY
         )
@@ -228,11 +228,11 @@ def _stays(_campaign_id: str) -> bool:
 
 
 class CampaignSchedule(RevisitSchedule[str, CounterMark]):
-    """Reads a report when its counter has moved, and in full once a month.
+    """Reads a report when its counter has changed, and in full once a month.
 
     Args:
         counter: returns the number that gates the report of a campaign, None if it is
-            not known.
+            unknown.
         moved: returns whether a campaign may have changed since the last run.
         once_a_day: the report is read at most once a UTC day.
     """
@@ -287,7 +287,7 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark]):
         policy: Policy,
     ) -> None:
         is_open = not _is_closed(parent, now, policy)
-        # What closes is read once more.
+        # A campaign that has just closed is read once more.
         closes = not is_open and not _is_closed(parent, mark.verified or 0.0, policy)
         overdue = is_open and mark.verification_due(now)
         verify = mark.settled and (closes or overdue)

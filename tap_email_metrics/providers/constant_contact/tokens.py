@@ -1,8 +1,8 @@
-"""The token store: a refresh token that changes with each use and never gets lost.
+"""The token store: keeps a refresh token that changes with each use.
 
-A rotating refresh token is void once it was used; its successor exists in one answer
-only. So it is on disk before anything else happens with that answer, and nothing is
-asked for while the disk cannot take it.
+A rotating refresh token is void once it was used, and only one response has the next
+one. Therefore the next token is written to disk before anything else happens, and no
+token is requested if the file cannot be written.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
 
 LOGIN = "login"
-"""What stands for a refresh token in settings that never had one."""
+"""Placeholder for the refresh token in settings that never had one."""
 
 
 class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is kept between runs.
+    """The tokens that are stored between runs.
 
     Attributes:
-        seed: fingerprint of the refresh token in the settings when this began.
-        refresh_token: the next one to use.
-        access_token: the one in use, empty for none.
-        expires_at: UTC seconds at which it ends.
-        refreshed_at: UTC seconds of the last refresh.
+        version: version of the file's format.
+        seed: fingerprint of the refresh token in the settings that these came from.
+        refresh_token: the refresh token to use next.
+        access_token: the current access token, empty for none.
+        expires_at: end of the access token, in UTC seconds.
+        refreshed_at: time of the last refresh, in UTC seconds.
     """
 
     version: Literal[1] = 1
@@ -46,17 +47,17 @@ class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def seed_fingerprint(refresh_token: str) -> str:
-    """Return 16 hex digits that tell seeds apart and do not give them away."""
+    """Return 16 hex digits that identify a seed without revealing it."""
     text = b"tap-email-metrics seed\0" + refresh_token.encode()
     return hashlib.sha256(text).hexdigest()[:16]
 
 
 class TokenStore:
-    """A file of tokens; one process at a time may hold it.
+    """A file of tokens; only one process at a time can hold it.
 
     Args:
-        path: of the file.
-        former: where an earlier version of the tap kept them, None for nowhere else.
+        path: path of the file.
+        former: path of the file in earlier versions of the tap, None without one.
     """
 
     def __init__(self, path: Path, former: Path | None = None) -> None:
@@ -72,22 +73,21 @@ class TokenStore:
         return str(self._file)
 
     def held(self, check: Callable[[], None]) -> AbstractContextManager[None]:
-        """Shut out other processes, from reading a token to storing its successor.
+        """Lock the store, from reading a token until the next one is stored.
 
         Args:
             check: called while another process holds it; raises once the run ends.
 
         Raises:
-            InvalidInput: the file system refuses.
+            InvalidInput: the file cannot be read or written.
             TapError: what `check` raises.
         """
         return self._file.locked(check)
 
     def load(self, seed: str) -> Tokens:
-        """Return the stored tokens, or the seed where there are none of it.
+        """Return the stored tokens, or the seed if none of its tokens are stored.
 
-        A stored token is preferred to the seed it came from, unless the user has
-        put a new seed into the settings since.
+        Stored tokens are used until the user puts another seed into the settings.
 
         Raises:
             InvalidInput: the file is damaged.
@@ -107,10 +107,10 @@ class TokenStore:
         return stored if stored.seed == fresh.seed else fresh
 
     def _taken_over(self, fresh: Tokens) -> Tokens | None:
-        """Return the tokens of the former file, moved here, if they are surely ours.
+        """Move the tokens of the former file here, if they have the same seed.
 
-        Several accounts could share a name then. The seed tells whose they are, unless
-        it is the word that all have who authorised in a browser.
+        Several accounts could share a former file. The seed identifies the owner,
+        except for the placeholder, which all accounts authorised in a browser have.
         """
         if self._former is None or fresh.refresh_token == LOGIN:
             return None
@@ -124,20 +124,20 @@ class TokenStore:
         return stored
 
     def probe(self) -> None:
-        """Make sure that tokens can be kept, also in the place of a damaged file.
+        """Check that tokens can be stored, even if the file is damaged.
 
         Raises:
-            OSError: they cannot.
+            OSError: tokens cannot be stored.
         """
         self._file.probe()
 
     def save(self, tokens: Tokens) -> None:
-        """Put tokens on disk; they are safe once this returns."""
+        """Write tokens to disk; return once they are there."""
         self._file.write(msgspec.json.encode(tokens))
 
 
 class NoStore:
-    """For long-lived refresh tokens: nothing is kept between runs."""
+    """Stores nothing between runs, for long-lived refresh tokens."""
 
     def __init__(self) -> None:
         self._tokens: Tokens | None = None
