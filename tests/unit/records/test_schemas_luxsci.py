@@ -311,9 +311,9 @@ STATUSES = (
 
 # What the vendor's page says amiss, leaves open, or what would surprise.
 WARNINGS = {
-    ("users_summary", "total_users"): "does not follow the interval",
+    ("users_summary", "total_users"): "not in the interval",
     ("sent", "secureline"): "is inferred",
-    ("suppressions", "expires"): "0 for ever. In days",
+    ("suppressions", "expires"): "Days until the suppression ends, 0 for never",
     ("complaints", "to_address"): "the word redacted",
     ("delivery_status", "from_ip"): "MobileSync",
     ("sent", "from_ip"): "MobileSync",
@@ -449,10 +449,8 @@ def test_rows_are_told_apart_by_their_identity(stream: str) -> None:
         event_id = every["event_id"]
         assert event_id["x-identity"] == IDENTITIES[stream].split()
         listed = ", ".join(f"`{name}`" for name in event_id["x-identity"])
-        assert (
-            f"over the account, the stream, {listed}, and " in event_id["description"]
-        )
-        counted = "a count that tells equal rows apart." in event_id["description"]
+        assert f"of the account, the stream, {listed}, and " in event_id["description"]
+        counted = "a number that distinguishes equal rows." in event_id["description"]
         assert counted == (stream not in ONE_ROW_THAT_CHANGES)
         assert set(event_id["x-identity"]) <= every.keys()
 
@@ -508,7 +506,7 @@ def test_times_shares_and_numbers_tell_their_unit(stream: str) -> None:
         if name.endswith("_seconds"):
             assert "In seconds." in text
         if name.endswith("_bytes"):
-            assert "In bytes." in text
+            assert "in bytes." in text
 
 
 def test_enums_are_those_of_the_page() -> None:
