@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.state.marks import Id, SomeMark
@@ -51,22 +51,13 @@ class Policy:
 
     Attributes:
         window: seconds without activity after which a list is closed.
-        sweep_days: days in which every closed list is read once.
-        decaying: older lists are checked less often; False reads every open list in
-            every run.
         floor: parents whose times are all earlier are not read.
         ceiling: parents whose times are all later are not read; for backfills.
-        archived: the vendor archives old rows, and the list loses them.
-        verified_only: lists are read at first sight and at verifications only.
     """
 
     window: float
-    sweep_days: int
-    decaying: bool = True
     floor: float = 0.0
     ceiling: float = float("inf")
-    archived: bool = True
-    verified_only: bool = False
 
     def covers(self, parent: Parent[Id]) -> bool:
         """Return whether a parent that was never read has to be read at all."""
@@ -114,7 +105,10 @@ class Plan(Generic[Id, SomeMark]):
     waiting: int = 0
 
 
-class RevisitSchedule(abc.ABC, Generic[Id, SomeMark]):
+SomePolicy = TypeVar("SomePolicy", bound=Policy)
+
+
+class RevisitSchedule(abc.ABC, Generic[Id, SomeMark, SomePolicy]):
     """Decides when the lists of a stream are read again, and when they are closed."""
 
     @abc.abstractmethod
@@ -123,13 +117,13 @@ class RevisitSchedule(abc.ABC, Generic[Id, SomeMark]):
         parents: Iterable[Parent[Id]],
         state: StreamState[Id, SomeMark],
         now: float,
-        policy: Policy,
+        policy: SomePolicy,
     ) -> Plan[Id, SomeMark]:
         """Return the lists that are due, in reading order."""
 
     @abc.abstractmethod
     def is_over(
-        self, parent: Parent[Id], mark: SomeMark, now: float, policy: Policy
+        self, parent: Parent[Id], mark: SomeMark, now: float, policy: SomePolicy
     ) -> bool:
         """Return whether a list that was just read is closed.
 
@@ -142,7 +136,7 @@ class RevisitSchedule(abc.ABC, Generic[Id, SomeMark]):
         parents: Iterable[Parent[Id]],
         marks: Mapping[Id, SomeMark],
         now: float,
-        policy: Policy,
+        policy: SomePolicy,
     ) -> float:
         """Return the instant up to which every open list was read."""
 

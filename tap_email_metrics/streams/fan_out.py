@@ -171,7 +171,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
 
     @property
     @abc.abstractmethod
-    def schedule(self) -> RevisitSchedule[Id, SomeMark]:
+    def schedule(self) -> RevisitSchedule[Id, SomeMark, Any]:
         """Decides which lists are due."""
 
     @abc.abstractmethod

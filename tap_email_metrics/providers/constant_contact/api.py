@@ -125,9 +125,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         start = self.common.start
         return Policy(
             window=window,
-            sweep_days=1,
             floor=0.0 if start is None else max(0.0, start - window),
-            archived=False,
         )
 
     @override

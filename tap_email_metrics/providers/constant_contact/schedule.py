@@ -21,6 +21,7 @@ from tap_email_metrics.state.packing import (
 from tap_email_metrics.state.plans import (
     Parent,
     Plan,
+    Policy,
     RevisitSchedule,
     Visit,
     history_key,
@@ -32,7 +33,6 @@ from tap_email_metrics.state.plans import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from tap_email_metrics.state.plans import Policy
     from tap_email_metrics.state.streams import StreamState
 
 CURSOR = "cursor"
@@ -227,7 +227,7 @@ def _stays(_campaign_id: str) -> bool:
     return False
 
 
-class CampaignSchedule(RevisitSchedule[str, CounterMark]):
+class CampaignSchedule(RevisitSchedule[str, CounterMark, Policy]):
     """Reads a report when its counter has changed, and in full once a month.
 
     Args:

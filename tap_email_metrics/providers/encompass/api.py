@@ -25,13 +25,16 @@ from tap_email_metrics.providers.encompass.client import (
 )
 from tap_email_metrics.providers.encompass.reading import ListReader
 from tap_email_metrics.providers.encompass.scan import ListScan, Pages, every_row, scan
-from tap_email_metrics.providers.encompass.schedule import MessageSchedule
+from tap_email_metrics.providers.encompass.schedule import (
+    MessagePolicy,
+    MessageSchedule,
+)
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
 from tap_email_metrics.records.values import to_integer
 from tap_email_metrics.run.api import Api
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.workers import in_background
-from tap_email_metrics.state.plans import Parent, Policy
+from tap_email_metrics.state.plans import Parent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -86,10 +89,10 @@ class EncompassApi(Api[EncompassSettings]):
 
     @cached_property
     @override
-    def policy(self) -> Policy:
+    def policy(self) -> MessagePolicy:
         window = self.settings.activity_window_days * DAY
         start = self.common.start
-        return Policy(
+        return MessagePolicy(
             window=window,
             sweep_days=self.settings.sweep_days,
             decaying=self.settings.revisit == "decaying",
@@ -222,7 +225,7 @@ class EncompassApi(Api[EncompassSettings]):
     def reader(
         self,
         path: str,
-        policy: Policy,
+        policy: MessagePolicy,
         fan_out: FanOut[Any, Any, Any],
         maker: PageMaker,
         *,

@@ -24,6 +24,7 @@ from tap_email_metrics.providers.encompass.scan import (
 )
 from tap_email_metrics.providers.encompass.schedule import (
     Mark,
+    MessagePolicy,
     may_lose_rows,
     verification_points,
 )
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     )
     from tap_email_metrics.records.pages import Page
     from tap_email_metrics.run.workers import FanOut
-    from tap_email_metrics.state.plans import Policy, Visit
+    from tap_email_metrics.state.plans import Visit
 
 _HEAD = 50  # rows asked for at the head of a descending list
 _MANY = 2 * MAX_RESULTS
@@ -70,7 +71,7 @@ class ListReader:
         self,
         client: EncompassClient,
         template: str,
-        policy: Policy,
+        policy: MessagePolicy,
         lookback_days: int,
         now: Callable[[], float],
         *,

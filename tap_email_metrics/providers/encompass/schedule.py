@@ -28,6 +28,7 @@ from tap_email_metrics.state.packing import (
 )
 from tap_email_metrics.state.plans import (
     Plan,
+    Policy,
     RevisitSchedule,
     Visit,
     history_key,
@@ -40,7 +41,7 @@ from tap_email_metrics.state.streams import whole_number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tap_email_metrics.state.plans import Parent, Policy
+    from tap_email_metrics.state.plans import Parent
     from tap_email_metrics.state.streams import StreamState
 
 Order = Literal["a", "d", "n"]
@@ -183,6 +184,24 @@ NUMBERED: MarkFormat[int, Mark] = MarkFormat(
 # When a list is due
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagePolicy(Policy):
+    """The settings and facts that decide when the lists of a message are due.
+
+    Attributes:
+        sweep_days: days in which every closed list is read once.
+        decaying: older lists are checked less often; False reads every open list in
+            every run.
+        archived: the vendor archives old rows, and the list loses them.
+        verified_only: the list is read at first sight and at verifications only.
+    """
+
+    sweep_days: int
+    decaying: bool = True
+    archived: bool = True
+    verified_only: bool = False
+
+
 def age(parent: Parent[int], mark: Mark | None, now: float) -> float:
     """Return the seconds since the last known activity of a list."""
     times = [parent.newest, mark.newest if mark else None]
@@ -224,7 +243,9 @@ def verification_due(parent: Parent[int], mark: Mark, now: float) -> bool:
     return verification_points(parent.sent, now) > mark.verified
 
 
-def due(parent: Parent[int], mark: Mark | None, now: float, policy: Policy) -> bool:
+def due(
+    parent: Parent[int], mark: Mark | None, now: float, policy: MessagePolicy
+) -> bool:
     """Return whether an open list has to be read in this run."""
     if mark is None:
         return True
@@ -243,7 +264,7 @@ def due(parent: Parent[int], mark: Mark | None, now: float, policy: Policy) -> b
     return waited < 0 or waited >= limit * revisit_interval(age(parent, mark, now))
 
 
-def may_lose_rows(parent: Parent[int], now: float, policy: Policy) -> bool:
+def may_lose_rows(parent: Parent[int], now: float, policy: MessagePolicy) -> bool:
     """Return whether rows of a list may have been archived."""
     oldest = parent.oldest
     return policy.archived and (
@@ -259,7 +280,7 @@ def unread_since(parent: Parent[int], mark: Mark | None) -> float | None:
 # The revisit schedule
 
 
-class MessageSchedule(RevisitSchedule[int, Mark]):
+class MessageSchedule(RevisitSchedule[int, Mark, MessagePolicy]):
     """Reads young lists in every run, older ones less often, closed ones in a sweep."""
 
     @override
@@ -268,7 +289,7 @@ class MessageSchedule(RevisitSchedule[int, Mark]):
         parents: Iterable[Parent[int]],
         state: StreamState[int, Mark],
         now: float,
-        policy: Policy,
+        policy: MessagePolicy,
     ) -> Plan[int, Mark]:
         """Return the lists that are due, in reading order.
 
@@ -303,7 +324,7 @@ class MessageSchedule(RevisitSchedule[int, Mark]):
 
     @override
     def is_over(
-        self, parent: Parent[int], mark: Mark, now: float, policy: Policy
+        self, parent: Parent[int], mark: Mark, now: float, policy: MessagePolicy
     ) -> bool:
         return age(parent, mark, now) > policy.window
 
@@ -313,7 +334,7 @@ class MessageSchedule(RevisitSchedule[int, Mark]):
         parents: Iterable[Parent[int]],
         marks: Mapping[int, Mark],
         now: float,
-        policy: Policy,
+        policy: MessagePolicy,
     ) -> float:
         """Return the oldest last complete check of an open list; now if none is open.
 
@@ -350,7 +371,7 @@ def _visit(parent: Parent[int], mark: Mark | None, now: float) -> Visit[int, Mar
 
 
 def _archived_soon_first(
-    visits: Iterable[Visit[int, Mark]], now: float, policy: Policy
+    visits: Iterable[Visit[int, Mark]], now: float, policy: MessagePolicy
 ) -> list[Visit[int, Mark]]:
     """Return visits; those whose unread actions are archived soon come first."""
     if not policy.archived:
@@ -367,7 +388,7 @@ def _archive_rank(visit: Visit[int, Mark], now: float) -> tuple[int, float, int]
     return (1, 0.0, 0)
 
 
-def _sweep_days(swept: int | None, now: float, policy: Policy) -> dict[int, int]:
+def _sweep_days(swept: int | None, now: float, policy: MessagePolicy) -> dict[int, int]:
     """Return the day of the sweep for each part of the closed lists that is due.
 
     Each part has its turn on one of `sweep_days` days. Parts that were missed come
@@ -384,7 +405,7 @@ def _sweep_visit(
     parent: Parent[int],
     state: StreamState[int, Mark],
     days: Mapping[int, int],
-    policy: Policy,
+    policy: MessagePolicy,
 ) -> list[Visit[int, Mark]]:
     """Return the visit of a closed list in the sweep, nothing if it has no turn."""
     day = days.get(int(stable_fraction(parent.id) * policy.sweep_days))

@@ -12,6 +12,7 @@ from tap_email_metrics.providers.encompass.client import LIST
 from tap_email_metrics.providers.encompass.schedule import (
     NUMBERED,
     Mark,
+    MessagePolicy,
     MessageSchedule,
 )
 from tap_email_metrics.state.streams import whole_number
@@ -77,9 +78,9 @@ class MessageStream(FanOutStream[int, Mark]):
 
     @property
     @override
-    def policy(self) -> Policy:
+    def policy(self) -> MessagePolicy:
         return replace(
-            self.api.policy,
+            cast("EncompassApi", self.api).policy,
             archived=self.archived,
             verified_only=self.verified_only,
         )
@@ -96,7 +97,13 @@ class MessageStream(FanOutStream[int, Mark]):
     ) -> Generator[Page | Count | Part[Mark], None, Mark]:
         api = cast("EncompassApi", self.api)
         maker = self.maker(message_id=visit.parent.id)
-        reader = api.reader(self.path, policy, self.fan_out, maker, dated=self.dated)
+        reader = api.reader(
+            self.path,
+            cast("MessagePolicy", policy),
+            self.fan_out,
+            maker,
+            dated=self.dated,
+        )
         pages = reader.read(visit)
         while True:
             try:

@@ -229,3 +229,46 @@ def test_another_account_is_refused_with_both_names_and_the_way_out() -> None:
 def test_a_state_without_an_account_is_of_any() -> None:
     old = {**FLAT, "_tap": {"version": 1}}
     check_account(unpacked(old, FIRST, ["north"]).accounts["north"], "north", "host 13")
+
+
+# The whole state
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"bookmarks": {}},
+        {"bookmarks": {"_tap": {}}},
+        {"bookmarks": {"_tap": {"version": 1}, "encompass_opens": {}}},
+        {"bookmarks": {"encompass_gone": {"marks": {}}}},
+        {"bookmarks": {}, "other": 1},
+    ],
+    ids=json.dumps,
+)
+def test_a_state_of_this_tap_is_taken(state: dict[str, Any]) -> None:
+    validate_state(state, ["encompass_"])
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"bookmarks": None}, "damaged at bookmarks."),
+        ({"bookmarks": []}, "damaged at bookmarks."),
+        ({"bookmarks": {"_tap": 5}}, "damaged at bookmarks._tap."),
+        ({"bookmarks": {"_tap": {"version": "1"}}}, "bookmarks._tap.version"),
+        ({"bookmarks": {"_tap": {"version": True}}}, "bookmarks._tap.version"),
+        ({"bookmarks": {"_tap": {"version": None}}}, "bookmarks._tap.version"),
+        ({"bookmarks": {"_tap": {"version": 2}}}, "bookmarks._tap.generation"),
+        ({"bookmarks": {"_tap": {"version": 3}}}, "newer tap-email-metrics"),
+        ({"bookmarks": {"encompass_opens": []}}, "bookmarks.encompass_opens"),
+        ({"bookmarks": {"encompass_opens": None}}, "bookmarks.encompass_opens"),
+        ({"bookmarks": {"users": {}}}, "bookmarks.users is not a stream"),
+        ({"bookmarks": {"encompass": {}}}, "bookmarks.encompass is not a stream"),
+    ],
+    ids=json.dumps,
+)
+def test_another_state_is_refused(state: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        validate_state(state, ["encompass_"])
+    assert words in str(caught.value)

@@ -32,7 +32,7 @@ from tap_email_metrics.state.streams import StreamState
 NOW = 1_790_000_000.0
 DAY = 86_400.0
 SENT = NOW - 400 * DAY
-POLICY = Policy(window=30 * DAY, sweep_days=1, archived=False)
+POLICY = Policy(window=30 * DAY)
 
 
 def campaign(name: str, sent: float = SENT) -> Parent[str]:

@@ -18,7 +18,7 @@ from tap_email_metrics.state.streams import StreamState
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 NAME = "constant_contact_opens"
-POLICY = Policy(window=90.0 * DAY, sweep_days=90)
+POLICY = Policy(window=90.0 * DAY)
 
 
 def campaign(name: str, days: float) -> Parent[str]:

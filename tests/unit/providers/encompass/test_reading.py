@@ -25,8 +25,8 @@ from tap_email_metrics.providers.encompass.scan import (
     every_row,
     scan,
 )
-from tap_email_metrics.providers.encompass.schedule import Mark
-from tap_email_metrics.state.plans import Parent, Policy, Visit
+from tap_email_metrics.providers.encompass.schedule import Mark, MessagePolicy
+from tap_email_metrics.state.plans import Parent, Visit
 from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.values import Row
 
 NOW = 1_790_000_000.0
-POLICY = Policy(window=365.0 * DAY, sweep_days=90)
+POLICY = MessagePolicy(window=365.0 * DAY, sweep_days=90)
 PROPERTY = settings(
     deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -1,18 +1,16 @@
-"""Marks, the revisit schedule, plans and state, all of it by properties."""
+"""Encompass: marks, the revisit schedule and plans, tested by properties."""
 
 from __future__ import annotations
 
 import json
-import time
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tap_email_metrics.clock import DAY, from_iso, iso
-from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.clock import DAY
 from tap_email_metrics.providers.encompass.archive import (
     ARCHIVE_DAYS,
     ARCHIVE_FIRST_DAYS,
@@ -22,6 +20,7 @@ from tap_email_metrics.providers.encompass.archive import (
 from tap_email_metrics.providers.encompass.schedule import (
     NUMBERED,
     Mark,
+    MessagePolicy,
     MessageSchedule,
     age,
     due,
@@ -32,19 +31,15 @@ from tap_email_metrics.providers.encompass.schedule import (
     verification_due,
     verification_points,
 )
-from tap_email_metrics.state.generations import validate_state
 from tap_email_metrics.state.marks import QUARANTINE_AFTER
-from tap_email_metrics.state.plans import Parent, Plan, Policy, Visit, history_key
+from tap_email_metrics.state.plans import Parent, Plan, Visit, history_key
 from tap_email_metrics.state.streams import StreamState
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 NAME = "encompass_opens"
 plan = MessageSchedule().plan
 checked_through = MessageSchedule().checked_through
-POLICY = Policy(window=365.0 * DAY, sweep_days=90)
+POLICY = MessagePolicy(window=365.0 * DAY, sweep_days=90)
 LONGEST_MARK = 45
 """Characters; with its key, of five lists, within 250 bytes a message."""
 
@@ -91,48 +86,6 @@ def sent(days_ago: float, parent_id: int = 1, now: float = NOW) -> Parent[int]:
 
 def fresh(**entry: Any) -> StreamState[int, Mark]:
     return StreamState(NAME, entry, NUMBERED)
-
-
-# Instants
-
-
-@given(st.integers(-30_000_000_000, 200_000_000_000))
-@PROPERTY
-def test_an_instant_survives_as_text(seconds: int) -> None:
-    assert from_iso(iso(seconds)) == seconds
-
-
-@given(instants)
-@PROPERTY
-def test_text_is_cut_to_whole_seconds(seconds: float) -> None:
-    assert 0 <= seconds - from_iso(iso(seconds)) < 1
-
-
-@pytest.fixture(params=["UTC", "Asia/Kathmandu", "America/St_Johns"])
-def zone(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    monkeypatch.setenv("TZ", request.param)
-    time.tzset()
-    yield request.param
-    monkeypatch.undo()
-    time.tzset()
-
-
-@pytest.mark.usefixtures("zone")
-def test_instants_know_no_local_time() -> None:
-    assert iso(NOW) == "2026-09-21T14:13:20Z"
-    assert from_iso("2026-09-21T14:13:20Z") == NOW
-    assert from_iso("2026-09-21T14:13:20") == NOW
-    assert from_iso("2026-09-21T19:58:20+05:45") == NOW
-    assert from_iso("2026-09-21") == NOW - 51_200
-    assert from_iso("1970-01-01") == 0
-
-
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "2026-09-21T25:00"])
-def test_other_text_is_no_instant(text: str) -> None:
-    with pytest.raises(ValueError, match=r".*"):
-        from_iso(text)
 
 
 # Marks
@@ -289,7 +242,7 @@ def test_nothing_waits_longer_than_its_interval(
         assert is_due
     if waited * DAY < 0.79 * interval:
         assert not is_due
-    always = Policy(window=POLICY.window, sweep_days=90, decaying=False)
+    always = MessagePolicy(window=POLICY.window, sweep_days=90, decaying=False)
     assert due(parent, mark, NOW, always)
 
 
@@ -316,7 +269,7 @@ def test_what_owes_something_is_always_due(
     decaying: bool,  # noqa: FBT001
     verified_only: bool,  # noqa: FBT001
 ) -> None:
-    policy = Policy(
+    policy = MessagePolicy(
         window=POLICY.window,
         sweep_days=90,
         decaying=decaying,
@@ -341,7 +294,7 @@ def test_a_clock_that_went_back_makes_all_due(
 
 
 def test_links_are_due_at_verifications_only() -> None:
-    links = Policy(
+    links = MessagePolicy(
         window=POLICY.window, sweep_days=90, decaying=False, verified_only=True
     )
     assert not due(sent(10), settled(9, verified=1), NOW, links)
@@ -390,7 +343,7 @@ def test_lists_lose_rows_near_the_archive_only() -> None:
     assert not may_lose_rows(sent(175), NOW, POLICY)
     assert may_lose_rows(sent(175.1), NOW, POLICY)
     assert may_lose_rows(Parent(1), NOW, POLICY)
-    kept = Policy(window=POLICY.window, sweep_days=90, archived=False)
+    kept = MessagePolicy(window=POLICY.window, sweep_days=90, archived=False)
     assert not may_lose_rows(sent(999), NOW, kept)
 
 
@@ -428,7 +381,7 @@ def planned(made: Plan[int, Mark]) -> list[int]:
 
 
 policies = st.builds(
-    Policy,
+    MessagePolicy,
     window=st.sampled_from([30.0 * DAY, 365.0 * DAY]),
     sweep_days=st.integers(1, 90),
     decaying=st.booleans(),
@@ -440,7 +393,7 @@ policies = st.builds(
 @given(worlds(), policies)
 @PROPERTY
 def test_each_open_list_that_is_due_is_planned_once(
-    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: MessagePolicy
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
@@ -462,7 +415,7 @@ def test_each_open_list_that_is_due_is_planned_once(
 @given(worlds(), policies)
 @PROPERTY
 def test_what_has_closed_is_read_once_more_before_its_mark_goes(
-    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: MessagePolicy
 ) -> None:
     listed, state = world
     live = {visit.parent.id for visit in plan(listed, state, NOW, policy).live}
@@ -477,7 +430,7 @@ def test_what_has_closed_is_read_once_more_before_its_mark_goes(
 @given(worlds(), policies)
 @PROPERTY
 def test_every_row_is_emitted_where_nothing_is_known(
-    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: MessagePolicy
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
@@ -498,7 +451,7 @@ def test_every_row_is_emitted_where_nothing_is_known(
 @given(worlds(), policies)
 @PROPERTY
 def test_history_is_newest_first_and_below_the_watermark(
-    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: MessagePolicy
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
@@ -518,7 +471,7 @@ def test_history_is_newest_first_and_below_the_watermark(
 @given(worlds(), policies)
 @PROPERTY
 def test_order_of_the_live_lists(
-    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: MessagePolicy
 ) -> None:
     listed, state = world
     made = plan(listed, state, NOW, policy)
@@ -526,7 +479,7 @@ def test_order_of_the_live_lists(
     assert places == sorted(places)
 
 
-def place(visit: Visit[int, Mark], policy: Policy) -> tuple[float, ...]:
+def place(visit: Visit[int, Mark], policy: MessagePolicy) -> tuple[float, ...]:
     """Endangered, oldest first; others in turn; then the sweep, day by day."""
     parent, mark = visit.parent, visit.mark
     newest_first = [-part for part in history_key(parent)]
@@ -584,7 +537,7 @@ def test_a_check_in_the_future_hides_no_row() -> None:
 
 
 def test_a_backfill_reads_what_its_interval_covers() -> None:
-    policy = Policy(
+    policy = MessagePolicy(
         window=float("-inf"),
         sweep_days=9,
         floor=NOW - 100 * DAY,
@@ -595,7 +548,7 @@ def test_a_backfill_reads_what_its_interval_covers() -> None:
 
 
 def test_a_floor_spares_what_is_older_unless_it_has_a_mark() -> None:
-    policy = Policy(window=30.0 * DAY, sweep_days=9, floor=NOW - 100 * DAY)
+    policy = MessagePolicy(window=30.0 * DAY, sweep_days=9, floor=NOW - 100 * DAY)
     state = fresh()
     state.set_mark(2, settled(500, unsettled=True))
     made = plan([sent(99, 1), sent(101, 2), sent(101, 3)], state, NOW, policy)
@@ -609,7 +562,7 @@ def test_a_floor_spares_what_is_older_unless_it_has_a_mark() -> None:
 @PROPERTY
 def test_the_sweep_reaches_every_closed_list(sweep: int, gaps: list[int]) -> None:
     """Run days with gaps between them; a gap of 0 is a second run on a day."""
-    policy = Policy(window=30.0 * DAY, sweep_days=sweep)
+    policy = MessagePolicy(window=30.0 * DAY, sweep_days=sweep)
     listed = [sent(100 + number, number) for number in range(1, 40)]
     today = int(NOW // DAY)
     state = fresh()
@@ -629,7 +582,7 @@ def test_the_sweep_reaches_every_closed_list(sweep: int, gaps: list[int]) -> Non
 
 
 def test_a_sweep_that_did_not_complete_is_repeated() -> None:
-    policy = Policy(window=30.0 * DAY, sweep_days=3)
+    policy = MessagePolicy(window=30.0 * DAY, sweep_days=3)
     listed = [sent(100, number) for number in range(1, 60)]
     state = fresh()
     state.set_history((0, 0))
@@ -647,7 +600,7 @@ def test_a_sweep_larger_than_a_day_goes_on_where_it_was_cut(
     days: int, budget: int, outage: int
 ) -> None:
     """K2: a sweep larger than a day's budget reaches every list, each once a round."""
-    policy = Policy(window=30.0 * DAY, sweep_days=days)
+    policy = MessagePolicy(window=30.0 * DAY, sweep_days=days)
     listed = [sent(100 + number / 7, number) for number in range(1, 40)]
     today = int(NOW // DAY)
     entry: dict[str, Any] = {}
@@ -683,7 +636,7 @@ def test_nothing_is_swept_before_the_first_sweep_day_is_set() -> None:
 @given(worlds(), policies)
 @PROPERTY
 def test_checked_through_is_the_oldest_check_of_an_open_list(
-    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: Policy
+    world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: MessagePolicy
 ) -> None:
     listed, state = world
     through = checked_through(listed, state.marks, NOW, policy)
@@ -750,233 +703,3 @@ def test_gap_and_headroom_agree(through: float, now: float) -> None:
     assert (gap is not None) is (days < 0)
     if gap:
         assert gap[1] - gap[0] == pytest.approx(-days * DAY, abs=1)
-
-
-# State
-
-
-def test_state_comes_back_from_json() -> None:
-    entry: dict[str, Any] = {}
-    state = StreamState(NAME, entry, NUMBERED)
-    state.set_mark(7, settled(1))
-    state.set_mark(8, settled(1))
-    state.set_mark(8, None)
-    state.set_mark(9, None)
-    state.set_history((1_790_000_000_123, 4))
-    state.set_swept(20_000)
-    state.set_digests("QUJD")
-    state.set_checked_through(NOW)
-    state.promote("date_added", 5)
-    state.acknowledge((NOW - DAY, NOW))
-    again = StreamState(NAME, json.loads(json.dumps(entry)), NUMBERED)
-    assert again.marks == state.marks
-    assert list(again.marks) == [7]
-    assert again.history == state.history == (1_790_000_000_123, 4)
-    assert again.swept == state.swept == 20_000
-    assert again.digests == state.digests == "QUJD"
-    assert again.checked_through == state.checked_through == NOW
-    assert again.knows((NOW - DAY, NOW))
-    assert entry["gaps"] == [[iso(NOW - DAY), iso(NOW)]]
-    assert entry["replication_key"] == "date_added"
-    assert entry["replication_key_value"] == 5
-
-
-@given(marks)
-@PROPERTY
-def test_what_is_stored_is_what_the_next_run_sees(mark: Mark) -> None:
-    entry: dict[str, Any] = {}
-    state = StreamState(NAME, entry, NUMBERED)
-    state.set_mark(1, mark)
-    assert StreamState(NAME, entry, NUMBERED).marks == state.marks
-
-
-def test_a_state_of_nulls_is_an_empty_one() -> None:
-    keys = ("marks", "history", "swept", "gaps", "backfill", "digests")
-    entry: dict[str, Any] = dict.fromkeys((*keys, "checked_through"))
-    state = StreamState(NAME, entry, NUMBERED)
-    assert state.marks == {}
-    assert state.checked_through is None
-    state.set_mark(1, settled())
-    state.acknowledge((0, 1))
-    state.backfill(0, DAY).set_mark(1, settled())
-    again = StreamState(NAME, entry, NUMBERED)
-    assert list(again.marks) == list(again.backfill(0, DAY).marks) == [1]
-
-
-@pytest.mark.parametrize(
-    ("entry", "key"),
-    [
-        ({"marks": []}, ".marks"),
-        ({"marks": {"7": "?"}}, ".marks.7"),
-        ({"marks": {"x": "1...a0"}}, ".marks.x"),
-        ({"marks": {"7": 5}}, ".marks.7"),
-        ({"marks": {"7": None}}, ".marks.7"),
-        ({"marks": {"7": {}}}, ".marks.7"),
-        ({"history": {}}, ".history"),
-        ({"history": [1]}, ".history"),
-        ({"history": ["x", 1]}, ".history"),
-        ({"history": [0, None]}, ".history"),
-        ({"history": [0, float("inf")]}, ".history"),
-        ({"gaps": "x"}, ".gaps"),
-        ({"gaps": [1]}, ".gaps"),
-        ({"gaps": [["2026-01-01"]]}, ".gaps"),
-        ({"gaps": [["2026-01-01", 5]]}, ".gaps"),
-        ({"gaps": [["2026-01-01", "x"]]}, ".gaps"),
-        ({"checked_through": "x"}, ".checked_through"),
-        ({"checked_through": 5}, ".checked_through"),
-        ({"swept": "x"}, ".swept"),
-        ({"swept": True}, ".swept"),
-        ({"swept": 1.5}, ".swept"),
-        ({"backfill": []}, ".backfill"),
-        ({"digests": 5}, ".digests"),
-        ({"digests": "é"}, ".digests"),
-        ({"digests": "A"}, ".digests"),
-    ],
-    ids=json.dumps,
-)
-def test_a_damaged_entry_is_named(entry: dict[str, Any], key: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        StreamState(NAME, entry, NUMBERED)
-    assert f"damaged at bookmarks.{NAME}{key}" in str(caught.value)
-
-
-def test_damage_in_a_backfill_is_named_by_its_place() -> None:
-    interval = [iso(0), iso(DAY)]
-    entry = {"backfill": {"interval": interval, "marks": {"7": "?"}}}
-    with pytest.raises(InvalidInput) as caught:
-        StreamState(NAME, entry, NUMBERED).backfill(0, DAY)
-    place = f"bookmarks.{NAME}.backfill.{'/'.join(interval)}.marks.7"
-    assert place in str(caught.value)
-
-
-@given(st.lists(st.none() | st.integers(-5, 5), max_size=8))
-@PROPERTY
-def test_the_bookmark_never_goes_back(values: list[int | None]) -> None:
-    entry: dict[str, Any] = {}
-    seen = []
-    for value in values:
-        StreamState(NAME, entry, NUMBERED).promote("date_added", value)
-        seen += [] if value is None else [value]
-        assert entry.get("replication_key_value") == max(seen, default=None)
-        assert entry["replication_key"] == "date_added"
-
-
-spans = st.tuples(st.integers(0, 60), st.integers(0, 20)).map(
-    lambda span: (span[0] * 60.0, (span[0] + span[1]) * 60.0)
-)
-
-
-@given(st.lists(spans, max_size=10))
-@PROPERTY
-def test_gaps_are_kept_apart_and_touching_ones_together(
-    gaps: list[tuple[float, float]],
-) -> None:
-    entry: dict[str, Any] = {}
-    for number, gap in enumerate(gaps):
-        state = StreamState(NAME, entry, NUMBERED)
-        before = gaps[:number]
-        state.acknowledge(gap)
-        assert state.knows(gap)
-        kept = [(from_iso(start), from_iso(end)) for start, end in entry["gaps"]]
-        for one, two in pairwise(kept):
-            assert one[0] <= one[1] < two[0] <= two[1]
-        for wanted in (*before, gap):
-            assert any(s <= wanted[0] and wanted[1] <= e for s, e in kept)
-        assert {s for s, _ in kept} <= {s for s, _ in (*before, gap)}
-        assert {e for _, e in kept} <= {e for _, e in (*before, gap)}
-
-
-def test_a_gap_that_grew_by_more_than_a_day_is_another() -> None:
-    state = fresh()
-    assert not state.knows((10 * DAY, 20 * DAY))
-    state.acknowledge((10 * DAY, 20 * DAY))
-    assert state.knows((10 * DAY, 20 * DAY))
-    assert state.knows((9 * DAY, 21 * DAY))
-    assert not state.knows((10 * DAY, 21 * DAY + 1))
-    assert not state.knows((9 * DAY - 1, 20 * DAY))
-
-
-def test_an_earlier_start_begins_anew_and_a_later_one_does_not() -> None:
-    entry: dict[str, Any] = {}
-    for start, moved in ((NOW, False), (NOW, False), (NOW + DAY, False)):
-        assert StreamState(NAME, entry, NUMBERED).begin_at(start) is moved
-    state = StreamState(NAME, entry, NUMBERED)
-    state.set_mark(1, settled())
-    state.set_history((1, 1))
-    state.set_digests("QUJD")
-    state.set_swept(5)
-    state.promote("date_added", 5)
-    assert state.begin_at(NOW)
-    for seen in (state, StreamState(NAME, entry, NUMBERED)):
-        assert (seen.marks, seen.history, seen.digests) == ({}, None, "")
-        assert seen.swept == 5
-    assert entry["replication_key_value"] == 5
-    assert state.begin_at(None)
-    assert not state.begin_at(None)
-
-
-def test_a_backfill_is_kept_apart() -> None:
-    entry: dict[str, Any] = {}
-    state = StreamState(NAME, entry, NUMBERED)
-    state.set_mark(1, settled())
-    live = json.dumps(entry)
-    side = state.backfill(0, DAY)
-    side.set_mark(2, settled())
-    side.set_history((5, 6))
-    assert list(state.marks) == [1]
-    assert state.history is None
-    again = StreamState(NAME, json.loads(json.dumps(entry)), NUMBERED).backfill(0, DAY)
-    assert list(again.marks) == [2]
-    assert again.history == (5, 6)
-    entry.pop("backfill")
-    assert json.dumps(entry) == live
-
-
-def test_another_interval_is_another_backfill() -> None:
-    state = fresh()
-    state.backfill(0, DAY).set_mark(2, settled())
-    assert state.backfill(0, 2 * DAY).marks == {}
-    assert state.backfill(0, DAY).marks == {}
-
-
-# The whole state
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        {},
-        {"bookmarks": {}},
-        {"bookmarks": {"_tap": {}}},
-        {"bookmarks": {"_tap": {"version": 1}, "encompass_opens": {}}},
-        {"bookmarks": {"encompass_gone": {"marks": {}}}},
-        {"bookmarks": {}, "other": 1},
-    ],
-    ids=json.dumps,
-)
-def test_a_state_of_this_tap_is_taken(state: dict[str, Any]) -> None:
-    validate_state(state, ["encompass_"])
-
-
-@pytest.mark.parametrize(
-    ("state", "words"),
-    [
-        ({"bookmarks": None}, "damaged at bookmarks."),
-        ({"bookmarks": []}, "damaged at bookmarks."),
-        ({"bookmarks": {"_tap": 5}}, "damaged at bookmarks._tap."),
-        ({"bookmarks": {"_tap": {"version": "1"}}}, "bookmarks._tap.version"),
-        ({"bookmarks": {"_tap": {"version": True}}}, "bookmarks._tap.version"),
-        ({"bookmarks": {"_tap": {"version": None}}}, "bookmarks._tap.version"),
-        ({"bookmarks": {"_tap": {"version": 2}}}, "bookmarks._tap.generation"),
-        ({"bookmarks": {"_tap": {"version": 3}}}, "newer tap-email-metrics"),
-        ({"bookmarks": {"encompass_opens": []}}, "bookmarks.encompass_opens"),
-        ({"bookmarks": {"encompass_opens": None}}, "bookmarks.encompass_opens"),
-        ({"bookmarks": {"users": {}}}, "bookmarks.users is not a stream"),
-        ({"bookmarks": {"encompass": {}}}, "bookmarks.encompass is not a stream"),
-    ],
-    ids=json.dumps,
-)
-def test_another_state_is_refused(state: dict[str, Any], words: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        validate_state(state, ["encompass_"])
-    assert words in str(caught.value)
