@@ -196,7 +196,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         """Return a more precise error for a failed parent; it may end the stream."""
         return error
 
-    def after(self, parent: Parent[Id]) -> None:
+    def after(self, parent: Parent[Id], mark: SomeMark) -> None:
         """Commit other state of a parent after its list was read."""
 
     @override
@@ -355,7 +355,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             known = parent.listed or self.api.parents_whole
             is_closed = over and known and mark.settled
             state.set_mark(parent.id, None if is_closed else mark)
-            self.after(parent)
+            self.after(parent, mark)
             state.readable = True
             reading.trust.succeed()
         elif isinstance(error, Gone) and not parent.listed and self.api.parents_whole:

@@ -306,7 +306,7 @@ class CampaignActivities(CampaignStream):
         return self.done(visit, start)
 
     @override
-    def after(self, parent: Parent[str]) -> None:
+    def after(self, parent: Parent[str], mark: CounterMark) -> None:
         self.constant_contact.campaign_cache.keep(parent.id)
 
     @override

@@ -92,7 +92,7 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
         return not self.constant_contact.campaigns().announced(self.name, campaign_id)
 
     @override
-    def after(self, parent: Parent[str]) -> None:
+    def after(self, parent: Parent[str], mark: CounterMark) -> None:
         self.constant_contact.campaigns().keep(parent.id)
 
     @override
@@ -286,11 +286,19 @@ class ActivityStream(CampaignStream):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A complete read of one list of one activity."""
+    """A read of one list of one activity.
+
+    Attributes:
+        activity_id: of the activity.
+        as_of: start of the read, as records have it.
+        rows: number of rows.
+        is_listed: the answer had a list.
+    """
 
     activity_id: str
     as_of: str
     rows: int
+    is_listed: bool
 
 
 class SnapshotStream(ActivityStream):
@@ -310,6 +318,20 @@ class SnapshotStream(ActivityStream):
         self._readings: dict[str, Reading] = {}
 
     @override
+    def read(
+        self, visit: Visit[str, CounterMark], policy: Policy
+    ) -> Generator[Page | Count, None, CounterMark]:
+        campaigns, one = self.constant_contact.campaigns(), visit.parent.id
+        start = self.constant_contact.now()
+        mark = yield from super().read(visit, policy)
+        readings = [self._readings[activity] for activity in campaigns.activities(one)]
+        if all(reading.is_listed for reading in readings):
+            return mark
+        if campaigns.aggregate(self.name, one):
+            return mark  # a counter says, too, that there are no rows
+        return (visit.mark or CounterMark()).doubted(start) or mark
+
+    @override
     def read_activity(
         self, activity_id: str, *, may_lack: bool
     ) -> Generator[Page, None, int]:
@@ -319,19 +341,24 @@ class SnapshotStream(ActivityStream):
         parse = partial(parse_rows, field=self.envelope.rows, maker=maker)
         [id_field] = self.reader_fields
         seen: set[str] = set()
+        is_listed = True
         for page in api.client.pages(
             self.path, [activity_id], dict(self.query), parse=parse, may_lack=may_lack
         ):
             seen.update(map(str, page.rows.values(id_field)))
+            is_listed = page.is_listed
             yield page.rows
-        self._readings[activity_id] = Reading(activity_id, as_of, len(seen))
+        reading = Reading(activity_id, as_of, len(seen), is_listed)
+        self._readings[activity_id] = reading
         return len(seen)
 
     @override
-    def after(self, parent: Parent[str]) -> None:
-        super().after(parent)
+    def after(self, parent: Parent[str], mark: CounterMark) -> None:
+        super().after(parent, mark)
         activities = self.constant_contact.campaigns().activities(parent.id)
         readings = [self._readings.pop(one) for one in dict.fromkeys(activities)]
+        if mark.unsettled:
+            return
         if SNAPSHOTS in self.run.selected(self.provider):
             report = str(self.name).removeprefix("constant_contact_")
             pending = self.constant_contact.readings(self.run.stream_state(SNAPSHOTS))

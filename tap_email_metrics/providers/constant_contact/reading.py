@@ -8,14 +8,11 @@ link to the next page is an offset, so rows may shift between two pages. `EventL
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.providers.constant_contact.client import Trail
 from tap_email_metrics.providers.constant_contact.schedule import (
-    COUNTER_TRIES,
-    MISSING_DAYS,
     CounterMark,
 )
 from tap_email_metrics.streams.digests import HashCounts
@@ -49,6 +46,7 @@ class EventList:
         new: number of rows later than `since`.
         newest: the latest time of a row, in epoch ms.
         shifting: the list shifted in every try, so that rows may be missing.
+        is_listed: the last answer had a list.
     """
 
     def __init__(
@@ -65,6 +63,7 @@ class EventList:
         self.has_twins = has_twins
         self._restarts = 0
         self.shifting = False
+        self.is_listed = True
         self._values: set[int] = set()
         self._ever = HashCounts()
         self._begin()
@@ -115,6 +114,7 @@ class EventList:
         """Read one more page; start over if the list has shifted."""
         href = self._href
         page = self._fetch(href)
+        self.is_listed = page.is_listed
         names = [*map(hash, page.rows.identities)]
         if not self.shifting and self._has_shifted(names):
             self._restarts += 1
@@ -258,25 +258,21 @@ class EventReader:
         counter, found = self._counter, self._found
         missing = max(0, (counter or 0) - found) if whole else mark.missing
         is_known = missing == mark.missing and counter == mark.counter
-        if self.unresolved or (whole and missing and not is_known):
-            first = mark.missing_since or self._now
-            is_over = self._now - first >= MISSING_DAYS * DAY
-            if mark.tries < COUNTER_TRIES or not is_over:
-                return replace(
-                    mark,
-                    tries=mark.tries + 1,
-                    missing_since=first,
-                    failures=0,
-                    tried=self._now,
+        # Nothing else says whether a list that is absent would be empty.
+        lacks = counter is None and not all(one.is_listed for one in self._lists)
+        if self.unresolved or lacks or (whole and missing and not is_known):
+            doubted = mark.doubted(self._now)
+            if doubted:
+                return doubted
+            if not lacks:
+                logger.warning(
+                    "%s: campaign %s counts %d, but its lists show %d after %d tries",
+                    self._name,
+                    visit.parent.id,
+                    counter or 0,
+                    found,
+                    mark.tries + 1,
                 )
-            logger.warning(
-                "%s: campaign %s counts %d, but its lists show %d after %d tries",
-                self._name,
-                visit.parent.id,
-                counter or 0,
-                found,
-                mark.tries + 1,
-            )
         times = [mark.newest, *(events.newest for events in self._lists)]
         return CounterMark(
             counter=counter,

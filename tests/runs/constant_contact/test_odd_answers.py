@@ -166,6 +166,37 @@ def test_activities_that_answer_404_once_are_read_the_next_day(
 # Lists
 
 
+@pytest.mark.parametrize("name", ["parent_204", "list_null"])
+def test_links_that_are_absent_are_unsettled_and_looked_for_again(
+    account: Account, name: str
+) -> None:
+    """No counter counts them. K3."""
+    streams = ("links", "snapshots")
+    campaign(account)
+    odd = account.world.odd(name, path="/links$")
+    run = account.sync(streams=streams)
+    assert run.reports["constant_contact_links"]["unsettled"] == 1
+    assert account.rows("snapshots") == {}
+    account.world.odds.remove(odd)
+    account.advance(1 / 24)
+    account.sync(streams=streams)
+    [snapshot], [_] = account.rows("snapshots").values(), account.rows("links")
+    assert snapshot["rows"] == 1
+
+
+def test_links_that_stay_absent_are_none(account: Account) -> None:
+    """The reading settles after three tries and two days. K3."""
+    streams = ("links", "snapshots")
+    campaign(account, links=0)
+    account.world.odd("list_null", path="/links$")
+    for _ in range(4):
+        run = account.sync(streams=streams)
+        account.advance(1)
+    assert "unsettled" not in run.reports["constant_contact_links"]
+    [snapshot] = account.rows("snapshots").values()
+    assert snapshot["rows"] == 0
+
+
 @pytest.mark.parametrize("form", ["null", "absent", "empty object", "204"])
 def test_a_list_that_is_null_is_empty_where_nothing_is_counted(
     account: Account, form: str
