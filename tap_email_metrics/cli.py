@@ -61,6 +61,10 @@ class CommandLine(Tap):
         """Return the exit code for what the streams did so far."""
 
     @abc.abstractmethod
+    def tested(self) -> str:
+        """Return the result of a connection test, for a person."""
+
+    @abc.abstractmethod
     def trouble(self) -> str:
         """Return the reason for exit code 1 or 2, or an empty text."""
 
@@ -239,6 +243,7 @@ class CommandLine(Tap):
             tap.write_schemas()
         else:
             tap.run_connection_test()
+            tap.logger.info("%s", tap.tested())
         tap.output.flush()
         tap.end(tap.exit_code())
 

@@ -19,7 +19,7 @@ from tap_email_metrics.control import Control
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
 from tap_email_metrics.records.schemas import load_schema
-from tap_email_metrics.run.report import SUMMARY
+from tap_email_metrics.run.report import SUMMARY, connection_test
 from tap_email_metrics.run.run import Connection, Run
 from tap_email_metrics.settings.check import conformed, errors, without_empty
 from tap_email_metrics.settings.common import CommonSettings
@@ -334,6 +334,12 @@ class TapEmailMetrics(CommandLine):
         if self.run.was_refused:
             return 2
         return 1 if self.trouble() else 0
+
+    @override
+    def tested(self) -> str:
+        """Return how many streams could be read in a connection test."""
+        reports = [self.run.report(stream.name) for stream in self.selected()]
+        return connection_test(reports)
 
     @override
     def trouble(self) -> str:

@@ -12,7 +12,7 @@ import click
 from tap_email_metrics.clock import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from tap_email_metrics.control import Control
@@ -108,6 +108,15 @@ class StreamReport:
         if self.parents_left:
             parts.append(f"{self.parents_left:,} left")
         return "; ".join(parts)
+
+
+def connection_test(reports: Sequence[StreamReport]) -> str:
+    """Return a line that says how many streams could be read."""
+    read = [one for one in reports if one.outcome not in {"failed", "unavailable"}]
+    return (
+        f"connection test: {len(read)} of {len(reports)} streams can be read "
+        f"({sum(one.requests for one in reports):,} requests)"
+    )
 
 
 def table(reports: Mapping[str, StreamReport]) -> list[str]:

@@ -186,6 +186,7 @@ class Run:
         """Return a provider's API; it is opened once per run."""
         if provider not in self._apis:
             connection = self.connections[provider]
+            self._log_begin(provider)
             self._warn_of_start(provider, connection.earliest)
             self._apis[provider] = connection.open(
                 ApiContext(
@@ -197,6 +198,13 @@ class Run:
                 )
             )
         return self._apis[provider]
+
+    def _log_begin(self, provider: str) -> None:
+        """Log one line when a provider's first stream begins."""
+        names = self.selected(provider)
+        known = sum(bool(self.bookmarks.get(name)) for name in names)
+        how = f"{known} continue from the state" if known else "read for the first time"
+        self.control.logger.info("%s: %d streams, %s", provider, len(names), how)
 
     def _memory(self, provider: str) -> Memory:
         selected = self.selected(provider)

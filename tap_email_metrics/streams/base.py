@@ -236,7 +236,8 @@ class EmailMetricsStream(QuietStream):
         self._warn_of_set_aside()
         self._note_lag()
         report.ended = self.run.clock.now()
-        self.run.log_end(self.name)
+        if self.ABORT_AT_RECORD_COUNT is None:
+            self.run.log_end(self.name)
         if write_messages:
             self.run.write_state_of_records()
 

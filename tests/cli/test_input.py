@@ -299,6 +299,8 @@ def test_test_option_reads_a_record_of_each_stream(
     ended = run(tmp_path, config(server), "--test")
     assert ended.code == 0, ended.err
     assert len(ended.rows()) == 7
+    assert "connection test: 7 of 7 streams can be read (" in ended.err
+    assert " records, " not in ended.err.partition("connection test")[0]
 
 
 def test_test_option_with_a_wrong_secret_names_it(

@@ -76,6 +76,7 @@ def test_a_run_says_a_line_for_each_stream_and_sums_up(tmp_path: Path) -> None:
         ended = run(tmp_path, config(server))
     said = [line.rpartition(" | ")[2] for line in ended.err.splitlines()]
     assert not [line for line in said if line.startswith(("METRIC", "Beginning"))]
+    assert said.count("encompass: 7 streams, read for the first time") == 1
     for stream, report in ended.summary["streams"].items():
         [line] = [one for one in said if one.startswith(f"{stream}: complete, ")]
         wanted = f"{report['records']} records, {report['requests']} requests, "
