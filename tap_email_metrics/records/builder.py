@@ -1,15 +1,15 @@
-"""From a page of a vendor's rows to records, a column at a time.
+"""Builds the records of a page of a vendor's rows, column by column.
 
-A value that does not fit its column is null there. It is kept raw in
-`additional_fields`, as are unknown fields, unless privacy forbids that.
+A value that does not fit its column becomes null there. It is kept raw in
+`additional_fields`, as are unknown fields, unless privacy forbids it.
 
-A body is decoded into structs of the fields that are needed. The others are skipped, so
-that a number too large for a float does no harm in a field that nobody needs. There are
-three ways to decode a body; each is tried where the one before refuses the body:
+A body is decoded into structs with the needed fields. Other fields are skipped, so that
+a number too large for a float in an unneeded field does no harm. If the first way to
+decode a body fails, the next one is tried:
 
 1. structs with typed fields,
-2. structs whose fields take any value: some value has not the type of its column,
-3. dictionaries, by the caller: there are unknown fields, or the text is damaged.
+2. structs with fields of any type, if a value does not have the type of its column,
+3. dictionaries, by the caller, if there are unknown fields or the text is damaged.
 
 All of them end in `RecordBuilder._build`.
 """
@@ -65,12 +65,12 @@ _SKIPPED = msgspec.Raw()
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The parts of a page's JSON around its rows.
+    """The JSON object around the rows of a page.
 
     Attributes:
-        rows: the field that holds the rows.
-        beside: other fields: the attribute's name, the field's name, its type, and its
-            default if it may be missing.
+        rows: name of the field with the rows.
+        beside: other fields, each with the name of the attribute, the name of the
+            field, its type, and its default if it may be missing.
     """
 
     rows: str
@@ -88,7 +88,7 @@ class RecordBuilder:
         privacy: treats columns with an `x-pii` mark.
         replication_key: the name of that column.
         reader_fields: vendor fields that the reader needs next to the records.
-        envelope: of a page; None if bodies are not decoded here.
+        envelope: the object around the rows; None if the caller decodes bodies.
 
     Attributes:
         uncoercible: the vendor's names of fields with a value that did not fit.
@@ -128,7 +128,7 @@ class RecordBuilder:
         self._getters = {s: attrgetter(f) for f, s in names.items() if s in types}
         self._typed = frozenset(s for s, one in types.items() if one is not Any)
         self._decoders: tuple[msgspec.json.Decoder[Any], ...] = ()
-        # A group is not a field of its own.
+        # The structs do not support groups of fields.
         if envelope and not self._columns.groups:
             anything = dict.fromkeys(types, Any)
             self._decoders = (
@@ -137,7 +137,7 @@ class RecordBuilder:
             )
 
     def _types(self) -> dict[str, Any]:
-        """Return the type of each vendor's field that is needed."""
+        """Return the type of each needed field of the vendor."""
         columns, schema = self._columns, self._columns.schema
         needed = [*columns.from_row]
         if columns.identity:
@@ -163,18 +163,18 @@ class RecordBuilder:
         """Decode a page and build its records.
 
         Args:
-            body: of an answer.
-            request: the columns that no row carries, by name.
-            at: epoch ms of all rows, where they do not carry it themselves.
+            body: body of a response.
+            request: values of the columns that come from the request, by name.
+            at: epoch ms of all rows, if the rows do not have it.
 
         Returns:
-            The rows, and the answer with the fields beside them. None if the body has
+            The rows, and the struct with the fields beside them. None if the body has
             to be decoded to dictionaries.
 
         Raises:
-            KeyError: a column that no row carries is missing in `request`.
+            KeyError: `request` lacks a column.
         """
-        # The types let NUL pass, which no database takes.
+        # A text with NUL passes the types, but no database accepts it.
         typed = _NUL not in body
         for decoder in self._decoders if typed else self._decoders[1:]:
             try:
@@ -187,7 +187,7 @@ class RecordBuilder:
             trusted = self._typed if typed else frozenset[str]()
             page = _Fields(fields, len(rows), request, at, trusted)
             made = self._build(page)
-            # The caller refuses a body that is nested so deeply.
+            # The caller refuses a body that is nested too deeply.
             is_refused = is_deep([*page.kept.values()], DEEPEST - 1)
             return None if is_refused else (made, answer)
         return None
@@ -201,12 +201,12 @@ class RecordBuilder:
         """Build the records of rows that were decoded to dictionaries.
 
         Args:
-            rows: as they were decoded.
-            request: the columns that no row carries, by name.
-            at: epoch ms of all rows, where they do not carry it themselves.
+            rows: the decoded rows.
+            request: values of the columns that come from the request, by name.
+            at: epoch ms of all rows, if the rows do not have it.
 
         Raises:
-            KeyError: a column that no row carries is missing in `request`.
+            KeyError: `request` lacks a column.
         """
         columns = self._columns
         kept: defaultdict[int, Row] = defaultdict(dict)
@@ -229,7 +229,7 @@ class RecordBuilder:
         return self._build(_Fields(fields, len(rows), request, at, kept=kept))
 
     def record(self, **request: object) -> Record:
-        """Build a record of columns that no row carries.
+        """Build a single record, all of whose columns come from the request.
 
         Raises:
             ValueError: a key column is missing.
@@ -254,14 +254,14 @@ class RecordBuilder:
         return [reason is not None for reason in reasons.by_row or [None] * len(rows)]
 
     def times(self, rows: Sequence[Row]) -> list[int | None]:
-        """Return the replication key of decoded rows in epoch ms, None for no time."""
+        """Return the replication key of each decoded row in epoch ms, None if unfit."""
         moments = self._columns.moments
         source = moments and moments.column.source
         fields = {source: [row.get(source) for row in rows]} if source else {}
         return self._times(_Fields(fields, len(rows), {}))
 
     def _build(self, page: _Fields) -> Page:
-        """Build the records of a page: the one way to make them."""
+        """Build the records of a page. All records are built here."""
         columns, count = self._columns, page.count
         made: dict[str, Iterable[object]] = {
             name: repeat(value, count) for name, value in columns.blank.items()
@@ -320,9 +320,9 @@ class PageMaker:
     """Makes pages of one list.
 
     Args:
-        builder: of the stream.
-        request: the columns that no row carries, by name.
-        at: epoch ms of all rows, where they do not carry it themselves.
+        builder: builder of the stream.
+        request: values of the columns that come from the request, by name.
+        at: epoch ms of all rows, if the rows do not have it.
     """
 
     builder: RecordBuilder
@@ -330,11 +330,11 @@ class PageMaker:
     at: int | None = None
 
     def decode(self, body: bytes) -> tuple[Page, Any] | None:
-        """Return the rows of a body and its answer; None: decode it to dictionaries."""
+        """Decode a body; see `RecordBuilder.decode`."""
         return self.builder.decode(body, self.request, self.at)
 
     def page(self, rows: Sequence[Row]) -> Page:
-        """Return rows that were decoded to dictionaries."""
+        """Return the page of rows that were decoded to dictionaries."""
         return self.builder.page(rows, self.request, self.at)
 
 
@@ -343,12 +343,12 @@ class _Fields:
     """The vendor's fields of a page.
 
     Attributes:
-        fields: a value per row, by the vendor's name.
-        count: of rows.
-        request: the columns that no row carries, by name.
-        at: epoch ms of all rows, where they do not carry it themselves.
-        typed: the fields whose types the decoder has checked.
-        kept: the fields and values without a column, by row.
+        fields: one value per row, by the vendor's name.
+        count: number of rows.
+        request: values of the columns that come from the request, by name.
+        at: epoch ms of all rows, if the rows do not have it.
+        typed: names of the fields whose types the decoder has checked.
+        kept: the fields and values without a column, by index of the row.
     """
 
     fields: Mapping[str, list[Any]]
@@ -370,7 +370,7 @@ class _Fields:
         return self._made[source, convert]
 
     def constant(self, column: Column) -> Converted:
-        """Convert a column that no row carries: to one value."""
+        """Convert a column that comes from the request: one value for all rows."""
         return convert_column(column.convert, [self.request[column.name]])
 
 
@@ -382,7 +382,7 @@ class _Reasons:
         self.by_row: list[str | None] | None = None
 
     def note(self, place: int, reason: str) -> None:
-        """Set a row aside; the first reason stays."""
+        """Set a row aside, with its first reason."""
         if self.by_row is None:
             self.by_row = [None] * self._count
         self.by_row[place] = self.by_row[place] or reason
@@ -420,10 +420,10 @@ def _events(
 
 
 def _with_raw_text(column: Converted) -> list[Any]:
-    """Return a column with the text that did not fit, so that it tells events apart."""
+    """Return a column with its unfit text, so that the text distinguishes events."""
     values = column.values
     for place, text in column.unfit.items():
-        # Blank text says nothing, like null.
+        # Blank text does not distinguish events, like null.
         if isinstance(text, str) and text.strip():
             values = [*values] if values is column.values else values
             values[place] = storable(text)
@@ -431,7 +431,7 @@ def _with_raw_text(column: Converted) -> list[Any]:
 
 
 def _type(column: Schema) -> Json:
-    """Return the type that msgspec checks for a field; Any: none."""
+    """Return the type that msgspec checks for a field, Any for no check."""
     if column.get("x-derived") == "epoch-ms":
         return Integer
     kinds = [kind for kind in types_of(column) if kind != "null"]

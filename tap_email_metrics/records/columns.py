@@ -1,22 +1,22 @@
-"""How a stream's columns are made, compiled once from its packaged schema.
+"""The columns of a stream, compiled once from its packaged schema.
 
-`x-source` names the vendor's field of a column. `stats.em_opens` names a field of a
-group: an object in the row, or a list of objects that share no field. An unknown field
-of a group may be a known one with dots for underscores (`em_opens.all`); otherwise it
-is kept under its dotted path. A group of another form is kept only where all of its
-columns are selected, because it holds them all.
+`x-source` is the vendor's field of a column. `stats.em_opens` is a field of a group,
+which is an object in the row, or a list of objects without common fields. An unknown
+field of a group may be a known one with dots for underscores (`em_opens.all`);
+otherwise it is kept under its dotted path. A group of another form is kept only if all
+its columns are selected, because it contains all of them.
 
-`x-derived` marks a companion of a field (`epoch-ms`) or an event id. `x-pii` says how a
-column is treated. A column with neither mark nor source is the account,
+`x-derived` marks a companion of a field (`epoch-ms`) or an event id. `x-pii` decides
+how a column is treated. A column without these and without a source is the account,
 `additional_fields`, or comes from the request.
 
-A column with `"x-derived": "event-id"` is the id of an event to which the vendor gives
-none: the first 32 hex digits of the SHA-256 (in a `pii.mode` other than plain: HMAC
-with the pepper) of compact JSON in UTF-8. The JSON is a list of the account, the
-stream, the columns in `x-identity` and the number of earlier events that equal it in
-these. The columns come from the row or the request, before `x-pii`. A column that the
-schema lacks is null there; text that does not fit its column is there as it came,
-unless it is blank.
+A column with `"x-derived": "event-id"` is the id of an event without an id of the
+vendor's. It has the first 32 hex digits of the SHA-256 (in a `pii.mode` other than
+plain: of the HMAC with the pepper) of compact JSON in UTF-8. The JSON is a list of the
+account, the stream, the columns in `x-identity`, and the number of earlier events with
+the same columns. The columns come from the row or the request, before `x-pii` applies.
+A column that the schema lacks is null. Text that does not fit its column is used
+unchanged, unless it is blank.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.values import Json, Row
 
 ACCOUNT = "account"
-"""The column that says which account was read."""
+"""The column with the account that was read."""
 
 EXTRA = "additional_fields"
-"""The column that keeps unknown fields and values that did not fit."""
+"""The column with unknown fields and values that did not fit."""
 
 EVENT_ID = "event-id"
-"""What `x-derived` says of a column that tells events apart."""
+"""The value of `x-derived` for a column with event ids."""
 
 Schema = dict[str, "Json"]
 
@@ -59,7 +59,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class Column(NamedTuple):
-    """A selected column: `source` is the vendor's field, or the column's own name."""
+    """A selected column. `source` is the vendor's field, or else the column's name."""
 
     name: str
     source: str
@@ -68,11 +68,15 @@ class Column(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """The replication key, which says when a row was added or changed."""
+    """The replication key: the time when a row was added or changed.
+
+    Attributes:
+        column: the column.
+        is_number: the vendor sends epoch milliseconds, not text.
+    """
 
     column: Column
     is_number: bool
-    """The vendor sends epoch milliseconds, not text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +84,14 @@ class Columns:
     """The columns of a stream's records.
 
     Attributes:
-        schema: the column's parts of the packaged schema, by name; also of columns
-            that are not selected.
+        schema: schemas of all columns by name, including those not selected.
         blank: the selected columns in order, with the values that all rows share.
         from_row: the selected columns that are read from the vendor's row.
-        from_request: the selected columns that no row carries.
+        from_request: the selected columns that come from the request.
         known: the vendor's fields that have a column, selected or not.
         key: the names of the key columns.
         key_sources: the vendor's fields that are part of the key.
-        moments: the replication key; None if no row carries it.
+        moments: the replication key, None if the rows do not have it.
         identity: makes event ids; None if the vendor gives rows a key.
         groups: the groups of fields that columns are taken from.
         keeps_extra: whether unknown fields and values that do not fit are kept.
@@ -163,7 +166,7 @@ def compile_columns(  # noqa: PLR0913 - facts of one stream
 def _plan(
     columns: dict[str, Schema], key: Collection[str], privacy: Privacy
 ) -> Iterator[tuple[bool, Column]]:
-    """Yield the selected columns, each with whether the vendor's row carries it."""
+    """Yield the selected columns, each with whether it comes from the vendor's row."""
     shown = {
         column["x-source"]
         for column in columns.values()
@@ -178,7 +181,7 @@ def _plan(
 
 
 def _treatment(column: Schema, privacy: Privacy) -> Treatment | None:
-    """Return how a column is treated that is not part of the key."""
+    """Return the treatment of a column that is not part of the key."""
     mark = column.get("x-pii")
     if mark:
         return privacy.treatment(mark)
@@ -187,7 +190,7 @@ def _treatment(column: Schema, privacy: Privacy) -> Treatment | None:
 
 
 def _moments(name: str, every: dict[str, Schema]) -> Moments | None:
-    """Return the replication key; None if no row carries it."""
+    """Return the replication key, None if the rows do not have it."""
     column = every[name]
     if "x-source" not in column:
         return None
@@ -199,12 +202,15 @@ def _moments(name: str, every: dict[str, Schema]) -> Moments | None:
 
 
 class _Group(NamedTuple):
-    """An object in a row whose fields are columns of their own."""
+    """An object in a row whose fields have columns.
+
+    Attributes:
+        paths: dotted path of each field that has a column.
+        selected: the paths whose column is selected.
+    """
 
     paths: dict[str, str]
-    """The dotted path of each field that has a column."""
     selected: set[str]
-    """The paths whose column is selected."""
 
 
 class Groups:
@@ -234,8 +240,8 @@ class Groups:
         """Replace the groups of a row by their fields, under dotted paths.
 
         Returns:
-            The row without groups, and the groups of another form, of which at least
-            one column is selected.
+            The row without groups, and the groups of another form with at least one
+            selected column.
         """
         flat: Row = {}
         odd: Row = {}
@@ -278,14 +284,14 @@ def _spread(name: str, group: Row, paths: dict[str, str]) -> Row:
 
 
 class Identity:
-    """Makes the ids of events from the columns that tell them apart.
+    """Makes the ids of events from the columns that distinguish them.
 
     Attributes:
         column: the name of the column that holds the ids.
         is_key: whether that column is part of the key.
         blank: the columns of the identity in order, null.
         from_row: the columns of the identity that are read from the row.
-        from_request: those that no row carries.
+        from_request: the columns of the identity that come from the request.
 
     Raises:
         ValueError: a column of the identity is neither text nor integer, or is in a

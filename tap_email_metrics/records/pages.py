@@ -1,4 +1,4 @@
-"""A page of a list: what the reader needs of each row, and the row's record."""
+"""A page of a list: the records of its rows, and the fields that the reader needs."""
 
 from __future__ import annotations
 
@@ -23,34 +23,37 @@ KEY_MISSING = "key missing"
 KEY_UNREADABLE = "key unreadable"
 """A row with a value in a key column that does not fit the column."""
 IDENTITY_MISSING = "identity missing"
-"""An event without any value that tells it from others."""
+"""An event without any value that distinguishes it from others."""
 
 
 class Made(NamedTuple):
     """The records of a page.
 
-    The number of rows that were served is the number of records plus the total of
-    `set_aside`.
+    The number of rows served is the number of records plus the total of `set_aside`.
+
+    Attributes:
+        records: the records.
+        times: the replication key of each record, in epoch ms.
+        set_aside: number of rows without a record, by reason.
     """
 
     records: Sequence[Any]
     times: Sequence[int | None]
-    """The replication key of each record, in epoch ms."""
     set_aside: Counter[str]
-    """How many rows have no record, by reason."""
 
 
 class Page:
     """Rows of a list, in its order.
 
     Args:
-        records: a record per row.
-        fields: the vendor's fields that the reader needs, a value per row.
+        records: one record per row.
+        fields: the vendor's fields that the reader needs, one value per row.
         times: the replication key of each row, in epoch ms.
         events: the values that the event id of each row is made from.
         identity: makes event ids; None if the vendor gives rows a key.
         key_sources: the vendor's fields that are part of the key.
-        reasons: why a row has no record, or None; None if all rows have one.
+        reasons: for each row, why it has no record, or None if it has one. None if all
+            rows have a record.
         typed: the decoder has checked the types of `fields`.
     """
 
@@ -121,14 +124,14 @@ class Page:
     def without(self, emitted: Sequence[bool]) -> Page:
         """Return the page without rows that were emitted before.
 
-        Rows that have no record stay, to be counted: none of them was ever emitted.
+        Rows without a record stay, so that they are counted.
         """
         reasons = self._reasons or [None] * len(self)
         pairs = zip(emitted, reasons, strict=True)
         return self.where([not old or reason is not None for old, reason in pairs])
 
     def values(self, name: str) -> list[Any]:
-        """Return a field that the reader needs, as the vendor sent it."""
+        """Return the vendor's values of a field that the reader needs."""
         return self._fields[name]
 
     def integers(self, name: str) -> list[int | None]:
@@ -138,12 +141,12 @@ class Page:
 
     @property
     def times(self) -> list[int | None]:
-        """The replication key of each row in epoch ms, None where it has none."""
+        """The replication key of each row in epoch ms, None if it has none."""
         return self._times
 
     @property
     def identities(self) -> list[tuple[object, ...]]:
-        """The values that tell each row from the others, except for equal rows."""
+        """The values that identify each row; equal rows have equal values."""
         if self._events is not None:
             return self._events
         fields = [map(str, self._fields[name]) for name in self._key_sources]

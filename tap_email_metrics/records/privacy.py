@@ -1,33 +1,34 @@
-"""Personal data: what becomes of it in records, and how logs are kept free of it.
+"""Personal data: its treatment in records, and the filter that keeps it out of logs.
 
-A schema marks its personal columns with `x-pii`; the setting `pii.mode` says what
-becomes of them. Null stays null; what is not dropped and is blank stays blank.
+A schema marks its personal columns with `x-pii`. The setting `pii.mode` decides their
+treatment. Null stays null. Blank text stays blank, unless the column is dropped.
 
-| mark         | hash                       | domain                 | drop |
-|--------------|----------------------------|------------------------|------|
-| `email`      | HMAC of the address        | what follows the last @| null |
-| `email_list` | each address so, by ", "   | each so, by ", "       | null |
-| `name`, `id` | HMAC; a number turns text  | null                   | null |
-| `ip`         | network: /24, or /48 in v6 | as hash                | null |
-| `user_agent` | words with a digit or @ go | as hash                | null |
-| `url`        | no query, fragment or user | as hash                | null |
-| `text`       | addresses inside as `email`| addresses inside so    | null |
-| `opaque`     | null                       | null                   | null |
-| (no mark)    | as `text`                  | as `text`              | no addresses |
+| mark         | hash                        | domain                 | drop         |
+|--------------|-----------------------------|------------------------|--------------|
+| `email`      | HMAC of the address         | part after the last @  | null         |
+| `email_list` | like `email`, with ", "     | like `email`, with ", "| null         |
+| `name`, `id` | HMAC; a number becomes text | null                   | null         |
+| `ip`         | network: /24 (IPv6: /48)    | like hash              | null         |
+| `user_agent` | no words with a digit or @  | like hash              | null         |
+| `url`        | no query, fragment or user  | like hash              | null         |
+| `text`       | addresses like `email`      | addresses like `email` | null         |
+| `opaque`     | null                        | null                   | null         |
+| (no mark)    | like `text`                 | like `text`            | no addresses |
 
-Domain mode keeps what describes a group and drops what follows one person; what does
-not have the form of an address, an IP address, … is dropped, never let through.
-Addresses left in the path of a `url` are treated like those in `text`, links inside a
-`text` like a `url`. Only text with an at sign (also encoded) is known for an address: a
-bare mailbox name in a bounce's reason stays.
+Domain mode keeps what describes a group and drops what identifies a person. A value
+that does not have the expected form, such as the form of an address, is dropped.
+Addresses in the path of a `url` are treated like those in `text`, and links in a `text`
+like a `url`. Only text with an at sign, plain or encoded, is recognised as an address.
+A mailbox name without a domain in a bounce reason stays.
 
-Without a mark are keys, which stay as they are, times, counts, and the vendor's ids and
-words: those are no personal data, but nobody can promise that no address is ever among
-them. `opaque` is what someone wrote about one person, or is in a form of the vendor's.
+Columns without a mark are keys, which are never changed, times, counts, and the
+vendor's ids and words. These are not personal data, but the tap cannot exclude that
+they contain an address. `opaque` is text that someone wrote about a person, or data in
+a form of the vendor's.
 
-HMAC is HMAC-SHA-256 under `pii.pepper`, in hex, of the value after Unicode NFKC,
-lower case and strip; for `email`, of the address alone in its one spelling, as
-`canonical` returns it. It depends on nothing else, so one person joins across streams
+HMAC is the HMAC-SHA-256 with the key `pii.pepper`, in hex, of the value after Unicode
+NFKC, lower case and strip; for `email`, of the address in its canonical spelling (see
+`canonical`). It depends on nothing else, so that a person can be joined across streams
 and providers.
 """
 
@@ -52,7 +53,7 @@ from typing_extensions import override
 from tap_email_metrics.errors import InvalidInput, TapError
 
 Treatment: TypeAlias = Callable[[Any], Any]
-"""What a column's values, other than null, are passed through."""
+"""A function that treats the values of a column, except for null."""
 
 MARKS = (
     *("email", "email_list", "name", "id", "ip", "user_agent", "url", "text"),
@@ -61,16 +62,16 @@ MARKS = (
 """Every `x-pii` mark that a schema may use."""
 
 LEAST_SECRET = 8
-"""Characters of a secret that is masked, at least."""
+"""A shorter secret is not masked."""
 
 LEAST_PEPPER = 16
-"""Characters of a pepper, at least."""
+"""Least number of characters of a pepper."""
 
 MODES = ("plain", "hash", "domain", "drop")
 """Every value of the setting `pii.mode`."""
 
-# Each expression starts a try at the edge of a word only, so that one long word
-# without a match costs its length once, not squared.
+# Each expression can match only from the beginning of a word, so that a long word
+# without a match costs linear time, not quadratic.
 _WORD = r"[^\s@\uff20\ufe6b<>()\[\]{},;:\"|\\/]"
 _QUOTED = r"\"[^\"\r\n]{1,64}\""
 _AT = r"(?:@|\uff20|\ufe6b|%40|&#64;|&#x40;)"
@@ -79,10 +80,10 @@ _HOST = rf"(?:\[[^\[\]\s]{{1,64}}\]|(?:{_WORD}|@)+)"
 
 
 def _address(local: str) -> re.Pattern[str]:
-    """Return what finds an address in a text.
+    """Return a pattern that finds addresses in a text.
 
     Args:
-        local: finds the part before the at sign, if it is not in quotes.
+        local: pattern of the part before the at sign, if it is not in quotes.
     """
     before = rf"(?:{_QUOTED}|(?<!{_WORD})(?:{local}))"
     whole = rf"({before}{_COMMENT}{_AT}{_COMMENT}{_HOST})"
@@ -90,13 +91,13 @@ def _address(local: str) -> re.Pattern[str]:
 
 
 _IN_PATH = _address(rf"{_WORD}+?")
-"""Finds addresses where a slash ends a part, as in a URL."""
+"""Finds addresses in a URL, where a slash ends them."""
 _IN_TEXT = _address(rf"{_WORD}(?:{_WORD}|/){{0,255}}?|{_WORD}+?")
-"""Finds addresses where a slash can be a part of one, as in sales/bob@example.com."""
+"""Finds addresses in text, where a slash can be a part: sales/bob@example.com."""
 _SIGNS = ("@", "\uff20", "\ufe6b", "%40", "&#")
-"""A text with none of these holds no address."""
+"""A text without any of these contains no address."""
 _BEFORE, _AFTER = "'.", "'.!?*-"
-"""Punctuation around an address that is no part of it."""
+"""Punctuation around an address that is not a part of it."""
 
 _SIMPLE = re.compile(r"[a-z0-9][a-z0-9._+=-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 _ENTITY_AT = re.compile(r"&#(?:64|x40);")
@@ -117,12 +118,12 @@ _SCHEME_TOKEN = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]+(?:\.[\w-]+){1,2}")
 
 _REMEMBERED = 4096
-"""Addresses and user agents whose treatment is remembered."""
+"""Number of addresses and user agents whose treatment is cached."""
 
 _LOG_FIELDS = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName")
 )
-"""What every log record has; the rest came with `extra`."""
+"""The attributes of every log record; other attributes come from `extra`."""
 
 
 def normalise(value: str | int) -> str:
@@ -138,7 +139,7 @@ def mailbox(text: str) -> str:
 
 
 def canonical(value: str | int) -> str:
-    """Return the one spelling of an address; of other text, its normal form.
+    """Return the canonical spelling of an address, or the normal form of other text.
 
     Spellings of one mailbox differ in case, width, an outer dot or comma, `mailto:`,
     comments, needless quotes, an encoded at sign, and in Unicode or punycode.
@@ -163,7 +164,7 @@ def _local(text: str) -> str:
 
 
 def _ascii(domain: str) -> str:
-    """Return a domain as the DNS has it; one that cannot be in it stays."""
+    """Return a domain in ASCII as in DNS, or unchanged if that is not possible."""
     bare = _IN_PARENTHESES.sub("", domain.partition("?")[0]).strip(_AROUND)
     if bare.isascii():
         return bare
@@ -180,7 +181,7 @@ def domain_of(value: str | int) -> str | None:
 
 
 def network_of(value: str | int) -> str | None:
-    """Return the /24 (IPv6: /48) around an IP address, or None if it is none.
+    """Return the /24 (IPv6: /48) network of an IP address, None for other text.
 
     An IPv4 address inside an IPv6 one (mapped, 6to4) counts as IPv4: its bits are
     among the first 48.
@@ -188,7 +189,7 @@ def network_of(value: str | int) -> str | None:
     return _network_of(str(value).strip())
 
 
-# Many events come from few networks and mail programs.
+# Many events share a few networks and mail programs.
 @functools.lru_cache(_REMEMBERED)
 def _network_of(text: str) -> str | None:
     try:
@@ -202,9 +203,10 @@ def _network_of(text: str) -> str | None:
 
 
 def family_of(value: str | int) -> str:
-    """Return a user agent without the words that hold a digit or an @.
+    """Return a user agent without the words that contain a digit or an @.
 
-    Versions, builds and most device models go; product names and systems stay.
+    This removes versions, builds and most device models, and keeps the names of
+    products and systems.
     """
     return _family_of(str(value))
 
@@ -237,7 +239,7 @@ def _replace_addresses(
     treat: Callable[[str], str | None],
     pattern: re.Pattern[str] = _IN_TEXT,
 ) -> str:
-    """Return text with each address replaced by what `treat` makes of it, or ""."""
+    """Return text with each address replaced by its treatment, or by ""."""
     if not any(sign in text for sign in _SIGNS):
         return text
     return pattern.sub(functools.partial(_replaced, treat=treat), text)
@@ -260,7 +262,7 @@ def _dropped(_value: str | int) -> None:
 
 
 class Privacy:
-    """What becomes of personal columns under one `pii.mode` and `pii.pepper`.
+    """The treatment of personal columns with a `pii.mode` and `pii.pepper`.
 
     Raises:
         InvalidInput: the mode does not exist, or it needs a pepper and has none, or a
@@ -282,10 +284,10 @@ class Privacy:
         self._treatments = self._table()
 
     def treatment(self, mark: str) -> Treatment | None:
-        """Return what values under a mark pass through; None: they stay as they are.
+        """Return the treatment of a mark, None if its values stay unchanged.
 
         Raises:
-            ValueError: no such mark.
+            ValueError: the mark does not exist.
         """
         if mark not in MARKS:
             raise ValueError(f"x-pii knows no mark {mark!r}")
@@ -293,17 +295,17 @@ class Privacy:
 
     @property
     def unmarked(self) -> Treatment | None:
-        """What text without a mark passes through, also in lists and objects."""
+        """The treatment of text without a mark, including text in lists and objects."""
         if self.mode == "plain":
             return None
-        # An address that is dropped leaves the rest of the text.
+        # If an address is dropped, the rest of the text stays.
         address = _dropped if self.mode == "drop" else self._address
         return functools.partial(_within, treat=address)
 
     def apply_to_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return a copy of a packaged schema as records look in this mode.
+        """Return a copy of a packaged schema for the records in this mode.
 
-        A numeric column that is hashed becomes text; nothing else changes.
+        The only change is that a hashed numeric column becomes text.
         """
         emitted = copy.deepcopy(schema)
         for column in emitted["properties"].values():
@@ -344,14 +346,14 @@ class Privacy:
         }
 
     def _address(self, value: str | int) -> str | None:
-        """Return what becomes of an address where it is not dropped."""
+        """Return the treated form of an address, for modes that do not drop it."""
         if self.mode == "domain":
             return domain_of(value)
         return self._mac(canonical(value))
 
 
 class _Unblank:
-    """A treatment that leaves blank text alone, as it tells nothing."""
+    """A treatment that leaves blank text blank."""
 
     def __init__(self, treat: Treatment) -> None:
         self._treat = treat
@@ -362,7 +364,7 @@ class _Unblank:
 
 
 def _each_address(value: str | int, *, treat: Treatment) -> str | None:
-    """Return the addresses in a list, each treated, by ", "; None if there is none."""
+    """Return the treated addresses of a list, joined by ", "; None if there is none."""
     treated = (treat(_core(text)) for text in _IN_TEXT.findall(str(value)))
     return ", ".join(filter(None, treated)) or None
 
@@ -379,7 +381,7 @@ def _bare_link(found: re.Match[str], *, treat: Treatment) -> str:
 
 
 def _within(value: object, *, treat: Treatment) -> object:
-    """Return a JSON value with all of its texts treated, names of fields too."""
+    """Return a JSON value with all its texts treated, including names of fields."""
     if isinstance(value, str):
         return _bare_text(value, treat=treat)
     if isinstance(value, list):
@@ -398,18 +400,18 @@ def _bare_url(value: str | int, *, treat: Treatment) -> str:
 
 
 class RedactingFilter(logging.Filter):
-    """Masks secrets, and what `redact` knows, in every log record it passes.
+    """Masks secrets, addresses and tokens in log records.
 
-    It covers the message, its arguments, `extra`, tracebacks and stacks. Of an
-    exception that is not the tap's own it leaves the kind and the lines of code, but no
-    text: that may quote a row, a header or an answer. Attach it to handlers: a logger's
-    own filters do not see the records of its children. A record with nothing to mask is
-    left alone, as the SDK's metrics need theirs.
+    It covers the message, its arguments, `extra`, tracebacks and stacks. For an
+    exception of another program it keeps the class and the lines of code, but not the
+    text, which may quote a row, a header or a response. Attach the filter to handlers:
+    filters of a logger do not see the records of its children. A record with nothing to
+    mask stays unchanged, because the SDK's metrics need their objects.
 
     Args:
-        secrets: masked, unless they are too short, or a part of what is public: masking
-            those would hide words of the log, and tell what they hide.
-        public: words that others read in the log: names of streams, settings, keys.
+        secrets: secrets to mask. A secret that is too short, or is part of a public
+            word, is not masked: that would hide words of the log and reveal the secret.
+        public: words that other programs read in the log: streams, settings, keys.
     """
 
     def __init__(
@@ -422,7 +424,7 @@ class RedactingFilter(logging.Filter):
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """Mask these too from now on, say a token that was just issued."""
+        """Also mask these secrets from now on, such as a token that was just issued."""
         stripped = (secret.strip() for secret in secrets)
         new = frozenset(
             form
@@ -431,7 +433,7 @@ class RedactingFilter(logging.Filter):
             for form in _spellings(secret)
         )
         self._spellings |= new
-        # Longest first: a secret can be the beginning of another.
+        # Longest first, because a secret can be the beginning of another one.
         longest = sorted(self._spellings, key=len, reverse=True)
         if longest:
             self._pattern = re.compile("|".join(map(re.escape, longest)))
@@ -462,7 +464,7 @@ class RedactingFilter(logging.Filter):
         try:
             text = record.getMessage()
         except (KeyError, TypeError, ValueError):
-            # Logging would print the arguments beside the error.
+            # The logging module would print the arguments with the error.
             text, masked = "", f"{self.mask(str(record.msg))} (arguments do not fit)"
         else:
             masked = self.mask(_unquoted(text, record))
@@ -475,24 +477,24 @@ class RedactingFilter(logging.Filter):
             record.exc_text = record.exc_text and self.mask(record.exc_text)
         elif not isinstance(error, _Shown):
             record.exc_text = self.mask("".join(_lines(error))).rstrip("\n")
-            # A structured formatter reads the exception, not the text.
+            # A structured formatter uses the exception instead of the text.
             shown = _Shown(self.mask(str(_shown(error))))
             record.exc_info = (type(error), shown, error.__traceback__)
 
 
 class _Shown(Exception):  # noqa: N818 - stands for another
-    """What may be shown of an exception."""
+    """Replaces an exception in a log record; it has the masked text."""
 
 
 def _shown(value: object) -> object:
-    """Return what may be shown of a value: of an exception not our own, its kind."""
+    """Return a value for the log; an exception of another program becomes its class."""
     if isinstance(value, BaseException) and not isinstance(value, TapError):
         return type(value).__name__
     return value
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what led to it."""
+    """Yield an exception and its causes."""
     while error is not None:
         yield error
         context = None if error.__suppress_context__ else error.__context__
@@ -500,9 +502,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _unquoted(text: str, record: logging.LogRecord) -> str:
-    """Return a message without the texts of the exceptions that it is logged with.
+    """Return a message without the texts of its exceptions.
 
-    The SDK's hook for exceptions puts them there.
+    The SDK's hook for exceptions includes them.
     """
     for error in _chain(record.exc_info[1] if record.exc_info else None):
         if not isinstance(error, (TapError, _Shown)):
@@ -512,7 +514,7 @@ def _unquoted(text: str, record: logging.LogRecord) -> str:
 
 
 def _lines(error: BaseException) -> Iterator[str]:
-    """Yield a traceback, with what may be shown of each exception."""
+    """Yield a traceback, with the text only of the tap's own exceptions."""
     first, *led_to_it = _chain(error)
     for cause in (*reversed(led_to_it), first):
         yield "Traceback (most recent call last):\n"
@@ -522,7 +524,7 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 
 def _spellings(secret: str) -> frozenset[str]:
-    """Return a secret as it may occur: plain, in URLs and forms, in JSON, in repr."""
+    """Return the spellings of a secret: plain, in URLs and forms, in JSON, in repr."""
     raw = secret.encode("utf-8", "surrogatepass")
     forms = (quote(raw, safe=""), quote_plus(raw), json.dumps(secret)[1:-1])
     return frozenset((secret, repr(secret)[1:-1], *forms))

@@ -1,4 +1,4 @@
-"""The streams' JSON Schemas: one file a stream, named after it."""
+"""The streams' JSON Schemas: one file per stream, named after it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def find_schemas(package: Path) -> Path:
-    """Return the folder of schema files that belongs to a package's folder.
+    """Return the folder with the schema files of a package.
 
-    A wheel carries them inside the package; a checkout has them beside it.
+    In a wheel it is inside the package, in a checkout beside it.
 
     Raises:
-        FileNotFoundError: neither is there: the installation is broken.
+        FileNotFoundError: there is no such folder, so the installation is broken.
     """
     for folder in (package / "schemas", package.parent / "schemas"):
         if folder.is_dir():
@@ -24,7 +24,7 @@ def find_schemas(package: Path) -> Path:
 
 
 def schema_directory() -> Path:
-    """Return the folder of the tap's schema files, as `SchemaDirectory` takes it."""
+    """Return the folder with the tap's schema files."""
     return find_schemas(Path(__file__).resolve().parents[1])
 
 
@@ -32,11 +32,11 @@ def schema_directory() -> Path:
 def load_schema(stream: str) -> dict[str, Any]:
     """Return the packaged schema of a stream, with the `x-` marks.
 
-    It is read once and shared by all that ask: nobody may change it. The SDK drops
-    the marks from a catalog that is passed in: read them from here.
+    It is read once and shared by all callers, so it must not be changed. The SDK drops
+    the marks from a catalog that is passed in.
 
     Raises:
-        FileNotFoundError: no stream has that name.
+        FileNotFoundError: no stream has this name.
     """
     text = (schema_directory() / f"{stream}.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)

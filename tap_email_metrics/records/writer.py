@@ -1,8 +1,8 @@
-"""Singer messages to stdout: buffered, in order, and never stuck for good.
+"""Writes Singer messages to stdout, buffered and in order.
 
-A blocked target must not keep a terminated tap alive. Python repeats a write that
-a signal interrupts, so once the run has to end the writer waits for room before
-each write, and writes no more than a pipe takes at once.
+A blocked target must not keep a terminated tap alive. Python repeats a write that a
+signal interrupts. Therefore the writer waits for room before each write, and writes no
+more than the pipe takes at once.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ _LOOK = 0.2
 
 
 def _room(descriptor: int) -> int:
-    """Return bytes that can be written at once without blocking, where any can."""
+    """Return the number of bytes that can be written without blocking."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return _BLOCK
     if not stat.S_ISFIFO(mode) or not hasattr(fcntl, "F_GETPIPE_SZ"):
         return _PIPE_ATOM
     (waiting,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
-    # Half of an empty pipe: stderr may go into it, too.
+    # Half of an empty pipe, because stderr may use the same one.
     size = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ) // 2
     return _PIPE_ATOM if waiting else max(_PIPE_ATOM, size)
 
 
 class _RecordLine(msgspec.Struct, tag="RECORD", tag_field="type", gc=False):
-    """What the SDK's `RecordMessage` becomes, its parts in that order."""
+    """A RECORD message, with the fields in the order of the SDK's `RecordMessage`."""
 
     stream: str
     record: Any
@@ -63,13 +63,13 @@ class _RecordLine(msgspec.Struct, tag="RECORD", tag_field="type", gc=False):
 
 
 class Writer(GenericSingerWriter[bytes, Message]):
-    """Writes messages to stdout; a STATE is written out at once with all before it.
+    """Writes messages to stdout. A STATE flushes all messages before it.
 
     Attributes:
-        written: bytes since the last STATE.
-        state_size: bytes of the last STATE.
-        stop: looked at while stdout blocks; set here when it is closed.
-        closed: nobody reads stdout any more; what is written goes nowhere.
+        written: number of bytes since the last STATE.
+        state_size: number of bytes of the last STATE.
+        stop: checked while stdout blocks, and set when stdout is closed.
+        closed: stdout is closed by its reader; further messages are dropped.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Writer(GenericSingerWriter[bytes, Message]):
     def serialize_message(self, message: Message) -> bytes:
         """Return a message as one line of JSON."""
         if isinstance(message, StateMessage | SchemaMessage):
-            # What `to_dict` makes of it is a copy of each mark, and of each column.
+            # `to_dict` would copy each mark and each column.
             parts = {part.name: getattr(message, part.name) for part in fields(message)}
             shown = {name: value for name, value in parts.items() if value is not None}
             return self._encoder.encode(shown) + b"\n"
@@ -108,12 +108,12 @@ class Writer(GenericSingerWriter[bytes, Message]):
     def write_records(
         self, stream: str, records: Iterable[object], extracted: float
     ) -> None:
-        """Buffer a RECORD for each of some records, all at once.
+        """Buffer one RECORD message per record.
 
         Args:
-            stream: its name.
-            records: dictionaries or structs, as they are to be shown.
-            extracted: UTC seconds.
+            stream: name of the stream.
+            records: the records, as dictionaries or structs.
+            extracted: time of the extraction in UTC seconds.
         """
         moment = datetime.fromtimestamp(extracted, UTC)
         messages = map(_RecordLine, repeat(stream), records, repeat(moment))
@@ -124,7 +124,7 @@ class Writer(GenericSingerWriter[bytes, Message]):
             self.flush()
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write the buffered messages."""
         data, self._buffer = bytes(self._buffer), bytearray()
         if self.closed or not data:
             return
@@ -140,7 +140,7 @@ class Writer(GenericSingerWriter[bytes, Message]):
             self._close(error.strerror or type(error).__name__)
 
     def check(self) -> None:
-        """Notice that nobody reads stdout any more, without writing."""
+        """Check, without writing, whether the reader has closed stdout."""
         if self.closed or isinstance(sys.stdout, io.StringIO):
             return
         try:
@@ -150,12 +150,12 @@ class Writer(GenericSingerWriter[bytes, Message]):
         poll = select.poll()
         poll.register(descriptor, 0)
         if any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0)):
-            self._close("nobody reads it any more")
+            self._close("its reader has closed it")
 
     def _close(self, reason: str) -> None:
         logger.error(
-            "stdout cannot be written (%s): see why the target ended; what it did not "
-            "store is read again by the next run",
+            "stdout cannot be written (%s): check why the target ended; the next run "
+            "reads again what the target did not store",
             reason,
         )
         self.closed = True
@@ -169,18 +169,18 @@ class Writer(GenericSingerWriter[bytes, Message]):
             ready = poll.poll(_LOOK * 1000)
             ending = self.stop is not None and self.stop.is_set()
             if ending:
-                # Also of a target that takes a little now and then.
+                # A target may also read only a little now and then.
                 self._give_up_in_time()
             if ready:
-                # Never more than there is room for: a signal that comes just before a
-                # longer write would leave it stuck.
+                # Never write more than there is room for: a signal just before a
+                # longer write could block it.
                 data = data[os.write(descriptor, data[: _room(descriptor)]) :]
 
     def _give_up_in_time(self) -> None:
         now = time.monotonic()
         self._given_up_at = self._given_up_at or now + _PATIENCE
         if now >= self._given_up_at and self.stop:
-            # No STATE: it would cover records that the target never took.
+            # Write no STATE: it would cover records that the target has not read.
             sys.stderr.write("stdout is blocked: ending without a last STATE\n")
             sys.stderr.flush()
             os._exit(128 + (self.stop.signal or 15))

@@ -215,7 +215,7 @@ def test_a_target_that_dies_while_the_tap_waits_is_noticed(
         ended = live.end(WITHIN)
     assert ended.code == 1
     (line,) = ended.troubles
-    assert "nobody reads it any more" in line
+    assert "its reader has closed it" in line
 
 
 def test_a_full_disk_is_one_error(tmp_path: Path, server: SimulatorServer) -> None:

@@ -10,7 +10,7 @@ from tap_email_metrics.providers.encompass.streams import STREAMS
 
 
 class Encompass(Provider[EncompassSettings]):
-    """Encompass: messages and what became of them."""
+    """Encompass: messages, and the reactions of their recipients."""
 
     name = "encompass"
     settings = EncompassSettings

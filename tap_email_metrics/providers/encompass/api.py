@@ -1,4 +1,4 @@
-"""One run of Encompass: the client, the message list, and the archive guard."""
+"""What the Encompass streams of one run share: client, messages, archive check."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 
 MESSAGES = "/v2/messages"
 ALL_TIME = {"fromTimestamp": 0, "toTimestamp": 9_999_703_780_000}
-"""What the range filters is not documented: read everything, filter here."""
+"""The vendor does not document what the range filters: read everything, filter here."""
 FIRST_SEND = 1_451_606_400.0
-"""2016-01-01: the API has nothing of messages sent before."""
+"""2016-01-01: the API has no messages that were sent earlier."""
 ARCHIVED = (
     "encompass_opens",
     "encompass_clicks",
@@ -60,7 +60,7 @@ ARCHIVED = (
 )
 HEADROOM_DAYS = 30
 MOST_MESSAGES = 1_000_000
-"""Messages at most: the list is held whole, at 1.5 kB each."""
+"""Most messages. The whole list is held in memory, with 1.5 kB per message."""
 
 
 class EncompassApi(Api[EncompassSettings]):
@@ -100,7 +100,7 @@ class EncompassApi(Api[EncompassSettings]):
         )
 
     def messages(self) -> Sequence[Row]:
-        """Return the rows of all messages, read once a run.
+        """Return the rows of all messages; the list is read once per run.
 
         Raises:
             Fatal: the list cannot be read, or actions were archived unread and
@@ -119,7 +119,7 @@ class EncompassApi(Api[EncompassSettings]):
         return self._messages
 
     def message_count(self) -> Count:
-        """Return what was counted in the list of messages."""
+        """Return the count of the list of messages."""
         seen = self._seen
         return Count(
             parent="all",
@@ -131,7 +131,7 @@ class EncompassApi(Api[EncompassSettings]):
 
     @cached_property
     def sent_counts(self) -> dict[int, int]:
-        """How many persons each message was sent to, by its id."""
+        """Number of recipients of each message, by its id."""
         pairs = (
             (to_integer(row.get("id")), to_integer(row.get("sentCount")))
             for row in self.messages()
@@ -141,7 +141,7 @@ class EncompassApi(Api[EncompassSettings]):
         }
 
     def listed(self) -> list[Row]:
-        """Return the rows of all messages, whatever the archive took of their lists.
+        """Return the rows of all messages, without a check for archive gaps.
 
         Raises:
             TapError: the list cannot be read.
@@ -153,10 +153,10 @@ class EncompassApi(Api[EncompassSettings]):
         return self._listed
 
     def _read_messages(self) -> list[Row]:
-        """Read the list; once more where it may not be whole.
+        """Read the list; read it again if it may not be whole.
 
-        Two reads with the same ids and the same total are whole: the total counts
-        messages that the list never shows.
+        If two reads have the same ids and the same total, the list is whole: the total
+        counts messages that the list never shows.
         """
         rows: dict[int | str, Row] = {}
         before: ListScan | None = None
@@ -171,14 +171,14 @@ class EncompassApi(Api[EncompassSettings]):
             before = seen
         if missing:
             self._control.logger.warning(
-                "the list of messages lacks %d messages whose lists are open: it is "
-                "not taken as whole, and no message counts as closed or deleted",
+                "the list of messages lacks %d messages whose lists are open: it does "
+                "not count as whole, and no message counts as closed or deleted",
                 missing,
             )
         else:
             self._control.logger.warning(
-                "the list of messages changed while it was read, twice: what it did "
-                "not show is read in the next run"
+                "the list of messages changed while it was read, twice: the next run "
+                "reads the messages that it did not show"
             )
         return list(rows.values())
 
@@ -193,17 +193,17 @@ class EncompassApi(Api[EncompassSettings]):
                 return seen
             for row in page.made().records:
                 row_id = to_integer(row.get("id"))
-                # A row without an id is kept by its number, to be counted.
+                # A row without an id gets a number, so that it is counted.
                 keyless += row_id is None
                 rows[str(keyless) if row_id is None else row_id] = row
             if len(rows) > MOST_MESSAGES:
                 raise Fatal(f"Encompass: more than {MOST_MESSAGES} messages")
 
     def _missing(self, rows: Collection[int | str]) -> int:
-        """Return how many messages with lists that were read it lacks; 0 if believed.
+        """Return how many known messages the list lacks, 0 if they may be deleted.
 
-        Some messages are deleted now and then, but hardly a tenth of the open ones at
-        once. An empty list is never believed while any message is open.
+        Messages are deleted now and then, but hardly a tenth of the open ones at once.
+        An empty list is never believed while any message is open.
         """
         known = {
             message_id
@@ -231,7 +231,7 @@ class EncompassApi(Api[EncompassSettings]):
         *,
         dated: bool,
     ) -> ListReader:
-        """Return what reads one list of a message."""
+        """Return the reader of one list of a message."""
         return ListReader(
             self._client,
             path,
@@ -244,7 +244,7 @@ class EncompassApi(Api[EncompassSettings]):
         )
 
     def _guard(self, parents: Sequence[Parent[int]]) -> None:
-        """Say which actions may be gone unread already.
+        """Warn about actions that may have been archived unread.
 
         Raises:
             Fatal: there is a new gap and `on_archive_gap` is fail.
@@ -274,14 +274,14 @@ class EncompassApi(Api[EncompassSettings]):
         now = self.now()
         schedule, policy = MessageSchedule(), self.policy
         through = schedule.checked_through(parents, state.marks, now, policy)
-        # Lists that closed since the last run are not among the open ones.
+        # The open lists do not include those that closed since the last run.
         return min(through, state.checked_through or through)
 
     def note_headroom(self, name: str, through: float) -> None:
-        """Report how long what a stream has not read is safe from the archive.
+        """Report the days until unread actions of a stream are archived.
 
         Args:
-            name: of the stream.
+            name: name of the stream.
             through: instant up to which all its lists were read, in UTC seconds.
         """
         headroom = headroom_days(through, self.now())
@@ -315,7 +315,7 @@ class EncompassApi(Api[EncompassSettings]):
 
 
 def for_all_streams(error: TapError) -> TapError:
-    """Return the error of the message list as the end of every stream."""
+    """Return the error that ends every stream that needs the messages."""
     if isinstance(error, Denied):
         return AuthenticationFailed(f"Encompass: {error}")
     if isinstance(error, Skippable):
@@ -324,7 +324,7 @@ def for_all_streams(error: TapError) -> TapError:
 
 
 def parents_of(rows: Sequence[Row]) -> list[Parent[int]]:
-    """Return messages with the times that say when they can have changed."""
+    """Return messages as parents, with their times."""
     parents = []
     for row in rows:
         message_id = to_integer(row.get("id"))
@@ -349,6 +349,6 @@ def parents_of(rows: Sequence[Row]) -> list[Parent[int]]:
 
 
 def _seconds(row: Row, field: str) -> float | None:
-    """Return a time in seconds; an unset one, 0 or less, is none."""
+    """Return a time in seconds, None if it is unset (0 or less)."""
     ms = to_integer(row.get(field))
     return ms / 1000 if ms is not None and ms > 0 else None

@@ -1,4 +1,4 @@
-"""Encompass archives old actions: when, and which of them may be gone unread.
+"""The vendor's archive of old actions: headroom, and gaps of unread actions.
 
 All times are UTC seconds since the epoch.
 """
@@ -10,9 +10,9 @@ from tap_email_metrics.clock import DAY
 ARCHIVE_DAYS = 180
 """Encompass archives actions that are older than this."""
 ARCHIVE_NEAR_DAYS = 175
-"""A list with actions older than this may lose rows: every read reads all of it."""
+"""A list with older actions may lose rows, so every read reads all of it."""
 ARCHIVE_FIRST_DAYS = 150
-"""A list that has been unread for longer than this is read before all others."""
+"""A list that was not read for longer than this is read before all others."""
 
 
 def headroom_days(through: float, now: float) -> float:
@@ -26,7 +26,7 @@ def headroom_days(through: float, now: float) -> float:
 
 
 def archive_gap(through: float, now: float) -> tuple[float, float] | None:
-    """Return the interval whose actions may be gone unread, or None.
+    """Return the interval whose actions may have been archived unread, or None.
 
     Args:
         through: instant up to which all lists were read.

@@ -1,4 +1,4 @@
-"""Encompass authentication: a token by form POST, renewed early."""
+"""Encompass authentication: a bearer token, which is renewed before its end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.encompass.settings import EncompassSettings
     from tap_email_metrics.transport.client import Client
 
-PATH = "/apiservices/authenticate"
-_FIRST_TRIES = 4  # waits of 14 s at most: a wrong URL or a dead host shows soon
-_EARLY = 0.1  # share of a token's life, at most five minutes, left unused
+AUTH_PATH = "/apiservices/authenticate"
+_FIRST_TRIES = 4  # waits of 14 s in all: a wrong URL is reported soon
+_EARLY = 0.1  # share of a token's life that is not used, at most five minutes
 _HINTS = {
     "invalid_client": "check encompass.client_id (the site id)",
     "invalid_grant": "check encompass.client_secret (the web services GUID)",
@@ -33,17 +33,17 @@ _HINTS = {
 
 
 class Token(msgspec.Struct):
-    """The token endpoint's answer."""
+    """The response of the token endpoint."""
 
     access_token: str
     expires_in: float | str | None = None
 
 
 class EncompassAuthenticator:
-    """Holds one token for all threads.
+    """Provides one token to all threads.
 
-    The lifetime is what the answer says: the vendor's page shows about two years,
-    customers saw 24 hours.
+    The response has the lifetime of the token: about two years on the vendor's page, 24
+    hours according to customers.
     """
 
     def __init__(
@@ -59,10 +59,11 @@ class EncompassAuthenticator:
         self._failure: AuthenticationFailed | None = None
 
     def headers(self, client: Client, url: str) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
-        """Return the Authorization header, with a new token where one is due.
+        """Return the Authorization header; get a new token if the old one ends.
 
         Raises:
-            AuthenticationFailed: refused, or not to be reached.
+            AuthenticationFailed: the credentials are refused, or the server cannot be
+                reached.
         """
         with self._lock:
             if self._failure:
@@ -95,7 +96,7 @@ class EncompassAuthenticator:
             life = float(token.expires_in or 0)
         except ValueError:
             life = 0.0
-        # Without a usable lifetime the token serves until it is refused.
+        # Without a usable lifetime the token is used until it is refused.
         life = life if life > 0 else float("inf")
         early = min(300.0, _EARLY * life)
         self._expires = self._clock.monotonic() + life - early
@@ -106,8 +107,8 @@ class EncompassAuthenticator:
             response = send(
                 self._session,
                 "POST",
-                self._settings.site_url + PATH,
-                f"POST {PATH}",
+                self._settings.site_url + AUTH_PATH,
+                f"POST {AUTH_PATH}",
                 data={
                     "client_id": self._settings.client_id,
                     "client_secret": self._settings.client_secret,
@@ -117,12 +118,12 @@ class EncompassAuthenticator:
         client.note_time(response)
         if response.status_code in {400, 401, 403}:
             raise AuthenticationFailed(self._refusal(response))
-        client.check(response, f"POST {PATH}")
+        client.check(response, f"POST {AUTH_PATH}")
         try:
             return decode_as(response.content, Token)
         except msgspec.DecodeError as error:
             raise Retriable(
-                f"POST {PATH} answered 200 without a token: is "
+                f"POST {AUTH_PATH} answered 200 without a token: is "
                 f"{host(self._settings.site_url)} an Encompass site?"
             ) from error
 
@@ -136,7 +137,7 @@ class EncompassAuthenticator:
         code = error if error in _HINTS else ""
         hint = _HINTS.get(code, "check encompass.client_id and encompass.client_secret")
         return (
-            f"Encompass refused the credentials: POST {PATH} answered "
+            f"Encompass refused the credentials: POST {AUTH_PATH} answered "
             f"{response.status_code} {code}".rstrip()
             + f"{request_id(response)}; {hint}"
         )

@@ -1,4 +1,4 @@
-"""Encompass quirks: offset paging, page sizes, and time-outs in a 200."""
+"""Encompass client: offset paging, page sizes, and timeouts in a 200."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ ParsedPage = tuple[Page, int | None, int | None]
 MAX_RESULTS = 1000
 MIN_RESULTS = 10
 MOST_ROWS = 10_000_000
-"""Rows that a list may announce: the largest send that is known had 170,000
-recipients."""
+"""Largest total that is believed. The largest known send had 170,000 recipients."""
 LIST = Envelope(
     "data",
     (
@@ -40,12 +39,12 @@ LIST = Envelope(
         ("size", "maxResults", int | None, None),
     ),
 )
-"""How a list of a message is answered."""
-_GROW_AFTER = 8  # answers in a row; each try at more may cost a time-out of 29 s
+"""The envelope of a page of a message's list."""
+_GROW_AFTER = 8  # successes in a row; asking for more may cost a timeout of 29 s
 
 
 class OddBody(Retriable):
-    """A body of an unknown shape. The next try may get another."""
+    """A body of an unknown shape. The next try may get a good one."""
 
     ends_as = NotUnderstood
     most_tries = 3
@@ -56,12 +55,12 @@ class ListPage:
     """One page of a list.
 
     Attributes:
-        rows: in the order of the answer.
-        total: rows in the whole list, as this page says; None for a bare array.
-        size: places that the page covers: the answer's own `maxResults`, which a
-            server that sends fewer than asked for sets; else what was asked for.
-        full: it holds all that the server gives at a time, and nothing has timed out
-            lately: where the next pages start can be told.
+        rows: the rows in the order of the response.
+        total: number of rows in the whole list, None for a bare array.
+        size: number of indices that the page covers: `maxResults` of the response,
+            which may be less than requested, or else the requested number.
+        full: the page has as many rows as the server sends at a time, and no request
+            timed out lately, so that the starts of the next pages are known.
     """
 
     rows: Page
@@ -71,7 +70,7 @@ class ListPage:
 
 
 class EncompassClient(Client):
-    """Reads pages of lists; asks for less after a time-out, and for more again."""
+    """Reads pages of lists; asks for fewer rows after a timeout, and later for more."""
 
     def __init__(
         self,
@@ -101,15 +100,15 @@ class EncompassClient(Client):
 
         Args:
             template: path with a `{}` for each id.
-            ids: go into the path.
+            ids: values for the path.
             start: 0-based index of the first row.
-            parse: makes rows of a body: `parse_rows` or `parse_loose`.
-            query: further parameters.
-            size: rows to ask for at most.
-            tries: tries in all.
+            parse: parses a body: `parse_rows` or `parse_loose`.
+            query: further query parameters.
+            size: largest number of rows to ask for.
+            tries: total number of tries.
 
         Raises:
-            Skippable: it cannot be read.
+            Skippable: the page cannot be read.
         """
         with self._size_lock:
             most = min(size, self._size)
@@ -129,7 +128,7 @@ class EncompassClient(Client):
         self._grow()
         asked = int(params["maxResults"])
         if served is None and rows:
-            served = len(rows)  # nothing says that the page covers more
+            served = len(rows)  # the response does not say that it covers more
         covered = min(served or asked, asked)
         return ListPage(rows, total, covered, asked == size and len(rows) == covered)
 
@@ -151,12 +150,12 @@ class EncompassClient(Client):
 
 
 def parse_rows(body: bytes, maker: PageMaker) -> ParsedPage:
-    """Return the rows of a list, its total and its page size.
+    """Parse a page into rows with their records, the total and the page size.
 
-    Both are None for a bare array.
+    Total and page size are None for a bare array.
 
     Raises:
-        TimedOut: a message in place of the rows.
+        TimedOut: the body has a message instead of rows.
         OddBody: the body is neither an envelope nor an array of objects.
     """
     found = maker.decode(body)
@@ -168,18 +167,23 @@ def parse_rows(body: bytes, maker: PageMaker) -> ParsedPage:
 
 
 def parse_loose(body: bytes) -> ParsedPage:
-    """Return the same of a list of which no records are made."""
+    """Parse a page like `parse_rows`, but with the decoded rows instead of records."""
     rows, total, size = parse_list(body)
     return plain_page(rows), total, size
 
 
 def plain_page(rows: list[Row]) -> Page:
-    """Return a page of which no records are made: its records are the rows."""
+    """Return a page whose records are the decoded rows."""
     return Page.of_plain(rows, ("id", "dateAdded"))
 
 
 def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
-    """Return the same, each row as it was decoded."""
+    """Parse a page into decoded rows, the total and the page size.
+
+    Raises:
+        TimedOut: the body has a message instead of rows.
+        OddBody: the body is neither an envelope nor an array of objects.
+    """
     try:
         answer = decode_json(body)
     except msgspec.DecodeError as error:
@@ -199,10 +203,10 @@ def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
 
 
 def _total(value: object) -> int | None:
-    """Return the total of a list, None where it is not a number of rows.
+    """Return the total of a list, None if the value is not a number of rows.
 
     Raises:
-        OddBody: it is too large to be one.
+        OddBody: the number is too large to be believed.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return None

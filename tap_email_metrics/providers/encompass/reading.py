@@ -247,7 +247,7 @@ class ListReader:
         everything = visit.everything or not self._dated
         known = visit.mark.rows if visit.mark else 0
         archived = may_lose_rows(visit.parent, now, self._policy)
-        # What a read has emitted that the end of a run cut short is not known.
+        # If the end of a run cut the last read, it is unknown which rows were emitted.
         everything = everything or bool(visit.mark and is_cut(visit.mark))
         keep = self._news(visit, everything=everything)
         seen = ListScan()
@@ -262,14 +262,15 @@ class ListReader:
             first = yield from self._scan(visit, keep, ListScan())
         mark = self._settled(visit, first, now, everything=everything)
         if first.whole:
-            # A list that is empty once is read again before that is believed.
+            # A list that is empty for the first time is read again in the next run.
             doubted = not archived and _is_emptied(visit.mark, mark)
             return _unsettled(visit.mark, first, now) if doubted else mark
         if not archived and _is_unchanged(visit.mark, mark, first):
             return mark
         # Rows that the first read missed may have old dates: emit every row.
         second = yield from self._scan(visit, _News(None, None), ListScan())
-        # Without an archive, two reads in different orders may add up to the total.
+        # Unless rows are archived, two reads in different orders may together have
+        # every row.
         self._complementary = not archived and second.completes(first)
         # The total may count rows that no read shows, such as archived ones.
         if second.whole or self._complementary or second.same_as(first):
@@ -352,7 +353,7 @@ class _Prefix:
 def _grown(reached: Mark, old: Mark, total: int | None, now: float) -> Mark | None:
     """Return the mark of a list with new rows at its end; None if one is missing.
 
-    A known shortfall stays as it was: any other is looked into by a whole read.
+    A known shortfall stays. Any other shortfall needs a whole read.
     """
     if reached.rows + old.shortfall != total:
         return None

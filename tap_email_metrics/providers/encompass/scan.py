@@ -1,4 +1,4 @@
-"""Reads a whole Encompass list, page by page, and notes what the pages say of it.
+"""Reads a whole Encompass list, page by page, and notes its ids and totals.
 
 Neither the order of a list nor its `total` can be relied on: rows come and are
 archived between two pages. `reading.py` decides what a scan proves.
@@ -37,7 +37,7 @@ class ListScan:
         ids: ids in order of arrival, including repetitions.
         keyless: number of rows without an integer id.
         newest: the latest `dateAdded`, in epoch ms.
-        totals: the totals of the first and the last page; None for a bare array.
+        totals: the totals of the first and the last page, None for a bare array.
         cut: the read was stopped before the end of the list.
         shifted: rows moved between two pages.
     """
@@ -72,7 +72,7 @@ class ListScan:
 
     @property
     def total(self) -> int | None:
-        """The larger of the totals, which may differ behind the last row."""
+        """The larger of the two totals, None for a bare array."""
         return max((total for total in self.totals if total is not None), default=None)
 
     def same_as(self, other: ListScan) -> bool:
@@ -215,9 +215,9 @@ def scan(
 def _overlap(
     page: ListPage, seen: ListScan, step: int, *, fresh: bool
 ) -> tuple[int, int | None]:
-    """Return the step to the next page, and the id with which that has to start."""
+    """Return the step to the next page, and the id that it has to begin with."""
     if not page.rows:
-        # Only the overlap was in it, so nothing joins it to the next page.
+        # The page had the overlap only, so nothing connects it to the next page.
         seen.shifted = True
         return step, None
     if not fresh:
@@ -231,13 +231,13 @@ def _overlap(
 
 
 def _ceiling(first: ListPage) -> int:
-    """Return the index at which a read is given up: its total runs ahead of it."""
+    """Return the index at which a read ends, even if the total keeps growing."""
     total = first.total or 0
     return total + max(total, _SPARE_PAGES * (len(first.rows) or first.size))
 
 
 def _after(page: ListPage, last: int, seen: ListScan) -> ListPage:
-    """Return a page without its first row, which has to be the last one seen."""
+    """Return a page without its first row, which must be the last row seen."""
     if ids_of(page)[:1] == [last]:
         return replace(page, rows=page.rows[1:])
     seen.shifted = True

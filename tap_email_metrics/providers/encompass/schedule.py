@@ -53,7 +53,7 @@ Order = Literal["a", "d", "n"]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far one list of one message is read.
+    """How far one list of one message was read.
 
     Attributes:
         rows: distinct rows at the last complete check.
@@ -64,10 +64,10 @@ class Mark:
         order: order of the ids in the last complete read.
         verified: verifications that were due at the last full verification.
         unsettled: the last read missed rows; the list is due in the next run.
-        total: the API's count, where the last read saw another number of rows: the
+        total: the API's count, if the last read saw another number of rows: the
             others are archived, or two reads in one run saw the same rows.
         failures: runs in a row in which the list could not be read.
-        tried: time of the last read, if it did not settle the list. Where the end of a
+        tried: time of the last read, if it did not settle the list. If the end of a
             run has cut that read, `rows` and `last_id` may be those of its first part.
     """
 
@@ -125,7 +125,7 @@ class Mark:
         return mark
 
     def in_whole_minutes(self) -> Mark:
-        """Return the mark as `pack` keeps it: its times are cut to whole minutes."""
+        """Return the mark with its times cut to whole minutes, as packed."""
         return replace(
             self,
             newest=whole_minute(self.newest),
@@ -135,7 +135,7 @@ class Mark:
 
     @property
     def shortfall(self) -> int:
-        """Rows that the API counts and does not show, below 0 if it shows more."""
+        """Rows that the API counts but does not serve; negative if it serves more."""
         return 0 if self.total is None else self.total - self.rows
 
     @property
@@ -258,7 +258,7 @@ def due(
     if not policy.decaying:
         return True
     waited = now - mark.checked
-    # Each list has a limit of its own, so that lists of one age spread over the runs.
+    # Each list has its own limit, so that lists of the same age spread over the runs.
     limit = 0.9 - 0.1 * stable_fraction(parent.id)
     # A negative wait means that the clock was set back: read the list again.
     return waited < 0 or waited >= limit * revisit_interval(age(parent, mark, now))
@@ -354,7 +354,7 @@ class MessageSchedule(RevisitSchedule[int, Mark, MessagePolicy]):
             if mark and mark.quarantined:
                 continue
             if policy.verified_only and not due(parent, mark, now, policy):
-                continue  # it was read as far as this stream reads it
+                continue  # this stream needs no further read of it
             if mark and mark.checked is not None:
                 oldest = min(oldest, mark.checked)
             elif parent.sent is not None and now - parent.sent < ARCHIVE_DAYS * DAY:
@@ -413,5 +413,5 @@ def _sweep_visit(
         return []
     place = state.sweeping if day == state.swept + 1 else None
     if place is not None and history_key(parent) >= place:
-        return []  # the run before got as far as this
+        return []  # the run before has read it
     return [Visit(parent, None, everything=True, sweep=day)]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _SHORTFALL = "shortfall"
-"""State key of the messages that the API counts and does not show."""
+"""State key: number of messages that the API counts but does not serve."""
 
 
 class Messages(ListStream):
@@ -123,7 +123,7 @@ class MessageStream(FanOutStream[int, Mark]):
 
 
 class Recipients(MessageStream):
-    """Persons that a message was sent to. `GET /v2/messages/{id}/recipients`.
+    """Recipients of a message. `GET /v2/messages/{id}/recipients`.
 
     An edit changes neither the total nor the last id. The tap finds it when it reads
     the whole list, at the latest at the next verification.
@@ -143,7 +143,7 @@ class Recipients(MessageStream):
 
 
 class Opens(MessageStream):
-    """Opens, not unique by person. `GET /v2/messages/{id}/opens`."""
+    """Opens, not unique per person. `GET /v2/messages/{id}/opens`."""
 
     name = "encompass_opens"
     path = "/v2/messages/{}/opens"
@@ -151,7 +151,7 @@ class Opens(MessageStream):
 
 
 class Clicks(MessageStream):
-    """Clicks, not unique by person. `GET /v2/messages/{id}/clicks`."""
+    """Clicks, not unique per person. `GET /v2/messages/{id}/clicks`."""
 
     name = "encompass_clicks"
     path = "/v2/messages/{}/clicks"
@@ -167,7 +167,7 @@ class Bounces(MessageStream):
 
 
 class Delivers(MessageStream):
-    """Messages that the recipient's server took. `GET /v2/messages/{id}/delivers`."""
+    """Accepted messages. `GET /v2/messages/{id}/delivers`."""
 
     name = "encompass_delivers"
     path = "/v2/messages/{}/delivers"
@@ -175,7 +175,7 @@ class Delivers(MessageStream):
 
 
 class Links(MessageStream):
-    """Links in a message; they carry no times. `GET /v2/messages/{id}/links`."""
+    """Links in a message; they have no times. `GET /v2/messages/{id}/links`."""
 
     name = "encompass_links"
     path = "/v2/messages/{}/links"
