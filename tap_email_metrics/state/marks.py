@@ -5,7 +5,7 @@ This module has the interface. Each provider has its own mark class and packed f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -57,6 +57,34 @@ class AnyMark(Protocol):
 
     def in_whole_minutes(self) -> Self:
         """Return the mark with its times cut to whole minutes, as packed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tries:
+    """The part of a mark that is the same for all providers: checks and failures.
+
+    Attributes:
+        checked: start of the last complete check in UTC seconds, None before the first.
+        failures: runs in a row in which the list could not be read.
+        tried: time of the last read in UTC seconds, if it did not settle the list.
+    """
+
+    checked: float | None = None
+    failures: int = 0
+    tried: float | None = None
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the list failed so often that it is tried only once a day."""
+        return self.failures >= QUARANTINE_AFTER
+
+    def failed(self, now: float) -> Self:
+        """Return the mark after a failed try."""
+        return replace(self, failures=self.failures + 1, tried=now)
+
+    def interrupted(self, now: float) -> Self:
+        """Return the mark after a read that the end of the run cut short."""
+        return replace(self, tried=now)
 
 
 def is_cut(mark: AnyMark) -> bool:

@@ -27,16 +27,52 @@ def decode_number(text: str) -> int:
     """Return the number that `encode_number` wrote.
 
     Raises:
-        ValueError: the text is empty.
-        KeyError: a character is not a digit.
+        ValueError: the text is empty, or a character is not a digit.
     """
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     if not digits:
         raise ValueError("no digits")
     number = 0
     for digit in digits:
+        if digit not in _VALUES:
+            raise ValueError(f"unknown digit {digit!r}")
         number = number * 64 + _VALUES[digit]
     return sign * number
+
+
+def encode_optional(number: int | None) -> str:
+    """Return a whole number in base 64, "" for None."""
+    return "" if number is None else encode_number(number)
+
+
+def decode_optional(text: str) -> int | None:
+    """Return the number that `encode_optional` wrote.
+
+    Raises:
+        ValueError: a character is not a digit.
+    """
+    return decode_number(text) if text else None
+
+
+def join_parts(*parts: str) -> str:
+    """Return texts as one text; empty ones at the end take no room."""
+    return ".".join(parts).rstrip(".")
+
+
+def split_parts(text: str, count: int) -> list[str]:
+    """Return the texts that `join_parts` joined.
+
+    Args:
+        text: the joined texts.
+        count: their number.
+
+    Raises:
+        ValueError: there are more.
+    """
+    parts = text.split(".")
+    if len(parts) > count:
+        raise ValueError(f"more than {count} parts")
+    return parts + [""] * (count - len(parts))
 
 
 def whole_minute(seconds: float | None) -> float | None:
@@ -55,8 +91,7 @@ def decode_time(text: str) -> float | None:
     """Return the UTC seconds that `encode_time` wrote.
 
     Raises:
-        ValueError: the time is after the year 9999.
-        KeyError: a character is not a digit.
+        ValueError: the time is after the year 9999, or a character is not a digit.
     """
     if not text:
         return None

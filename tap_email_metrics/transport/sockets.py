@@ -130,18 +130,8 @@ class _PlainConnection(HTTPConnection):
         return super().getresponse()
 
 
-class _SecureConnection(HTTPSConnection):
-    check: Callable[[], None]
-
-    @override
-    def connect(self) -> None:
-        super().connect()
-        self.sock: Any = WatchedSocket(self.sock, self.check)
-
-    @override
-    def getresponse(self) -> Any:
-        self.sock.begin()
-        return super().getresponse()
+class _SecureConnection(_PlainConnection, HTTPSConnection):
+    """The same over TLS: `super().connect()` is that of HTTPSConnection."""
 
 
 class WatchedAdapter(HTTPAdapter):

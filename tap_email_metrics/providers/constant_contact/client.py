@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -29,12 +29,9 @@ if TYPE_CHECKING:
 
     import requests
 
-    from tap_email_metrics.control import Control
     from tap_email_metrics.records.builder import PageMaker
     from tap_email_metrics.records.pages import Page
     from tap_email_metrics.records.values import Row
-    from tap_email_metrics.transport.client import Authenticator
-    from tap_email_metrics.transport.limits import Limits
 
 SomeRows = TypeVar("SomeRows")
 
@@ -109,16 +106,9 @@ class ConstantContactClient(Client):
     # A 403 is final, because a new token has the same scopes.
     refusals = frozenset({401})
 
-    def __init__(
-        self,
-        base_url: str,
-        authenticator: Authenticator,
-        limits: Limits,
-        control: Control,
-        session: requests.Session,
-    ) -> None:
-        super().__init__(base_url, authenticator, limits, control, session)
-        self._origin = _origin(base_url)
+    @cached_property
+    def _origin(self) -> tuple[str, str | None, int | None]:
+        return _origin(self._base_url)
 
     @override
     def check(self, response: requests.Response, what: str) -> None:

@@ -12,7 +12,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tap_email_metrics.state.packing import decode_number, encode_number
+from tap_email_metrics.state.packing import (
+    decode_number,
+    decode_optional,
+    encode_number,
+    encode_optional,
+)
 from tap_email_metrics.state.streams import texts
 
 if TYPE_CHECKING:
@@ -54,7 +59,7 @@ class Bucket:
 
     def pack(self) -> str:
         """Return the bucket as one short string."""
-        counters = "" if self.counters is None else encode_number(self.counters)
+        counters = encode_optional(self.counters)
         return f"{encode_number(self.count)}.{encode_number(self.rows)}.{counters}"
 
     @classmethod
@@ -64,12 +69,8 @@ class Bucket:
         Raises:
             ValueError: the text is not a packed bucket.
         """
-        try:
-            count, rows, counters = text.split(".")
-            known = decode_number(counters) if counters else None
-            return cls(decode_number(count), decode_number(rows), known)
-        except KeyError as error:
-            raise ValueError(f"unknown digit {error}") from error
+        count, rows, counters = text.split(".")
+        return cls(decode_number(count), decode_number(rows), decode_optional(counters))
 
 
 def bucket_of(campaign_id: str) -> str:

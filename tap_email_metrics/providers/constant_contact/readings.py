@@ -84,6 +84,6 @@ def _readings(value: Any) -> dict[str, dict[str, str]]:  # noqa: ANN401 - any JS
                 long_id(key)
                 if len([*map(decode_number, text.split("."))]) != _PARTS:
                     raise ValueError("no reading")
-    except (KeyError, AttributeError) as error:
+    except AttributeError as error:
         raise ValueError("no reading") from error
     return value

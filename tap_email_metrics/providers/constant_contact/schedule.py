@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.state.marks import QUARANTINE_AFTER, MarkFormat
+from tap_email_metrics.state.marks import MarkFormat, Tries
 from tap_email_metrics.state.packing import (
-    decode_number,
+    decode_optional,
     decode_time,
-    encode_number,
+    encode_optional,
     encode_time,
+    join_parts,
+    split_parts,
     whole_minute,
 )
 from tap_email_metrics.state.plans import (
@@ -75,8 +77,8 @@ def _long_place(value: object) -> str:
     return long_id(value)
 
 
-@dataclass(frozen=True, slots=True)
-class CounterMark:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterMark(Tries):
     """How far one report of one campaign was read.
 
     Attributes:
@@ -96,27 +98,23 @@ class CounterMark:
     counter: int | None = None
     newest: int | None = None
     tries: int = 0
-    checked: float | None = None
     verified: float | None = None
-    failures: int = 0
-    tried: float | None = None
     missing_since: float | None = None
     missing: int = 0
 
     def pack(self) -> str:
         """Return the mark as one short string."""
-        parts = [
-            "" if self.counter is None else encode_number(self.counter),
-            "" if self.newest is None else encode_number(self.newest),
+        return join_parts(
+            encode_optional(self.counter),
+            encode_optional(self.newest),
             encode_time(self.checked),
             encode_time(self.verified),
-            encode_number(self.tries) if self.tries else "",
-            encode_number(self.failures) if self.failures else "",
+            encode_optional(self.tries or None),
+            encode_optional(self.failures or None),
             encode_time(self.tried),
             encode_time(self.missing_since),
-            encode_number(self.missing) if self.missing else "",
-        ]
-        return ".".join(parts).rstrip(".")
+            encode_optional(self.missing or None),
+        )
 
     @classmethod
     def unpack(cls, text: str) -> CounterMark:
@@ -125,23 +123,20 @@ class CounterMark:
         Raises:
             ValueError: the text is not a packed mark.
         """
-        parts = (text.split(".") + [""] * 9)[: max(9, text.count(".") + 1)]
-        try:
-            counter, newest, checked, verified, tries, failures, tried, *more = parts
-            since, missing = more
-            return cls(
-                counter=decode_number(counter) if counter else None,
-                newest=decode_number(newest) if newest else None,
-                checked=decode_time(checked),
-                verified=decode_time(verified),
-                tries=decode_number(tries) if tries else 0,
-                failures=decode_number(failures) if failures else 0,
-                tried=decode_time(tried),
-                missing_since=decode_time(since),
-                missing=decode_number(missing) if missing else 0,
-            )
-        except KeyError as error:
-            raise ValueError(f"unknown digit {error}") from error
+        parts = split_parts(text, 9)
+        counter, newest, checked, verified, tries, failures, tried, *more = parts
+        since, missing = more
+        return cls(
+            counter=decode_optional(counter),
+            newest=decode_optional(newest),
+            checked=decode_time(checked),
+            verified=decode_time(verified),
+            tries=decode_optional(tries) or 0,
+            failures=decode_optional(failures) or 0,
+            tried=decode_time(tried),
+            missing_since=decode_time(since),
+            missing=decode_optional(missing) or 0,
+        )
 
     def in_whole_minutes(self) -> CounterMark:
         """Return the mark as `pack` keeps it: its times are cut to whole minutes."""
@@ -159,11 +154,6 @@ class CounterMark:
         return self.checked
 
     @property
-    def quarantined(self) -> bool:
-        """Whether the report failed so often that it is tried only once a day."""
-        return self.failures >= QUARANTINE_AFTER
-
-    @property
     def unsettled(self) -> bool:
         """Whether the last read found fewer rows than the counter announced."""
         return self.tries > 0
@@ -177,14 +167,6 @@ class CounterMark:
             and not self.tries
             and not self.failures
         )
-
-    def failed(self, now: float) -> CounterMark:
-        """Return the mark after a failed try."""
-        return replace(self, failures=self.failures + 1, tried=now)
-
-    def interrupted(self, now: float) -> CounterMark:
-        """Return the mark after a read that the end of the run cut short."""
-        return replace(self, tried=now)
 
     def doubted(self, now: float) -> CounterMark | None:
         """Return the mark after a read that may lack rows; None after enough of them.

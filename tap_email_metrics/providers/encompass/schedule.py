@@ -18,12 +18,16 @@ from tap_email_metrics.providers.encompass.archive import (
     ARCHIVE_FIRST_DAYS,
     ARCHIVE_NEAR_DAYS,
 )
-from tap_email_metrics.state.marks import QUARANTINE_AFTER, MarkFormat
+from tap_email_metrics.state.marks import MarkFormat, Tries
 from tap_email_metrics.state.packing import (
     decode_number,
+    decode_optional,
     decode_time,
     encode_number,
+    encode_optional,
     encode_time,
+    join_parts,
+    split_parts,
     whole_minute,
 )
 from tap_email_metrics.state.plans import (
@@ -51,8 +55,8 @@ Order = Literal["a", "d", "n"]
 # Marks
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark(Tries):
     """How far one list of one message was read.
 
     Attributes:
@@ -74,27 +78,23 @@ class Mark:
     rows: int = 0
     last_id: int | None = None
     newest: float | None = None
-    checked: float | None = None
     order: Order = "n"
     verified: int = 0
     unsettled: bool = False
     total: int | None = None
-    failures: int = 0
-    tried: float | None = None
 
     def pack(self) -> str:
         """Return the mark as one short string; times are cut to whole minutes."""
-        parts = [
+        return join_parts(
             encode_number(self.rows),
-            "" if self.last_id is None else encode_number(self.last_id),
+            encode_optional(self.last_id),
             encode_time(self.newest),
             encode_time(self.checked),
             self.order + encode_number(self.verified) + "!" * self.unsettled,
-            "" if self.total is None else encode_number(self.total),
-            encode_number(self.failures) if self.failures else "",
+            encode_optional(self.total),
+            encode_optional(self.failures or None),
             encode_time(self.tried),
-        ]
-        return ".".join(parts).rstrip(".")
+        )
 
     @classmethod
     def unpack(cls, text: str) -> Mark:
@@ -103,23 +103,20 @@ class Mark:
         Raises:
             ValueError: the text is not a packed mark.
         """
-        parts = (text.split(".") + [""] * 8)[: max(8, text.count(".") + 1)]
-        try:
-            rows, last, newest, checked, flags, total, failures, tried = parts
-            mark = cls(
-                rows=decode_number(rows),
-                last_id=decode_number(last) if last else None,
-                newest=decode_time(newest),
-                checked=decode_time(checked),
-                order=_order(flags[:1]),
-                verified=decode_number(flags[1:].rstrip("!")),
-                unsettled=flags.endswith("!"),
-                total=decode_number(total) if total else None,
-                failures=decode_number(failures) if failures else 0,
-                tried=decode_time(tried),
-            )
-        except KeyError as error:
-            raise ValueError(f"unknown digit {error}") from error
+        parts = split_parts(text, 8)
+        rows, last, newest, checked, flags, total, failures, tried = parts
+        mark = cls(
+            rows=decode_number(rows),
+            last_id=decode_optional(last),
+            newest=decode_time(newest),
+            checked=decode_time(checked),
+            order=_order(flags[:1]),
+            verified=decode_number(flags[1:].rstrip("!")),
+            unsettled=flags.endswith("!"),
+            total=decode_optional(total),
+            failures=decode_optional(failures) or 0,
+            tried=decode_time(tried),
+        )
         if mark.rows < 0 or mark.failures < 0:
             raise ValueError("a negative count")
         return mark
@@ -144,11 +141,6 @@ class Mark:
         return self.checked if self.newest is None else self.newest
 
     @property
-    def quarantined(self) -> bool:
-        """Whether the list failed so often that it is tried only once a day."""
-        return self.failures >= QUARANTINE_AFTER
-
-    @property
     def settled(self) -> bool:
         """Whether the list was read completely and the last try succeeded."""
         return (
@@ -157,14 +149,6 @@ class Mark:
             and not self.failures
             and self.tried is None
         )
-
-    def failed(self, now: float) -> Mark:
-        """Return the mark after a failed try."""
-        return replace(self, failures=self.failures + 1, tried=now)
-
-    def interrupted(self, now: float) -> Mark:
-        """Return the mark after a read that the end of the run cut short."""
-        return replace(self, tried=now)
 
 
 def _order(text: str) -> Order:
