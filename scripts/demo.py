@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def hold_against_truth(world: World, postgres: Postgres, runs: list[Run]) -> None:
-    """Say what Postgres holds; exit 1 if that is not the truth."""
+    """Print the content of Postgres; exit 1 if it is not the truth."""
     found = compare(
         partial(postgres.rows, SCHEMA),
         lambda stream: world.truth(stream, [run.at for run in runs]),

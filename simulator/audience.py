@@ -68,7 +68,7 @@ class Act:
 
 
 def is_machine(address: str, kind: str) -> bool:
-    """Say whether a machine made the opens, or clicks, of a recipient."""
+    """Return whether a machine made the opens, or clicks, of a recipient."""
     role = address.partition("-")[0]
     return role in _MACHINES or (role == "applereader" and kind == "opens")
 

@@ -90,7 +90,7 @@ class Row:
         return dict(self._values[self._index(at)])
 
     def is_shown(self, at: float) -> bool:
-        """Say whether the row holds its place at `at`."""
+        """Return whether the row holds its place at `at`."""
         return self.visible_from <= at < self.deleted_at
 
     def text(self, at: float) -> bytes:

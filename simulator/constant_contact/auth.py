@@ -145,7 +145,7 @@ class Authority:
             grant.is_revoked = True
 
     def is_current(self, refresh_token: str) -> bool:
-        """Say whether a refresh with this token would be granted now."""
+        """Return whether a refresh with this token would be granted now."""
         grant = self._refresh.get(refresh_token)
         return grant is not None and self._is_good(grant, refresh_token)
 

@@ -207,7 +207,7 @@ class Facts:
         ]
 
     def is_reported(self, campaign: Campaign, at: float) -> bool:
-        """Say whether reports know a campaign at `at`."""
+        """Return whether reports know a campaign at `at`."""
         is_there = self.policy.removed_reported or at < campaign.removed_at
         return is_there and campaign.row.is_shown(at)
 

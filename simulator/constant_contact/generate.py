@@ -60,7 +60,7 @@ def generate(  # noqa: PLR0913
 
 
 def _falls(number: int, every: int, turn: int) -> bool:
-    """Say whether a number is turn so-and-so of each run of so many."""
+    """Return whether a number is turn so-and-so of each run of so many."""
     return number % every == turn
 
 

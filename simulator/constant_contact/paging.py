@@ -51,7 +51,7 @@ def missing(text: str = "The resource was not found.") -> RefusalError:
 
 
 def is_uuid(text: str) -> bool:
-    """Say whether an id has the vendor's form."""
+    """Return whether an id has the vendor's form."""
     return _UUID.fullmatch(text) is not None
 
 
@@ -136,7 +136,7 @@ class Ask:
         return words
 
     def between(self, name: str, value: float | None) -> bool:
-        """Say whether an instant passes `{name}_after` and `{name}_before`."""
+        """Return whether an instant passes `{name}_after` and `{name}_before`."""
         after = self.instant(f"{name}_after")
         before = self.instant(f"{name}_before")
         return self.passes(value, after, before)
@@ -144,7 +144,7 @@ class Ask:
     def passes(
         self, value: float | None, after: float | None, before: float | None
     ) -> bool:
-        """Say whether an instant is between two bounds."""
+        """Return whether an instant is between two bounds."""
         if after is None and before is None:
             return True
         if value is None:

@@ -84,7 +84,7 @@ class Authority:
             grant.is_revoked = True
 
     def is_current(self, code: str) -> bool:
-        """Say whether a code would be accepted now."""
+        """Return whether a code would be accepted now."""
         grant = self._grants.get(code)
         return grant is not None and self._is_good(grant)
 

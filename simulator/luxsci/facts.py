@@ -243,12 +243,12 @@ class Endpoint:
 
     @property
     def is_of_account(self) -> bool:
-        """Say whether it is in account scope."""
+        """Return whether it is in account scope."""
         return self.path.startswith("/account/")
 
     @property
     def is_marketing(self) -> bool:
-        """Say whether it is about a login's marketing."""
+        """Return whether it is about a login's marketing."""
         return self.kind.startswith("marketing_")
 
 

@@ -120,7 +120,7 @@ class Store:
 
 
 def is_computed(kind: str) -> bool:
-    """Say whether a report has no rows of its own."""
+    """Return whether a report has no rows of its own."""
     return kind in SUMMARIES or kind == "marketing_urls"
 
 

@@ -29,7 +29,7 @@ class Interval:
 
     @property
     def is_all(self) -> bool:
-        """Say whether rows without a date pass."""
+        """Return whether rows without a date pass."""
         return not self.low and self.high == NOWHERE
 
 

@@ -1,1 +1,1 @@
-"""How rows become records and messages."""
+"""From a vendor's rows to records and Singer messages."""

@@ -1,1 +1,1 @@
-"""Settings: their schema, their checks, and what they are parsed into."""
+"""Settings: schema, checks and parsed values."""

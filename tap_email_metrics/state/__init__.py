@@ -1,1 +1,1 @@
-"""What is kept from run to run."""
+"""The state that is kept from run to run."""

@@ -1,1 +1,1 @@
-"""The shapes of stream."""
+"""The kinds of streams: lists, fan-out, windows, and those about the run."""

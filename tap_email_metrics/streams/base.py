@@ -438,7 +438,7 @@ class EmailMetricsStream(QuietStream):
             self._newest_key = max(capped, self._newest_key or capped)
 
     def _warn_of_fields(self) -> None:
-        """Say once per field that values did not fit its column."""
+        """Warn once per field whose values did not fit its column."""
         for field in _nameable(self.builder.uncoercible):
             self.logger.warning(
                 "%s: values of %s do not fit their type; they are kept in "
@@ -455,7 +455,7 @@ class EmailMetricsStream(QuietStream):
             )
 
     def _warn_of_set_aside(self) -> None:
-        """Say once per reason that rows have no record."""
+        """Warn once per reason about rows without a record."""
         for reason, rows in sorted(self.report.set_aside.items()):
             self.logger.warning(
                 "%s: rows without a record: %d: %s", self.name, rows, reason

@@ -122,10 +122,10 @@ class WindowStream(EmailMetricsStream):
 
     @property
     def backfill_lead(self) -> int:
-        """Seconds before a backfill's start from which on it asks.
+        """Seconds that a backfill reads before its start.
 
-        A list may filter by the date of the send: what happened in the interval to an
-        email sent before it is found only there.
+        A list may filter by the date of the send, so that an event of the interval is
+        found before it.
         """
         return self.wide_lookback
 
@@ -229,7 +229,7 @@ class WindowStream(EmailMetricsStream):
             window = coverage.live(self._end, lookback)
             never = coverage.newest is None and not coverage.todo
             if self.any_length and again and never:
-                # It has never shown a row: one request about all of it is enough.
+                # The list has never had a row, so one request for all of it is enough.
                 window = Window(coverage.start, self._end)
             # A list that was just read in full needs no live window.
             if (
@@ -244,7 +244,7 @@ class WindowStream(EmailMetricsStream):
         return due
 
     def _due_short(self) -> list[Due]:
-        """Return the windows whose counts differed for good, when it is time."""
+        """Return the short windows that are due to be read again."""
         now = self.api.now()
         due = []
         for key, coverage in self._coverages.items():
@@ -300,7 +300,7 @@ class WindowStream(EmailMetricsStream):
             ]
             self._read_rows = dict.fromkeys(self._sources, 0)
             for key in left:
-                # Should this run end meanwhile, the next one takes a smaller step.
+                # If this run ends meanwhile, the next one takes a smaller step.
                 self._keep_width(key, max(1, widths[key] // 2))
             yield from self._round(due)
             for one in due:
@@ -396,7 +396,7 @@ class WindowStream(EmailMetricsStream):
         # The API's clock is known by now: times after it cannot have been read.
         end = min(self._end, self.horizon())
         coverage = self._coverages[key].until(end)
-        # Rows without any record say that the answer was not understood.
+        # If no row has a record, the response was not understood.
         whole = part.whole and (not part.rows or part.set_aside < part.rows)
         if not whole:
             tried = [part.window] if part.window else []
@@ -404,8 +404,7 @@ class WindowStream(EmailMetricsStream):
             report.unsettled += 1
         if part.twins and whole:
             self.logger.warning(
-                "%s: %s: %d rows cannot be told from another one; the last of each "
-                "counts",
+                "%s: %s: %d rows equal an earlier row; the target keeps the last one",
                 self.name,
                 key,
                 part.twins,
@@ -454,11 +453,11 @@ class WindowStream(EmailMetricsStream):
         return source.key
 
     def _warn_of_shortfall(self, key: str, coverage: Coverage, part: Part) -> None:
-        """Say so once when the count and the rows of a list differ for good."""
+        """Warn once if the count and the rows of a list differ in every read."""
         if part.short and part.short != coverage.shortfall:
             self.logger.warning(
-                "%s: %s: the API counts %d rows and serves %d, however often it is "
-                "asked: the window counts as read, and is read again at verifications",
+                "%s: %s: the API counts %d rows and serves %d in every read: the "
+                "window counts as read, and is read again at verifications",
                 self.name,
                 key,
                 part.rows + part.short,
@@ -468,8 +467,9 @@ class WindowStream(EmailMetricsStream):
     def _widen(self, key: str) -> None:
         if self.run.settings.backfill:
             self.logger.warning(
-                "%s: %s: the API goes by another date than %s: what happened in this "
-                "interval to emails sent more than %d days before it is not found",
+                "%s: %s: the API filters by another date than %s: events of this "
+                "interval are not found if their email was sent more than %d days "
+                "before it",
                 self.name,
                 key,
                 self.dated_by,
@@ -477,8 +477,8 @@ class WindowStream(EmailMetricsStream):
             )
         elif self.wide_lookback > self.lookback:
             self.logger.warning(
-                "%s: %s: the API goes by another date than %s: from now on %d days "
-                "are read again in each run",
+                "%s: %s: the API filters by another date than %s: from now on each run "
+                "reads %d days again",
                 self.name,
                 key,
                 self.dated_by,
@@ -486,7 +486,7 @@ class WindowStream(EmailMetricsStream):
             )
 
     def _finish(self, done: TaskDone[Due, None]) -> None:
-        """Take over the result of a window."""
+        """Note the result of a window."""
         key, error = done.task.source.key, done.error
         self.report.parents_left -= 1
         self._count_requests()
@@ -504,7 +504,7 @@ class WindowStream(EmailMetricsStream):
             raise error
 
     def _note_look(self, due: Due) -> None:
-        """Remember that a live window was read completely."""
+        """Note that a live window was read completely."""
         key = due.source.key
         if not due.live or key in self._unsettled:
             return
@@ -523,7 +523,7 @@ class WindowStream(EmailMetricsStream):
         if self.run.settings.backfill or not self._coverages:
             return
         found = self._coverages.items()
-        # A list that was never allowed is none of ours; one that was is behind.
+        # A denied list counts as behind only if it could be read before.
         behind = [
             coverage.complete_to
             for key, coverage in found

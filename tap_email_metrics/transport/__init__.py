@@ -1,1 +1,1 @@
-"""How requests are sent and limited."""
+"""HTTP requests and their limits."""

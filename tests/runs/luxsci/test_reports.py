@@ -709,7 +709,7 @@ def test_twins_of_deliveries_are_warned_about(
     )
     clinic.sync(streams=("delivery_status",))
     assert len(clinic.rows("delivery_status")) == 1
-    assert "smtp: 1 rows cannot be told from another one" in caplog.text
+    assert "smtp: 1 rows equal an earlier row" in caplog.text
 
 
 @pytest.mark.parametrize("stream", ["opens", "clicks", "complaints"])

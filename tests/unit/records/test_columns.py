@@ -185,7 +185,7 @@ def test_every_record_is_valid_in_every_mode(
 
 
 def says(shown: Json, raw: Json) -> bool:
-    """Say whether a column's value holds all that the raw one said."""
+    """Return whether a column's value holds all that the raw one said."""
     if isinstance(raw, bool):
         return bool(shown == str(raw).lower())
     if isinstance(raw, (int, float)):
