@@ -419,6 +419,33 @@ def test_a_send_without_a_readable_instant_is_not_of_1970(
     assert len(account.rows("sends")) == 4
 
 
+@pytest.mark.parametrize("date", ["absent", "soon"])
+def test_a_campaign_whose_send_has_no_readable_date_stays_open(
+    account: Account, date: str
+) -> None:
+    """Each run asks for its counters, also where its summary did not move. K3."""
+    person = account.api.add_contact()
+    sent = campaign(account, recipients=[person])
+    account.api.add_event("opens", sent, person, created=NOW - HOUR)
+
+    def hide(answer: Any) -> Any:
+        for row in answer["bulk_email_campaign_summaries"]:
+            row["last_sent_date"] = date
+            if date == "absent":
+                del row["last_sent_date"]
+        return answer
+
+    change(account, SUMMARIES, hide)
+    account.sync(streams=("campaign_stats",))
+    for days in (1, 2):
+        account.advance(1)
+        # A second open of one person counts in the stats, not in the summary.
+        account.api.add_event("opens", sent, person, created=NOW + days * DAY - HOUR)
+        run = account.sync(streams=("campaign_stats",))
+        [row] = run.records("constant_contact_campaign_stats")
+        assert row["em_opens_all"] == 1 + days
+
+
 @pytest.mark.parametrize("days", [1, 200])
 def test_sent_campaigns_without_a_summary_are_said_and_read(
     account: Account, caplog: pytest.LogCaptureFixture, days: float

@@ -64,6 +64,24 @@ def test_the_newest_messages_may_all_fail_and_the_older_ones_are_read(
         site.advance(1)
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("bad", "outcome"), [(1, "incomplete"), (2, "failed")])
+def test_one_list_tells_nothing_of_a_stream_that_could_be_read_before(
+    fault: str, bad: int, outcome: str
+) -> None:
+    """K2: the only lists that are due fail: one may, of several the stream is told."""
+    site, messages = site_of(*range(1, bad + 1))
+    site.sync(**ONLY_OPENS)
+    for message in messages:
+        fail(site, message, fault)
+    site.advance(1)
+    run = site.sync(**ONLY_OPENS)
+    report = run.reports[OPENS]
+    assert report["outcome"] == outcome
+    assert set(report["failed"]) == {*messages}
+    assert run.code == (outcome == "failed")
+
+
 @settings(
     deadline=None,
     max_examples=12,
