@@ -3,7 +3,8 @@
 `python -m scripts.soak --days 100000 --seed 1 --odd all` prints what was broken, with
 the command that replays it, and one line of JSON: days, syncs, kills, faults, events,
 lost, unsaid, invented. Exit code 1 if a promise was broken. With `--mutation`, or
-MUTATION in the environment, a tap is run that is broken on purpose, and it should be.
+MUTATION in the environment, a tap is run that is broken on purpose, and it should be;
+a fault that odd answers show has its own oddities, unless --odd names others.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulator.oddities.names import ODDITIES
+from tests.days.broken import broken
 from tests.days.days import Summary
-from tests.days.mutations import MUTATIONS, broken
+from tests.days.mutations import MUTATIONS
 from tests.days.worlds import ACCOUNTS, run
 
 if TYPE_CHECKING:
@@ -98,9 +100,9 @@ def _odd(text: str) -> tuple[str, ...] | None:
 
 def _worlds(options: argparse.Namespace) -> Iterator[World]:
     """Yield the worlds that make up the days, the providers in turn."""
-    mutation = options.mutation
-    mutated = MUTATIONS[mutation].provider if mutation else None
-    chosen = options.provider or mutated
+    fault = MUTATIONS.get(options.mutation)
+    chosen = options.provider or (fault and fault.provider)
+    odd = fault.odd if fault and options.odd is None else options.odd
     providers: list[str] = [chosen] if chosen else [*ACCOUNTS]
     left = options.days
     number = 0
@@ -109,7 +111,7 @@ def _worlds(options: argparse.Namespace) -> Iterator[World]:
         seed = options.seed + number // len(providers)
         days = options.days if options.worlds else min(left, options.length)
         yield World(
-            provider, seed, days, options.length, mutation, options.odd, options.calm
+            provider, seed, days, options.length, options.mutation, odd, options.calm
         )
         left -= 0 if options.worlds else days
         number += 1
@@ -118,7 +120,7 @@ def _worlds(options: argparse.Namespace) -> Iterator[World]:
 def _world(world: World) -> Summary:
     with ExitStack() as stack:
         if world.mutation:
-            stack.enter_context(broken(world.mutation))
+            stack.enter_context(broken(MUTATIONS[world.mutation]))
         return run(
             world.provider,
             world.seed,

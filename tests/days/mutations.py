@@ -1,15 +1,11 @@
 """Taps that are broken on purpose: what the simulated days have to find.
 
-Each is one function of the tap in place of another, as a careless change could have
-it. `broken(name)` puts it in place for as long as its context lasts.
+Those of `claims` take for known what was not understood; odd answers show them. The
+others show in worlds without oddities.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial, partialmethod
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib import StateMessage
@@ -27,54 +23,11 @@ from tap_email_metrics.records import columns as record_columns
 from tap_email_metrics.records import writer
 from tap_email_metrics.streams import window_reader
 from tap_email_metrics.streams.windows import WindowStream
+from tests.days.broken import Mutation
+from tests.days.claims import CLAIMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """One fault of the tap.
-
-    Attributes:
-        provider: whose days find it.
-        seed: of a world in which they do, and within how many days.
-        owner: module or class of what is replaced.
-        attribute: its name there.
-        broken: gets the original, after `self` if it is a method, and its arguments.
-    """
-
-    provider: str
-    seed: int
-    days: int
-    owner: Any
-    attribute: str
-    broken: Callable[..., Any]
-
-
-@contextmanager
-def broken(name: str) -> Iterator[Mutation]:
-    """Break the tap for a while; KeyError for an unknown name."""
-    mutation = MUTATIONS[name]
-    owner, attribute = mutation.owner, mutation.attribute
-    original = vars(owner)[attribute]
-    plain = original.fget if isinstance(original, property) else original
-    replaced: Any
-    if isinstance(owner, ModuleType):
-        replaced = partial(mutation.broken, plain)
-    elif isinstance(original, property):
-        replaced = property(partial(_of_self, mutation.broken, plain))
-    else:
-        replaced = partialmethod(mutation.broken, plain)
-    setattr(owner, attribute, replaced)
-    try:
-        yield mutation
-    finally:
-        setattr(owner, attribute, original)
-
-
-def _of_self(function: Callable[..., Any], original: Any, this: Any) -> Any:
-    return function(this, original)
+    from collections.abc import Generator
 
 
 # Of all providers
@@ -250,5 +203,6 @@ MUTATIONS: dict[str, Mutation] = {
     "not_in_full": Mutation(
         "luxsci", 1, 25, WindowStream, "_due_in_full", _not_in_full
     ),
+    **CLAIMS,
 }
-"""Name to fault; at least ten have to be caught."""
+"""Faults by name: the simulated days have to find each of them."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from scripts import soak
 from tap_email_metrics.run.report import StreamReport
-from tests.days.mutations import MUTATIONS, broken
+from tests.days.broken import broken
+from tests.days.claims import CLAIMS
+from tests.days.mutations import MUTATIONS
 from tests.days.worlds import run
 
 pytestmark = pytest.mark.slow
@@ -27,8 +30,11 @@ ODD = [
     ("encompass", 2, ("list_absent", "list_one_object", "field_wrapped")),
 ]
 """Provider, seed and oddities of worlds that are odd for some days."""
-FOUND_IN = sorted({(m.provider, m.seed, m.days) for m in MUTATIONS.values()})
-"""Provider, seed and days of the worlds in which a broken tap is found out."""
+FOUND_IN = sorted(
+    {(m.provider, m.seed, m.days, m.length, m.odd or ()) for m in MUTATIONS.values()}
+)
+"""Provider, seed, days, length and oddities of the worlds in which a broken tap is
+found out."""
 
 
 @pytest.mark.parametrize(("provider", "seed"), SEEDS)
@@ -40,11 +46,13 @@ def test_nothing_is_lost_and_nothing_invented(provider: str, seed: int) -> None:
     assert summary.events > 0
 
 
-@pytest.mark.parametrize(("provider", "seed", "days"), FOUND_IN)
+@pytest.mark.parametrize(("provider", "seed", "days", "length", "odd"), FOUND_IN)
 def test_the_tap_breaks_nothing_where_a_broken_one_is_found_out(
-    provider: str, seed: int, days: int
+    provider: str, seed: int, days: int, length: int, odd: tuple[str, ...]
 ) -> None:
-    summary = run(provider, seed, days, days, steady=True)
+    summary = run(
+        provider, seed, days, length, steady=True, odd=odd or None, calm=bool(odd)
+    )
     assert summary.broken == []
     assert summary.days == days
 
@@ -52,9 +60,24 @@ def test_the_tap_breaks_nothing_where_a_broken_one_is_found_out(
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_tap_that_is_broken_on_purpose_is_found_out(name: str) -> None:
     fault = MUTATIONS[name]
-    with broken(name):
-        summary = run(fault.provider, fault.seed, fault.days, fault.days, steady=True)
-    assert summary.lost > 0
+    with broken(fault):
+        summary = run(
+            fault.provider,
+            fault.seed,
+            fault.days,
+            fault.length,
+            steady=True,
+            odd=fault.odd,
+            calm=fault.odd is not None,
+        )
+    assert summary.lost + (summary.unsaid if fault.odd else 0) > 0
+
+
+def test_faults_of_all_providers_claim_what_the_tap_does_not_know() -> None:
+    found = Counter(fault.provider for fault in CLAIMS.values())
+    assert found.keys() == set(LENGTH)
+    assert found.total() >= 15
+    assert all(fault.odd for fault in CLAIMS.values())
 
 
 @pytest.mark.parametrize(("provider", "seed", "odd"), ODD)

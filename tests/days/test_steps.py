@@ -25,9 +25,10 @@ from hypothesis.stateful import (
 from typing_extensions import override
 
 from simulator.encompass.account import ms
+from tests.days.broken import broken
 from tests.days.days import Days, Today, quiet
 from tests.days.encompass import KINDS, EncompassDays
-from tests.days.mutations import broken
+from tests.days.mutations import MUTATIONS
 from tests.days.taps import in_a_hurry
 from tests.support.encompass import DAY
 
@@ -187,5 +188,5 @@ def test_steps_find_a_broken_tap(fault: str) -> None:
             SETTINGS, phases=[Phase.generate], max_examples=160, derandomize=True
         ),
     )
-    with broken(fault), pytest.raises(AssertionError):
+    with broken(MUTATIONS[fault]), pytest.raises(AssertionError):
         found(Steps)

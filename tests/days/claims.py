@@ -1,0 +1,266 @@
+"""Taps that claim more than they know: they count as read what they did not understand.
+
+Odd answers show each fault: rows are lost, or they are missing and the run does not say
+so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tap_email_metrics.errors import NotUnderstood, Skippable
+from tap_email_metrics.providers.constant_contact import client as linked
+from tap_email_metrics.providers.constant_contact.batches import Batches
+from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
+from tap_email_metrics.providers.constant_contact.reading import EventReader
+from tap_email_metrics.providers.constant_contact.schedule import CounterMark
+from tap_email_metrics.providers.encompass import client as numbered
+from tap_email_metrics.providers.encompass import reading
+from tap_email_metrics.records.pages import Page
+from tap_email_metrics.state.windows import Coverage
+from tap_email_metrics.streams import window_reader
+from tap_email_metrics.streams.windows import WindowStream
+from tests.days.broken import Mutation
+
+if TYPE_CHECKING:
+    from tap_email_metrics.records.pages import Made
+
+# Of all providers
+
+
+def _set_aside_is_nothing(this: Any, original: Any) -> Made:
+    """Leave rows out that have no record, without counting them."""
+    made: Made = original(this)
+    return made._replace(set_aside=Counter())
+
+
+# Of Encompass
+
+
+def _no_list_is_empty(original: Any, body: bytes) -> Any:
+    """Take an answer that has no list of rows for an empty list."""
+    try:
+        return original(body)
+    except numbered.OddBody:
+        return [], 0, None
+
+
+def _ends_at_total(this: Any, original: Any, *arguments: Any, **options: Any) -> Any:
+    """Trust a total though it may count the rows of its own page only."""
+    return replace(original(this, *arguments, **options), full=False)
+
+
+def _rows_are_counted(this: Any, original: Any, visit: Any, mark: Any) -> Any:
+    """Compare the rows that were read with their own number."""
+    count = original(this, visit, mark)
+    return replace(count, api_rows=count.rows, moved=False)
+
+
+def _grown_anyway(
+    original: Any,  # noqa: ARG001
+    reached: Any,
+    old: Any,  # noqa: ARG001
+    total: Any,  # noqa: ARG001
+    now: float,
+) -> Any:
+    """Take new rows for all new rows, whatever the total says."""
+    return replace(reached, checked=now, total=None, failures=0, tried=None)
+
+
+# Of Constant Contact
+
+
+def _unknown_is_zero(this: Any, original: Any, stream: str, campaign: str) -> int:
+    """Take a counter that is not known for 0."""
+    return original(this, stream, campaign) or 0
+
+
+def _no_list_is_an_empty_one(original: Any, body: bytes, parse: Any) -> Any:  # noqa: ARG001
+    """Take an answer that has no list of rows for an empty list."""
+    return parse(body)
+
+
+def _found_is_counter(this: Any, original: Any) -> int:
+    """Take the rows that a counter announces for found."""
+    counter: int | None = this._counter  # noqa: SLF001
+    found: int = original(this)
+    return found if counter is None else counter
+
+
+def _unanswered_is_read(this: Any, original: Any, ids: Any, tries: int) -> Any:
+    """Take ids for read that the answer leaves out."""
+    error = original(this, ids, tries)
+    for one in ids:
+        if isinstance(this.failed.get(one), NotUnderstood):
+            del this.failed[one]
+    return error
+
+
+def _failed_is_checked(this: Any, original: Any, now: float) -> Any:  # noqa: ARG001
+    """Take a report that could not be read for read."""
+    return replace(this, checked=now, tried=None)
+
+
+def _owes_nothing(this: Any, original: Any) -> bool:  # noqa: ARG001
+    """Come back to no report that was read before, however the last read went."""
+    return this.checked is not None
+
+
+# Of LuxSci
+
+
+def _page_is_counted(this: Any, original: Any, window: Any, attempt: Any) -> bool:
+    """Trust the count in an answer though it may be that of its page."""
+    if attempt.before is not None and attempt.received >= attempt.before:
+        attempt.after = attempt.before
+        return True
+    over: bool = original(this, window, attempt)
+    return over
+
+
+def _what_came_is_whole(this: Any, original: Any) -> bool:  # noqa: ARG001
+    """Take every window for whole."""
+    return True
+
+
+def _settle_for_less(this: Any, original: Any, due: Any, part: Any) -> None:
+    """Do not read a window again that came short of its count."""
+    original(this, due, replace(part, whole=True))
+
+
+def _drop_failed(this: Any, original: Any, done: Any) -> None:
+    """Do not read a window again that could not be read."""
+    original(this, done)
+    window, key = done.task.window, done.task.source.key
+    if isinstance(done.error, Skippable) and window is not None:
+        coverage = this._coverages[key].after(window, whole=True)  # noqa: SLF001
+        this._keep(key, coverage)  # noqa: SLF001
+
+
+def _short_is_settled(this: Any, *_arguments: Any, **_options: Any) -> Any:
+    """Do not read a window again that stayed short of its count."""
+    return this
+
+
+CLAIMS: dict[str, Mutation] = {
+    "no_list_is_empty": Mutation(
+        "encompass", 104, 2, numbered, "parse_list", _no_list_is_empty, ("list_null",)
+    ),
+    "set_aside_is_nothing": Mutation(
+        "encompass", 117, 2, Page, "made", _set_aside_is_nothing, ("id_text",)
+    ),
+    "ends_at_total": Mutation(
+        "encompass",
+        117,
+        2,
+        numbered.EncompassClient,
+        "page",
+        _ends_at_total,
+        ("total_of_page",),
+    ),
+    "rows_are_counted": Mutation(
+        "encompass",
+        60,
+        3,
+        reading.ListReader,
+        "count",
+        _rows_are_counted,
+        ("list_short",),
+    ),
+    "grown_anyway": Mutation(
+        "encompass", 19, 4, reading, "_grown", _grown_anyway, ("list_short",)
+    ),
+    "unknown_is_zero": Mutation(
+        "constant_contact",
+        159,
+        3,
+        CampaignCache,
+        "counter",
+        _unknown_is_zero,
+        ("counter_absent", "counter_null", "counter_words"),
+    ),
+    "no_list_is_an_empty_one": Mutation(
+        "constant_contact",
+        1,
+        3,
+        linked,
+        "_listed",
+        _no_list_is_an_empty_one,
+        ("list_null",),
+    ),
+    "found_is_counter": Mutation(
+        "constant_contact",
+        79,
+        6,
+        EventReader,
+        "_found",
+        _found_is_counter,
+        ("list_short",),
+    ),
+    "unanswered_is_read": Mutation(
+        "constant_contact",
+        1,
+        3,
+        Batches,
+        "_ask",
+        _unanswered_is_read,
+        ("stats_left_out",),
+    ),
+    "failed_is_checked": Mutation(
+        "constant_contact",
+        79,
+        5,
+        CounterMark,
+        "failed",
+        _failed_is_checked,
+        ("parent_500",),
+    ),
+    "owes_nothing": Mutation(
+        "constant_contact",
+        79,
+        5,
+        CounterMark,
+        "settled",
+        _owes_nothing,
+        ("parent_500",),
+    ),
+    "unread_header_is_read": Mutation(
+        "luxsci", 47, 4, Page, "made", _set_aside_is_nothing, ("labels_short",)
+    ),
+    "page_is_counted": Mutation(
+        "luxsci",
+        57,
+        14,
+        window_reader.WindowReader,
+        "_is_over",
+        _page_is_counted,
+        ("total_of_page",),
+    ),
+    "what_came_is_whole": Mutation(
+        "luxsci",
+        23,
+        5,
+        window_reader._Attempt,  # noqa: SLF001 -- what compares counts and rows
+        "agrees",
+        _what_came_is_whole,
+        ("list_null",),
+    ),
+    "settle_for_less": Mutation(
+        "luxsci", 23, 5, WindowStream, "_commit", _settle_for_less, ("list_null",)
+    ),
+    "drop_failed": Mutation(
+        "luxsci", 23, 5, WindowStream, "_finish", _drop_failed, ("parent_500",)
+    ),
+    "short_is_settled": Mutation(
+        "luxsci",
+        119,
+        6,
+        Coverage,
+        "after_short",
+        _short_is_settled,
+        ("list_short",),
+    ),
+}
+"""Faults by name."""
