@@ -165,7 +165,7 @@ class World:
             return reply
 
     def _reply(self, request: Request, rule: Rule | None) -> tuple[Reply, str | None]:
-        """Return the reply and the name of the fault or odd that changed it."""
+        """Return the reply, and the names of the fault and the odds that changed it."""
         if rule and (reply := rule.replace()):
             self._stamp(reply)
             return reply, rule.kind
@@ -183,12 +183,12 @@ class World:
         before = replace(reply, headers=dict(reply.headers))
         for one, case in zip(odds, cases, strict=True):
             one.oddity.change(case, reply)
+        is_odd = asked != request or reply != before
+        names = [rule.kind] if rule else []
+        names += ["odd", *(one.oddity.name for one in odds)] if is_odd else []
         if rule:
             rule.spoil(reply)
-            return reply, rule.kind
-        if asked == request and reply == before:
-            return reply, None
-        return reply, " ".join(("odd", *(one.oddity.name for one in odds)))
+        return reply, " ".join(names) or None
 
     def _face(self, path: str) -> str:
         """Return the name of the face that serves a path, or nothing."""

@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 Written = dict[str, Any]
 Weather = Literal["calm", "faults", "storm"]
 FINE = {"complete", "incomplete", "empty"}
-_ODD = "odd "
-"""Begins the name of an oddity in the log."""
+_ODD = "odd"
+"""Goes before the names of the oddities in the log."""
 _QUIET = {
     *("outcome", "records", "requests", "parents"),
     *("behind_since", "headroom_days", "message"),
@@ -143,8 +143,9 @@ class Ran:
     def odd(self) -> Iterator[tuple[str, Oddity]]:
         """Yield (path, oddity) of the requests that an oddity struck."""
         for entry in self.entries:
-            if entry.fault and entry.fault.startswith(_ODD):
-                for name in entry.fault.split()[1:]:
+            names = (entry.fault or "").split()
+            if _ODD in names:
+                for name in names[names.index(_ODD) + 1 :]:
                     yield entry.path, ODDITIES[name]
 
     def says(self, list_id: ListId, since: float) -> bool:
@@ -209,6 +210,7 @@ class Account:
         token_path: of the requests that a token answers.
         outage: the number of the day before which nothing ran, and for how many days.
         settling: seconds after which `shown` tells of a row.
+        unnoticed: faults after which the tap takes a list for read, though it is not.
     """
 
     provider: ClassVar[str]
@@ -218,6 +220,7 @@ class Account:
     rows: Rows
     outage: tuple[int, float] | None = None
     settling: ClassVar[float] = 0.0
+    unnoticed: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, seed: int, days: int) -> None:
         """Build the world of a seed, with so many days to come."""
@@ -388,6 +391,7 @@ class Days:
     def _check(self, ran: Ran, shown: Shown) -> list[str]:
         broken = self._invented(ran)
         broken += self.account.recover(ran)
+        self._excuse(ran, shown)
         if not ran.counts:
             return broken
         broken += self._unsaid(ran, shown)
@@ -402,15 +406,28 @@ class Days:
         broken += self.account.complaints(ran, shown)
         return broken
 
+    def _excuse(self, ran: Ran, shown: Shown) -> None:
+        """Note the lists of which no reader could know that they were odd.
+
+        Also a run that was killed has read them, and its state may have been kept.
+        """
+        struck = self._struck(ran).items()
+        lists = {list_id for list_id, (_, is_telling) in struck if not is_telling}
+        for entry in ran.entries:
+            if self.account.unnoticed & {*(entry.fault or "").split()}:
+                lists |= {*self.account.lists_of(entry.path)}
+        for list_id in lists:
+            rows = shown.get(list_id, {})
+            missing = rows.keys() - self._rows.get(list_id[0], {}).keys()
+            self.account.excuse(list_id, missing, ran.begun)
+
     def _unsaid(self, ran: Ran, shown: Shown) -> list[str]:
         """Return what is missing in lists that were told oddly, and the run hides."""
         lines = []
         for list_id, (name, is_telling) in self._struck(ran).items():
-            rows = shown.get(list_id, {})
-            missing = self._missing(list_id, rows, ran.begun)
-            if not is_telling:
-                self.account.excuse(list_id, missing, ran.begun)
-            elif missing and not ran.says(list_id, self._since(list_id, missing)):
+            missing = self._missing(list_id, shown.get(list_id, {}), ran.begun)
+            since = self._since(list_id, missing) if missing else 0.0
+            if is_telling and missing and not ran.says(list_id, since):
                 first = min(missing, key=repr)
                 lines.append(
                     f"unsaid: {list_id[0]} {first} and {len(missing) - 1} others of "

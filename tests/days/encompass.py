@@ -13,6 +13,8 @@ values besides. Edits, and rows dated before the look-back that came while other
 vanished, are promised at verifications only ("verified"): the first visits from 3, 30
 and 170 days after the send on, and from every 60th after that, in the window.
 
+A list that counts a row and hides it is settled without the row, so that is a visit.
+
 A row that was archived and is missing, though it showed up in time, has to lie in a
 gap that the state tells of.
 """
@@ -107,6 +109,7 @@ class EncompassDays(Account):
 
     provider = "encompass"
     token_path = "/authenticate"
+    unnoticed = frozenset({"skip_row"})
 
     def __init__(self, seed: int, days: int) -> None:
         rng = random.Random(f"encompass {seed}")  # noqa: S311 -- reproducible
@@ -264,8 +267,9 @@ class EncompassDays(Account):
 
     @override
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
-        # The tap takes it for a visit, and comes again when the next one is due.
-        if list_id in self._courses:
+        # The tap takes it for a visit, and comes again when the next one is due. It
+        # comes to the list of messages in each run.
+        if list_id in self._courses and list_id != MESSAGES:
             course = self._courses[list_id]
             course.visited = now
             course.verified = _verifications(self._sent(list_id[1], now), now)
@@ -348,7 +352,7 @@ class EncompassDays(Account):
 
     @override
     def complaints(self, ran: Ran, shown: Shown) -> list[str]:
-        found = self._archived_unread(ran.ended)
+        found = self._archived_unread(ran)
         if ran.faults:
             return found
         if ran.code != 0 or not FINE.issuperset(ran.outcomes.values()):
@@ -361,21 +365,25 @@ class EncompassDays(Account):
             found.append(f"requests: {len(ran.entries)} of {most}")
         return found
 
-    def _archived_unread(self, now: float) -> list[str]:
+    def _archived_unread(self, ran: Ran) -> list[str]:
         if self._api.policy.archive_on == "send":
             return []  # a row may go the day after it came
         entries = flat(self.site.state)
         have = self.rows
         return [
             f"lost: {place.list_id} {place.key} went to the archive without a gap"
-            for place in self._archived_since(now)
+            for place in self._archived_since(ran)
             if place.key not in have.get(place.list_id[0], ())
             and not _in_gap(entries[place.list_id[0]], place.row.clocks[1])
         ]
 
-    def _archived_since(self, now: float) -> list[_Place]:
-        """Return the actions that were archived of late, each once."""
-        gone = [p for p in self._actions if p.end <= now]
+    def _archived_since(self, ran: Ran) -> list[_Place]:
+        """Return the actions that were archived of late, each once.
+
+        Those of a stream that failed wait for a run that gets as far as its gaps.
+        """
+        read = {stream for stream, outcome in ran.outcomes.items() if outcome in FINE}
+        gone = [p for p in self._actions if p.end <= ran.ended and p.list_id[0] in read]
         for place in gone:
             self._actions.remove(place)
         return gone
