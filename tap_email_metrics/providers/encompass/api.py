@@ -123,7 +123,7 @@ class EncompassApi(Api[EncompassSettings]):
         seen = self._seen
         return Count(
             parent="all",
-            rows=seen.rows,
+            rows=seen.served,
             api_rows=seen.total,
             moved=not self.parents_whole,
             verified=True,

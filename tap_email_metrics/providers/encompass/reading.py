@@ -137,15 +137,16 @@ class ListReader:
             return known  # a probe counts only if the numbers add up
         first, last = self._seen.totals
         if last is None:
-            return replace(known, rows=self._seen.rows, api_rows=None)
+            return replace(known, rows=self._seen.served, api_rows=None)
         archived = may_lose_rows(visit.parent, self._now(), self._policy)
         if mark.settled:
             if self._complementary:
                 return replace(known, rows=total)
-            return replace(known, archived=archived)
+            rows = mark.rows + self._seen.keyless
+            return replace(known, rows=rows, archived=archived)
         moved = first != last or self._seen.cut or self._seen.shifted
         return replace(
-            known, rows=self._seen.rows, api_rows=last, moved=moved, noted=False
+            known, rows=self._seen.served, api_rows=last, moved=moved, noted=False
         )
 
     def _trusted(self, visit: Visit[int, Mark], mark: Mark, now: float) -> bool:
@@ -416,8 +417,12 @@ class _News:
         if since is None or checked is None:
             return rows
         dates = dates_of(rows)
-        # A row without a date may be an old one, so it does not count as new.
-        self.new += sum(added is not None and added > checked for added in dates)
+        # A row without a date may be an old one, so it does not count as new. One
+        # without an id has no record, and is not among the rows that were read.
+        self.new += sum(
+            added is not None and added > checked and row_id is not None
+            for added, row_id in zip(dates, rows.integers("id"), strict=True)
+        )
         return rows.without([added is not None and added <= since for added in dates])
 
 

@@ -51,15 +51,20 @@ class ListScan:
 
     @property
     def rows(self) -> int:
-        """Number of distinct rows."""
-        return len(set(self.ids)) + self.keyless
+        """Number of distinct rows with an id: only they can be told apart later."""
+        return len(set(self.ids))
+
+    @property
+    def served(self) -> int:
+        """Number of distinct rows, where each row without an id counts as one."""
+        return self.rows + self.keyless
 
     @property
     def whole(self) -> bool:
         """Whether no row can be missing: each known total equals the number of rows."""
         if self.cut or self.shifted:
             return False
-        return {*self.totals} - {None} <= {self.rows}
+        return {*self.totals} - {None} <= {self.served}
 
     @property
     def order(self) -> Order:

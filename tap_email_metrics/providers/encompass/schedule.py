@@ -69,7 +69,8 @@ class Mark(Tries):
         verified: verifications that were due at the last full verification.
         unsettled: the last read missed rows; the list is due in the next run.
         total: the API's count, if the last read saw another number of rows: the
-            others are archived, or two reads in one run saw the same rows.
+            others are archived, have no usable id, or two reads in one run saw the
+            same rows.
         failures: runs in a row in which the list could not be read.
         tried: time of the last read, if it did not settle the list. If the end of a
             run has cut that read, `rows` and `last_id` may be those of its first part.

@@ -431,10 +431,10 @@ def test_rows_that_are_not_kept_still_count() -> None:
     assert seen.rows == 12
 
 
-def test_rows_without_an_id_count_and_have_no_order() -> None:
+def test_rows_without_an_id_are_served_and_have_no_order() -> None:
     rows: list[Row] = [{"id": 1}, {"x": 1}, {"id": "x"}, {"id": 2}, {"id": 2}]
     found, seen = read_seen(rows, total=4)
-    assert (seen.keyless, seen.rows, seen.order) == (2, 4, "n")
+    assert (seen.keyless, seen.served, seen.rows, seen.order) == (2, 4, 2, "n")
     assert seen.whole
     assert len(found) == 5
 
