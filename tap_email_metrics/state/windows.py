@@ -94,7 +94,8 @@ class Coverage:
             row.
         width: length of the next window of the history in seconds; None: as it begins.
         shortfall: rows that the API counts in a window and does not serve.
-        short: windows that were settled with a shortfall.
+        short: windows that were settled though some of their rows have no record, or
+            are counted and not served.
         short_read: when those were last read.
         short_reads: how often they were read since one of them was new.
     """
@@ -159,7 +160,7 @@ class Coverage:
         return replace(self, todo=todo, through=through)
 
     def after_short(
-        self, window: Window, short: int, now: int, *, again: bool = False
+        self, window: Window, now: int, *, short: bool, again: bool = False
     ) -> Coverage:
         """Return the coverage after a window was read whole.
 
@@ -179,7 +180,7 @@ class Coverage:
             return replace(known, short=rest)
         if not touch(self.short, window):
             known = replace(known, short_read=now, short_reads=0)
-        return replace(known, shortfall=short, short=merged([*rest, window]))
+        return replace(known, short=merged([*rest, window]))
 
     def short_due(self, now: float) -> bool:
         """Return whether the short windows have to be read again.

@@ -418,9 +418,13 @@ class WindowStream(EmailMetricsStream):
             coverage = coverage.after(window, whole=whole)
             if whole:
                 self._warn_of_shortfall(key, coverage, part)
+                # A row without a record may have one when the API answers it again.
+                short = bool(part.short or part.set_aside)
                 coverage = coverage.after_short(
-                    window, part.short, now, again=due.again
+                    window, now, short=short, again=due.again
                 )
+                if part.short:
+                    coverage = replace(coverage, shortfall=part.short)
         elif whole:
             coverage = replace(coverage, verified=now, through=end, todo=())
             self._warn_of_shortfall(key, coverage, part)
@@ -551,6 +555,8 @@ class WindowStream(EmailMetricsStream):
             raise error
         for key, refused in self._denied.items():
             self.logger.warning("%s: %s was left out: %s", self.name, key, refused)
+            if self._coverages[key].seen is not None:
+                self.report.failed.append(key)  # it could be read before
         for key, never in self._lost.items():
             raise Fatal(f"{key}: {never}")
 

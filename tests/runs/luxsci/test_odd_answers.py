@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tap_email_metrics.clock import from_iso
 from tap_email_metrics.transport import bounds
 from tests.runs.luxsci.test_reports import clinic_of, day, outcome
 from tests.support.luxsci import DAY, NOW, Clinic
@@ -343,3 +344,64 @@ def test_a_list_that_can_be_read_in_no_way_fails_its_stream(
     assert channels == {"webmail"}
     assert clinic.coverage("opens", "webmail").todo == ()
     assert run.requests < 60
+
+
+# Lists and rows of which some could be read
+
+
+def test_a_list_that_is_refused_and_could_be_read_before_is_named() -> None:
+    """K5: the other list's rows do not make the stream complete."""
+    clinic = clinic_of()
+    assert outcome(clinic.sync(streams=OPENS), "opens") == "complete"
+    clinic.advance(1)
+    odd = clinic.world.odd("parent_404", path="smtp/opens$")
+    run = clinic.sync(streams=OPENS)
+    assert outcome(run, "opens") == "incomplete"
+    assert run.reports["luxsci_opens"]["failed"] == ["smtp"]
+    clinic.world.odds.remove(odd)
+    clinic.advance(1)
+    run = clinic.sync(streams=OPENS)
+    assert "failed" not in run.reports["luxsci_opens"]
+    assert clinic.wrong("opens") == []
+
+
+def test_a_row_without_a_record_is_read_again_outside_of_the_look_back() -> None:
+    """K3: its window is one of those that are read again, daily at first."""
+    clinic = clinic_of(60)
+    message = clinic.api.add_message(sent=NOW - 45 * DAY)
+    clinic.api.add_open(message, at=NOW - 45 * DAY + 60)
+
+    def shorten(body: dict[str, Any], _request: Any) -> dict[str, Any]:
+        if body.get("data"):
+            body["data"][0] = body["data"][0][:-1]
+        return body
+
+    end = spoilt(clinic, "/opens", shorten)
+    run = clinic.sync(streams=OPENS)
+    assert outcome(run, "opens") == "incomplete"
+    assert "set_aside" in verdicts(run)
+    assert clinic.wrong("opens") != []
+    end()
+    clinic.advance(1)
+    clinic.sync(streams=OPENS)
+    assert clinic.wrong("opens") == []
+    assert "short" not in str(clinic.entry("opens")["lists"])
+
+
+@pytest.mark.parametrize("name", ["date_ahead", "date_behind"])
+def test_an_absurd_date_header_moves_no_window(name: str) -> None:
+    """K6: of two clocks, the one that is behind an earlier run is wrong."""
+    clinic = clinic_of(lookback_days=1)
+    clinic.sync(streams=OPENS)
+    clinic.advance(1)
+    odd = clinic.world.odd(name)
+    before = clinic.world.clock.now()
+    run = clinic.sync(streams=OPENS)
+    behind = from_iso(run.reports["luxsci_opens"]["behind_since"])
+    assert before - DAY < behind < clinic.world.clock.now()
+    clinic.world.odds.remove(odd)
+    message = clinic.api.add_message(sent=clinic.world.clock.now())
+    clinic.api.add_open(message, at=clinic.world.clock.now() + 60)
+    clinic.advance(3)
+    clinic.sync(streams=OPENS)
+    assert clinic.wrong("opens") == []

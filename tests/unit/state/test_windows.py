@@ -293,26 +293,28 @@ def test_a_short_window_is_read_again_ever_more_seldom() -> None:
     window = Window(100, 200)
     coverage = replace(Coverage.first(0, 900), todo=())
     assert not coverage.short_due(0)
-    coverage = coverage.after_short(window, 2, 0)
-    assert (coverage.short, coverage.shortfall) == ((window,), 2)
+    coverage = coverage.after_short(window, 0, short=True)
+    assert coverage.short == (window,)
     assert not coverage.short_due(DAY - 1)
     days = []
     for day in range(1, 60):
         if coverage.short_due(day * DAY):
             days.append(day)
-            coverage = coverage.after_short(window, 2, day * DAY, again=True)
+            coverage = coverage.after_short(window, day * DAY, short=True, again=True)
     assert days == [1, 2, 3, 4, 5, 6, 7, 14, 28, 56]
-    assert coverage.after_short(window, 0, 60 * DAY, again=True).short == ()
-    anew = coverage.after_short(Window(300, 400), 1, 60 * DAY)
+    assert coverage.after_short(window, 60 * DAY, short=False, again=True).short == ()
+    anew = coverage.after_short(Window(300, 400), 60 * DAY, short=True)
     assert (anew.short_read, anew.short_reads) == (60 * DAY, 0)
 
 
 def test_only_a_read_of_short_windows_puts_off_the_next_one() -> None:
     """The live window is read in every run, and may touch a short one."""
-    coverage = replace(Coverage.first(0, 900), todo=()).after_short(Window(0, 9), 1, 0)
-    coverage = coverage.after_short(Window(5, 20), 1, DAY)
+    coverage = replace(Coverage.first(0, 900), todo=()).after_short(
+        Window(0, 9), 0, short=True
+    )
+    coverage = coverage.after_short(Window(5, 20), DAY, short=True)
     assert coverage.short_due(DAY)
-    read = coverage.after_short(Window(0, 20), 1, DAY, again=True)
+    read = coverage.after_short(Window(0, 20), DAY, short=True, again=True)
     assert not read.short_due(DAY)
 
 
