@@ -163,7 +163,7 @@ class Ran:
             return True
         if any(value for name, value in report.items() if name not in _QUIET):
             return True
-        verdicts = {*self._verdicts(stream)}
+        verdicts = {*self.verdicts(stream)}
         if any(verdict not in _CONTENT for _, verdict in verdicts):
             return True
         behind = report.get("behind_since")
@@ -172,7 +172,7 @@ class Ran:
         lists = {str(parent)} if parent is not None else {one for one, _ in verdicts}
         return not any(one in lists and verdict in _CLAIMS for one, verdict in verdicts)
 
-    def _verdicts(self, stream: str) -> Iterator[tuple[str, str]]:
+    def verdicts(self, stream: str) -> Iterator[tuple[str, str]]:
         """Yield (parent, verdict) of the lists of a stream that were read."""
         for one in self.messages:
             if one["type"] == "RECORD" and one["stream"] == _RECONCILIATION:
@@ -210,7 +210,6 @@ class Account:
         token_path: of the requests that a token answers.
         outage: the number of the day before which nothing ran, and for how many days.
         settling: seconds after which `shown` tells of a row.
-        unnoticed: faults after which the tap takes a list for read, though it is not.
     """
 
     provider: ClassVar[str]
@@ -220,7 +219,6 @@ class Account:
     rows: Rows
     outage: tuple[int, float] | None = None
     settling: ClassVar[float] = 0.0
-    unnoticed: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, seed: int, days: int) -> None:
         """Build the world of a seed, with so many days to come."""
@@ -268,6 +266,10 @@ class Account:
             now: UTC seconds at which the run began.
         """
         raise NotImplementedError
+
+    def settled(self, ran: Ran) -> Iterable[ListId]:  # noqa: ARG002
+        """Return the lists that a run took for read though it missed some rows."""
+        return ()
 
     def recover(self, ran: Ran) -> list[str]:  # noqa: ARG002
         """Do after any run what an operator would; return what none could mend."""
@@ -413,10 +415,7 @@ class Days:
         """
         struck = self._struck(ran).items()
         lists = {list_id for list_id, (_, is_telling) in struck if not is_telling}
-        for entry in ran.entries:
-            if self.account.unnoticed & {*(entry.fault or "").split()}:
-                lists |= {*self.account.lists_of(entry.path)}
-        for list_id in lists:
+        for list_id in lists | {*self.account.settled(ran)}:
             rows = shown.get(list_id, {})
             missing = rows.keys() - self._rows.get(list_id[0], {}).keys()
             self.account.excuse(list_id, missing, ran.begun)

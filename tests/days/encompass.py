@@ -13,7 +13,8 @@ values besides. Edits, and rows dated before the look-back that came while other
 vanished, are promised at verifications only ("verified"): the first visits from 3, 30
 and 170 days after the send on, and from every 60th after that, in the window.
 
-A list that counts a row and hides it is settled without the row, so that is a visit.
+A list that counts a row and hides it is settled without the row, and so is one that
+differs twice: that is said once, and counts as a visit.
 
 A row that was archived and is missing, though it showed up in time, has to lie in a
 gap that the state tells of.
@@ -109,7 +110,6 @@ class EncompassDays(Account):
 
     provider = "encompass"
     token_path = "/authenticate"
-    unnoticed = frozenset({"skip_row"})
 
     def __init__(self, seed: int, days: int) -> None:
         rng = random.Random(f"encompass {seed}")  # noqa: S311 -- reproducible
@@ -273,6 +273,16 @@ class EncompassDays(Account):
             course = self._courses[list_id]
             course.visited = now
             course.verified = _verifications(self._sent(list_id[1], now), now)
+
+    @override
+    def settled(self, ran: Ran) -> Iterator[ListId]:
+        for entry in ran.entries:
+            if "skip_row" in (entry.fault or "").split():
+                yield from self.lists_of(entry.path)
+        for stream in STREAMS[1:]:
+            for parent, verdict in ran.verdicts(stream):
+                if verdict == "differs":
+                    yield stream, int(parent)
 
     @override
     def not_due(

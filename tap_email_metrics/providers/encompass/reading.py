@@ -263,8 +263,7 @@ class ListReader:
             first = yield from self._scan(visit, keep, ListScan())
         mark = self._settled(visit, first, now, everything=everything)
         if first.whole:
-            # A list that is empty for the first time is read again in the next run.
-            doubted = not archived and _is_emptied(visit.mark, mark)
+            doubted = not archived and _has_lost_rows(visit.mark, mark)
             return _unsettled(visit.mark, first, now) if doubted else mark
         if not archived and _is_unchanged(visit.mark, mark, first):
             return mark
@@ -273,9 +272,13 @@ class ListReader:
         # Unless rows are archived, two reads in different orders may together have
         # every row.
         self._complementary = not archived and second.completes(first)
+        mark = self._settled(visit, second, now, everything=everything)
+        if second.whole or self._complementary:
+            return mark
         # The total may count rows that no read shows, such as archived ones.
-        if second.whole or self._complementary or second.same_as(first):
-            return self._settled(visit, second, now, everything=everything)
+        doubted = not archived and _has_lost_rows(visit.mark, mark)
+        if second.same_as(first) and not doubted:
+            return mark
         return _unsettled(visit.mark, second, now)
 
     def _news(self, visit: Visit[int, Mark], *, everything: bool) -> _News:
@@ -379,9 +382,15 @@ def _unsettled(mark: Mark | None, seen: ListScan, now: float) -> Mark:
     )
 
 
-def _is_emptied(old: Mark | None, new: Mark) -> bool:
-    """Return whether a list with rows is empty for the first time."""
-    return old is not None and old.rows > 0 and new.rows == 0 and not old.unsettled
+def _has_lost_rows(old: Mark | None, new: Mark) -> bool:
+    """Return whether a list has lost rows, of which no archive knows.
+
+    The list is empty, or the rows are counted still. Both are read once more, in the
+    next run, before they are believed.
+    """
+    if old is None or old.unsettled or new.rows >= old.rows:
+        return False
+    return new.rows == 0 or new.total is not None
 
 
 def _is_unchanged(old: Mark | None, new: Mark, seen: ListScan) -> bool:

@@ -172,3 +172,35 @@ def site_differences(site: Site) -> list[str]:
     """Return what differs from the truth in the streams that were read."""
     lines = site.differences()
     return [line for line in lines if line.split(":")[0] in {OPENS, MESSAGES}]
+
+
+def test_a_list_that_lacks_rows_it_had_is_read_again_in_the_next_run() -> None:
+    """K3, K4: a shortfall is believed once a second run has found it, too."""
+    site, (message,) = site_of(20, opens=6)
+    site.sync(**ONLY_OPENS)
+    site.advance(2)
+    site.api.add_row("opens", message)
+    checked = site.mark("opens", message).checked
+    odd = site.world.odd("list_empty", path="/opens$")
+    run = site.sync(**ONLY_OPENS)
+    assert run.reports[OPENS]["unsettled"] == 1
+    assert site.mark("opens", message).checked == checked
+    site.world.odds.remove(odd)
+    site.advance(0.1)
+    site.sync(**ONLY_OPENS)
+    assert len(site.target_ids("opens")) == 7
+
+
+def test_a_list_that_lacks_rows_for_good_is_settled() -> None:
+    """K4: it is said, and read as often as any other list."""
+    site, (message,) = site_of(20, opens=6)
+    site.sync(**ONLY_OPENS)
+    site.world.odd("list_empty", path="/opens$")
+    for _ in range(2):
+        site.advance(2)
+        run = site.sync(**ONLY_OPENS)
+    assert "unsettled" not in run.reports[OPENS]
+    assert site.mark("opens", message).settled
+    site.advance(0.1)
+    site.sync(**ONLY_OPENS)
+    assert site.asked("opens") == []
