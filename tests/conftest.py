@@ -1,4 +1,4 @@
-"""Shared by all tests."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Let no test that silences the log, or masks it, do so for the others."""
+    """Restore the log after a test that silences or masks it."""
     yield
     logging.disable(logging.NOTSET)
     for handler in logging.root.handlers:  # pytest's own live as long as it does
@@ -35,13 +35,13 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _home_untouched(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep ledgers and tokens out of the home of whoever runs the tests."""
+    """Keep ledgers and tokens out of the home of the user who runs the tests."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """All that is logged at DEBUG, by whomever, as a handler of the root shows it."""
+    """Everything that any logger logs at DEBUG, as a handler of the root shows it."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()

@@ -1,8 +1,7 @@
 """Personal data, secrets and tokens planted wherever a simulated API can put them.
 
-Every canary holds the name Zebulon, but for two: an IP address and a number. What may
-hold which is read from the packaged schemas: a new column is planted without a word
-said here.
+Every canary contains the name Zebulon, except for an IP address and a number. The
+packaged schemas decide which column gets which canary, so new columns are included.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ NUMBER = 770_077_007
 IP = "198.51.100.77"
 NOTE = "Zebulon, a patient of ours, has the gout"
 SIGNS = re.compile(rf"zebulon|{NUMBER}|{re.escape(IP)}", re.IGNORECASE)
-"""What no log, state or file name may hold."""
+"""Texts that no log, state or file name may contain."""
 
 TEXTS = {
     "email": PERSON,
@@ -45,18 +44,18 @@ TEXTS = {
     "opaque": NOTE,
     "": f"DONE {PERSON}",
 }
-"""What is planted in a column of text, by its mark; "" has none."""
+"""The canary of a text column, by its mark; "" is the key for no mark."""
 
 ID = re.compile(r"(?:.*_)?(?:u?id|ids)|.*Id")
-"""The vendors' own ids, which tell nothing of a person."""
+"""Names of the vendors' own ids, which are not personal."""
 READ = {
     "encompass": (),
     "constant_contact": ("role", "current_status", "type", "tracking_activity_type"),
     "luxsci": (),
 }
-"""Words that the reading itself goes by."""
+"""Columns that the reader needs unchanged."""
 LINKED = "who=Zebulon"
-"""Stands in links to next pages."""
+"""A canary in the links to next pages."""
 
 HEADERS = {
     "X-Canary": NAME,
@@ -86,7 +85,7 @@ def columns(stream: str) -> dict[str, dict[str, Any]]:
 
 
 def unmarked_words() -> set[str]:
-    """The vendor's names of text without a mark that are no ids."""
+    """The vendor's names of text columns without a mark, except for ids."""
     return {
         column["x-source"]
         for provider in PROVIDERS
@@ -101,7 +100,7 @@ def unmarked_words() -> set[str]:
 
 
 def _canary(source: str, column: dict[str, Any]) -> object:
-    """What is planted in a column; None for nothing."""
+    """The canary for a column, None for no canary."""
     mark, kinds = column.get("x-pii", ""), column["type"]
     if not mark and (ID.fullmatch(source) or "format" in column):
         return None
@@ -118,7 +117,7 @@ def _canary(source: str, column: dict[str, Any]) -> object:
 
 
 class Planter:
-    """Plants canaries in all that a provider answers, and faults now and then.
+    """Plants canaries in all responses of a provider, and sometimes a fault.
 
     Args:
         world: whose answers.
@@ -149,7 +148,7 @@ class Planter:
         world.on_reply(self)
 
     def __call__(self, request: Request, reply: Reply) -> None:
-        """Plant, and perhaps spoil, an answer."""
+        """Plant canaries in a response, and perhaps a fault."""
         reply.headers.update(HEADERS if request.method == "GET" else {})
         if request.method != "GET":
             self._learn(reply)
@@ -169,7 +168,7 @@ class Planter:
                 self.secrets.add(answer[name])
 
     def spoil(self, request: Request, reply: Reply, number: int) -> None:
-        """Put a fault in place of an answer, or into it; there are 17."""
+        """Replace a response by a fault, or put a fault into it; there are 17."""
         quoted = {
             "error": "zebulon",
             "error_key": "zebulon.quirk",
@@ -214,7 +213,7 @@ class Planter:
             link["href"] += f"&{LINKED}"
 
     def _of(self, path: str) -> Iterator[dict[str, Any]]:
-        """The columns of the stream that a path is of; of all where it may be any."""
+        """The columns of a path's stream; of all streams if it is ambiguous."""
         found = re.fullmatch(r"/v2/messages(?:/\d+/(\w+))?", path)
         for stream, some in self._columns.items():
             if not found or stream == f"encompass_{found[1] or 'messages'}":
@@ -222,7 +221,7 @@ class Planter:
 
 
 def _rows(value: Any) -> Iterator[dict[str, Any]]:
-    """The objects in lists, and what is asked for by its id."""
+    """The objects in lists, and objects that were requested by their id."""
     if isinstance(value, list):
         for item in value:
             if isinstance(item, dict):
@@ -236,7 +235,7 @@ def _rows(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _put(row: dict[str, Any], source: str, canary: object) -> None:
-    """Set a field, unless something of another form is in its place."""
+    """Set a field, unless it has a value of another form."""
     group, dot, field = source.partition(".")
     if dot:
         row, source = row.get(group, {}), field
@@ -248,7 +247,7 @@ def _put(row: dict[str, Any], source: str, canary: object) -> None:
 
 
 class Links(SimulatorAdapter):
-    """Takes what was planted in a link out again: the simulator would refuse it."""
+    """Removes the canary from a link before the simulator, which would refuse it."""
 
     def send(  # type: ignore[override]
         self, request: requests.PreparedRequest, **more: Any
@@ -259,7 +258,7 @@ class Links(SimulatorAdapter):
 
 
 def leaks(texts: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
-    """What was found in texts that must not be there, with a few words around it."""
+    """Canaries that were found in texts, with a few words around each."""
     found = []
     for text in texts:
         found += [

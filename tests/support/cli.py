@@ -41,7 +41,7 @@ PERSON = "canary.person@private.example"
 
 
 def small_world(*, opens: int = 3, messages: int = 3, **more: Any) -> World:
-    """Return a world 20 days before the present; all its rows hold `more`."""
+    """Return a world 20 days before the present, with `more` in all its rows."""
     world = World(float(int(time.time() - 20 * DAY)))
     api = world.encompass
     for number in range(messages):
@@ -95,7 +95,7 @@ class Ended:
 
     @property
     def troubles(self) -> list[str]:
-        """The lines of stderr that tell of a problem, each problem once.
+        """The lines of stderr about problems, each problem once.
 
         A run that failed says in its last line, too, what it said before.
         """
@@ -114,7 +114,7 @@ class Ended:
         return value
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the RECORDs that are of a provider, not of the run."""
+        """Return the RECORDs of the providers' streams, without those about the run."""
         found = self.of("RECORD")
         return [one for one in found if not one["stream"].startswith("email_metrics_")]
 
@@ -128,14 +128,14 @@ class Ended:
 
 
 def write(folder: Path, name: str, value: object) -> Path:
-    """Return a file that holds a value as JSON; text is written as it is."""
+    """Write a value as JSON to a file, or a text as it is; return the file."""
     path = folder / name
     path.write_text(value if isinstance(value, str) else json.dumps(value))
     return path
 
 
 def arguments(folder: Path, settings: object, *options: str | Path) -> list[str]:
-    """Return the command line with these settings in a file; without, if None."""
+    """Return the command line, with the settings in a file if they are not None."""
     given = [] if settings is None else ["--config", write(folder, "c.json", settings)]
     return [COMMAND, *map(str, given), *map(str, options)]
 
@@ -190,7 +190,7 @@ def run_here(
 
 @contextmanager
 def _process_as_it_was() -> Iterator[None]:
-    """Put back what a command sets up for its process: signals and logging."""
+    """Restore signals and logging, which a command changes for its process."""
     signals = {number: signal.getsignal(number) for number in _SIGNALS}
     root = logging.getLogger()
     level, handlers = root.level, [*root.handlers]
@@ -216,7 +216,7 @@ def _loggers() -> list[tuple[str, logging.Logger]]:
 
 
 class Live:
-    """A tap that is running; what it writes is taken only when asked."""
+    """A running tap, whose stdout is read only on request."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -242,21 +242,21 @@ class Live:
 
     @property
     def waiting(self) -> int:
-        """The bytes that wait in its stdout."""
+        """Number of bytes that wait in its stdout."""
         answer = fcntl.ioctl(self.pipe, termios.FIONREAD, bytes(4))
         size: int = struct.unpack("i", answer)[0]
         return size
 
     def take(self, size: int) -> None:
-        """Read at most so many bytes of its stdout."""
+        """Read at most a number of bytes of its stdout."""
         self._out.extend(os.read(self.pipe, size))
 
     def read(self) -> None:
-        """Read its stdout from now on, as fast as it comes."""
+        """Read its stdout continuously from now on."""
         self._drain(self.process.stdout, self._out)
 
     def end(self, within: float) -> Ended:
-        """Return what it did, once it ended by itself within so many seconds."""
+        """Wait for its end, at most a number of seconds; return its result."""
         self.process.wait(within)
         if self.process.stdout and not self.process.stdout.closed:
             self.read()
@@ -269,7 +269,7 @@ class Live:
 
 @contextmanager
 def started(folder: Path, settings: object, *, into: str = "") -> Iterator[Live]:
-    """Start the tap, its stdout a pipe or a file; it is gone after the block."""
+    """Start the tap with a pipe or a file as stdout; end it with the block."""
     with (
         Path(into or os.devnull).open("wb") as file,
         subprocess.Popen(  # noqa: S603 - our own tap
@@ -285,7 +285,7 @@ def started(folder: Path, settings: object, *, into: str = "") -> Iterator[Live]
 
 
 def wait_until(condition: Callable[[], object], within: float = 30.0) -> None:
-    """Return once a condition holds."""
+    """Wait until a condition is true."""
     end = time.monotonic() + within
     while not condition():
         assert time.monotonic() < end, "waited in vain"

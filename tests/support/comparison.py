@@ -1,4 +1,4 @@
-"""The rows that a target holds against the truth: by key and by a hash of each row."""
+"""Compares the rows of a target with the truth, by key and by a hash of each row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READINGS = "constant_contact_snapshots"
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows that a target holds against those that it should hold."""
+    """The rows of a target, compared with the rows that it should have."""
 
     held: int
     expected: int
@@ -53,7 +53,7 @@ def compare(
     expected: Callable[[str], Iterable[Row]],
     keys: Mapping[str, Sequence[str]],
 ) -> dict[str, Comparison]:
-    """Compare every stream, each side given as what returns a stream's rows.
+    """Compare every stream; both sides are functions that return a stream's rows.
 
     When a snapshot was read, to the millisecond, is the reader's own: `as_of` is not
     compared with the truth, but rows with that of their reading.
@@ -117,7 +117,7 @@ def whole(value: object) -> object:
 
 
 def listed(what: str, keys: Iterable[Key]) -> list[str]:
-    """Return one line that counts these keys and shows the first few; none if none."""
+    """Return a line with the number of keys and the first few; no line without keys."""
     ordered = sorted(keys, key=repr)
     if not ordered:
         return []

@@ -70,5 +70,5 @@ class Account(Site):
         return dict(self.world.log.counts())  # type: ignore[arg-type]
 
     def paths(self, end: str) -> list[str]:
-        """The paths of the last run's requests that end so."""
+        """The paths of the last run's requests with this ending."""
         return [e.path for e in self.world.log.entries if e.path.endswith(end)]

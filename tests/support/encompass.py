@@ -56,7 +56,7 @@ def key_of(stream: str, record: Record) -> Key:
 
 
 class MemoryWriter(Writer):
-    """Keeps what would go to stdout."""
+    """Collects the messages instead of writing them to stdout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class MemoryWriter(Writer):
 
 @dataclass
 class Sync:
-    """What one run did."""
+    """The result of one run."""
 
     code: int
     messages: list[dict[str, Any]]
@@ -89,7 +89,7 @@ class Sync:
 
     @property
     def rows(self) -> list[Record]:
-        """The records of the provider's streams, not of the run's own."""
+        """The records of the provider's streams, without those about the run."""
         found = [m for m in self.messages if m["type"] == "RECORD"]
         return [m["record"] for m in found if not m["stream"].startswith(OWN)]
 
@@ -108,12 +108,12 @@ class Sync:
 
 @dataclass
 class Target:
-    """Upserts by key, as a warehouse does."""
+    """A target that upserts by key, like a warehouse."""
 
     rows: dict[str, dict[Key, Record]] = field(default_factory=dict)
 
     def load(self, messages: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """Take messages over; return the last STATE among them."""
+        """Load messages; return the last STATE among them."""
         state = None
         for message in messages:
             if message["type"] == "RECORD":
@@ -124,7 +124,7 @@ class Target:
         return state
 
     def differences(self, world: World, at: list[float] | None = None) -> list[str]:
-        """Return what differs from the truth, a line for each stream that does."""
+        """Return a line for each stream that differs from the truth."""
         lines = []
         for stream in STREAMS:
             wanted = {
@@ -181,7 +181,7 @@ class Site:
         catalog: dict[str, Any] | None = None,
         transport: BaseAdapter | None = None,
     ) -> TapEmailMetrics:
-        """Return the tap, ready to run; with some of the streams only, if named."""
+        """Return a tap that is ready to run, with all streams or only those named."""
         tap = TapEmailMetrics(
             config=self.config(),
             state=json.loads(json.dumps(self.state)),
@@ -197,7 +197,7 @@ class Site:
         return tap
 
     def sync(self, *, load: bool = True, **options: Any) -> Sync:
-        """Run the tap once; load what it wrote, and keep its state, unless told not."""
+        """Run the tap once, load its records, and keep its state by default."""
         self.world.log.reset()
         self.times.append(self.world.clock.now())
         tap = self.tap(**options)
@@ -220,7 +220,7 @@ class Site:
         )
 
     def truth(self, stream: str, at: list[float] | None = None) -> list[Record]:
-        """What a stream has to hold after the runs so far."""
+        """The rows that a stream must have after the runs so far."""
         return truth(self.world, f"{self.provider}_{stream}", at=at or self.times)
 
     def rows(self, stream: str) -> dict[Key, Record]:
@@ -228,7 +228,7 @@ class Site:
         return self.target.rows.get(f"{self.provider}_{stream}", {})
 
     def entry(self, stream: str) -> dict[str, Any]:
-        """A stream's part of the state; what is changed in it is changed there."""
+        """A stream's part of the state; changes affect the next run."""
         short = stream.removeprefix(f"{self.provider}_")
         return own_part(self.state["bookmarks"][f"{self.provider}_{short}"])
 
@@ -238,7 +238,7 @@ class Site:
         return own_part(self.state["bookmarks"]["_tap"])
 
     def wrong(self, *streams: str) -> list[str]:
-        """Compare streams with the truth, a line for each that differs."""
+        """Compare streams with the truth; return a line for each that differs."""
         lines = []
         for stream in streams:
             name = f"{self.provider}_{stream}"
@@ -255,11 +255,11 @@ class Site:
         return lines
 
     def advance(self, days: float) -> None:
-        """Let the world's clock move on."""
+        """Advance the world's clock."""
         self.world.clock.advance(days * DAY)
 
     def asked(self, kind: str, message_id: int | None = None) -> list[Entry]:
-        """Return the last run's requests for a list: of one message, or of all."""
+        """Return the last run's requests for a list, of one or of all messages."""
         one = rf"/v2/messages/{message_id or '[0-9]+'}/{kind}"
         return [e for e in self.world.log.entries if re.fullmatch(one, e.path)]
 

@@ -1,4 +1,4 @@
-"""Servers that mean harm, on real ports: a world's answers, some of them replaced."""
+"""Hostile servers on real ports: a world's responses, some of them replaced."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PREFIX = b'{"success":1,"data":['
 
 
 def bomb(size: int = GIGABYTE) -> bytes:
-    """Return gzip that inflates to the beginning of a list and so many spaces.
+    """Return gzip that inflates to the beginning of a list and a number of spaces.
 
     Made of one block, repeated: it is never inflated here either.
     """
@@ -39,7 +39,7 @@ def bomb(size: int = GIGABYTE) -> bytes:
 
 
 class Front(ThreadingHTTPServer):
-    """Answers with what a world says, unless a strike has changed it.
+    """Answers with a world's responses, unless a strike replaces them.
 
     Attributes:
         seen: path and headers of each request.
@@ -63,11 +63,11 @@ class Front(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def strike(self, path: str, change: Callable[[Request, Reply], None]) -> None:
-        """Change what is answered at a path."""
+        """Replace the responses of a path."""
         self.strikes.append((re.compile(path), change))
 
     def reply(self, request: Request) -> Reply:
-        """Return the answer to a request."""
+        """Return the response to a request."""
         self.seen.append((request.path, dict(request.headers)))
         reply = self.world.answer(request) if self.world else Reply(200, b"{}")
         for pattern, change in self.strikes:
@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply.body)
 
     def _send_for_ever(self) -> None:
-        """Send a body without an end, until nobody takes it any more."""
+        """Send an endless body until the client closes the connection."""
         self.close_connection = True
         self.send_header("Connection", "close")
         self.end_headers()
@@ -114,12 +114,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - the name that http.server wants
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def front(world: World | None = None) -> Iterator[Front]:
-    """Serve while in the context."""
+    """Serve until the end of the block."""
     with Front(world) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -131,19 +131,19 @@ def front(world: World | None = None) -> Iterator[Front]:
 
 
 def network() -> HTTPAdapter:
-    """Return what carries requests over real sockets."""
+    """Return an adapter that sends requests over real sockets."""
     return HTTPAdapter(pool_maxsize=16)
 
 
 class OverHttp:
-    """Has a site's tap ask a server, over real sockets."""
+    """Connects a site's tap to a server over real sockets."""
 
     def __init__(self, site: Site, server: Front) -> None:
         self.site = site
         self.server = server
 
     def sync(self, *streams: str) -> Any:
-        """Run the tap once; waits cost no time."""
+        """Run the tap once; its waits take no real time."""
         return self.site.sync(streams=streams, transport=network())
 
 

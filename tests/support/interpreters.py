@@ -1,4 +1,4 @@
-"""Print the other supported Pythons that are on this machine, one a line.
+"""Print the other supported Pythons on this machine, one per line.
 
 A line holds the version and the interpreter's path. Nothing is ever downloaded.
 """
@@ -14,7 +14,7 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14", "3.15")
 
 
 def main() -> None:
-    """Print version and path of each supported interpreter but the running one."""
+    """Print version and path of each supported interpreter except the running one."""
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
     for version in SUPPORTED:
         if version == running:
@@ -32,7 +32,7 @@ def find(version: str) -> Path | None:
 
 
 def candidates(version: str) -> list[Path]:
-    """Return what may be the interpreter: on PATH, then pyenv's, then uv's."""
+    """Return candidates for an interpreter: on PATH, then pyenv's, then uv's."""
     name = f"python{version}"
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -43,7 +43,7 @@ def candidates(version: str) -> list[Path]:
 
 
 def runs(path: Path, version: str) -> bool:
-    """Tell whether it starts and is what its name says (pyenv's shims may not)."""
+    """Return whether it starts with the version in its name (pyenv's shims may not)."""
     code = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
     done = subprocess.run(  # noqa: S603 - an interpreter found on this machine
         [path, "-c", code], capture_output=True, text=True, check=False

@@ -53,12 +53,12 @@ class Clinic(Site):
         return self.world.luxsci
 
     def offered(self) -> list[str]:
-        """Return the streams that its settings offer, without the prefix."""
+        """Return the streams that its settings allow, without the prefix."""
         names = self.tap().streams
         return [n.removeprefix("luxsci_") for n in names if n.startswith("luxsci_")]
 
     def reading(self) -> Reading:
-        """What the settings have read."""
+        """The reports that the settings select."""
         settings, start = self.settings, self.common.get("start_date")
         return Reading(
             start=None if start is None else from_iso(start),
@@ -71,7 +71,7 @@ class Clinic(Site):
         )
 
     def truth(self, stream: str, at: list[float] | None = None) -> list[dict[str, Any]]:
-        """What a stream has to hold after the runs so far."""
+        """The rows that a stream must have after the runs so far."""
         found = truth(
             self.api, f"luxsci_{stream}", at or self.times, None, self.reading()
         )
@@ -82,10 +82,10 @@ class Clinic(Site):
         return {key: _without_clock(row) for key, row in super().rows(stream).items()}
 
     def coverage(self, stream: str, key: str = "all") -> Coverage:
-        """How far a list is read; KeyError if it never was."""
+        """The coverage of a list; KeyError if it was never read."""
         return Coverage.unpack(self.entry(stream)["lists"][key])
 
 
 def _without_clock(row: dict[str, Any]) -> dict[str, Any]:
-    """Leave out when a summary was made: the clock moves while a run reads."""
+    """Remove the time of a summary, because the clock advances during a run."""
     return {name: value for name, value in row.items() if name != "report_date"}

@@ -1,4 +1,4 @@
-"""The fenced blocks of the project's pages, and what is said of each."""
+"""The fenced blocks of the project's pages, and how each one is tested."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The lines that are commands: continued ones as one, no comments or input."""
+        """The commands of the block: continued lines joined, no comments or input."""
         lines = INPUT.sub("", self.text).replace("\\\n", " ").splitlines()
         return [line.split(" #")[0].strip() for line in lines if line.strip()]
 
 
 def runnable() -> dict[tuple[str, str], list[Block]]:
-    """Return the blocks that a test has to run, by page and heading.
+    """Return the blocks that a test runs, by page and heading.
 
     The guide has a test of its own.
     """

@@ -1,4 +1,4 @@
-"""An embedded Postgres, its rows in the form that they have in JSON."""
+"""An embedded Postgres whose rows are returned in their JSON form."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TIME_ZONE = "America/New_York"
 
 
 class Postgres:
-    """An embedded server with an empty database, gone when the block ends."""
+    """An embedded server with an empty database, until the end of the block."""
 
     def __init__(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -59,7 +59,7 @@ class Postgres:
 
     @contextmanager
     def listening(self) -> Iterator[int]:
-        """Pass connections on from a port of this machine, which it yields."""
+        """Forward connections from a local port, which is yielded."""
         place = str(conninfo_to_dict(self.url)["host"]) + "/.s.PGSQL.5432"
         with Forwarding(("127.0.0.1", 0), partial(Forwarded, place)) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -70,12 +70,12 @@ class Postgres:
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The URL that target-postgres is given."""
+        """The URL for target-postgres."""
         return self._server.get_uri(driver="psycopg")
 
     @property
     def url(self) -> str:
-        """Its URL, as libpq takes it."""
+        """The URL for libpq."""
         return str(self._server.get_uri())
 
     @property
@@ -115,13 +115,13 @@ class Postgres:
 
 
 class Forwarding(socketserver.ThreadingTCPServer):
-    """Takes connections; each is a thread."""
+    """Accepts connections, each in a thread."""
 
     daemon_threads = False
 
 
 class Forwarded(socketserver.BaseRequestHandler):
-    """A connection that is passed on to a socket in a file."""
+    """A connection that is forwarded to a Unix socket."""
 
     request: socket.socket
 
@@ -140,7 +140,7 @@ class Forwarded(socketserver.BaseRequestHandler):
 
 
 def _pump(one: socket.socket, other: socket.socket) -> None:
-    """Pass on what one end says, and then that it has ended."""
+    """Forward the bytes of one end, and its end."""
     with suppress(OSError):
         while said := one.recv(65_536):
             other.sendall(said)
@@ -148,7 +148,7 @@ def _pump(one: socket.socket, other: socket.socket) -> None:
 
 
 def plain(value: object) -> object:
-    """Return a database's value in the form that it has in JSON."""
+    """Return a database's value in its JSON form."""
     if isinstance(value, datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         text = aware.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Processes that a script has started, and what it says of them."""
+"""Ends the processes of a script, and prints at once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 ENDING = 60.0
-"""Seconds in which a server has to end once it is asked to."""
+"""Seconds that a server has to end after it was asked to."""
 
 
 def stop(*processes: subprocess.Popen[bytes], seconds: float = ENDING) -> None:
-    """End processes, the last one first; those that do not end in time are killed."""
+    """End processes, the last one first; kill those that do not end in time."""
     for process in reversed(processes):
         process.terminate()
     for process in processes:
@@ -22,6 +22,6 @@ def stop(*processes: subprocess.Popen[bytes], seconds: float = ENDING) -> None:
 
 
 def say(text: str) -> None:
-    """Print at once."""
+    """Print without buffering."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -28,19 +28,19 @@ SUMMARY = '{"event": "run_summary"'
 
 
 class CommandFailedError(Exception):
-    """A command of Meltano ended with another code than 0."""
+    """A command of Meltano failed."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command of Meltano left behind."""
+    """The result of a command of Meltano."""
 
     code: int
     output: str
     log: str
 
     def run_summary(self) -> dict[str, Any]:
-        """Return the line in which the tap says what its run did."""
+        """Return the run summary of the tap."""
         found: dict[str, Any] = {}
         for line in self.log.splitlines():
             text = plugin_text(line)
@@ -53,14 +53,14 @@ class Finished:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a free port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
 def plugin_text(line: str) -> str:
-    """Return what the plugin wrote: Meltano's log wraps it in a line of JSON."""
+    """Return a plugin's line without the JSON that Meltano's log wraps it in."""
     try:
         return str(json.loads(line)["event"])
     except (ValueError, KeyError, TypeError):
@@ -90,7 +90,7 @@ def flat_settings(prefix: str, settings: Mapping[str, Any]) -> list[tuple[str, s
 
 @dataclass(frozen=True)
 class Project:
-    """A Meltano project of its own: its state, its logs, its environment.
+    """A separate Meltano project with its own state, logs and environment.
 
     Attributes:
         settings: variables of its environment.
@@ -102,7 +102,7 @@ class Project:
     executables: Mapping[str, Path] = field(default_factory=dict)
 
     def create(self) -> Project:
-        """Start it anew, with the plugins that were installed once for all."""
+        """Create the project, with plugins that were installed before."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.define()
         system = self.folder / ".meltano"
@@ -112,7 +112,7 @@ class Project:
         return self
 
     def define(self) -> Project:
-        """Write its `meltano.yml`: only the place of the tap differs from ours."""
+        """Write its `meltano.yml`: the repository's, with another path of the tap."""
         definition = (ROOT / "meltano.yml").read_text()
         if definition.count("pip_url: -e .\n") != 1:
             raise CommandFailedError("meltano.yml does not install the tap from here.")
@@ -135,7 +135,7 @@ class Project:
         return self
 
     def environment(self) -> dict[str, str]:
-        """Return a clean environment: settings of the user's own must not leak in."""
+        """Return an environment without the user's own settings."""
         foreign = (
             *("MELTANO_", "TAP_", "TARGET_", "DBT_", "EMAIL_METRICS_"),
             *("PYTHONDONTWRITEBYTECODE", "VIRTUAL_"),
@@ -150,7 +150,7 @@ class Project:
         }
 
     def try_meltano(self, *arguments: str, timeout: float = 600) -> Finished:
-        """Run a command of Meltano and return what came of it."""
+        """Run a command of Meltano and return its result."""
         done = subprocess.run(  # noqa: S603 - our own installation of Meltano
             [MELTANO, *arguments],
             cwd=self.folder,
@@ -164,7 +164,7 @@ class Project:
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def meltano(self, *arguments: str, timeout: float = 600) -> Finished:
-        """Run a command of Meltano that has to succeed."""
+        """Run a command of Meltano that must succeed."""
         done = self.try_meltano(*arguments, timeout=timeout)
         if done.code:
             tail = "\n".join(map(plugin_text, done.log.splitlines()[-40:]))

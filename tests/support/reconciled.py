@@ -1,4 +1,4 @@
-"""What the tap tells of its runs, in a target, against the truth."""
+"""Compares the streams about runs, in a target, with the truth."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def complaints(
     truth: Callable[[str], Iterable[Row]],
     records: Sequence[Mapping[str, int]],
 ) -> list[str]:
-    """Return what is wrong with the rows about lists and runs.
+    """Return the errors in the rows about lists and runs.
 
     Args:
         held: returns the target's rows of a stream.
@@ -56,7 +56,7 @@ def complaints(
 
 
 def verdicts(rows: Iterable[Row]) -> dict[str, int]:
-    """Return how many lists have which verdict."""
+    """Return the number of lists by verdict."""
     return dict(sorted(Counter(row["verdict"] for row in rows).items()))
 
 
@@ -71,7 +71,7 @@ def _of_runs(
 
 
 def _rows_of(row: Row, truth: Callable[[str], Iterable[Row]]) -> int | None:
-    """Return the rows that a list has in the truth; None where that is not known."""
+    """Return the rows of a list in the truth, None if unknown."""
     stream, parent = row["stream"], row["parent"]
     if stream == "encompass_messages":
         return len(list(truth(stream)))

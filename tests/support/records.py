@@ -24,12 +24,12 @@ class RowBuilder(RecordBuilder):
     def made(
         self, row: dict[str, Any], occurrence: int = 0, **request: object
     ) -> dict[str, Any] | None:
-        """Return the record of a row; None if it has none."""
+        """Return the record of a row, None if it has none."""
         made = self.page([row], request).numbered([occurrence]).made()
         self.set_aside += made.set_aside
         return asdict(made.records[0]) if made.records else None
 
     def identity(self, row: dict[str, Any], **request: object) -> tuple[object, ...]:
-        """Return the values that tell a row from others."""
+        """Return the values that identify a row."""
         [identity] = self.page([row], request).identities
         return identity

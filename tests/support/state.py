@@ -1,4 +1,4 @@
-"""States as the tap writes them, and as Meltano merges them."""
+"""States in the written form, and Meltano's merge of states."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def own_part(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an entry of the bookmarks keeps under its generation."""
+    """Return the part of a bookmark under its generation."""
     found: dict[str, Any] = entry[entry["generation"]]
     return found
 
 
 def flat(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the bookmarks without generations: each entry with its own part."""
+    """Return the bookmarks without generations: only the current part of each."""
     found = {}
     for name, entry in state.get("bookmarks", {}).items():
         outside = {

@@ -1,4 +1,4 @@
-"""The simulator as a process of its own, moved on through its control interface."""
+"""The simulator as a separate process, controlled through its interface."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ TIMEOUT = 120
 
 
 class Moving(Protocol):
-    """A simulated world in which more happens from run to run."""
+    """A simulated world that changes from run to run."""
 
     def now(self) -> float:
         """Return the world's time in UTC seconds."""
 
     def change(self, *steps: dict[str, Any]) -> list[Any]:
-        """Make changes; return the ids of what was added, null for the others."""
+        """Make changes; return the id of each added object, None for other changes."""
 
     def truth(self, stream: str, at: Iterable[float]) -> list[dict[str, Any]]:
-        """Return what readings of a stream at these instants must have yielded."""
+        """Return the rows that readings of a stream at these instants must give."""
 
 
 class World:
@@ -135,16 +135,16 @@ class World:
         return float(self._ask("GET", "clock").json()["now"])
 
     def advance(self, days: float) -> None:
-        """Let this many days pass."""
+        """Advance the clock by a number of days."""
         self._ask("POST", "clock", {"advance_days": days})
 
     def change(self, *steps: dict[str, Any]) -> list[Any]:
-        """Make changes; return the ids of what was added, null for the others."""
+        """Make changes; return the id of each added object, None for other changes."""
         ids: list[Any] = self._ask("POST", "script", list(steps)).json()
         return ids
 
     def truth(self, stream: str, at: Iterable[float]) -> list[dict[str, Any]]:
-        """Return what readings of KEYS at these instants must have yielded."""
+        """Return the rows that readings of a stream at these instants must give."""
         instants = ",".join(map(repr, at))
         answer = self._ask("GET", f"truth/{stream}?at={instants}&start={self._first}")
         rows = [json.loads(line) for line in answer.iter_lines()]
@@ -156,11 +156,11 @@ class World:
         ]
 
     def forget_requests(self) -> None:
-        """Start to count requests anew."""
+        """Reset the count of requests."""
         self._ask("DELETE", "requests")
 
     def served(self) -> dict[str, int]:
-        """Return how many requests were served, by path template."""
+        """Return the number of requests by path template."""
         counts: dict[str, int] = {}
         for entry in self._ask("GET", "requests").json()["counts"]:
             path = entry["path"]
