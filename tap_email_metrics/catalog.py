@@ -147,7 +147,7 @@ def read_catalog(catalog: Mapping[str, Any], known: Mapping[str, Facts]) -> Unde
         if name in seen:
             if seen[name] != raw:
                 raise InvalidInput(
-                    f"--catalog: {name} is there twice, and not the same: keep one"
+                    f"--catalog: {name} appears twice with different content: keep one"
                 )
             continue
         seen[name] = raw
@@ -205,8 +205,9 @@ class _EntryReader:
                 continue
             if kept.setdefault(what, value) != value:
                 raise InvalidInput(
-                    f"--catalog: it says two things of {self._where(path)}: {what} is "
-                    f"{value} and {kept[what]}; keep one"
+                    "--catalog: it contradicts itself: "
+                    f"{what} of {self._where(path)} is {value} and {kept[what]}; "
+                    "keep one"
                 )
 
     def add_to(self, result: Understood) -> None:

@@ -344,8 +344,8 @@ class Run:
         log = self.control.logger
         if differing := self.verdicts.new:
             log.warning(
-                "lists that do not hold what is counted of them, after another look, "
-                "too: %d; the run summary names the first of them under differing",
+                "lists whose rows still differ from the vendor's count after another "
+                "read: %d; the run summary names the first ones under differing",
                 differing,
             )
         for line in table(self.reports):

@@ -332,7 +332,7 @@ class WindowReader:
         whole = attempt.before or attempt.after or 0
         halves = [self._count(half) or 0 for half in window.halves()]
         if sum(halves) > whole + whole // 2:
-            raise Skippable("the counts of a list do not depend on the time asked for")
+            raise Skippable("the counts of a list ignore the requested time")
 
     def _read_pages(
         self, window: Window | None, attempt: _Attempt

@@ -65,7 +65,7 @@ class Bounded:
             self._left -= len(chunk)
             if self._left < 0:
                 self.close()
-                raise TooLong(f"an answer of more than {self._most // 2**20} MB")
+                raise TooLong(f"a response of more than {self._most // 2**20} MB")
             yield chunk
 
     def read(self, decode_content: bool = True) -> bytes:  # noqa: FBT001, FBT002 - likewise

@@ -67,7 +67,7 @@ class SharedFile:
                 yield
         except OSError as error:
             raise InvalidInput(
-                f"{self} cannot be kept: {error.strerror}. {self._remedy}"
+                f"{self} cannot be written: {error.strerror}. {self._remedy}"
             ) from error
 
     def read(self) -> bytes | None:

@@ -100,7 +100,7 @@ def test_a_list_that_does_not_hold_what_its_total_says(
     assert numbers(rows[str(odd)]) == expected
     assert numbers(rows[str(good)]) == (3, 3, 0, "equal")
     differs = expected[-1] == "differs"
-    assert ("after another look, too: 1;" in caplog.text) is differs
+    assert ("after another read: 1;" in caplog.text) is differs
     site.world.faults.clear()
     site.advance(1 / 24)
     assert numbers(lists(site.sync(), OPENS)[str(odd)]) == (3, 3, 0, "equal")

@@ -188,7 +188,10 @@ def test_the_same_entry_twice_is_one() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([entry(), entry(selected=False)], "opens is there twice, and not the same"),
+        (
+            [entry(), entry(selected=False)],
+            "opens appears twice with different content",
+        ),
         ([entry(tap_stream_id="open")], "did you mean opens? Or make a new one"),
         ([entry(stream="clicks")], "opens has another name under stream, 'clicks'"),
         ([entry(stream=5)], "Expected `str | null`, got `int` - at `$.streams[0]."),
@@ -205,11 +208,11 @@ def test_the_same_entry_twice_is_one() -> None:
         ([entry(metadata=[item([], inclusion="x")])], "Invalid enum value 'x'"),
         (
             [entry(metadata=[item("properties.ip", selected=i > 0) for i in (0, 1)])],
-            "it says two things of opens.ip: selected is True and False; keep one",
+            "it contradicts itself: selected of opens.ip is True and False; keep one",
         ),
         (
             [entry(selected=True, schema={**schema(), "selected": False})],
-            "it says two things of opens: selected is False and True",
+            "it contradicts itself: selected of opens is False and True",
         ),
         (
             [entry(metadata=[item("properties.ipp", selected=False)])],

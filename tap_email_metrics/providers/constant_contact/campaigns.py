@@ -237,7 +237,7 @@ class CampaignCache:
         if new:
             logger.warning(
                 "Constant Contact: %d campaigns were sent but have no summary: %s; "
-                "their reports are read all the same",
+                "their reports are read anyway",
                 len(new),
                 sorted(map(long_id, new))[:SHOWN],
             )

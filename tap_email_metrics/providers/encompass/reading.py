@@ -1,7 +1,7 @@
 """Reads an Encompass list: the whole list, or only the rows since the last read.
 
-The reader relies neither on the order of a list nor on a stable `total`: rows come and
-are archived between two pages. See `ListReader`.
+The reader relies neither on the order of a list nor on a stable `total`, because rows
+arrive and are archived between two pages. See `ListReader`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ListReader:
     Args:
         client: sends the requests.
         template: path of the list.
-        policy: says whether rows of the list are archived.
+        policy: decides whether rows of the list may be archived.
         lookback_days: days before the last check whose rows are emitted again.
         dated: rows carry `dateAdded` and never change; otherwise a whole read emits
             every row.
@@ -97,8 +97,9 @@ class ListReader:
     def part(self) -> Mark | None:
         """The mark that covers the rows yielded so far; None if there is none.
 
-        The next run goes on behind them if this one ends before the list does. That is
-        sound only in an ascending list that loses no rows, and if every row is emitted.
+        If this run ends before the list does, the next run goes on after these rows.
+        That is sound only in an ascending list that loses no rows, and only if every
+        row is emitted.
         """
         return self._prefix.mark() if self._prefix else self._part
 
@@ -134,7 +135,7 @@ class ListReader:
             noted=old is not None and old.settled and old.shortfall == mark.shortfall,
         )
         if self._seen is None:
-            return known  # a probe counts only if the numbers add up
+            return known  # a probe gives a mark only if the numbers add up
         first, last = self._seen.totals
         if last is None:
             return replace(known, rows=self._seen.served, api_rows=None)
@@ -160,7 +161,7 @@ class ListReader:
         if mark.checked is None:
             return mark.total is None  # the first part of a first read
         if mark.total is not None and mark.order == "d":
-            return False  # a row that shows again does not move the head of the list
+            return False  # a row that reappears does not move the head of the list
         return (mark.settled or is_cut(mark)) and not visit.everything
 
     def _page(
@@ -230,7 +231,7 @@ class ListReader:
                 return None
             found = page.total - mark.shortfall - mark.rows
             if found > _MANY:
-                return None  # too many rows to hold in memory until the proof
+                return None  # too many rows to hold until they are proved complete
         if found < 0 or ids[found] != mark.last_id:
             return None
         newest, left = mark.newest, found

@@ -1,6 +1,6 @@
 """Reads a whole Encompass list, page by page, and notes its ids and totals.
 
-Neither the order of a list nor its `total` can be relied on: rows come and are
+Neither the order of a list nor its `total` can be relied on: rows arrive and are
 archived between two pages. `reading.py` decides what a scan proves.
 """
 
@@ -186,7 +186,7 @@ def scan(
             seen.cut = True
             break
         if pages >= MOST_PAGES or len(seen.ids) > MOST_ROWS:
-            raise Skippable(f"{pages} pages of a list, and no end of it")
+            raise Skippable(f"a list of more than {pages} pages: it does not end")
         page = fetch(start)
         pages += 1
         seen.totals = (page.total if pages == 1 else seen.totals[0], page.total)

@@ -131,10 +131,12 @@ class LuxSciAnswer:
                     raise
                 raise Skippable(f"{self._what}: {error}") from error
             # The rows received are good. The next page begins after them.
-            self._control.logger.info("%s: the answer was cut: %s", self._what, error)
+            self._control.logger.info("%s: the response was cut: %s", self._what, error)
             return
         if self._report.failed:
-            raise Skippable(f"{self._what} answered that it failed")
+            raise Skippable(
+                f"{self._what} answered 200, but the body says that the request failed"
+            )
 
     def close(self) -> None:
         """Release the connection."""

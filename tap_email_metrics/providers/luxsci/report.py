@@ -363,7 +363,7 @@ class Report:
     def _check_header(self) -> None:
         names, known = self._names or (), self._columns.values()
         if self._wanted.lacks(names, known):
-            raise NotUnderstood("a header without the columns that name its rows")
+            raise NotUnderstood("a header without the columns that identify rows")
 
     def _read_header(self, header: object) -> list[str] | None:
         if header is None:

@@ -477,7 +477,7 @@ class Summary(ReportStream):
             or any(not wanted & row.keys() for row in rows)
         ):
             raise NotUnderstood(
-                f"the answer about {iso(day.start)[:10]} is not one row of that day"
+                f"the response for {iso(day.start)[:10]} is not one row for that day"
             )
         return rows
 

@@ -274,6 +274,6 @@ def test_login_mends_a_damaged_store(tmp_path: Path) -> None:
 def test_login_asks_nothing_where_it_cannot_keep_tokens(tmp_path: Path) -> None:
     world = World(NOW)
     (tmp_path / "tokens.tmp").mkdir()
-    with pytest.raises(InvalidInput, match="cannot be kept"):
+    with pytest.raises(InvalidInput, match="cannot be written"):
         login(world, tmp_path, []).run()
     assert world.log.count() == 0
