@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -22,6 +23,8 @@ from tap_email_metrics.errors import (
     TapError,
     Terminated,
 )
+from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry, publish
+from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.checkup import Checkup
 from tap_email_metrics.run.api import TOLERATED_SKEW
 from tap_email_metrics.tap import TapEmailMetrics
@@ -315,7 +318,54 @@ def _duration(seconds: float) -> str:
     "--state", type=click.File(), help="The state that a run would continue from."
 )
 @click.option("--json", "for_machines", is_flag=True, help="Print one JSON object.")
-def main(config: Any, state: Any, *, for_machines: bool) -> None:  # noqa: ANN401 - click's
+@click.option(
+    "--contract",
+    is_flag=True,
+    help="Ask the open questions of the APIs instead, and write a report.",
+)
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    type=click.Choice([provider.name for provider in PROVIDERS]),
+    help="With --contract: ask this provider only.",
+)
+@click.option(
+    "--max-requests",
+    type=click.IntRange(min=2),
+    default=MOST_REQUESTS,
+    show_default=True,
+    help="With --contract: requests to each provider at most.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="contract-report",
+    show_default=True,
+    help="With --contract: the report's files, without .md and .json.",
+)
+@click.option(
+    "--name-account",
+    is_flag=True,
+    help="With --contract: the report names the accounts.",
+)
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --contract: keep the shapes of answers in this folder.",
+)
+def main(  # noqa: PLR0913 - one argument an option
+    *,
+    config: Any,  # noqa: ANN401 - click's
+    state: Any,  # noqa: ANN401 - click's
+    providers: tuple[str, ...],
+    max_requests: int,
+    out: Path,
+    record: Path | None,
+    for_machines: bool,
+    contract: bool,
+    name_account: bool,
+) -> None:
     """Check access, quota and cost of a run with a few requests to each provider."""
     try:
         value = json_file("--state", state)
@@ -325,6 +375,15 @@ def main(config: Any, state: Any, *, for_machines: bool) -> None:  # noqa: ANN40
             report = {"event": "doctor", "exit_code": 2, "providers": {}}
             click.echo(json.dumps(report | {"message": error.message}))
         raise
+    if contract:
+        inquiry = Inquiry(
+            tap,
+            most=max_requests,
+            names=providers,
+            record=record,
+            name_accounts=name_account,
+        )
+        publish(inquiry, out, for_machines=for_machines)
     doctor = Doctor(tap, has_state=bool(value))
     found = doctor.examine()
     code = doctor.exit_code(found)

@@ -95,6 +95,9 @@ class Face:
     def _report(self, request: Request) -> Reply:
         account = self._account
         own = account.auth.admit(request)
+        wrong = {"plain": "%40", "encoded": "@"}.get(account.policy.at_sign)
+        if wrong is not None and wrong in request.path:
+            raise RefusalError("signature")
         endpoint, where = self._find(request.path)
         if request.method != "GET":
             raise RefusalError("method")

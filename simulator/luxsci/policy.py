@@ -58,6 +58,9 @@ class Policy(Rules):
     error_field: Literal["error_message", "error"] = "error_message"
     texts: Mapping[str, str] = field(default_factory=dict)
     """In place of those in REFUSALS, by reason."""
+    at_sign: Literal["both", "plain", "encoded"] = "both"
+    """How the `@` of a login has to be written in a path: a refusal of the signature
+    follows from the other way."""
     # Shapes
     rows: Literal["arrays", "objects"] = "arrays"
     header_entries: Literal["strings", "objects"] = "strings"

@@ -9,6 +9,8 @@ from tap_email_metrics.settings.section import Section
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tap_email_metrics.contract.prober import Prober
+    from tap_email_metrics.contract.questions import Question
     from tap_email_metrics.providers.checkup import Checkup
     from tap_email_metrics.run.api import Api, ApiContext
     from tap_email_metrics.streams.base import EmailMetricsStream
@@ -25,6 +27,8 @@ class Provider(Generic[Settings]):
         api: class of the API object that its streams share in a run.
         streams: all its streams, in reading order.
         examine: the doctor's check; raises a `TapError` if no request can succeed.
+        questions: what is not known of the API.
+        probes: what the probes of the questions take, made of the api and a prober.
         earliest: UTC seconds before which the API has no data, None if unknown.
     """
 
@@ -33,6 +37,8 @@ class Provider(Generic[Settings]):
     api: type[Api[Settings]]
     streams: tuple[type[EmailMetricsStream], ...]
     examine: Callable[[Any, Checkup], None]
+    questions: tuple[Question, ...]
+    probes: Callable[[Any, Prober], object]
     earliest: float | None = None
 
     def parse(self, section: Mapping[str, Any]) -> Settings | None:

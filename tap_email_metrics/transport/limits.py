@@ -87,6 +87,13 @@ class Limits:
         self._gate = _Gate(max_concurrency)
         self._lock = threading.Lock()
         self._sent = 0
+        self._begun = 0
+        self._most: int | None = None
+
+    def allow(self, most: int) -> None:
+        """Let no more than this number of requests through, counted from the first."""
+        with self._lock:
+            self._most = most
 
     @property
     def sent(self) -> int:
@@ -105,7 +112,7 @@ class Limits:
         """
         self._gate.enter(self._check)
         try:
-            yield self._slot(self._start())
+            yield self._slot(self._permitted())
         finally:
             self._gate.leave()
 
@@ -129,6 +136,21 @@ class Limits:
         """
         if self._ledger is not None:
             self._ledger.spend()
+
+    def _permitted(self) -> float:
+        """Return the start of a request that `allow` leaves room for."""
+        with self._lock:
+            if self._most is not None and self._begun >= self._most:
+                raise Exhausted(
+                    f"the {self._most} requests that were allowed are spent"
+                )
+            self._begun += 1
+        try:
+            return self._start()
+        except (Exhausted, Terminated):
+            with self._lock:
+                self._begun -= 1
+            raise
 
     def _start(self) -> float:
         """Wait for a permit and a turn; return the monotonic seconds of the start."""

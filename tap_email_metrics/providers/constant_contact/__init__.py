@@ -41,6 +41,8 @@ from tap_email_metrics.providers.constant_contact.campaign_streams import (
 from tap_email_metrics.providers.constant_contact.contact_streams import (
     CONTACT_REPORTS,
 )
+from tap_email_metrics.providers.constant_contact.probes import ConstantContactProbes
+from tap_email_metrics.providers.constant_contact.questions import QUESTIONS
 from tap_email_metrics.providers.constant_contact.settings import (
     ConstantContactSettings,
 )
@@ -85,6 +87,8 @@ class ConstantContact(Provider[ConstantContactSettings]):
     api = ConstantContactApi
     streams = (*ORDINARY, *CONTACT_REPORTS)
     examine = staticmethod(doctor.examine)
+    questions = QUESTIONS
+    probes = ConstantContactProbes
 
     @override
     def offers(

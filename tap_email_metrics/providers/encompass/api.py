@@ -73,9 +73,9 @@ class EncompassApi(Api[EncompassSettings]):
         control = context.control
         self._states = context.memory.selected
         self._report = context.report
-        authenticator = EncompassAuthenticator(settings, self._http, control)
+        self._authenticator = EncompassAuthenticator(settings, self._http, control)
         self._client = EncompassClient(
-            settings.api_url, authenticator, self.limits, control, self._http
+            settings.api_url, self._authenticator, self.limits, control, self._http
         )
         self._listed: list[Row] | None = None
         self._messages: list[Row] | None = None
@@ -86,6 +86,11 @@ class EncompassApi(Api[EncompassSettings]):
     @override
     def client(self) -> EncompassClient:
         return self._client
+
+    @property
+    def token_life(self) -> float | None:
+        """Seconds that the last token lives by its answer, None if that is unsaid."""
+        return self._authenticator.life
 
     @cached_property
     @override

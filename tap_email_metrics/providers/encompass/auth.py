@@ -44,6 +44,9 @@ class EncompassAuthenticator:
 
     The response has the lifetime of the token: about two years on the vendor's page, 24
     hours according to customers.
+
+    Attributes:
+        life: lifetime of the last token in seconds, None if the response has none.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class EncompassAuthenticator:
         self._headers: dict[str, str] = {}
         self._expires = float("-inf")
         self._failure: AuthenticationFailed | None = None
+        self.life: float | None = None
 
     def headers(self, client: Client, url: str) -> Mapping[str, str]:  # noqa: ARG002 - the same for all
         """Return the Authorization header; get a new token if the old one ends.
@@ -96,6 +100,7 @@ class EncompassAuthenticator:
             life = float(token.expires_in or 0)
         except ValueError:
             life = 0.0
+        self.life = life if life > 0 else None
         # Without a usable lifetime the token is used until it is refused.
         life = life if life > 0 else float("inf")
         early = min(300.0, _EARLY * life)

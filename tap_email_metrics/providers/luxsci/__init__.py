@@ -9,6 +9,8 @@ from typing_extensions import override
 from tap_email_metrics.providers.base import Provider
 from tap_email_metrics.providers.luxsci import doctor
 from tap_email_metrics.providers.luxsci.api import LuxSciApi
+from tap_email_metrics.providers.luxsci.probes import LuxSciProbes
+from tap_email_metrics.providers.luxsci.questions import QUESTIONS
 from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
 from tap_email_metrics.providers.luxsci.streams import STREAMS
 
@@ -26,6 +28,8 @@ class LuxSci(Provider[LuxSciSettings]):
     api = LuxSciApi
     streams = STREAMS
     examine = staticmethod(doctor.examine)
+    questions = QUESTIONS
+    probes = LuxSciProbes
 
     @override
     def offers(

@@ -53,14 +53,14 @@ _NO_NAMES = frozenset(
     {"type", "datatype", "format", "kind", "class", "description", "comment", "sort"}
 )
 """Keys that never hold the column's name: a type may be spelled like a column."""
-_COUNTS = (
+COUNTS = (
     *("count", "total", "total_count", "total_rows", "total_matches", "matches"),
     *("num_rows", "n_rows", "rows"),
 )
 """Names that the number of rows may have."""
-_ROWS = ("data", "rows", "results", "items", "records")
+ROW_LISTS = ("data", "rows", "results", "items", "records")
 """Names of the list of rows, or of the object around it."""
-_ENVELOPE = frozenset({"success", "auth", "comment", *_COUNTS})
+_ENVELOPE = frozenset({"success", "auth", "comment", *COUNTS})
 """Names beside the rows that are not columns."""
 _DECODE: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(
     # NaN and Infinity are not JSON. As text they do not fit a number column.
@@ -222,7 +222,7 @@ class Report:
     @property
     def count(self) -> int | None:
         """Number of rows in the whole window, None if it was not read so far."""
-        for name in _COUNTS:
+        for name in COUNTS:
             found = to_integer(self.about.get(name))
             if found is not None and found >= 0:
                 return found
@@ -262,9 +262,7 @@ class Report:
     @property
     def is_one(self) -> bool:
         """Whether the body is a report."""
-        return self._first is not None or bool(
-            {"success", *_COUNTS} & self.about.keys()
-        )
+        return self._first is not None or bool({"success", *COUNTS} & self.about.keys())
 
     def rows(self) -> Iterator[list[Row]]:
         """Yield the rows in batches; a row that is not understood is empty.
@@ -288,9 +286,9 @@ class Report:
                 continue
             name = self._text.key().strip().lower()
             opening = self._text.next()
-            if opening == "[" and name in _ROWS:
+            if opening == "[" and name in ROW_LISTS:
                 yield from self._batches_of_rows()
-            elif opening == "{" and name in _ROWS and self._depth == 1:
+            elif opening == "{" and name in ROW_LISTS and self._depth == 1:
                 self._text.take("{")
                 self._depth = 2
             else:

@@ -1,0 +1,96 @@
+"""Sends the requests of probes: each is a GET, and none is sent above the limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from tap_email_metrics.errors import Denied, Gone, Skippable, Unavailable
+from tap_email_metrics.records.values import decode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tap_email_metrics.contract.shapes import Recorder
+    from tap_email_metrics.contract.survey import Survey
+    from tap_email_metrics.transport.client import Client
+
+Status = Literal["ok", "missing", "denied", "failed"]
+PROBE_TRIES = 2
+"""Tries of each request: few, because requests are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An answer.
+
+    Attributes:
+        status: ok for a 200 with JSON in it.
+        body: as it was decoded; None unless ok.
+    """
+
+    status: Status
+    body: object = None
+
+
+class Prober:
+    """Sends requests and keeps what their answers look like.
+
+    Args:
+        client: of the provider; authenticates, and keeps to the limits.
+        survey: counts fields and headers.
+        recorder: keeps shapes, if anything does.
+    """
+
+    def __init__(
+        self, client: Client, survey: Survey, recorder: Recorder | None = None
+    ) -> None:
+        self._client = client
+        self._recorder = recorder
+        self.survey = survey
+
+    @property
+    def sent(self) -> int:
+        """Requests that were sent, of authentication too."""
+        return self._client.limits.sent
+
+    def get(
+        self,
+        template: str,
+        ids: Sequence[object] = (),
+        params: Mapping[str, int | str] | None = None,
+    ) -> Seen:
+        """Return the answer to a GET of a path.
+
+        Raises:
+            TapError: no request of the provider can succeed, or none is left.
+        """
+        return self.get_url(self._client.url_of(template, ids), template, params)
+
+    def get_url(
+        self,
+        url: str,
+        template: str,
+        params: Mapping[str, int | str] | None = None,
+    ) -> Seen:
+        """Return the answer to a GET of a URL; see `get`."""
+        try:
+            response = self._client.retrying(
+                lambda: self._client.exchange(url, template, params), tries=PROBE_TRIES
+            )
+        except Gone:
+            return Seen("missing")
+        except Denied:
+            return Seen("denied")
+        except (Skippable, Unavailable):
+            return Seen("failed")
+        self.survey.headers(response.headers)
+        try:
+            body = decode_json(response.content)
+        except msgspec.DecodeError:
+            return Seen("failed")
+        if self._recorder is not None:
+            self._recorder.add(template, body)
+        return Seen("ok", body)

@@ -1,0 +1,181 @@
+"""Asks live accounts what their APIs do, and writes down what they answer.
+
+It sends GET requests within a limit, writes no records and no STATE, and keeps no
+values of the account.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from tap_email_metrics.command import Refused, end
+from tap_email_metrics.contract.prober import Prober
+from tap_email_metrics.contract.questions import inquire
+from tap_email_metrics.contract.report import finding_json, markdown
+from tap_email_metrics.contract.shapes import Recorder
+from tap_email_metrics.contract.survey import Survey
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Exhausted,
+    TapError,
+    Terminated,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tap_email_metrics.providers.base import Provider
+    from tap_email_metrics.run.api import Api
+    from tap_email_metrics.tap import TapEmailMetrics
+
+MOST_REQUESTS = 60
+"""Requests to each provider, unless the user allows more or fewer."""
+_GOODBYE = 1
+"""Requests kept back for the end: LuxSci's auth code is revoked."""
+
+
+class Inquiry:
+    """Asks the providers of a tap, one after the other.
+
+    Args:
+        tap: has the settings.
+        most: requests to each provider at most.
+        names: the providers to ask; all that are switched on if empty.
+        record: folder for the shapes of answers; None for none.
+        name_accounts: whether the report names the accounts.
+    """
+
+    def __init__(
+        self,
+        tap: TapEmailMetrics,
+        *,
+        most: int = MOST_REQUESTS,
+        names: Sequence[str] = (),
+        record: Path | None = None,
+        name_accounts: bool = False,
+    ) -> None:
+        self._tap = tap
+        self._most = most
+        self._names = names
+        self._record = record
+        self._name_accounts = name_accounts
+
+    @property
+    def names(self) -> list[str]:
+        """The providers that are asked."""
+        enabled = (provider.name for provider in self._tap.enabled)
+        return [name for name in enabled if not self._names or name in self._names]
+
+    def ask(self) -> dict[str, Any]:
+        """Return the report."""
+        day = datetime.fromtimestamp(self._tap.run.started, UTC).date()
+        return {
+            "event": "contract",
+            "version": version("tap-email-metrics"),
+            "date": day.isoformat(),
+            "providers": {
+                provider.name: self._ask(provider)
+                for provider in self._tap.enabled
+                if provider.name in self.names
+            },
+        }
+
+    def _ask(self, provider: Provider[Any]) -> dict[str, Any]:
+        api = self._tap.run.api(provider.name)
+        survey = Survey()
+        recorder = Recorder(self._record, provider.name) if self._record else None
+        prober = Prober(api.client, survey, recorder)
+        report: dict[str, Any] = {"outcome": "well", "message": "", "questions": []}
+        if self._name_accounts:
+            report["account"] = api.account
+        probes = provider.probes(api, prober)
+        api.limits.allow(self._most - _GOODBYE)
+        try:
+            try:
+                found = inquire(provider.questions, probes, prober)
+                report["questions"] = [finding_json(one) for one in found]
+            finally:
+                api.limits.allow(self._most)
+                api.close()
+        except TapError as error:
+            report |= {"outcome": _outcome(error), "message": str(error)}
+        if recorder is not None:
+            recorder.write()
+        return report | self._around(api, survey, probes)
+
+    def _around(self, api: Api[Any], survey: Survey, probes: Any) -> dict[str, Any]:  # noqa: ANN401 - a provider's own
+        skew = api.client.server_time
+        return {
+            "requests": api.limits.sent,
+            "allowed": self._most,
+            "clock_skew_seconds": None if skew is None else round(skew),
+            "limiting_headers": survey.limiting_headers,
+            "paths": getattr(probes, "paths", {}),
+            "path_overrides": getattr(probes, "path_overrides", {}),
+            "fields": survey.as_json(),
+        }
+
+    def exit_code(self, report: dict[str, Any]) -> int:
+        """Return the exit code of a report: what could not be told is no failure."""
+        if self._tap.run.stop.signal:
+            return 128 + self._tap.run.stop.signal
+        outcomes = {one["outcome"] for one in report["providers"].values()}
+        if outcomes == {"refused"}:
+            return 2
+        return 1 if outcomes & {"refused", "failed"} else 0
+
+    def trouble(self, report: dict[str, Any]) -> str:
+        """Return why the exit code is 1 or 2, nothing where it is neither."""
+        lines = [
+            f"{name}: {one['message']}"
+            for name, one in report["providers"].items()
+            if one["outcome"] in {"refused", "failed"}
+        ]
+        return self._tap.masked("; ".join(lines))
+
+
+def publish(inquiry: Inquiry, out: Path, *, for_machines: bool) -> NoReturn:
+    """Write the report of an inquiry, print it, and end the command.
+
+    Args:
+        inquiry: asks.
+        out: path of the report's files, without `.md` and `.json`.
+        for_machines: print JSON instead of Markdown.
+
+    Raises:
+        Refused: there is nothing to ask, the credentials are refused, or the report
+            cannot be written.
+        Failed: a provider did not answer.
+    """
+    if not inquiry.names:
+        raise Refused("the settings switch none of these providers on")
+    report = inquiry.ask()
+    texts = {
+        ".md": "\n".join(markdown(report)) + "\n",
+        ".json": json.dumps(report, indent=1) + "\n",
+    }
+    try:
+        for suffix, text in texts.items():
+            out.with_name(out.name + suffix).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"--out: cannot write {out}: {error.strerror}") from error
+    click.echo(json.dumps(report) if for_machines else texts[".md"])
+    click.echo(f"written to {out}.md and {out}.json", err=True)
+    end(inquiry.exit_code(report), inquiry.trouble(report))
+
+
+def _outcome(error: TapError) -> str:
+    match error:
+        case AuthenticationFailed():
+            return "refused"
+        case Exhausted():
+            return "paused"
+        case Terminated():
+            return "terminated"
+    return "failed"

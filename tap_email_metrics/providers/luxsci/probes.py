@@ -1,0 +1,565 @@
+"""Probes of LuxSci: small requests whose answers decide an open question.
+
+A probe decides only by what several rows show, or by an answer that no other reading
+allows. Everything else raises `CannotTell`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from tap_email_metrics.clock import DAY, from_iso
+from tap_email_metrics.contract.questions import Answer, CannotTell
+from tap_email_metrics.errors import AuthenticationFailed, Exhausted
+from tap_email_metrics.providers.luxsci.answers import error_text, is_success
+from tap_email_metrics.providers.luxsci.api import datetime_text
+from tap_email_metrics.providers.luxsci.report import COUNTS, ROW_LISTS, Wanted, plain
+from tap_email_metrics.providers.luxsci.spellings import spellings
+from tap_email_metrics.providers.luxsci.streams import (
+    STREAMS,
+    MarketingReport,
+    ReportStream,
+)
+from tap_email_metrics.records.schemas import load_schema
+from tap_email_metrics.records.values import to_integer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from tap_email_metrics.contract.prober import Prober, Status
+    from tap_email_metrics.providers.luxsci.api import LuxSciApi, ReportList
+    from tap_email_metrics.providers.luxsci.paths import Endpoint
+    from tap_email_metrics.records.values import Row
+
+DELIVERY, OPENS = "luxsci_delivery_status", "luxsci_opens"
+_DAYS = 60
+_ROWS_ASKED = 500
+_FEW = 8
+_PAIR = 2
+_DENIED = re.compile(r"access|denied|permission|not allowed|not permitted|forbidden")
+_DATETIME = re.compile(r"[1-9]\d{3}-\d\d-\d\d \d\d:\d\d:\d\d")
+_ZERO = re.compile(r"0000-00-00(?: 00:00:00)?")
+_NUMBER = re.compile(r"-?\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where an answer has its parts.
+
+    Attributes:
+        rows: by the vendor's names; a row that does not fit the header is left out.
+        row_form: arrays or objects, None without rows.
+        names: labels of the header.
+        header_at: top or data, None without one.
+        entry_form: strings or objects.
+        count: rows in the whole list, as the answer says.
+        count_at: top or data, None without a count.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    row_form: str | None = None
+    names: tuple[str, ...] = ()
+    header_at: str | None = None
+    entry_form: str | None = None
+    count: int | None = None
+    count_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A list and its stream."""
+
+    stream: str
+    dated_by: str | None
+    list: ReportList
+
+
+class LuxSciProbes:
+    """Asks one account; what one probe has read the others use.
+
+    Args:
+        api: of the provider.
+        prober: sends the requests.
+
+    Attributes:
+        paths: how each path was answered, by the vendor's name of the report.
+        path_overrides: paths that answered where the built-in one did not.
+    """
+
+    def __init__(self, api: LuxSciApi, prober: Prober) -> None:
+        self._api = api
+        self._prober = prober
+        self._pages: dict[str, list[Row]] = {}
+        self._at_sign = "@"
+        self.paths: dict[str, dict[str, Status]] = {}
+        self.path_overrides: dict[str, str] = {}
+
+    # Evidence
+
+    @cached_property
+    def sources(self) -> list[Source]:
+        """The lists that the settings offer; of marketing, those of the first login."""
+        found = []
+        for stream in STREAMS:
+            if stream.is_offered(self._api.settings):
+                found += [
+                    Source(str(stream.name), stream.replication_key, one)  # type: ignore[arg-type]
+                    for one in self._lists(stream)
+                ]
+        return found
+
+    def _lists(self, stream: type[ReportStream]) -> Sequence[ReportList]:
+        nothing: Mapping[str, str] = {}
+        if issubclass(stream, MarketingReport):
+            [(_, operation)] = stream.operations
+            return self._api.of_logins(operation, nothing, Wanted(), {})[:1]
+        return self._api.of_scope(stream.operations, nothing, Wanted(), {})
+
+    def _of(self, stream: str) -> list[Source]:
+        return [one for one in self.sources if one.stream == stream]
+
+    def _ask(
+        self,
+        source: Source,
+        params: Mapping[str, int | str],
+        endpoint: Endpoint | None = None,
+        at_sign: str | None = None,
+    ) -> tuple[Status, Any]:
+        """Return how a report answers, and the body; a failure in a 200 is one."""
+        place = endpoint or source.list.endpoint
+        url = self._api.client.url(place, source.list.places, params)
+        path, mark, query = url.partition("?")
+        url = path.replace("@", at_sign or self._at_sign) + mark + query
+        seen = self._prober.get_url(url, place.path)
+        status, body = seen.status, seen.body
+        if status == "ok" and not isinstance(body, dict):
+            status = "failed"
+        elif status == "ok" and isinstance(body, dict) and not is_success(body):
+            is_denied = _DENIED.search(error_text(body))
+            status = "denied" if is_denied else "failed"
+        if status == "ok":
+            self._api.client.served = True  # whatever is refused now, the key is good
+        if at_sign is None:
+            self.paths.setdefault(place.operation, {})[place.path] = status
+        return status, body
+
+    def _shape(self, source: Source, params: Mapping[str, int | str]) -> Shape:
+        status, body = self._ask(source, params)
+        if status != "ok":
+            raise CannotTell(f"a report is {status}")
+        shape = _shape_of(body, _columns(source.stream))
+        self._prober.survey.rows(source.stream, shape.rows)
+        return shape
+
+    def _window(self, start: float, end: float) -> dict[str, int | str]:
+        return {
+            "from_date": datetime_text(int(start)),
+            "before_date": datetime_text(int(end)),
+        }
+
+    def _recent(self, source: Source) -> Shape:
+        now = self._api.now()
+        window = self._window(now - _DAYS * DAY, now)
+        return self._shape(source, {**window, "first_row": 0, "matches": _ROWS_ASKED})
+
+    @cached_property
+    def sample(self) -> tuple[Source, Shape]:
+        """A report with at least three rows, and its first page."""
+        for source in self._candidates():
+            try:
+                shape = self._recent(source)
+            except CannotTell:
+                continue
+            self._pages[source.list.endpoint.operation] = shape.rows
+            if len(shape.rows) > _PAIR:
+                return source, shape
+        raise CannotTell(f"no report has three rows of the last {_DAYS} days")
+
+    def _candidates(self) -> Iterator[Source]:
+        """Yield reports that are likely to have rows, a few of them."""
+        for name in (DELIVERY, "luxsci_sent", OPENS, "luxsci_marketing_logs"):
+            yield from self._of(name)
+
+    def _rows(self, source: Source) -> list[Row]:
+        operation = source.list.endpoint.operation
+        if operation not in self._pages:
+            try:
+                self._pages[operation] = self._recent(source).rows
+            except CannotTell:
+                self._pages[operation] = []
+        return self._pages[operation]
+
+    @property
+    def _seen(self) -> Iterator[tuple[str, Row]]:
+        """The rows that were read, each with its stream."""
+        self.sample  # noqa: B018 - something was read
+        streams = {s.list.endpoint.operation: s.stream for s in self.sources}
+        for operation, rows in self._pages.items():
+            for row in rows:
+                yield streams[operation], row
+
+    # Questions about the form of answers
+
+    def row_form(self) -> Answer:
+        """Whether rows are arrays or objects."""
+        _, shape = self.sample
+        return Answer(shape.row_form, len(shape.rows))
+
+    def header_place(self) -> Answer:
+        """Where the header stands."""
+        _, shape = self.sample
+        if shape.header_at is None:
+            return Answer("nowhere", 1)
+        return Answer(shape.header_at, 1)
+
+    def header_form(self) -> Answer:
+        """Whether the entries of the header are strings or objects."""
+        _, shape = self.sample
+        if shape.entry_form is None:
+            raise CannotTell("the answer has no header")
+        return Answer(shape.entry_form, len(shape.names))
+
+    def count_place(self) -> Answer:
+        """Where the count stands."""
+        shape = self._counted
+        if shape.count_at is None:
+            raise CannotTell("no count was found")
+        return Answer(shape.count_at, 1)
+
+    @cached_property
+    def _counted(self) -> Shape:
+        """The answer to the same window with `matches=0`."""
+        source, _ = self.sample
+        now = self._api.now()
+        window = self._window(now - _DAYS * DAY, now - 1)
+        return self._shape(source, {**window, "first_row": 0, "matches": 0})
+
+    @cached_property
+    def _two(self) -> Shape:
+        """Two rows of the same window."""
+        source, _ = self.sample
+        now = self._api.now()
+        window = self._window(now - _DAYS * DAY, now - 1)
+        return self._shape(source, {**window, "first_row": 0, "matches": _PAIR})
+
+    def count_meaning(self) -> Answer:
+        """What the count beside rows counts."""
+        total, page = self._counted.count, self._two
+        if len(page.rows) != _PAIR or total is None or total <= _PAIR:
+            raise CannotTell("no page of two rows out of more")
+        if page.count is None:
+            return Answer("nothing", 1)
+        if page.count == total:
+            return Answer("all", 1)
+        if page.count == _PAIR:
+            return Answer("page", 1)
+        raise CannotTell("the count is another number")
+
+    def page_size(self) -> Answer:
+        """Whether `matches` is heeded."""
+        total, page = self._counted.count, self._two
+        _, sample = self.sample
+        if len(page.rows) > _PAIR:
+            return Answer("ignored", 1)
+        if len(page.rows) < _PAIR:
+            return Answer("cut", 1)
+        if total is not None and len(sample.rows) < min(total, _ROWS_ASKED) - _PAIR:
+            return Answer("cut", 1)
+        return Answer("heeded", 1)
+
+    def no_date(self) -> Answer:
+        """What stands for no date."""
+        found = set()
+        for stream, row in self._seen:
+            for name, column in _columns(stream).items():
+                if column.get("format") != "date-time" or name not in row:
+                    continue
+                value = row[name]
+                if value is None:
+                    found.add("null")
+                elif value == "":
+                    found.add("empty")
+                elif isinstance(value, str) and _ZERO.fullmatch(value):
+                    found.add("zero")
+        if not found:
+            raise CannotTell("each date of the rows is set")
+        if len(found) > 1:
+            raise CannotTell("several spellings occur")
+        return Answer(found.pop(), 1)
+
+    def numbers(self) -> Answer:
+        """Whether whole numbers come as numbers or as texts."""
+        found = {"numbers": 0, "texts": 0}
+        for stream, row in self._seen:
+            for name, column in _columns(stream).items():
+                if "integer" not in column["type"]:
+                    continue
+                value = row.get(name)
+                found["numbers"] += type(value) is int
+                is_text = isinstance(value, str) and _NUMBER.fullmatch(value)
+                found["texts"] += bool(is_text)
+        if min(found.values()) or not any(found.values()):
+            raise CannotTell("both occur, or neither")
+        reading = max(found, key=lambda name: found[name])
+        return Answer(reading, found[reading])
+
+    # Questions about dates and order
+
+    def delivery_date(self) -> Answer:
+        """Which date bounds the report of deliveries."""
+        return self._delivery_date
+
+    @cached_property
+    def _delivery_date(self) -> Answer:
+        return self._filter(
+            DELIVERY, ("last_updated", "date_sent"), "sendmail_id", "to"
+        )
+
+    def event_date(self) -> Answer:
+        """Which date bounds the reports of events."""
+        return self._filter(OPENS, ("open_date", "date_sent"), "sendmail_id", "to")
+
+    def _filter(self, stream: str, columns: tuple[str, str], *key: str) -> Answer:
+        """Ask for the seconds around the two dates of up to two rows."""
+        found = []
+        for source, row in self._apart(stream, columns):
+            inside = []
+            for name in columns:
+                start = _seconds(row[name])
+                window = self._window(start, start + 1)
+                shape = self._shape(source, {**window, "first_row": 0, "matches": 50})
+                keys = [tuple(one.get(k) for k in key) for one in shape.rows]
+                if tuple(row.get(k) for k in key) in keys:
+                    inside.append(name)
+            if len(inside) != 1:
+                raise CannotTell("a row is in the windows of both dates, or of neither")
+            found += inside
+            if len(found) == _PAIR:
+                break
+        if not found:
+            raise CannotTell("no row has two dates that differ")
+        if len(set(found)) > 1:
+            raise CannotTell("two rows speak for two readings")
+        return Answer("send" if found[0] == "date_sent" else "own", len(found))
+
+    def _apart(
+        self, stream: str, columns: tuple[str, str]
+    ) -> Iterator[tuple[Source, Row]]:
+        """Yield rows whose two dates are more than a minute apart."""
+        for source in self._of(stream):
+            for row in self._rows(source):
+                dates = [row.get(name) for name in columns]
+                if not all(
+                    isinstance(d, str) and _DATETIME.fullmatch(d) for d in dates
+                ):
+                    continue
+                own, sent = map(_seconds, dates)
+                if abs(own - sent) > 60 and row.get("sendmail_id"):  # noqa: PLR2004 - a minute
+                    yield source, row
+
+    def order(self) -> Answer:
+        """In which order rows come."""
+        filtered = "date_sent" if self._delivery_date.reading == "send" else None
+        own, other = "last_updated", "date_sent"
+        for source in self._of(DELIVERY):
+            rows = self._rows(source)
+            dates = [row.get(filtered or own) for row in rows]
+            others = [row.get(other if filtered is None else own) for row in rows]
+            if len(set(dates)) < _FEW or not all(isinstance(d, str) for d in dates):
+                continue
+            if _falls(dates):
+                return Answer("falling", len(rows))
+            if not _rises(dates):
+                return Answer("another", len(rows))
+            if filtered is None and not _rises(others):
+                return Answer("rising", len(rows))
+            raise CannotTell("rows that rise by date may also be in order of insertion")
+        raise CannotTell(f"no report of deliveries with at least {_FEW} dates")
+
+    # Questions about requests
+
+    def at_sign(self) -> Answer:
+        """How the `@` of a login is to be written in a path."""
+        source = next(
+            (s for s in self.sources if "{login}" in s.list.endpoint.path), None
+        )
+        if source is None:
+            raise CannotTell("no login is set")
+        if "@" not in str(source.list.places.get("login")):
+            raise CannotTell("the login has no @")
+        params = {"first_row": 0, "matches": 0}
+        refused: AuthenticationFailed | None = None
+        good = []
+        for sign in ("@", "%40"):
+            try:
+                if self._ask(source, params, at_sign=sign)[0] == "ok":
+                    good.append(sign)
+            except AuthenticationFailed as error:
+                refused = error  # the path may be what is signed wrongly
+        if refused and not good:
+            raise refused
+        match good:
+            case ["@", "%40"]:
+                return Answer("both", 1)
+            case ["@"]:
+                return Answer("plain", 1)
+            case ["%40"]:
+                self._at_sign = "%40"
+                return Answer("encoded", 1)
+        raise CannotTell("neither is answered")
+
+    def tracked_headers(self) -> Answer:
+        """Whether `tracked_headers=1` adds columns."""
+        source, shape = self.sample
+        now = self._api.now()
+        window = self._window(now - _DAYS * DAY, now)
+        params = {**window, "first_row": 0, "matches": _PAIR, "tracked_headers": 1}
+        more = {*self._shape(source, params).names} - {*shape.names}
+        if any("header" in plain(name) for name in more):
+            return Answer("adds", len(more))
+        raise CannotTell("no column came: no header is tracked, or the name is another")
+
+    def detail(self) -> Answer:
+        """Whether `detail=1` adds columns to the marketing reports."""
+        for source in self._of("luxsci_marketing_logs"):
+            before = self._shape(source, {"first_row": 0, "matches": 1}).names
+            params = {"first_row": 0, "matches": 1, "detail": 1}
+            more = {*self._shape(source, params).names} - {*before}
+            if more:
+                return Answer("adds", len(more))
+            raise CannotTell("no column came: no custom field, or the name is another")
+        raise CannotTell("no login is set")
+
+    # Paths
+
+    def where(self) -> Answer:
+        """Where the reports are: the built-in path, then other spellings of it."""
+        left: list[Source] = []
+        try:
+            left = [
+                source
+                for source in self.sources
+                if self._status(source, source.list.endpoint) == "missing"
+            ]
+            left = [source for source in left if not self._search(source)]
+        except Exhausted as error:
+            if not self.path_overrides:
+                text = f"{error}: not every report was asked for"
+                raise CannotTell(text) from error
+        if self.path_overrides:
+            return Answer("elsewhere", len(self.path_overrides))
+        good = [one for one in self.paths.values() if "ok" in one.values()]
+        if left or not good:
+            raise CannotTell(f"{len(left)} reports answer 404 under each spelling")
+        return Answer("as assumed", len(good))
+
+    def _search(self, source: Source) -> bool:
+        """Look for a report under other spellings; return whether it is there."""
+        place = source.list.endpoint
+        for path in spellings(place.path):
+            if self._status(source, replace(place, path=path)) in {"ok", "denied"}:
+                self.path_overrides[place.operation] = path
+                return True
+        return False
+
+    def _status(self, source: Source, place: Endpoint) -> Status:
+        known = self.paths.get(place.operation, {}).get(place.path)
+        if known is not None:
+            return known
+        params: dict[str, int | str] = {"first_row": 0, "matches": 0}
+        if source.stream.endswith("_summary"):
+            now = self._api.now()
+            params |= self._window(now - DAY, now)
+        return self._ask(source, params, place)[0]
+
+
+def _columns(stream: str) -> dict[str, Any]:
+    """Return the columns of a stream that come from the vendor, by its names."""
+    columns = load_schema(stream)["properties"].values()
+    return {
+        one["x-source"]: one
+        for one in columns
+        if one.get("x-source") and not one.get("x-derived")
+    }
+
+
+def _shape_of(body: Mapping[str, Any], columns: Iterable[str]) -> Shape:
+    """Return where a body has its parts."""
+    parts = {"top": body}
+    inner = next((body[k] for k in ROW_LISTS if isinstance(body.get(k), dict)), None)
+    if inner is not None:
+        parts["data"] = inner
+    header_at = next((at for at, p in parts.items() if "header" in p), None)
+    header = parts[header_at]["header"] if header_at else None
+    raw: list[Any] = next(
+        (
+            part[name]
+            for part in parts.values()
+            for name in ROW_LISTS
+            if isinstance(part.get(name), list)
+        ),
+        [],
+    )
+    count_at, count = next(
+        (
+            (at, to_integer(part[name]))
+            for at, part in parts.items()
+            for name in COUNTS
+            if to_integer(part.get(name)) is not None
+        ),
+        (None, None),
+    )
+    entries = header if isinstance(header, list) else []
+    labels = tuple(_label(entry) for entry in entries)
+    row_form = None
+    if raw and all(isinstance(row, list) for row in raw):
+        row_form = "arrays"
+    elif raw and all(isinstance(row, dict) for row in raw):
+        row_form = "objects"
+    known = {plain(name): name for name in columns}
+    entry_forms = {isinstance(entry, dict) for entry in entries}
+    entry_form = None
+    if len(entry_forms) == 1:
+        entry_form = "objects" if entry_forms.pop() else "strings"
+    return Shape(
+        rows=[row for one in raw if (row := _row(one, labels, known))],
+        row_form=row_form,
+        names=labels,
+        header_at=header_at,
+        entry_form=entry_form,
+        count=count,
+        count_at=count_at,
+    )
+
+
+def _row(raw: Any, labels: Sequence[str], known: Mapping[str, str]) -> Row | None:  # noqa: ANN401 - whatever JSON holds
+    if isinstance(raw, dict):
+        return {known.get(plain(name), name): value for name, value in raw.items()}
+    if isinstance(raw, list) and len(raw) == len(labels):
+        names = [known.get(plain(name), name) for name in labels]
+        return dict(zip(names, raw, strict=True))
+    return None
+
+
+def _label(entry: object) -> str:
+    if isinstance(entry, dict):
+        texts = [v for k, v in entry.items() if isinstance(v, str) and k != "type"]
+        return texts[-1] if texts else ""
+    return str(entry)
+
+
+def _seconds(text: Any) -> int:  # noqa: ANN401 - checked by the caller
+    """Return the UTC seconds of a date as LuxSci writes it."""
+    return int(from_iso(text))
+
+
+def _rises(values: Sequence[Any]) -> bool:
+    return all(one <= two for one, two in pairwise(values))
+
+
+def _falls(values: Sequence[Any]) -> bool:
+    return all(one >= two for one, two in pairwise(values))
