@@ -18,6 +18,7 @@ from simulator.constant_contact.face import PREFIX as API
 from simulator.control import HELP
 from simulator.luxsci.facts import PREFIX as LUXSCI_API
 from simulator.oddities.names import described
+from simulator.replay import Replay
 from simulator.server import serve
 from simulator.sizes import FUTURE_DAYS, LARGEST
 from simulator.world import World
@@ -93,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
         default=20.0,
         help="how far before the present the world's clock starts (default 20);"
         " it moves only when told",
+    )
+    add(
+        "--replay",
+        type=Path,
+        metavar="FOLDER",
+        help="answer in the shapes that tap-email-metrics-doctor --record has kept",
     )
     add(
         "--config-out",
@@ -181,6 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The caller's clock is the real one; the world's stands still behind it.
         max_skew=math.inf,
     )
+    if options.replay:
+        world.replay = Replay(options.replay)
     with serve(world, options.port) as server:
         if options.config_out:
             _write_config(options.config_out, world, server.url)

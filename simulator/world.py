@@ -28,6 +28,7 @@ from simulator.sizes import FUTURE_DAYS, LARGEST
 
 if TYPE_CHECKING:
     from simulator.faults import Rule
+    from simulator.replay import Replay
 
 AUDIENCE_DAYS = 9.3
 """Days before the start of a world at which its audience was sent its mailing."""
@@ -75,6 +76,7 @@ class World:
         self._hooks: list[Hook] = []
         self._reply_hooks: list[ReplyHook] = []
         self._answered = 0
+        self.replay: Replay | None = None
 
     @classmethod
     def generate(  # noqa: PLR0913 - the parts of a world
@@ -171,6 +173,9 @@ class World:
             return reply, rule.kind
         if rule and rule.kind == "expire_token":
             self.revoke_tokens()
+        if self.replay and (recorded := self.replay.answer(request)):
+            self._stamp(recorded)
+            return recorded, "replay"
         face = self._face(request.path)
         now = self.clock.now()
         odds = self.odds.struck(request, face, now) if self.odds.rules else []

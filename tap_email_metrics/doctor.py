@@ -23,7 +23,7 @@ from tap_email_metrics.errors import (
     TapError,
     Terminated,
 )
-from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry, publish
+from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry, Task, publish
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.checkup import Checkup
 from tap_email_metrics.run.api import TOLERATED_SKEW
@@ -350,6 +350,13 @@ def _duration(seconds: float) -> str:
     help="With --contract: the report names the accounts.",
 )
 @click.option(
+    "--verify",
+    "checks",
+    type=click.IntRange(min=1),
+    help="Read this number of lists of each provider twice, in two ways, and compare.",
+)
+@click.option("--seed", type=int, default=0, help="With --verify: chooses other lists.")
+@click.option(
     "--record",
     type=click.Path(path_type=Path, file_okay=False),
     help="With --contract: keep the shapes of answers in this folder.",
@@ -361,6 +368,8 @@ def main(  # noqa: PLR0913 - one argument an option
     providers: tuple[str, ...],
     max_requests: int,
     out: Path,
+    checks: int | None,
+    seed: int,
     record: Path | None,
     for_machines: bool,
     contract: bool,
@@ -375,15 +384,17 @@ def main(  # noqa: PLR0913 - one argument an option
             report = {"event": "doctor", "exit_code": 2, "providers": {}}
             click.echo(json.dumps(report | {"message": error.message}))
         raise
-    if contract:
-        inquiry = Inquiry(
-            tap,
+    if contract or checks or record:
+        task = Task(
             most=max_requests,
             names=providers,
+            questions=contract or bool(record),
+            checks=checks or 0,
+            seed=seed,
             record=record,
             name_accounts=name_account,
         )
-        publish(inquiry, out, for_machines=for_machines)
+        publish(Inquiry(tap, task), out, for_machines=for_machines)
     doctor = Doctor(tap, has_state=bool(value))
     found = doctor.examine()
     code = doctor.exit_code(found)

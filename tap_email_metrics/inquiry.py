@@ -7,8 +7,10 @@ values of the account.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -19,6 +21,7 @@ from tap_email_metrics.contract.questions import inquire
 from tap_email_metrics.contract.report import finding_json, markdown
 from tap_email_metrics.contract.shapes import Recorder
 from tap_email_metrics.contract.survey import Survey
+from tap_email_metrics.contract.verify import verify
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Exhausted,
@@ -27,7 +30,6 @@ from tap_email_metrics.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from tap_email_metrics.providers.base import Provider
@@ -40,37 +42,50 @@ _GOODBYE = 1
 """Requests kept back for the end: LuxSci's auth code is revoked."""
 
 
-class Inquiry:
-    """Asks the providers of a tap, one after the other.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What an inquiry does.
 
-    Args:
-        tap: has the settings.
+    Attributes:
         most: requests to each provider at most.
         names: the providers to ask; all that are switched on if empty.
+        questions: whether the open questions are asked.
+        checks: lists of each provider that are read twice and compared.
+        seed: chooses those lists.
         record: folder for the shapes of answers; None for none.
         name_accounts: whether the report names the accounts.
     """
 
-    def __init__(
-        self,
-        tap: TapEmailMetrics,
-        *,
-        most: int = MOST_REQUESTS,
-        names: Sequence[str] = (),
-        record: Path | None = None,
-        name_accounts: bool = False,
-    ) -> None:
+    most: int = MOST_REQUESTS
+    names: tuple[str, ...] = ()
+    questions: bool = True
+    checks: int = 0
+    seed: int = 0
+    record: Path | None = None
+    name_accounts: bool = False
+
+
+class Inquiry:
+    """Asks the providers of a tap, one after the other.
+
+    Args:
+        tap: has the settings, and the state to compare with.
+        task: what is to be done.
+    """
+
+    def __init__(self, tap: TapEmailMetrics, task: Task) -> None:
         self._tap = tap
-        self._most = most
-        self._names = names
-        self._record = record
-        self._name_accounts = name_accounts
+        self._task = task
+        # They may name files and requests: they are shown, and not in the report.
+        self._messages: dict[str, str] = {}
 
     @property
     def names(self) -> list[str]:
         """The providers that are asked."""
         enabled = (provider.name for provider in self._tap.enabled)
-        return [name for name in enabled if not self._names or name in self._names]
+        return [
+            name for name in enabled if not self._task.names or name in self._task.names
+        ]
 
     def ask(self) -> dict[str, Any]:
         """Return the report."""
@@ -89,22 +104,29 @@ class Inquiry:
     def _ask(self, provider: Provider[Any]) -> dict[str, Any]:
         api = self._tap.run.api(provider.name)
         survey = Survey()
-        recorder = Recorder(self._record, provider.name) if self._record else None
+        recorder = (
+            Recorder(self._task.record, provider.name) if self._task.record else None
+        )
         prober = Prober(api.client, survey, recorder)
-        report: dict[str, Any] = {"outcome": "well", "message": "", "questions": []}
-        if self._name_accounts:
+        report: dict[str, Any] = {"outcome": "well", "questions": [], "verified": []}
+        if self._task.name_accounts:
             report["account"] = api.account
         probes = provider.probes(api, prober)
-        api.limits.allow(self._most - _GOODBYE)
+        api.limits.allow(self._task.most - _GOODBYE)
         try:
             try:
-                found = inquire(provider.questions, probes, prober)
-                report["questions"] = [finding_json(one) for one in found]
+                if self._task.questions:
+                    found = inquire(provider.questions, probes, prober)
+                    report["questions"] = [finding_json(one) for one in found]
+                if self._task.checks:
+                    rng = Random(self._task.seed)  # noqa: S311 - reproducible, not secret
+                    report["verified"] = verify(probes.checks(self._task.checks, rng))
             finally:
-                api.limits.allow(self._most)
+                api.limits.allow(self._task.most)
                 api.close()
         except TapError as error:
-            report |= {"outcome": _outcome(error), "message": str(error)}
+            report["outcome"] = _outcome(error)
+            self._messages[provider.name] = str(error)
         if recorder is not None:
             recorder.write()
         return report | self._around(api, survey, probes)
@@ -113,7 +135,7 @@ class Inquiry:
         skew = api.client.server_time
         return {
             "requests": api.limits.sent,
-            "allowed": self._most,
+            "allowed": self._task.most,
             "clock_skew_seconds": None if skew is None else round(skew),
             "limiting_headers": survey.limiting_headers,
             "paths": getattr(probes, "paths", {}),
@@ -133,7 +155,7 @@ class Inquiry:
     def trouble(self, report: dict[str, Any]) -> str:
         """Return why the exit code is 1 or 2, nothing where it is neither."""
         lines = [
-            f"{name}: {one['message']}"
+            f"{name}: {self._messages[name]}"
             for name, one in report["providers"].items()
             if one["outcome"] in {"refused", "failed"}
         ]

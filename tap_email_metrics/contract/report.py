@@ -52,9 +52,8 @@ def markdown(report: dict[str, Any]) -> Iterator[str]:
 def _provider(name: str, provider: dict[str, Any]) -> Iterator[str]:
     account = f", account {provider['account']}" if "account" in provider else ""
     yield f"\n## {name}{account}\n"
-    ending = f": {provider['message']}" if provider["message"] else ""
     skew = provider["clock_skew_seconds"]
-    yield f"- outcome: {provider['outcome']}{ending}"
+    yield f"- outcome: {provider['outcome']}"
     yield f"- requests: {provider['requests']} of {provider['allowed']}"
     yield f"- clock skew: {'unknown' if skew is None else f'{skew} s'}"
     names = ", ".join(provider["limiting_headers"]) or "none"
@@ -64,6 +63,12 @@ def _provider(name: str, provider: dict[str, Any]) -> Iterator[str]:
         yield from table(
             ("question", "answer", "seen", "requests", "known before"),
             (_answer(one) for one in provider["questions"]),
+        )
+    if provider["verified"]:
+        yield "\n### Lists that were read twice\n"
+        yield from table(
+            ("list", "ways", "rows", "verdict"),
+            (_verdict(one) for one in provider["verified"]),
         )
     if provider["paths"]:
         yield "\n### Paths\n"
@@ -81,6 +86,11 @@ def _answer(one: dict[str, Any]) -> tuple[object, ...]:
         text += " (this contradicts what was known: please report it)"
     known = one["known"]
     return one["asks"], text, one["observations"], one["requests"], known
+
+
+def _verdict(one: dict[str, Any]) -> tuple[object, ...]:
+    why = f": {one['why']}" if one["why"] else ""
+    return one["list"], one["ways"], one.get("rows", ""), f"{one['verdict']}{why}"
 
 
 def _paths(paths: dict[str, dict[str, str]]) -> Iterator[tuple[object, ...]]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.contract.prober import Prober
     from tap_email_metrics.contract.questions import Question
+    from tap_email_metrics.contract.verify import Probes
     from tap_email_metrics.providers.checkup import Checkup
     from tap_email_metrics.run.api import Api, ApiContext
     from tap_email_metrics.streams.base import EmailMetricsStream
@@ -38,7 +39,7 @@ class Provider(Generic[Settings]):
     streams: tuple[type[EmailMetricsStream], ...]
     examine: Callable[[Any, Checkup], None]
     questions: tuple[Question, ...]
-    probes: Callable[[Any, Prober], object]
+    probes: Callable[[Any, Prober], Probes]
     earliest: float | None = None
 
     def parse(self, section: Mapping[str, Any]) -> Settings | None:

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simulator.world import World
-from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry
+from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry, Task
 from tests.support.constant_contact import Account
 from tests.support.encompass import NOW, Site
 from tests.support.luxsci import Clinic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 Case = dict[str, Any]
 DAY = 86_400.0
@@ -216,6 +216,31 @@ def _luxsci(case: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+_COUNT = {"total": {"differs", "moves"}, "count_meaning": {"nothing", "page"}}
+_LISTS = {
+    "gates": {"otherwise"},
+    "page_size": {"cut"},
+    "total": {"differs", "moves"},
+    "last_page": {"no links"},
+}
+_ORDER = {"emails_order": {"another"}, "order": {"another", "by list", "fixed"}}
+_LINKS = {"next_link": {"absolute", "elsewhere"}}
+IN_EFFECT: dict[str, dict[str, set[str]]] = {
+    **dict.fromkeys(("list_short", "list_capped"), _LISTS),
+    "first_row_again": {"gates": {"otherwise"}},
+    "last_row_again": {"gates": {"otherwise"}},
+    **{f"total_{way}": _COUNT for way in ("high", "low", "zero", "absent", "null")},
+    **{f"total_{way}": _COUNT for way in ("words", "of_page")},
+    **{
+        f"next_{way}": _LINKS
+        for way in ("absolute", "elsewhere", "nested", "text", "list", "number")
+    },
+    "list_reordered": _ORDER,
+    "offset_ignored": {"beyond_end": {"rows"}},
+    "labels_keywords": {"header_form": {"objects"}},
+}
+"""Readings that an oddity makes true: it does to every answer what they say."""
+
 _TRUTHS = {
     "encompass": _encompass,
     "constant_contact": _constant_contact,
@@ -249,7 +274,7 @@ class Tally:
         """Judge a provider's part of a report."""
         self.requests.append(report["requests"])
         if report["outcome"] != "well":
-            self.failed.append(f"{report['outcome']}: {report['message']} ({case})")
+            self.failed.append(f"{report['outcome']} ({case})")
         for one in report["questions"]:
             name, reading = one["question"], one["reading"]
             if reading is None:
@@ -263,7 +288,7 @@ class Tally:
 
 def ask(site: Site, most: int = MOST_REQUESTS) -> dict[str, Any]:
     """Return the part of a report that is about a site's provider."""
-    report = Inquiry(site.tap(), most=most).ask()
+    report = Inquiry(site.tap(), Task(most=most)).ask()
     found: dict[str, Any] = report["providers"][site.provider]
     return found
 
@@ -276,6 +301,25 @@ def judge(provider: str, cases: list[Case], seed: int = 3) -> Tally:
             site = SITES[provider](world(provider, seed))
         apply(site.world, provider, case)
         tally.add(ask(site), truth(provider, case), case)
+    return tally
+
+
+def usual(provider: str) -> Case:
+    """Return what the simulator does unless it is told otherwise."""
+    return {name: some[0] for name, some in CHOICES[provider].items()}
+
+
+def judge_odd(provider: str, names: Iterable[str], share: float = 1.0) -> Tally:
+    """Return what reports say of an account whose answers are odd, one way each."""
+    tally, case = Tally(), usual(provider)
+    for name in names:
+        site = SITES[provider](world(provider))
+        apply(site.world, provider, case)
+        site.world.odd(name, share=share, seed=1)
+        right = truth(provider, case)
+        for question, readings in IN_EFFECT.get(name, {}).items():
+            right[question] = {*right.get(question, set()), *readings}
+        tally.add(ask(site), right, name)
     return tally
 
 

@@ -202,6 +202,23 @@ class ConstantContactClient(Client):
             query = dict(params or {})
             strict = parse if may_lack else partial(_listed, parse=parse)
             return self.get(template, ids, query, parse=strict, tries=tries)
+        url = self.link(template, href, ids)
+        strict = partial(_listed, parse=parse)
+        return self.retrying(
+            lambda: self.once(url, template, None, strict), tries=tries
+        )
+
+    def link(self, template: str, href: str, ids: Sequence[object] = ()) -> str:
+        """Return the URL of a link to a next page.
+
+        Args:
+            template: path of the list; of messages.
+            href: the link.
+            ids: go into the path.
+
+        Raises:
+            Fatal: it leads to another host.
+        """
         try:
             url = urljoin(self.url_of(template, ids), href)
         except ValueError:
@@ -209,10 +226,7 @@ class ConstantContactClient(Client):
         is_whole = href.startswith(("/", "?", "http://", "https://"))
         if not is_whole or _origin(url) != self._origin:
             raise Fatal(f"GET {template}: the link to the next page leaves the API")
-        strict = partial(_listed, parse=parse)
-        return self.retrying(
-            lambda: self.once(url, template, None, strict), tries=tries
-        )
+        return url
 
     def pages(  # noqa: PLR0913 - the parts of a request
         self,

@@ -6,17 +6,19 @@ reading allows. Everything else raises `CannotTell`.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY, from_iso
 from tap_email_metrics.contract.questions import Answer, CannotTell
 from tap_email_metrics.contract.survey import kind_of
+from tap_email_metrics.contract.verify import Check, Reading, numbered
 from tap_email_metrics.records.values import to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from random import Random
 
     from tap_email_metrics.contract.prober import Prober
     from tap_email_metrics.providers.constant_contact.api import ConstantContactApi
@@ -194,8 +196,8 @@ class ConstantContactProbes:
         following = links.get("next") if isinstance(links, dict) else None
         href = following.get("href") if isinstance(following, dict) else None
         if isinstance(href, str) and href:
-            relative = href.startswith("/") and not href.startswith("//")
-            return Answer("relative" if relative else "absolute", 1)
+            is_absolute = "://" in href or href.startswith("//")
+            return Answer("absolute" if is_absolute else "relative", 1)
         if any(
             "next" in str(name).lower() or "link" in str(name).lower() for name in body
         ):
@@ -321,15 +323,18 @@ class ConstantContactProbes:
 
     def bounds(self) -> Answer:
         """Whether the bound of `after_date` is inside of it."""
-        found = []
-        for row in [*self.emails[:1], *self.emails[1:_FEW:3]][:_PAIR]:
-            after = str(row.get("updated_at"))
-            body = self._body("/emails", after_date=after, limit=LARGEST)
+        found: list[str] = []
+        for row in self.emails[::3]:
+            after = row.get("updated_at")
+            # A bound that is cut to seconds lies before the row's own time.
+            if kind_of(after) != "YYYY-MM-DDThh:mm:ss.fZ" or len(found) == _PAIR:
+                continue
+            body = self._body("/emails", after_date=str(after), limit=LARGEST)
             rows = self._rows("campaigns", body, "campaigns")
             ids = {one.get("campaign_id") for one in rows}
             found.append("inclusive" if row.get("campaign_id") in ids else "exclusive")
         if not found:
-            raise CannotTell("the account shows no campaign")
+            raise CannotTell("no campaign shows a change to a fraction of a second")
         if len(set(found)) > 1:
             raise CannotTell("two campaigns speak for two readings")
         return Answer(found[0], len(found))
@@ -412,6 +417,55 @@ class ConstantContactProbes:
         if moves >= _PAIR:
             return Answer("moves", moves)
         raise CannotTell("too few contacts have unsubscribed")
+
+    # Verification
+
+    def checks(self, number: int, rng: Random) -> Iterator[Check]:
+        """Yield reports to be read twice; see `verify`.
+
+        Args:
+            number: how many.
+            rng: chooses the campaigns and reports.
+        """
+        campaigns = self.quiet
+        half = max(1, len(campaigns) // 2)
+        for turn in range(number):
+            some = (campaigns[:half], campaigns[half:])[turn % 2] or campaigns
+            campaign, report = rng.choice(some), rng.choice([*GATES])
+            yield Check(
+                f"{report} of a campaign",
+                "one page; pages of 100 rows, or of a third of them",
+                partial(self._twice, campaign, report),
+            )
+
+    def _twice(self, campaign: str, report: str) -> Reading:
+        """Read a report of all activities of a campaign in pages of two sizes."""
+        one: list[Row] = []
+        two: list[Row] = []
+        for activity in self.activities(campaign):
+            rows = self.tracked(activity, report)
+            one += rows
+            two += self._paged(activity, report, max(1, min(100, len(rows) // 3)))
+        name, field = GATES[report]
+        counted = _plain(self.stats.get(campaign, {})).get(name)
+        if field is not None and counted != len(one):
+            people = len({row.get(field) for row in one})
+            counted = len(one) if counted == people else counted
+        return Reading(numbered(one), numbered(two), counted)
+
+    def _paged(self, activity: str, report: str, size: int) -> list[Row]:
+        template = f"{TRACKING}{report}"
+        body = self._body(template, (activity,), limit=size)
+        rows = self._rows(report, body, "tracking_activities")
+        while _ending(body) == "link":
+            href = body["_links"]["next"]["href"]
+            url = self._api.client.link(template, href, (activity,))
+            seen = self._prober.get_url(url, template)
+            if not isinstance(seen.body, dict):
+                raise CannotTell(f"a page of {report} is {seen.status}")
+            body = seen.body
+            rows = [*rows, *self._rows(report, body, "tracking_activities")]
+        return rows
 
 
 def _instant(value: object) -> float | None:

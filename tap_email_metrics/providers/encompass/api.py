@@ -92,6 +92,10 @@ class EncompassApi(Api[EncompassSettings]):
         """Seconds that the last token lives by its answer, None if that is unsaid."""
         return self._authenticator.life
 
+    def state(self, stream: str) -> StreamState[int, Mark] | None:
+        """Return what earlier runs left of a selected stream."""
+        return self._states.get(stream)
+
     @cached_property
     @override
     def policy(self) -> MessagePolicy:

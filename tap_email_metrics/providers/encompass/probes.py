@@ -7,17 +7,19 @@ reading allows. Everything else raises `CannotTell`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.contract.questions import Answer, CannotTell
+from tap_email_metrics.contract.verify import Check, Reading
 from tap_email_metrics.providers.encompass.api import ALL_TIME, MESSAGES
 from tap_email_metrics.records.values import to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from random import Random
 
     from tap_email_metrics.contract.prober import Prober
     from tap_email_metrics.providers.encompass.api import EncompassApi
@@ -41,6 +43,9 @@ _MISSED = 20
 """Rows that would be there, if the archive went by another date, and are not."""
 _LONG = 2 * DAY
 _MOST = 0.9
+_SMALL = 250
+_FAR = 1_000_000
+"""Rows behind a total that no list has: the total itself may be too low."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,7 +408,7 @@ class EncompassProbes:
     def beyond_end(self) -> Answer:
         """What an index behind the last row answers."""
         for message, kind, page in self._long_lists():
-            start = (page.total or 0) + MAX_RESULTS
+            start = (page.total or 0) + _FAR
             params = {"startAt": start, "maxResults": 1}
             seen = self._prober.get(f"{MESSAGES}/{{}}/{kind}", (message["id"],), params)
             body = _parsed(seen.body)
@@ -470,6 +475,55 @@ class EncompassProbes:
         self.first  # noqa: B018 - an answer, for its headers
         names = self._prober.survey.limiting_headers
         return Answer("announced" if names else "silent", self._prober.sent)
+
+    # Verification
+
+    def checks(self, number: int, rng: Random) -> Iterator[Check]:
+        """Yield lists to be read twice: one of a recent message, one of an old one.
+
+        Args:
+            number: how many.
+            rng: chooses the messages and lists.
+        """
+        recent, old = self.young(), self._between(_YOUNG, _OLDEST)
+        for turn in range(number):
+            some = (recent, old)[turn % 2] or recent or old
+            if not some:
+                raise CannotTell("no message was sent in the last 500 days")
+            message, kind = rng.choice(some), rng.choice(LISTS[:-1])
+            yield Check(
+                f"{kind} of a message sent {self.age(message) / DAY:.0f} days ago",
+                "pages of 1,000 from the start; pages of 250 from the end",
+                partial(self._twice, message, kind),
+            )
+
+    def _twice(self, message: Row, kind: str) -> Reading:
+        """Read a list from its start, and in smaller pages from its end."""
+        first = self.fresh(message, kind)
+        if first.total is None:
+            raise CannotTell("the list has no total")
+        one = self._all(message, kind, first)
+        two: list[int] = []
+        for start in range(first.total - _SMALL, -_SMALL, -_SMALL):
+            size = min(_SMALL, start + _SMALL)
+            two += self.fresh(message, kind, max(0, start), size).ids
+        # The archive may have taken rows that are still counted.
+        counted = first.total if self.age(message) < _YOUNG else None
+        return Reading(one, two, counted, self._stored(message, kind))
+
+    def _all(self, message: Row, kind: str, first: Listed) -> list[int]:
+        ids, start = first.ids, len(first.rows) or MAX_RESULTS
+        while start < (first.total or 0):
+            page = self.fresh(message, kind, start)
+            ids += page.ids
+            start += len(page.rows) or MAX_RESULTS
+        return ids
+
+    def _stored(self, message: Row, kind: str) -> int | None:
+        """Return the rows that the mark of a list says were read."""
+        state = self._api.state(f"encompass_{kind}")
+        mark = state.marks.get(int(message["id"])) if state else None
+        return None if mark is None or mark.checked is None else mark.rows
 
 
 def _parsed(body: object) -> Listed | None:

@@ -105,7 +105,7 @@ QUESTIONS: tuple[Question, ...] = (
             "error": "an error",
         },
         does="It stops at the total, and a page without new rows ends a list.",
-        how="One page of a list, 1,000 rows behind its total.",
+        how="One row of a list, a million rows behind its total.",
         basis="inferred",
         expects="empty",
         probe=EncompassProbes.beyond_end,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY, from_iso
 from tap_email_metrics.contract.questions import Answer, CannotTell
+from tap_email_metrics.contract.verify import Check, Reading, numbered
 from tap_email_metrics.errors import AuthenticationFailed, Exhausted
 from tap_email_metrics.providers.luxsci.answers import error_text, is_success
 from tap_email_metrics.providers.luxsci.api import datetime_text
@@ -29,6 +30,7 @@ from tap_email_metrics.records.values import to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from random import Random
 
     from tap_email_metrics.contract.prober import Prober, Status
     from tap_email_metrics.providers.luxsci.api import LuxSciApi, ReportList
@@ -74,7 +76,6 @@ class Source:
     """A list and its stream."""
 
     stream: str
-    dated_by: str | None
     list: ReportList
 
 
@@ -106,10 +107,7 @@ class LuxSciProbes:
         found = []
         for stream in STREAMS:
             if stream.is_offered(self._api.settings):
-                found += [
-                    Source(str(stream.name), stream.replication_key, one)  # type: ignore[arg-type]
-                    for one in self._lists(stream)
-                ]
+                found += [Source(str(stream.name), one) for one in self._lists(stream)]
         return found
 
     def _lists(self, stream: type[ReportStream]) -> Sequence[ReportList]:
@@ -263,6 +261,8 @@ class LuxSciProbes:
         """Whether `matches` is heeded."""
         total, page = self._counted.count, self._two
         _, sample = self.sample
+        if page.rows[-1:] == page.rows[-2:-1]:
+            raise CannotTell("a row came twice")
         if len(page.rows) > _PAIR:
             return Answer("ignored", 1)
         if len(page.rows) < _PAIR:
@@ -475,6 +475,49 @@ class LuxSciProbes:
             now = self._api.now()
             params |= self._window(now - DAY, now)
         return self._ask(source, params, place)[0]
+
+    # Verification
+
+    def checks(self, number: int, rng: Random) -> Iterator[Check]:
+        """Yield reports to be read twice; see `verify`.
+
+        Args:
+            number: how many.
+            rng: chooses the reports and weeks.
+        """
+        dated = list(self._candidates())
+        for turn in range(number):
+            source = rng.choice(dated)
+            days = rng.randint(*((8, 20), (30, _DAYS))[turn % 2])
+            yield Check(
+                f"{source.stream} of a week, from {days} days ago on",
+                "the whole week; its two halves, in pages of 100 rows",
+                partial(self._twice, source, days),
+            )
+
+    def _twice(self, source: Source, days: int) -> Reading:
+        """Read a week at once, and in halves with smaller pages."""
+        start = int(self._api.now() // DAY - days) * DAY
+        middle, end = start + 3 * DAY, start + 7 * DAY
+        params = {"first_row": 0, "matches": 0}
+        counted = self._shape(source, {**self._window(start, end), **params}).count
+        one = self._read(source, start, end, 5000)
+        two = self._read(source, start, middle, 100)
+        two += self._read(source, middle, end, 100)
+        return Reading(numbered(one), numbered(two), counted)
+
+    def _read(self, source: Source, start: int, end: int, size: int) -> list[Row]:
+        """Return all rows of a window."""
+        rows: list[Row] = []
+        window = self._window(start, end)
+        while True:
+            page = self._shape(
+                source, {**window, "first_row": len(rows), "matches": size}
+            )
+            rows += page.rows
+            is_last = len(page.rows) < size and page.count == len(rows)
+            if is_last or not page.rows:
+                return rows
 
 
 def _columns(stream: str) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""Reads lists twice, in two ways, and compares: a certificate of one account."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from tap_email_metrics.contract.questions import CannotTell
+from tap_email_metrics.errors import AuthenticationFailed, Exhausted, Terminated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+    from random import Random
+
+    from tap_email_metrics.records.values import Row
+
+_SPENT = "the requests that were allowed are spent"
+Verdict = Literal["equal", "differs", "not told"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A list that was read twice.
+
+    Attributes:
+        first: what tells its rows apart, read in the first way.
+        second: the same, read in the second way.
+        counted: rows by the API's own count, None if it does not say.
+        stored: rows that the state says were read, None if it does not say.
+    """
+
+    first: Collection[Hashable]
+    second: Collection[Hashable]
+    counted: int | None = None
+    stored: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A list to be read twice.
+
+    Attributes:
+        what: the list, without an id.
+        ways: the two ways in which it is read.
+        read: reads it.
+    """
+
+    what: str
+    ways: str
+    read: Callable[[], Reading]
+
+
+class Probes(Protocol):
+    """The probes of one provider."""
+
+    def checks(self, number: int, rng: Random) -> Iterator[Check]:
+        """Yield so many lists to be read twice; `rng` chooses them."""
+
+
+def verify(checks: Iterable[Check]) -> list[dict[str, Any]]:
+    """Read lists; return the verdict on each, for the report.
+
+    Raises:
+        AuthenticationFailed: the credentials are refused.
+        Terminated: the run is ending.
+    """
+    found = []
+    try:
+        found += [_verdict(check) for check in checks]
+    except CannotTell as reason:
+        found.append(
+            {"list": "", "ways": "", "verdict": "not told", "why": str(reason)}
+        )
+    except Exhausted:
+        found.append({"list": "", "ways": "", "verdict": "not told", "why": _SPENT})
+    return found
+
+
+def numbered(rows: Iterable[Row]) -> list[tuple[str, int]]:
+    """Return rows as texts, equal ones told apart by their number."""
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        text = repr(sorted(row.items()))
+        seen[text] += 1
+        found.append((text, seen[text]))
+    return found
+
+
+def _verdict(check: Check) -> dict[str, Any]:
+    said: dict[str, Any] = {"list": check.what, "ways": check.ways}
+    try:
+        reading = check.read()
+    except (AuthenticationFailed, Terminated):
+        raise
+    except Exhausted:
+        return said | {"verdict": "not told", "why": _SPENT}
+    except CannotTell as reason:
+        return said | {"verdict": "not told", "why": str(reason)}
+    only = {*reading.first} ^ {*reading.second}
+    rows = len({*reading.first})
+    differences = []
+    if only:
+        differences.append(f"{len(only)} rows were in one reading only")
+    if reading.counted is not None and reading.counted != rows:
+        differences.append(f"the API counts {reading.counted} rows")
+    if reading.stored is not None and reading.stored > rows:
+        differences.append(f"the state says that {reading.stored} rows were read")
+    verdict: Verdict = "differs" if differences else "equal"
+    return said | {
+        "verdict": verdict,
+        "rows": rows,
+        "in_state": reading.stored,
+        "why": "; ".join(differences),
+    }

@@ -1,0 +1,370 @@
+"""The report by its front door: its files, its exit codes, and what is not in it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from simulator.replay import Replay, made_up
+from simulator.server import serve
+from simulator.world import World
+from tap_email_metrics.contract.questions import Question
+from tap_email_metrics.contract.report import contradicts, known_page, markdown
+from tap_email_metrics.contract.shapes import shape_of
+from tap_email_metrics.contract.survey import OTHER_NAMES, kind_of, safe_name
+from tap_email_metrics.doctor import main
+from tap_email_metrics.inquiry import Inquiry, Task
+from tap_email_metrics.providers import PROVIDERS
+from tests.contract.combinations import SITES, world
+from tests.support.canaries import SIGNS, Links, Planter, leaks
+from tests.support.cli import config, small_world, write
+from tests.support.encompass import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from simulator.messages import Reply, Request
+
+NAMES = tuple(SITES)
+
+
+@pytest.fixture(autouse=True)
+def _ledgers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+def called(*arguments: object) -> Any:
+    logging.disable(logging.INFO)
+    return CliRunner().invoke(main, [str(one) for one in arguments])
+
+
+# Personal data
+
+
+@pytest.mark.parametrize("faults", [0, 5])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_canary_is_in_a_report_or_a_recorded_shape(
+    name: str, faults: int, tmp_path: Path
+) -> None:
+    site = SITES[name](world(name))
+    if name == "luxsci":
+        site.api.set_policy(rows="objects")  # canaries are planted into objects
+    planter = Planter(site.world, name, faults=faults, extras=True)
+    task = Task(record=tmp_path / "shapes", checks=3)
+    report = Inquiry(site.tap(transport=Links(site.world)), task).ask()
+    texts = ["\n".join(markdown(report)), json.dumps(report)]
+    files = [*(tmp_path / "shapes").rglob("*.json")]
+    texts += [path.read_text() for path in files]
+    texts += [str(path) for path in files]
+    assert leaks(texts, planter.secrets) == []
+    if not faults:
+        assert report["providers"][name]["outcome"] == "well"
+        assert len(files) > 5
+        assert "unheard_of" in texts[0]
+
+
+class Values:
+    """Collects the texts and ids that a world has answered with."""
+
+    def __init__(self, made: World) -> None:
+        self.seen: set[str] = set()
+        made.on_reply(self)
+
+    def __call__(self, _request: Request, reply: Reply) -> None:
+        if reply.body:
+            self.seen |= set(_texts(json.loads(reply.body)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif value is not None and len(str(value)) > 6:
+        yield str(value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_value_of_an_account_is_in_a_report_or_a_recorded_shape(
+    name: str, tmp_path: Path
+) -> None:
+    site = SITES[name](world(name))
+    values = Values(site.world)
+    task = Task(record=tmp_path)
+    report = Inquiry(site.tap(), task).ask()
+    texts = [json.dumps(report), *(f.read_text() for f in tmp_path.rglob("*.json"))]
+    fields = report["providers"][name]["fields"].values()
+    # Labels of a header are values of an answer, and names of fields.
+    names = {field for one in fields for field in one["fields"]}
+    own = known_page((p.name, p.questions) for p in PROVIDERS)
+    found = {
+        one
+        for one in values.seen - names
+        if one not in own
+        and any(f'"{one}"' in text or f" {one} " in text for text in texts)
+    }
+    assert len(values.seen) > 100
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "name", ["bob@example.com", "asked by Bob", "a" * 50, "id 7", "x20260101", "", "é"]
+)
+def test_a_field_name_that_may_be_a_value_is_not_shown(name: str) -> None:
+    assert safe_name(name) == OTHER_NAMES
+
+
+def test_the_account_is_named_only_if_that_is_asked_for() -> None:
+    site = SITES["encompass"](world("encompass"))
+    client_id = site.settings["client_id"]
+    said = Inquiry(site.tap(), Task(most=5)).ask()
+    assert client_id not in json.dumps(said)
+    said = Inquiry(site.tap(), Task(most=5, name_accounts=True)).ask()
+    assert said["providers"]["encompass"]["account"] == client_id
+    assert f"account {client_id}" in "\n".join(markdown(said))
+
+
+# The command
+
+
+def test_the_command_writes_both_files_and_ends_well(tmp_path: Path) -> None:
+    with serve(small_world()) as server:
+        settings = write(tmp_path, "c.json", config(server))
+        out = tmp_path / "report"
+        result = called("--config", settings, "--contract", "--out", out, "--json")
+    assert result.exit_code == 0
+    said = json.loads(result.stdout)
+    assert said == json.loads((tmp_path / "report.json").read_text())
+    text = (tmp_path / "report.md").read_text()
+    assert "# Contract report" in text
+    assert not SIGNS.search(text)
+    assert said["providers"]["encompass"]["requests"] <= 60
+    for question in said["providers"]["encompass"]["questions"]:
+        assert question["asks"] in text
+
+
+def test_wrong_credentials_are_exit_code_2(tmp_path: Path) -> None:
+    with serve(small_world()) as server:
+        settings = write(tmp_path, "c.json", config(server, client_secret="wrong"))
+        result = called(
+            "--config", settings, "--contract", "--out", tmp_path / "report"
+        )
+    assert result.exit_code == 2
+    assert "check encompass.client_secret" in result.stderr.splitlines()[-1]
+
+
+def test_a_provider_that_is_switched_off_is_exit_code_2(tmp_path: Path) -> None:
+    with serve(small_world()) as server:
+        settings = write(tmp_path, "c.json", config(server))
+        result = called("--config", settings, "--contract", "--provider", "luxsci")
+    assert result.exit_code == 2
+    assert "switch none of these providers on" in result.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_account_tells_nothing_wrong_and_is_well(name: str) -> None:
+    site = SITES[name](World(NOW))
+    inquiry = Inquiry(site.tap(), Task(checks=2))
+    report = inquiry.ask()
+    assert inquiry.exit_code(report) == 0
+    provider = report["providers"][name]
+    told = {one["question"]: one["reading"] for one in provider["questions"]}
+    shown = {one: reading for one, reading in told.items() if reading}
+    harmless = {"token_life", "limit_headers", "site_lists", "page_limit", "where"}
+    harmless |= {"aggregate", "at_sign", "emails_order", "last_page"}
+    assert shown.keys() <= harmless
+    assert {one["verdict"] for one in provider["verified"]} <= {"not told", "equal"}
+    for one in provider["questions"]:
+        assert one["reading"] or one["why"]
+
+
+def test_an_account_with_one_message_tells_nothing_of_orders() -> None:
+    made = World(NOW)
+    message = made.encompass.add_message(sent=NOW - 5 * 86_400)
+    made.encompass.add_row("opens", message)
+    report = Inquiry(SITES["encompass"](made).tap(), Task()).ask()
+    told = {
+        one["question"]: one["reading"]
+        for one in report["providers"]["encompass"]["questions"]
+    }
+    untold = ("order", "total", "archive_clock", "archived_total", "recipient_ids")
+    assert {told[name] for name in untold} == {None}
+
+
+def test_a_spent_budget_is_said_and_is_no_failure() -> None:
+    site = SITES["constant_contact"](world("constant_contact"))
+    site.settings["daily_requests"] = 4
+    inquiry = Inquiry(site.tap(), Task())
+    report = inquiry.ask()
+    assert inquiry.exit_code(report) == 0
+    questions = report["providers"]["constant_contact"]["questions"]
+    assert any("spent" in one["why"] for one in questions)
+
+
+def test_a_report_that_may_not_be_read_is_no_failure() -> None:
+    site = SITES["luxsci"](world("luxsci"))
+    operations = {one.operation for one in _endpoints()}
+    site.api.set_policy(denied=frozenset(operations))
+    inquiry = Inquiry(site.tap(), Task())
+    report = inquiry.ask()
+    assert inquiry.exit_code(report) == 0
+    paths = report["providers"]["luxsci"]["paths"]
+    assert {status for one in paths.values() for status in one.values()} == {"denied"}
+
+
+def _endpoints() -> Any:
+    from simulator.luxsci.facts import ENDPOINTS  # noqa: PLC0415
+
+    return ENDPOINTS
+
+
+def test_a_moved_report_is_found_and_ready_for_path_overrides() -> None:
+    site = SITES["luxsci"](world("luxsci"))
+    operation = "getEmailSMTPOpenReportAccount"
+    moved = "/account/{account}/report/email/smtp/opened"
+    site.api.set_policy(paths={operation: moved})
+    report = Inquiry(site.tap(), Task()).ask()
+    found = report["providers"]["luxsci"]["path_overrides"]
+    assert found == {operation: moved}
+    site.settings["path_overrides"] = found
+    assert site.sync(streams=("opens",)).code == 0
+    text = "\n".join(markdown(report))
+    assert f'"{operation}": "{moved}"' in text
+
+
+# Verification
+
+
+def test_lists_are_equal_in_both_readings_and_to_the_state() -> None:
+    site = SITES["encompass"](world("encompass"))
+    site.sync()
+    before = json.dumps(site.state, sort_keys=True)
+    report = Inquiry(site.tap(), Task(questions=False, checks=6)).ask()
+    found = report["providers"]["encompass"]["verified"]
+    assert {one["verdict"] for one in found} == {"equal"}
+    assert any(one["rows"] and one["in_state"] == one["rows"] for one in found)
+    assert json.dumps(site.state, sort_keys=True) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("encompass", "list_short"),
+        ("constant_contact", "list_capped"),
+        ("luxsci", "list_capped"),
+    ],
+)
+def test_a_list_that_comes_short_is_not_certified(name: str, odd: str) -> None:
+    site = SITES[name](world(name))
+    site.world.odd(odd)
+    report = Inquiry(site.tap(), Task(questions=False, checks=5)).ask()
+    found = report["providers"][name]["verified"]
+    assert "differs" in {one["verdict"] for one in found}
+    long = [one for one in found if one["verdict"] == "equal" and one["rows"] > 2]
+    assert long == []
+
+
+def test_a_state_that_claims_more_rows_than_there_are_differs() -> None:
+    site = SITES["encompass"](world("encompass"))
+    site.sync()
+    for message in site.api.all_messages():
+        for kind in ("opens", "clicks", "bounces", "delivers", "recipients"):
+            for row in site.api.places(kind, message.row_id, site.world.clock.now()):
+                site.api.delete(kind, row.row_id, message_id=message.row_id)
+    report = Inquiry(site.tap(), Task(questions=False, checks=4)).ask()
+    found = report["providers"]["encompass"]["verified"]
+    assert any("the state says that" in one["why"] for one in found)
+
+
+# What is known
+
+
+def test_what_contradicts_a_settled_answer_is_marked() -> None:
+    question = Question(
+        name="q", asks="?", readings={"a": "", "b": ""}, does="", how="", expects="a"
+    )
+    settled = Question(
+        name="q",
+        asks="?",
+        readings={"a": "", "b": ""},
+        does="",
+        how="",
+        expects="a",
+        confirmed="2026-01-01",
+    )
+    assert not contradicts(question, "b")
+    assert contradicts(settled, "b")
+    assert not contradicts(settled, "a")
+    assert not contradicts(settled, None)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda one: one.name)
+def test_the_table_of_questions_is_complete(provider: Any) -> None:
+    names = [question.name for question in provider.questions]
+    assert len(set(names)) == len(names)
+    for question in provider.questions:
+        assert question.expects is None or question.expects in question.readings
+        assert question.does
+        assert question.how
+        assert len(question.readings) > 1 or question.probe
+
+
+# Shapes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_replayed_shape_has_that_shape(name: str, tmp_path: Path) -> None:
+    site = SITES[name](world(name))
+    Inquiry(site.tap(), Task(record=tmp_path)).ask()
+    files = [json.loads(file.read_text()) for file in tmp_path.rglob("*.json")]
+    shapes = [shape for file in files for shape in file["shapes"]]
+    assert len(shapes) > 10
+    for shape in shapes:
+        assert shape_of(made_up(shape, itertools.count(1))) == shape
+
+
+def test_the_simulator_answers_in_recorded_shapes(tmp_path: Path) -> None:
+    site = SITES["encompass"](world("encompass"))
+    Inquiry(site.tap(), Task(record=tmp_path)).ask()
+    again = SITES["encompass"](World(NOW))
+    again.world.replay = Replay(tmp_path)
+    report = Inquiry(again.tap(), Task()).ask()
+    provider = report["providers"]["encompass"]
+    assert provider["outcome"] == "well"
+    assert provider["fields"]["encompass_messages"]["rows"] > 0
+    assert again.sync(streams=("encompass_messages",)).code == 0
+
+
+def test_nothing_is_recorded_unless_asked_for(tmp_path: Path) -> None:
+    site = SITES["encompass"](world("encompass"))
+    Inquiry(site.tap(), Task()).ask()
+    assert [path for path in tmp_path.rglob("*") if "shape" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "null"),
+        (True, "boolean"),
+        (7, "integer"),
+        (1_767_225_600_000, "epoch milliseconds"),
+        ("", "empty text"),
+        ("7", "number as text"),
+        ("2026-01-01", "YYYY-MM-DD"),
+        ("0000-00-00 00:00:00", "0000-00-00 00:00:00"),
+        ("2026-01-01T00:00:00.123Z", "YYYY-MM-DDThh:mm:ss.fZ"),
+        ("Bob", "text"),
+        ([], "list"),
+        ({}, "object"),
+    ],
+)
+def test_the_type_of_a_value_says_nothing_of_it(value: object, kind: str) -> None:
+    assert kind_of(value) == kind
