@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tap_email_metrics.contract.report import known_page
 from tap_email_metrics.providers import PROVIDERS, config_schema
 from tap_email_metrics.providers.luxsci.paths import ENDPOINTS, offered
 from tap_email_metrics.providers.luxsci.streams import STREAMS as LUXSCI_STREAMS
@@ -44,6 +45,9 @@ def generated() -> dict[Path, str]:
     return {
         **{page: filled(page.read_text(encoding="utf-8")) for page in PAGES},
         **{DOCS / f"columns-{slug(name)}.md": columns_page(name) for name in TITLES},
+        DOCS / "known.md": known_page(
+            (TITLES[provider.name], provider.questions) for provider in PROVIDERS
+        ),
         HUB: hub_text(),
         **dbt_descriptions(),
     }

@@ -173,7 +173,8 @@ def _known(question: Question) -> Iterator[str]:
         yield f"- `{name}`: {says}{mark}"
     yield ""
     if question.expects is None:
-        yield "How it is known: it is open."
+        basis = "" if question.basis == "guessed" else f" ({question.basis})"
+        yield f"Which of them holds is open{basis}."
         yield ""
     yield f"What the tap does: {question.does}"
     yield ""

@@ -184,6 +184,22 @@ QUESTIONS: tuple[Question, ...] = (
         how="It is not asked: one look does not show what comes later.",
     ),
     Question(
+        name="page_shift",
+        asks="Do the pages of one list show the same rows while events arrive?",
+        readings={"fixed": "yes", "shifting": "no: rows shift to the next page"},
+        does="It reads again where the head of the list moved.",
+        how="It is not asked: events would have to arrive between two requests.",
+        basis="inferred",
+        expects="shifting",
+    ),
+    Question(
+        name="retention",
+        asks="How long are reports kept?",
+        readings={"for ever": "as long as the account", "limited": "for some time"},
+        does="A campaign that the reports drop stays in your tables.",
+        how="It is not asked: one look does not show what was dropped.",
+    ),
+    Question(
         name="proxy_opens",
         asks="When are opens of mail proxies taken out of the counts?",
         readings={"at once": "before they are shown", "later": "some time later"},

@@ -230,6 +230,26 @@ QUESTIONS: tuple[Question, ...] = (
         probe=EncompassProbes.archive_clock,
     ),
     Question(
+        name="bounce_types",
+        asks="Which types of bounces are there?",
+        readings={"known": "a known set of words", "free": "free text"},
+        does="It takes the type as text.",
+        how="No rule decides this. The report lists the words that it saw.",
+    ),
+    Question(
+        name="refusals",
+        asks="How is a request refused: with which status, after how many seconds?",
+        readings={"status": "by 401, 403, 429 or 5xx", "other": "in another way"},
+        does=(
+            "A 401 or 403 costs one new token; 429, 5xx and time-outs are tried again, "
+            "with smaller pages after a time-out. A 200 with a `message` in place of "
+            "`data` is a time-out."
+        ),
+        how="It is not provoked.",
+        basis="inferred",
+        expects="status",
+    ),
+    Question(
         name="lifetime_in_fact",
         asks="How long is a token accepted in fact?",
         readings={"as said": "as long as it says", "shorter": "shorter"},

@@ -171,12 +171,29 @@ QUESTIONS: tuple[Question, ...] = (
         how="It is not asked: a report would have to wait.",
     ),
     Question(
+        name="revocation",
+        asks="How is an auth code revoked?",
+        readings={"delete": "by `DELETE` on `/auth`", "other": "in another way"},
+        does="It sends that at the end of a run; a failure has no consequence.",
+        how="It is not asked: the request is sent at the end of each run.",
+        basis="inferred",
+        expects="delete",
+    ),
+    Question(
+        name="allowed_skew",
+        asks="How far may the clock of a client be off?",
+        readings={"minutes": "some minutes", "seconds": "less"},
+        does="It says by how much the clocks differ where credentials are refused.",
+        how="It is not asked: a wrong date would look like an attack.",
+    ),
+    Question(
         name="refusals",
         asks="How does an answer say that it is denied, throttled or out of quota?",
         readings={"status": "by its status", "words": "by words in a 200"},
         does=(
             "It goes by the status, and in a 200 with `success` 0 and in a 429 by "
-            "words of the error text, which are guesses."
+            "words of the error text, which are guesses. Why credentials were refused "
+            "it says by such words and by the two clocks; it never shows the text."
         ),
         how="It is not provoked.",
     ),
