@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from tap_email_metrics.contract.contradictions import Contradictions
 from tap_email_metrics.settings.section import Section
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ class Provider(Generic[Settings]):
 
     def open(self, settings: Settings, context: ApiContext) -> Api[Settings]:
         """Return the API object for one run, without sending a request."""
-        return self.api(settings, context)
+        api = self.api(settings, context)
+        logger = context.control.logger
+        api.contradictions = Contradictions(self.name, self.questions, logger)
+        return api
 
     def check_shared(self, shared: object) -> None:
         """Check the part of the state under the provider's name in `_tap`.

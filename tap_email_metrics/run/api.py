@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.contract.contradictions import Contradictions
 from tap_email_metrics.errors import Fatal
 from tap_email_metrics.settings.section import Section
 from tap_email_metrics.transport.client import new_session
@@ -65,6 +66,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         common: the settings that belong to no provider.
         limits: the rate limits and the budget of all requests.
         parents_whole: whether the list of parents is complete.
+        contradictions: compares what is seen with what is known of the API.
     """
 
     name: ClassVar[str]
@@ -75,6 +77,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         self.settings = settings
         self.common = context.common
         self.parents_whole = True
+        self.contradictions = Contradictions(self.name, (), control.logger)
         self._control = control
         self._http = new_session(context.transport, control.check)
         self._ledger = self._open_ledger()

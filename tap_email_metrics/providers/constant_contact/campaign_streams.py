@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from typing_extensions import override
@@ -184,7 +185,7 @@ class EventStream(CampaignStream):
     def _page(
         self, activity_id: str, href: str | None, *, may_lack: bool
     ) -> LinkedPage[Page]:
-        return self.constant_contact.client.page(
+        page = self.constant_contact.client.page(
             self.path,
             [activity_id],
             {"limit": _LARGEST},
@@ -192,6 +193,13 @@ class EventStream(CampaignStream):
             href=href,
             may_lack=may_lack,
         )
+        saw = self.api.contradictions.saw
+        if page.href is not None and "://" in page.href:
+            saw("next_link", "absolute")
+        times = [at for at in page.rows.times if at is not None]
+        if any(one < two for one, two in pairwise(times)):
+            saw("tracking_order", "another")
+        return page
 
 
 class Sends(EventStream):

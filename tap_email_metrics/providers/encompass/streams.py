@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from tap_email_metrics.state.plans import Policy, Visit
 
 
+_ORDERS = {"a": "ascending", "d": "descending"}
+_ORDERED = 8
+"""Rows that show an order: fewer are in one by chance."""
 _SHORTFALL = "shortfall"
 """State key: number of messages that the API counts but does not serve."""
 
@@ -114,8 +117,20 @@ class MessageStream(FanOutStream[int, Mark]):
             yield page
             if part := reader.part:
                 yield Part(part)
-        yield replace(reader.count(visit, mark), **self.aggregate(visit.parent.id))
+        count = reader.count(visit, mark)
+        self._compare(mark, count)
+        yield replace(count, **self.aggregate(visit.parent.id))
         return mark
+
+    def _compare(self, mark: Mark, count: Count) -> None:
+        """Compare a list with what is known of lists."""
+        saw = self.api.contradictions.saw
+        if mark.rows >= _ORDERED and mark.order in _ORDERS:
+            saw("order", _ORDERS[mark.order])
+        if not self.archived or count.archived or count.moved:
+            return
+        if count.api_rows is not None and count.api_rows != count.rows:
+            saw("total", "differs")
 
     def aggregate(self, message_id: int) -> dict[str, Any]:  # noqa: ARG002 - few have one
         """Return the vendor's own count of a list's rows, with its name; {} if none."""

@@ -90,6 +90,10 @@ class ReportStream(WindowStream):
     @override
     def compare(self, source: WindowList, part: Part) -> None:
         super().compare(source, part)
+        if part.outside:
+            is_delivery = self.name == "luxsci_delivery_status"
+            question = "delivery_date" if is_delivery else "event_date"
+            self.luxsci.contradictions.saw(question, "send")
         self.luxsci.days[self.name, source.key].add(part)
 
     @property

@@ -1,0 +1,53 @@
+"""Warns when a run sees what contradicts a settled answer; it sends no request."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterable
+
+    from tap_email_metrics.contract.questions import Question
+
+
+class Contradictions:
+    """Compares what a run sees with the answers that are documented or confirmed.
+
+    Args:
+        provider: its name.
+        questions: of the provider.
+        logger: gets one warning for each question.
+    """
+
+    def __init__(
+        self, provider: str, questions: Iterable[Question], logger: logging.Logger
+    ) -> None:
+        self._provider = provider
+        self._settled = {one.name: one for one in questions if one.is_settled}
+        self._logger = logger
+        self._lock = threading.Lock()
+
+    def saw(self, name: str, reading: str) -> None:
+        """Take note of a reading that an answer shows; warn if it is another one.
+
+        Args:
+            name: of the question.
+            reading: one of its readings.
+        """
+        with self._lock:
+            question = self._settled.get(name)
+            if question is None or reading == question.expects:
+                return
+            del self._settled[name]
+        self._logger.warning(
+            "%s: an answer contradicts what is known: question %s, %s (%s) was "
+            "expected, and %s was seen. Please run tap-email-metrics-doctor "
+            "--contract and report it",
+            self._provider,
+            name,
+            question.expects,
+            question.known,
+            reading,
+        )
