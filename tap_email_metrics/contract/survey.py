@@ -30,6 +30,8 @@ _TIMES = (
 )
 _EPOCH_MS = range(10**12, 10**13)
 _MOST_WORDS = 12
+_COMMON = 2
+"""Rows that a word of the vendor's is in: a value of one row may be anything."""
 _KINDS: dict[type, str] = {
     type(None): "null",
     bool: "boolean",
@@ -138,7 +140,8 @@ class Survey:
         }
 
     def _said(self, stream: str, name: str) -> dict[str, list[str]]:
-        words = [word for word, _ in self._words[stream][name].most_common(_MOST_WORDS)]
+        common = self._words[stream][name].most_common(_MOST_WORDS)
+        words = [word for word, times in common if times >= _COMMON]
         return {"words": sorted(words)} if words else {}
 
 

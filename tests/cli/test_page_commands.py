@@ -24,6 +24,9 @@ BLOCKS = {
     if (plain := [block for block in found if "meltano" not in block.text])
 }
 
+#: Headings of the page on contract reports that have commands.
+REPORTED = ("Contract report", "Verify an account", "Keep the shapes of answers")
+
 #: A target that confirms each state.
 TARGET = f"""#!{sys.executable}
 import json, sys
@@ -51,6 +54,7 @@ def run(folder: Path, text: str, **variables: str) -> str:
 def test_every_block_is_run_here() -> None:
     assert set(BLOCKS) == {
         ("README.md", "Install"),
+        *(("contract-report.md", heading) for heading in REPORTED),
         ("luxsci.md", "Authorise"),
         # The test of the guide runs it, as that has marts.
         ("marts.md", "The report"),
@@ -95,6 +99,19 @@ def test_the_doctor(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps(config(server)))
         (tmp_path / "state.json").write_text("{}")
         run(tmp_path, block.text, XDG_STATE_HOME=str(tmp_path))
+
+
+@pytest.mark.parametrize("heading", REPORTED)
+def test_a_contract_report(tmp_path: Path, heading: str) -> None:
+    [block] = BLOCKS["contract-report.md", heading]
+    with serve(small_world()) as server:
+        (tmp_path / "config.json").write_text(json.dumps(config(server)))
+        (tmp_path / "state.json").write_text("{}")
+        run(tmp_path, block.text, XDG_STATE_HOME=str(tmp_path))
+    assert (tmp_path / "contract-report.md").exists()
+    assert "providers" in json.loads((tmp_path / "contract-report.json").read_text())
+    has_shapes = any((tmp_path / "shapes").rglob("*.shape.json"))
+    assert has_shapes == (heading == "Keep the shapes of answers")
 
 
 def test_a_stream_and_a_column_are_left_out_of_a_catalog(tmp_path: Path) -> None:

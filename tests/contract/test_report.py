@@ -16,7 +16,7 @@ from simulator.world import World
 from tap_email_metrics.contract.questions import Question
 from tap_email_metrics.contract.report import contradicts, known_page, markdown
 from tap_email_metrics.contract.shapes import shape_of
-from tap_email_metrics.contract.survey import OTHER_NAMES, kind_of, safe_name
+from tap_email_metrics.contract.survey import OTHER_NAMES, Survey, kind_of, safe_name
 from tap_email_metrics.doctor import main
 from tap_email_metrics.inquiry import Inquiry, Task
 from tap_email_metrics.providers import PROVIDERS
@@ -69,6 +69,21 @@ def test_no_canary_is_in_a_report_or_a_recorded_shape(
         assert "unheard_of" in texts[0]
 
 
+def _said(field: dict[str, Any]) -> list[str]:
+    """The words of the vendor's that a report shows for a field."""
+    words: list[str] = field.get("words", [])
+    return words
+
+
+def test_words_are_shown_of_marked_columns_only_and_not_of_one_row() -> None:
+    survey = Survey()
+    rows = [{"id": 1, "type": "Hard", "reason": "no such user"} for _ in range(3)]
+    survey.rows("encompass_bounces", [*rows, {"id": 4, "type": "Bob"}])
+    found = survey.as_json()["encompass_bounces"]["fields"]
+    assert found["type"]["words"] == ["Hard"]
+    assert "words" not in found["reason"]
+
+
 class Values:
     """Collects the texts and ids that a world has answered with."""
 
@@ -104,6 +119,7 @@ def test_no_value_of_an_account_is_in_a_report_or_a_recorded_shape(
     fields = report["providers"][name]["fields"].values()
     # Labels of a header are values of an answer, and names of fields.
     names = {part for one in fields for f in one["fields"] for part in f.split(".")}
+    names |= {w for one in fields for f in one["fields"].values() for w in _said(f)}
     own = known_page((p.name, p.questions) for p in PROVIDERS)
     found = {
         one
