@@ -85,16 +85,30 @@ def install_report_block() -> str:
 def settings_tables() -> str:
     """Return a table of settings for the tap itself and for each provider."""
     found: dict[str, list[str]] = {}
+    needless = unnecessary()
     for name, schema in nested_settings(config_schema(PROVIDERS)):
         section = name.partition(".")[0]
         title = TITLES.get(section, "All providers")
         secret = " (secret)" if schema.get("secret") else ""
-        row = f"| `{name}`{secret} | {_default(schema)} | {_text(schema)} |"
+        row = f"| `{name}`{secret} | {_default(schema)} | {_text(schema)}"
+        row += f" {needless[name]} |" if name in needless else " |"
         found.setdefault(title, []).append(row)
     head = "| setting | default | meaning |\n|---|---|---|"
     return "\n\n".join(
         f"### {title}\n\n{head}\n" + "\n".join(rows) for title, rows in found.items()
     )
+
+
+def unnecessary() -> dict[str, str]:
+    """Return the settings that a confirmed answer makes unnecessary, and why."""
+    return {
+        setting: f"Unnecessary: the answer to “{question.asks}” was confirmed on "
+        f"{question.confirmed}."
+        for provider in PROVIDERS
+        for question in provider.questions
+        if question.confirmed
+        for setting in question.settings
+    }
 
 
 def nested_settings(

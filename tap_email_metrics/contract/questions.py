@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tap_email_metrics.errors import AuthenticationFailed, Exhausted, TapError
+from tap_email_metrics.errors import (
+    AuthenticationFailed,
+    Exhausted,
+    TapError,
+    Terminated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -122,9 +127,7 @@ def _answer(question: Question, probes: object) -> Answer:
         return Answer(None, why=str(reason))
     except Exhausted:
         return Answer(None, why="the requests that were allowed are spent")
-    except AuthenticationFailed:
+    except (AuthenticationFailed, Terminated):
         raise
-    except TapError as error:
-        if type(error).__name__ == "Terminated":
-            raise
+    except TapError:
         return Answer(None, why="the API did not answer")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
+from scripts.generate import settings_tables
 from simulator.replay import Replay, made_up
 from simulator.server import serve
 from simulator.world import World
@@ -24,6 +26,7 @@ from tests.contract.combinations import SITES, world
 from tests.support.canaries import SIGNS, Links, Planter, leaks
 from tests.support.cli import config, small_world, write
 from tests.support.encompass import NOW
+from tests.support.pages import DOCS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -331,6 +334,62 @@ def test_the_table_of_questions_is_complete(provider: Any) -> None:
         assert question.does
         assert question.how
         assert len(question.readings) > 1 or question.probe
+
+
+#: What the vendors leave open, as far as the tap depends on it.
+OPEN = {
+    "encompass": {
+        *("range_field", "range_bounds", "child_range", "order", "total"),
+        *("archive_clock", "archived_total", "token_life", "links", "open_fields"),
+        *("beyond_end", "site_lists", "recipient_ids", "bounce_types", "page_limit"),
+        *("limit_headers", "refusals", "lifetime_in_fact"),
+    },
+    "constant_contact": {
+        *("next_link", "last_page", "full_page", "gates", "resends", "stats_keys"),
+        *("counts", "aggregate", "times", "tracking_order", "emails_order", "bounds"),
+        *("updates", "unsubscribes", "counter_age", "page_shift", "retention"),
+        *("proxy_opens", "refresh_tokens"),
+    },
+    "luxsci": {
+        *("where", "row_form", "header_place", "header_form", "count_place"),
+        *("count_meaning", "page_size", "delivery_date", "event_date", "order"),
+        *("no_date", "numbers", "at_sign", "tracked_headers", "detail"),
+        *("code_life", "revocation", "allowed_skew", "refusals"),
+    },
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_open_point_is_a_question_and_on_the_page(name: str) -> None:
+    [provider] = [one for one in PROVIDERS if one.name == name]
+    assert {question.name for question in provider.questions} == OPEN[name]
+    page = (DOCS / "known.md").read_text("utf-8")
+    for question in provider.questions:
+        assert f"### {question.asks}\n" in page
+        assert question.does in page
+        assert question.how in page
+        for says in question.readings.values():
+            assert says in page
+
+
+def test_a_setting_that_a_confirmed_answer_makes_unnecessary_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [provider] = [one for one in PROVIDERS if one.name == "luxsci"]
+    confirmed = tuple(
+        replace(one, expects="own", confirmed="2026-01-01")
+        if one.name == "delivery_date"
+        else one
+        for one in provider.questions
+    )
+    assert "Unnecessary" not in settings_tables()
+    monkeypatch.setattr(type(provider), "questions", confirmed)
+    [row] = [line for line in settings_tables().splitlines() if "Unnecessary" in line]
+    assert row.startswith("| `luxsci.delivery_lookback_days` |")
+    assert "confirmed on 2026-01-01" in row
+    page = known_page([("LuxSci", confirmed)])
+    assert "`own`: the last update (confirmed on 2026-01-01)" in page
+    assert "these settings are unnecessary: `luxsci.delivery_lookback_days`" in page
 
 
 # Shapes

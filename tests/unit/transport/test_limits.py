@@ -254,6 +254,18 @@ def test_slots_are_numbered() -> None:
     assert second.started - first.started == pytest.approx(0.25, abs=0.001)
 
 
+def test_no_more_requests_start_than_are_allowed() -> None:
+    limits = make(OwnClock())
+    send(limits, 2)
+    limits.allow(5)
+    send(limits, 3)
+    with pytest.raises(Exhausted, match="the 5 requests that were allowed are spent"):
+        send(limits)
+    assert limits.sent == 5
+    limits.allow(6)
+    send(limits)
+
+
 def test_a_sleep_that_ends_early_is_resumed() -> None:
     clock = OwnClock()
     clock.step = 0.01
