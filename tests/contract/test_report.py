@@ -22,6 +22,7 @@ from tap_email_metrics.contract.survey import OTHER_NAMES, Survey, kind_of, safe
 from tap_email_metrics.doctor import main
 from tap_email_metrics.inquiry import Inquiry, Task
 from tap_email_metrics.providers import PROVIDERS
+from tap_email_metrics.providers.luxsci.probes import without_values
 from tests.contract.combinations import SITES, world
 from tests.support.canaries import SIGNS, Links, Planter, leaks
 from tests.support.cli import config, small_world, write
@@ -257,6 +258,12 @@ def test_a_moved_report_is_found_and_ready_for_path_overrides() -> None:
     assert site.sync(streams=("opens",)).code == 0
     text = "\n".join(markdown(report))
     assert f'"{operation}": "{moved}"' in text
+
+
+def test_a_login_in_a_path_of_the_settings_is_not_in_the_report() -> None:
+    path = "/user/bob@clinic.example/report/12345/email/smtp/opens"
+    assert without_values(path) == "/user/{login}/report/{account}/email/smtp/opens"
+    assert without_values("/marketing/v3/lists") == "/marketing/v3/lists"
 
 
 # Verification

@@ -7,6 +7,7 @@ allows. Everything else raises `CannotTell`.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
@@ -45,6 +46,7 @@ _PAIR = 2
 _DENIED = re.compile(r"access|denied|permission|not allowed|not permitted|forbidden")
 _DATETIME = re.compile(r"[1-9]\d{3}-\d\d-\d\d \d\d:\d\d:\d\d")
 _ZERO = re.compile(r"0000-00-00(?: 00:00:00)?")
+_ACCOUNT = re.compile(r"\d{3}")
 _NUMBER = re.compile(r"-?\d+")
 
 
@@ -132,7 +134,8 @@ class LuxSciProbes:
         url = self._api.client.url(place, source.list.places, params)
         path, mark, query = url.partition("?")
         url = path.replace("@", at_sign or self._at_sign) + mark + query
-        seen = self._prober.get_url(url, place.path)
+        shown = without_values(place.path)
+        seen = self._prober.get_url(url, shown)
         status, body = seen.status, seen.body
         if status == "ok" and not isinstance(body, dict):
             status = "failed"
@@ -142,7 +145,7 @@ class LuxSciProbes:
         if status == "ok":
             self._api.client.served = True  # whatever is refused now, the key is good
         if at_sign is None:
-            self.paths.setdefault(place.operation, {})[place.path] = status
+            self.paths.setdefault(place.operation, {})[shown] = status
         return status, body
 
     def _shape(self, source: Source, params: Mapping[str, int | str]) -> Shape:
@@ -273,23 +276,24 @@ class LuxSciProbes:
 
     def no_date(self) -> Answer:
         """What stands for no date."""
-        found = set()
+        found: Counter[str] = Counter()
         for stream, row in self._seen:
             for name, column in _columns(stream).items():
                 if column.get("format") != "date-time" or name not in row:
                     continue
                 value = row[name]
                 if value is None:
-                    found.add("null")
+                    found["null"] += 1
                 elif value == "":
-                    found.add("empty")
+                    found["empty"] += 1
                 elif isinstance(value, str) and _ZERO.fullmatch(value):
-                    found.add("zero")
+                    found["zero"] += 1
         if not found:
             raise CannotTell("each date of the rows is set")
         if len(found) > 1:
             raise CannotTell("several spellings occur")
-        return Answer(found.pop(), 1)
+        [(reading, rows)] = found.items()
+        return Answer(reading, rows)
 
     def numbers(self) -> Answer:
         """Whether whole numbers come as numbers or as texts."""
@@ -467,7 +471,8 @@ class LuxSciProbes:
         return False
 
     def _status(self, source: Source, place: Endpoint) -> Status:
-        known = self.paths.get(place.operation, {}).get(place.path)
+        shown = without_values(place.path)
+        known = self.paths.get(place.operation, {}).get(shown)
         if known is not None:
             return known
         params: dict[str, int | str] = {"first_row": 0, "matches": 0}
@@ -518,6 +523,15 @@ class LuxSciProbes:
             is_last = len(page.rows) < size and page.count == len(rows)
             if is_last or not page.rows:
                 return rows
+
+
+def without_values(path: str) -> str:
+    """Return a path without a login or a number that a setting may have put there."""
+    parts = path.split("/")
+    return "/".join(
+        "{login}" if "@" in part else "{account}" if _ACCOUNT.search(part) else part
+        for part in parts
+    )
 
 
 def _columns(stream: str) -> dict[str, Any]:
