@@ -49,6 +49,7 @@ class Prober:
     ) -> None:
         self._client = client
         self._recorder = recorder
+        self._refused: dict[object, Seen] = {}
         self.survey = survey
 
     @property
@@ -75,7 +76,21 @@ class Prober:
         template: str,
         params: Mapping[str, int | str] | None = None,
     ) -> Seen:
-        """Return the answer to a GET of a URL; see `get`."""
+        """Return the answer to a GET of a URL; see `get`.
+
+        What was refused once is not asked for again.
+        """
+        asked = (url, tuple(sorted((params or {}).items())))
+        if asked not in self._refused:
+            seen = self._ask(url, template, params)
+            if seen.status not in {"missing", "denied"}:
+                return seen
+            self._refused[asked] = seen
+        return self._refused[asked]
+
+    def _ask(
+        self, url: str, template: str, params: Mapping[str, int | str] | None
+    ) -> Seen:
         try:
             response = self._client.retrying(
                 lambda: self._client.exchange(url, template, params), tries=PROBE_TRIES

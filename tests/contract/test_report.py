@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from scripts.generate import settings_tables
@@ -28,6 +31,7 @@ from tests.support.canaries import SIGNS, Links, Planter, leaks
 from tests.support.cli import config, small_world, write
 from tests.support.encompass import NOW
 from tests.support.pages import DOCS
+from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,6 +244,15 @@ def test_a_report_that_may_not_be_read_is_no_failure() -> None:
     assert {status for one in paths.values() for status in one.values()} == {"denied"}
 
 
+def test_what_is_denied_is_asked_for_once() -> None:
+    site = SITES["constant_contact"](world("constant_contact"))
+    site.api.set_policy(privileges=())
+    report = Inquiry(site.tap(), Task()).ask()
+    assert report["providers"]["constant_contact"]["requests"] <= 8
+    asked = [entry.path for entry in site.world.log.entries if entry.method == "GET"]
+    assert len(asked) == len(set(asked))
+
+
 def _endpoints() -> Any:
     from simulator.luxsci.facts import ENDPOINTS  # noqa: PLC0415
 
@@ -423,6 +436,32 @@ def test_the_simulator_answers_in_recorded_shapes(tmp_path: Path) -> None:
     assert provider["outcome"] == "well"
     assert provider["fields"]["encompass_messages"]["rows"] > 0
     assert again.sync(streams=("encompass_messages",)).code == 0
+
+
+def test_a_command_of_the_simulator_replays_a_folder(tmp_path: Path) -> None:
+    site = SITES["encompass"](world("encompass"))
+    Inquiry(site.tap(), Task(record=tmp_path)).ask()
+    command = [
+        sys.executable,
+        "-m",
+        "simulator",
+        "--size",
+        "0",
+        "--replay",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(  # noqa: S603 - our own simulator
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as simulator:
+        try:
+            assert simulator.stdout is not None
+            url = simulator.stdout.readline().strip()
+            answer = requests.get(f"{url}/v2/messages", timeout=30).json()
+        finally:
+            simulator.terminate()
+    recorded = [json.loads(file.read_text()) for file in tmp_path.rglob("*.json")]
+    [shapes] = [one["shapes"] for one in recorded if one["path"] == "/v2/messages"]
+    assert shape_of(answer) in shapes
 
 
 def test_nothing_is_recorded_unless_asked_for(tmp_path: Path) -> None:
