@@ -311,6 +311,14 @@ def test_a_list_that_comes_short_is_not_certified(name: str, odd: str) -> None:
     assert long == []
 
 
+def test_a_count_that_no_reading_reaches_is_named() -> None:
+    site = SITES["encompass"](world("encompass"))
+    site.world.odd("total_high")
+    report = Inquiry(site.tap(), Task(questions=False, checks=4)).ask()
+    found = report["providers"]["encompass"]["verified"]
+    assert any("the API counts" in one["why"] for one in found)
+
+
 def test_a_state_that_claims_more_rows_than_there_are_differs() -> None:
     site = SITES["encompass"](world("encompass"))
     site.sync()
