@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simulator.world import World
 from tap_email_metrics.providers import PROVIDERS
 from tests.contract.combinations import (
     CHOICES,
@@ -20,6 +21,7 @@ from tests.contract.combinations import (
     pairs,
     world,
 )
+from tests.support.encompass import DAY, NOW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +61,35 @@ def test_odd_answers_do_not_deceive_a_probe(provider: str) -> None:
     tally = judge_odd(provider, DECEPTIVE[provider])
     assert tally.wrong == []
     assert tally.right.total() > 10
+
+
+@pytest.mark.parametrize(
+    ("clock", "told"),
+    [("send", "send"), ("date_added", "date_added"), ("action", None)],
+)
+@pytest.mark.parametrize("stays", [True, False])
+def test_the_clock_of_the_archive_is_told_by_what_is_left(
+    clock: str, told: str | None, *, stays: bool
+) -> None:
+    made = World(NOW)
+    for age in (60, 185, 187):
+        sent = NOW - age * DAY
+        message = made.encompass.add_message(sent=sent, sentCount=100)
+        for number in range(95):
+            made.encompass.add_row("delivers", message, date_added=sent + number)
+            at = sent + number / 5 * DAY
+            # Every fifth open is added to the database a month after it took place.
+            late = 30 * DAY if number % 5 == 0 else 60
+            fields = {
+                "timestamp": round(at * 1000),
+                "dateAdded": round((at + late) * 1000),
+            }
+            if at + late < NOW:
+                made.encompass.add_row("opens", message, date_added=at + late, **fields)
+    made.encompass.set_policy(archive_on=clock, archived_in_total=stays)
+    report = ask(SITES["encompass"](made))
+    [found] = [o for o in report["questions"] if o["question"] == "archive_clock"]
+    assert found["reading"] == told
 
 
 @pytest.mark.parametrize("provider", CHOICES)
