@@ -396,9 +396,5 @@ def _plain(catalog: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 
 def main() -> None:
-    """Run the command `tap-email-metrics`."""
+    """Run the tap as a command."""
     TapEmailMetrics.cli()
-
-
-if __name__ == "__main__":
-    main()

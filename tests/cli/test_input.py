@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 from simulator.server import serve
+from tap_email_metrics.tap import TapEmailMetrics
 from tests.support.cli import Ended, config, run, run_here, small_world, write
 
 if TYPE_CHECKING:
@@ -262,10 +266,37 @@ def test_settings_come_from_the_environment(
     assert len(ended.of("RECORD", STREAM)) == 9
 
 
-def test_version_prints_the_version(tmp_path: Path) -> None:
+def test_version_prints_what_the_sdk_would_print(tmp_path: Path) -> None:
     ended = run(tmp_path, None, "--version")
     assert ended.code == 0
     assert ended.out.startswith("tap-email-metrics v")
+    assert ended.out == CliRunner().invoke(TapEmailMetrics.cli, ["--version"]).output
+
+
+@pytest.mark.parametrize(
+    ("module", "option"),
+    [
+        ("tap_email_metrics.__main__", "--version"),
+        ("tap_email_metrics.init", "--help"),
+        ("tap_email_metrics.report.command", "--help"),
+    ],
+)
+def test_a_command_that_needs_no_sdk_does_not_import_it(
+    module: str, option: str
+) -> None:
+    script = (
+        "import atexit, importlib, sys\n"
+        "atexit.register(lambda: print('singer_sdk' in sys.modules))\n"
+        "module, *sys.argv[1:] = sys.argv[1:]\n"
+        "importlib.import_module(module).main()"
+    )
+    done = subprocess.run(  # noqa: S603 - our own commands
+        [sys.executable, "-c", script, module, option],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_about_lists_settings_and_capabilities(tmp_path: Path) -> None:
