@@ -40,6 +40,8 @@ LOADERS := target-postgres target-jsonl target-duckdb target-snowflake target-bi
 PLUGINS := $(LOADERS:%=.cache/plugins/%.installed)
 PEERS := sdk singer dlt airbyte loop
 BENCH := $(PEERS:%=.cache/bench/%/.installed)
+LOAD_PEERS := sdk dlt loop pipelinewise
+BENCH_LOAD := $(LOAD_PEERS:%=.cache/bench/%/.installed)
 TAP_PLUGIN := .cache/plugins/tap-email-metrics.installed
 DBT_PLUGIN := .cache/plugins/dbt-postgres.installed
 PLUGIN_SOURCES := meltano.yml tests/support/plugins.py tests/support/project.py
@@ -154,6 +156,10 @@ bench: $(INSTALLED) $(BENCH) ## The tap beside its peers, in everything: half an
 .PHONY: bench-quick
 bench-quick: $(INSTALLED) .cache/bench/sdk/.installed .cache/bench/loop/.installed ## The tap, a plain SDK tap and a bare loop: under three minutes
 	$(PY) -m benchmarks --quick
+
+.PHONY: bench-load
+bench-load: $(INSTALLED) $(BENCH_LOAD) $(PLUGINS) $(FAKESNOW) $(BQEMULATOR) ## The same opens into warehouses, by the tap and by its peers: ROUNDS=3
+	$(PY) -m benchmarks.load --emulators --rounds $(or $(ROUNDS),3)
 
 .PHONY: dist
 dist: $(INSTALLED) ## Wheel and source archive in dist/, the wheel installed and tried

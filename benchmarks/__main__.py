@@ -29,9 +29,10 @@ from benchmarks.measure import (
     run,
     serving,
 )
+from benchmarks.report import print_table, say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 PAGES = World(parents=20, rows=5_000)
 SMALL = World(parents=480, rows=20)
@@ -279,28 +280,6 @@ def requests_saved(messages: int) -> Results:
     found: Results = json.loads(output_of(command))
     print_table("", {"tap": found}, tuple(found))
     return found
-
-
-# Saying it
-
-
-def say(text: str) -> None:
-    """Print a heading."""
-    sys.stdout.write(f"\n{text}\n\n")
-    sys.stdout.flush()
-
-
-def print_table(
-    first: str, rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]
-) -> None:
-    """Print a Markdown table."""
-    lines = [f"| {first} | {' | '.join(columns)} |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for name, row in rows.items():
-        cells = " | ".join(f"{row[column]:,.4g}" for column in columns)
-        lines.append(f"| {name} | {cells} |")
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

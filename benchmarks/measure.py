@@ -122,7 +122,7 @@ def run(contestant: Contestant, server: Server) -> Ran:
     out, err = FOLDER / "stdout", FOLDER / "stderr"
     command = [part.replace("{url}", server.url) for part in contestant.command]
     began, started = time.monotonic(), time.time()
-    status, cpu, rss = _wait(command, dict(contestant.env), out, err)
+    status, cpu, rss = wait_for(command, dict(contestant.env), out, err)
     wall = time.monotonic() - began
     seen = server.ask("/_seen")
     records = _count(out, contestant.counted)
@@ -137,10 +137,13 @@ def run(contestant: Contestant, server: Server) -> Ran:
     return Ran(records, wall, cpu, rss, size, seen["requests"], first, seen["cpu"])
 
 
-def _wait(
+def wait_for(
     command: Sequence[str], env: Mapping[str, str], out: Path, err: Path
 ) -> tuple[int, float, float]:
-    """Return the exit code, CPU seconds and peak MB of a command."""
+    """Run a command; return its exit code, CPU seconds and peak MB.
+
+    The CPU of a shell includes that of the commands that it ran.
+    """
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(  # noqa: S603 - our own
             command,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from benchmarks import contestants, measure
+from benchmarks.load import Loaded, load, report
+from benchmarks.loaders import Loader
 from benchmarks.measure import World, run, serving
 from tests.runs.encompass.requests_saved import count_requests
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "FOLDER", tmp_path)
     monkeypatch.setattr(contestants, "FOLDER", tmp_path)
+    monkeypatch.setattr("benchmarks.load.FOLDER", tmp_path)
     # What the bare loops need is here, too.
     monkeypatch.setattr(contestants, "python", lambda _: sys.executable)
 
@@ -54,6 +58,35 @@ def test_a_contestant_that_loses_a_row_is_refused(
         pytest.raises(RuntimeError, match="5 of 6 records"),
     ):
         run(contestants.download(), server)
+
+
+@pytest.mark.parametrize("held", [5, 7])
+def test_a_loader_that_loses_or_doubles_a_row_is_refused(held: int) -> None:
+    loader = Loader("one", ("true",), empty=lambda: None, count=lambda: held)
+    with (
+        serving(World(parents=2, rows=3)) as server,
+        pytest.raises(RuntimeError, match=f"{held} of 6 rows"),
+    ):
+        load(loader, server, psutil.Process())
+
+
+def test_the_load_report_compares_with_the_faster_dlt() -> None:
+    costs = {
+        "tap, target-postgres": 6.0,
+        "dlt, insert_values": 4.0,
+        "dlt, csv": 3.0,
+        "SDK tap, target-postgres": 24.0,
+        "bare loop": 1.5,
+    }
+    runs = {
+        name: [Loaded(cpu + 1, cpu + 1, 0.0), Loaded(cpu, 2 * cpu, 0.0)]
+        for name, cpu in costs.items()
+    }
+    found = report(runs, dict.fromkeys(costs, 1.0), 100)
+    assert found["cpu_ratio_dlt"] == 2.0
+    assert found["wall_ratio_dlt"] == 1.75
+    assert found["cpu_ratio_naive"] == 0.25
+    assert found["cpu_ratio_floor"] == 4.0
 
 
 @pytest.mark.slow
