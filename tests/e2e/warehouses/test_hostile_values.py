@@ -11,6 +11,7 @@ import yaml
 
 from simulator.server import serve
 from tests.support.cli import COMMAND, DAY, config, small_world
+from tests.support.constant_contact import Account
 from tests.support.postgres import Postgres
 from tests.support.project import PLUGINS, ROOT
 
@@ -72,6 +73,28 @@ def test_postgres_holds_what_the_tap_emits(tmp_path: Path) -> None:
     }
     expected = [value.replace("\x00", "\ufffd") for value in VALUES.values()]
     assert by_name == {text: {**NESTED, "text": text} for text in expected}
+
+
+def test_postgres_holds_lists_of_what_copy_escapes(tmp_path: Path) -> None:
+    account = Account()
+    texts = list(VALUES.values())
+    fields = [{"custom_field_id": "1", "value": text} for text in texts]
+    account.api.add_contact(list_memberships=texts, taggings=[], custom_fields=fields)
+    sync = account.sync()
+    output = b"\n".join(json.dumps(message).encode() for message in sync.messages)
+    with Postgres(tmp_path / "postgres") as postgres:
+        settings = LOADER["config"] | {
+            "sqlalchemy_url": postgres.sqlalchemy_url,
+            "default_target_schema": SCHEMA,
+        }
+        run([TARGET, "--config", write(tmp_path / "target", settings)], output)
+        held = postgres.rows(SCHEMA, "constant_contact_contacts")
+    assert held == sync.records("constant_contact_contacts")
+    stored = [text.replace("\x00", "\ufffd") for text in texts]
+    [contact] = held
+    assert contact["list_memberships"] == stored
+    assert contact["taggings"] == []
+    assert [one["value"] for one in contact["custom_fields"]] == stored
 
 
 def write(file: Path, settings: dict[str, Any]) -> Path:
