@@ -401,7 +401,7 @@ class EmailMetricsStream(QuietStream):
         made = page.made()
         self.report.set_aside.update(made.set_aside)
         self._set_aside[of] += made.set_aside.total()
-        self.note_key(max((at for at in made.times if at is not None), default=None))
+        self.note_key(max([at for at in made.times if at is not None], default=None))
         return made.records
 
     def _ignores_marks(self) -> bool:

@@ -58,10 +58,14 @@ class Bounded:
     def stream(self, amt: int, decode_content: bool = True) -> Iterator[bytes]:  # noqa: FBT001, FBT002 - the signature of urllib3
         """Yield the body in parts.
 
+        They are larger than the 10 kB that requests asks for: each costs a call
+        through urllib3 and http.client.
+
         Raises:
             TooLong: the body exceeds the limit.
         """
-        for chunk in self._raw.stream(amt, decode_content=decode_content):
+        size = max(amt, _CHUNK)
+        for chunk in self._raw.stream(size, decode_content=decode_content):
             self._left -= len(chunk)
             if self._left < 0:
                 self.close()

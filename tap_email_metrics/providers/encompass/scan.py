@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from operator import lt
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.errors import Skippable
@@ -102,7 +102,7 @@ class ListScan:
 def ascending(ids: Iterable[int | None]) -> bool:
     """Return whether there are no missing ids and each is above the one before."""
     known = list(ids)
-    return None not in known and all(one < two for one, two in pairwise(known))  # type: ignore[operator]
+    return None not in known and all(map(lt, known, known[1:]))  # type: ignore[arg-type]
 
 
 class Pages:
