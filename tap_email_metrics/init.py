@@ -241,7 +241,7 @@ def _extractors(provider: str) -> list[str]:
         "    capabilities: [catalog, discover, state]",
         "    settings:",
         *(f"    {one.line()}" for one in (*COMMON, *PROVIDERS[provider])),
-        "    select: ['*.*', '!constant_contact_did_not_opens.*']",
+        "    select: ['*.*', '!*.extracted_at', '!constant_contact_did_not_opens.*']",
     ]
     for command in _commands(provider):
         lines += [

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from tap_email_metrics.records.columns import EXTRA, compile_columns
+from tap_email_metrics.records.columns import EXTRA, EXTRACTED_AT, compile_columns
 from tap_email_metrics.records.pages import (
     IDENTITY_MISSING,
     KEY_MISSING,
@@ -282,6 +282,8 @@ class RecordBuilder:
                 self._keep(page, column, dict.fromkeys(range(count), unfit[0]))
             if column.name in columns.key:
                 reasons.note_key(values * count, range(count) if unfit else ())
+        if EXTRACTED_AT in made:
+            made[EXTRACTED_AT] = repeat(page.request.get(EXTRACTED_AT), count)
         if page.kept and columns.keeps_extra:
             made[EXTRA] = [
                 extra(page.kept[place]) if place in page.kept else None

@@ -7,8 +7,8 @@ otherwise it is kept under its dotted path. A group of another form is kept only
 its columns are selected, because it contains all of them.
 
 `x-derived` marks a companion of a field (`epoch-ms`) or an event id. `x-pii` decides
-how a column is treated. A column without these and without a source is the account,
-`additional_fields`, or comes from the request.
+how a column is treated. A column without these and without a source is the account, the
+time of extraction, `additional_fields`, or comes from the request.
 
 A column with `"x-derived": "event-id"` is the id of an event without an id of the
 vendor's. It has the first 32 hex digits of the SHA-256 (in a `pii.mode` other than
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 ACCOUNT = "account"
 """The column with the account that was read."""
 
+EXTRACTED_AT = "extracted_at"
+"""The column with the time at which the list of a row was read."""
+
 EXTRA = "additional_fields"
 """The column with unknown fields and values that did not fit."""
 
@@ -53,6 +56,7 @@ EVENT_ID = "event-id"
 
 Schema = dict[str, "Json"]
 
+_OWN = (ACCOUNT, EXTRACTED_AT, EXTRA)
 _ID_LENGTH = 32
 _SEPARATOR = "."  # in an `x-source`, between a group and its field
 _ENCODER = msgspec.json.Encoder()
@@ -173,7 +177,7 @@ def _plan(
         if "x-source" in column and "x-derived" not in column
     }
     for name, column in columns.items():
-        if name not in (ACCOUNT, EXTRA) and column.get("x-derived") != EVENT_ID:
+        if name not in _OWN and column.get("x-derived") != EVENT_ID:
             treat = None if name in key else _treatment(column, privacy)
             source = column.get("x-source", name)
             convert = converter_of(column, shown)

@@ -39,6 +39,7 @@ from tap_email_metrics.errors import (
     Unavailable,
 )
 from tap_email_metrics.records.builder import PageMaker, RecordBuilder
+from tap_email_metrics.records.columns import EXTRACTED_AT
 from tap_email_metrics.records.pages import Record
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import to_instant
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from singer_sdk import Tap
+    from singer_sdk.singerlib import MetadataMapping
 
     from tap_email_metrics.records.builder import Envelope
     from tap_email_metrics.records.pages import Page
@@ -354,6 +356,18 @@ class EmailMetricsStream(QuietStream):
             return "incomplete"
         return "complete" if report.records else "empty"
 
+    @property
+    @override
+    def metadata(self) -> MetadataMapping:
+        """The selection; without a catalog's word the time of extraction is left out.
+
+        Most targets add one of their own.
+        """
+        found = super().metadata
+        if self._tap_input_catalog is None:
+            found["properties", EXTRACTED_AT].selected_by_default = False
+        return found
+
     @cached_property
     def builder(self) -> RecordBuilder:
         """Builds the records of the selected columns."""
@@ -380,6 +394,7 @@ class EmailMetricsStream(QuietStream):
             at: epoch ms of all rows, if the rows do not have it.
             request: values of the columns that come from the request, by name.
         """
+        request[EXTRACTED_AT] = to_instant(int(self.run.clock.now() * 1000))
         return PageMaker(self.builder, request, at)
 
     def within(self, page: Page, interval: Interval) -> Page:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from simulator.world import World
+from tap_email_metrics.clock import DAY, from_iso
 from tap_email_metrics.errors import InvalidInput
+from tap_email_metrics.records.columns import EXTRACTED_AT
 from tests.support.constant_contact import Account
 from tests.support.encompass import NOW, Site, Sync
 
@@ -84,6 +86,32 @@ def test_any_column_but_the_key_may_be_missing(column: str) -> None:
     assert in_schema == in_records
     assert column not in in_schema
     assert one.state["bookmarks"][OPENS]["replication_key_value"]
+
+
+def test_the_time_of_extraction_is_left_out_unless_it_is_selected() -> None:
+    one = site()
+    for catalog in (None, catalog_of(one, OPENS)):
+        in_schema, in_records = columns(one.sync(load=False, catalog=catalog), OPENS)
+        assert EXTRACTED_AT not in in_schema | in_records
+
+
+def test_the_time_of_extraction_is_that_of_the_read_and_later_in_a_later_run() -> None:
+    one = site()
+    catalog = catalog_of(one, OPENS)
+    for item in catalog["streams"][0]["metadata"]:
+        if item["breadcrumb"] == ["properties", EXTRACTED_AT]:
+            item["metadata"]["selected"] = True
+    spans = []
+    for _ in range(2):
+        before = one.world.clock.now()
+        run = one.sync(load=False, catalog=catalog)
+        assert EXTRACTED_AT in columns(run, OPENS)[0]
+        moments = [from_iso(row[EXTRACTED_AT]) for row in run.records(OPENS)]
+        # It has milliseconds.
+        assert int(before) <= min(moments) <= max(moments) <= one.world.clock.now()
+        spans.append(moments)
+        one.world.clock.advance(DAY)
+    assert max(spans[0]) < min(spans[1])
 
 
 def test_streams_that_the_catalog_does_not_name_are_not_read() -> None:

@@ -56,10 +56,18 @@ limit 0
 
 {#- When a row was loaded. `_sdc_received_at` is when the target took that very row, and
 `_sdc_batched_at` when it began the batch, the same for two versions of a row in it;
-target-duckdb has only the latter, of each row. -#}
+target-duckdb has only the latter, of each row. A target that adds no columns leaves them
+empty: `extracted_at` is the tap's own, where it is selected. -#}
 {% macro loaded_at(held, table=none) -%}
-{%- set name = held.get('_sdc_received_at', held.get('_sdc_batched_at', 'null')) -%}
-{{ typed((table ~ '.' if table and name != 'null' else '') ~ name, 'timestamp') }}
+{%- set moments = [] -%}
+{%- for name in ('_sdc_received_at', '_sdc_batched_at', 'extracted_at') if name in held -%}
+{%- do moments.append(typed((table ~ '.' if table else '') ~ held[name], 'timestamp')) -%}
+{%- endfor -%}
+{%- if moments | length > 1 -%}
+coalesce({{ moments | join(', ') }})
+{%- else -%}
+{{ moments | first | default(typed('null', 'timestamp')) }}
+{%- endif -%}
 {%- endmacro %}
 
 

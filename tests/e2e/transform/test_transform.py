@@ -41,6 +41,9 @@ TYPES |= {"boolean": "boolean", "object": "json", "array": "json"}
 FORMATS = {"date-time": "timestamp", "date": "date"}
 #: Settings of the user's own; and without bytecode dbt starts in twice the time.
 FOREIGN = ("DBT_", "EMAIL_METRICS_", "PYTHONDONTWRITEBYTECODE")
+MOMENTS = ("_sdc_received_at", "extracted_at")
+BARE = "luxsci_"
+"""Streams loaded by a target that is told to add no columns."""
 ADDRESSES = ("email_address", "to_address", "email")
 RUNS = {
     **dict.fromkeys(("account", "run", "provider", "stream", "outcome"), "varchar"),
@@ -59,7 +62,7 @@ class Load:
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
     def add(self, stream: str, row: Row, at: datetime = FIRST) -> None:
-        loaded = {**row, "_sdc_received_at": at.isoformat()}
+        loaded = {**row, **dict.fromkeys(MOMENTS, at.isoformat())}
         self.rows.setdefault(stream, []).append(loaded)
 
     def write(self, folder: Path) -> None:
@@ -85,7 +88,8 @@ def columns(stream: str) -> dict[str, str]:
         found[name] = FORMATS.get(schema.get("format", ""), TYPES[kind])
         if "x-pii" in schema and kind == "integer":
             found[name] = "varchar"  # a hash, where `pii.mode` is hash
-    return {**found, "_sdc_received_at": "timestamp"}
+    added = {} if stream.startswith(BARE) else {"_sdc_received_at": "timestamp"}
+    return found | added
 
 
 def pick(row: Row, names: dict[str, str]) -> Row:
