@@ -282,4 +282,4 @@ def dates_of(rows: Page) -> list[int | None]:
 
 def latest_date(rows: Page) -> int | None:
     """Return the latest `dateAdded` of rows in epoch ms, None if there is none."""
-    return max((ms for ms in dates_of(rows) if ms is not None), default=None)
+    return max([ms for ms in dates_of(rows) if ms is not None], default=None)
