@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tap_email_metrics.catalog import Facts, read_catalog
 from tap_email_metrics.cli import CommandLine
-from tap_email_metrics.clock import DAY, SystemClock
+from tap_email_metrics.clock import SystemClock
 from tap_email_metrics.control import Control
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
@@ -350,15 +350,9 @@ class TapEmailMetrics(CommandLine):
         if failed := [n for n, report in reports.items() if report.outcome == "failed"]:
             return f"{', '.join(failed)} failed: {reports[failed[0]].message}"
         limit = self.settings.max_lag_days
-        if behind := [s.name for s in self.selected() if self._lags(s)]:
+        if behind := [s.name for s in self.selected() if self.run.lags(s.name)]:
             return f"further behind than max_lag_days ({limit:g}): {', '.join(behind)}"
         return ""
-
-    def _lags(self, stream: EmailMetricsStream) -> bool:
-        limit, since = self.settings.max_lag_days, stream.report.behind_since
-        if not limit or since is None:
-            return False
-        return self.run.now(stream.provider) - since > limit * DAY
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:

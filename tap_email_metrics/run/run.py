@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib import StateMessage
 
-from tap_email_metrics.clock import iso
+from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import Exhausted, TapError, Unavailable
 from tap_email_metrics.records.values import to_instant
 from tap_email_metrics.run.api import ApiContext
@@ -290,6 +290,13 @@ class Run:
         if stream not in self.reports:
             self.reports[stream] = StreamReport()
         return self.reports[stream]
+
+    def lags(self, stream: str) -> bool:
+        """Return whether a stream is further behind than `max_lag_days` allows."""
+        limit, since = self.settings.max_lag_days, self.report(stream).behind_since
+        if not limit or since is None:
+            return False
+        return self.now(self.provider_of(stream)) - since > limit * DAY
 
     def log_end(self, stream: str) -> None:
         """Log one line at the end of a stream."""
