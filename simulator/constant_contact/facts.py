@@ -64,6 +64,8 @@ class Policy(Rules):
         "varied", "no_links", "null_links", "no_next", "null_next", "null_href"
     ] = "varied"
     """How the last page says so; varied: each path in a way of its own."""
+    max_page: int = 0
+    """Rows of a page at most, whatever is asked for; 0: as many as are asked for."""
     empty_last_page: bool = False
     """A page that is just full has a next one, without rows."""
     stats_keys: Literal["underscores", "dots"] = "underscores"

@@ -95,11 +95,11 @@ class Ask:
         return cls(path, ids, parameters, offset, at, policy)
 
     def limit(self, default: int, largest: int, smallest: int = 1) -> int:
-        """Return the page size asked for."""
+        """Return the page size asked for, or the largest that the server gives."""
         text = self.parameters.get("limit", str(default))
         if not text.isdecimal() or not smallest <= int(text) <= largest:
             raise bad(f"The limit must be {smallest} to {largest}.")
-        return int(text)
+        return min(int(text), self.policy.max_page or largest)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
         """Return a parameter that is true or false."""

@@ -98,6 +98,20 @@ def _unanswered_is_read(this: Any, original: Any, ids: Any, tries: int) -> Any:
     return error
 
 
+def _no_activity_is_enough(this: Any, original: Any, campaign_id: str) -> bool:  # noqa: ARG001
+    """Take a campaign without activities for read, though it counts sends."""
+    return False
+
+
+def _unknown_link_is_the_end(original: Any, answer: Any) -> str | None:
+    """End a list where the link to its next page is not understood."""
+    try:
+        link: str | None = original(answer)
+    except NotUnderstood:
+        return None
+    return link
+
+
 def _failed_is_checked(this: Any, original: Any, now: float) -> Any:  # noqa: ARG001
     """Take a report that could not be read for read."""
     return replace(this, checked=now, tried=None)
@@ -207,6 +221,24 @@ CLAIMS: dict[str, Mutation] = {
         "_ask",
         _unanswered_is_read,
         ("stats_left_out",),
+    ),
+    "no_activity_is_enough": Mutation(
+        "constant_contact",
+        1,
+        3,
+        CampaignCache,
+        "_counts_sends",
+        _no_activity_is_enough,
+        ("activities_empty",),
+    ),
+    "unknown_link_is_the_end": Mutation(
+        "constant_contact",
+        18,
+        8,
+        linked,
+        "_link",
+        _unknown_link_is_the_end,
+        ("next_nested",),
     ),
     "failed_is_checked": Mutation(
         "constant_contact",

@@ -203,6 +203,19 @@ def test_each_end_of_paging_shows_every_row_once(
     assert world.log.count() - before == 2
 
 
+def test_a_page_may_have_fewer_rows_than_were_asked_for(
+    world: World, client: Client
+) -> None:
+    account = world.constant_contact
+    account.set_policy(max_page=3)
+    campaign = account.add_campaign(sent=NOW, recipients=7)
+    activity = account.activity(campaign).activity_id
+    before = world.log.count()
+    rows = client.tracking(activity, "sends", limit=500)
+    assert len({row["contact_id"] for row in rows}) == len(rows) == 7
+    assert world.log.count() - before == 3
+
+
 # Lists and counters
 
 
