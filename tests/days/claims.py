@@ -14,6 +14,7 @@ from tap_email_metrics.errors import NotUnderstood, Skippable
 from tap_email_metrics.providers.constant_contact import client as linked
 from tap_email_metrics.providers.constant_contact.batches import Batches
 from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
+from tap_email_metrics.providers.constant_contact.contact_streams import ContactReport
 from tap_email_metrics.providers.constant_contact.reading import EventReader
 from tap_email_metrics.providers.constant_contact.schedule import CounterMark
 from tap_email_metrics.providers.encompass import client as numbered
@@ -110,6 +111,17 @@ def _unknown_link_is_the_end(original: Any, answer: Any) -> str | None:
     except NotUnderstood:
         return None
     return link
+
+
+def _failed_contact_is_read(
+    this: Any, original: Any, contact_id: str, *, tries: int
+) -> Any:
+    """Take a contact whose report could not be read for one without events."""
+    records = original(this, contact_id, tries=tries)
+    if records is not None:
+        return records
+    this.report.failed.remove(contact_id)
+    return []
 
 
 def _failed_is_checked(this: Any, original: Any, now: float) -> Any:  # noqa: ARG001
@@ -239,6 +251,15 @@ CLAIMS: dict[str, Mutation] = {
         "_link",
         _unknown_link_is_the_end,
         ("next_nested",),
+    ),
+    "failed_contact_is_read": Mutation(
+        "constant_contact",
+        69,
+        2,
+        ContactReport,
+        "_read",
+        _failed_contact_is_read,
+        ("parent_500",),
     ),
     "failed_is_checked": Mutation(
         "constant_contact",

@@ -334,6 +334,8 @@ class ConstantContactDays(Account):
                 yield f"{PREFIX}{name}", self._campaign_of.get(activity)
             case [*_, "email_reports" | "activities", activity, name]:
                 yield f"{PREFIX}{name}", self._campaign_of.get(activity)
+            case [*_, "contact_reports", _contact, name]:
+                yield f"{PREFIX}contact_{name}", None
             case [*_, "email_campaigns" | "emails", campaigns]:
                 for campaign in campaigns.split(","):
                     for name in ("campaign_stats", *COUNTERS, *_DAILY):

@@ -98,6 +98,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         self._emails: dict[str | None, Emails] = {}
         self._readings: Readings | None = None
         self._contacts: list[str] | None = None
+        self._deleted: set[str] = set()
         self._dead: AuthenticationFailed | None = None
         self._privileges: frozenset[str] | None = None
 
@@ -243,7 +244,14 @@ class ConstantContactApi(Api[ConstantContactSettings]):
                 "/contacts", "contacts", {"status": "all", "limit": 500}
             )
             self._contacts = sorted({str(row.get("contact_id")) for row in rows})
+            self._deleted = {
+                str(row.get("contact_id")) for row in rows if row.get("deleted_at")
+            }
         return self._contacts
+
+    def is_deleted(self, contact_id: str) -> bool:
+        """Return whether the list of contacts says that a contact was deleted."""
+        return contact_id in self._deleted
 
     def cursor(self) -> str:
         """Return the instant after which the next run asks for changes.

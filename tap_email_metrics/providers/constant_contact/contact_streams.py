@@ -136,9 +136,9 @@ class ContactReport(ConstantContactStream):
         """Return the records of a contact; None if its report cannot be read."""
         try:
             rows = self.constant_contact.wait(partial(self.rows, contact_id, tries))
-        except Gone:
-            return []  # a deleted contact has no reports
         except (Skippable, Unavailable) as error:
+            if isinstance(error, Gone) and self.constant_contact.is_deleted(contact_id):
+                return []  # a deleted contact has no reports
             # The next turn reads the whole report again.
             self._error = error
             if contact_id not in self.report.failed:

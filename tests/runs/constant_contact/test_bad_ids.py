@@ -207,7 +207,7 @@ def details(account: Account, count: int) -> list[str]:
     "stream", ["contact_activity_details", "contact_activity_summary"]
 )
 @pytest.mark.parametrize("count", [5, 40])
-@pytest.mark.parametrize("how", [400, 403, 500, "garbage"])
+@pytest.mark.parametrize("how", [400, 403, 404, 500, "garbage"])
 def test_a_report_that_no_contact_has_is_not_empty(
     account: Account, stream: str, how: int | str, count: int
 ) -> None:
@@ -226,7 +226,7 @@ def test_a_report_that_no_contact_has_is_not_empty(
     assert account.wrong(stream) == []
 
 
-@pytest.mark.parametrize("how", [400, 403, 500])
+@pytest.mark.parametrize("how", [400, 403, 404, 500])
 def test_bad_contacts_hide_none_that_can_be_read(
     account: Account, how: int | str
 ) -> None:
@@ -242,3 +242,13 @@ def test_bad_contacts_hide_none_that_can_be_read(
     }
     assert read == {*ids[15:]}
     assert len(struck) <= 6 + 2 * 15
+
+
+def test_only_a_deleted_contact_may_have_no_report(account: Account) -> None:
+    """404 for another one is a failure."""
+    ids = details(account, 3)
+    account.api.delete_contact(ids[0], at=NOW - DAY)
+    spoil(account, "/contact_reports/", ids[:2], 404)
+    run = account.sync(streams=("contact_activity_details",))
+    report = run.reports["constant_contact_contact_activity_details"]
+    assert (report["outcome"], report["failed"]) == ("incomplete", ids[1:2])
