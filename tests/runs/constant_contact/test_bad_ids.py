@@ -252,3 +252,14 @@ def test_only_a_deleted_contact_may_have_no_report(account: Account) -> None:
     run = account.sync(streams=("contact_activity_details",))
     report = run.reports["constant_contact_contact_activity_details"]
     assert (report["outcome"], report["failed"]) == ("incomplete", ids[1:2])
+
+
+def test_a_date_header_of_long_ago_leaves_nothing_out_of_counts(
+    account: Account,
+) -> None:
+    """The counts are asked for up to the later of the two clocks. K6."""
+    details(account, 3)
+    account.world.odd("date_behind")
+    account.sync(streams=("contact_activity_summary",))
+    assert len(account.rows("contact_activity_summary")) == 3
+    assert account.wrong("contact_activity_summary") == []
