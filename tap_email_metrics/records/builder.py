@@ -339,6 +339,14 @@ class PageMaker:
         """Return the page of rows that were decoded to dictionaries."""
         return self.builder.page(rows, self.request, self.at)
 
+    def record(self) -> Record:
+        """Return a single record, all of whose columns come from the request.
+
+        Raises:
+            ValueError: a key column is missing.
+        """
+        return self.builder.record(**self.request)
+
 
 @dataclass(slots=True)
 class _Fields:

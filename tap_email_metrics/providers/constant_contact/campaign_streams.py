@@ -424,9 +424,9 @@ class Snapshots(ConstantContactStream):
         """Yield a record for each complete read since the last run of this stream."""
         pending = self.constant_contact.readings(self.bookmark)
         yield [
-            self.builder.record(
+            self.maker(
                 report=report, campaign_activity_id=activity, as_of=as_of, rows=rows
-            )
+            ).record()
             for report, activity, as_of, rows in pending
         ]
         pending.clear()

@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft7Validator
 from singer_sdk.schema.source import SchemaDirectory
 
+from tap_email_metrics.records.columns import EXTRACTED_AT
 from tap_email_metrics.records.privacy import MARKS, Privacy
 from tap_email_metrics.records.schemas import (
     find_schemas,
@@ -103,8 +104,9 @@ encompass = pytest.mark.parametrize("stream", COLUMNS)
 
 
 def columns(stream: str) -> dict[str, dict[str, Any]]:
-    properties: dict[str, dict[str, Any]] = load_schema(stream)["properties"]
-    return properties
+    """Return the columns of a stream, but for the one that all streams have alike."""
+    properties = load_schema(stream)["properties"]
+    return {n: column for n, column in properties.items() if n != EXTRACTED_AT}
 
 
 def expected_type(name: str) -> str | list[str]:
@@ -123,6 +125,15 @@ def test_every_encompass_stream_has_a_schema_and_no_other() -> None:
 @encompass
 def test_columns_come_in_the_documented_order(stream: str) -> None:
     assert list(columns(stream)) == COLUMNS[stream].split()
+
+
+def test_every_stream_of_a_provider_says_alike_when_it_was_read() -> None:
+    of_providers = [one for one in schema_names() if not one.startswith("email_")]
+    every = [load_schema(one)["properties"][EXTRACTED_AT] for one in of_providers]
+    assert len(every) == 58
+    assert all(one == every[0] for one in every)
+    assert every[0]["type"] == ["string", "null"]
+    assert every[0]["format"] == "date-time"
 
 
 @encompass
