@@ -380,19 +380,14 @@ class ChangeSchedule(CampaignSchedule):
         policy: Policy,
     ) -> Plan[str, CounterMark]:
         plan: Plan[str, CounterMark] = Plan()
-        first = state.read(CURSOR, str) is None
         for parent in parents:
             mark = state.marks.get(parent.id)
-            visit = Visit(parent, mark, everything=True, history=first and not mark)
+            visit = Visit(parent, mark, everything=True)
             if mark and not mark.due(self._updated[parent.id], now):
                 plan.waiting += 1
             elif mark and mark.failures:
                 plan.live.append(visit)
-            elif (
-                not visit.history
-                or state.history is None
-                or history_key(parent) < state.history
-            ):
+            else:
                 # Thousands may change at once, so they get only a share of the run.
                 plan.history.append(visit)
         self._plan_unlisted(plan, state, now)

@@ -204,3 +204,21 @@ def test_a_backfill_of_contact_reports_touches_no_live_turn() -> None:
     [backfill] = after.pop("backfill").values()
     assert backfill["cycle"].keys() == {"done"}
     assert after == before
+
+
+def test_a_campaign_that_is_new_before_the_first_read_ends_is_read() -> None:
+    """The cursor covers campaigns of all days that the first read takes. K2."""
+    account = Account(daily_requests=8)
+    streams = ("campaign_activities",)
+    for number in range(6):
+        account.api.add_campaign(sent=NOW - number * DAY, recipients=1)
+    first = account.sync(streams=streams)
+    report = first.reports["constant_contact_campaign_activities"]
+    assert report["outcome"] == "paused"
+    assert report["parents"] > 0
+    account.advance(0.2)
+    account.api.add_campaign(sent=account.world.clock.now(), recipients=1)
+    for _ in range(5):
+        account.advance(1)
+        account.sync(streams=streams)
+    assert account.wrong(*streams) == []
