@@ -10,6 +10,11 @@ from simulator.oddities.pages import COUNTED, LISTS, Page, of_page, of_rows
 if TYPE_CHECKING:
     from simulator.oddities.base import Case
 
+_UNLIKE = (
+    r"^/v2/messages(?:/\d+/(?!links)\w+)?$"
+    r"|/tracking/(?:sends|optouts|forwards)$|/delivery$|/sent$"
+)
+"""Paths of lists in which no two rows are alike."""
 _TIMES = ("created_time", "timestamp", "dateAdded")
 
 
@@ -143,8 +148,7 @@ ODDITIES = (
         says="the first row of a page again in place of the last",
         change=of_rows(_first_again),
         paths=LISTS,
-        # Elsewhere two rows may be alike.
-        telling=r"^/v2/messages(?:/\d+/(?!links)\w+)?$|/tracking/(?:sends|optouts|forwards)$|/delivery$|/sent$",
+        telling=_UNLIKE,
         changes_values=True,  # a row without an id is another event
     ),
     Oddity(
@@ -152,7 +156,7 @@ ODDITIES = (
         says="the last row of a page twice",
         change=of_rows(_last_again),
         paths=LISTS,
-        telling=COUNTED,
+        telling=_UNLIKE,
         changes_values=True,
     ),
     Oddity(

@@ -369,7 +369,7 @@ class ConstantContactDays(Account):
             return rows.keys()
         kind = _DAILY.get(name, name)
         if campaign is None or kind not in COUNTERS:
-            return self._hidden(list_id, now)
+            return self._hidden(list_id, now) | self._of_removed(rows, now)
         if not self._is_caught_up(kind, campaign, now):
             return rows.keys()
         course = self._courses[list_id]
@@ -402,7 +402,9 @@ class ConstantContactDays(Account):
                 excused = self._courses[stream, None].excused
                 is_late = name in _CHANGES and ran.begun - excused < _WEEK
                 if not (is_late or (shared and name.startswith("campaign"))):
-                    yield Visit((stream, None), VALUES)
+                    rows = shown.get((stream, None), {})
+                    later = self._of_removed(rows, ran.begun)
+                    yield Visit((stream, None), VALUES, later)
                 continue
             for campaign, moment in sent.items():
                 rows = shown.get((stream, campaign), {})
@@ -461,6 +463,15 @@ class ConstantContactDays(Account):
             for key, row in rows.items()
             if "unique_clicks" in row
             and self._api.activity(row["campaign_activity_id"]).role == "resend"
+        )
+
+    def _of_removed(self, rows: Mapping[Key, Record], now: float) -> frozenset[Key]:
+        """Return the activities of removed campaigns: nothing shows them any more."""
+        return frozenset(
+            key
+            for key, row in rows.items()
+            if row.keys() >= {"campaign_activity_id", "campaign_id"}
+            and self._api.campaigns[row["campaign_id"]].removed_at <= now
         )
 
     def _lost_rows(self, kind: str, campaign: str, since: float, now: float) -> bool:
