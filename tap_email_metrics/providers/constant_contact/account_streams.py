@@ -302,7 +302,7 @@ class CampaignActivities(CampaignStream):
                 continue
             yield self.maker().page([row])
         if missing and not is_removed(campaign):
-            raise missing
+            raise Skippable(str(missing)) from missing  # the campaign is there
         return self.done(visit, start)
 
     @override

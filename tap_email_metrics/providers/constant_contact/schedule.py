@@ -406,14 +406,16 @@ class ChangeSchedule(CampaignSchedule):
             if mark.settled:
                 plan.closed.append(campaign_id)
             elif mark.due(None, now):
-                parent = Parent(campaign_id, listed=False)
+                # A campaign that did not change is there, though it may answer 404
+                # for once.
+                parent = Parent(campaign_id, listed=not mark.quarantined)
                 plan.live.append(Visit(parent, mark, everything=True))
 
     @override
     def is_over(
         self, parent: Parent[str], mark: CounterMark, now: float, policy: Policy
     ) -> bool:
-        return not parent.listed
+        return parent.id not in self._updated
 
 
 def _is_closed(parent: Parent[str], at: float, policy: Policy) -> bool:

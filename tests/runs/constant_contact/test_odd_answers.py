@@ -147,16 +147,19 @@ def test_activities_that_are_missing_once_are_read_the_next_day(
     assert account.wrong(*streams) == []
 
 
-def test_activities_that_answer_404_once_are_read_the_next_day(
-    account: Account,
+@pytest.mark.parametrize("path", ["/emails/activities/", "/emails/[^/]+$"])
+def test_activities_that_answer_404_for_days_are_read_after_them(
+    account: Account, path: str
 ) -> None:
-    """Their campaign was not removed. K3."""
+    """Their campaign was not removed, though it changed long before. K3."""
     streams = ("campaign_activities", "send_history")
     sent = campaign(account)
-    odd = account.world.odd("parent_404", path="/emails/activities/")
-    run = account.sync(streams=streams)
-    for stream in streams:
-        assert run.reports[f"constant_contact_{stream}"]["failed"] == [sent]
+    odd = account.world.odd("parent_404", path=path)
+    for _ in range(4):
+        run = account.sync(streams=streams)
+        for stream in streams:
+            assert run.reports[f"constant_contact_{stream}"]["failed"] == [sent]
+        account.advance(1)
     account.world.odds.remove(odd)
     account.advance(1)
     account.sync(streams=streams)
