@@ -83,6 +83,9 @@ _UNKNOWABLE = {
 """Columns that tell when something was read, or moved besides."""
 _REPORTED = 0.1
 """Share of the accounts whose contact reports are read."""
+_NOT_FOUND = 404
+_REMEMBERED = 2 * DAY
+"""Seconds for which the tap may not ask for stats again that were refused."""
 _WEEK = 8 * DAY
 _MONTH = 31 * DAY
 _LISTS = "/tracking/|/links$|/contacts$|/contact_|/segments$|/emails$|_summaries$"
@@ -147,6 +150,7 @@ class ConstantContactDays(Account):
         self._people: list[str] = []
         self._campaign_of: dict[str, str] = {}
         self._courses: defaultdict[ListId, _Course] = defaultdict(_Course)
+        self._refused: dict[str, float] = {}
         self._is_token_lost = False
         self._is_clock_odd = False
         self._build(days)
@@ -281,6 +285,10 @@ class ConstantContactDays(Account):
     @override
     def recover(self, ran: Ran) -> list[str]:
         """Agree anew where a token is lost, as the owner of the account does."""
+        for entry in ran.entries:
+            campaigns = re.search("/email_campaigns/(.+)", entry.path)
+            if campaigns and entry.status == _NOT_FOUND:
+                self._refused |= dict.fromkeys(campaigns[1].split(","), ran.begun)
         tokens = [one for one in ran.entries if one.path.endswith("/token")]
         spoilt = any(one.fault for one in tokens)
         self._is_token_lost |= bool(tokens) and (ran.code is None or spoilt)
@@ -439,6 +447,8 @@ class ConstantContactDays(Account):
         if not is_open and now - course.visited < _WEEK:
             return
         if now - course.excused < _MONTH:
+            return
+        if now - self._refused.get(campaign, 0.0) < _REMEMBERED:
             return
         if name in _DAILY and course.visited // DAY == now // DAY:
             return
