@@ -189,6 +189,17 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         """Return the parents whose lists the stream reads."""
         return self.api.parents()
 
+    def lacks_parents(
+        self,
+        state: StreamState[Id, SomeMark],  # noqa: ARG002 - for subclasses
+        parents: Sequence[Parent[Id]],  # noqa: ARG002 - likewise
+    ) -> bool:
+        """Return whether the list of parents lacks some that a mark still knows.
+
+        The lists of these may miss rows, so `checked_through` stays where it was.
+        """
+        return False
+
     def prepare(self, plan: Plan[Id, SomeMark]) -> None:
         """Prepare for a plan before its first list is read."""
 
@@ -443,6 +454,8 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         if self.run.settings.backfill:
             return
         through = self.schedule.checked_through(parents, state.marks, now, policy)
+        if state.checked_through is not None and self.lacks_parents(state, parents):
+            through = min(through, state.checked_through)
         state.set_checked_through(through)
         self.note_through(through)
         self.promote(state)

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.records.values import Row
     from tap_email_metrics.state.plans import Policy, Visit
+    from tap_email_metrics.state.streams import StreamState
 
 CURSORS = ("cursor", "next")
 """Query parameters that hold the cursor in a link to the next page."""
@@ -276,6 +277,12 @@ class CampaignActivities(CampaignStream):
     @override
     def counter(self, campaign_id: str) -> int | None:
         return self._updated.get(campaign_id)
+
+    @override
+    def lacks_parents(
+        self, state: StreamState[str, CounterMark], parents: Sequence[Parent[str]]
+    ) -> bool:
+        return False  # the API was asked for changed campaigns only
 
     @property
     @override

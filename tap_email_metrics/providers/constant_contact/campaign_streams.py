@@ -25,7 +25,7 @@ from tap_email_metrics.streams.base import EmailMetricsStream
 from tap_email_metrics.streams.fan_out import FanOutStream
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.errors import TapError
     from tap_email_metrics.providers.constant_contact.api import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.state.plans import Parent, Plan, Policy, Visit
+    from tap_email_metrics.state.streams import StreamState
 
 TRACKED = "tracking_activities"
 """The field of a tracking response that holds its rows."""
@@ -91,6 +92,14 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
     def is_quiet(self, campaign_id: str) -> bool:
         """Return whether no counter indicates rows in a campaign's lists."""
         return not self.constant_contact.campaigns().announced(self.name, campaign_id)
+
+    @override
+    def lacks_parents(
+        self, state: StreamState[str, CounterMark], parents: Sequence[Parent[str]]
+    ) -> bool:
+        # Without a counter, nothing contradicts a list that is empty for once.
+        listed = {parent.id for parent in parents}
+        return any(campaign_id not in listed for campaign_id in state.marks)
 
     @override
     def after(self, parent: Parent[str], mark: CounterMark) -> None:

@@ -590,6 +590,30 @@ def test_links_are_read_again_when_the_send_moves(account: Account) -> None:
     assert len(account.rows("links")) == 5
 
 
+@pytest.mark.parametrize("name", ["list_empty", "list_short"])
+def test_a_list_of_campaigns_that_lacks_some_moves_no_check(
+    account: Account, name: str
+) -> None:
+    """Without their counters, an empty list may be one for once. K3, K5."""
+    for day in range(1, 4):
+        campaign(account, day)
+    account.sync(streams=EVENTS)
+    checked = account.world.clock.now()
+    odd = account.world.odd(name)
+    account.advance(1)
+    for activity in account.api.activities.values():
+        account.api.add_event("forwards", activity.activity_id, created=NOW + HOUR)
+    run = account.sync(streams=EVENTS)
+    behind = run.reports["constant_contact_forwards"]["behind_since"]
+    assert from_iso(behind) <= checked
+    account.world.odds.remove(odd)
+    account.advance(1)
+    run = account.sync(streams=EVENTS)
+    behind = run.reports["constant_contact_forwards"]["behind_since"]
+    assert from_iso(behind) > checked + DAY
+    assert account.wrong(*EVENTS) == []
+
+
 # Clocks
 
 
