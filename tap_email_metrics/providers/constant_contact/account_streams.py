@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from typing_extensions import override
 
-from tap_email_metrics.clock import iso
+from tap_email_metrics.clock import DAY, from_iso, iso
 from tap_email_metrics.errors import Denied, Gone, Skippable
 from tap_email_metrics.providers.constant_contact.activities import (
     CAMPAIGN,
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 CURSORS = ("cursor", "next")
 """Query parameters that hold the cursor in a link to the next page."""
+WEEK = 7 * DAY
 ACTIVITY = "/emails/activities/{}"
 ACTIVITY_ID = "campaign_activity_id"
 _SEGMENT_TRIES = 4
@@ -231,7 +232,13 @@ def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
         return first
     kept = stream.bookmark.read(f"{key}_before", str)
     kept = stream.bookmark.read(key, str) if kept is None else kept
-    return first if kept is None else kept
+    if kept is None:
+        return first
+    week = stream.bookmark.read(f"{key}_week", from_iso)
+    if week is not None and api.now() - week >= WEEK:
+        since = stream.bookmark.read(f"{key}_week_before", str) or iso(week)
+        return min(kept, since)
+    return kept
 
 
 def move(
@@ -240,10 +247,16 @@ def move(
     """Advance a cursor of a stream.
 
     A run asks for the changes since the second-last run. So a list that was wrongly
-    empty or short once is requested again.
+    empty or short once is requested again. Once a week, a run asks for the changes of
+    the last two weeks, because a list may be wrong for days.
     """
-    stream.bookmark.write(f"{key}_before", stream.bookmark.read(key, str))
-    stream.bookmark.write(key, following)
+    state = stream.bookmark
+    state.write(f"{key}_before", state.read(key, str))
+    state.write(key, following)
+    week = state.read(f"{key}_week", from_iso)
+    if following and (week is None or from_iso(following) - week >= WEEK):
+        state.write(f"{key}_week_before", None if week is None else iso(week))
+        state.write(f"{key}_week", following)
 
 
 def is_new(stream: ConstantContactStream) -> bool:

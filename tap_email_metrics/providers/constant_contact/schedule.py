@@ -186,24 +186,6 @@ class CounterMark(Tries):
             tried=now,
         )
 
-    def doubted(self, now: float) -> CounterMark | None:
-        """Return the mark after a read that may lack rows; None after enough of them.
-
-        Args:
-            now: start of the read, in UTC seconds.
-        """
-        first = self.missing_since or now
-        is_over = now - first >= MISSING_DAYS * DAY
-        if self.tries >= COUNTER_TRIES and is_over:
-            return None
-        return replace(
-            self,
-            tries=self.tries + 1,
-            missing_since=first,
-            failures=0,
-            tried=now,
-        )
-
     def verification_due(self, now: float) -> bool:
         """Return whether every row has to be read again."""
         # A time in the future comes from a wrong clock.

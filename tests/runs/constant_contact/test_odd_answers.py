@@ -284,6 +284,33 @@ def test_changes_that_an_empty_list_hides_once_are_found_in_the_next_run(
     assert account.wrong("contacts") == []
 
 
+@pytest.mark.parametrize("stream", ["campaigns", "campaign_activities", "contacts"])
+def test_changes_that_a_list_hides_for_days_are_found_within_a_week(
+    account: Account, stream: str
+) -> None:
+    """Once a week, the changes of two weeks are asked for. K3."""
+    sent = campaign(account)
+    contact = account.api.add_contact(created=NOW - 90 * DAY)
+    account.sync(streams=(stream,))
+    account.advance(6)
+    account.sync(streams=(stream,))
+    for number in range(4):
+        account.advance(0.7)
+        now = account.world.clock.now()
+        account.api.update_campaign(sent, at=now, name=f"Name {number}")
+        account.api.update_contact(contact, at=now, job_title=f"Job {number}")
+        heal = change(account, "/contacts", lambda _: {"contacts": []})
+        end = change(account, "/emails", lambda _: {"campaigns": []})
+        account.sync(streams=(stream,))
+        heal()
+        end()
+    hidden = account.world.clock.now()
+    while account.world.clock.now() - hidden < 8 * DAY:
+        account.advance(1)
+        account.sync(streams=(stream,))
+    assert account.wrong(stream) == []
+
+
 # Links
 
 
