@@ -11,7 +11,7 @@ from tap_email_metrics.records.schemas import load_schema
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_NAME = re.compile(r"(?!.*[0-9]{4})[A-Za-z][A-Za-z0-9_]{0,39}")
+_NAME = re.compile(r"(?!.{0,36}[0-9]{4})[A-Za-z][A-Za-z0-9_]{0,39}")
 """What a field's name looks like. Anything else may be a value in its place."""
 _HEADER = re.compile(r"[a-z][a-z-]{0,39}")
 _LIMITING = re.compile(r"rate.?limit|quota|retry-after|throttl", re.IGNORECASE)
