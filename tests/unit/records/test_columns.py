@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, FormatChecker
 
+from tap_email_metrics.records.columns import EXTRACTED_AT
 from tap_email_metrics.records.privacy import Privacy
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import (
@@ -367,6 +368,7 @@ def test_an_uncoercible_moment_is_noted() -> None:
 def test_a_whole_record() -> None:
     assert record_of(OPEN) == {
         "account": "acme",
+        "extracted_at": None,
         "message_id": 9,
         "id": 1,
         "recipient_id": 2,
@@ -833,7 +835,7 @@ def path_of(stream: str) -> dict[str, Json]:
     return {
         name: known.get(name, "x")
         for name, column in SCHEMAS[stream]["properties"].items()
-        if name not in ("account", "additional_fields")
+        if name not in ("account", EXTRACTED_AT, "additional_fields")
         and not column.keys() & {"x-source", "x-derived"}
     }
 
