@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from simulator.constant_contact import truth as constant_contact_truth
 from simulator.luxsci import truth as luxsci_truth
-from simulator.values import clean, to_integer, to_string, utc
+from simulator.values import clean, to_integer, to_recipient_domain, to_string, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +31,9 @@ class _Column:
     """The vendor's."""
     convert: Callable[[object], int | str | None]
     companion: str | None = None
-    """The column that holds the instant in UTC."""
+    """The column after it that shows the value in another form."""
+    show: Callable[[object], str | None] = utc
+    """Makes the companion's value."""
 
     @cached_property
     def column(self) -> str:
@@ -68,7 +70,8 @@ _COLUMNS = {
     ),
     "encompass_recipients": (
         *_ints("id", "memberId"),
-        *_strings("emailAddress", "firstName", "lastName"),
+        _Column("emailAddress", to_string, "recipient_domain", to_recipient_domain),
+        *_strings("firstName", "lastName"),
         *_strings("classYear", "constituentId"),
         _ADDED,
         _instant("lastUpdated", "updated_at"),
@@ -170,6 +173,6 @@ def _shape(columns: tuple[_Column, ...], text: bytes) -> dict[str, object]:
         if value is None and raw is not None:
             rest[column.name] = raw
         if column.companion:
-            shaped[column.companion] = utc(value)
+            shaped[column.companion] = column.show(value)
     shaped["additional_fields"] = clean(rest) if rest else None
     return shaped

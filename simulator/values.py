@@ -14,6 +14,8 @@ _INTEGER = re.compile(r"-?[0-9]{1,40}")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 _EMITTED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z")
+_LARGE_DOMAINS = frozenset({"gmail.com", "icloud.com"})
+"""Domains of large mailbox providers, of those that the worlds' addresses have."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -88,6 +90,14 @@ def to_objects(value: object) -> list[Any] | None:
 def to_object(value: object) -> object:
     """Return an object."""
     return clean(value) if isinstance(value, dict) else None
+
+
+def to_recipient_domain(address: object) -> str | None:
+    """Return the domain of an address if it is a large provider's, else `other`."""
+    if not isinstance(address, str) or "@" not in address:
+        return None
+    domain = address.rpartition("@")[2].strip().lower()
+    return domain if domain in _LARGE_DOMAINS else "other"
 
 
 def utc(milliseconds: object) -> str | None:

@@ -27,6 +27,7 @@ from simulator.values import (
     to_number,
     to_object,
     to_objects,
+    to_recipient_domain,
     to_string,
     to_strings,
 )
@@ -536,6 +537,8 @@ def _shape(columns: list[_Column], raw: Raw) -> Record:
         given = rest.pop(column.source, None)
         value = None if given is None else column.convert(given)
         shaped[column.name] = value
+        if column.name == "email_address":
+            shaped["recipient_domain"] = to_recipient_domain(value)
         if value is None and given is not None:
             rest[column.source] = given
     shaped["additional_fields"] = clean(rest) if rest else None

@@ -28,7 +28,13 @@ from simulator.luxsci.answer import columns_of, fields_of, renderers
 from simulator.luxsci.facts import CHANNELS, ENDPOINTS, KINDS, SUMMARIES, gmt
 from simulator.luxsci.store import is_computed
 from simulator.luxsci.tables import EVERYTHING, Interval
-from simulator.values import clean, to_integer, to_number, to_string
+from simulator.values import (
+    clean,
+    to_integer,
+    to_number,
+    to_recipient_domain,
+    to_string,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -71,6 +77,8 @@ _RENAMED_IN = {
     ("login_failures", "date"): "failed_at",
     ("suppressions_summary", "count"): "suppressions",
 }
+ADDRESSES = ("to_address", "msg_to", "email")
+"""Columns that hold the address of one recipient."""
 _LOGIN = frozenset(
     {
         *("jobs", "delivery_status", "sent", "clicks", "opens", "complaints"),
@@ -359,9 +367,12 @@ class _Reader:
     def _shaped(self, raw: dict[str, Any], rest: dict[str, object]) -> Record:
         """Return every column of the stream; what fits none goes into `rest`."""
         known = {column.name for column in self._kind.columns}
-        shaped: Record = {
-            renamed(self._kind.name, column.name): None for column in self._kind.columns
-        }
+        shaped: Record = {}
+        for column in self._kind.columns:
+            name = renamed(self._kind.name, column.name)
+            shaped[name] = None
+            if name in ADDRESSES:
+                shaped["recipient_domain"] = None
         for column, render in zip(self._columns, self._render, strict=True):
             given = raw.get(column.name)
             sent = render(given) if render else given
@@ -369,7 +380,10 @@ class _Reader:
                 rest[column.name] = sent
                 continue
             value = _CONVERT[column.type](sent)
-            shaped[renamed(self._kind.name, column.name)] = value
+            name = renamed(self._kind.name, column.name)
+            shaped[name] = value
+            if name in ADDRESSES:
+                shaped["recipient_domain"] = to_recipient_domain(value)
             is_no_date = column.type == "datetime" and sent in _NO_DATE
             if value is None and sent is not None and not is_no_date:
                 rest[column.name] = sent

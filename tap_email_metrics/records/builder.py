@@ -442,8 +442,11 @@ def _with_raw_text(column: Converted) -> list[Any]:
 
 def _type(column: Schema) -> Json:
     """Return the type that msgspec checks for a field, Any for no check."""
-    if column.get("x-derived") == "epoch-ms":
-        return Integer
+    match column.get("x-derived"):
+        case "epoch-ms":
+            return Integer
+        case "recipient-domain":
+            return str
     kinds = [kind for kind in types_of(column) if kind != "null"]
     if len(kinds) != 1 or "x-derived" in column:
         return Any

@@ -6,9 +6,9 @@ field of a group may be a known one with dots for underscores (`em_opens.all`);
 otherwise it is kept under its dotted path. A group of another form is kept only if all
 its columns are selected, because it contains all of them.
 
-`x-derived` marks a companion of a field (`epoch-ms`) or an event id. `x-pii` decides
-how a column is treated. A column without these and without a source is the account, the
-time of extraction, `additional_fields`, or comes from the request.
+`x-derived` marks a companion of a field (`epoch-ms`, `recipient-domain`) or an event
+id. `x-pii` decides how a column is treated. A column without these and without a source
+is the account, the time of extraction, `additional_fields`, or comes from the request.
 
 A column with `"x-derived": "event-id"` is the id of an event without an id of the
 vendor's. It has the first 32 hex digits of the SHA-256 (in a `pii.mode` other than

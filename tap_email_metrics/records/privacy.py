@@ -13,6 +13,7 @@ treatment. Null stays null. Blank text stays blank, unless the column is dropped
 | `url`        | no query, fragment or user  | like hash              | null         |
 | `text`       | addresses like `email`      | addresses like `email` | null         |
 | `opaque`     | null                        | null                   | null         |
+| `large_domain` | unchanged                 | unchanged              | null         |
 | (no mark)    | like `text`                 | like `text`            | no addresses |
 
 Domain mode keeps what describes a group and drops what identifies a person. A value
@@ -57,7 +58,7 @@ Treatment: TypeAlias = Callable[[Any], Any]
 
 MARKS = (
     *("email", "email_list", "name", "id", "ip", "user_agent", "url", "text"),
-    "opaque",
+    *("opaque", "large_domain"),
 )
 """Every `x-pii` mark that a schema may use."""
 
@@ -343,6 +344,7 @@ class Privacy:
             "user_agent": family_of,
             "url": functools.partial(_bare_url, treat=address),
             "text": functools.partial(_bare_text, treat=address),
+            "large_domain": str,
         }
 
     def _address(self, value: str | int) -> str | None:

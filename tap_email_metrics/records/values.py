@@ -14,6 +14,8 @@ The packaged schema gives each column its type, and the type decides the convers
 | ... both       |                 | "", "0000-00-00", ...: null           |
 | array, object  | a list, object  | (items of a list: as such columns)    |
 | `epoch-ms`     | as integer      | (shown as a date-time in UTC)         |
+| `recipient-    | an address      | anything else: null                   |
+| domain`        |                 |                                       |
 
 Any other value becomes null in its column, and is kept raw in `additional_fields` under
 the vendor's name. So are fields without a column. NUL and lone surrogates, which no
@@ -39,6 +41,8 @@ from types import NoneType
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
+
+from tap_email_metrics.records.mailboxes import recipient_domain
 
 Json: TypeAlias = Any
 """A value decoded from JSON."""
@@ -422,6 +426,8 @@ def converter_of(column: dict[str, Any], shown: Collection[str]) -> Converter:
     derived = column.get("x-derived")
     if derived == "epoch-ms":
         return _instant_or_null if column["x-source"] in shown else _instant
+    if derived == "recipient-domain":
+        return recipient_domain
     kinds = [kind for kind in types_of(column) if kind != "null"]
     form = (kinds[0], column.get("format")) if len(kinds) == 1 else None
     if form == ("array", None) and "items" in column and not derived:

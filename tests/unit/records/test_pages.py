@@ -71,7 +71,8 @@ def builder_of(
 def own_columns(name: str) -> dict[str, dict[str, Any]]:
     """Return the columns that the vendor has, by its names."""
     every = load_schema(name)["properties"].values()
-    return {column["x-source"]: column for column in every if "x-source" in column}
+    own = [column for column in every if "x-derived" not in column]
+    return {column["x-source"]: column for column in own if "x-source" in column}
 
 
 def path_of(name: str) -> dict[str, Any]:
