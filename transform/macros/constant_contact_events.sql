@@ -22,6 +22,7 @@ recorded it. -#}
     'message_key': 'campaign_activity_id',
     'recipient_key': recipient_key('email_address'),
     'recipient_id': 'contact_id',
+    'recipient_domain': recipient_domain(recipient_key('email_address'), 'recipient_domain'),
     'customer_key': 'contact_id',
     'event_type': "'" ~ event_type ~ "'",
     'occurred_at': 'created_time',

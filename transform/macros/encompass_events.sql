@@ -22,6 +22,9 @@
     'message_key': 'events.message_id',
     'recipient_key': recipient_key('recipients.email_address'),
     'recipient_id': 'events.recipient_id',
+    'recipient_domain': recipient_domain(
+        recipient_key('recipients.email_address'), 'recipients.recipient_domain'
+    ),
     'customer_key': "nullif(recipients.constituent_id, '')",
     'event_type': "'" ~ event_type ~ "'",
     'occurred_at': 'events.occurred_at',

@@ -7,6 +7,7 @@
     'message_key': 'string',
     'recipient_key': 'string',
     'recipient_id': 'string',
+    'recipient_domain': 'string',
     'customer_key': 'string',
     'event_type': 'string',
     'occurred_at': 'timestamp',

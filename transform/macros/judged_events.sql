@@ -210,7 +210,6 @@ select
     {%- for name in event_columns() %}
     {{ name }},
     {%- endfor %}
-    {{ recipient_domain('recipient_key') }} as recipient_domain,
     machine,
     machine_rule,
     former_recipient_key,

@@ -73,6 +73,7 @@ where it names the message that led to it. -#}
     'message_key': luxsci_email_key(),
     'recipient_key': recipient_key('to_address'),
     'recipient_id': luxsci_recipient(recipient_key('to_address')),
+    'recipient_domain': recipient_domain(recipient_key('to_address'), 'recipient_domain'),
     'customer_key': "nullif(trim(user_login), '')",
     'loaded_at': 'loaded_at',
 } %}
@@ -122,6 +123,7 @@ union all
     event_key=event_key('luxsci_complaints', ['account', 'event_id']),
     recipient_key=redacted,
     recipient_id=luxsci_recipient(redacted),
+    recipient_domain=recipient_domain(redacted, 'recipient_domain'),
     event_type="'complained'",
     occurred_at='complaint_date',
     stream="'luxsci_complaints'",
@@ -135,6 +137,7 @@ union all
     'message_key': luxsci_email_key(),
     'recipient_key': recipient_key('email'),
     'recipient_id': luxsci_recipient(recipient_key('email')),
+    'recipient_domain': recipient_domain(recipient_key('email'), 'recipient_domain'),
     'event_type': "'unsubscribed'",
     'occurred_at': 'added',
     'stream': "'luxsci_suppressions'",
@@ -148,6 +151,7 @@ where {{ luxsci_email_key() }} is not null
     'message_key': luxsci_campaign_key('campaign_id'),
     'recipient_key': recipient_key('email'),
     'recipient_id': 'coalesce(' ~ typed('contact_id', 'string') ~ ', ' ~ luxsci_recipient(recipient_key('email')) ~ ')',
+    'recipient_domain': recipient_domain(recipient_key('email'), 'recipient_domain'),
     'customer_key': "nullif(trim(login), '')",
     'loaded_at': 'loaded_at',
 } %}

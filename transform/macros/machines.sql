@@ -70,14 +70,32 @@ from (
 {%- endmacro %}
 
 
-{#- What owns the network of each IP address, or of the network that `pii.mode` left of it. -#}
+{#- What owns the network of each IP address, or of the network that `pii.mode` left of it.
+
+The beginnings of an address are compared for equality, as a comparison of each address
+with each network would take hours with a list like Apple's. -#}
 {% macro network_owners() -%}
-select addresses.ip_address, max(networks.kind) as kind
+{%- set addresses %}
+select distinct lower(ip_address) as folded, ip_address
+from pool
+where event_type in ('opened', 'clicked') and ip_address is not null
+{%- endset %}
+select beginnings.ip_address, max(networks.kind) as kind
 from (
-    select distinct ip_address
-    from pool
-    where event_type in ('opened', 'clicked') and ip_address is not null
-) as addresses
+    {%- for parts in range(1, 4) %}
+    {%- for sign in [".", ":"] %}
+    select ip_address, {{ beginning('folded', sign, parts) }} as prefix
+    from ({{ addresses | indent(4) }}) as addresses
+    where folded like '%{{ sign }}%'
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+) as beginnings
 inner join (
     select prefix, kind
     from {{ ref('machine_networks') }}
@@ -87,8 +105,19 @@ inner join (
     from {{ var('machine_networks') }}
     {%- endif %}
 ) as networks
-    on lower(addresses.ip_address) like {{ dbt.concat(['networks.prefix', "'%'"]) }}
-group by addresses.ip_address
+    on networks.prefix = beginnings.prefix
+group by beginnings.ip_address
+{%- endmacro %}
+
+
+{#- The first so many parts of a text, each with the sign that ends it. -#}
+{% macro beginning(text, sign, parts) -%}
+{%- set pieces = [] -%}
+{%- for part in range(1, parts + 1) -%}
+{%- do pieces.append(dbt.split_part(text, "'" ~ sign ~ "'", part)) -%}
+{%- do pieces.append("'" ~ sign ~ "'") -%}
+{%- endfor -%}
+{{ dbt.concat(pieces) }}
 {%- endmacro %}
 
 

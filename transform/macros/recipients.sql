@@ -1,9 +1,11 @@
-{#- The domain of a recipient, where the key is an address, or in `pii.mode` domain is one. A
-hash has no dot. -#}
-{% macro recipient_domain(key) -%}
+{#- The domain of a recipient. The key is the address, or in `pii.mode` domain a domain; a hash
+has no dot. Of a hashed address the tap names the domain where it is that of a large mailbox
+provider, and others `other`. -#}
+{% macro recipient_domain(key, named) -%}
 case
     when {{ key }} like '%@%' then {{ dbt.split_part(key, "'@'", -1) }}
     when {{ key }} like '%.%' then {{ key }}
+    else {{ named }}
 end
 {%- endmacro %}
 

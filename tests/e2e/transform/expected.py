@@ -106,16 +106,14 @@ def events(rows: Rows) -> dict[str, Row]:
     found = [*encompass(rows), *constant_contact(rows), *luxsci(rows)]
     by_key = {row["event_key"]: row for row in found}
     assert len(by_key) == len(found)
-    for row in found:
-        row["recipient_domain"] = domain(row["recipient_key"])
     return by_key
 
 
-def domain(key: str | None) -> str | None:
-    """Return the domain of an address; a hash has none."""
+def domain(key: str | None, named: str | None) -> str | None:
+    """Return the domain of an address; of a hash what the tap says."""
     if key and "@" in key:
         return key.rpartition("@")[2]
-    return key if key and "." in key else None
+    return key if key and "." in key else named
 
 
 def event(stream: str, key: tuple[object, ...], event_type: str, **facts: Any) -> Row:
@@ -150,6 +148,9 @@ def encompass(rows: Rows) -> Iterator[Row]:
                 event_type,
                 message_key=str(row["message_id"]),
                 recipient_key=person(who.get("email_address")),
+                recipient_domain=domain(
+                    person(who.get("email_address")), who.get("recipient_domain")
+                ),
                 recipient_id=text(row["recipient_id"]),
                 customer_key=who.get("constituent_id") or None,
                 occurred_at=instant(row["occurred_at"]),
@@ -171,6 +172,9 @@ def constant_contact(rows: Rows) -> Iterator[Row]:
                 event_type,
                 message_key=row["campaign_activity_id"],
                 recipient_key=person(row["email_address"]),
+                recipient_domain=domain(
+                    person(row["email_address"]), row["recipient_domain"]
+                ),
                 recipient_id=row["contact_id"],
                 customer_key=row["contact_id"],
                 occurred_at=instant(row["created_time"]),
@@ -248,6 +252,7 @@ def luxsci_person(row: Row, who: str | None) -> Row:
     login = row.get("login") if "campaign_id" in row else row.get("user_login")
     return {
         "recipient_key": who,
+        "recipient_domain": domain(who, row["recipient_domain"]),
         "recipient_id": (contact if "campaign_id" in row else None) or who,
         "customer_key": (login or "").strip(" ") or None,
     }

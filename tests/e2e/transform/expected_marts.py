@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
 
 
 Key = tuple[Any, ...]
-APPLE = ("172.224.224.", "104.28.86.")
-SCANNERS = tuple(f"209.222.{number}." for number in range(80, 88))
+SEEDS = Path(__file__).parents[3] / "transform" / "seeds"
 SECOND = timedelta(seconds=1)
 CC = "constant_contact"
 FLAGS = {
@@ -26,7 +27,18 @@ FLAGS = {
     "complained": ("luxsci",),
     "forwarded": (CC,),
 }
-LARGE = ("gmail.com", "yahoo.com", "outlook.com", "icloud.com")
+
+
+def seed(name: str) -> list[dict[str, str]]:
+    with (SEEDS / f"{name}.csv").open(encoding="utf-8") as lines:
+        return [*csv.DictReader(lines)]
+
+
+APPLE, SCANNERS = (
+    tuple(row["prefix"] for row in seed("machine_networks") if row["kind"] == kind)
+    for kind in ("apple", "scanner")
+)
+LARGE = tuple(row["domain"] for row in seed("mailbox_providers"))
 
 
 def message_of(event: Row) -> Key:
