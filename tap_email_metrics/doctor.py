@@ -10,10 +10,11 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
+from tap_email_metrics import freshness
 from tap_email_metrics.cli import json_file
 from tap_email_metrics.clock import iso
 from tap_email_metrics.command import Command, Refused, end
@@ -23,6 +24,7 @@ from tap_email_metrics.errors import (
     TapError,
     Terminated,
 )
+from tap_email_metrics.freshness import Limits
 from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry, Task, publish
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.checkup import Checkup
@@ -317,6 +319,18 @@ def _duration(seconds: float) -> str:
 @click.option(
     "--state", type=click.File(), help="The state that a run would continue from."
 )
+@click.option(
+    "--max-hours",
+    type=click.FloatRange(min=0),
+    help="Send no request; fail if the state says that a stream was last read to its "
+    "end more hours ago.",
+)
+@click.option(
+    "--min-headroom-days",
+    type=click.FloatRange(min=0),
+    help="Send no request; fail if the state says that Encompass archives unread rows "
+    "in fewer days.",
+)
 @click.option("--json", "for_machines", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--contract",
@@ -365,6 +379,8 @@ def main(  # noqa: PLR0913 - one argument an option
     *,
     config: Any,  # noqa: ANN401 - click's
     state: Any,  # noqa: ANN401 - click's
+    max_hours: float | None,
+    min_headroom_days: float | None,
     providers: tuple[str, ...],
     max_requests: int,
     out: Path,
@@ -376,14 +392,17 @@ def main(  # noqa: PLR0913 - one argument an option
     name_account: bool,
 ) -> None:
     """Check access, quota and cost of a run with a few requests to each provider."""
+    limits = Limits(max_hours, min_headroom_days)
     try:
-        value = json_file("--state", state)
+        value = _state(state, limits)
         tap = TapEmailMetrics.from_command_line(config, state=value)
     except Refused as error:
         if for_machines:
             report = {"event": "doctor", "exit_code": 2, "providers": {}}
             click.echo(json.dumps(report | {"message": error.message}))
         raise
+    if limits != Limits():
+        _tell_freshness(tap, limits, for_machines=for_machines)
     if contract or checks or record:
         task = Task(
             most=max_requests,
@@ -403,3 +422,34 @@ def main(  # noqa: PLR0913 - one argument an option
     for line in lines:
         click.echo(line)
     end(code, doctor.trouble(found))
+
+
+def _state(file: Any, limits: Limits) -> dict[str, Any] | None:  # noqa: ANN401 - click's
+    """Return the state in a file, also as `meltano state get` prints it.
+
+    Raises:
+        Refused: the file holds no JSON object, or limits need one that is not there.
+    """
+    value: dict[str, Any] | None = json_file("--state", file)
+    if value and "singer_state" in value:
+        value = value["singer_state"]
+        if not isinstance(value, dict):
+            raise Refused("--state: singer_state is not a JSON object")
+    if value is None and limits != Limits():
+        raise Refused("--max-hours and --min-headroom-days need --state")
+    return value
+
+
+def _tell_freshness(
+    tap: TapEmailMetrics, limits: Limits, *, for_machines: bool
+) -> NoReturn:
+    """Print how fresh the data is, and end with code 1 if it is stale."""
+    found = freshness.judge(tap, limits)
+    why = freshness.trouble(found)
+    code = 1 if why else 0
+    if for_machines:
+        click.echo(freshness.as_json(found, code))
+    else:
+        for one in found:
+            click.echo(str(one))
+    end(code, why)

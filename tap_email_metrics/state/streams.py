@@ -6,7 +6,8 @@ In memory the part of a stream has the form
      "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
      "swept": day, "sweeping": [ms, id], "gaps": [[from, to]],
      "backfill": {"<from>/<to>": {…}},
-     "digests": …, "start": …, "readable": true, "lists": {"<list>": {…}}}
+     "digests": …, "start": …, "readable": true, "lists": {"<list>": {…}},
+     "read_all_due": …}
 
 with further keys for the streams of some providers. `_tap` holds what belongs to no
 single stream: `{"last_stream": …, "accounts": {…}, "<provider>": {…}}`. The module
@@ -74,6 +75,7 @@ class StreamState(Generic[Id, SomeMark]):
         self._history: tuple[int, Id] | None = self.read("history", self._place)
         self._gaps: list[tuple[float, float]] = self.read("gaps", _intervals) or []
         self._checked_through = self.read("checked_through", from_iso)
+        self._read_all_due = self.read("read_all_due", from_iso)
         self._swept = self.read("swept", whole_number)
         self._sweeping: tuple[int, Id] | None = self.read("sweeping", self._place)
         self._backfill = self.read("backfill", _backfills)
@@ -163,6 +165,11 @@ class StreamState(Generic[Id, SomeMark]):
         return self._checked_through
 
     @property
+    def read_all_due(self) -> float | None:
+        """UTC start of the last run that read every list of the stream that was due."""
+        return self._read_all_due
+
+    @property
     def digests(self) -> str:
         """Base64 of the digests of a `ListStream`."""
         return self._digests
@@ -215,6 +222,11 @@ class StreamState(Generic[Id, SomeMark]):
         """Store the UTC seconds up to which every open list was read."""
         self._checked_through = moment
         self._entry["checked_through"] = iso(moment)
+
+    def set_read_all_due(self, started: float) -> None:
+        """Store the UTC start of a run that read every list that was due."""
+        self._read_all_due = started
+        self._entry["read_all_due"] = iso(started)
 
     def promote(self, key: str, value: int | str | None) -> None:
         """Raise the bookmark to the newest replication key emitted; never lower it."""

@@ -166,6 +166,11 @@ class EmailMetricsStream(QuietStream):
         """This stream's part of the state."""
         return self.run.stream_state(self.name)
 
+    @property
+    def headroom_days(self) -> float | None:
+        """Days until the vendor archives what the state says is unread; None: never."""
+        return None
+
     def reconcile(self, count: Count, stream: str = "", of: object = None) -> None:
         """Reconcile a list that was read to its end. Its rows must have been written.
 
@@ -236,7 +241,7 @@ class EmailMetricsStream(QuietStream):
             self._count_requests()
             requests.increment(report.requests)
         self._warn_of_set_aside()
-        self._note_lag()
+        self._note_end()
         report.ended = self.run.clock.now()
         if self.ABORT_AT_RECORD_COUNT is None:
             self.run.log_end(self.name)
@@ -476,13 +481,17 @@ class EmailMetricsStream(QuietStream):
                 "%s: rows without a record: %d: %s", self.name, rows, reason
             )
 
-    def _note_lag(self) -> None:
-        """Report the lag from the state, if the run did not get further."""
+    def _note_end(self) -> None:
+        """Note in the state that all that was due was read; else report the lag."""
         report = self.report
-        if self.run.settings.backfill or report.behind_since is not None:
+        if self.run.settings.backfill:
             return
+        came_to_end = report.outcome in {"complete", "incomplete", "empty"}
+        # A stream that pauses in its history was up to date before.
+        if came_to_end or (report.outcome == "paused" and not report.cut):
+            self.bookmark.set_read_all_due(report.started)
         through = self.bookmark.checked_through
-        if through and report.outcome not in {"complete", "incomplete", "empty"}:
+        if through and not came_to_end and report.behind_since is None:
             self.note_through(through)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from typing_extensions import override
 
 from tap_email_metrics.providers.encompass.api import ARCHIVED
+from tap_email_metrics.providers.encompass.archive import headroom_days
 from tap_email_metrics.providers.encompass.client import LIST
 from tap_email_metrics.providers.encompass.schedule import (
     NUMBERED,
@@ -87,6 +88,14 @@ class MessageStream(FanOutStream[int, Mark]):
             archived=self.archived,
             verified_only=self.verified_only,
         )
+
+    @property
+    @override
+    def headroom_days(self) -> float | None:
+        through = self.bookmark.checked_through
+        if through is None or self.name not in ARCHIVED:
+            return None
+        return headroom_days(through, self.run.clock.now())
 
     @override
     def note_through(self, through: float) -> None:
