@@ -8,6 +8,7 @@ Where the accounts, the project and the plugins are, the environment says: READM
 from __future__ import annotations
 
 import os
+import pkgutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ RETRY_SECONDS = float(os.environ.get("EMAIL_METRICS_RETRY_SECONDS", "360"))
 RETRYING = {"retries": 3, "retry_delay": timedelta(seconds=RETRY_SECONDS)}
 #: A backfill that paused goes on after this time; a day's share may be spent till then.
 AGAIN_SECONDS = float(os.environ.get("EMAIL_METRICS_AGAIN_SECONDS", "3600"))
+#: Called with the context of a task that has failed for good, as `module:function`.
+ON_FAILURE = os.environ.get("EMAIL_METRICS_ON_FAILURE")
+OF_ALL_TASKS = (
+    {"on_failure_callback": pkgutil.resolve_name(ON_FAILURE)} if ON_FAILURE else {}
+)
 MONTH = "^[0-9]{4}-(0[1-9]|1[0-2])$"
 
 
@@ -151,6 +157,7 @@ def of_provider(provider: str) -> DAG:
         schedule=ACCOUNTS.schedules.get(provider),
         catchup=False,
         max_active_runs=1,
+        default_args=OF_ALL_TASKS,
         tags=["email_metrics"],
     ) as found:
         for key in ACCOUNTS.keys_of(provider):
@@ -172,6 +179,7 @@ def of_months() -> DAG:
             "last": Param(**month, description="Last month, as 2026-03"),
             "accounts": Param([], **names, description="Names; none: all"),
         },
+        default_args=OF_ALL_TASKS,
         tags=["email_metrics"],
     ) as found:
         for provider in RATES:

@@ -54,6 +54,8 @@ def run(folder: Path, text: str, **variables: str) -> str:
 def test_every_block_is_run_here() -> None:
     assert set(BLOCKS) == {
         ("README.md", "Install"),
+        # test_alerts.py runs it.
+        ("alerts.md", "A chat webhook"),
         *(("contract-report.md", heading) for heading in REPORTED),
         ("luxsci.md", "Authorise"),
         # The test of the guide runs it, as that has marts.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.orchestrate.airflow import AIRFLOW
+from tests.support.chat import Chat
+from tests.support.pages import DOCS, blocks
 from tests.support.project import ROOT
 
 if TYPE_CHECKING:
@@ -36,6 +38,22 @@ print(json.dumps({
 SECRETS = """
 from orchestrate.dags import secrets
 print(sorted(secrets("clinic-news")))
+"""
+
+
+CALLBACKS = """
+import json, sys
+from types import SimpleNamespace
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+tasks = [task for dag in bag.dags.values() for task in dag.tasks]
+print(json.dumps({
+    task.task_id: [f"{one.__module__}:{one.__name__}" for one in calls]
+    for task in tasks for calls in [task.on_failure_callback]
+}))
+if tasks[0].on_failure_callback:
+    failed = SimpleNamespace(dag_id="email_metrics_luxsci", task_id="sync_clinic")
+    tasks[0].on_failure_callback[0]({"ti": failed, "state": "clinic"})
 """
 
 
@@ -189,3 +207,25 @@ def test_k11_a_list_whose_key_has_no_account_left_loads(tmp_path: Path) -> None:
     found = read(tmp_path, file)
     assert found["errors"] == []
     assert "email_metrics_constant_contact" not in found["schedules"]
+
+
+def test_a_task_that_failed_for_good_is_told_as_the_page_says(tmp_path: Path) -> None:
+    quiet = run(tmp_path, CALLBACKS, EXAMPLE)
+    tasks = json.loads(quiet.stdout.splitlines()[-1])
+    assert set(map(tuple, tasks.values())) == {()}
+
+    [recipe] = [b for b in blocks(DOCS / "alerts.md") if b.language == "python"]
+    (tmp_path / "dags" / "alerts.py").write_text(recipe.text)
+    with Chat() as chat:
+        variables = {
+            "EMAIL_METRICS_ON_FAILURE": "alerts:tell",
+            "CHAT_WEBHOOK": chat.url,
+        }
+        told = run(tmp_path, CALLBACKS, EXAMPLE, **variables)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout.splitlines()[-1])
+    assert found.keys() == tasks.keys()
+    assert set(map(tuple, found.values())) == {("alerts:tell",)}
+    assert chat.messages == [
+        {"text": "email_metrics_luxsci: sync_clinic failed (clinic)"}
+    ]
