@@ -46,14 +46,17 @@ import json, sys
 from types import SimpleNamespace
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(sys.argv[1])
-tasks = [task for dag in bag.dags.values() for task in dag.tasks]
+def called(task):
+    found = task.on_failure_callback or []
+    return found if isinstance(found, list) else [found]
+found = {task.task_id: called(task) for dag in bag.dags.values() for task in dag.tasks}
 print(json.dumps({
-    task.task_id: [f"{one.__module__}:{one.__name__}" for one in calls]
-    for task in tasks for calls in [task.on_failure_callback]
+    name: [f"{one.__module__}:{one.__name__}" for one in calls]
+    for name, calls in found.items()
 }))
-if tasks[0].on_failure_callback:
-    failed = SimpleNamespace(dag_id="email_metrics_luxsci", task_id="sync_clinic")
-    tasks[0].on_failure_callback[0]({"ti": failed, "state": "clinic"})
+failed = SimpleNamespace(dag_id="email_metrics_luxsci", task_id="sync_clinic")
+for one in next(iter(found.values())):
+    one({"ti": failed, "state": "clinic"})
 """
 
 
