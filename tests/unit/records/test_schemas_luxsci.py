@@ -564,6 +564,7 @@ def test_a_row_of_loosely_typed_values_fits(stream: str, mode: str) -> None:
     assert list(record) == list(schema["properties"])
     assert not builder.uncoercible
     assert not builder.unknown
+    del record[EXTRACTED_AT]  # set when the row is written
     if mode == "plain":
         assert [n for n in record if record[n] is None] == ["additional_fields"]
     else:
