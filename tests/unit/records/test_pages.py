@@ -22,7 +22,7 @@ from tap_email_metrics.clock import iso
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.constant_contact.contact_streams import CONTACT_REPORTS
 from tap_email_metrics.records.builder import RecordBuilder
-from tap_email_metrics.records.columns import ACCOUNT, EXTRA
+from tap_email_metrics.records.columns import ACCOUNT, EXTRA, EXTRACTED_AT
 from tap_email_metrics.records.pages import (
     IDENTITY_MISSING,
     KEY_MISSING,
@@ -81,7 +81,8 @@ def path_of(name: str) -> dict[str, Any]:
     return {
         column: 7 if "integer" in facts["type"] else "2026-07-01T00:00:00Z"
         for column, facts in load_schema(name)["properties"].items()
-        if column not in (ACCOUNT, EXTRA) and not any(mark in facts for mark in made)
+        if column not in (ACCOUNT, EXTRACTED_AT, EXTRA)
+        and not any(mark in facts for mark in made)
     }
 
 
