@@ -53,12 +53,6 @@ def _ends_at_total(this: Any, original: Any, *arguments: Any, **options: Any) ->
     return replace(original(this, *arguments, **options), full=False)
 
 
-def _rows_are_counted(this: Any, original: Any, visit: Any, mark: Any) -> Any:
-    """Compare the rows that were read with their own number."""
-    count = original(this, visit, mark)
-    return replace(count, api_rows=count.rows, moved=False)
-
-
 def _grown_anyway(
     original: Any,  # noqa: ARG001
     reached: Any,
@@ -76,11 +70,6 @@ def _grown_anyway(
 def _unknown_is_zero(this: Any, original: Any, stream: str, campaign: str) -> int:
     """Take a counter that is not known for 0."""
     return original(this, stream, campaign) or 0
-
-
-def _no_list_is_an_empty_one(original: Any, body: bytes, parse: Any) -> Any:  # noqa: ARG001
-    """Take an answer that has no list of rows for an empty list."""
-    return parse(body)
 
 
 def _found_is_counter(this: Any, original: Any) -> int:
@@ -122,11 +111,6 @@ def _failed_contact_is_read(
         return records
     this.report.failed.remove(contact_id)
     return []
-
-
-def _failed_is_checked(this: Any, original: Any, now: float) -> Any:  # noqa: ARG001
-    """Take a report that could not be read for read."""
-    return replace(this, checked=now, tried=None)
 
 
 def _owes_nothing(this: Any, original: Any) -> bool:  # noqa: ARG001
@@ -186,15 +170,6 @@ CLAIMS: dict[str, Mutation] = {
         _ends_at_total,
         ("total_of_page",),
     ),
-    "rows_are_counted": Mutation(
-        "encompass",
-        60,
-        3,
-        reading.ListReader,
-        "count",
-        _rows_are_counted,
-        ("list_short",),
-    ),
     "grown_anyway": Mutation(
         "encompass", 19, 4, reading, "_grown", _grown_anyway, ("list_short",)
     ),
@@ -206,15 +181,6 @@ CLAIMS: dict[str, Mutation] = {
         "counter",
         _unknown_is_zero,
         ("counter_absent", "counter_null", "counter_words"),
-    ),
-    "no_list_is_an_empty_one": Mutation(
-        "constant_contact",
-        1,
-        3,
-        linked,
-        "_listed",
-        _no_list_is_an_empty_one,
-        ("list_null",),
     ),
     "found_is_counter": Mutation(
         "constant_contact",
@@ -259,15 +225,6 @@ CLAIMS: dict[str, Mutation] = {
         ContactReport,
         "_read",
         _failed_contact_is_read,
-        ("parent_500",),
-    ),
-    "failed_is_checked": Mutation(
-        "constant_contact",
-        79,
-        5,
-        CounterMark,
-        "failed",
-        _failed_is_checked,
         ("parent_500",),
     ),
     "owes_nothing": Mutation(
