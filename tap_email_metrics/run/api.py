@@ -81,8 +81,6 @@ class Api(abc.ABC, Generic[SomeSection]):
         self._control = control
         self._http = new_session(context.transport, control.check)
         self._ledger = self._open_ledger()
-        states = context.memory.selected.values()
-        self._last_run = max((one.checked_through or 0.0 for one in states), default=0)
         self.limits = Limits(
             clock=control.clock,
             check=control.check,
@@ -131,17 +129,12 @@ class Api(abc.ABC, Generic[SomeSection]):
         This is this machine's time, or the API's if that is behind, or more than a day
         ahead. The API's clock dates new rows: to a machine that is ahead they look
         old. On a machine that is days behind, earlier checks lie in the future.
-
-        A clock that is behind an earlier run is wrong. If neither is, the earlier one
-        counts: no run may cover times that have not come.
         """
         skew = self.client.server_time
-        own = self._control.clock.now()
+        moment = self._control.clock.now()
         if skew is None or -TOLERATED_SKEW <= skew <= DAY:
-            return own
-        theirs = own + skew
-        possible = [one for one in (theirs, own) if one >= self._last_run]
-        return min(possible, default=theirs)
+            return moment
+        return moment + skew
 
     @cached_property
     def policy(self) -> Policy:
