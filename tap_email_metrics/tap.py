@@ -29,6 +29,7 @@ from tap_email_metrics.state.generations import (
     TAP_KEY,
     Loaded,
     check_account,
+    damaged,
     new_generation,
     unpacked,
     validate_state,
@@ -161,7 +162,8 @@ class TapEmailMetrics(CommandLine):
             output=self.output,
             state=Loaded(self._generation),
             connections={one.name: self._connection(one) for one in self.enabled},
-            marks={str(s.name): s.marks for p in PROVIDERS for s in p.streams},  # type: ignore[misc]
+            marks={str(s.name): s.marks for s in _every_stream()},  # type: ignore[misc]
+            keys={str(s.name): s.state_keys for s in _every_stream()},  # type: ignore[misc]
             selected=self._selected_names,
             transport=self._transport,
         )
@@ -287,7 +289,10 @@ class TapEmailMetrics(CommandLine):
         for provider in PROVIDERS:
             if provider.name in shared:
                 provider.check_shared(shared[provider.name])
-        self._resume(shared.get("last_stream"))
+        last = shared.get("last_stream")
+        if not isinstance(last, str | None):
+            raise damaged(f"bookmarks.{TAP_KEY}.last_stream")
+        self._resume(last)
 
     def _resume(self, last: str | None) -> None:
         """Begin with the stream that the state names."""
@@ -362,7 +367,11 @@ class TapEmailMetrics(CommandLine):
 
 def _stream_names() -> list[str]:
     """Return the names of the providers' streams, in reading order."""
-    return [str(stream.name) for p in PROVIDERS for stream in p.streams]  # type: ignore[misc]
+    return [str(stream.name) for stream in _every_stream()]  # type: ignore[misc]
+
+
+def _every_stream() -> list[type[EmailMetricsStream]]:
+    return [stream for provider in PROVIDERS for stream in provider.streams]
 
 
 def _own_names() -> list[str]:
@@ -372,7 +381,7 @@ def _own_names() -> list[str]:
 
 def _facts() -> dict[str, Facts]:
     """Return all streams, for comparison with a catalog."""
-    every: list[Any] = [*(s for p in PROVIDERS for s in p.streams), *RUN_STREAMS]
+    every: list[Any] = [*_every_stream(), *RUN_STREAMS]
     return {
         one.name: Facts(
             columns=load_schema(one.name)["properties"].keys(),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.settings.common import CommonSettings
     from tap_email_metrics.state.generations import Loaded
     from tap_email_metrics.state.marks import MarkFormat
+    from tap_email_metrics.state.streams import Keys
 
 STATE_SECONDS = 60.0
 STATE_SHARE = 10  # bytes of records for each byte of STATE
@@ -65,6 +66,7 @@ class Run:
         state: the state of all streams, and its generation; changed in place.
         connections: the providers that are switched on, by name.
         marks: the format of each stream's marks, by stream name.
+        keys: the further keys of each stream in the state, by stream name.
         selected: returns the names of a provider's selected streams.
         transport: carries all requests; the network if None.
         tell: called for each list that was read to its end, with the provider, the
@@ -79,6 +81,7 @@ class Run:
     state: Loaded
     connections: Mapping[str, Connection]
     marks: Mapping[str, MarkFormat[Any, Any] | None]
+    keys: Mapping[str, Keys]
     selected: Callable[[str], Sequence[str]]
     transport: BaseAdapter | None = None
     tell: Callable[[str, str, Count, float], None] | None = None
@@ -150,9 +153,9 @@ class Run:
         """
         if name not in self._stream_states:
             entry = self.bookmarks.setdefault(name, {})
-            marks = self.marks.get(name)
+            marks, keys = self.marks.get(name), self.keys.get(name)
             place = self.state.places.get(name, name)
-            self._stream_states[name] = StreamState(place, entry, marks)
+            self._stream_states[name] = StreamState(place, entry, marks, keys)
         return self._stream_states[name]
 
     def write_state(self) -> None:

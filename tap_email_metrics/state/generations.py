@@ -246,7 +246,7 @@ def _validate_stream(name: str, entry: object) -> None:
         raise damaged(f"bookmarks.{name}")
     if "partitions" in entry:
         raise damaged(f"bookmarks.{name}.partitions")
-    if not isinstance(entry.get("generation", ""), str):
+    if not _is_generation(entry.get("generation", _FIRST)):
         raise damaged(f"bookmarks.{name}.generation")
     for key, value in entry.items():
         if _GENERATION.fullmatch(key) and not isinstance(value, dict):
@@ -263,17 +263,28 @@ def _validate_tap(tap: Mapping[str, Any]) -> None:
             f".version is {version}, this one knows {STATE_VERSION}). Upgrade the "
             "tap, or start from an older state."
         )
-    generation = tap.get("generation", "")
-    fits = isinstance(generation, str) and _GENERATION.fullmatch(generation)
-    if version > 1 and not fits:
+    generation = tap.get("generation", _FIRST)
+    if not _is_generation(generation) or (version > 1 and generation == _FIRST):
         raise damaged(f"bookmarks.{TAP_KEY}.generation")
+    _validate_accounts(f"bookmarks.{TAP_KEY}", tap)  # version 1 has them here
     for key, part in tap.items():
         if not _GENERATION.fullmatch(key):
             continue
         if not isinstance(part, dict):
             raise damaged(f"bookmarks.{TAP_KEY}.{key}")
-        accounts = part.get("accounts", {})
-        if not isinstance(accounts, dict) or not all(
-            isinstance(one, str) for one in accounts.values()
-        ):
-            raise damaged(f"bookmarks.{TAP_KEY}.{key}.accounts")
+        _validate_accounts(f"bookmarks.{TAP_KEY}.{key}", part)
+
+
+def _is_generation(value: object) -> bool:
+    """Return whether a value names a generation, or the one of version 1."""
+    return isinstance(value, str) and bool(
+        value == _FIRST or _GENERATION.fullmatch(value)
+    )
+
+
+def _validate_accounts(place: str, part: Mapping[str, Any]) -> None:
+    accounts = part.get("accounts", {})
+    if not isinstance(accounts, dict) or not all(
+        isinstance(one, str) for one in accounts.values()
+    ):
+        raise damaged(f"{place}.accounts")

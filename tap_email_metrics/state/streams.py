@@ -17,6 +17,7 @@ single stream: `{"last_stream": …, "accounts": {…}, "<provider>": {…}}`. T
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -26,12 +27,15 @@ from tap_email_metrics.state.marks import Id, SomeMark
 from tap_email_metrics.state.windows import coverages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from tap_email_metrics.state.marks import MarkFormat
     from tap_email_metrics.state.windows import Coverage
 
 Value = TypeVar("Value")
+Keys = Mapping[str, Callable[[Any], object]]
+"""Keys of the state, each with the function that converts its value. The functions
+raise ValueError, TypeError or OverflowError for a value that does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class StreamState(Generic[Id, SomeMark]):
         name: of the stream.
         entry: its part of the state; changed in place.
         marks: the format of its marks; None for a stream that keeps no marks.
+        keys: the stream's own keys, each with the function that converts its value.
 
     Raises:
         InvalidInput: a key is damaged; the message names it.
@@ -66,10 +71,12 @@ class StreamState(Generic[Id, SomeMark]):
         name: str,
         entry: dict[str, Any],
         marks: MarkFormat[Id, SomeMark] | None,
+        keys: Keys | None = None,
     ) -> None:
         self._name = name
         self._entry = entry
         self._format: MarkFormat[Id, SomeMark] | None = marks
+        self._keys: Keys = keys or {}
         packed = self.read("marks", _dict) or {}
         self.marks: dict[Id, SomeMark] = dict(self._unpacked(packed))
         self._history: tuple[int, Id] | None = self.read("history", self._place)
@@ -81,7 +88,12 @@ class StreamState(Generic[Id, SomeMark]):
         self._backfill = self.read("backfill", _backfills)
         self._digests = self.read("digests", _base64) or ""
         self.coverages: dict[str, Coverage] = self.read("lists", coverages) or {}
-        self._value = entry.get("replication_key_value")
+        self._value = self.read("replication_key_value", _number_or_text)
+        # A damaged key is refused here: later, a run would have begun.
+        for key, convert in {**_LATER, **self._keys}.items():
+            self.read(key, convert)
+        for interval, part in (self._backfill or {}).items():
+            self._side(interval, part)
 
     def read(self, key: str, convert: Callable[[Any], Value]) -> Value | None:
         """Return the converted value of a key, None if there is none.
@@ -280,7 +292,11 @@ class StreamState(Generic[Id, SomeMark]):
         # A merge can bring another interval back, but only under its own key.
         own = (self._backfill or {}).get(interval, {})
         self._backfill = self._entry["backfill"] = {interval: own}
-        return StreamState(f"{self._name}.backfill.{interval}", own, self._format)
+        return self._side(interval, own)
+
+    def _side(self, interval: str, part: dict[str, Any]) -> StreamState[Id, SomeMark]:
+        name = f"{self._name}.backfill.{interval}"
+        return StreamState(name, part, self._format, self._keys)
 
 
 def _dict(value: object) -> dict[str, Any]:
@@ -305,6 +321,31 @@ def whole_number(value: object) -> int:
     return value
 
 
+def _number_or_text(value: object) -> int | str:
+    """Return a whole number or text; raise TypeError for any other value."""
+    return value if isinstance(value, str) else whole_number(value)
+
+
+def text_of(value: object) -> str:
+    """Return a JSON text; raise TypeError for any other value."""
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def instant(value: object) -> str:
+    """Return an instant as text; raise ValueError or TypeError for anything else."""
+    text = text_of(value)
+    from_iso(text)
+    return text
+
+
+def _truth_value(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("neither true nor false")
+    return value
+
+
 def texts(value: object) -> dict[str, str]:
     """Return a JSON object whose values are text; raise TypeError for any other."""
     found = _dict(value)
@@ -322,3 +363,11 @@ def _intervals(value: Any) -> list[tuple[float, float]]:  # noqa: ANN401 - likew
 def _base64(value: str) -> str:
     base64.b64decode(value, validate=True)
     return value
+
+
+_LATER: Keys = {
+    "replication_key": text_of,
+    "start": whole_number,
+    "readable": _truth_value,
+}
+"""Keys of every stream that are read later in a run."""

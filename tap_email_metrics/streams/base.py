@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.run.report import Outcome, StreamReport
     from tap_email_metrics.run.run import Run
     from tap_email_metrics.state.marks import MarkFormat
-    from tap_email_metrics.state.streams import StreamState
+    from tap_email_metrics.state.streams import Keys, StreamState
 
 Emitted = TypeVar("Emitted")
 
@@ -123,6 +123,7 @@ class EmailMetricsStream(QuietStream):
         run: the run that this stream is part of.
         provider: name of the provider.
         marks: format of its marks; None for a stream that keeps no marks.
+        state_keys: its own keys in the state, each with the function that converts it.
         envelope: the object around the rows of a page, if pages are decoded straight
             into records.
         reader_fields: vendor fields that the reader needs next to the record.
@@ -134,6 +135,7 @@ class EmailMetricsStream(QuietStream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
     provider: ClassVar[str]
     marks: ClassVar[MarkFormat[Any, Any] | None] = None
+    state_keys: ClassVar[Keys] = {}
     envelope: ClassVar[Envelope | None] = None
     reader_fields: ClassVar[tuple[str, ...]] = ()
 

@@ -42,7 +42,7 @@ from tap_email_metrics.providers.constant_contact.schedule import (
 from tap_email_metrics.records.values import to_milliseconds
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.state.plans import Parent
-from tap_email_metrics.state.streams import texts
+from tap_email_metrics.state.streams import instant, texts
 from tap_email_metrics.streams.digests import digest
 from tap_email_metrics.streams.lists import ListStream
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.records.values import Row
     from tap_email_metrics.state.plans import Policy, Visit
-    from tap_email_metrics.state.streams import StreamState
+    from tap_email_metrics.state.streams import Keys, StreamState
 
 CURSORS = ("cursor", "next")
 """Query parameters that hold the cursor in a link to the next page."""
@@ -69,6 +69,14 @@ WEEK = 7 * DAY
 ACTIVITY = "/emails/activities/{}"
 ACTIVITY_ID = "campaign_activity_id"
 _SEGMENT_TRIES = 4
+_BEFORE = "_before"
+"""Ends the state key of a cursor as it was in the run before."""
+_WEEK = "_week"
+"""Ends the state key of a cursor as it was up to a week ago."""
+_OPTOUTS = "optouts"
+"""State key of the cursor of contacts who opted out."""
+_RESUME = "resume"
+"""State key of the place at which a list of contacts goes on."""
 
 
 class CampaignSummaries(ConstantContactStream, ListStream):
@@ -107,6 +115,7 @@ class CampaignStats(ConstantContactStream):
 
     name = "constant_contact_campaign_stats"
     primary_keys = ("account", "campaign_id")
+    state_keys: ClassVar[Keys] = {"rows": texts, "closed": packed_buckets}
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
@@ -200,12 +209,19 @@ class KnownStats:
         self.closed[name] = bucket.plus(campaign_id, text, "").pack()
 
 
+def cursor_keys(key: str) -> Keys:
+    """Return the keys of a cursor in the state; see `move`."""
+    ends = ("", _BEFORE, _WEEK, f"{_WEEK}{_BEFORE}")
+    return dict.fromkeys((f"{key}{end}" for end in ends), instant)
+
+
 class Campaigns(ConstantContactStream):
     """Campaigns, including drafts and removed ones. `GET /emails`."""
 
     name = "constant_contact_campaigns"
     primary_keys = ("account", "campaign_id")
     replication_key = "updated_at"
+    state_keys: ClassVar[Keys] = cursor_keys(CURSOR)
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
@@ -230,13 +246,13 @@ def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
     first = None if start is None else iso(start - 1)
     if api.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
         return first
-    kept = stream.bookmark.read(f"{key}_before", str)
-    kept = stream.bookmark.read(key, str) if kept is None else kept
+    kept = stream.bookmark.read(f"{key}{_BEFORE}", instant)
+    kept = stream.bookmark.read(key, instant) if kept is None else kept
     if kept is None:
         return first
-    week = stream.bookmark.read(f"{key}_week", from_iso)
+    week = stream.bookmark.read(f"{key}{_WEEK}", from_iso)
     if week is not None and api.now() - week >= WEEK:
-        since = stream.bookmark.read(f"{key}_week_before", str) or iso(week)
+        since = stream.bookmark.read(f"{key}{_WEEK}{_BEFORE}", instant) or iso(week)
         return min(kept, since)
     return kept
 
@@ -251,17 +267,17 @@ def move(
     the last two weeks, because a list may be wrong for days.
     """
     state = stream.bookmark
-    state.write(f"{key}_before", state.read(key, str))
+    state.write(f"{key}{_BEFORE}", state.read(key, instant))
     state.write(key, following)
-    week = state.read(f"{key}_week", from_iso)
+    week = state.read(f"{key}{_WEEK}", from_iso)
     if following and (week is None or from_iso(following) - week >= WEEK):
-        state.write(f"{key}_week_before", None if week is None else iso(week))
-        state.write(f"{key}_week", following)
+        state.write(f"{key}{_WEEK}{_BEFORE}", None if week is None else iso(week))
+        state.write(f"{key}{_WEEK}", following)
 
 
 def is_new(stream: ConstantContactStream) -> bool:
     """Return whether a stream has never read its list."""
-    return stream.bookmark.read(CURSOR, str) is None
+    return stream.bookmark.read(CURSOR, instant) is None
 
 
 class CampaignActivities(CampaignStream):
@@ -273,6 +289,7 @@ class CampaignActivities(CampaignStream):
 
     name = "constant_contact_campaign_activities"
     primary_keys = ("account", "campaign_activity_id")
+    state_keys: ClassVar[Keys] = cursor_keys(CURSOR)
 
     @override
     def parents(self) -> Sequence[Parent[str]]:
@@ -340,6 +357,18 @@ class CampaignActivities(CampaignStream):
 # Contacts
 
 
+def resumption(value: object) -> dict[str, str]:
+    """Return the place at which a list goes on; raise ValueError or TypeError else.
+
+    It has the link to the next page, and the cursor of the run that began the list.
+    """
+    found = texts(value)
+    if found.keys() != {"href", "cursor"}:
+        raise ValueError("no place in a list")
+    instant(found["cursor"])
+    return found
+
+
 class Contacts(ConstantContactStream):
     """Contacts, including deleted ones. `GET /contacts`.
 
@@ -350,28 +379,31 @@ class Contacts(ConstantContactStream):
     primary_keys = ("account", "contact_id")
     replication_key = "updated_at"
     envelope = envelope("contacts")
-    _optouts: ClassVar[str] = "optouts"
-    _resume: ClassVar[str] = "resume"
+    state_keys: ClassVar[Keys] = {
+        **cursor_keys(CURSOR),
+        **cursor_keys(_OPTOUTS),
+        _RESUME: resumption,
+    }
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of contacts that changed, then of those who opted out."""
         backfill = self.run.settings.backfill
         state = self.bookmark
-        resume = None if backfill else state.read(self._resume, texts)
+        resume = None if backfill else state.read(_RESUME, resumption)
         self._following = resume["cursor"] if resume else None
         self._is_listed = True
         # The first read shows the current state of all contacts.
-        again = backfill or state.read(CURSOR, str) is not None
-        optouts = after(self, self._optouts)
+        again = backfill or state.read(CURSOR, instant) is not None
+        optouts = after(self, _OPTOUTS)
         yield from self._pass("updated_after", after(self), resume)
         if again:
             yield from self._pass("optout_after", optouts, None, resumable=False)
         if not backfill:
-            state.write(self._resume, None)
+            state.write(_RESUME, None)
             if self._is_listed:
                 move(self, self._following)
-                move(self, self._following, self._optouts)
+                move(self, self._following, _OPTOUTS)
             self.promote(state)
             state.set_checked_through(self.api.now())
 
@@ -406,7 +438,7 @@ class Contacts(ConstantContactStream):
             if resumable and not self.run.settings.backfill:
                 place = {"href": href, "cursor": self._following}
                 kept = is_cursor(href, params)
-                self.bookmark.write(self._resume, place if kept else None)
+                self.bookmark.write(_RESUME, place if kept else None)
             page = self._page(params, href)
 
     def _first(

@@ -7,6 +7,7 @@ from typing import Any
 from tap_email_metrics.providers.constant_contact.closed import (
     packed_buckets,
 )
+from tap_email_metrics.providers.constant_contact.schedule import long_id
 from tap_email_metrics.state.generations import TAP_KEY, damaged
 
 
@@ -43,7 +44,7 @@ def check_shared(mine: object) -> None:
         if not isinstance(part, dict):
             raise damaged(f"{place}.{name}")
         for key, value in part.items():
-            if not fits(value):
+            if not (fits(value) and (name == "closed" or _is_id(key))):
                 raise damaged(f"{place}.{name}.{key}")
     for name in ("all_asked", "compared", "missing_since"):
         if not _is_day(mine.get(name, 0)):
@@ -55,7 +56,16 @@ def _is_entry(entry: object) -> bool:
         isinstance(entry, list)
         and len(entry) >= 3  # noqa: PLR2004 - two digests and a stamp
         and all(isinstance(part, str) for part in entry)
+        and all(map(_is_id, entry[3:]))
     )
+
+
+def _is_id(key: str) -> bool:
+    try:
+        long_id(key)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_bucket(value: object) -> bool:

@@ -14,6 +14,10 @@ from tap_email_metrics.errors import Denied, Gone
 from tap_email_metrics.providers.constant_contact.activity_stats import ActivityStats
 from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
 from tap_email_metrics.providers.constant_contact.reading import EventList, EventReader
+from tap_email_metrics.providers.constant_contact.readings import (
+    PENDING,
+    pending_readings,
+)
 from tap_email_metrics.providers.constant_contact.schedule import (
     BY_CAMPAIGN,
     CampaignSchedule,
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.state.plans import Parent, Plan, Policy, Visit
-    from tap_email_metrics.state.streams import StreamState
+    from tap_email_metrics.state.streams import Keys, StreamState
 
 TRACKED = "tracking_activities"
 """The field of a tracking response that holds its rows."""
@@ -427,6 +431,7 @@ class Snapshots(ConstantContactStream):
 
     name = SNAPSHOTS
     primary_keys = ("account", "report", "campaign_activity_id")
+    state_keys: ClassVar[Keys] = {PENDING: pending_readings}
 
     @override
     def batches(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:

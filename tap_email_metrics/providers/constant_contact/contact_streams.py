@@ -37,10 +37,20 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.pages import Page, Record
-    from tap_email_metrics.state.streams import StreamState
+    from tap_email_metrics.state.streams import Keys, StreamState
 
 CYCLE = "cycle"
+"""State key of the turn: the day on which it was done; or when it began, and the
+contact behind which it goes on."""
 _EPOCH = "1970-01-01T00:00:00Z"
+
+
+def turn(value: object) -> dict[str, str]:
+    """Return a turn as the state keeps it; raise ValueError or TypeError for others."""
+    found = texts(value)
+    if "began" in found:
+        from_iso(found["began"])
+    return found
 
 
 class ContactReport(ConstantContactStream):
@@ -50,6 +60,7 @@ class ContactReport(ConstantContactStream):
         path: path of the report, with a `{}` for the contact.
     """
 
+    state_keys: ClassVar[Keys] = {CYCLE: turn}
     path: ClassVar[str]
     _error: TapError | None = None
 
@@ -69,7 +80,7 @@ class ContactReport(ConstantContactStream):
         state = self._kept()
         now = self.api.now()
         today = str(int(now // DAY))
-        cycle = {} if self._ignores_marks() else state.read(CYCLE, texts) or {}
+        cycle = {} if self._ignores_marks() else state.read(CYCLE, turn) or {}
         done = cycle.get("done", "")
         if done and (backfill or done == today):
             return

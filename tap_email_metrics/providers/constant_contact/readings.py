@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.state.streams import StreamState
 
-KEY = "pending"
+PENDING = "pending"
+"""State key of the readings."""
 _PARTS = 2
 
 
@@ -32,7 +33,9 @@ class Readings:
 
     def __init__(self, state: StreamState[Any, Any]) -> None:
         self._state = state
-        self._kept: dict[str, dict[str, str]] = state.read(KEY, _readings) or {}
+        self._kept: dict[str, dict[str, str]] = (
+            state.read(PENDING, pending_readings) or {}
+        )
 
     def __iter__(self) -> Iterator[tuple[str, str, str, int]]:
         """Yield report, activity, instant and number of rows of each reading."""
@@ -44,14 +47,14 @@ class Readings:
     def add(self, report: str, activity_id: str, as_of: str, rows: int) -> None:
         """Store a reading; it replaces an earlier one of the same list."""
         if not self._kept:
-            self._state.write(KEY, self._kept)
+            self._state.write(PENDING, self._kept)
         packed = _packed(as_of, rows)
         self._kept.setdefault(report, {})[short_id(activity_id)] = packed
 
     def clear(self) -> None:
         """Remove the readings, after their records were written."""
         self._kept = {}
-        self._state.write(KEY, None)
+        self._state.write(PENDING, None)
 
 
 def _packed(as_of: str, rows: int) -> str:
@@ -61,7 +64,7 @@ def _packed(as_of: str, rows: int) -> str:
     return f"{encode_number(at)}.{encode_number(rows)}"
 
 
-def _readings(value: Any) -> dict[str, dict[str, str]]:  # noqa: ANN401 - any JSON
+def pending_readings(value: Any) -> dict[str, dict[str, str]]:  # noqa: ANN401 - any JSON
     """Return readings by report and activity.
 
     The first version of the state had a list of readings; it is converted.

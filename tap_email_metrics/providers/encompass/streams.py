@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.values import Row
     from tap_email_metrics.run.reconciliation import Count
     from tap_email_metrics.state.plans import Policy, Visit
+    from tap_email_metrics.state.streams import Keys
 
 
 _ORDERS = {"a": "ascending", "d": "descending"}
@@ -44,6 +45,7 @@ class Messages(ListStream):
     name = "encompass_messages"
     primary_keys = ("account", "id")
     replication_key = "date_added"
+    state_keys: ClassVar[Keys] = {_SHORTFALL: whole_number}
 
     @override
     def rows(self) -> Sequence[Row]:

@@ -51,6 +51,7 @@ class Rig:
             connections={
                 "north": Connection(self.open, "4711", "host 12", NOW - 86_400)
             },
+            keys={},
             marks={str(s.name): s.marks for p in PROVIDERS for s in p.streams},  # type: ignore[misc]
             selected=lambda provider: [s for s in STREAMS if s.startswith(provider)],
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tap_email_metrics.errors import InvalidInput
-from tap_email_metrics.providers.constant_contact.readings import KEY, Readings
+from tap_email_metrics.providers.constant_contact.readings import PENDING, Readings
 from tap_email_metrics.state.streams import StreamState
 
 NAME = "constant_contact_snapshots"
@@ -65,7 +65,7 @@ def test_a_reading_takes_little_of_the_state() -> None:
 
 
 def test_readings_of_the_first_version_are_taken_over() -> None:
-    old = {KEY: [["links", ONE, EARLY, 3], ["links", ONE, LATE, 4]]}
+    old = {PENDING: [["links", ONE, EARLY, 3], ["links", ONE, LATE, 4]]}
     assert [*Readings(state(old))] == [("links", ONE, LATE, 4)]
 
 
@@ -74,7 +74,7 @@ def test_readings_are_forgotten_when_their_records_are_written() -> None:
     readings = Readings(state(entry))
     readings.add("links", ONE, LATE, 1)
     readings.clear()
-    assert not entry[KEY]
+    assert not entry[PENDING]
     assert [*readings] == []
     readings.add("links", ONE, LATE, 2)
     assert [*Readings(state(entry))] == [("links", ONE, LATE, 2)]
@@ -86,4 +86,4 @@ def test_readings_are_forgotten_when_their_records_are_written() -> None:
 )
 def test_damaged_readings_are_refused(value: object) -> None:
     with pytest.raises(InvalidInput, match="pending"):
-        Readings(state({KEY: value}))
+        Readings(state({PENDING: value}))
