@@ -29,6 +29,7 @@ from tap_email_metrics.records.pages import (
     IDENTITY_MISSING,
     KEY_MISSING,
     KEY_UNREADABLE,
+    NOT_A_ROW,
     Page,
     Record,
 )
@@ -194,14 +195,14 @@ class RecordBuilder:
 
     def page(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[object],
         request: Mapping[str, object],
         at: int | None = None,
     ) -> Page:
         """Build the records of rows that were decoded to dictionaries.
 
         Args:
-            rows: the decoded rows.
+            rows: the decoded rows; an entry that is not a dictionary has no record.
             request: values of the columns that come from the request, by name.
             at: epoch ms of all rows, if the rows do not have it.
 
@@ -210,23 +211,27 @@ class RecordBuilder:
         """
         columns = self._columns
         kept: defaultdict[int, Row] = defaultdict(dict)
+        odd = [place for place, row in enumerate(rows) if not isinstance(row, dict)]
+        read: list[Row] = [row if isinstance(row, dict) else {} for row in rows]
         if columns.groups:
-            flat = [columns.groups.flatten(row) for row in rows]
-            rows = [row for row, _ in flat]
-            for place, (_, odd) in enumerate(flat):
-                self.uncoercible.update(odd)
-                whole = [name for name in odd if columns.groups.is_selected_whole(name)]
+            flat = [columns.groups.flatten(row) for row in read]
+            read = [row for row, _ in flat]
+            for place, (_, unfit) in enumerate(flat):
+                self.uncoercible.update(unfit)
+                whole = [
+                    name for name in unfit if columns.groups.is_selected_whole(name)
+                ]
                 if whole:
-                    kept[place] |= {name: odd[name] for name in whole}
-        unknown = set[str]().union(*rows) - columns.known
+                    kept[place] |= {name: unfit[name] for name in whole}
+        unknown = set[str]().union(*read) - columns.known
         if unknown:
             self.unknown.update(map(storable, unknown))
-            for place, row in enumerate(rows):
+            for place, row in enumerate(read):
                 found = unknown.intersection(row)
                 if found:
                     kept[place] |= {name: row[name] for name in found}
-        fields = {name: [row.get(name) for row in rows] for name in self._fields}
-        return self._build(_Fields(fields, len(rows), request, at, kept=kept))
+        fields = {name: [row.get(name) for row in read] for name in self._fields}
+        return self._build(_Fields(fields, len(read), request, at, kept=kept, odd=odd))
 
     def record(self, **request: object) -> Record:
         """Build a single record, all of whose columns come from the request.
@@ -267,6 +272,8 @@ class RecordBuilder:
             name: repeat(value, count) for name, value in columns.blank.items()
         }
         reasons = _Reasons(count)
+        for place in page.odd:
+            reasons.note(place, NOT_A_ROW)
         identity = columns.identity
         events = _events(identity, page, reasons) if identity else None
         for column in columns.from_row:
@@ -335,7 +342,7 @@ class PageMaker:
         """Decode a body; see `RecordBuilder.decode`."""
         return self.builder.decode(body, self.request, self.at)
 
-    def page(self, rows: Sequence[Row]) -> Page:
+    def page(self, rows: Sequence[object]) -> Page:
         """Return the page of rows that were decoded to dictionaries."""
         return self.builder.page(rows, self.request, self.at)
 
@@ -359,6 +366,7 @@ class _Fields:
         at: epoch ms of all rows, if the rows do not have it.
         typed: names of the fields whose types the decoder has checked.
         kept: the fields and values without a column, by index of the row.
+        odd: indices of the entries that are not rows.
     """
 
     fields: Mapping[str, list[Any]]
@@ -367,6 +375,7 @@ class _Fields:
     at: int | None = None
     typed: frozenset[str] = frozenset()
     kept: defaultdict[int, Row] = field(default_factory=lambda: defaultdict(dict))
+    odd: Sequence[int] = ()
     _made: dict[tuple[str, Converter], Converted] = field(default_factory=dict)
 
     def column(self, column: Column) -> Converted:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Record = msgspec.Struct
 Value = TypeVar("Value")
 
+NOT_A_ROW = "not a row"
+"""An entry of a list that is not a row of it, such as null or text."""
 KEY_MISSING = "key missing"
 """A row without one of its key columns."""
 KEY_UNREADABLE = "key unreadable"

@@ -406,6 +406,12 @@ def _stay(values: list[Any]) -> bool:
     return not isinstance(first, float) or all(map(math.isfinite, values))
 
 
+def is_id(value: object) -> bool:
+    """Return whether a value can be the id of something: text or a number."""
+    usable = isinstance(value, str | int) and not isinstance(value, bool)
+    return usable and value != ""
+
+
 def map_known(make: Converter, values: list[Any]) -> list[Any]:
     """Apply a function to each value; nulls stay null."""
     if None in values:

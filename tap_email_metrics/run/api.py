@@ -66,6 +66,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         common: the settings that belong to no provider.
         limits: the rate limits and the budget of all requests.
         parents_whole: whether the list of parents is complete.
+        nameless: number of parents that were listed without a usable id.
         contradictions: compares what is seen with what is known of the API.
     """
 
@@ -77,6 +78,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         self.settings = settings
         self.common = context.common
         self.parents_whole = True
+        self.nameless = 0
         self.contradictions = Contradictions(self.name, (), control.logger)
         self._control = control
         self._http = new_session(context.transport, control.check)

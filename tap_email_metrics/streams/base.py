@@ -43,6 +43,7 @@ from tap_email_metrics.records.columns import EXTRACTED_AT
 from tap_email_metrics.records.pages import Record
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import to_instant
+from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.streams.quiet import QuietStream
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.builder import Envelope
     from tap_email_metrics.records.pages import Page
     from tap_email_metrics.run.api import Api
-    from tap_email_metrics.run.reconciliation import Count
     from tap_email_metrics.run.report import Outcome, StreamReport
     from tap_email_metrics.run.run import Run
     from tap_email_metrics.state.marks import MarkFormat
@@ -187,6 +187,28 @@ class EmailMetricsStream(QuietStream):
             self.provider, stream or self.name, replace(count, set_aside=set_aside), now
         )
 
+    def set_aside(self, reason: str, rows: int, of: object = None) -> None:
+        """Count rows that the API served and that have no record.
+
+        Args:
+            reason: why; the run summary shows it.
+            rows: how many, 0 for none.
+            of: the list, as `records_of` is told.
+        """
+        if rows:
+            self.report.set_aside[reason] += rows
+            self._set_aside[of] += rows
+
+    def _reconcile_rest(self) -> None:
+        """Tell of the rows without a record that no count of a list includes."""
+        rest = self._set_aside.total()
+        if rest:
+            self._set_aside.clear()
+            read = self.report.records + rest
+            count = Count(parent="all", rows=read, set_aside=rest)
+            now = self.run.now(self.provider)
+            self.run.reconcile(self.provider, self.name, count, now)
+
     def budget(self) -> Budget:
         """Return this stream's share of the rest of the run."""
         return Budget(self.run, self.provider)
@@ -243,6 +265,7 @@ class EmailMetricsStream(QuietStream):
             self._count_requests()
             requests.increment(report.requests)
         self._warn_of_set_aside()
+        self._reconcile_rest()
         self._note_end()
         report.ended = self.run.clock.now()
         if self.ABORT_AT_RECORD_COUNT is None:
@@ -421,8 +444,8 @@ class EmailMetricsStream(QuietStream):
             of: the list of the rows, if the stream has several.
         """
         made = page.made()
-        self.report.set_aside.update(made.set_aside)
-        self._set_aside[of] += made.set_aside.total()
+        for reason, rows in made.set_aside.items():
+            self.set_aside(reason, rows, of)
         self.note_key(max([at for at in made.times if at is not None], default=None))
         return made.records
 

@@ -200,6 +200,14 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         """
         return False
 
+    def nameless(self) -> int:
+        """Return how many parents were listed without a usable id."""
+        return self.api.nameless
+
+    def _note_nameless(self) -> None:
+        """Count the parents without an id: their lists cannot be asked for."""
+        self.set_aside(f"{self.parent_noun} without an id", self.nameless())
+
     def prepare(self, plan: Plan[Id, SomeMark]) -> None:
         """Prepare for a plan before its first list is read."""
 
@@ -224,6 +232,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         """Yield the records of the lists that are due, one page at a time."""
         settings = self.run.settings
         parents = self.parents()
+        self._note_nameless()
         now = self.api.now()
         state: StreamState[Id, SomeMark] = self.bookmark
         policy = self.policy

@@ -24,11 +24,10 @@ from tap_email_metrics.errors import Lost, Skippable
 from tap_email_metrics.transport.bounds import TooLong
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from tap_email_metrics.records.builder import PageMaker
     from tap_email_metrics.records.pages import Page
-    from tap_email_metrics.records.values import Row
     from tap_email_metrics.state.windows import Window
 
 LARGEST = 50_000
@@ -56,7 +55,7 @@ class WindowPage(Protocol):
     def has_list(self) -> bool:
         """Whether the response has a list of rows, even an empty one."""
 
-    def rows(self) -> Iterator[list[Row]]:
+    def rows(self) -> Iterator[Sequence[object]]:
         """Yield the rows of the page in batches."""
 
     def close(self) -> None:

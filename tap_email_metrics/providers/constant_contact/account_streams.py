@@ -16,12 +16,14 @@ from tap_email_metrics.providers.constant_contact.activities import (
     CAMPAIGN,
     activity_ids,
     is_removed,
+    nameless_activities,
     reported,
 )
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     CampaignStream,
     ConstantContactStream,
 )
+from tap_email_metrics.providers.constant_contact.campaigns import by_campaign
 from tap_email_metrics.providers.constant_contact.client import (
     Trail,
     envelope,
@@ -92,7 +94,8 @@ class CampaignSummaries(ConstantContactStream, ListStream):
     @override
     def rows(self) -> Sequence[Row]:
         api = self.constant_contact
-        return list(api.campaigns().snapshot.summaries.values())
+        snapshot = api.campaigns().snapshot
+        return [*snapshot.summaries.values(), *snapshot.nameless]
 
     @override
     def count(self, rows: int) -> Count:
@@ -131,6 +134,8 @@ class CampaignStats(ConstantContactStream):
         stats = snapshot.stats.items()
         rows = [row for one, row in stats if every or one in changed]
         yield self.records_of(self.maker().page([*rows, *snapshot.others]))
+        read = len(snapshot.stats) + len(snapshot.others)
+        self.reconcile(Count(parent="all", rows=read))
         self.report.failed += sorted({*snapshot.failed, *cache.without_stats})
         if not self.run.settings.backfill:
             self.bookmark.write("rows", known.rows)
@@ -297,12 +302,17 @@ class CampaignActivities(CampaignStream):
         parents = []
         emails = api.emails(after(self), may_lack=is_new(self))
         self._following = api.cursor() if emails.is_listed else None
-        for row in emails.rows:
+        named, nameless = by_campaign(emails.rows)
+        self._nameless = len(nameless)
+        for campaign_id, row in named.items():
             at = (to_milliseconds(row.get("updated_at")) or 0) / 1000
-            campaign_id = str(row.get("campaign_id"))
             parents.append(Parent(campaign_id, sent=at, newest=at, oldest=at))
         self._updated = {p.id: round((p.newest or 0) * 1000) for p in parents}
         return parents
+
+    @override
+    def nameless(self) -> int:
+        return self._nameless
 
     @override
     def counter(self, campaign_id: str) -> int | None:
@@ -329,7 +339,12 @@ class CampaignActivities(CampaignStream):
         client = api.client
         campaign = client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
         ids = activity_ids(campaign)
-        api.campaign_cache.learn(campaign_id, reported(campaign))
+        yield self.maker().page(nameless_activities(campaign))
+        api.campaign_cache.learn(
+            campaign_id,
+            reported(campaign),
+            nameless=len(nameless_activities(campaign)),
+        )
         missing: Gone | None = None
         for activity_id in ids:
             try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.errors import NotUnderstood
+from tap_email_metrics.records.values import is_id
 
 if TYPE_CHECKING:
     from tap_email_metrics.records.values import Row
@@ -44,14 +45,27 @@ def is_removed(campaign: Row) -> bool:
     return str(campaign.get("current_status")).strip().lower() == _REMOVED
 
 
+def nameless_activities(campaign: Row) -> list[Any]:
+    """Return the entries without a usable id among the activities of a campaign."""
+    return [one for one in _listed(campaign) if not _has_id(one)]
+
+
 def _activities(campaign: Row) -> dict[str, object]:
     """Return the role of each activity by its id."""
-    found = campaign.get("campaign_activities")
     return {
         str(one["campaign_activity_id"]): one.get("role")
-        for one in (found if isinstance(found, list) else ())
-        if isinstance(one, dict) and one.get("campaign_activity_id")
+        for one in _listed(campaign)
+        if _has_id(one)
     }
+
+
+def _listed(campaign: Row) -> list[Any]:
+    found = campaign.get("campaign_activities")
+    return found if isinstance(found, list) else []
+
+
+def _has_id(activity: object) -> bool:
+    return isinstance(activity, dict) and is_id(activity.get("campaign_activity_id"))
 
 
 def _role(role: object) -> str:

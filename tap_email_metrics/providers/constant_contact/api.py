@@ -21,7 +21,10 @@ from tap_email_metrics.errors import (
 from tap_email_metrics.providers.constant_contact.auth import (
     ConstantContactAuthenticator,
 )
-from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
+from tap_email_metrics.providers.constant_contact.campaigns import (
+    CampaignCache,
+    by_campaign,
+)
 from tap_email_metrics.providers.constant_contact.client import (
     ConstantContactClient,
     parse_page,
@@ -31,6 +34,7 @@ from tap_email_metrics.providers.constant_contact.settings import (
     ConstantContactSettings,
 )
 from tap_email_metrics.providers.constant_contact.tokens import NoStore, TokenStore
+from tap_email_metrics.records.values import is_id
 from tap_email_metrics.run.api import Api
 from tap_email_metrics.run.workers import in_background
 from tap_email_metrics.state.plans import Parent, Policy
@@ -67,6 +71,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
 
     Attributes:
         campaign_cache: the campaigns; call `campaigns` to read it first.
+        nameless_contacts: number of contacts that were listed without a usable id.
     """
 
     name = "constant_contact"
@@ -101,6 +106,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         self._deleted: set[str] = set()
         states = context.memory.selected.values()
         self._last_run = max((one.checked_through or 0.0 for one in states), default=0)
+        self.nameless_contacts = 0
         self._dead: AuthenticationFailed | None = None
         self._privileges: frozenset[str] | None = None
 
@@ -195,6 +201,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
             try:
                 cache = self.campaign_cache
                 cache.take(self.wait(cache.read))
+                self.nameless = len(cache.snapshot.nameless)
             except Unavailable as error:
                 self._failure = error
                 raise  # `raise error from error` would lose the cause
@@ -236,17 +243,17 @@ class ConstantContactApi(Api[ConstantContactSettings]):
             params: dict[str, int | str] = {"limit": 500}
             if after is not None:
                 params["after_date"] = after
-            rows: dict[str, Row] = {}
+            rows: list[Row] = []
             is_listed = True
             parse = partial(parse_page, field="campaigns")
             for page in self.client.pages(
                 "/emails", params=params, parse=parse, may_lack=may_lack
             ):
                 is_listed = page.is_listed
-                for row in page.rows:
-                    # Rows may move to the next page while the list is read.
-                    rows.setdefault(str(row.get("campaign_id")), row)
-            found = self._emails[after] = Emails([*rows.values()], is_listed)
+                rows += page.rows
+            named, nameless = by_campaign(rows)
+            found = Emails([*named.values(), *nameless], is_listed)
+            self._emails[after] = found
         return found
 
     def contact_ids(self) -> list[str]:
@@ -255,7 +262,9 @@ class ConstantContactApi(Api[ConstantContactSettings]):
             rows = self.listing(
                 "/contacts", "contacts", {"status": "all", "limit": 500}
             )
-            self._contacts = sorted({str(row.get("contact_id")) for row in rows})
+            ids = [row.get("contact_id") for row in rows]
+            self._contacts = sorted({str(one) for one in ids if is_id(one)})
+            self.nameless_contacts = sum(not is_id(one) for one in ids)
             self._deleted = {
                 str(row.get("contact_id")) for row in rows if row.get("deleted_at")
             }

@@ -107,7 +107,9 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
 
     @override
     def after(self, parent: Parent[str], mark: CounterMark) -> None:
-        self.constant_contact.campaigns().keep(parent.id)
+        cache = self.constant_contact.campaigns()
+        cache.keep(parent.id)
+        self.set_aside("activity without an id", cache.nameless(parent.id))
 
     @override
     def explained(self, error: TapError) -> TapError:
@@ -507,6 +509,5 @@ class SendHistory(ActivityStream):
         self, activity_id: str, *, may_lack: bool
     ) -> Generator[Page, None, int]:
         rows = self.constant_contact.client.many(self.path, [activity_id])
-        shown = [row for row in rows if isinstance(row, dict)]
-        yield self.maker(campaign_activity_id=activity_id).page(shown)
-        return len(shown)
+        yield self.maker(campaign_activity_id=activity_id).page(rows)
+        return len(rows)

@@ -20,6 +20,7 @@ from tap_email_metrics.errors import Gone, NotUnderstood, Skippable
 from tap_email_metrics.providers.constant_contact.activities import (
     CAMPAIGN,
     is_removed,
+    nameless_activities,
     reported,
 )
 from tap_email_metrics.providers.constant_contact.batches import Batches
@@ -40,7 +41,7 @@ from tap_email_metrics.providers.constant_contact.schedule import (
     long_id,
     short_id,
 )
-from tap_email_metrics.records.values import to_milliseconds
+from tap_email_metrics.records.values import is_id, to_milliseconds
 from tap_email_metrics.state.plans import Parent, history_key
 from tap_email_metrics.streams.digests import digest
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import (
         Callable,
         Collection,
+        Iterable,
         Mapping,
         Sequence,
     )
@@ -88,6 +90,7 @@ class CampaignSnapshot:
 
     Attributes:
         summaries: the summary of each campaign id, newest send first.
+        nameless: summaries without a usable id.
         parents: each campaign id as a parent, also those without a summary.
         stats: the stats of each campaign id that was asked for.
         others: stats without one of the ids that were asked for.
@@ -100,6 +103,7 @@ class CampaignSnapshot:
     """
 
     summaries: dict[str, Row] = field(default_factory=dict)
+    nameless: list[Row] = field(default_factory=list)
     parents: dict[str, Parent[str]] = field(default_factory=dict)
     stats: dict[str, Row] = field(default_factory=dict)
     others: list[Row] = field(default_factory=list)
@@ -142,6 +146,7 @@ class CampaignCache:
         self._lock = threading.Lock()
         self._activities: dict[str, list[str]] = {}
         self._asked_anew: set[str] = set()
+        self._nameless: dict[str, int] = {}
         self.snapshot = CampaignSnapshot()
 
     # The snapshot, read in another thread
@@ -160,9 +165,7 @@ class CampaignCache:
             # An account that has never sent has no list.
             may_lack=not (self._shared["campaigns"] or self._shared["closed"]),
         )
-        for row in rows:
-            # A send during the paging shifts the list, so that rows come twice.
-            snapshot.summaries.setdefault(str(row.get("campaign_id")), row)
+        snapshot.summaries, snapshot.nameless = by_campaign(rows)
         snapshot.parents = {one: _parent(r) for one, r in snapshot.summaries.items()}
         if self._is_of_interest() and self._is_due("compared"):
             snapshot.unlisted = self._compare(snapshot.summaries)
@@ -227,7 +230,7 @@ class CampaignCache:
         found = {}
         for row in emails:
             status, one = str(row.get("current_status")), row.get("campaign_id")
-            if status.lower() != _SENT or not one or str(one) in summaries:
+            if status.lower() != _SENT or not is_id(one) or str(one) in summaries:
                 continue
             updated = to_milliseconds(row.get("updated_at"))
             created = to_milliseconds(row.get("created_at"))
@@ -576,7 +579,7 @@ class CampaignCache:
                     f"GET {CAMPAIGN} answered 200 without activities of a campaign "
                     "that was sent"
                 )
-            self.learn(campaign_id, known)
+            self.learn(campaign_id, known, nameless=len(nameless_activities(answer)))
         elif known:
             with self._lock:
                 self._activities[campaign_id] = known
@@ -604,13 +607,26 @@ class CampaignCache:
         counters = self.snapshot.counters.get(campaign_id)
         return counters is not None and counters.get("em_sends") != 0
 
-    def learn(self, campaign_id: str, activities: list[str]) -> None:
-        """Remember the activities of a campaign that a stream has read."""
+    def learn(
+        self, campaign_id: str, activities: list[str], *, nameless: int = 0
+    ) -> None:
+        """Remember the activities of a campaign that a stream has read.
+
+        Args:
+            campaign_id: of the campaign.
+            activities: those that have reports.
+            nameless: how many were listed without a usable id.
+        """
         if not activities:
             return  # a list that is empty once may have activities later
         with self._lock:
+            self._nameless[campaign_id] = nameless
             self._activities[campaign_id] = activities
             self._asked_anew.add(campaign_id)
+
+    def nameless(self, campaign_id: str) -> int:
+        """Return how many activities of a campaign were listed without an id."""
+        return self._nameless.get(campaign_id, 0)
 
     def _kept(self, campaign_id: str) -> list[str] | None:
         entry = self._shared["campaigns"].get(short_id(campaign_id))
@@ -630,8 +646,25 @@ class CampaignCache:
         with self._lock:
             known = self._activities.get(campaign_id)
         listed = campaign_id in self.snapshot.summaries
-        if entry and listed and known:
+        # Activities without an id are asked for again: they may have one then.
+        if entry and listed and known and not self.nameless(campaign_id):
             entry[2:] = [self._stamp(campaign_id), *map(short_id, known)]
+
+
+def by_campaign(rows: Iterable[Row]) -> tuple[dict[str, Row], list[Row]]:
+    """Return rows by their campaign id, each once, and the rows without a usable id.
+
+    A list that shifts while it is paged shows rows twice.
+    """
+    found: dict[str, Row] = {}
+    nameless = []
+    for row in rows:
+        one = row.get("campaign_id")
+        if is_id(one):
+            found.setdefault(str(one), row)
+        else:
+            nameless.append(row)
+    return found, nameless
 
 
 def _parent(summary: Row) -> Parent[str]:

@@ -28,6 +28,7 @@ from tap_email_metrics.providers.constant_contact.campaign_streams import (
 )
 from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
 from tap_email_metrics.providers.constant_contact.reading import EventList
+from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.state.streams import texts
 from tap_email_metrics.streams.fan_out import FAILURES_IN_A_ROW
 from tap_email_metrics.transport.client import TRIES
@@ -63,6 +64,7 @@ class ContactReport(ConstantContactStream):
     state_keys: ClassVar[Keys] = {CYCLE: turn}
     path: ClassVar[str]
     _error: TapError | None = None
+    _rows = 0
 
     @abc.abstractmethod
     def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
@@ -87,7 +89,10 @@ class ContactReport(ConstantContactStream):
         # A merge of states may add the place of a turn that was completed.
         place = {} if done else cycle
         began = place.get("began") or iso(now)
-        yield from self._in_turn(state, began, place.get("behind", ""))
+        try:
+            yield from self._in_turn(state, began, place.get("behind", ""))
+        finally:
+            self.reconcile(Count(parent="all", rows=self._rows))
         state.write(CYCLE, {"done": today})
         if not backfill:
             state.set_checked_through(from_iso(began))
@@ -98,6 +103,8 @@ class ContactReport(ConstantContactStream):
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         budget = self.budget()  # the list of contacts counts, too
         contacts = [one for one in self.constant_contact.contact_ids() if one > behind]
+        nameless = self.constant_contact.nameless_contacts
+        self.set_aside("contact without an id", nameless)
         self.report.parents_left = len(contacts)
         in_a_row = 0
         for place, contact_id in enumerate(contacts):
@@ -163,7 +170,9 @@ class ContactReport(ConstantContactStream):
         interval = self.interval()
         records: list[Mapping[str, object] | Record] = []
         for some in rows:
-            records += self.records_of(self.within(some, interval))
+            page = self.within(some, interval)
+            self._rows += len(page)
+            records += self.records_of(page)
         return records
 
     def dates(self) -> dict[str, int | str]:

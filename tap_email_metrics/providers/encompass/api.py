@@ -175,6 +175,7 @@ class EncompassApi(Api[EncompassSettings]):
             missing = self._missing(rows)
             agrees = seen.whole or (before is not None and seen.same_as(before))
             self.parents_whole = agrees and not missing
+            self.nameless = sum(isinstance(one, str) for one in rows)
             if self.parents_whole:
                 return list(rows.values())
             before = seen

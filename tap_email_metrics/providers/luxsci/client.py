@@ -112,8 +112,8 @@ class LuxSciAnswer:
         """Return the only row of a response without a list. Call it after `rows`."""
         return self._report.sole_row()
 
-    def rows(self) -> Iterator[list[Row]]:
-        """Yield the rows of the page in batches.
+    def rows(self) -> Iterator[list[Row | None]]:
+        """Yield the rows of the page in batches; None for an entry that is not a row.
 
         Raises:
             TooLong: the body exceeds the size limit before its first row.

@@ -9,8 +9,8 @@ both of these shapes,
 
 with their parts in any order. Column names are compared without case, spaces,
 underscores and hyphens. A body that is not understood raises `NotUnderstood`. A row
-that is not understood becomes an empty row, which is counted and gets no record. It
-never becomes a row of nulls.
+that is not understood becomes None, which is counted and gets no record. It never
+becomes a row of nulls.
 """
 
 from __future__ import annotations
@@ -249,9 +249,9 @@ class Report:
             return None
         for part in (self._inner, self.about):
             fields = {k: v for k, v in part.items() if k not in _ENVELOPE}
-            row = self._row(fields)
+            row = self._named(fields)
             if self._wanted.telling & row.keys():
-                return self._row(part) if part is self._inner else row
+                return self._named(part) if part is self._inner else row
         return None
 
     @property
@@ -264,8 +264,8 @@ class Report:
         """Whether the body is a report."""
         return self._first is not None or bool({"success", *COUNTS} & self.about.keys())
 
-    def rows(self) -> Iterator[list[Row]]:
-        """Yield the rows in batches; a row that is not understood is empty.
+    def rows(self) -> Iterator[list[Row | None]]:
+        """Yield the rows in batches; None for an entry that is not a row.
 
         Raises:
             NotUnderstood: the header is missing, or lacks the columns of the key.
@@ -278,7 +278,7 @@ class Report:
 
     # The walk over the body
 
-    def _walk(self) -> Iterator[list[Row]]:
+    def _walk(self) -> Iterator[list[Row | None]]:
         self._text.take("{")
         self._depth = 1
         while self._depth:
@@ -312,7 +312,7 @@ class Report:
             if self._depth > 1:
                 self._inner.setdefault(name, value)
 
-    def _batches_of_rows(self) -> Iterator[list[Row]]:
+    def _batches_of_rows(self) -> Iterator[list[Row | None]]:
         self.has_list = True
         self._text.take("[")
         raw: list[Any] = []
@@ -349,13 +349,13 @@ class Report:
 
     # Rows
 
-    def _batch(self, raw: list[Any]) -> list[Row]:
+    def _batch(self, raw: list[Any]) -> list[Row | None]:
         if not self._rows_seen and any(isinstance(one, list) for one in raw):
             self._check_header()
         rows = [self._row(one) for one in raw]
         if rows:
             self._rows_seen += len(rows)
-            self._last = rows[-1]
+            self._last = rows[-1] or {}
         return rows
 
     def _check_header(self) -> None:
@@ -395,17 +395,21 @@ class Report:
             names.append(_numbered(place) if name in names else name)
         return names
 
-    def _row(self, raw: Any) -> Row:  # noqa: ANN401 - whatever JSON holds
+    def _row(self, raw: Any) -> Row | None:  # noqa: ANN401 - whatever JSON holds
         if isinstance(raw, dict):
-            keys = tuple(raw)
-            names = self._shapes.get(keys)
-            if names is None:
-                names = self._shapes[keys] = self._names_of(keys)
-            return dict(zip(names, raw.values(), strict=True))
+            return self._named(raw)
         # In a longer or shorter row, the columns of the values are unknown.
         if isinstance(raw, list) and len(raw) == len(self._names or ()):
             return dict(zip(self._names or (), raw, strict=True))
-        return {}
+        return None
+
+    def _named(self, raw: Row) -> Row:
+        """Return an object with the names of its columns."""
+        keys = tuple(raw)
+        names = self._shapes.get(keys)
+        if names is None:
+            names = self._shapes[keys] = self._names_of(keys)
+        return dict(zip(names, raw.values(), strict=True))
 
 
 def _numbered(place: int) -> str:

@@ -475,15 +475,12 @@ class Summary(ReportStream):
         if row is not None:
             return [row]
         wanted = self.wanted().telling
-        if (
-            not has_list
-            or len(rows) > 1
-            or any(not wanted & row.keys() for row in rows)
-        ):
+        found = [row for row in rows if row is not None and wanted & row.keys()]
+        if not has_list or len(rows) > 1 or len(found) < len(rows):
             raise NotUnderstood(
                 f"the response for {iso(day.start)[:10]} is not one row for that day"
             )
-        return rows
+        return found
 
     def _counted(self, rows: Sequence[Row]) -> int | None:
         """Return the number of rows that the summary counts, None if unknown."""

@@ -141,7 +141,7 @@ class _Answer:
     def has_list(self) -> bool:
         return self._report.has_list
 
-    def rows(self) -> Iterator[list[dict[str, object]]]:
+    def rows(self) -> Iterator[list[dict[str, Any] | None]]:
         return self._report.rows()
 
     def close(self) -> None:

@@ -35,14 +35,14 @@ def pieces(body: bytes, size: int) -> Iterator[bytes]:
     yield from (body[at : at + size] for at in range(0, len(body), size))
 
 
-def decoded(body: bytes, size: int = 7) -> tuple[Report, list[dict[str, object]]]:
+def decoded(body: bytes, size: int = 7) -> tuple[Report, list[Any]]:
     found = Report(pieces(body, size), COLUMNS)
     return found, [row for rows in found.rows() for row in rows]
 
 
-def before_cut(found: Report) -> list[dict[str, object]]:
+def before_cut(found: Report) -> list[Any]:
     """The rows that come until the body turns out to be cut."""
-    got: list[dict[str, object]] = []
+    got: list[Any] = []
     try:
         for rows in found.rows():
             got += rows
@@ -159,7 +159,7 @@ def test_a_row_longer_or_shorter_than_the_header_is_no_row() -> None:
     """K3: nobody knows which of its values belongs to which column."""
     rows = [["a"], ["b", 1, "x", "y"], [], ["c", 2]]
     body = encoded({"header": ["TO", "opens"], "data": rows})
-    assert decoded(body)[1] == [{}, {}, {}, {"to": "c", "Opens": 2}]
+    assert decoded(body)[1] == [None, None, None, {"to": "c", "Opens": 2}]
 
 
 def test_rows_of_objects_may_differ() -> None:
@@ -167,9 +167,9 @@ def test_rows_of_objects_may_differ() -> None:
     assert decoded(body)[1] == [{"to": "a"}, {"Opens": 2, "New": 1}, {"to": "b"}]
 
 
-def test_what_is_no_row_counts_as_one() -> None:
+def test_what_is_not_a_row_counts_as_one() -> None:
     body = encoded({"header": ["to"], "data": [None, 7, "x", ["a"]]})
-    assert decoded(body)[1] == [{}, {}, {}, {"to": "a"}]
+    assert decoded(body)[1] == [None, None, None, {"to": "a"}]
 
 
 # Counts

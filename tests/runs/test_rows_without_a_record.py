@@ -1,0 +1,208 @@
+"""A row that the API served is emitted, or counted with a reason."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.runs.luxsci.test_reports import clinic_of
+from tests.support.constant_contact import DAY, NOW, Account
+from tests.support.encompass import Site, site_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.encompass import Sync
+
+LISTS = "email_metrics_reconciliation"
+
+
+def change(site: Site, end: str, new: Callable[[Any], Any]) -> None:
+    """Change the JSON of all answers whose path ends so."""
+
+    def strike(request: Any, reply: Any) -> None:
+        if request.path.endswith(end) and reply.status == 200:
+            reply.body = json.dumps(new(json.loads(reply.body))).encode()
+
+    site.world.on_reply(strike)
+
+
+def check(run: Sync, stream: str, reasons: dict[str, int]) -> None:
+    """Check that rows are set aside in the run summary and in the reconciliation."""
+    report = run.reports[stream]
+    assert report["set_aside"] == reasons
+    assert report["outcome"] == "incomplete"
+    told = [r for r in run.records(LISTS) if r["stream"] == stream]
+    assert sum(row["set_aside"] for row in told) == sum(reasons.values())
+    assert all(row["verdict"] == "set_aside" for row in told if row["set_aside"])
+
+
+@pytest.fixture
+def account() -> Account:
+    return Account()
+
+
+def campaign(account: Account) -> str:
+    return account.api.add_campaign(sent=NOW - 3 * DAY, recipients=4, links=1)
+
+
+def test_a_send_that_is_not_an_object_is_counted(account: Account) -> None:
+    campaign(account)
+    change(account, "/send_history", lambda sends: [None, *sends, "sent"])
+    run = account.sync(streams=("send_history", LISTS))
+    assert len(run.records("constant_contact_send_history")) == 1
+    check(run, "constant_contact_send_history", {"not a row": 2})
+
+
+def test_campaigns_without_an_id_are_counted_each(account: Account) -> None:
+    """They share no id, so that none of them stands for the others."""
+    good, *odd = [campaign(account) for _ in range(3)]
+
+    def spoil(answer: Any) -> Any:
+        for row in answer["campaigns"]:
+            if row["campaign_id"] in odd:
+                del row["campaign_id"]
+        return answer
+
+    change(account, "/v3/emails", spoil)
+    streams = ("campaigns", "campaign_activities")
+    run = account.sync(streams=(*streams, LISTS))
+    [record] = run.records("constant_contact_campaigns")
+    assert record["campaign_id"] == good
+    check(run, "constant_contact_campaigns", {"key missing": 2})
+    check(run, "constant_contact_campaign_activities", {"campaign without an id": 2})
+
+
+@pytest.mark.parametrize("odd", ["absent", None, "", {}])
+def test_a_summary_without_an_id_is_counted_by_each_report(
+    account: Account, odd: object
+) -> None:
+    """No report is asked for under a name that no campaign has."""
+    for _ in range(3):
+        campaign(account)
+
+    def spoil(answer: Any) -> Any:
+        for row in answer["bulk_email_campaign_summaries"][:2]:
+            row["campaign_id"] = odd
+            if odd == "absent":
+                del row["campaign_id"]
+        return answer
+
+    change(account, "/email_campaign_summaries", spoil)
+    run = account.sync(streams=("campaign_summaries", "sends", LISTS))
+    check(run, "constant_contact_sends", {"campaign without an id": 2})
+    assert run.reports["constant_contact_campaign_summaries"]["outcome"] == "incomplete"
+    assert not [p for p in account.paths("") if "None" in p]
+    assert run.reports["constant_contact_sends"].get("failed") is None
+
+
+@pytest.mark.parametrize("stream", ["sends", "links", "send_history"])
+def test_an_activity_without_an_id_is_counted_and_the_others_are_read(
+    account: Account, stream: str
+) -> None:
+    sent = campaign(account)
+
+    def spoil(answer: Any) -> Any:
+        answer["campaign_activities"] += [None, {"role": "resend"}]
+        return answer
+
+    change(account, f"/v3/emails/{sent}", spoil)
+    run = account.sync(streams=(stream, "campaign_activities", LISTS))
+    assert len(run.records(f"constant_contact_{stream}")) == len(account.truth(stream))
+    check(run, f"constant_contact_{stream}", {"activity without an id": 2})
+    check(
+        run,
+        "constant_contact_campaign_activities",
+        {"not a row": 1, "key missing": 1},
+    )
+
+
+def test_contact_reports_are_counted(account: Account) -> None:
+    account.settings["contact_reports"] = True
+    for _ in range(2):
+        account.api.add_contact(created=NOW - 9 * DAY)
+    name = "constant_contact_contact_open_and_click_rates"
+    [told] = account.sync(streams=(name, LISTS)).records(LISTS)
+    assert (told["rows_read"], told["verdict"]) == (2, "unknown")
+
+
+def test_rows_of_contact_reports_without_a_key_are_counted(account: Account) -> None:
+    account.settings["contact_reports"] = True
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - DAY)
+
+    def spoil(answer: Any) -> Any:
+        for row in answer["campaign_activities"]:
+            row["campaign_activity_id"] = None
+        return answer
+
+    change(account, "/activity_summary", spoil)
+    name = "constant_contact_contact_activity_summary"
+    run = account.sync(streams=(name, LISTS))
+    rows = sum(run.reports[name]["set_aside"].values())
+    assert rows > 0
+    check(run, name, {"key missing": rows})
+
+
+def test_contacts_without_an_id_are_counted_by_their_reports(account: Account) -> None:
+    account.settings["contact_reports"] = True
+    for _ in range(3):
+        account.api.add_contact(created=NOW - 9 * DAY)
+
+    def spoil(answer: Any) -> Any:
+        for row in answer["contacts"][:2]:
+            row["contact_id"] = None
+        return answer
+
+    change(account, "/contacts", spoil)
+    name = "constant_contact_contact_open_and_click_rates"
+    run = account.sync(streams=(name, LISTS))
+    assert len(run.records(name)) == 1
+    check(run, name, {"contact without an id": 2})
+
+
+def test_campaign_stats_are_counted(account: Account) -> None:
+    campaign(account)
+    run = account.sync(streams=("campaign_stats", LISTS))
+    [told] = run.records(LISTS)
+    assert (told["rows_read"], told["verdict"]) == (1, "unknown")
+
+
+def test_changes_of_contacts_without_an_id_are_counted(account: Account) -> None:
+    account.api.add_contact(created=NOW - 9 * DAY)
+
+    def spoil(answer: Any) -> Any:
+        answer["contacts"] += [{"first_name": "A"}]
+        return answer
+
+    change(account, "/contacts", spoil)
+    run = account.sync(streams=("contacts", LISTS))
+    check(run, "constant_contact_contacts", {"key missing": 1})
+
+
+@pytest.mark.parametrize("odd", [None, ["a", 1], 7, "x"], ids=repr)
+def test_an_entry_of_a_luxsci_report_that_is_not_a_row_is_counted(odd: object) -> None:
+    clinic = clinic_of()
+    clinic.api.set_policy(header_place="before")
+
+    def spoil(answer: Any) -> Any:
+        if answer.get("data"):
+            answer["data"][1] = odd
+        return answer
+
+    change(clinic, "/smtp/opens", spoil)
+    run = clinic.sync(streams=("opens", LISTS))
+    reasons = run.reports["luxsci_opens"]["set_aside"]
+    assert reasons.keys() == {"not a row"}
+    check(run, "luxsci_opens", reasons)
+
+
+def test_a_message_without_an_id_makes_each_of_its_lists_incomplete() -> None:
+    """Also where the stream of messages is not selected."""
+    site, (_, odd) = site_of(1, 2)
+    site.api.correct("messages", odd, id=None)
+    run = site.sync(streams=("opens", "links", LISTS))
+    for stream in ("encompass_opens", "encompass_links"):
+        check(run, stream, {"message without an id": 1})
