@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tap_email_metrics.errors import NotUnderstood, Retriable
 from tap_email_metrics.providers.luxsci.answers import is_success
 from tap_email_metrics.records.values import DEEPEST, is_deep, to_integer
+from tap_email_metrics.transport.bounds import TooLong
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -119,7 +120,8 @@ class _Text:
     def _more(self) -> bool:
         """Append the next part of the body; return False at the end."""
         if len(self._text) - self._at > _MOST_TEXT:
-            raise Retriable("a value that is too long")
+            # Asked for alone, it shows whether it is one row: no request can read that.
+            raise TooLong(f"a value of more than {_MOST_TEXT // 2**20} MB")
         for chunk in self._chunks:
             text = self._decoder.decode(chunk)
             if text:

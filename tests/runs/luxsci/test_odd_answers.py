@@ -346,6 +346,40 @@ def test_a_list_that_can_be_read_in_no_way_fails_its_stream(
     assert run.requests < 60
 
 
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_row_that_is_too_long_fails_its_list_and_costs_no_other_row(
+    place: str,
+) -> None:
+    """K12: no request can read it, so that the run says which list is lost."""
+    clinic = clinic_of()
+    clinic.api.set_policy(header_place=place)
+
+    odd: list[Any] = []
+
+    def long(body: dict[str, Any], _request: Any) -> dict[str, Any]:
+        rows = body.get("data") or []
+        if len(rows) > 3 and not odd:
+            odd.extend(rows[3])
+        for row in rows:
+            if row == odd:
+                row[-1] = "x" * (5 * 2**20)
+        return body
+
+    spoilt(clinic, "/smtp/opens", long)
+    run = clinic.sync(streams=OPENS)
+    assert (run.code, outcome(run, "opens")) == (1, "failed")
+    report = run.reports["luxsci_opens"]
+    assert report["failed"] == ["smtp"]
+    assert report["message"].startswith("smtp: a row is too long")
+    read = [row["channel"] for row in clinic.truth("opens")].count("webmail")
+    assert [row["channel"] for row in clinic.rows("opens").values()].count(
+        "webmail"
+    ) == read
+    assert clinic.coverage("opens", "webmail").todo == ()
+    assert clinic.coverage("opens", "smtp").seen is None
+    assert run.requests < 60
+
+
 # Lists and rows of which some could be read
 
 
