@@ -252,7 +252,6 @@ def after(stream: ConstantContactStream, key: str = CURSOR) -> str | None:
     if api.common.backfill or stream._ignores_marks():  # noqa: SLF001 - of its base
         return first
     kept = stream.bookmark.read(f"{key}{_BEFORE}", instant)
-    kept = stream.bookmark.read(key, instant) if kept is None else kept
     if kept is None:
         return first
     week = stream.bookmark.read(f"{key}{_WEEK}", from_iso)
@@ -267,9 +266,10 @@ def move(
 ) -> None:
     """Advance a cursor of a stream.
 
-    A run asks for the changes since the second-last run. So a list that was wrongly
-    empty or short once is requested again. Once a week, a run asks for the changes of
-    the last two weeks, because a list may be wrong for days.
+    A run asks for the changes since the second-last run; the second run asks for all
+    rows. So a list that was wrongly empty or short once is requested again. Once a
+    week, a run asks for the changes of the last two weeks, because a list may be wrong
+    for days.
     """
     state = stream.bookmark
     state.write(f"{key}{_BEFORE}", state.read(key, instant))
@@ -408,11 +408,10 @@ class Contacts(ConstantContactStream):
         resume = None if backfill else state.read(_RESUME, resumption)
         self._following = resume["cursor"] if resume else None
         self._is_listed = True
-        # The first read shows the current state of all contacts.
-        again = backfill or state.read(CURSOR, instant) is not None
         optouts = after(self, _OPTOUTS)
         yield from self._pass("updated_after", after(self), resume)
-        if again:
+        # A pass without a cursor shows the current state of all contacts.
+        if optouts is not None:
             yield from self._pass("optout_after", optouts, None, resumable=False)
         if not backfill:
             state.write(_RESUME, None)

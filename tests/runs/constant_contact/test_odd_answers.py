@@ -311,6 +311,48 @@ def test_changes_that_a_list_hides_for_days_are_found_within_a_week(
     assert account.wrong(stream) == []
 
 
+@pytest.mark.parametrize("cut", [0, 1])
+@pytest.mark.parametrize("start", [None, "2026-01-01"])
+@pytest.mark.parametrize("stream", ["contacts", "campaigns", "campaign_activities"])
+def test_a_first_list_that_is_empty_or_cut_short_is_asked_for_again(
+    account: Account, stream: str, start: str | None, cut: int
+) -> None:
+    """The second run asks for everything, not for the changes since the first. K3."""
+    if start:
+        account.common["start_date"] = start
+    for days in (50, 90):
+        account.api.add_contact(created=NOW - days * DAY)
+        campaign(account, days)
+    path, field = "/emails", "campaigns"
+    if stream == "contacts":
+        path, field = "/contacts", "contacts"
+    heal = change(
+        account,
+        path,
+        lambda answer: {field: answer[field][:cut], "_links": None},
+    )
+    account.sync(streams=(stream,))
+    heal()
+    account.advance(1)
+    account.sync(streams=(stream,))
+    assert account.wrong(stream) == []
+    account.advance(1)
+    assert account.sync(streams=(stream,)).records(f"constant_contact_{stream}") == []
+
+
+def test_an_opt_out_between_start_date_and_the_first_run_is_read(
+    account: Account,
+) -> None:
+    """It does not move `updated_at`, which may be of before start_date. K3."""
+    account.common["start_date"] = "2026-09-01"
+    contact = account.api.add_contact(created=NOW - 300 * DAY)
+    account.api.unsubscribe(contact)
+    account.advance(1)
+    run = account.sync(streams=("contacts",))
+    [record] = run.records("constant_contact_contacts")
+    assert record["contact_id"] == contact
+
+
 # Links
 
 
