@@ -97,6 +97,8 @@ class Coverage:
         short: windows that were settled though some of their rows have no record, or
             are counted and not served.
         short_read: when those were last read.
+        cut: start of the live window whose last read the end of a run has cut; it is
+            read in parts from there on. None: it was not cut.
         short_reads: how often they were read since one of them was new.
     """
 
@@ -112,6 +114,7 @@ class Coverage:
     short: tuple[Window, ...] = ()
     short_read: int | None = None
     short_reads: int = 0
+    cut: int | None = None
 
     @classmethod
     def first(cls, start: int, end: int) -> Coverage:
@@ -144,6 +147,28 @@ class Coverage:
             todo=without(self.todo, earlier),
             short=without(self.short, earlier),
         )
+
+    def after_cut(self, window: Window, read: Iterable[Window]) -> Coverage:
+        """Return the coverage after the end of a run has cut a read of the live window.
+
+        Args:
+            window: the live window.
+            read: the parts of it that were read whole.
+        """
+        todo = merged([*self.extended(window.end).todo, window])
+        for part in read:
+            todo = without(todo, part)
+        through = max(self.through, window.end)
+        half = max(1, window.seconds // 2)
+        width = min(self.width or half, half)
+        return replace(self, todo=todo, through=through, width=width, cut=window.start)
+
+    @property
+    def cut_todo(self) -> tuple[Window, ...]:
+        """The windows that are left of a live window that was cut."""
+        if self.cut is None:
+            return ()
+        return merged(Window(max(w.start, self.cut), w.end) for w in self.todo)
 
     def live(self, end: int, lookback: int) -> Window | None:
         """Return the window that every run reads, None if it is empty."""
@@ -234,14 +259,15 @@ class Coverage:
         }
         if self.todo:
             packed["todo"] = [[iso(w.start), iso(w.end)] for w in self.todo]
-        if self.seen is not None:
-            packed["seen"] = iso(self.seen)
-        if self.verified is not None:
-            packed["verified"] = iso(self.verified)
+        times = {
+            "seen": self.seen,
+            "verified": self.verified,
+            "newest": self.newest,
+            "cut": self.cut,
+        }
+        packed |= {key: iso(at) for key, at in times.items() if at is not None}
         if self.wide:
             packed["wide"] = True
-        if self.newest is not None:
-            packed["newest"] = iso(self.newest)
         if self.width is not None:
             packed["width"] = self.width
         if self.shortfall:
@@ -276,6 +302,7 @@ class Coverage:
             if "short_read" in packed
             else None,
             short_reads=_number(packed.get("short_reads", 0)),
+            cut=_second(packed["cut"]) if "cut" in packed else None,
         )
 
 

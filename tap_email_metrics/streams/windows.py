@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from tap_email_metrics.clock import DAY, iso
 from tap_email_metrics.errors import (
+    Exhausted,
     Fatal,
     HistoryLeft,
     Lost,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.run.workers import TaskDone
     from tap_email_metrics.state.streams import StreamState
+    from tap_email_metrics.streams.base import Budget
 
 SETTLE = 300
 """Seconds until the API shows a new row: windows end that long before now."""
@@ -165,13 +167,16 @@ class WindowStream(EmailMetricsStream):
         self._unsettled: dict[str, list[Window]] = {}
         self._denied: dict[str, Unavailable] = {}
         self._lost: dict[str, Lost] = {}
+        self._begun: set[str] = set()
+        self._ended: set[str] = set()
+        self._whole: dict[str, list[Window]] = {key: [] for key in self._sources}
         self._readers = {key: self._reader(s) for key, s in self._sources.items()}
         try:
             if self.run.settings.backfill:
                 yield from self._backfill()
             else:
                 yield from self._round(self._due_in_full())
-                yield from self._round(self._due_live())
+                yield from self._live()
                 yield from self._round(self._due_short())
             yield from self._history()
         finally:
@@ -235,6 +240,7 @@ class WindowStream(EmailMetricsStream):
             if (
                 window
                 and window.seconds > 0
+                and coverage.cut is None
                 and key not in self._denied
                 and not self.is_read(coverage)
                 and not self.rests(source, coverage)
@@ -266,6 +272,38 @@ class WindowStream(EmailMetricsStream):
 
     # Reading
 
+    def _live(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield the records of the live windows.
+
+        A window that is larger than what is left of a day would be read from its start
+        in each run. So what the end of a run has cut is read in parts by the next ones.
+        """
+        due = self._due_live()
+        try:
+            yield from self._round(due)
+        except Exhausted:
+            for one in due:
+                key = one.source.key
+                if one.window and key in self._begun and key not in self._ended:
+                    window = one.window.until(min(self._end, self.horizon()))
+                    coverage = self._coverages[key]
+                    self._keep(key, coverage.after_cut(window, self._whole[key]))
+            raise
+        cut = [key for key in self._sources if self._coverages[key].cut is not None]
+        for key in cut:
+            self._keep(key, self._coverages[key].extended(self._end))
+        yield from self._in_parts({key: self._coverages[key].cut_todo for key in cut})
+        for key in cut:
+            if not (self._coverages[key].cut_todo or self._is_lost(key)):
+                self._note_parts(key)
+
+    def _note_parts(self, key: str) -> None:
+        """Remember that all parts of a live window that was cut are read."""
+        coverage, now = self._coverages[key], int(self.api.now())
+        wide = self._end - (coverage.cut or 0) >= self.wide_lookback
+        verified = now if wide and not self.full_days else coverage.verified
+        self._keep(key, replace(coverage, cut=None, seen=now, verified=verified))
+
     def _backfill(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of lists without dates, which a backfill reads once."""
         if not self.dated_by:
@@ -285,10 +323,24 @@ class WindowStream(EmailMetricsStream):
         if not self.dated_by:
             return
         left = {key: self._left(key) for key in self._sources}
+        yield from self._in_parts(left, self.budget())
+
+    def _in_parts(
+        self, left: Mapping[str, tuple[Window, ...]], budget: Budget | None = None
+    ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
+        """Yield the records of windows, oldest first, one part per list in turn.
+
+        Args:
+            left: the windows of each list.
+            budget: ends the reading once it is spent; None: the run's end does.
+
+        Raises:
+            HistoryLeft: the budget is spent.
+        """
+        left = dict(left)
         widths = {k: self._coverages[k].width or self.first_width for k in left}
-        budget = self.budget()
         while left := {k: w for k, w in left.items() if w and not self._is_lost(k)}:
-            if budget.is_spent:
+            if budget and budget.is_spent:
                 oldest = min(windows[0].start for windows in left.values())
                 raise HistoryLeft(
                     f"the history from {iso(oldest)} on is left to read; the next "
@@ -382,6 +434,7 @@ class WindowStream(EmailMetricsStream):
         return bool(identity) and self.dated_by in {None, *identity}
 
     def _records(self, due: Due, rows: Page) -> Sequence[Mapping[str, object] | Record]:
+        self._begun.add(due.source.key)
         if due.since is not None:
             rows = rows.without([due.is_unchanged(at) for at in rows.times])
         return self.records_of(self.within(rows, self.interval()), of=due.source.key)
@@ -417,6 +470,7 @@ class WindowStream(EmailMetricsStream):
             window = part.window.until(end)
             coverage = coverage.after(window, whole=whole)
             if whole:
+                self._whole[key].append(window)
                 self._warn_of_shortfall(key, coverage, part)
                 # A row without a record may have one when the API answers it again.
                 short = bool(part.short or part.set_aside)
@@ -495,6 +549,7 @@ class WindowStream(EmailMetricsStream):
         self.report.parents_left -= 1
         self._count_requests()
         if error is None:
+            self._ended.add(key)
             self.report.parents += 1
             self._note_look(done.task)
         elif isinstance(error, Unavailable):

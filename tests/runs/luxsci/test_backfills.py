@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
 
-from tests.runs.luxsci.test_reports import clinic_of, day
+import pytest
+
+from tests.runs.luxsci.test_reports import clinic_of, day, outcome
 from tests.support.luxsci import DAY, NOW, Clinic
-
-if TYPE_CHECKING:
-    import pytest
 
 OPENS = ("opens",)
 
@@ -106,3 +104,31 @@ def test_adjoining_backfills_of_a_list_by_the_send_hold_every_event(
     assert backfills
     assert all("days before it" in text for text in backfills[1:])
     assert json.dumps(clinic.state)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_live_window_larger_than_a_day_is_read_over_days(*, first: bool) -> None:
+    """K2: what the end of a run has cut is read in parts by the next ones."""
+    clinic = Clinic(lookback_days=2)
+    clinic.common["start_date"] = day(3)
+    clinic.api.set_policy(max_rows=1)
+    if not first:
+        clinic.sync(streams=("login_failures",))
+    for number in range(40):
+        at = NOW - 1.9 * DAY + number * 4_000
+        clinic.api.add_login_failure(at=at, ip="203.0.113.7")
+    clinic.settings["daily_requests"] = 25
+    clinic.advance(0.1)
+    for _ in range(20):
+        run = clinic.sync(streams=("login_failures",))
+        assert run.code == 0
+        clinic.advance(1)
+        if clinic.wrong("login_failures") == []:
+            break
+        assert outcome(run, "login_failures") == "paused"
+    assert clinic.wrong("login_failures") == []
+    clinic.settings["daily_requests"] = 200
+    run = clinic.sync(streams=("login_failures",))
+    assert outcome(run, "login_failures") in {"complete", "empty"}
+    assert clinic.coverage("login_failures").todo == ()
+    assert clinic.coverage("login_failures").cut is None
