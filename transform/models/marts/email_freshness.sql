@@ -1,5 +1,7 @@
 -- A view, as its hours pass by themselves. A run that was complete has read all that was due
--- when it began; not so a backfill, which reads a past interval. Older taps told nothing of it.
+-- when it began. An incomplete one has read up to behind_since, which leaves out lists that cannot
+-- be read (they are in quarantine) and rows without a record: neither makes the others late. A
+-- backfill reads a past interval only. Older taps told nothing of it.
 {{ config(materialized='view') }}
 with ranked as (
     select
@@ -8,9 +10,12 @@ with ranked as (
             partition by provider, account, stream
             order by finished_at desc
         ) as run_rank,
-        max(case when outcome in ('complete', 'empty') then started_at end) over (
-            partition by provider, account, stream
-        ) as complete_at
+        max(
+            case
+                when outcome in ('complete', 'empty') then started_at
+                when outcome = 'incomplete' then coalesce(behind_since, started_at)
+            end
+        ) over (partition by provider, account, stream) as complete_at
     from {{ ref('stg_email_metrics_runs') }}
     where not coalesce(backfill, false)
 )
