@@ -23,6 +23,7 @@ from orchestrate.runs import (
     Place,
     RunFailedError,
     interval,
+    left_out,
     merged,
     months,
     output,
@@ -62,6 +63,9 @@ def backfill(account: str, month: str, run_id: str) -> None:
     A run that paused, as a day's share is spent, is followed by another until the month
     is done; the label of the task says how far it is, and the pool's slot is free
     meanwhile.
+
+    Raises:
+        RunFailedError: some lists could not be read. A retry tries them again.
     """
     # A retry goes on where it was; another run of the DAG reads the month anew.
     state = state_of(account, month, run_id)
@@ -75,6 +79,8 @@ def backfill(account: str, month: str, run_id: str) -> None:
         raise AirflowRescheduleException(
             datetime.now(UTC) + timedelta(seconds=AGAIN_SECONDS)
         )
+    if lists := left_out(said):
+        raise RunFailedError(f"The month is not whole. Lists left out: {lists}.")
 
 
 @task

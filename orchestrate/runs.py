@@ -255,6 +255,14 @@ def progress(said: Mapping[str, Any]) -> str:
     return f"{len(streams) - len(paused)} of {len(streams)} streams, {left} lists left"
 
 
+def left_out(said: Mapping[str, Any]) -> str:
+    """Return how many lists of which streams a run could not read, "" for none."""
+    streams = said["streams"].items()
+    return ", ".join(
+        f"{name}: {one['failed']}" for name, one in streams if one.get("failed")
+    )
+
+
 def state_of(account: str, *parts: str) -> str:
     """Return the state id of an account's runs, or of a part of a backfill.
 

@@ -200,6 +200,13 @@ def test_k11_a_backfill_whose_run_said_nothing_is_not_taken_for_done(
     assert "without a run summary" in done.stderr
 
 
+def test_k11_a_backfill_that_left_lists_out_is_not_a_success(tmp_path: Path) -> None:
+    said = {"paused": [], "streams": {"a": {"outcome": "incomplete", "failed": 3}}}
+    done = run(tmp_path, BACKFILL.format(said=json.dumps(said)), EXAMPLE)
+    assert done.returncode == 1
+    assert "Lists left out: a: 3." in done.stderr
+
+
 def test_k11_a_list_whose_key_has_no_account_left_loads(tmp_path: Path) -> None:
     accounts = json.loads(EXAMPLE.read_text())
     accounts["accounts"] = [

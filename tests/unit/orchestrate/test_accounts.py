@@ -30,6 +30,7 @@ from orchestrate.runs import (
     Place,
     RunFailedError,
     interval,
+    left_out,
     merged,
     months,
     output,
@@ -436,6 +437,12 @@ def test_k11_a_person_sees_how_far_a_backfill_is() -> None:
     streams = {"a": {"outcome": "complete"}, "b": {"parents_left": 7}}
     said = {"paused": ["b"], "streams": streams}
     assert progress(said) == "1 of 2 streams, 7 lists left"
+
+
+def test_k11_a_backfill_names_the_streams_whose_lists_could_not_be_read() -> None:
+    streams = {"a": {"outcome": "complete"}, "b": {"failed": 7}, "c": {"failed": 0}}
+    assert left_out({"streams": streams}) == "b: 7"
+    assert left_out({"streams": {"a": {"outcome": "complete"}}}) == ""
 
 
 # What is told
