@@ -411,6 +411,15 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         """Mark a list as cut by the end of the run; it waits behind the others."""
         state, parent_id = reading.state, visit.parent.id
         old = state.marks.get(parent_id) or self.marks.first
+        if is_cut(old) and old == visit.mark:
+            self.logger.warning(
+                "%s: the end of a run has cut the list of %s %s again, and its order "
+                "does not let the next run go on there: it has to fit into one run. "
+                "Raise daily_requests or max_run_minutes",
+                self.name,
+                self.parent_noun,
+                parent_id,
+            )
         state.set_mark(parent_id, old.interrupted(self.api.now()))
         self._move_on(visit, reading)
 

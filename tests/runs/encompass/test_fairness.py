@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tap_email_metrics.clock import from_iso
 from tests.support.encompass import DAY, NOW, Site, site_of
 
 if TYPE_CHECKING:
@@ -146,9 +147,15 @@ def budgeted(
 
 @pytest.mark.parametrize("order", ["ascending", "shuffled"])
 def test_a_list_larger_than_the_day_leaves_the_others_their_turn(
-    order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    order: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K2: the cut list waits, and an ascending one goes on where it was cut."""
+    """K2: the cut list waits, and an ascending one goes on where it was cut.
+
+    One in another order cannot go on: the run says so, and how far behind it is.
+    """
     ages = range(1, 22)
     site, (huge, *small) = budgeted(
         tmp_path, monkeypatch, *ages, opens=1, daily_requests=16
@@ -168,11 +175,15 @@ def test_a_list_larger_than_the_day_leaves_the_others_their_turn(
         site.advance(1)
     assert said[0] == [huge]
     assert all(opens_of(site, message) == 1 for message in small)
+    told = f"cut the list of message {huge} again" in caplog.text
+    assert told == (order == "shuffled")
     if order == "ascending":
         assert opens_of(site, huge) == 301
         assert emitted < 1.2 * 301
     else:
         assert said[-1] == [huge]
+        behind = run.reports[OPENS]["behind_since"]
+        assert from_iso(behind) == pytest.approx(NOW - DAY, abs=60)
 
 
 def test_what_ends_behind_a_cut_list_is_committed(
