@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.pages import Page, Record
+    from tap_email_metrics.run.report import Outcome
     from tap_email_metrics.state.plans import Parent, Plan, Policy, Visit
     from tap_email_metrics.state.streams import Keys, StreamState
 
@@ -118,6 +119,17 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
         api = self.constant_contact
         # One denied campaign says nothing about the others.
         return api.explain_all(error) or Denied(api.explain_one(error))
+
+    @override
+    def _good_end(self) -> Outcome:
+        given_up = self.constant_contact.campaign_cache.snapshot.given_up
+        if given_up is None:
+            return super()._good_end()
+        self.report.message = (
+            "the counters of campaigns cannot be read, so that its reports are read "
+            f"once a day and are compared with nothing: {given_up}"
+        )
+        return "incomplete"
 
     def counted(self, campaign_id: str, rows: int, *, verified: bool) -> Count:
         """Return the count of all lists of a campaign together.

@@ -449,6 +449,27 @@ def test_opens_are_read_daily_where_their_counter_is_unknown(
         assert account.wrong("opens") == []
 
 
+def test_reports_are_incomplete_while_all_stats_fail(account: Account) -> None:
+    """Also where the stream of stats is not selected: the run says why. K3."""
+    sent = campaign(account)
+    heal = account.world.on_reply(
+        lambda request, reply: setattr(
+            reply, "status", 500 if "/stats/" in request.path else reply.status
+        )
+    )
+    for _ in range(2):
+        run = account.sync(streams=("opens",))
+        assert outcome(run, "opens") == "incomplete"
+        message = run.reports["constant_contact_opens"]["message"]
+        assert "counters of campaigns cannot be read" in message
+        account.advance(1)
+        account.api.add_event("opens", sent, created=account.world.clock.now() - HOUR)
+    heal()
+    run = account.sync(streams=("opens",))
+    assert outcome(run, "opens") == "complete"
+    assert account.wrong("opens") == []
+
+
 def test_a_campaign_that_stats_leave_out_is_behind(account: Account) -> None:
     """`behind_since` does not say now. K5."""
     sent = campaign(account)
