@@ -36,6 +36,7 @@ from tap_email_metrics.providers.constant_contact.settings import (
 from tap_email_metrics.providers.constant_contact.tokens import NoStore, TokenStore
 from tap_email_metrics.records.values import is_id
 from tap_email_metrics.run.api import Api
+from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.workers import in_background
 from tap_email_metrics.state.plans import Parent, Policy
 
@@ -107,6 +108,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         states = context.memory.selected.values()
         self._last_run = max((one.checked_through or 0.0 for one in states), default=0)
         self.nameless_contacts = 0
+        self._is_counted = False
         self._dead: AuthenticationFailed | None = None
         self._privileges: frozenset[str] | None = None
 
@@ -255,6 +257,15 @@ class ConstantContactApi(Api[ConstantContactSettings]):
             found = Emails([*named.values(), *nameless], is_listed)
             self._emails[after] = found
         return found
+
+    def count_of_emails(self) -> Count | None:
+        """Return the count of the list of campaigns if it lacks some, once a run."""
+        hidden = len(self.campaign_cache.snapshot.hidden)
+        if self._is_counted or not hidden:
+            return None
+        self._is_counted = True
+        rows = len(self._all_emails())
+        return Count(parent="all", rows=rows, api_rows=rows + hidden, verified=True)
 
     def contact_ids(self) -> list[str]:
         """Return the sorted ids of all contacts; they are read once per run."""

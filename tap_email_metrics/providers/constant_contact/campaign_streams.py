@@ -69,6 +69,13 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
     parent_noun = "campaign"
     once_a_day: ClassVar[bool] = False
 
+    @override
+    def parents(self) -> Sequence[Parent[str]]:
+        parents = super().parents()
+        if count := self.constant_contact.count_of_emails():
+            self.reconcile(count, "constant_contact_campaigns")
+        return parents
+
     def counter(self, campaign_id: str) -> int | None:
         """Return the number that gates this stream for a campaign, None if unknown."""
         return self.constant_contact.campaigns().counter(self.name, campaign_id)

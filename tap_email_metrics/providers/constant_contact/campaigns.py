@@ -50,7 +50,6 @@ if TYPE_CHECKING:
         Callable,
         Collection,
         Iterable,
-        Mapping,
         Sequence,
     )
 
@@ -96,6 +95,8 @@ class CampaignSnapshot:
         others: stats without one of the ids that were asked for.
         counters: the counters of each campaign id, with the vendor's names.
         moved: ids of campaigns whose summary may have changed since the last run.
+        hidden: campaigns with a summary that the list of campaigns lacks, if the two
+            were compared.
         failed: why ids that were asked for have no stats.
         given_up: why the remaining ids were not asked for, if any were not.
         unlisted: epoch ms of creation and of the last change of each sent campaign that
@@ -109,6 +110,7 @@ class CampaignSnapshot:
     others: list[Row] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     moved: set[str] = field(default_factory=set)
+    hidden: list[str] = field(default_factory=list)
     failed: dict[str, Skippable] = field(default_factory=dict)
     given_up: Skippable | None = None
     unlisted: dict[str, list[int]] | None = None
@@ -168,7 +170,7 @@ class CampaignCache:
         snapshot.summaries, snapshot.nameless = by_campaign(rows)
         snapshot.parents = {one: _parent(r) for one, r in snapshot.summaries.items()}
         if self._is_of_interest() and self._is_due("compared"):
-            snapshot.unlisted = self._compare(snapshot.summaries)
+            snapshot.unlisted = self._compare(snapshot)
         unlisted = snapshot.unlisted or self._shared["unlisted"]
         for key, (created, updated) in unlisted.items():
             one = long_id(key)
@@ -216,8 +218,12 @@ class CampaignCache:
                 snapshot.given_up,
             )
 
-    def _compare(self, summaries: Mapping[str, Row]) -> dict[str, list[int]] | None:
-        """Return the sent campaigns without a summary; None if they are not known."""
+    def _compare(self, snapshot: CampaignSnapshot) -> dict[str, list[int]] | None:
+        """Return the sent campaigns without a summary; None if they are not known.
+
+        Notes the campaigns that have a summary and are not in the list of campaigns.
+        """
+        summaries = snapshot.summaries
         try:
             emails = self._emails()
         except Skippable as error:
@@ -227,6 +233,15 @@ class CampaignCache:
                 error,
             )
             return None
+        listed = {str(row.get("campaign_id")) for row in emails}
+        snapshot.hidden = [one for one in summaries if one not in listed]
+        if snapshot.hidden:
+            logger.warning(
+                "Constant Contact: %d campaigns have a summary, but the list of "
+                "campaigns lacks them: %s",
+                len(snapshot.hidden),
+                sorted(snapshot.hidden)[:SHOWN],
+            )
         found = {}
         for row in emails:
             status, one = str(row.get("current_status")), row.get("campaign_id")

@@ -567,6 +567,30 @@ def test_sent_campaigns_without_a_summary_are_said_and_read(
 # Rows
 
 
+def test_campaigns_that_the_list_of_campaigns_lacks_are_said(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The list is capped, the summaries are not: compared once a week. K3."""
+    for number in range(6):
+        campaign(account, 3 + number)
+    change(
+        account,
+        "/v3/emails",
+        lambda answer: {"campaigns": answer["campaigns"][:4], "_links": None},
+    )
+    lists = "email_metrics_reconciliation"
+    streams = ("sends", "campaigns", lists)
+    run = account.sync(streams=streams)
+    name = "constant_contact_campaigns"
+    [told] = [row for row in run.records(lists) if row["stream"] == name]
+    assert (told["rows_read"], told["api_rows"], told["verdict"]) == (4, 6, "differs")
+    assert "2 campaigns have a summary, but the list" in caplog.text
+    assert account.wrong("sends") == []
+    account.advance(1)
+    run = account.sync(streams=streams)
+    assert [row for row in run.records(lists) if row["stream"] == name] == []
+
+
 def test_distinct_contacts_are_held_against_a_counter_of_contacts(
     account: Account,
 ) -> None:
