@@ -16,7 +16,11 @@ from tap_email_metrics.errors import (
     Skippable,
     TapError,
 )
-from tap_email_metrics.providers.encompass.archive import archive_gap, headroom_days
+from tap_email_metrics.providers.encompass.archive import (
+    ARCHIVE_DAYS,
+    archive_gap,
+    headroom_days,
+)
 from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
 from tap_email_metrics.providers.encompass.client import (
     EncompassClient,
@@ -260,6 +264,7 @@ class EncompassApi(Api[EncompassSettings]):
             Fatal: there is a new gap and `on_archive_gap` is fail.
         """
         if self.common.backfill:
+            self._warn_of_archived()
             return
         now = self.now()
         fresh = []
@@ -276,6 +281,24 @@ class EncompassApi(Api[EncompassSettings]):
                 "encompass.on_archive_gap is fail: nothing was read. Run once with "
                 "on_archive_gap set to warn to acknowledge the gap and go on"
             )
+
+    def _warn_of_archived(self) -> None:
+        """Say which part of a backfill's interval the archive has taken."""
+        oldest = self.now() - ARCHIVE_DAYS * DAY
+        start, end = self.common.start, self.common.end
+        names = [name for name in ARCHIVED if name in self._states]
+        if start is None or start >= oldest or not names:
+            return
+        taken = f"from {iso(start)} to {iso(min(end or oldest, oldest))}"
+        self._control.logger.warning(
+            "%s: actions are archived after %d days: this backfill does not find those "
+            "%s",
+            ", ".join(names),
+            ARCHIVE_DAYS,
+            taken,
+        )
+        for name in names:
+            self._report(name).message = f"actions {taken} are archived"
 
     def checked_through(
         self, state: StreamState[int, Mark], parents: Sequence[Parent[int]]

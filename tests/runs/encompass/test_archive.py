@@ -255,3 +255,25 @@ def test_a_start_date_before_2016_is_as_good_as_none() -> None:
     site.common["start_date"] = "2010-01-01"
     assert site.sync().code == 0
     assert not site.differences()
+
+
+def test_a_backfill_says_which_part_of_its_interval_is_archived(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """K11: it found nothing, and said nothing."""
+    site, _ = site_of(250)
+    site.common |= {
+        "backfill": True,
+        "start_date": iso(NOW - 260 * DAY),
+        "end_date": iso(NOW - 150 * DAY),
+    }
+    run = site.sync(streams=(OPENS, "encompass_links"))
+    taken = f"from {iso(NOW - 260 * DAY)} to {iso(NOW - 180 * DAY)}"
+    assert f"this backfill does not find those {taken}" in caplog.text
+    assert run.reports[OPENS]["message"] == f"actions {taken} are archived"
+    assert "message" not in run.reports["encompass_links"]
+    caplog.clear()
+    site.common |= {"start_date": iso(NOW - 170 * DAY)}
+    run = site.sync(streams=(OPENS,))
+    assert "archived" not in caplog.text
+    assert "message" not in run.reports[OPENS]
