@@ -225,7 +225,11 @@ def verification_points(sent: float | None, now: float) -> int:
 
 def verification_due(parent: Parent[int], mark: Mark, now: float) -> bool:
     """Return whether every row of a list has to be emitted again."""
-    return verification_points(parent.sent, now) > mark.verified
+    known = mark.verified
+    if mark.checked is not None:
+        # A send may be postponed: what came due of its former date counts no more.
+        known = min(known, verification_points(parent.sent, mark.checked))
+    return verification_points(parent.sent, now) > known
 
 
 def due(

@@ -297,7 +297,7 @@ def test_links_are_due_at_verifications_only() -> None:
     links = MessagePolicy(
         window=POLICY.window, sweep_days=90, decaying=False, verified_only=True
     )
-    assert not due(sent(10), settled(9, verified=1), NOW, links)
+    assert not due(sent(10), settled(5, verified=1), NOW, links)
     assert due(sent(30), settled(9, verified=1), NOW, links)
     assert due(sent(10), settled(9, verified=1, unsettled=True), NOW, links)
 
@@ -308,6 +308,18 @@ def test_verification_points_never_fall(send: float, days: list[float]) -> None:
     counts = [verification_points(send, send + day * DAY) for day in sorted(days)]
     assert all(one <= two for one, two in pairwise(counts))
     assert verification_points(None, send) == 0
+
+
+def test_a_postponed_send_is_verified_by_its_new_date() -> None:
+    """K4: links of a draft were not read again until 170 days after the send."""
+    drafted, checked, sent = NOW - 80 * DAY, NOW - 40 * DAY, NOW - 30 * DAY
+    mark = Mark(rows=1, last_id=1, checked=checked, verified=2)
+    assert verification_points(drafted, checked) == 2
+    for days, is_due in ((1, False), (3.1, True)):
+        parent = Parent(7, sent=sent, newest=sent, oldest=drafted)
+        assert verification_due(parent, mark, sent + days * DAY) is is_due
+    kept = Parent(7, sent=drafted, newest=drafted, oldest=drafted)
+    assert not verification_due(kept, mark, NOW)
 
 
 def test_verification_points() -> None:
