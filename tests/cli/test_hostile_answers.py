@@ -102,7 +102,7 @@ def test_k6_an_answer_in_drops_does_not_hold_a_signal_up(tmp_path: Path) -> None
     [
         ("REQUESTS_CA_BUNDLE", "/nonexistent.pem", "a file that does not exist"),
         ("SSL_CERT_FILE", "/dev/null", "a file that holds no certificates"),
-        ("http_proxy", "http://", "no URL of a proxy that can be used"),
+        ("http_proxy", "http://", "is not a usable proxy URL"),
     ],
 )
 def test_k8_a_variable_that_lets_no_request_through_is_one_line_and_exit_2(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from typing_extensions import override
 
+from tap_email_metrics.records.columns import EXTRACTED_AT
 from tap_email_metrics.records.schemas import load_schema
 from tests.e2e.warehouses.load import (
     STARTS,
@@ -32,7 +33,14 @@ def tables() -> dict[str, tuple[dict[str, str], list[Any]]]:
     """Return tables without rows, of the types that DuckDB's should have."""
     columns = {stream: load_schema(stream)["properties"] for stream in KEYS}
     return {
-        stream: ({name: TYPES["duckdb"][kind(f)] for name, f in found.items()}, [])
+        stream: (
+            {
+                name: TYPES["duckdb"][kind(column)]
+                for name, column in found.items()
+                if name != EXTRACTED_AT
+            },
+            [],
+        )
         for stream, found in columns.items()
     }
 

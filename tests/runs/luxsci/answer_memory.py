@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from tap_email_metrics.providers.luxsci.report import Report
 from tap_email_metrics.records.builder import PageMaker, RecordBuilder
+from tap_email_metrics.records.columns import EXTRACTED_AT
 from tap_email_metrics.records.pages import Page
 from tap_email_metrics.records.privacy import Privacy
 from tap_email_metrics.records.schemas import load_schema
@@ -108,7 +109,8 @@ def expected(number: int) -> dict[str, Any]:
     record = {"account": ACCOUNT, **_COLUMNS, **record, "additional_fields": beside}
     parts = [ACCOUNT, STREAM, None, *(record[name] for name in _IDENTITY), 0]
     text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
-    return record | {"event_id": hashlib.sha256(text.encode()).hexdigest()[:32]}
+    event_id = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return record | {"event_id": event_id, "recipient_domain": "other"}
 
 
 def chunks(rows: int) -> Iterator[bytes]:
@@ -174,7 +176,7 @@ def by_the_tap(rows: int) -> Iterator[bytes]:
     builder = RecordBuilder(
         schema,
         key=("account", "event_id"),
-        selected=set(columns),
+        selected=set(columns) - {EXTRACTED_AT},
         account=ACCOUNT,
         privacy=Privacy(),
     )

@@ -16,6 +16,7 @@ from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.luxsci import client, report
 from tap_email_metrics.streams import window_reader, windows
 from tap_email_metrics.tap import TapEmailMetrics
+from tap_email_metrics.transport import bounds
 from tests.support.luxsci import DAY, NOW, Clinic, Sync, World
 from tests.support.state import flat
 
@@ -725,7 +726,7 @@ def test_events_filtered_by_the_send_are_found(
     for sent in ids[5:9]:
         add(sent, at=NOW - 2 * DAY)
     clinic.sync(streams=(stream,))
-    assert "from now on 30 days are read again" in caplog.text
+    assert "from now on each run reads 30 days again" in caplog.text
     caplog.clear()
     for turn in range(6):
         add(ids[turn + 10], at=clinic.world.clock.now() + HOUR)
@@ -1043,7 +1044,8 @@ def test_a_body_cut_late_counts_as_a_short_page(
 ) -> None:
     monkeypatch.setattr(report, "ROWS_AT_ONCE", 3)
     # What a broken connection had in hand beyond whole chunks is lost.
-    monkeypatch.setattr(client, "_CHUNK", 100)
+    for module in (client, bounds):
+        monkeypatch.setattr(module, "_CHUNK", 100)
     clinic = clinic_of()
     clinic.world.faults.add("half_body", path="/report/", times=1)
     assert clinic.sync(streams=("sent", "opens")).code == 0

@@ -70,7 +70,8 @@ def test_records_have_the_schema_s_columns_in_order(
     generated: World, stream: str
 ) -> None:
     text = (SCHEMAS / f"{stream}.json").read_text(encoding="utf-8")
-    names = list(json.loads(text)["properties"])
+    # The simulator cannot know when the tap reads a row.
+    names = [n for n in json.loads(text)["properties"] if n != "extracted_at"]
     records = truth(generated, stream)
     assert records
     assert all(list(record) == names for record in records)
