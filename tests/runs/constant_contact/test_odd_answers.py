@@ -294,11 +294,12 @@ def test_changes_that_a_list_hides_for_days_are_found_within_a_week(
     account.sync(streams=(stream,))
     account.advance(6)
     account.sync(streams=(stream,))
-    for number in range(4):
+    now = account.world.clock.now() + DAY / 2
+    account.api.update_campaign(sent, at=now, name="New")
+    account.api.add_resend(sent, sent=now, recipients=1)
+    account.api.update_contact(contact, at=now, job_title="New")
+    for _ in range(4):
         account.advance(0.7)
-        now = account.world.clock.now()
-        account.api.update_campaign(sent, at=now, name=f"Name {number}")
-        account.api.update_contact(contact, at=now, job_title=f"Job {number}")
         heal = change(account, "/contacts", lambda _: {"contacts": []})
         end = change(account, "/emails", lambda _: {"campaigns": []})
         account.sync(streams=(stream,))
