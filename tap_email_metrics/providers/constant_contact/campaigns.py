@@ -589,7 +589,9 @@ class CampaignCache:
         if known is None or anew:
             answer = self._client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
             known = reported(answer)
-            if not known and self._counts_sends(campaign_id):
+            # Links are not counted, so that 0 sends do not mean that there are none.
+            is_odd = self._counts_sends(campaign_id) or not is_removed(answer)
+            if not known and is_odd:
                 raise NotUnderstood(
                     f"GET {CAMPAIGN} answered 200 without activities of a campaign "
                     "that was sent"

@@ -78,6 +78,25 @@ def test_a_sent_campaign_without_activities_is_asked_again(
     assert account.wrong("sends") == []
 
 
+@pytest.mark.parametrize("given", [[], None])
+def test_a_campaign_sent_to_nobody_without_activities_is_asked_again(
+    account: Account, given: Any
+) -> None:
+    """It has links, though its counters say that nothing was sent."""
+    sent = campaign(account, recipients=0)
+    heal = change(
+        account,
+        f"/v3/emails/{sent}",
+        lambda answer: answer | {"campaign_activities": given},
+    )
+    run = account.sync(streams=("links",))
+    assert run.reports["constant_contact_links"]["failed"] == [sent]
+    heal()
+    account.advance(1)
+    account.sync(streams=("links",))
+    assert len(account.rows("links")) == 1
+
+
 @pytest.mark.parametrize("role", ["PRIMARY_EMAIL", " Primary-Email", "main", None, 7])
 def test_a_role_of_another_spelling_has_reports(account: Account, role: object) -> None:
     """If no role is known, all activities but permalinks have reports. K3."""
