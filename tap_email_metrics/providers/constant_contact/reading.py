@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import NotUnderstood
 from tap_email_metrics.providers.constant_contact.client import Trail
 from tap_email_metrics.providers.constant_contact.schedule import (
     CounterMark,
@@ -77,6 +78,7 @@ class EventList:
         self._held: Page | None = None
         # Hashes save memory: 250,000 rows take 4 MB, in a Counter 20 MB.
         self._counts = HashCounts()
+        self._pages: set[int] = set()
         self._href: str | None = None
         self._trail = Trail()
         self._last: tuple[str | None, list[int]] | None = None
@@ -130,6 +132,7 @@ class EventList:
         if not self.has_twins:
             self.found += sum(not self._ever.add(name) for name in names)
         self._last = (href, names)
+        self._pages.add(hash((*names,)))
         self._href = self._trail.follow(page)
         self._ended = self._href is None
 
@@ -148,11 +151,29 @@ class EventList:
         self.newest = max([*known, *times], default=None)
 
     def _has_shifted(self, names: Sequence[int]) -> bool:
-        """Return whether rows come again because the list has shifted."""
+        """Return whether rows come again because the list has shifted.
+
+        Raises:
+            NotUnderstood: a whole page comes again, though the list has not shifted.
+        """
+        if self._is_repeated(names):
+            if self._stands_still():
+                raise NotUnderstood(
+                    "Constant Contact: the link to the next page leads to a page that "
+                    "was read before"
+                )
+            return True
         is_again = any(name in self._counts for name in names)
         if self.has_twins:
             return is_again and not self._stands_still()
         return is_again or len({*names}) < len(names)
+
+    def _is_repeated(self, names: Sequence[int]) -> bool:
+        """Return whether a page equals an earlier one.
+
+        Pages of nothing but twins of one row may be equal.
+        """
+        return len({*names}) > 1 and hash((*names,)) in self._pages
 
     def _stands_still(self) -> bool:
         """Return whether the previous page has not changed.

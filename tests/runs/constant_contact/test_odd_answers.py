@@ -433,6 +433,32 @@ def test_a_link_that_is_not_understood_fails_loudly(
     assert "cursor" not in account.entry("contacts")
 
 
+@pytest.mark.parametrize("times", [1, None])
+@pytest.mark.parametrize("stream", ["opens", "contact_activity_details"])
+def test_the_rows_of_a_page_that_comes_again_are_no_twins(
+    account: Account, stream: str, times: int | None
+) -> None:
+    """The link to the next page leads back to the page that it is on."""
+    account.settings["contact_reports"] = True
+    account.api.set_policy(max_page=3)
+    person = account.api.add_contact(created=NOW - 9 * DAY)
+    sent = campaign(account, recipients=[person])
+    for number in range(8):
+        # Two opens each are twins; a page ends between the two of one pair.
+        at = NOW - DAY + number // 2 * HOUR
+        account.api.add_event("opens", sent, person, created=at)
+    odd = account.world.odd(
+        "next_looping", path=f"/{stream.removeprefix('contact_')}$", times=times
+    )
+    run = account.sync(streams=(stream,))
+    assert outcome(run, stream) == "failed"
+    account.world.odds.remove(odd)
+    account.advance(1)
+    account.sync(streams=(stream,))
+    assert len(account.rows(stream)) >= 8
+    assert account.wrong(stream) == []
+
+
 # Counters
 
 
