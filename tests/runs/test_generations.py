@@ -294,7 +294,7 @@ def test_a_quiet_sync_of_many_campaigns_is_small() -> None:
     for number in range(count):
         sent = NOW - (10 + 2 * number) * DAY
         account.api.add_campaign(sent=sent, recipients=1)
-    for _ in range(2):
+    for _ in range(4):
         account.sync()
         account.advance(1)
     run = account.sync()

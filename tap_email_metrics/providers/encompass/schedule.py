@@ -228,7 +228,9 @@ def verification_due(parent: Parent[int], mark: Mark, now: float) -> bool:
     known = mark.verified
     if mark.checked is not None:
         # A send may be postponed: what came due of its former date counts no more.
-        known = min(known, verification_points(parent.sent, mark.checked))
+        # The state keeps whole minutes, so the check was up to a minute later.
+        checked = mark.checked + 60
+        known = min(known, verification_points(parent.sent, checked))
     return verification_points(parent.sent, now) > known
 
 
