@@ -20,6 +20,7 @@ from tap_email_metrics.providers.constant_contact.schedule import CounterMark
 from tap_email_metrics.providers.encompass import client as numbered
 from tap_email_metrics.providers.encompass import reading
 from tap_email_metrics.records.pages import Page
+from tap_email_metrics.state.marks import Tries
 from tap_email_metrics.state.windows import Coverage
 from tap_email_metrics.streams import window_reader
 from tap_email_metrics.streams.windows import WindowStream
@@ -51,6 +52,12 @@ def _no_list_is_empty(original: Any, body: bytes) -> Any:
 def _ends_at_total(this: Any, original: Any, *arguments: Any, **options: Any) -> Any:
     """Trust a total though it may count the rows of its own page only."""
     return replace(original(this, *arguments, **options), full=False)
+
+
+def _rows_are_counted(this: Any, original: Any, visit: Any, mark: Any) -> Any:
+    """Compare the rows that were read with their own number."""
+    count = original(this, visit, mark)
+    return replace(count, api_rows=count.rows, moved=False)
 
 
 def _grown_anyway(
@@ -113,6 +120,11 @@ def _failed_contact_is_read(
     return []
 
 
+def _failed_is_checked(this: Any, original: Any, now: float) -> Any:  # noqa: ARG001
+    """Take a report that could not be read for read."""
+    return replace(this, checked=now, tried=None)
+
+
 def _owes_nothing(this: Any, original: Any) -> bool:  # noqa: ARG001
     """Come back to no report that was read before, however the last read went."""
     return this.checked is not None
@@ -170,6 +182,15 @@ CLAIMS: dict[str, Mutation] = {
         _ends_at_total,
         ("total_of_page",),
     ),
+    "rows_are_counted": Mutation(
+        "encompass",
+        5,
+        4,
+        reading.ListReader,
+        "count",
+        _rows_are_counted,
+        ("list_short",),
+    ),
     "grown_anyway": Mutation(
         "encompass", 19, 4, reading, "_grown", _grown_anyway, ("list_short",)
     ),
@@ -225,6 +246,15 @@ CLAIMS: dict[str, Mutation] = {
         ContactReport,
         "_read",
         _failed_contact_is_read,
+        ("parent_500",),
+    ),
+    "failed_is_checked": Mutation(
+        "constant_contact",
+        17,
+        7,
+        Tries,
+        "failed",
+        _failed_is_checked,
         ("parent_500",),
     ),
     "owes_nothing": Mutation(
