@@ -15,6 +15,8 @@ _UNLIKE = (
     r"|/tracking/(?:sends|optouts|forwards)$|/delivery$|/sent$"
 )
 """Paths of lists in which no two rows are alike."""
+_NAMED = rf"{COUNTED}|/contacts$|/contact_(?:lists|tags|custom_fields)$|/segments$"
+"""Paths of lists that a reader cannot take for empty when the answer has no list."""
 _TIMES = ("created_time", "timestamp", "dateAdded")
 
 
@@ -106,14 +108,14 @@ ODDITIES = (
         says="null in place of a list",
         change=of_page(_null),
         paths=LISTS,
-        telling=COUNTED,
+        telling=_NAMED,
     ),
     Oddity(
         name="list_absent",
         says="an answer without the list that it is about",
         change=of_page(_absent),
         paths=LISTS,
-        telling=COUNTED,
+        telling=_NAMED,
     ),
     Oddity(
         name="list_empty",
@@ -170,7 +172,7 @@ ODDITIES = (
         says="the first row itself in place of the list",
         change=of_rows(_one_object),
         paths=LISTS,
-        telling=COUNTED,
+        telling=_NAMED,
     ),
     Oddity(
         name="list_flat",

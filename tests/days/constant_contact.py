@@ -356,6 +356,19 @@ class ConstantContactDays(Account):
                 yield f"{PREFIX}campaign_summaries", None
 
     @override
+    def may_serve(self, path: str, row: Record) -> bool:
+        match path.split("/"):
+            case [*_, "email_reports", activity, "tracking", _]:
+                return bool(row["campaign_activity_id"] == activity)
+            case [*_, "email_reports" | "activities", activity, _]:
+                return bool(row["campaign_activity_id"] == activity)
+            case [*_, "contact_reports", contact, _]:
+                return bool(row["contact_id"] == contact)
+            case [*_, "email_campaign_activities", activities]:
+                return row["campaign_activity_id"] in activities.split(",")
+        return True
+
+    @override
     def derived(self, path: str) -> Iterable[str]:
         is_snapshot = path.endswith(("/links", "/unique_opens"))
         return (f"{PREFIX}snapshots",) if is_snapshot else ()
@@ -446,8 +459,6 @@ class ConstantContactDays(Account):
         kind = _DAILY.get(name, name)
         if not is_open and now - course.visited < _WEEK:
             return
-        if now - course.excused < _MONTH:
-            return
         if now - self._refused.get(campaign, 0.0) < _REMEMBERED:
             return
         if name in _DAILY and course.visited // DAY == now // DAY:
@@ -456,12 +467,14 @@ class ConstantContactDays(Account):
             return
         before, course.before, course.visited = course.before, course.visited, now
         if name in _BY_CAMPAIGN or name == "links":
-            yield Visit(list_id, VALUES, self._of_resends(rows))
+            later = self._of_resends(rows) | self._hidden(list_id, now)
+            yield Visit(list_id, VALUES, frozenset(later))
             return
         if self._lost_rows(kind, campaign, before, now):
             course.later |= rows.keys() - course.keys
         course.keys = frozenset(rows)
-        yield Visit(list_id, ROWS, frozenset(course.later))
+        hidden = self._hidden(list_id, now)
+        yield Visit(list_id, ROWS, frozenset(course.later | hidden))
         if is_open and name in COUNTERS and now - course.verified >= _MONTH:
             course.verified = now
             yield Visit(list_id, "verified")

@@ -29,7 +29,7 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -257,6 +257,10 @@ class Account:
         """Return the streams whose records count the rows that a path answers."""
         return ()
 
+    def may_serve(self, path: str, row: Record) -> bool:  # noqa: ARG002
+        """Return whether the answers of a path could have a row of one of its lists."""
+        return True
+
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
         """Note that a run could not know that what a list told was odd.
 
@@ -413,39 +417,53 @@ class Days:
 
         Also a run that was killed has read them, and its state may have been kept.
         """
-        struck = self._struck(ran).items()
-        lists = {list_id for list_id, (_, is_telling) in struck if not is_telling}
-        for list_id in lists | {*self.account.settled(ran)}:
+        hiding = self._struck(ran, is_telling=False)
+        for list_id in self.account.settled(ran):
+            hiding.setdefault(list_id, {})
+        for list_id, paths in hiding.items():
             rows = shown.get(list_id, {})
             missing = rows.keys() - self._rows.get(list_id[0], {}).keys()
-            self.account.excuse(list_id, missing, ran.begun)
+            hidden = self._served(paths, rows, missing) if paths else missing
+            self.account.excuse(list_id, hidden, ran.begun)
 
     def _unsaid(self, ran: Ran, shown: Shown) -> list[str]:
         """Return what is missing in lists that were told oddly, and the run hides."""
         lines = []
-        for list_id, (name, is_telling) in self._struck(ran).items():
-            missing = self._missing(list_id, shown.get(list_id, {}), ran.begun)
-            since = self._since(list_id, missing) if missing else 0.0
-            if is_telling and missing and not ran.says(list_id, since):
+        hiding = self._struck(ran, is_telling=False)
+        for list_id, paths in self._struck(ran, is_telling=True).items():
+            rows = shown.get(list_id, {})
+            missing = self._missing(list_id, rows, ran.begun)
+            # What the other oddity hid may be all that is missing.
+            missing -= self._served(hiding.get(list_id, ()), rows, missing)
+            if missing and not ran.says(list_id, self._since(list_id, missing)):
                 first = min(missing, key=repr)
+                names = ", ".join(sorted({*paths.values()}))
                 lines.append(
                     f"unsaid: {list_id[0]} {first} and {len(missing) - 1} others of "
-                    f"{list_id[1]}, {name}"
+                    f"{list_id[1]}, {names}"
                 )
         return lines
 
-    def _struck(self, ran: Ran) -> dict[ListId, tuple[str, bool]]:
-        """Return by list the oddity that struck it, and whether a reader can notice.
+    def _struck(self, ran: Ran, *, is_telling: bool) -> dict[ListId, dict[str, str]]:
+        """Return by list and path the oddity that struck it.
 
-        Beside one that nobody can notice, another may explain nothing that is missing.
+        Args:
+            ran: the run.
+            is_telling: take those that a reader can notice; else the others.
         """
-        found: dict[ListId, tuple[str, bool]] = {}
+        found: defaultdict[ListId, dict[str, str]] = defaultdict(dict)
         for path, oddity in ran.odd():
-            is_telling = re.search(oddity.telling, path) is not None
-            for list_id in self.account.lists_of(path):
-                if not is_telling or list_id not in found:
-                    found[list_id] = (oddity.name, is_telling)
+            if (re.search(oddity.telling, path) is not None) == is_telling:
+                for list_id in self.account.lists_of(path):
+                    found[list_id][path] = oddity.name
         return found
+
+    def _served(
+        self, paths: Iterable[str], rows: Mapping[Key, Record], keys: Iterable[Key]
+    ) -> set[Key]:
+        """Return those of the keys whose rows the answers of some paths could have."""
+        may_serve = self.account.may_serve
+        return {k for k in keys if any(may_serve(path, rows[k]) for path in paths)}
 
     def _missing(
         self, list_id: ListId, rows: Mapping[Key, Record], now: float
