@@ -7,6 +7,9 @@ received and the count after agree, and if no page repeats a row of an earlier p
 The count in a response may be the count of its page only, so it proves nothing alone.
 The reader also asks for a count, or goes on to an empty page.
 
+A page that begins with all rows of an earlier page is not understood: the API ignored
+the requested first row. Such a page proves nothing, and its repetitions are no events.
+
 If two reads of a window have the same rows and the same count, but the count differs
 from the number of rows, the window is *short*. A short window counts as read, and is
 read again at verifications.
@@ -174,6 +177,9 @@ class _Attempt:
         held: rows that may be repetitions; they are emitted if the window is whole.
         known: hashes of the distinct rows.
         equals: number of further rows with the same hash.
+        pages_seen: number of rows and digest of each page.
+        repeats_page: a page began with all rows of an earlier page.
+        asks_beyond: the page after all rows has to be empty, too.
     """
 
     before: int | None = None
@@ -187,6 +193,9 @@ class _Attempt:
     held: list[Page] = field(default_factory=list)
     known: set[int] = field(default_factory=set)
     equals: Counter[int] = field(default_factory=Counter)
+    pages_seen: set[tuple[int, int]] = field(default_factory=set)
+    repeats_page: bool = False
+    asks_beyond: bool = False
 
     @property
     def received(self) -> int:
@@ -201,6 +210,8 @@ class _Attempt:
     @property
     def agrees(self) -> bool:
         """Whether the counts and the number of rows agree."""
+        if self.repeats_page:
+            return False
         if self.after is None and not (self.ended and self.has_list):
             return False
         if self.before is None:
@@ -213,9 +224,9 @@ class _Attempt:
     @property
     def is_steady(self) -> bool:
         """Whether the window was read to its end, and no row moved during the read."""
-        return (
-            self.ended and self.has_list and not self.rows.again
-        ) and self.after is not None
+        return (self.ended and self.has_list and not self.rows.again) and not (
+            self.repeats_page or self.after is None
+        )
 
     @property
     def difference(self) -> int:
@@ -303,7 +314,7 @@ class WindowReader:
         elif last is None:
             # Try the same window again: most disturbances are short.
             yield from self._read(window, tries=tries, last=attempt)
-        elif tries == 1:
+        elif tries == 1 or (attempt.repeats_page and last.repeats_page):
             yield attempt.part(window, whole=False)
         elif window is None or window.seconds == 1 or attempt.is_unproved:
             yield from self._read(window, tries=tries - 1, last=attempt)
@@ -378,7 +389,7 @@ class WindowReader:
             self._note_count(attempt, answer)
             attempt.has_list = answer.has_list
             attempt.ended = attempt.received == received
-            if attempt.ended:
+            if attempt.ended and not attempt.repeats_page:
                 attempt.after = self._last_count(window, attempt, answer)
 
     def _note_count(self, attempt: _Attempt, answer: WindowPage) -> None:
@@ -403,6 +414,8 @@ class WindowReader:
 
     def _is_over(self, window: Window | None, attempt: _Attempt) -> bool:
         """Return whether no more pages are needed; ask for the count after the rows."""
+        if attempt.repeats_page:
+            return True
         if attempt.ended:
             if attempt.after is None:
                 attempt.after = self._count_after(window, attempt)
@@ -411,6 +424,7 @@ class WindowReader:
             attempt.before is None
             or attempt.received < attempt.before
             or attempt.after is not None
+            or (attempt.asks_beyond and attempt.received == attempt.before)
         ):
             return False
         attempt.after = self._count_after(window, attempt)
@@ -442,7 +456,6 @@ class WindowReader:
         page = _RowTally()
         equals: Counter[int] = Counter()
         held: list[Page] = []
-        is_enough = attempt.before is None or attempt.received >= attempt.before
         for raw in answer.rows():
             rows = self._maker.page(raw)
             numbers = [*map(hash, rows.identities)]
@@ -451,7 +464,6 @@ class WindowReader:
                 self._note(attempt, page, equals, here, number) for number in numbers
             ]
             self._note_dates(window, page, rows)
-            page.received += len(rows)
             page.set_aside += rows.made().set_aside.total()
             rows = rows.numbered(before)
             # A repeated row may be another event, or the same row on a later page.
@@ -461,10 +473,9 @@ class WindowReader:
                 held.append(rows.where(doubtful))
                 rows = rows.where([not one for one in doubtful])
             yield rows
-        if page.received and page.again == page.received and is_enough:
-            # A page without new rows after all rows were read: the server ignores
-            # `first_row`.
+        if attempt.repeats_page:
             return
+        attempt.pages_seen.add((page.received, page.digest))
         attempt.rows.add(page)
         attempt.held += held
         attempt.equals += equals
@@ -484,11 +495,17 @@ class WindowReader:
         number: int,
     ) -> int:
         """Count a row; return the number of equal rows before it."""
+        page.received += 1
         page.digest = (page.digest + number) % 2**64
         if number not in attempt.known and number not in here:
             here.add(number)
             return 0
         page.again += number in attempt.known
+        if (page.received, page.digest) in attempt.pages_seen:
+            # Pages of one row may have two equal events: the page after all rows tells.
+            is_unclear = page.received == 1 and attempt.before is not None
+            attempt.asks_beyond = attempt.asks_beyond or is_unclear
+            attempt.repeats_page = attempt.repeats_page or not is_unclear
         equals[number] += 1
         if self._counts_equals:
             return attempt.equals[number] + equals[number]

@@ -136,8 +136,19 @@ class WindowStream(EmailMetricsStream):
         return False
 
     def horizon(self) -> int:
-        """Return the end of the data to read: later rows may not be visible yet."""
-        return int(self.api.now()) - SETTLE
+        """Return the end of the data to read: later rows may not be visible yet.
+
+        It is by the clock that is behind, this machine's or the API's.
+        """
+        return min(int(self.run.control.clock.now()), int(self.api.now())) - SETTLE
+
+    def _latest(self) -> int:
+        """Return the latest time up to which a list can have been read.
+
+        It is by the clock that is ahead, this machine's or the API's: if one of them is
+        wrong for a run, that takes back nothing that was read.
+        """
+        return max(int(self.run.control.clock.now()), int(self.api.now())) - SETTLE
 
     def next_width(self, seconds: int, rows: int) -> int:
         """Return the length of the next window of the history, in seconds.
@@ -203,10 +214,11 @@ class WindowStream(EmailMetricsStream):
             return known.extended(end) if known else Coverage.first(start, end)
         if known is None:
             return Coverage.first(self.first_start, self._end)
-        known = known.until(self._end)
+        latest = self._latest()
+        known = known.until(latest)
         if settings.start is None:
             return known
-        return known.from_start(min(self.first_start, self._end))
+        return known.from_start(min(self.first_start, latest))
 
     def _due_in_full(self) -> list[Due]:
         if not self.full_days:
@@ -263,7 +275,8 @@ class WindowStream(EmailMetricsStream):
         """Return the epoch ms from which on rows of the live window are emitted."""
         if not self.changes_only or coverage.seen is None:
             return None
-        if touch(coverage.todo, window):
+        # Rows of a short window were counted and not served: they were never emitted.
+        if touch((*coverage.todo, *coverage.short), window):
             return None
         if coverage.verification_due(self.api.now(), REEMIT_DAYS):
             return None
@@ -448,7 +461,7 @@ class WindowStream(EmailMetricsStream):
         self._read_rows[key] += part.rows
         # The API's clock is known by now: times after it cannot have been read.
         end = min(self._end, self.horizon())
-        coverage = self._coverages[key].until(end)
+        coverage = self._coverages[key].until(self._latest())
         # If no row has a record, the response was not understood.
         whole = part.whole and (not part.rows or part.set_aside < part.rows)
         if not whole:
@@ -480,7 +493,8 @@ class WindowStream(EmailMetricsStream):
                 if part.short:
                     coverage = replace(coverage, shortfall=part.short)
         elif whole:
-            coverage = replace(coverage, verified=now, through=end, todo=())
+            through = max(coverage.through, end)
+            coverage = replace(coverage, verified=now, through=through, todo=())
             self._warn_of_shortfall(key, coverage, part)
             coverage = replace(coverage, shortfall=part.short)
         if part.days:
