@@ -95,11 +95,6 @@ def _unanswered_is_read(this: Any, original: Any, ids: Any, tries: int) -> Any:
     return error
 
 
-def _no_activity_is_enough(this: Any, original: Any, campaign_id: str) -> bool:  # noqa: ARG001
-    """Take a campaign without activities for read, though it counts sends."""
-    return False
-
-
 def _unknown_link_is_the_end(original: Any, answer: Any) -> str | None:
     """End a list where the link to its next page is not understood."""
     try:
@@ -220,15 +215,6 @@ CLAIMS: dict[str, Mutation] = {
         "_ask",
         _unanswered_is_read,
         ("stats_left_out",),
-    ),
-    "no_activity_is_enough": Mutation(
-        "constant_contact",
-        1,
-        3,
-        CampaignCache,
-        "_counts_sends",
-        _no_activity_is_enough,
-        ("activities_empty",),
     ),
     "unknown_link_is_the_end": Mutation(
         "constant_contact",
