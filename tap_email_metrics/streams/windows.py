@@ -173,6 +173,12 @@ class WindowStream(EmailMetricsStream):
         self._sources = {source.key: source for source in self.lists()}
         self._state = self._state_of_run()
         self._end = self.horizon()
+        latest = self._latest()
+        # What earlier runs read stays read, even if the API's clock is behind it.
+        self._known = {
+            key: min(coverage.through, latest)
+            for key, coverage in self._state.coverages.items()
+        }
         self._coverages = {key: self._coverage(key) for key in self._sources}
         self._read_rows = dict.fromkeys(self._sources, 0)
         self._unsettled: dict[str, list[Window]] = {}
@@ -461,7 +467,7 @@ class WindowStream(EmailMetricsStream):
         self._read_rows[key] += part.rows
         # The API's clock is known by now: times after it cannot have been read.
         end = min(self._end, self.horizon())
-        coverage = self._coverages[key].until(self._latest())
+        coverage = self._coverages[key].until(max(end, self._known.get(key, end)))
         # If no row has a record, the response was not understood.
         whole = part.whole and (not part.rows or part.set_aside < part.rows)
         if not whole:
