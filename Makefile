@@ -11,7 +11,8 @@ PYTHON ?= python3
 UV := .cache/bootstrap/bin/uv
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
-WORKERS ?= 2
+# One more than there are processors, as some tests wait for a process.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # What takes long is left out, but for `make test-all`.
 LEFT_OUT ?= and not nightly
 # What other Pythons run.

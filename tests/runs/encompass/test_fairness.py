@@ -191,7 +191,7 @@ def test_what_ends_behind_a_cut_list_is_committed(
 ) -> None:
     """K2: another worker has read a small list while the budget ran out."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    site, (huge, small) = site_of(1, 2, daily_requests=30, max_concurrency=2)
+    site, (huge, small) = site_of(1, 2, daily_requests=90, max_concurrency=2)
     site.api.set_policy(max_page=10)
     site.api.set_order("shuffled")
     for _ in range(1_000):
