@@ -16,7 +16,7 @@ WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # What takes long is left out, but for `make test-all`.
 LEFT_OUT ?= and not nightly
 # What other Pythons run.
-REPRESENTATIVE ?= tests/unit tests/runs/test_state_versions.py tests/cli/test_output.py
+REPRESENTATIVE ?= tests/unit/state tests/unit/records/test_columns.py tests/runs/test_state_versions.py tests/cli/test_output.py
 
 # Never an interpreter from the network.
 export UV_PYTHON_DOWNLOADS := never
