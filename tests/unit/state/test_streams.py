@@ -14,26 +14,12 @@ from tap_email_metrics.clock import DAY, from_iso, iso
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers.encompass.schedule import NUMBERED, Mark
 from tap_email_metrics.state.streams import StreamState
+from tests.support.marks import marks
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 NAME = "encompass_opens"
 SETTLED = Mark(rows=1, last_id=1, checked=NOW, order="a")
 PROPERTY = settings(deadline=None)
-
-instants = st.floats(1_451_606_400.0, NOW)
-marks = st.builds(
-    Mark,
-    rows=st.integers(0, 10**9),
-    last_id=st.none() | st.integers(-(2**63), 2**63 - 1),
-    newest=st.none() | instants,
-    checked=st.none() | instants,
-    order=st.sampled_from(["a", "d", "n"]),
-    verified=st.integers(0, 200),
-    unsettled=st.sampled_from([False, False, True]),
-    total=st.none() | st.integers(0, 10**9),
-    failures=st.sampled_from([0, 0, 0, 0, 1, 4, 5, 99]),
-    tried=st.none() | instants,
-)
 
 
 def fresh(**entry: Any) -> StreamState[int, Mark]:

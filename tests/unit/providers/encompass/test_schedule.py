@@ -34,6 +34,7 @@ from tap_email_metrics.providers.encompass.schedule import (
 from tap_email_metrics.state.marks import QUARANTINE_AFTER
 from tap_email_metrics.state.plans import Parent, Plan, Visit, history_key
 from tap_email_metrics.state.streams import StreamState
+from tests.support.marks import instants, marks
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 NAME = "encompass_opens"
@@ -45,21 +46,7 @@ LONGEST_MARK = 45
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-instants = st.floats(1_451_606_400.0, NOW)
 ids = st.integers(1, 10**9)
-marks = st.builds(
-    Mark,
-    rows=st.integers(0, 10**9),
-    last_id=st.none() | st.integers(-(2**63), 2**63 - 1),
-    newest=st.none() | instants,
-    checked=st.none() | instants,
-    order=st.sampled_from(["a", "d", "n"]),
-    verified=st.integers(0, 200),
-    unsettled=st.sampled_from([False, False, True]),
-    total=st.none() | st.integers(0, 10**9),
-    failures=st.sampled_from([0, 0, 0, 0, 1, 4, 5, 99]),
-    tried=st.none() | instants,
-)
 
 
 @st.composite
