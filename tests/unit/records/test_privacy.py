@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -538,3 +539,19 @@ def test_a_record_with_nothing_to_mask_is_left_alone() -> None:
 
 def test_domain_is_a_function_of_the_address_alone() -> None:
     assert domain_of("A@B@c.ORG") == "c.org"
+
+
+def test_k12_networks_and_user_agents_that_repeat_are_treated_once() -> None:
+    """Opens share a few networks and mail programs; a page must not pay for each."""
+    network, agent = HASH.treatment("ip"), HASH.treatment("user_agent")
+    assert network is not None
+    assert agent is not None
+    with (
+        mock.patch.object(ipaddress, "ip_address", wraps=ipaddress.ip_address) as parse,
+        mock.patch(f"{Privacy.__module__}._agent_word", return_value="") as words,
+    ):
+        for one in range(1000):
+            network(f"203.0.113.{one % 5}")
+            agent(f"Repeated{one % 5} (Mailer)")
+    assert parse.call_count == 5
+    assert words.call_count == 10
