@@ -1,1 +1,1 @@
-"""A report of the marts that `transform/` builds: one HTML file that loads nothing."""
+"""The report of the marts in `transform/`: one HTML file that loads nothing."""

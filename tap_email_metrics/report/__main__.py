@@ -1,4 +1,4 @@
-"""`python -m tap_email_metrics.report` is `tap-email-metrics-report`."""
+"""Runs `tap-email-metrics-report` as `python -m tap_email_metrics.report`."""
 
 from tap_email_metrics.report.command import main
 

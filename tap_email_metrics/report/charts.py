@@ -1,4 +1,4 @@
-"""The chart of the trend: a line per provider for people, and a dashed one for all."""
+"""Draws the open rates as SVG: a solid line for people, a dashed one for all."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from tap_email_metrics.report.names import provider_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tap_email_metrics.report.marts import Row
+    from tap_email_metrics.report.marts import MartRow
 
 WIDTH, HEIGHT = 360, 150
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 10, 22
 LINES = (("human_open_rate", "human"), ("open_rate", "all"))
 
 
-def trend(rows: list[Row]) -> Markup:
-    """Return a chart per provider: the open rates of its messages, oldest first."""
+def trend(rows: list[MartRow]) -> Markup:
+    """Draw one chart per provider, with its messages from left (oldest) to right.
+
+    Args:
+        rows: messages with their open rates, newest first.
+    """
     providers = dict.fromkeys(str(row["provider"]) for row in rows)
     return Markup().join(
-        _figure(one, [row for row in rows if row["provider"] == one][::-1])
-        for one in providers
+        _figure(provider, [row for row in rows if row["provider"] == provider][::-1])
+        for provider in providers
     )
 
 
-def _figure(provider: str, rows: Sequence[Row]) -> Markup:
+def _figure(provider: str, rows: Sequence[MartRow]) -> Markup:
     title = f"Open rates of the last {len(rows)} messages"
     lines = Markup().join(_line(column, who, rows) for column, who in LINES)
     return Markup(
@@ -63,7 +67,7 @@ def _grid() -> Markup:
     )
 
 
-def _line(column: str, who: str, rows: Sequence[Row]) -> Markup:
+def _line(column: str, who: str, rows: Sequence[MartRow]) -> Markup:
     step = (WIDTH - LEFT - RIGHT) / max(1, len(rows) - 1)
     points = [
         (round(LEFT + number * step, 1), _height(float(row[column])), row)
@@ -89,5 +93,5 @@ def _line(column: str, who: str, rows: Sequence[Row]) -> Markup:
 
 
 def _height(share: float) -> float:
-    """Return where a share from 0 to 1 stands, 0 at the bottom."""
+    """Return the y coordinate of a share from 0 (bottom) to 1 (top)."""
     return round(TOP + (1 - min(1.0, max(0.0, share))) * (HEIGHT - TOP - BOTTOM), 2)

@@ -10,41 +10,41 @@ from pathlib import Path
 from tap_email_metrics.clock import SystemClock
 
 MISSING = (
-    "The report needs more than the tap: pip install 'tap-email-metrics[report]'. "
-    "Missing is {}."
+    "The report needs a package that is not installed: {}. "
+    "Run pip install 'tap-email-metrics[report]'."
 )
 
 
 def main() -> None:
-    """Write the report; exit 1 if the marts cannot be read, or it cannot be written."""
+    """Write the report; exit 1 if the marts cannot be read or the file not written."""
     parser = argparse.ArgumentParser(
         prog="tap-email-metrics-report",
-        description="Write one HTML page of the marts that the dbt project has built.",
+        description="Write one HTML page from the marts that the dbt project built.",
     )
     parser.add_argument(
         "--database",
         required=True,
-        help="a DuckDB file, or the URL of a Postgres; its password in PGPASSWORD",
+        help="a DuckDB file, or a Postgres URL with the password in PGPASSWORD",
     )
-    parser.add_argument("--schema", default="email_marts", help="where the marts are")
+    parser.add_argument("--schema", default="email_marts", help="schema of the marts")
     parser.add_argument("--out", type=Path, default=Path("output/email-report.html"))
     parser.add_argument(
         "--days",
         type=int,
         default=7,
-        help="days of the period that is compared with the one before it",
+        help="days of each of the two periods that are compared",
     )
     asked = parser.parse_args()
     if asked.days < 1:
-        parser.error("--days has to be 1 or more.")
+        parser.error("--days must be 1 or more.")
     write(text_of(asked.database, asked.schema, asked.days), asked.out)
     sys.stdout.write(f"{asked.out}\n")
 
 
 def text_of(database: str, schema: str, days: int) -> str:
-    """Return the report; exit 1 if it cannot be made."""
+    """Return the report as HTML; exit 1 if it cannot be made."""
     try:
-        # Only this command needs them.
+        # They import packages that only this command needs.
         from tap_email_metrics.report.marts import Marts, MartsError  # noqa: PLC0415
         from tap_email_metrics.report.page import page  # noqa: PLC0415
     except ModuleNotFoundError as problem:
@@ -57,7 +57,7 @@ def text_of(database: str, schema: str, days: int) -> str:
 
 
 def write(text: str, out: Path) -> None:
-    """Write the report, into a folder that may be new; exit 1 if it cannot be."""
+    """Write the report, and create its folder; exit 1 if that fails."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")

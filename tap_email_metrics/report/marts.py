@@ -1,4 +1,4 @@
-"""Reads the marts, in Postgres or DuckDB."""
+"""Reads the marts from Postgres or DuckDB."""
 
 from __future__ import annotations
 
@@ -18,61 +18,61 @@ from tap_email_metrics.records.privacy import redact
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Row = dict[str, Any]
-Rows = dict[str, list[Row]]
+MartRow = dict[str, Any]
+MartRows = dict[str, list[MartRow]]
 
 
 class MartsError(Exception):
-    """The marts cannot be read: the text is for the user."""
+    """The marts cannot be read; the message is for the user."""
 
 
 class Cursor(Protocol):
-    """What both drivers have."""
+    """The part of a database cursor that psycopg and DuckDB share."""
 
     @property
     def description(self) -> Sequence[Sequence[Any]] | None:
-        """The columns of the last query, each with its name first."""
+        """The columns of the last query; each column's name comes first."""
 
-    def execute(self, query: Any, /) -> object:  # noqa: ANN401 - each has a type of its own
+    def execute(self, query: Any, /) -> object:  # noqa: ANN401 - the drivers' types differ
         """Run a query."""
 
     def fetchall(self) -> Sequence[Sequence[Any]]:
-        """Return its rows."""
+        """Return the rows of the last query."""
 
 
 @dataclass(frozen=True)
 class Marts:
-    """Where the marts are.
+    """A database with the marts.
 
     Attributes:
-        database: a URL of Postgres, or a file of DuckDB.
-        schema: the schema of the marts; dbt keeps their views in <schema>_staging.
+        database: a Postgres URL, or the path of a DuckDB file.
+        schema: the schema of the marts; dbt keeps its views in <schema>_staging.
     """
 
     database: str
     schema: str
 
-    def read(self, queries: Mapping[str, str]) -> Rows:
-        """Return the rows of each query, all from one moment.
+    def read(self, queries: Mapping[str, str]) -> MartRows:
+        """Return the rows of each query, by its name, all from one transaction.
 
         Raises:
-            MartsError: the database is not there, or holds no marts.
+            MartsError: the database cannot be reached, or holds no marts.
         """
         if not re.fullmatch(r"\w+", self.schema):
-            raise MartsError(f"{self.schema} is no name of a schema.")
+            raise MartsError(f"{self.schema} is not a schema name.")
         read = self._postgres if is_postgres(self.database) else self._duckdb
         try:
             return read(queries)
         except (psycopg.ProgrammingError, duckdb.ProgrammingError) as problem:
             raise MartsError(
-                f"{problem}\nThe marts are read from schema {self.schema}, views from "
+                f"{problem}\nThe report reads the schemas {self.schema} and "
                 f"{self.schema}_staging. Build them with dbt first, all models, or "
-                "name their schema (SCHEMA)."
+                "name the schema that holds them (SCHEMA)."
             ) from problem
         except (psycopg.Error, duckdb.Error) as problem:
             raise MartsError(f"The database cannot be read: {problem}") from problem
 
-    def _postgres(self, queries: Mapping[str, str]) -> Rows:
+    def _postgres(self, queries: Mapping[str, str]) -> MartRows:
         with psycopg.connect(self.database) as connection:
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -82,7 +82,7 @@ class Marts:
                 )
                 return {name: found(cursor, query) for name, query in queries.items()}
 
-    def _duckdb(self, queries: Mapping[str, str]) -> Rows:
+    def _duckdb(self, queries: Mapping[str, str]) -> MartRows:
         with (
             duckdb.connect(self.database, read_only=True) as connection,
             connection.cursor() as cursor,
@@ -97,31 +97,32 @@ class Marts:
 
 
 def is_postgres(database: str) -> bool:
-    """Return whether it is Postgres, or else DuckDB.
+    """Return True for a Postgres URL, False for an existing DuckDB file.
 
     Raises:
-        MartsError: it is neither. It is not repeated: it may hold a password.
+        MartsError: it is neither. The message leaves `database` out, because it may
+            hold a password.
     """
     if not re.match(r"postgres(ql)?://", database):
         if not Path(database).is_file():
             raise MartsError(
-                "The database has to be the URL of a Postgres, as in make report "
-                "DATABASE=postgresql://reader@db.example.org/email, or a file of "
-                "DuckDB that is there."
+                "The database must be the URL of a Postgres, as in make report "
+                "DATABASE=postgresql://reader@db.example.org/email, or an existing "
+                "DuckDB file."
             )
         return False
     try:
         conninfo_to_dict(database)
     except psycopg.ProgrammingError:
         raise MartsError(
-            "The URL of the database is none that Postgres takes. Set the password in "
-            "PGPASSWORD, where it needs no percent signs."
+            "The URL of the database is not a valid Postgres URL. Set the password in "
+            "PGPASSWORD, where it needs no percent encoding."
         ) from None
     return True
 
 
-def found(cursor: Cursor, query: str) -> list[Row]:
-    """Return the rows of a query as JSON has them, without an address in any text."""
+def found(cursor: Cursor, query: str) -> list[MartRow]:
+    """Return the rows of a query with values as `plain` makes them."""
     cursor.execute(query)
     names = [column[0] for column in cursor.description or ()]
     return [
@@ -131,9 +132,10 @@ def found(cursor: Cursor, query: str) -> list[Row]:
 
 
 def plain(value: object) -> float | str | None:
-    """Return a value as a number or a text of one line; a time to the minute.
+    """Return a value as a number or one line of text; a time is cut to the minute.
 
-    Of what vendors write, a page cannot hold all characters, and a chart even fewer.
+    Email addresses are removed. Characters that cannot be printed become spaces,
+    because HTML and SVG cannot hold all of them.
     """
     if value is None or isinstance(value, int | float):
         return value
@@ -142,4 +144,4 @@ def plain(value: object) -> float | str | None:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
     text = redact(str(value))
-    return "".join(one if one.isprintable() else " " for one in text)
+    return "".join(sign if sign.isprintable() else " " for sign in text)

@@ -1,4 +1,4 @@
-"""The providers, in the order and with the names that the whole report has."""
+"""The names of the providers in the report, in the order of the report."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ NAMES = {
 
 
 def provider_name(provider: str) -> str:
-    """Return a provider's name as people write it."""
+    """Return the display name of a provider, such as Constant Contact."""
     return NAMES.get(provider, provider)

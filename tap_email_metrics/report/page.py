@@ -1,4 +1,4 @@
-"""Makes the page: of each section its words, its table, and its chart if it has one."""
+"""Makes the HTML page: each section has a title, a text, a table, perhaps charts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import jinja2
 
 from tap_email_metrics.report.charts import trend
 from tap_email_metrics.report.names import provider_name
-from tap_email_metrics.report.sections import SECTIONS, Column, sql
+from tap_email_metrics.report.sections import SECTIONS, TableColumn, sql
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tap_email_metrics.report.marts import Marts, Row
+    from tap_email_metrics.report.marts import MartRow, Marts
 
 NOT_REPORTED = "not reported by this vendor"
-#: What a provider does not report, by the fact that a column shows.
+#: The columns that a provider does not report, by `unreported` or by column name.
 UNREPORTED = {
     "encompass": {"sent", "unsubscribed", "complained_by_domain", "vendor_openers"},
     "constant_contact": {"delivered", "complained_by_domain"},
@@ -26,9 +26,9 @@ UNREPORTED = {
 
 
 def page(marts: Marts, now: datetime, days: int = 7) -> str:
-    """Return the report of what the marts hold, as HTML.
+    """Return the report as HTML.
 
-    The last `days` before `now` are compared with as many days before them.
+    It compares the last `days` days before `now` with the `days` days before those.
 
     Raises:
         MartsError: the marts cannot be read.
@@ -38,7 +38,7 @@ def page(marts: Marts, now: datetime, days: int = 7) -> str:
         "since": f"{now - timedelta(days):%Y-%m-%d %H:%M:%S}",
         "before": f"{now - timedelta(2 * days):%Y-%m-%d %H:%M:%S}",
     }
-    rows = marts.read({one.name: sql(one, times) for one in SECTIONS})
+    rows = marts.read({section.name: sql(section, times) for section in SECTIONS})
     parts = []
     for section in SECTIONS:
         found = rows[section.name]
@@ -59,8 +59,8 @@ def page(marts: Marts, now: datetime, days: int = 7) -> str:
     )
 
 
-def shown(row: Row, column: Column) -> str:
-    """Return what a cell of a table says."""
+def shown(row: MartRow, column: TableColumn) -> str:
+    """Return the text of a table cell."""
     value = row[column.name]
     if column.kind == "provider":
         return provider_name(str(value))
@@ -77,14 +77,14 @@ def shown(row: Row, column: Column) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
-def most(rows: list[Row], column: Column) -> float:
-    """Return the largest number of a column, for the length of its bars."""
+def most(rows: list[MartRow], column: TableColumn) -> float:
+    """Return the largest number of a column: its bar fills the cell."""
     numbers = [row[column.name] for row in rows]
     return max((n for n in numbers if isinstance(n, int | float)), default=0) or 1
 
 
-def width(row: Row, column: Column, largest: float) -> float | None:
-    """Return how long a cell's bar is in per cent, None where it has none."""
+def width(row: MartRow, column: TableColumn, largest: float) -> float | None:
+    """Return the length of a cell's bar in percent, None for a cell without a bar."""
     value = row[column.name]
     if not column.bar or not isinstance(value, int | float) or value < 0:
         return None

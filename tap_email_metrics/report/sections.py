@@ -1,13 +1,13 @@
-"""What the report shows: of each section its words, its query and its columns."""
+"""The sections of the report: each has a title, a text, a query and columns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "provider", "count", "percent", "small_percent"]
+CellFormat = Literal["text", "provider", "count", "percent", "small_percent"]
 
-#: Providers stand in this order everywhere.
+#: The order of the providers in every section.
 ORDER = (
     "case provider when 'encompass' then 1 when 'constant_contact' then 2"
     " when 'luxsci' then 3 else 4 end"
@@ -15,50 +15,50 @@ ORDER = (
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table.
 
     Attributes:
         name: the column of the query.
-        heading: what stands above it.
-        kind: how its values are written.
+        heading: its heading in the table.
+        kind: the format of its values.
         bar: whether each number has a bar beside it.
-        unreported: the fact that a provider may not report, if it is not the name.
+        unreported: key in `page.UNREPORTED`, if that is not the column's name.
     """
 
     name: str
     heading: str
-    kind: Kind = "count"
+    kind: CellFormat = "count"
     bar: bool = False
     unreported: str = ""
 
 
 @dataclass(frozen=True)
-class Section:
-    """A table of the report.
+class ReportSection:
+    """A section of the report: a heading, a text and a table.
 
     Attributes:
         name: its anchor in the page.
         title: its heading.
         text: what is counted, in which unit and time zone, and what is left out.
-        query: SQL over the marts, the same for Postgres and DuckDB, with names in
-            braces for times and for the parts in `sql`.
-        columns: the columns of the table, in order; the first ones name the row.
-        empty: what is said where there are no rows.
-        names: how many columns name the row.
+        query: SQL over the marts that Postgres and DuckDB both run; `sql` replaces
+            the names in braces.
+        columns: the columns of the table, in order.
+        empty: the text that replaces the table if there are no rows.
+        names: number of leading columns that identify the row.
     """
 
     name: str
     title: str
     text: str
     query: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     empty: str
     names: int = 1
 
 
-PROVIDER = Column("provider", "Provider", "provider")
-ACCOUNT = Column("account", "Account", "text")
+PROVIDER = TableColumn("provider", "Provider", "provider")
+ACCOUNT_NAME = TableColumn("account", "Account", "text")
 
 _HAPPENED = """
     select
@@ -93,13 +93,13 @@ _HAPPENED = """
     order by {order}, period desc
 """
 
-HAPPENED = Section(
+HAPPENED = ReportSection(
     name="since",
     title="What happened since last time",
     text=(
-        "Events of the last days, and of as many days before them. Encompass "
-        "reports no sends and Constant Contact no deliveries. People: without "
-        "opens and clicks that a rule takes for a machine's."
+        "Events of the last days, and of the same number of days before them. "
+        "Encompass reports no sends, and Constant Contact no deliveries. "
+        "People: opens and clicks that no rule attributes to a machine."
     ),
     query="""
         select
@@ -118,15 +118,15 @@ HAPPENED = Section(
     """,
     columns=(
         PROVIDER,
-        Column("period", "Period", "text"),
-        Column("sent", "Sent"),
-        Column("delivered", "Delivered"),
-        Column("human_opens", "Opens by people", bar=True),
-        Column("opens", "All opens"),
-        Column("human_clicks", "Clicks by people", bar=True),
-        Column("clicks", "All clicks"),
-        Column("bounced", "Bounces"),
-        Column("unsubscribed", "Unsubscribed"),
+        TableColumn("period", "Period", "text"),
+        TableColumn("sent", "Sent"),
+        TableColumn("delivered", "Delivered"),
+        TableColumn("human_opens", "Opens by people", bar=True),
+        TableColumn("opens", "All opens"),
+        TableColumn("human_clicks", "Clicks by people", bar=True),
+        TableColumn("clicks", "All clicks"),
+        TableColumn("bounced", "Bounces"),
+        TableColumn("unsubscribed", "Unsubscribed"),
     ),
     empty="Nothing happened in these days.",
     names=2,
@@ -146,14 +146,15 @@ _MAILINGS = """
         and coalesce(delivered, sent) >= 5
 """
 
-TREND = Section(
+TREND = ReportSection(
     name="trend",
     title="Open and click rates of the last twelve messages",
     text=(
-        "Shares of the recipients whom a message reached (delivered, or of "
-        "Constant Contact sent less bounced), each recipient counted once. Only "
-        "messages that reached five or more. Vendor: openers by the vendor's own "
-        "count, which may leave machines out. Times are in UTC."
+        "Shares of the recipients whom a message reached, each recipient counted "
+        "once. Reached means delivered; for Constant Contact, sent and not "
+        "bounced. Messages that reached fewer than five recipients are left out. "
+        "Vendor's openers is the vendor's own count, which may leave machines "
+        "out. Times are in UTC."
     ),
     query="""
         select
@@ -173,27 +174,27 @@ TREND = Section(
     """,
     columns=(
         PROVIDER,
-        Column("name", "Message", "text"),
-        Column("sent_at", "Sent", "text"),
-        Column("delivered", "Reached"),
-        Column("human_open_rate", "Opened, people", "percent", bar=True),
-        Column("open_rate", "Opened, all", "percent"),
-        Column("human_click_rate", "Clicked, people", "percent", bar=True),
-        Column("click_rate", "Clicked, all", "percent"),
-        Column("openers", "Openers"),
-        Column("vendor_openers", "Vendor's openers"),
+        TableColumn("name", "Message", "text"),
+        TableColumn("sent_at", "Sent", "text"),
+        TableColumn("delivered", "Reached"),
+        TableColumn("human_open_rate", "Opened, people", "percent", bar=True),
+        TableColumn("open_rate", "Opened, all", "percent"),
+        TableColumn("human_click_rate", "Clicked, people", "percent", bar=True),
+        TableColumn("click_rate", "Clicked, all", "percent"),
+        TableColumn("openers", "Openers"),
+        TableColumn("vendor_openers", "Vendor's openers"),
     ),
-    empty="There are no messages yet that reached five recipients.",
+    empty="No message has reached five recipients yet.",
     names=2,
 )
 
-BEST = Section(
+BEST = ReportSection(
     name="best",
     title="Best and worst messages",
     text=(
-        "By the share of people who clicked, of messages of the last year that "
-        "were sent two days ago or earlier: the three best and the three worst "
-        "per provider."
+        "The three best and the three worst messages per provider, by the share of "
+        "people who clicked. Only messages of the last year that were sent at "
+        "least two days ago."
     ),
     query="""
         select
@@ -231,24 +232,24 @@ BEST = Section(
     """,
     columns=(
         PROVIDER,
-        Column("standing", "Which", "text"),
-        Column("name", "Message", "text"),
-        Column("sent_at", "Sent", "text"),
-        Column("human_click_rate", "Clicked, people", "percent", bar=True),
-        Column("human_open_rate", "Opened, people", "percent"),
+        TableColumn("standing", "Which", "text"),
+        TableColumn("name", "Message", "text"),
+        TableColumn("sent_at", "Sent", "text"),
+        TableColumn("human_click_rate", "Clicked, people", "percent", bar=True),
+        TableColumn("human_open_rate", "Opened, people", "percent"),
     ),
     empty="There are no such messages yet.",
     names=3,
 )
 
-LINKS = Section(
+LINKS = ReportSection(
     name="links",
     title="Which links worked",
     text=(
-        "The ten links per provider that most people followed, of its last twelve"
-        " messages, and their share of the people who followed any link of the "
-        "message. Links that nobody followed come last, where the vendor lists "
-        "links."
+        "The ten links that most people followed, per provider, in its last twelve"
+        " messages. Share is the part of those who followed any link of the "
+        "message. Links that nobody followed come last; some vendors do not list "
+        "them."
     ),
     query="""
         select provider, name, link, human_clickers, clickers, human_clicker_share
@@ -274,22 +275,22 @@ LINKS = Section(
     """,
     columns=(
         PROVIDER,
-        Column("link", "Link", "text"),
-        Column("name", "Message", "text"),
-        Column("human_clickers", "People", bar=True),
-        Column("clickers", "All"),
-        Column("human_clicker_share", "Share of people", "percent"),
+        TableColumn("link", "Link", "text"),
+        TableColumn("name", "Message", "text"),
+        TableColumn("human_clickers", "People", bar=True),
+        TableColumn("clickers", "All"),
+        TableColumn("human_clicker_share", "Share of people", "percent"),
     ),
     empty="No link of these messages is known.",
     names=3,
 )
 
-HOURS = Section(
+HOURS = ReportSection(
     name="hours",
     title="When people open",
     text=(
-        "Opens by people of all messages, by hour and weekday in the time zone "
-        "that the marts were built with (the variable timezone)."
+        "Opens of all messages by people, by hour and weekday. The time zone is "
+        "the dbt variable timezone."
     ),
     query="""
         select
@@ -314,26 +315,26 @@ HOURS = Section(
         order by hour
     """,
     columns=(
-        Column("hour", "Hour", "text"),
+        TableColumn("hour", "Hour", "text"),
         *(
-            Column(f"day_{number}", name)
+            TableColumn(f"day_{number}", name)
             for number, name in enumerate(
                 ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"), 1
             )
         ),
-        Column("total", "All days", bar=True),
+        TableColumn("total", "All days", bar=True),
     ),
     empty="There are no opens yet.",
 )
 
-DOMAINS = Section(
+DOMAINS = ReportSection(
     name="domains",
     title="Bounces and complaints by domain",
     text=(
-        "The ten largest domains per provider, of messages of the last twelve "
-        "weeks. Limit is the share of complaints that the mailbox provider says "
-        "it does not tolerate. Gmail passes complaints on to nobody: see its "
-        "Postmaster Tools."
+        "The ten largest recipient domains per provider, over the messages of the "
+        "last twelve weeks. Limit is the share of complaints that the mailbox "
+        "provider says it does not tolerate. Gmail reports no complaints to "
+        "senders; look into its Postmaster Tools."
     ),
     query="""
         select
@@ -370,29 +371,29 @@ DOMAINS = Section(
     """,
     columns=(
         PROVIDER,
-        Column("domain", "Domain", "text"),
-        Column("delivered", "Delivered"),
-        Column("bounced", "Bounced"),
-        Column("bounce_rate", "Bounced, share", "percent", bar=True),
-        Column("complained", "Complained", unreported="complained_by_domain"),
-        Column(
+        TableColumn("domain", "Domain", "text"),
+        TableColumn("delivered", "Delivered"),
+        TableColumn("bounced", "Bounced"),
+        TableColumn("bounce_rate", "Bounced, share", "percent", bar=True),
+        TableColumn("complained", "Complained", unreported="complained_by_domain"),
+        TableColumn(
             "complaint_rate",
             "Complained, share",
             "small_percent",
             unreported="complained_by_domain",
         ),
-        Column("complaint_limit", "Limit", "small_percent"),
+        TableColumn("complaint_limit", "Limit", "small_percent"),
     ),
     empty="Nothing was sent in these weeks.",
     names=2,
 )
 
-GROWTH = Section(
+GROWTH = ReportSection(
     name="growth",
     title="Does the list grow",
     text=(
-        "Contacts that joined and left per month, of the last twelve. Encompass "
-        "does not report who is on a list."
+        "Contacts that joined and left in each of the last twelve months. "
+        "Encompass does not report who is on a list."
     ),
     query="""
         select
@@ -409,24 +410,24 @@ GROWTH = Section(
     """,
     columns=(
         PROVIDER,
-        Column("month", "Month", "text"),
-        Column("joined", "Joined", bar=True),
-        Column("departed", "Left", bar=True),
-        Column("net", "Net"),
+        TableColumn("month", "Month", "text"),
+        TableColumn("joined", "Joined", bar=True),
+        TableColumn("departed", "Left", bar=True),
+        TableColumn("net", "Net"),
     ),
     empty="No contact joined or left in the last twelve months.",
     names=2,
 )
 
-SILENT = Section(
+SILENT = ReportSection(
     name="silent",
     title="Who went silent",
     text=(
-        "Recipients by the last month in which a person opened or clicked, and "
-        "how many of them there is a reason to stop mailing: complained, "
-        "suppressed, unsubscribed, a hard bounce, or silence. Counts only; the "
-        "mart email_recipient_health has the list. All together: by the address, "
-        "or its hash, over all accounts."
+        "Recipients by the months since they last opened or clicked. Reason to "
+        "stop counts those who complained, unsubscribed, are suppressed, had a "
+        "hard bounce, or were silent for too long. The mart "
+        "email_recipient_health lists them. All together joins all accounts by "
+        "the address or its hash."
     ),
     query="""
         select
@@ -445,22 +446,22 @@ SILENT = Section(
     """,
     columns=(
         PROVIDER,
-        Column("recipients", "Recipients"),
-        Column("active", "Under 3 months", bar=True),
-        Column("three", "3 to 6"),
-        Column("six", "6 to 12"),
-        Column("twelve", "12 and more", bar=True),
-        Column("stop", "Reason to stop"),
+        TableColumn("recipients", "Recipients"),
+        TableColumn("active", "Under 3 months", bar=True),
+        TableColumn("three", "3 to 6"),
+        TableColumn("six", "6 to 12"),
+        TableColumn("twelve", "12 and more", bar=True),
+        TableColumn("stop", "Reason to stop"),
     ),
     empty="No recipient is known.",
 )
 
-FRESHNESS = Section(
+FRESHNESS = ReportSection(
     name="freshness",
     title="How fresh the numbers are",
     text=(
-        "Per provider and account: the stream that was last complete longest ago."
-        " Times are in UTC."
+        "The stream of each account whose last complete run was longest ago. "
+        "Times are in UTC."
     ),
     query="""
         select
@@ -485,23 +486,23 @@ FRESHNESS = Section(
     """,
     columns=(
         PROVIDER,
-        ACCOUNT,
-        Column("stream", "Stream", "text"),
-        Column("complete_at", "Last complete", "text"),
-        Column("hours_since_complete", "Hours ago"),
-        Column("last_outcome", "Last outcome", "text"),
+        ACCOUNT_NAME,
+        TableColumn("stream", "Stream", "text"),
+        TableColumn("complete_at", "Last complete", "text"),
+        TableColumn("hours_since_complete", "Hours ago"),
+        TableColumn("last_outcome", "Last outcome", "text"),
     ),
     empty="There are no runs yet, or the stream email_metrics_runs is not loaded.",
     names=2,
 )
 
-COST = Section(
+COST = ReportSection(
     name="cost",
     title="What it cost to read",
     text=(
-        "Requests, records and seconds per day, of the last fourteen days with "
-        "runs. Quota left is what the provider's day had left at the end, where "
-        "daily_requests is set."
+        "Requests, records and seconds per day, over the last fourteen days with "
+        "runs. Quota left is the number of requests that remained of the day's "
+        "budget; it is known only if daily_requests is set."
     ),
     query="""
         select
@@ -520,24 +521,23 @@ COST = Section(
     """,
     columns=(
         PROVIDER,
-        Column("day", "Day", "text"),
-        Column("requests", "Requests", bar=True),
-        Column("records", "Records", bar=True),
-        Column("seconds", "Seconds"),
-        Column("quota_left", "Quota left"),
+        TableColumn("day", "Day", "text"),
+        TableColumn("requests", "Requests", bar=True),
+        TableColumn("records", "Records", bar=True),
+        TableColumn("seconds", "Seconds"),
+        TableColumn("quota_left", "Quota left"),
     ),
     empty="There are no runs yet, or the stream email_metrics_runs is not loaded.",
     names=2,
 )
 
-HEADROOM = Section(
+HEADROOM = ReportSection(
     name="headroom",
     title="Archive headroom",
     text=(
-        "Days that are left until Encompass archives actions that were not read, "
-        "180 at most; the tap warns below 30, and below 0 rows may be lost. Other"
-        " vendors archive nothing, as far as is known. The time of the "
-        "measurement is in UTC."
+        "Days until Encompass archives actions that the tap has not read, 180 at "
+        "most. The tap warns below 30; below 0, rows may be lost. As far as is "
+        "known, the other vendors archive nothing. Times are in UTC."
     ),
     query="""
         select 'encompass' as provider, account, stream, days_left, measured_at
@@ -545,12 +545,12 @@ HEADROOM = Section(
         order by account, stream
     """,
     columns=(
-        ACCOUNT,
-        Column("stream", "Stream", "text"),
-        Column("days_left", "Days left", bar=True),
-        Column("measured_at", "Measured at", "text"),
+        ACCOUNT_NAME,
+        TableColumn("stream", "Stream", "text"),
+        TableColumn("days_left", "Days left", bar=True),
+        TableColumn("measured_at", "Measured at", "text"),
     ),
-    empty="No run of Encompass has measured it yet.",
+    empty="No run has measured it for Encompass yet.",
     names=2,
 )
 
@@ -560,8 +560,13 @@ SECTIONS = (
 )
 
 
-def sql(section: Section, times: dict[str, str]) -> str:
-    """Return the query of a section, with `now`, `since` and `before` in it."""
+def sql(section: ReportSection, times: dict[str, str]) -> str:
+    """Return the query of a section with the times and shared parts filled in.
+
+    Args:
+        section: has the query.
+        times: `now`, `since` and `before`, as SQL timestamps in UTC.
+    """
     parts = {
         "order": ORDER,
         "happened": _HAPPENED.format(order=ORDER, **times),

@@ -572,9 +572,9 @@ def copy(
 def test_what_cannot_be_read_is_said(reported: Reported, tmp_path: Path) -> None:
     with pytest.raises(MartsError, match="Build them with dbt first"):
         page(Marts(str(reported.database), "elsewhere"), MADE)
-    with pytest.raises(MartsError, match="no name of a schema"):
+    with pytest.raises(MartsError, match="is not a schema name"):
         page(Marts(str(reported.database), "a'; drop"), MADE)
-    with pytest.raises(MartsError, match="a file of DuckDB that is there"):
+    with pytest.raises(MartsError, match="an existing DuckDB file"):
         page(Marts(str(tmp_path / "none.duckdb"), "email_marts"), MADE)
 
 
