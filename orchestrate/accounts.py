@@ -1,7 +1,7 @@
-"""The list of accounts and keys: names and references, never a secret.
+"""Reads the list of accounts and API keys. It holds no secrets, only references.
 
-`python -m orchestrate.accounts FILE` checks a list and prints the pools that it needs,
-for `airflow pools import`.
+`python -m orchestrate.accounts FILE` checks a list and prints its pools as
+`airflow pools import` reads them.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from orchestrate.shares import RATES, Key, SharesError, shares
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: How settings end that are secret: they belong into a connection of Airflow.
+#: Last words of secret settings. Secrets belong into a connection of Airflow.
 SECRETS = frozenset(
     {"client_secret", "refresh_token", "token", "secret", "password", "pepper"}
 )
-#: What the tap's own config nests and Meltano does not: here it would be ignored.
+#: Sections of the tap's own config file. Meltano has none, and would ignore them here.
 SECTIONS = frozenset({*RATES, "pii"})
-#: Settings that follow from the key, and those of a backfill's interval.
+#: Settings that no account may set: they follow from its key or from a backfill.
 SHARED = frozenset({*(rate for rate, _ in RATES.values()), "daily_requests"})
 SHARED |= {"backfill", "end_date"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-"""What names a folder, a pool, a task and a state alike."""
+"""A name that is valid for a folder, a pool, a task and a state."""
 _TYPES: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text"}
 _OPTIONAL = {"daily_requests", "daily_reserve", "at_once", "runs_a_day"}
 
 
 class ListError(Exception):
-    """A list, or a connection, cannot be used; the message says what to change."""
+    """A list or a connection is wrong; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """One account that is read.
+    """One account.
 
     Attributes:
-        name: of the account; the value of its rows' `account` column.
-        key: name of the API key that it is read with.
-        connections: ids of the connections in Airflow whose extras are settings of the
-            tap that are secret; later ones win.
-        settings: the others, by the names that they have in docs/settings.md.
+        name: its name, which its rows have in the column `account`.
+        key: name of its API key.
+        connections: ids of Airflow connections. Their extras hold the secret settings
+            of the tap; if two hold the same setting, the later one is used.
+        settings: all other settings of the tap, by their names in docs/settings.md.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Account:
 
 @dataclass(frozen=True)
 class Accounts:
-    """All accounts, the keys that they share, and when each provider is read.
+    """All accounts, the keys that they share, and the schedules.
 
     Attributes:
-        keys: by name.
-        accounts: by name.
-        schedules: an expression of Airflow's by provider; one that has none is read
-            when somebody triggers it.
+        keys: the API keys, by name.
+        accounts: the accounts, by name.
+        schedules: Airflow schedules by provider; a provider without one is read only
+            when its DAG is triggered by hand.
     """
 
     keys: Mapping[str, Key]
@@ -75,26 +75,26 @@ class Accounts:
 
     @classmethod
     def read(cls, file: Path) -> Accounts:
-        """Return what a file holds.
+        """Read a list from a file.
 
         Raises:
-            ListError: something in it is wrong.
-            OSError: it cannot be read.
+            ListError: something in the list is wrong.
+            OSError: the file cannot be read.
         """
         try:
             return cls.parse(json.loads(file.read_text()))
         except ValueError as error:
-            raise ListError(f"{file} is no JSON: {error}") from error
+            raise ListError(f"{file} is not JSON: {error}") from error
         except (ListError, SharesError) as error:
             raise ListError(f"{file}: {error}") from error
 
     @classmethod
     def parse(cls, found: Mapping[str, Any]) -> Accounts:
-        """Return a list that was read.
+        """Check a decoded list and return it.
 
         Raises:
-            ListError: something in it is wrong.
-            SharesError: a key cannot be shared by so many.
+            ListError: something in the list is wrong.
+            SharesError: a key has too many accounts.
         """
         _known(found, {"keys", "accounts"}, {"schedules"}, "the list")
         given = _typed(found["keys"], dict, "keys")
@@ -103,7 +103,7 @@ class Accounts:
         accounts = [_account(one, keys) for one in listed]
         counts = Counter(one.name for one in accounts)
         if twice := [name for name, count in counts.items() if count > 1]:
-            raise ListError(f"These names are there twice: {', '.join(twice)}.")
+            raise ListError(f"Two accounts have the same name: {', '.join(twice)}.")
         _distinct(accounts, keys)
         schedules = found.get("schedules", {})
         _known(schedules, set(), set(RATES), "schedules")
@@ -118,17 +118,17 @@ class Accounts:
         return [one.name for one in self.accounts.values() if one.key == key]
 
     def chosen(self, key: str, names: Sequence[str]) -> list[str]:
-        """Return those accounts of a key that have one of these names; none: all.
+        """Return the accounts of a key that are in `names`, or all if that is empty.
 
         Raises:
-            ListError: no account, whatever its key, has such a name.
+            ListError: the list has no account of such a name, with any key.
         """
         if unknown := [name for name in names if name not in self.accounts]:
             raise ListError(f"There is no account {', '.join(unknown)}.")
         return [name for name in self.of(key) if not names or name in names]
 
     def keys_of(self, provider: str) -> list[Key]:
-        """Return the keys of a provider that an account uses."""
+        """Return the keys of a provider that have at least one account."""
         return [
             key
             for key in self.keys.values()
@@ -136,7 +136,7 @@ class Accounts:
         ]
 
     def settings(self, name: str) -> dict[str, Any]:
-        """Return the settings of an account's runs, its shares among them."""
+        """Return the settings of an account's runs, with its share of the key."""
         account = self.accounts[name]
         key = self.keys[account.key]
         parts = shares(key, len(self.of(key.name)))
@@ -147,7 +147,7 @@ class Accounts:
         }
 
     def pools(self) -> dict[str, dict[str, Any]]:
-        """Return the pools of the keys, as `airflow pools import` takes them."""
+        """Return a pool for each key, in the format of `airflow pools import`."""
         return {
             key.pool: {
                 "slots": key.at_once,
@@ -159,7 +159,7 @@ class Accounts:
 
 
 def is_secret(setting: str) -> bool:
-    """Return whether a setting is secret, however its name is spelled."""
+    """Return whether a setting is secret, in any spelling of its name."""
     return _ends_in(setting, SECRETS)
 
 
@@ -169,33 +169,33 @@ def _ends_in(setting: str, names: frozenset[str]) -> bool:
 
 
 def flat(settings: Mapping[str, Any], what: str, provider: str) -> Mapping[str, Any]:
-    """Return settings by the names that they have in docs/settings.md.
+    """Check the settings of an account or a connection and return them unchanged.
 
     Args:
-        settings: as the list or a connection has them.
-        what: whose they are, for messages.
-        provider: of the account's key.
+        settings: by the names of docs/settings.md.
+        what: their owner, for messages.
+        provider: the provider of the account's key.
 
     Raises:
-        ListError: one is a section, which Meltano would not read; is there twice, in
-            two spellings; or switches another provider on.
+        ListError: a setting is a section, which Meltano would ignore; occurs twice, in
+            two spellings; or belongs to another provider, which it would switch on.
     """
     if sections := sorted(one for one in settings if plain(one) in SECTIONS):
         raise ListError(
-            f"{what}: {sections[0]} is a section. Name each of its settings, as"
-            f" {sections[0]}.…"
+            f"{what}: {sections[0]} is a section. Name each of its settings in full,"
+            f" as in {sections[0]}.…"
         )
     spelled: dict[str, str] = {}
     for setting in settings:
         if before := spelled.get(plain(setting)):
-            raise ListError(f"{what}: {before} and {setting} are one setting.")
+            raise ListError(f"{what}: {before} and {setting} are the same setting.")
         spelled[plain(setting)] = setting
     for other in RATES:
         foreign = [one for name, one in spelled.items() if name.startswith(f"{other}_")]
         if foreign and other != provider:
             raise ListError(
-                f"{what}: {foreign[0]} is a setting of another provider than that of"
-                f" its key ({provider}). Make an account of its own of it."
+                f"{what}: {foreign[0]} belongs to another provider than the account's"
+                f" key ({provider}). Give that provider an account of its own."
             )
     return settings
 
@@ -209,8 +209,8 @@ def _distinct(accounts: Sequence[Account], keys: Mapping[str, Key]) -> None:
         value = str(named.get(f"{provider}_account", one.name)).strip()
         if before := owners.get((provider, value)):
             raise ListError(
-                f"Accounts {before} and {one.name} have one value of"
-                f" {provider}.account: the rows of one would replace the other's."
+                f"Accounts {before} and {one.name} have the same value of"
+                f" {provider}.account: their rows would replace each other."
             )
         owners[provider, value] = one.name
 
@@ -226,7 +226,7 @@ def _known(
 ) -> None:
     _typed(given, dict, what)
     if wrong := sorted(given.keys() - needed - optional):
-        raise ListError(f"{what} has what nobody reads: {', '.join(wrong)}.")
+        raise ListError(f"{what} has unknown keys: {', '.join(wrong)}.")
     if missing := sorted(needed - given.keys()):
         raise ListError(f"{what} lacks {', '.join(missing)}.")
 
@@ -234,8 +234,8 @@ def _known(
 def _named(name: str, what: str) -> str:
     if not _NAME.fullmatch(name):
         raise ListError(
-            f"{what} {name!r}: a name is of a to z, 0 to 9, _ and -, and begins with"
-            " a letter or digit."
+            f"{what} {name!r}: a name consists of a to z, 0 to 9, _ and -, and begins"
+            " with a letter or digit."
         )
     return name
 
@@ -277,12 +277,12 @@ def _account(found: Mapping[str, Any], keys: Mapping[str, Key]) -> Account:
     for setting in flat(settings, what, keys[found["key"]].provider):
         if is_secret(setting):
             raise ListError(
-                f"{what}: {setting} is secret. Put it into the extra of a connection"
-                " of Airflow, and name that in connections."
+                f"{what}: {setting} is secret. Put it into the extra of an Airflow"
+                " connection, and list that connection under connections."
             )
         if _ends_in(setting, SHARED):
             raise ListError(
-                f"{what}: {setting} follows from the key, or from the backfill."
+                f"{what}: {setting} follows from the key or the backfill: remove it."
             )
     return Account(name, found["key"], tuple(connections), settings)
 

@@ -1,8 +1,8 @@
-"""Airflow's DAGs: each provider's accounts are read on a schedule, or backfilled.
+"""The Airflow DAGs: one per provider reads its accounts, one backfills months.
 
-A mapped task for each API key, as a task has one pool: its slots are how many runs may
-use the key at once. What is mapped, and what is told as an XCom, are names and numbers.
-Where the accounts, the project and the plugins are, the environment says: README.md.
+Each API key has a mapped task of its own, because a task has one pool, and the slots of
+that pool limit how many runs use the key at once. Mapped arguments and XComs hold names
+and numbers only. README.md lists the environment variables.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from orchestrate.runs import (
 from orchestrate.shares import RATES
 
 ACCOUNTS = Accounts.read(Path(os.environ["EMAIL_METRICS_ACCOUNTS"]))
-#: Longer than the 5 minutes for which Meltano takes a run to be alive that is not.
+#: Longer than 5 minutes: that long Meltano takes a killed run to be alive.
 RETRY_SECONDS = float(os.environ.get("EMAIL_METRICS_RETRY_SECONDS", "360"))
 RETRYING = {"retries": 3, "retry_delay": timedelta(seconds=RETRY_SECONDS)}
-#: A backfill that paused goes on after this time; a day's share may be spent till then.
+#: Seconds until a paused backfill goes on. It pauses when its daily share is spent.
 AGAIN_SECONDS = float(os.environ.get("EMAIL_METRICS_AGAIN_SECONDS", "3600"))
-#: Called with the context of a task that has failed for good, as `module:function`.
+#: A function as `module:function`; it gets the context of a task after its last retry.
 ON_FAILURE = os.environ.get("EMAIL_METRICS_ON_FAILURE")
 OF_ALL_TASKS = (
     {"on_failure_callback": pkgutil.resolve_name(ON_FAILURE)} if ON_FAILURE else {}
@@ -52,22 +52,21 @@ MONTH = "^[0-9]{4}-(0[1-9]|1[0-2])$"
 
 @task(map_index_template="{{ state }}", **RETRYING)
 def sync(account: str) -> None:
-    """Read what is new of one account."""
+    """Read the new rows of one account."""
     run(account, state_of(account), settings_of(account))
 
 
 @task(map_index_template="{{ state }}", **RETRYING)
 def backfill(account: str, month: str, run_id: str) -> None:
-    """Read one month of one account again, beside its live bookmarks.
+    """Read one month of one account again, without touching its live bookmarks.
 
-    A run that paused, as a day's share is spent, is followed by another until the month
-    is done; the label of the task says how far it is, and the pool's slot is free
-    meanwhile.
+    If the daily share is spent, the task pauses without a slot of the pool and runs
+    again later, until the month is done. Its label shows the progress.
 
     Raises:
         RunFailedError: some lists could not be read. A retry tries them again.
     """
-    # A retry goes on where it was; another run of the DAG reads the month anew.
+    # A retry continues from this state; another run of the DAG starts the month anew.
     state = state_of(account, month, run_id)
     settings = settings_of(account)
     more = merged(interval(month), selection(settings, os.environ))
@@ -80,12 +79,12 @@ def backfill(account: str, month: str, run_id: str) -> None:
             datetime.now(UTC) + timedelta(seconds=AGAIN_SECONDS)
         )
     if lists := left_out(said):
-        raise RunFailedError(f"The month is not whole. Lists left out: {lists}.")
+        raise RunFailedError(f"The month is incomplete. Lists left out: {lists}.")
 
 
 @task
 def parts(key: str, params: dict[str, Any], run_id: str) -> list[dict[str, str]]:
-    """Return the accounts of a key and the months that are to be read of each."""
+    """Return the arguments of `backfill`: each month of each chosen account."""
     return [
         {"account": account, "month": month, "run_id": run_id}
         for month in months(params["first"], params["last"])
@@ -94,10 +93,10 @@ def parts(key: str, params: dict[str, Any], run_id: str) -> list[dict[str, str]]
 
 
 def run(account: str, state: str, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """Run Meltano for an account; push the run summary also where it fails.
+    """Run Meltano for an account and push the run summary, also if the run fails.
 
     Returns:
-        The run summary; None where nothing was run, or said.
+        The run summary, None if the run wrote none.
     """
     context = get_current_context()
     context["state"] = state
@@ -116,7 +115,7 @@ def run(account: str, state: str, settings: dict[str, Any]) -> dict[str, Any] | 
 
 
 def within_the_day(place: Place, account: str, settings: dict[str, Any]) -> bool:
-    """Put what the account is granted of the day into settings; return if it is any."""
+    """Set the account's daily requests to its grant; return whether any are left."""
     key = ACCOUNTS.keys[ACCOUNTS.accounts[account].key]
     name = plain(f"{key.provider}.daily_requests")
     if key.daily is None or key.runs_a_day > 1:
@@ -128,22 +127,22 @@ def within_the_day(place: Place, account: str, settings: dict[str, Any]) -> bool
 
 
 def nothing_left(account: str) -> dict[str, Any]:
-    """Return what stands for the summary of a run that was granted nothing."""
-    print(f"{account}: others were granted the whole day of its key before")  # noqa: T201 -- likewise
+    """Return the summary of a run that did not start, because its grant is 0."""
+    print(f"{account}: other accounts were granted all of the key's requests today")  # noqa: T201 -- a task's log is what it prints
     return {"paused": ["all streams"], "streams": {}}
 
 
 def settings_of(account: str) -> dict[str, Any]:
-    """Return the settings of an account's runs, its secrets and shares among them."""
+    """Return the settings of an account's runs, with its secrets and shares."""
     return merged(secrets(account), ACCOUNTS.settings(account))
 
 
 def secrets(account: str) -> dict[str, Any]:
-    """Return the settings in an account's connections; the log hides them from now.
+    """Return the settings in an account's connections, and mask secrets in the log.
 
     Raises:
-        ListError: a connection nests them, which nothing would read or hide, or has
-            some of another provider.
+        ListError: a connection has sections or settings of another provider. Nothing
+            would read or mask them.
     """
     found: dict[str, Any] = {}
     provider = ACCOUNTS.keys[ACCOUNTS.accounts[account].key].provider
@@ -157,7 +156,7 @@ def secrets(account: str) -> dict[str, Any]:
 
 
 def of_provider(provider: str) -> DAG:
-    """Return the DAG that reads a provider's accounts."""
+    """Return the DAG that reads the accounts of a provider."""
     with DAG(
         f"email_metrics_{provider}",
         schedule=ACCOUNTS.schedules.get(provider),
@@ -173,7 +172,7 @@ def of_provider(provider: str) -> DAG:
 
 
 def of_months() -> DAG:
-    """Return the DAG that reads months again: a run for each account and month."""
+    """Return the DAG that backfills: one run per account and month."""
     month = {"type": "string", "pattern": MONTH}
     names = {"type": "array", "items": {"type": "string"}}
     with DAG(
@@ -183,7 +182,7 @@ def of_months() -> DAG:
         params={
             "first": Param(**month, description="First month, as 2026-01"),
             "last": Param(**month, description="Last month, as 2026-03"),
-            "accounts": Param([], **names, description="Names; none: all"),
+            "accounts": Param([], **names, description="Names; all if empty"),
         },
         default_args=OF_ALL_TASKS,
         tags=["email_metrics"],

@@ -1,9 +1,9 @@
-"""What an account may ask of a key on one day: granted once, and kept for that day.
+"""Grants each account its share of a key's daily requests, once per UTC day.
 
-A share follows from the number of accounts in the list. Where that changes within a
-day, shares of the old list and of the new one would add up to more than the day has.
-So the first run of an account in a UTC day is granted a share, which stays. All grants
-of a day together are at most the day's limit.
+A share depends on the number of accounts in the list. If the list changes during a day,
+the shares of the old and the new list together could exceed the daily limit. So the
+first run of an account in a day is granted a share, and later runs of that day keep it.
+The grants of a day never add up to more than the limit.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def granted(file: Path, day: date, account: str, share: int, limit: int) -> int:
-    """Return the requests that an account may make on a day; 0 for none any more.
+    """Return the requests that an account may send on a day; 0 if none are left.
 
     Args:
-        file: keeps the grants of a key; on a disk that all workers share.
-        day: in UTC.
-        account: its name.
-        share: what follows from the list as it is now.
-        limit: of the key, for all accounts together.
+        file: the grants of a key, on a disk that all workers share.
+        day: a day in UTC.
+        account: name of the account.
+        share: the account's share by the current list.
+        limit: the daily limit of the key for all accounts together.
 
     Raises:
         ValueError: the file is damaged.
-        OSError: it cannot be kept.
+        OSError: the file cannot be read or written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_suffix(".lock").open("a") as lock:
@@ -44,12 +44,12 @@ def granted(file: Path, day: date, account: str, share: int, limit: int) -> int:
 
 
 def _read(file: Path, day: date) -> dict[str, int]:
-    """Return the grants of a day, none where those of another are kept."""
+    """Return the grants in a file, none if they are of another day."""
     try:
         kept = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise ValueError(f"{file} is damaged: delete it tomorrow, UTC") from error
+        raise ValueError(f"{file} is damaged: delete it after 00:00 UTC") from error
     found: dict[str, int] = kept["grants"] if kept["day"] == day.isoformat() else {}
     return found

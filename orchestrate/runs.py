@@ -1,4 +1,4 @@
-"""One `meltano run` of one account, apart from all others."""
+"""Runs `meltano run` for one account, isolated from the runs of other accounts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 EXTRACTOR = "tap-email-metrics"
 PREFIX = "TAP_EMAIL_METRICS_"
 FOREIGN = ("AIRFLOW", "MELTANO_CLI_LOG_FORMAT")
-"""How variables begin that a run does not see: in a log of JSON it finds no summary."""
+"""Prefixes of variables that are hidden from a run. Airflow's hold secrets, and in a
+JSON log the run summary would not be found."""
 KINDS = ("extractors", "loaders", "mappers", "utilities")
 _SUMMARY = '{"event": "run_summary"'
 _STREAM = (
     *("outcome", "records", "requests", "parents", "parents_left"),
     *("unsettled", "behind_since", "headroom_days"),
 )
-"""What is told of a stream. Not what it names: ids of messages, of contacts, logins."""
+"""Facts of a stream that go into the XCom. Those that may name messages, contacts or
+logins stay out."""
 _RUN = ("paused", "behind_since", "requests", "seconds", "reconciliation")
 
 
@@ -33,30 +35,30 @@ NO_SNAPSHOTS = [
     f"!constant_contact_{report}"
     for report in ("unique_opens", "links", "did_not_opens")
 ]
-"""What is left out of a backfill: lists that show what is so now, whatever the month.
+"""Streams that a backfill leaves out: they show the present, whatever the month.
 
-Their rows count where another table names the same reading; two runs of one account
-that overlap, those of two months or a live one, would each name their own.
+Their rows are current only while another table names the same reading. Overlapping
+runs of one account would each name their own reading.
 """
 
 
 SELECTION = "_select_filter"
-"""Meltano's setting that leaves streams out."""
+"""Meltano's setting that selects and deselects streams."""
 
 
 class RunFailedError(Exception):
-    """`meltano run` ended with another code than 0, or did not say what it did."""
+    """`meltano run` failed, wrote no run summary, or could not read all lists."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs take place; the same on each worker.
+    """The paths and the target of runs, the same on each worker.
 
     Attributes:
-        meltano: its executable.
-        project: folder of the Meltano project, its plugins installed.
-        home: folder of what runs leave; with rotating tokens of Constant Contact, and
-            where keys have `runs_a_day` 1, on a disk that all workers share.
+        meltano: the executable of Meltano.
+        project: folder of the Meltano project, with its plugins installed.
+        home: folder for logs, ledgers and tokens. All workers must share it if Constant
+            Contact rotates tokens, or if a key has `runs_a_day` 1.
         loader: name of the target.
     """
 
@@ -67,10 +69,10 @@ class Place:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Self:
-        """Return what a worker's environment says.
+        """Read the place from a worker's environment variables.
 
         Raises:
-            KeyError: the project, the home or the loader is missing.
+            KeyError: the variable of the project, the home or the loader is missing.
         """
         return cls(
             environment.get("EMAIL_METRICS_MELTANO", "meltano"),
@@ -80,9 +82,9 @@ class Place:
         )
 
     def prepare(self, state: str) -> Path:
-        """Return the system folder of a run, made with links to the plugins.
+        """Create the system folder of a run, with links to the plugins; return it.
 
-        Two runs with one system folder write each other's configuration.
+        Two runs in the same system folder would overwrite each other's configuration.
         """
         system = self.home / "runs" / state
         system.mkdir(parents=True, exist_ok=True)
@@ -95,9 +97,8 @@ class Place:
     def command(self, state: str) -> list[str]:
         """Return the command of a run.
 
-        Never with --force: Meltano lets no second run of a state begin while the first
-        one's heart beats, on whichever machine. A retry has to wait until that is
-        5 minutes ago.
+        It never has --force. Without it, Meltano refuses to start a second run of a
+        state id until the heartbeat of the first is 5 minutes old, on any machine.
         """
         suffix = f"--state-id-suffix={state}"
         return [self.meltano, "run", suffix, EXTRACTOR, self.loader]
@@ -111,9 +112,9 @@ class Place:
     ) -> dict[str, str]:
         """Return the environment of a run.
 
-        What is Airflow's stays out: its connections hold the secrets of everybody. The
-        tap's ledger and tokens lie in the account's own folder: accounts that share a
-        key would otherwise count in one ledger, each up to a share for all.
+        Airflow's variables are removed, because its connections hold the secrets of all
+        accounts. The tap's ledger and tokens are in a folder per account: accounts with
+        the same key would otherwise all count in one ledger, up to the share of one.
         """
         return {
             **{k: v for k, v in base.items() if not k.startswith(FOREIGN)},
@@ -125,22 +126,22 @@ class Place:
 
 
 def plain(setting: str) -> str:
-    """Return the one spelling of a setting's name: two with one variable are one."""
+    """Return the normal form of a setting's name, the same for all its spellings."""
     return setting.lower().replace(".", "_")
 
 
 def variable(setting: str) -> str:
-    """Return the name of the variable in which Meltano looks for a setting."""
+    """Return the environment variable from which Meltano reads a setting."""
     return PREFIX + plain(setting).upper()
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by their one spelling; those of later layers count."""
+    """Merge settings under their normal names; later layers override earlier ones."""
     return {plain(name): value for layer in layers for name, value in layer.items()}
 
 
 def variables(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return settings as the variables in which Meltano looks for them."""
+    """Return settings as the environment variables from which Meltano reads them."""
     return {
         variable(name): value if isinstance(value, str) else json.dumps(value)
         for name, value in settings.items()
@@ -150,12 +151,12 @@ def variables(settings: Mapping[str, Any]) -> dict[str, str]:
 def output(
     command: list[str], folder: Path, environment: Mapping[str, str]
 ) -> Iterator[str]:
-    """Yield what a command writes, line by line, until it ends.
+    """Run a command and yield the lines that it writes.
 
-    It stays in the process group of its caller: whoever ends that ends all of it.
+    The command stays in the caller's process group, so that ending the group ends it.
 
     Raises:
-        RunFailedError: it ended with another code than 0.
+        RunFailedError: the exit code is not 0.
     """
     with subprocess.Popen(  # noqa: S603 - the command is ours
         command,
@@ -175,9 +176,10 @@ def output(
 
 
 def summary(line: str) -> dict[str, Any] | None:
-    """Return what a line of Meltano's log holds of the run summary, if it is that.
+    """Return the run summary in a line of Meltano's log, None if it has none.
 
-    Numbers and words of the tap's own only: an XCom is shown to all who see the DAG.
+    Only counts and the tap's own words are kept: everybody who sees the DAG sees its
+    XComs.
     """
     at = line.find(_SUMMARY)
     if at < 0:
@@ -203,10 +205,10 @@ def _told(stream: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def months(first: str, last: str) -> list[str]:
-    """Return the months from the first to the last, both as 2026-01.
+    """Return the months from the first to the last, each in the form 2026-01.
 
     Raises:
-        ValueError: they are no months, or the last one comes first.
+        ValueError: an argument is not a month, or the last month is before the first.
     """
     start, end = _month(first), _month(last)
     if start > end:
@@ -220,7 +222,7 @@ def _month(text: str) -> int:
 
 
 def interval(month: str) -> dict[str, Any]:
-    """Return the settings of a month's backfill."""
+    """Return the settings of the backfill of a month."""
     following = _month(month) + 1
     return {
         "backfill": True,
@@ -230,25 +232,24 @@ def interval(month: str) -> dict[str, Any]:
 
 
 def selection(settings: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, Any]:
-    """Return the setting by which a backfill leaves streams out.
+    """Return the selection of a backfill: the account's own, without snapshots.
 
     Args:
-        settings: of the account, as `merged` returns them; what they leave out stays
-            out.
-        base: the environment, which may leave out something for all accounts.
+        settings: the account's settings, as `merged` returns them.
+        base: the environment, whose selection is used if the account has none.
 
     Raises:
-        ValueError: what they leave out is no list.
+        ValueError: the selection is not a list.
     """
     own = settings.get(plain(SELECTION)) or base.get(variable(SELECTION)) or []
     found = json.loads(own) if isinstance(own, str) else own
     if not isinstance(found, list):
-        raise ValueError(f"{SELECTION} is no list")  # noqa: TRY004 - of JSON
+        raise ValueError(f"{SELECTION} is not a list")  # noqa: TRY004 - of JSON
     return {SELECTION: [*found, *NO_SNAPSHOTS]}
 
 
 def progress(said: Mapping[str, Any]) -> str:
-    """Return in a few words how far a run summary says that a run got."""
+    """Return the progress of a run in a few words, from its run summary."""
     streams = said["streams"].values()
     paused = set(said["paused"])
     left = sum(one.get("parents_left", 0) for one in streams)
@@ -256,7 +257,7 @@ def progress(said: Mapping[str, Any]) -> str:
 
 
 def left_out(said: Mapping[str, Any]) -> str:
-    """Return how many lists of which streams a run could not read, "" for none."""
+    """Return the number of lists per stream that a run could not read, "" for none."""
     streams = said["streams"].items()
     return ", ".join(
         f"{name}: {one['failed']}" for name, one in streams if one.get("failed")
@@ -264,10 +265,10 @@ def left_out(said: Mapping[str, Any]) -> str:
 
 
 def state_of(account: str, *parts: str) -> str:
-    """Return the state id of an account's runs, or of a part of a backfill.
+    """Return the state id of an account's runs, or of one month of a backfill.
 
-    It names a folder, too. What cannot stand in a name is replaced, so the id of a part
-    ends in a digest where that, or a cut, could make one name of two.
+    The id is also the name of a folder. Characters that a folder's name cannot have are
+    replaced, and long parts are cut; a digest then keeps different ids different.
     """
     return ".".join([account, *map(_named, parts)])
 
@@ -280,5 +281,5 @@ def _named(part: str) -> str:
 
 
 def worker() -> Place:
-    """Return where this worker's runs take place."""
+    """Return the place of this worker's runs."""
     return Place.of(os.environ)

@@ -1,43 +1,43 @@
-"""What one run may take of an API key that several accounts share.
+"""Computes the share of an API key that each run gets.
 
-Workers on several machines know nothing of each other, so nothing is counted together:
-each run gets a fixed part of the key's rate and of its day, and a pool of Airflow
-bounds how many run at once.
+Workers on several machines do not see each other's requests. So each run gets a fixed
+share of the key's rate and daily quota, and an Airflow pool limits how many runs use
+the key at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The setting that a provider's rate is given in, and the seconds it is about.
+#: The rate setting of each provider, and the seconds that the rate counts for.
 RATES = {
     "encompass": ("requests_per_second", 1),
     "constant_contact": ("requests_per_second", 1),
     "luxsci": ("requests_per_minute", 60),
 }
 START_UP = 5
-"""Seconds at least from the end of one run to the first request of the next in its
-place: Meltano and the tap take longer to start. Requests of one run are evenly spaced;
-where the space is no longer than this, so are those of runs that follow each other."""
+"""Seconds between the end of a run and the first request of the next run in its slot of
+the pool. Meltano and the tap take longer than this to start. A run spaces its requests
+evenly, so two successive runs keep the rate if that space is at most this long."""
 
 
 class SharesError(Exception):
-    """A key cannot be shared in this way; the message says what to change."""
+    """The shares of a key would be too small; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """An API key, and what all who use it may take of it.
+    """An API key and its limits.
 
     Attributes:
-        name: of the key; never the key itself.
-        provider: whose it is.
-        rate: requests a second, or a minute for LuxSci.
-        daily: requests of a UTC day, or None for no limit.
-        reserve: the part of the day that is left to others.
-        at_once: how many runs may use it at a time; the slots of its pool.
-        runs_a_day: how many runs of an account count their requests apart, each from
-            zero. 1: all of them find the account's ledger on a disk that they share.
+        name: a name for the key; never the key itself.
+        provider: name of the provider.
+        rate: requests per second; for LuxSci per minute.
+        daily: requests per UTC day, None for no limit.
+        reserve: requests per day that are left to other programs.
+        at_once: runs that may use the key at once: the slots of its pool.
+        runs_a_day: runs of an account per day that each count requests from zero. 1 if
+            all workers share a disk, because then they share the account's ledger.
     """
 
     name: str
@@ -50,18 +50,19 @@ class Key:
 
     @property
     def pool(self) -> str:
-        """The name of its pool."""
+        """The name of its Airflow pool."""
         return f"email_metrics_{self.name}"
 
 
 def shares(key: Key, accounts: int) -> dict[str, int]:
-    """Return the settings of the tap, without the provider's name, for each run.
+    """Return the rate and daily settings of each run, without the provider's prefix.
 
-    `accounts` is how many share the key; the shares of so many are at most its limits.
-    A key that nobody uses any more is shared as by one.
+    Args:
+        key: the key to share.
+        accounts: number of accounts that share it; 0 counts as 1.
 
     Raises:
-        SharesError: a share would be too small to run with.
+        SharesError: a share would be too small for a run.
     """
     setting, span = RATES[key.provider]
     found = {setting: _rate(key, setting, span)}
@@ -71,17 +72,17 @@ def shares(key: Key, accounts: int) -> dict[str, int]:
 
 
 def _rate(key: Key, setting: str, span: int) -> int:
-    """Return the part of the rate; a whole number, as only those are kept exactly.
+    """Return the share of the rate as a whole number.
 
-    Half a request a second is one every two seconds: two runs with half each may make
-    them in the same second.
+    Fractions would not keep the limit: at half a request per second, two runs may send
+    their requests in the same second.
     """
     least = -(-span // START_UP)
     share = key.rate // key.at_once
     if share < least:
         raise SharesError(
-            f"Key {key.name}: {setting} {key.rate} is too little for {key.at_once} runs"
-            f" at once, as each needs {least}. Set its at_once to"
+            f"Key {key.name}: {setting} {key.rate} is too low for {key.at_once} runs"
+            f" at once, because each needs {least}. Set its at_once to"
             f" {max(1, key.rate // least)} or less"
             + ("" if key.rate >= least else f", and {setting} to {least} or more")
             + "; the accounts then wait for each other."
@@ -95,9 +96,9 @@ def _day(key: Key, accounts: int) -> int:
     if left < parts:
         raise SharesError(
             f"Key {key.name}: {left} requests a day (daily_requests {key.daily},"
-            f" daily_reserve {key.reserve}) are too little for {accounts} accounts with"
-            f" {key.runs_a_day} runs each: none would get one whole request. Give some"
-            " accounts another key, ask the vendor for more, or lower runs_a_day (1"
-            " where all workers share a disk)."
+            f" daily_reserve {key.reserve}) are too few for {accounts} accounts with"
+            f" {key.runs_a_day} runs each: a run would get less than one request. Give"
+            " some accounts another key, ask the vendor for more, or lower runs_a_day"
+            " (1 if all workers share a disk)."
         )
     return left // parts
