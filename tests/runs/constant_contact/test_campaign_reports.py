@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import Any
 
 import pytest
@@ -353,6 +354,25 @@ def test_a_closed_campaign_owes_also_what_is_not_selected(account: Account) -> N
     assert account.wrong(*EVENTS) == []
 
 
+def test_a_campaign_that_the_history_has_not_reached_is_read_once(
+    account: Account,
+) -> None:
+    """A closed campaign that moves is read with the history, and not before it, too."""
+    oldest, *_ = [campaign(account, days=300 - number) for number in range(22)]
+    account.settings |= {"daily_requests": 15, "max_concurrency": 1}
+    run = account.sync(streams=("opens",))
+    assert run.reports["constant_contact_opens"]["outcome"] == "paused"
+    account.api.add_event("opens", oldest)
+    activity = account.api.activities_of(oldest)["primary_email"]
+    reads = 0
+    for _ in range(4):
+        account.advance(1)
+        account.sync(streams=("opens",))
+        reads += sum(activity in path for path in account.paths("/opens"))
+    assert reads == 1
+    assert account.wrong("opens") == []
+
+
 def test_a_repeated_open_of_a_closed_campaign_is_found_weekly(
     account: Account,
 ) -> None:
@@ -633,3 +653,29 @@ def test_a_list_that_shifts_in_every_try_is_not_taken_for_settled(
     sync(account, "opens")
     assert not account.counter_mark("opens", sent).unsettled
     assert account.wrong("opens") == []
+
+
+def test_a_list_without_a_counter_that_shifts_in_every_try_is_not_settled(
+    account: Account,
+) -> None:
+    sent = campaign(account, recipients=1)
+    for number in range(700):
+        account.api.add_event("opens", sent, created=NOW - 60 - number)
+
+    seconds = count(1)
+
+    def shift(_method: str, path: str, query: Any) -> None:
+        if path.endswith("/opens") and "next" in query:
+            account.api.add_event("opens", sent, created=NOW - 59 + next(seconds))
+
+    def hide_counters(request: Any, reply: Any) -> None:
+        if "/stats/email_campaigns/" in request.path:
+            answer = json.loads(reply.body)
+            for row in answer["results"]:
+                row["stats"].pop("em_opens_all", None)
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_request(shift)
+    account.world.on_reply(hide_counters)
+    run = sync(account, "opens")
+    assert run.reports["constant_contact_opens"]["unsettled"] == 1
