@@ -91,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--days-behind",
         type=float,
-        default=20.0,
-        help="how far before the present the world's clock starts (default 20);"
+        default=0.0,
+        help="how far before the present the world's clock starts (default 0);"
         " it moves only when told",
     )
     add(

@@ -39,8 +39,13 @@ if TYPE_CHECKING:
     from tap_email_metrics.run.api import Api
     from tap_email_metrics.settings.section import Section
 
-Ending = Literal["well", "paused", "refused", "failed", "terminated"]
-_MINUTE, _HOUR = 60.0, 3600.0
+Ending = Literal["well", "not well", "paused", "refused", "failed", "terminated"]
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
+WRONG_CLOCK = _HOUR
+"""If this machine's clock is further off than this, the account is not well.
+
+A run then goes by the API's clock, but counts the day's requests under another day.
+"""
 
 
 @dataclass(slots=True)
@@ -121,18 +126,17 @@ class Doctor:
         except TapError as error:
             diagnosis.outcome, diagnosis.message = _outcome(error), str(error)
         self._note(diagnosis, api)
+        if diagnosis.outcome == "well" and not diagnosis.is_well:
+            diagnosis.outcome = "not well"
         return diagnosis
 
     def _note(self, diagnosis: Diagnosis, api: Api[Any]) -> None:
         diagnosis.skew = api.client.server_time
         diagnosis.requests = api.limits.sent
-        notes = diagnosis.checkup.notes
+        notes, problems = diagnosis.checkup.notes, diagnosis.checkup.problems
         if diagnosis.skew is not None and abs(diagnosis.skew) > TOLERATED_SKEW:
-            way = "behind" if diagnosis.skew > 0 else "ahead of"
-            notes.append(
-                f"this machine's clock is {abs(diagnosis.skew):.0f} s {way} the API's: "
-                "set it (NTP)"
-            )
+            lines = problems if abs(diagnosis.skew) > WRONG_CLOCK else notes
+            lines.append(f"this machine's clock is {_clock(-diagnosis.skew)}: set it")
         if api.common.backfill:
             notes.append("backfill is set: the next run reads its interval alone")
 
@@ -142,7 +146,10 @@ class Doctor:
         return self._tap.masked("; ".join(lines))
 
     def exit_code(self, found: list[Diagnosis]) -> int:
-        """Return the exit code that a run would have, as far as can be known."""
+        """Return the exit code that a run would have, as far as can be known.
+
+        A clock that is wrong gives 1 as well.
+        """
         if self._tap.run.stop.signal:
             return 128 + self._tap.run.stop.signal
         if all(diagnosis.outcome == "refused" for diagnosis in found):
@@ -238,7 +245,7 @@ def _lines(name: str, provider: dict[str, Any]) -> Iterator[str]:
     yield f"{name}: {provider['outcome']}{why}"
     skew = provider["clock_skew_seconds"]
     if skew is not None:
-        yield f"  clock: the API's is {skew:+d} s from this machine's"
+        yield f"  clock: {_clock(-skew)}"
     used = f"this check used {provider['requests']} requests"
     yield f"  limits: {_limits(provider['limits'])}; {used}"
     for fact, value in provider["facts"].items():
@@ -306,7 +313,17 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} seconds"
     if seconds < 2 * _HOUR:
         return f"{seconds / _MINUTE:.0f} minutes"
-    return f"{seconds / _HOUR:.1f} hours"
+    if seconds < 2 * _DAY:
+        return f"{seconds / _HOUR:.1f} hours"
+    return f"{seconds / _DAY:.1f} days"
+
+
+def _clock(ahead: float) -> str:
+    """Return where this machine's clock is, by the seconds that it is ahead."""
+    if abs(ahead) <= 1:
+        return "the same as the API's"
+    way = "ahead of" if ahead > 0 else "behind"
+    return f"{_duration(abs(ahead))} {way} the API's"
 
 
 @click.command(cls=Command)

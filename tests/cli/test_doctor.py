@@ -330,15 +330,44 @@ class Skewed(SimulatorAdapter):
         return response
 
 
-@pytest.mark.parametrize(("seconds", "way"), [(300, "behind"), (-300, "ahead of")])
-def test_a_wrong_clock_is_told_by_how_much(seconds: float, way: str) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "how_far"),
+    [(300, "5 minutes behind"), (-300, "5 minutes ahead of")],
+)
+def test_a_clock_that_is_minutes_off_is_noted(seconds: float, how_far: str) -> None:
     site = Site(world())
     transport = Skewed(site.world)
     transport.seconds = seconds
-    said = examined(site, transport=transport)["providers"]["encompass"]
+    report = examined(site, transport=transport)
+    said = report["providers"]["encompass"]
     assert said["clock_skew_seconds"] == pytest.approx(seconds, abs=1)
-    [note] = [note for note in said["notes"] if "clock" in note]
-    assert f"s {way} the API's: set it (NTP)" in note
+    assert f"this machine's clock is {how_far} the API's: set it" in said["notes"]
+    assert (report["exit_code"], said["outcome"], said["problems"]) == (0, "well", [])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "how_far"),
+    [
+        (4 * 3600, "4.0 hours behind"),
+        (-20 * DAY, "20.0 days ahead of"),
+        (20 * DAY, "20.0 days behind"),
+    ],
+)
+def test_an_account_is_not_well_if_the_clock_is_hours_off(
+    seconds: float, how_far: str
+) -> None:
+    site = Site(world())
+    transport = Skewed(site.world)
+    transport.seconds = seconds
+    report = examined(site, transport=transport)
+    said = report["providers"]["encompass"]
+    problem = f"this machine's clock is {how_far} the API's: set it"
+    assert said["problems"] == [problem]
+    assert (report["exit_code"], said["outcome"]) == (1, "not well")
+    text = list(as_text(report))
+    assert text[0] == "encompass: not well"
+    assert f"  clock: {how_far} the API's" in text
+    assert f"  PROBLEM: {problem}" in text
 
 
 def test_a_spent_quota_is_told() -> None:
@@ -442,7 +471,7 @@ def test_the_state_of_another_tap_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_installed_command_prints_the_report() -> None:
     doctor = str(Path(COMMAND).with_name("tap-email-metrics-doctor"))
-    with serve(small_world()) as server:
+    with serve(small_world(days_ago=0)) as server:
         settings = json.dumps(config(server)["encompass"])
         env = os.environ | {"TAP_EMAIL_METRICS_ENCOMPASS": settings}
         done = [

@@ -97,7 +97,7 @@ def test_plain_pipes(tmp_path: Path) -> None:
 
 def test_the_doctor(tmp_path: Path) -> None:
     [block] = BLOCKS["operations.md", "Before a run: the doctor"]
-    with serve(small_world()) as server:
+    with serve(small_world(days_ago=0)) as server:
         (tmp_path / "config.json").write_text(json.dumps(config(server)))
         (tmp_path / "state.json").write_text("{}")
         run(tmp_path, block.text, XDG_STATE_HOME=str(tmp_path))

@@ -40,9 +40,11 @@ KINDS = ("recipients", "opens", "clicks", "bounces", "delivers", "links")
 PERSON = "canary.person@private.example"
 
 
-def small_world(*, opens: int = 3, messages: int = 3, **more: Any) -> World:
-    """Return a world 20 days before the present, with `more` in all its rows."""
-    world = World(float(int(time.time() - 20 * DAY)))
+def small_world(
+    *, days_ago: float = 20, opens: int = 3, messages: int = 3, **more: Any
+) -> World:
+    """Return a world some days before the present, with `more` in all its rows."""
+    world = World(float(int(time.time() - days_ago * DAY)))
     api = world.encompass
     for number in range(messages):
         sent = world.clock.now() - (2 + number) * DAY

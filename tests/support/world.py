@@ -83,12 +83,14 @@ class World:
         luxsci: int = 0,
         largest: int = LARGEST,
         audience: int = 0,
+        days_behind: float = 20,
     ) -> None:
         self.config = folder / "tap.json"
         self.environment = {"XDG_STATE_HOME": str(folder.resolve() / "state")}
         # The tap's first run goes by the real clock: it has asked for nothing yet.
         self._first = time.time() - LUXSCI_DAYS * DAY
-        command = [sys.executable, "-m", "simulator", "--days-behind", "20"]
+        command = [sys.executable, "-m", "simulator"]
+        command += ["--days-behind", str(days_behind)]
         command += ["--port", "0", "--seed", str(seed), "--size", str(size)]
         command += ["--largest", str(largest), "--campaigns", str(campaigns)]
         command += ["--requests-per-second", str(PACE)]
