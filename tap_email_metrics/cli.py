@@ -18,10 +18,11 @@ import msgspec
 from singer_sdk import Tap
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError, MappingError
+from singer_sdk.logging import ConsoleFormatter
 from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
-from tap_email_metrics.command import Command, Refused, end
+from tap_email_metrics.command import Command, Refused, coloured, end, shows_colours
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.records.privacy import RedactingFilter, redact
 from tap_email_metrics.records.writer import Writer
@@ -38,6 +39,15 @@ if TYPE_CHECKING:
     from singer_sdk.plugin_base import _ConfigInput
 
     from tap_email_metrics.control import Control
+
+
+class ColouredFormatter(ConsoleFormatter):
+    """Colours lines of the log by their level, or by the outcome that they tell."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        about = getattr(record, "outcome", record.levelname)
+        return coloured(super().format(record), about)
 
 
 class CommandLine(Tap):
@@ -136,6 +146,7 @@ class CommandLine(Tap):
         if parse_env:
             given = merged(given, cls._environment())
         mask = cls.masked_log(given)
+        _colour_log()
         try:
             tap = cls(config=given, **options)
         except ConfigValidationError as error:
@@ -246,6 +257,17 @@ class CommandLine(Tap):
             tap.logger.info("%s", tap.tested())
         tap.output.flush()
         tap.end(tap.exit_code())
+
+
+def _colour_log() -> None:
+    """Colour the log on a terminal, unless the user has chosen another format."""
+    for handler in logging.root.handlers:
+        if (
+            isinstance(handler, logging.StreamHandler)
+            and type(handler.formatter) is ConsoleFormatter
+            and shows_colours(handler.stream)
+        ):
+            handler.setFormatter(ColouredFormatter())
 
 
 def _sections(

@@ -1,12 +1,13 @@
-"""What the commands share: exit codes, and the last line on stderr.
+"""What the commands share: exit codes, the last line on stderr, and colours.
 
 The last line says why a command ended with exit code 1 or 2. `meltano config test`
-shows only that line.
+shows only that line. Colours are for terminals, and `NO_COLOR` switches them off.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -22,6 +23,25 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 LOGGER = logging.getLogger("tap-email-metrics")
+COLOURS = {
+    **dict.fromkeys(("well", "complete", "empty"), "green"),
+    **dict.fromkeys(("paused", "incomplete", "unavailable", "terminated"), "yellow"),
+    **dict.fromkeys(("not well", "refused", "failed"), "red"),
+    "WARNING": "yellow",
+    **dict.fromkeys(("ERROR", "CRITICAL"), "red"),
+}
+"""Colours of lines, by the outcome that they tell or the level of the log."""
+
+
+def coloured(line: str, about: str) -> str:
+    """Return a line in the colour of an outcome or of a level of the log."""
+    colour = COLOURS.get(about)
+    return click.style(line, fg=colour) if colour else line
+
+
+def shows_colours(file: Any) -> bool:  # noqa: ANN401 - whatever a handler writes to
+    """Return whether a file is a terminal that shows colours."""
+    return not os.environ.get("NO_COLOR") and bool(file.isatty())
 
 
 class Failed(click.ClickException):
@@ -30,6 +50,13 @@ class Failed(click.ClickException):
     def __init__(self, message: str) -> None:
         # One line, because `meltano config test` shows only the last one.
         super().__init__(" ".join(message.split()))
+
+    @override
+    def show(self, file: Any = None) -> None:
+        """Write the last line."""
+        file = file or sys.stderr
+        title = coloured("Error:", "ERROR")
+        click.echo(f"{title} {self.message}", file, color=shows_colours(file))
 
 
 class Refused(Failed):
@@ -46,8 +73,9 @@ class Command(click.Command):
         """Parse the command line; options such as --discover do their work here."""
         sys.excepthook = self.excepthook
         threading.excepthook = self.thread_excepthook
+        colour = False if os.environ.get("NO_COLOR") else None
         with _at_keyboard():
-            return super().make_context(*args, **extra)
+            return super().make_context(*args, color=colour, **extra)
 
     @override
     def invoke(self, ctx: click.Context) -> Any:

@@ -17,7 +17,7 @@ import click
 from tap_email_metrics import freshness
 from tap_email_metrics.cli import json_file
 from tap_email_metrics.clock import iso
-from tap_email_metrics.command import Command, Refused, end
+from tap_email_metrics.command import Command, Refused, coloured, end
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Exhausted,
@@ -234,7 +234,7 @@ def _estimate(one: Diagnosis, estimate: Estimate | None) -> dict[str, Any] | Non
 
 
 def as_text(report: dict[str, Any]) -> Iterator[str]:
-    """Yield the report line by line."""
+    """Yield the report line by line, in colours."""
     for name, provider in report["providers"].items():
         yield from _lines(name, provider)
     yield f"exit code {report['exit_code']}"
@@ -242,7 +242,8 @@ def as_text(report: dict[str, Any]) -> Iterator[str]:
 
 def _lines(name: str, provider: dict[str, Any]) -> Iterator[str]:
     why = f": {provider['message']}" if provider["message"] else ""
-    yield f"{name}: {provider['outcome']}{why}"
+    outcome = provider["outcome"]
+    yield coloured(f"{name}: {outcome}{why}", outcome)
     skew = provider["clock_skew_seconds"]
     if skew is not None:
         yield f"  clock: {_clock(-skew)}"
@@ -256,7 +257,8 @@ def _lines(name: str, provider: dict[str, Any]) -> Iterator[str]:
         if estimate := provider["estimates"][key]:
             yield f"  {title}: {_cost(estimate, rate)}"
     yield from (f"  note: {note}" for note in provider["notes"])
-    yield from (f"  PROBLEM: {problem}" for problem in provider["problems"])
+    for problem in provider["problems"]:
+        yield coloured(f"  PROBLEM: {problem}", "ERROR")
     yield ""
 
 

@@ -119,8 +119,11 @@ def connection_test(reports: Sequence[StreamReport]) -> str:
     )
 
 
-def table(reports: Mapping[str, StreamReport]) -> list[str]:
-    """Return an aligned table with a header and one line per stream."""
+def table(reports: Mapping[str, StreamReport]) -> list[tuple[str, str]]:
+    """Return an aligned table with a header and one line per stream.
+
+    Beside each line is the stream's outcome.
+    """
     rows = [("stream", "outcome", "records", "requests", "seconds")]
     for name, report in reports.items():
         seconds = max(report.ended - report.started, 0.0)
@@ -129,13 +132,14 @@ def table(reports: Mapping[str, StreamReport]) -> list[str]:
     names, outcomes, *others = (
         max(map(len, column)) for column in zip(*rows, strict=True)
     )
-    return [
+    lines = [
         "  ".join(
             [row[0].ljust(names), row[1].ljust(outcomes)]
             + [cell.rjust(width) for cell, width in zip(row[2:], others, strict=True)]
         )
         for row in rows
     ]
+    return [(line, row[1]) for line, row in zip(lines, rows, strict=True)]
 
 
 SUMMARY = (

@@ -303,7 +303,9 @@ class Run:
 
     def log_end(self, stream: str) -> None:
         """Log one line at the end of a stream."""
-        self.control.logger.info("%s: %s", stream, self.report(stream).line())
+        report = self.report(stream)
+        about = {"outcome": report.outcome}
+        self.control.logger.info("%s: %s", stream, report.line(), extra=about)
 
     def reconcile(self, provider: str, stream: str, count: Count, at: float) -> None:
         """Note the count of a list whose rows were written."""
@@ -358,8 +360,8 @@ class Run:
                 "read: %d; the run summary names the first ones under differing",
                 differing,
             )
-        for line in table(self.reports):
-            log.info("%s", line)
+        for line, outcome in table(self.reports):
+            log.info("%s", line, extra={"outcome": outcome})
         log.info("%s", self.summary())
 
     def summary(self) -> str:
