@@ -11,12 +11,18 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tap_email_metrics.command import Command
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 NAME = "tap-email-metrics"
+WIDTH = 88
+"""Columns of `meltano.yml`."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,12 @@ class Variable:
     value: str = ""
     kind: str = ""
 
-    def line(self) -> str:
-        """Return the setting's line in `meltano.yml`."""
+    def definition(self) -> str:
+        """Return the setting as `meltano.yml` defines it."""
         facts = f"name: {self.name}"
         facts += f", kind: {self.kind}" if self.kind else ""
         facts += ", sensitive: true" if self.secret else ""
-        return f"- {{{facts}}}" if "," in facts else f"- {facts}"
+        return f"{{{facts}}}"
 
 
 @dataclass(frozen=True)
@@ -222,9 +228,7 @@ def meltano_yml(provider: str, warehouse: str, *, dbt: bool = False) -> str:
         *_extractors(provider),
         *_loaders(warehouse),
         *(_utilities(warehouse) if dbt else ()),
-        "jobs:",
-        "- name: email-metrics",
-        f"  tasks: [{tasks}]",
+        f"jobs: [{{name: email-metrics, tasks: [{tasks}]}}]",
         "schedules:",
         f"- {{name: email-metrics, interval: '{interval}', job: email-metrics}}",
     ]
@@ -237,20 +241,28 @@ def _extractors(provider: str) -> list[str]:
         f"  - name: {NAME}",
         "    namespace: tap_email_metrics",
         f"    pip_url: {source()}",
-        f"    executable: {NAME}",
         "    capabilities: [catalog, discover, state]",
-        "    settings:",
-        *(f"    {one.line()}" for one in (*COMMON, *PROVIDERS[provider])),
+        *_settings((*COMMON, *PROVIDERS[provider])),
         "    select: ['*.*', '!*.extracted_at', '!constant_contact_did_not_opens.*']",
     ]
     for command in _commands(provider):
         lines += [
-            f"  - name: {NAME}--{command}",
-            f"    inherit_from: {NAME}",
-            f"    executable: {NAME}-{command}",
+            f"  - {{name: {NAME}--{command}, inherit_from: {NAME},",
             # Not `discover`: Meltano would run a discovery with this command.
-            "    capabilities: [about]",
+            f"     executable: {NAME}-{command}, capabilities: [about]}}",
         ]
+    return lines
+
+
+def _settings(variables: Sequence[Variable]) -> list[str]:
+    """Return the definitions of a plugin's settings, several on a line."""
+    lines = ["    settings: ["]
+    for one in variables:
+        definition = f"{one.definition()},"
+        if len(lines) == 1 or len(lines[-1]) + len(definition) >= WIDTH:
+            lines.append("     ")
+        lines[-1] += f" {definition}"
+    lines[-1] = f"{lines[-1].removesuffix(',')}]"
     return lines
 
 
@@ -260,14 +272,12 @@ def _commands(provider: str) -> tuple[str, ...]:
 
 def _loaders(warehouse: str) -> list[str]:
     chosen = WAREHOUSES[warehouse]
-    settings = [f"    {one.line()}" for one in chosen.variables]
     return [
         "  loaders:",
         f"  - name: target-{warehouse}",
         f"    namespace: target_{warehouse}",
         *_environment(chosen.package, chosen.python),
-        f"    executable: target-{warehouse}",
-        *(["    settings:", *settings] if settings else ()),
+        *(_settings(chosen.variables) if chosen.variables else ()),
         "    config:",
         *(f"      {line}" for line in chosen.config),
     ]
