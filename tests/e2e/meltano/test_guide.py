@@ -47,12 +47,15 @@ class Reader:
         folder: where the shell is.
         environment: of the shell.
         own: what is written in place of the page's examples.
+        said: what the blocks printed, by heading.
+        logged: what the last block wrote to stderr.
     """
 
     folder: Path
     environment: Mapping[str, str]
     own: Mapping[str, str]
     said: dict[str, str] = field(default_factory=dict)
+    logged: str = ""
 
     def follow(self, warehouse: str) -> None:
         """Run every block of the page but those of other warehouses.
@@ -69,7 +72,8 @@ class Reader:
                 began = time.monotonic()
                 said = self.run(block.text)
                 seconds = time.monotonic() - began
-                file.write(f"{block.text}# {seconds:.0f} s\n{said}\n")
+                lines = f"# {seconds:.0f} s\n{said}{self.logged}"
+                file.write(f"{block.text}{lines}\n")
                 self.said[block.heading] = self.said.get(block.heading, "") + said
 
     def run(self, text: str) -> str:
@@ -89,6 +93,7 @@ class Reader:
         assert self.own[SECRET] not in done.stdout + done.stderr
         self.folder = Path(where.read_text().strip())
         where.unlink()
+        self.logged = done.stderr
         return done.stdout
 
 
