@@ -59,14 +59,17 @@ class ListPage:
         total: number of rows in the whole list, None for a bare array.
         size: number of indices that the page covers: `maxResults` of the response,
             which may be less than requested, or else the requested number.
-        full: the page has as many rows as the server sends at a time, and no request
-            timed out lately, so that the starts of the next pages are known.
+        full: the page has as many rows as it covers. More rows may follow, whatever
+            the total says.
+        shrunk: a request timed out lately, so this page asked for fewer rows. The
+            starts of the next pages are not known.
     """
 
     rows: Page
     total: int | None
     size: int
     full: bool = False
+    shrunk: bool = False
 
 
 class EncompassClient(Client):
@@ -130,7 +133,7 @@ class EncompassClient(Client):
         if served is None and rows:
             served = len(rows)  # the response does not say that it covers more
         covered = min(served or asked, asked)
-        return ListPage(rows, total, covered, asked == size and len(rows) == covered)
+        return ListPage(rows, total, covered, len(rows) == covered, asked < size)
 
     def _shrink(self, error: Retriable, params: dict[str, int | str]) -> None:
         if not isinstance(error, TimedOut):

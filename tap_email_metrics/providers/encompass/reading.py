@@ -204,7 +204,7 @@ class ListReader:
             last = ids[-1] if ids else last
             newest = _newest(newest, latest_date(page.rows), now)
             start += len(page.rows)
-            if page.full:
+            if page.full and not page.shrunk:
                 pages.ahead(range(start, page.total, page.size))
             reached = replace(
                 mark, rows=mark.rows + found, last_id=last, newest=newest, tried=now

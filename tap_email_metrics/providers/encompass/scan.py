@@ -206,11 +206,13 @@ def scan(
             # A bare array has no total: it ends where nothing new comes.
             largest = start + step + (len(known) > before)
             ceiling = largest + 1
-        elif shrinking and served and start + step < largest:
+        elif shrinking and served and (start + step < largest or page.full):
+            largest = max(largest, start + step)
             step, last = _overlap(page, seen, step, fresh=len(known) > before)
         start += step
         if page.full and not bare and not shrinking:
-            fetch.ahead(range(start, min(largest, ceiling), step))
+            if not page.shrunk:
+                fetch.ahead(range(start, min(largest, ceiling), step))
             largest = max(largest, start + 1)
         yield rows
     fetch.drop()

@@ -51,6 +51,18 @@ def test_a_quiet_list_whose_total_is_wrong_for_ever_costs_a_probe(
     assert len(site.target_ids("opens")) == 1_503
 
 
+@pytest.mark.parametrize("age", [3, 200], ids=["young", "archived"])
+def test_a_total_that_counts_its_own_page_does_not_end_a_list(age: int) -> None:
+    """K4: neither in a list that loses rows to the archive nor after a timeout."""
+    site, (message,) = site_of(age, opens=0)
+    site.api.set_policy(max_page=4)
+    rows = {site.api.add_row("opens", message, date_added=NOW - DAY) for _ in range(11)}
+    site.world.odd("total_of_page")
+    site.world.faults.add("max_rows", path="/opens$", rows=100)
+    site.sync(**ONLY_OPENS)
+    assert site.target_ids("opens") == rows
+
+
 @pytest.mark.parametrize("by", [1, -1])
 def test_a_message_list_whose_total_is_wrong_for_ever_is_whole(
     by: int, caplog: pytest.LogCaptureFixture
