@@ -331,9 +331,10 @@ class MessageSchedule(RevisitSchedule[int, Mark, MessagePolicy]):
 
         Lists in quarantine do not count: they are reported by id. A list that has
         closed counts until it was read once more. A list that was never read counts
-        from its send, unless that is so long ago that all is archived.
+        from its send, or from the oldest instant that is not archived yet.
         """
         oldest = now
+        archived = now - ARCHIVE_DAYS * DAY
         for parent in with_unlisted(parents, marks):
             mark = marks.get(parent.id)
             if not mark and not policy.covers(parent):
@@ -348,8 +349,8 @@ class MessageSchedule(RevisitSchedule[int, Mark, MessagePolicy]):
                 continue  # this stream needs no further read of it
             if mark and mark.checked is not None:
                 oldest = min(oldest, mark.checked)
-            elif parent.sent is not None and now - parent.sent < ARCHIVE_DAYS * DAY:
-                oldest = min(oldest, parent.sent)
+            elif parent.sent is not None:
+                oldest = min(oldest, max(parent.sent, archived))
         return oldest
 
 

@@ -9,7 +9,7 @@ import pytest
 from simulator.adapter import SimulatorAdapter
 from simulator.encompass.account import ms
 from simulator.world import World
-from tap_email_metrics.clock import iso
+from tap_email_metrics.clock import from_iso, iso
 from tests.support.encompass import DAY, NOW, Site
 
 FLOOR = 1_451_606_400.0  # 2016-01-01
@@ -150,6 +150,25 @@ def test_a_list_in_quarantine_makes_no_gap(caplog: pytest.LogCaptureFixture) -> 
         run = site.sync()
     assert run.reports[OPENS]["quarantined"] == [bad]
     assert not gaps(caplog)
+
+
+def test_a_list_that_was_never_read_makes_a_gap_however_old_its_message(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site, (bad, _) = site_of(200, 10)
+    site.world.faults.add("status", message_id=bad, path="/opens$", status=500)
+    began = site.world.clock.now()
+    assert site.sync().code == 0
+    assert not gaps(caplog)
+    site.advance(3)
+    limit = site.world.clock.now() - 180 * DAY
+    site.sync()
+    (said,) = gaps(caplog)
+    assert said.startswith(f"{OPENS}: ARCHIVE GAP:")
+    assert f"to {iso(limit)}" in said
+    ((start, end),) = site.entry(OPENS)["gaps"]
+    assert 0 <= from_iso(start) - (began - 180 * DAY) < DAY
+    assert end == iso(limit)
 
 
 def test_the_exact_interval_of_a_gap_is_named_and_acknowledged_in_the_state(
