@@ -14,7 +14,8 @@ vanished, are promised at verifications only ("verified"): the first visits from
 and 170 days after the send on, and from every 60th after that, in the window.
 
 A list that counts a row and hides it is settled without the row, and so is one that
-differs twice: that is said once, and counts as a visit.
+differs twice, or that has rows without a usable id: that is said once, and counts as a
+visit.
 
 A row that was archived and is missing, though it showed up in time, has to lie in a
 gap that the state tells of.
@@ -281,7 +282,7 @@ class EncompassDays(Account):
                 yield from self.lists_of(entry.path)
         for stream in STREAMS[1:]:
             for parent, verdict in ran.verdicts(stream):
-                if verdict == "differs":
+                if verdict in {"differs", "set_aside"}:
                     yield stream, int(parent)
 
     @override
