@@ -18,7 +18,7 @@ differs twice, or that has rows without a usable id: that is said once, and coun
 visit.
 
 A row that was archived and is missing, though it showed up in time, has to lie in a
-gap that the state tells of.
+gap that the state tells of, by its date or since it shows.
 """
 
 from __future__ import annotations
@@ -386,6 +386,7 @@ class EncompassDays(Account):
             for place in self._archived_since(ran)
             if place.key not in have.get(place.list_id[0], ())
             and not _in_gap(entries[place.list_id[0]], place.row.clocks[1])
+            and not _in_gap(entries[place.list_id[0]], place.start)
         ]
 
     def _archived_since(self, ran: Ran) -> list[_Place]:
