@@ -323,7 +323,8 @@ class EncompassDays(Account):
             yield Visit(list_id, ROWS, frozenset(course.later))
         if is_verified:
             yield Visit(list_id, "verified")
-            course.verified = points
+        # A closed list is read in full at each visit: that verifies it as well.
+        course.verified = points
         newest = max(
             (r["date_added"] / 1000 for r in rows.values() if r.get("date_added")),
             default=0.0,
