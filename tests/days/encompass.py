@@ -282,7 +282,8 @@ class EncompassDays(Account):
                 yield from self.lists_of(entry.path)
         for stream in STREAMS[1:]:
             for parent, verdict in ran.verdicts(stream):
-                if verdict in {"differs", "set_aside"}:
+                # Messages without an id are set aside for the lists of all messages.
+                if verdict in {"differs", "set_aside"} and parent != "all":
                     yield stream, int(parent)
 
     @override
