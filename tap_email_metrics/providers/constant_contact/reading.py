@@ -36,7 +36,7 @@ class EventList:
 
     Args:
         fetch: returns the page of a link, the first page for None.
-        since: epoch ms; later rows count as new.
+        since: epoch ms of the newest known row; later rows count as new.
         once: the field whose distinct values the campaign's counter counts; None if it
             counts rows.
         has_twins: two rows of the list may be equal. In other lists, equal rows mean
@@ -59,7 +59,7 @@ class EventList:
         has_twins: bool = True,
     ) -> None:
         self._fetch = fetch
-        self._since = since
+        self._since = None if since is None else _latest(since)
         self._once = once
         self.has_twins = has_twins
         self._restarts = 0
@@ -184,6 +184,16 @@ class EventList:
             return False
         href, names = self._last
         return [*map(hash, self._fetch(href).rows.identities)] == names
+
+
+def _latest(at: int) -> int:
+    """Return the latest instant that a time may stand for, both in epoch ms.
+
+    A time without seconds, or without their fraction, may have been cut. Shown whole
+    in the next run, the same row would be later than itself.
+    """
+    unit = next((unit for unit in (60_000, 1000) if at % unit == 0), 1)
+    return at + unit - 1
 
 
 def _place_of(cut: int | None, rows: Page) -> int:

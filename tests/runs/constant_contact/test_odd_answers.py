@@ -802,3 +802,25 @@ def test_an_absurd_date_header_closes_no_campaign_and_skips_no_change(
         account.advance(1)
         account.sync(streams=streams)
     assert account.wrong(*streams) == []
+
+
+@pytest.mark.parametrize("shown", [16, 19])
+def test_a_row_whose_time_was_cut_once_does_not_stand_for_a_new_one(
+    account: Account, shown: int
+) -> None:
+    """The counter rose by one; the newest known row is later than it was shown."""
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - HOUR + 0.5)
+
+    def cut_times(answer: Any) -> Any:
+        for row in answer["tracking_activities"]:
+            row["created_time"] = row["created_time"][:shown] + "Z"
+        return answer
+
+    show_whole = change(account, "/opens", cut_times)
+    account.sync(streams=("opens",))
+    show_whole()
+    account.advance(1 / 24)
+    account.api.add_event("opens", sent, created=NOW - 2.9 * DAY)
+    run = account.sync(streams=("opens",))
+    assert len(run.records("constant_contact_opens")) == 2
