@@ -243,7 +243,7 @@ def _extractors(provider: str) -> list[str]:
         f"    pip_url: {source()}",
         "    capabilities: [catalog, discover, state]",
         *_settings((*COMMON, *PROVIDERS[provider])),
-        "    select: ['*.*', '!*.extracted_at', '!constant_contact_did_not_opens.*']",
+        f"    select: [{', '.join(map(repr, _selected(provider)))}]",
     ]
     for command in _commands(provider):
         lines += [
@@ -252,6 +252,14 @@ def _extractors(provider: str) -> list[str]:
             f"     executable: {NAME}-{command}, capabilities: [about]}}",
         ]
     return lines
+
+
+def _selected(provider: str) -> tuple[str, ...]:
+    """Return the rules of selection; Meltano warns of a rule for an absent stream."""
+    rules = ("*.*", "!*.extracted_at")
+    if provider == "constant-contact":
+        return (*rules, "!constant_contact_did_not_opens.*")
+    return rules
 
 
 def _settings(variables: Sequence[Variable]) -> list[str]:
@@ -278,6 +286,8 @@ def _loaders(warehouse: str) -> list[str]:
         f"    namespace: target_{warehouse}",
         *_environment(chosen.package, chosen.python),
         *(_settings(chosen.variables) if chosen.variables else ()),
+        # INFO logs each batch and its metrics.
+        f"    env: {{{variable(f'target-{warehouse}', 'loglevel')}: WARNING}}",
         "    config:",
         *(f"      {line}" for line in chosen.config),
     ]

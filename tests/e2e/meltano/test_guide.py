@@ -48,14 +48,14 @@ class Reader:
         environment: of the shell.
         own: what is written in place of the page's examples.
         said: what the blocks printed, by heading.
-        logged: what the last block wrote to stderr.
+        logged: what they logged, likewise.
     """
 
     folder: Path
     environment: Mapping[str, str]
     own: Mapping[str, str]
     said: dict[str, str] = field(default_factory=dict)
-    logged: str = ""
+    logged: dict[str, str] = field(default_factory=dict)
 
     def follow(self, warehouse: str) -> None:
         """Run every block of the page but those of other warehouses.
@@ -70,13 +70,14 @@ class Reader:
                 if block.language != "sh" or about in WAREHOUSES - {warehouse}:
                     continue
                 began = time.monotonic()
-                said = self.run(block.text)
+                said, logged = self.run(block.text)
                 seconds = time.monotonic() - began
-                lines = f"# {seconds:.0f} s\n{said}{self.logged}"
-                file.write(f"{block.text}{lines}\n")
-                self.said[block.heading] = self.said.get(block.heading, "") + said
+                file.write(f"{block.text}# {seconds:.0f} s\n{said}{logged}\n")
+                for kept, new in ((self.said, said), (self.logged, logged)):
+                    kept[block.heading] = kept.get(block.heading, "") + new
 
-    def run(self, text: str) -> str:
+    def run(self, text: str) -> tuple[str, str]:
+        """Run a block; return what it printed, and what it logged."""
         for example, own in self.own.items():
             text = text.replace(example, own)
         where = self.folder / ".shell"
@@ -93,8 +94,7 @@ class Reader:
         assert self.own[SECRET] not in done.stdout + done.stderr
         self.folder = Path(where.read_text().strip())
         where.unlink()
-        self.logged = done.stderr
-        return done.stdout
+        return done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +206,10 @@ def test_postgres(tmp_path: Path, world: World, wheel: Path) -> None:
         said = one.said["Postgres: the run"]
         assert any(f" {rows} | " in said for rows in range(before, count(world) + 1))
         assert '"client_secret": "*****"' in one.said["Look before you read"]
+        log = one.logged["Postgres: the run"]
+        assert "encompass_opens: complete" in log
+        assert "METRIC" not in log
+        assert len(log.splitlines()) < 60
         messages = postgres.rows("email_marts", "email_messages")
         assert before <= len(messages) <= count(world)
         assert (
