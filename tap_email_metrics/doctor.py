@@ -1,7 +1,7 @@
 """`tap-email-metrics-doctor`: checks access, quota and cost before a run.
 
-It asks through the tap's own APIs, so its requests count in the day's. It writes no
-records and no STATE.
+It writes no records and no STATE. Its requests count toward the daily budget, like
+those of a run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tap_email_metrics.errors import (
     TapError,
     Terminated,
 )
-from tap_email_metrics.freshness import Limits
+from tap_email_metrics.freshness import FreshnessLimits
 from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry, Task, publish
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.checkup import Checkup
@@ -50,18 +50,18 @@ A run then goes by the API's clock, but counts the day's requests under another 
 
 @dataclass(slots=True)
 class Diagnosis:
-    """What the doctor found out about one provider.
+    """The result of the doctor's check of one provider.
 
     Attributes:
-        provider: its name.
-        checkup: the answers.
-        settings: the provider's own.
+        provider: name of the provider.
+        checkup: the answers to the doctor's requests.
+        settings: the provider's settings.
         outcome: how the check ended.
-        message: why it ended early.
+        message: the error that ended the check, empty if none did.
         skew: seconds by which the API's clock is ahead of this machine's, None if no
-            answer told it.
-        requests: requests sent.
-        left: requests left of the day, None for no limit.
+            answer had a date.
+        requests: number of requests sent.
+        left: requests left of the daily budget, None for no limit.
     """
 
     provider: str
@@ -83,7 +83,7 @@ class Diagnosis:
 
     @property
     def trouble(self) -> str:
-        """Why a run would not succeed, nothing where it would."""
+        """Why a run would not succeed; empty if it would."""
         if self.is_well:
             return ""
         findings = self.checkup.findings.items()
@@ -100,7 +100,7 @@ class Doctor:
     """Examines the providers of a tap, one after the other.
 
     Args:
-        tap: has the settings, and the state that a run would continue from.
+        tap: the tap with its settings, and with the state of the last run, if given.
         has_state: whether a state was given.
     """
 
@@ -138,18 +138,15 @@ class Doctor:
             lines = problems if abs(diagnosis.skew) > WRONG_CLOCK else notes
             lines.append(f"this machine's clock is {_clock(-diagnosis.skew)}: set it")
         if api.common.backfill:
-            notes.append("backfill is set: the next run reads its interval alone")
+            notes.append("backfill is set: the next run reads only its interval")
 
     def trouble(self, found: list[Diagnosis]) -> str:
-        """Return why a run would not succeed, nothing where it would."""
+        """Return why a run would not succeed, an empty text if it would."""
         lines = [line for one in found if (line := one.trouble)]
         return self._tap.masked("; ".join(lines))
 
     def exit_code(self, found: list[Diagnosis]) -> int:
-        """Return the exit code that a run would have, as far as can be known.
-
-        A clock that is wrong gives 1 as well.
-        """
+        """Return the exit code that a run would probably have, 1 for a wrong clock."""
         if self._tap.run.stop.signal:
             return 128 + self._tap.run.stop.signal
         if all(diagnosis.outcome == "refused" for diagnosis in found):
@@ -216,7 +213,10 @@ def _midnight(now: float) -> str:
 
 
 def _estimate(one: Diagnosis, estimate: Estimate | None) -> dict[str, Any] | None:
-    """Return an estimate with the time that it takes, by rate and daily budget."""
+    """Return an estimate with the time that its requests take.
+
+    `hours` follows from the rate alone, `days` from the rate and the daily budget.
+    """
     if estimate is None:
         return None
     settings, requests = one.settings, estimate.requests
@@ -276,7 +276,7 @@ def _limits(limits: dict[str, Any]) -> str:
 
 
 def _streams(streams: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for all streams that are simply allowed, and one for each other."""
+    """Yield one line for all allowed streams, and one for each stream with remarks."""
     allowed = [name for name, one in streams.items() if _finding(one) == "allowed"]
     if allowed:
         yield f"  allowed: {', '.join(allowed)}"
@@ -308,8 +308,8 @@ def _cost(estimate: dict[str, Any], rate: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Return a duration in the unit that a person would choose."""
-    if seconds < 1.5:  # noqa: PLR2004 - what rounds to one
+    """Return a duration in words, in seconds, minutes or hours."""
+    if seconds < 1.5:  # noqa: PLR2004 - rounds to 1
         return "a second"
     if seconds < 2 * _MINUTE:
         return f"{seconds:.0f} seconds"
@@ -333,28 +333,27 @@ def _clock(ahead: float) -> str:
     "--config",
     multiple=True,
     callback=TapEmailMetrics.cb_config,
-    help="The tap's config file, or ENV for settings in variables.",
+    help="The tap's config file, or ENV to read settings from environment variables.",
 )
-@click.option(
-    "--state", type=click.File(), help="The state that a run would continue from."
-)
+@click.option("--state", type=click.File(), help="File with the state of the last run.")
 @click.option(
     "--max-hours",
     type=click.FloatRange(min=0),
-    help="Send no request; fail if the state says that a stream was last read to its "
-    "end more hours ago.",
+    help="Send no request; fail if, by the state, a stream was last read completely "
+    "more than this number of hours ago.",
 )
 @click.option(
     "--min-headroom-days",
     type=click.FloatRange(min=0),
-    help="Send no request; fail if the state says that Encompass archives unread rows "
-    "in fewer days.",
+    help="Send no request; fail if, by the state, Encompass archives unread rows in "
+    "fewer than this number of days.",
 )
 @click.option("--json", "for_machines", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--contract",
     is_flag=True,
-    help="Ask the open questions of the APIs instead, and write a report.",
+    help="Ask the API the open questions about its behaviour instead, and write a "
+    "report.",
 )
 @click.option(
     "--provider",
@@ -368,31 +367,33 @@ def _clock(ahead: float) -> str:
     type=click.IntRange(min=2),
     default=MOST_REQUESTS,
     show_default=True,
-    help="With --contract: requests to each provider at most.",
+    help="With --contract: maximum number of requests to each provider.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default="contract-report",
     show_default=True,
-    help="With --contract: the report's files, without .md and .json.",
+    help="With --contract: path of the report's files, without .md and .json.",
 )
 @click.option(
     "--name-account",
     is_flag=True,
-    help="With --contract: the report names the accounts.",
+    help="With --contract: write the names of the accounts into the report.",
 )
 @click.option(
     "--verify",
     "checks",
     type=click.IntRange(min=1),
-    help="Read this number of lists of each provider twice, in two ways, and compare.",
+    help="Read this number of lists of each provider in two ways and compare.",
 )
-@click.option("--seed", type=int, default=0, help="With --verify: chooses other lists.")
+@click.option(
+    "--seed", type=int, default=0, help="With --verify: seed for the choice of lists."
+)
 @click.option(
     "--record",
     type=click.Path(path_type=Path, file_okay=False),
-    help="With --contract: keep the shapes of answers in this folder.",
+    help="With --contract: write the shapes of the answers into this folder.",
 )
 def main(  # noqa: PLR0913 - one argument an option
     *,
@@ -411,7 +412,7 @@ def main(  # noqa: PLR0913 - one argument an option
     name_account: bool,
 ) -> None:
     """Check access, quota and cost of a run with a few requests to each provider."""
-    limits = Limits(max_hours, min_headroom_days)
+    limits = FreshnessLimits(max_hours, min_headroom_days)
     try:
         value = _state(state, limits)
         tap = TapEmailMetrics.from_command_line(config, state=value)
@@ -420,7 +421,7 @@ def main(  # noqa: PLR0913 - one argument an option
             report = {"event": "doctor", "exit_code": 2, "providers": {}}
             click.echo(json.dumps(report | {"message": error.message}))
         raise
-    if limits != Limits():
+    if limits != FreshnessLimits():
         _tell_freshness(tap, limits, for_machines=for_machines)
     if contract or checks or record:
         task = Task(
@@ -443,26 +444,26 @@ def main(  # noqa: PLR0913 - one argument an option
     end(code, doctor.trouble(found))
 
 
-def _state(file: Any, limits: Limits) -> dict[str, Any] | None:  # noqa: ANN401 - click's
-    """Return the state in a file, also as `meltano state get` prints it.
+def _state(file: Any, limits: FreshnessLimits) -> dict[str, Any] | None:  # noqa: ANN401 - click's
+    """Return the state in a file: a Singer state, or the output of `meltano state get`.
 
     Raises:
-        Refused: the file holds no JSON object, or limits need one that is not there.
+        Refused: the file is not a JSON object, or limits are given without a state.
     """
     value: dict[str, Any] | None = json_file("--state", file)
     if value and "singer_state" in value:
         value = value["singer_state"]
         if not isinstance(value, dict):
             raise Refused("--state: singer_state is not a JSON object")
-    if value is None and limits != Limits():
+    if value is None and limits != FreshnessLimits():
         raise Refused("--max-hours and --min-headroom-days need --state")
     return value
 
 
 def _tell_freshness(
-    tap: TapEmailMetrics, limits: Limits, *, for_machines: bool
+    tap: TapEmailMetrics, limits: FreshnessLimits, *, for_machines: bool
 ) -> NoReturn:
-    """Print how fresh the data is, and end with code 1 if it is stale."""
+    """Print how fresh the data is; exit with 1 if it is stale."""
     found = freshness.judge(tap, limits)
     why = freshness.trouble(found)
     code = 1 if why else 0

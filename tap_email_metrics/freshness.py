@@ -1,6 +1,6 @@
-"""Whether the data is fresh, as the state says: for cron and monitors.
+"""Judges from the state alone whether the data is fresh, for cron jobs and monitors.
 
-The state is all that is looked at. No request is sent, and nothing is changed.
+No request is sent, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ _HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """When data counts as stale.
+class FreshnessLimits:
+    """The limits beyond which data counts as stale.
 
     Attributes:
-        max_hours: hours since a run read everything that was due; None: no limit.
-        min_headroom_days: days until the vendor archives unread rows; likewise.
+        max_hours: maximum hours since a run read everything that was due; None for no
+            limit.
+        min_headroom_days: minimum days until the vendor archives unread rows; None for
+            no limit.
     """
 
     max_hours: float | None = None
@@ -33,13 +35,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How fresh the data of one stream is.
+    """The freshness of one stream's data.
 
     Attributes:
-        stream: its name.
-        hours: since a run read everything that was due; None: no run did.
-        headroom_days: days until the vendor archives unread rows; None: it does not.
-        problems: the limits that it breaks, in words.
+        stream: name of the stream.
+        hours: hours since a run read everything that was due; None if no run did.
+        headroom_days: days until the vendor archives unread rows; None if it never
+            does.
+        problems: the limits that are broken, in words.
     """
 
     stream: str
@@ -48,24 +51,24 @@ class Freshness:
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Return a line for a person."""
-        never = "never read to the end"
+        """Return a line of text."""
+        never = "never read completely"
         parts = [never if self.hours is None else f"read {self.hours:.1f} hours ago"]
         if self.headroom_days is not None:
             parts.append(f"{self.headroom_days:.1f} days of headroom")
         return f"{self.stream}: {', '.join(parts)}"
 
 
-def judge(tap: TapEmailMetrics, limits: Limits) -> list[Freshness]:
-    """Return the freshness of each selected stream that the state knows.
+def judge(tap: TapEmailMetrics, limits: FreshnessLimits) -> list[Freshness]:
+    """Return the freshness of each selected stream in the state.
 
-    A stream that no run has begun yet is not in the state.
+    The state has no stream that no run has begun yet.
     """
     known = tap.run.bookmarks
     return [_judged(one, limits) for one in tap.selected() if one.name in known]
 
 
-def _judged(stream: EmailMetricsStream, limits: Limits) -> Freshness:
+def _judged(stream: EmailMetricsStream, limits: FreshnessLimits) -> Freshness:
     read = stream.bookmark.read_all_due
     hours = None if read is None else (stream.run.clock.now() - read) / _HOUR
     days = stream.headroom_days
@@ -73,23 +76,25 @@ def _judged(stream: EmailMetricsStream, limits: Limits) -> Freshness:
     return Freshness(stream.name, hours, days, problems)
 
 
-def _problems(hours: float | None, days: float | None, limits: Limits) -> Iterator[str]:
+def _problems(
+    hours: float | None, days: float | None, limits: FreshnessLimits
+) -> Iterator[str]:
     most, least = limits.max_hours, limits.min_headroom_days
     if most is not None:
         if hours is None:
-            yield "no run has read it to the end"
+            yield "no run has read it completely"
         elif hours > most:
             yield f"read {hours:.1f} hours ago, more than {most:g}"
         elif hours < 0:
-            yield "read in the future: check the clock of this machine"
+            yield "read in the future: check this machine's clock"
     if least is not None and days is not None and days < least:
         yield f"{days:.1f} days of headroom, less than {least:g}"
 
 
 def trouble(found: Sequence[Freshness]) -> str:
-    """Return what is wrong in one line, nothing if all is fresh."""
+    """Return all problems in one line, an empty text if all data is fresh."""
     if not found:
-        return "the state knows none of the selected streams"
+        return "the state has none of the selected streams"
     return "; ".join(
         f"{one.stream}: {', '.join(one.problems)}" for one in found if one.problems
     )

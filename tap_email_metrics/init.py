@@ -1,7 +1,7 @@
-"""`tap-email-metrics-init`: a small Meltano project for one provider and warehouse.
+"""`tap-email-metrics-init`: writes a small Meltano project for one provider.
 
-It writes `meltano.yml`, `.env` with empty secrets, and lines into `.gitignore`, and
-shows the next commands. It never overwrites a file.
+It writes `meltano.yml` and `.env` with empty secrets, adds lines to `.gitignore`, and
+prints the next commands. It never overwrites a file.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ WIDTH = 88
 
 @dataclass(frozen=True)
 class Variable:
-    """A setting that a person has to fill in.
+    """A setting that the user fills in.
 
     Attributes:
-        name: as the plugin has it.
+        name: its name in the plugin.
         meaning: what to fill in, or where to find it.
-        secret: whether Meltano masks it, and writes it into `.env` alone.
-        value: what `.env` holds to begin with.
+        secret: whether Meltano masks it and writes it into `.env` only.
+        value: its first value in `.env`.
         kind: Meltano's kind of setting, empty for a text.
     """
 
@@ -53,15 +53,15 @@ class Variable:
 
 @dataclass(frozen=True)
 class Warehouse:
-    """A loader, with settings that are safe and fast.
+    """A loader with safe and fast settings.
 
     Attributes:
-        package: what pip installs.
-        variables: what a person has to fill in.
-        config: lines of `config:`, a reason behind each.
-        python: the interpreter that the loader needs, empty for any.
-        dbt_package: what pip installs for dbt, empty where dbt is not offered.
-        dbt: settings that dbt connects by: name, value, and variable for dbt.
+        package: its packages, for pip.
+        variables: settings that the user fills in.
+        config: lines of `config:`, each with a comment that gives the reason.
+        python: the Python that the loader needs, empty for any.
+        dbt_package: the packages of dbt, for pip; empty if dbt is not offered.
+        dbt: dbt's connection settings: name, value and environment variable.
     """
 
     package: str
@@ -72,15 +72,15 @@ class Warehouse:
     dbt: tuple[tuple[str, str, str], ...] = ()
 
 
-#: What DuckDB 1.0, the target of BigQuery and dbt need; dbt does not run on 3.14.
+#: The Python for DuckDB 1.0, BigQuery's target and dbt; dbt does not run on 3.14.
 OLDER = "python3.11"
 DUCKDB_FILE = "$MELTANO_PROJECT_ROOT/warehouse.duckdb"
-#: The settings of dbt that say where the models are.
+#: Settings for the folder of dbt's models: name, value and environment variable.
 DBT = (
     ("project_dir", "$MELTANO_PROJECT_ROOT/transform", "DBT_PROJECT_DIR"),
     ("profiles_dir", "$MELTANO_PROJECT_ROOT/transform", "DBT_PROFILES_DIR"),
 )
-PROVIDERS: dict[str, tuple[Variable, ...]] = {
+PROVIDER_VARIABLES: dict[str, tuple[Variable, ...]] = {
     "encompass": (
         Variable("encompass.site_url", "any URL of your Encompass site, with https://"),
         Variable("encompass.client_id", "the site id"),
@@ -95,7 +95,7 @@ PROVIDERS: dict[str, tuple[Variable, ...]] = {
         ),
         Variable(
             "constant_contact.refresh_token",
-            f'"login" means: the token that `meltano invoke {NAME}--login` gets',
+            f'"login" stands for the token that `meltano invoke {NAME}--login` gets',
             secret=True,
             value="login",
         ),
@@ -106,13 +106,13 @@ PROVIDERS: dict[str, tuple[Variable, ...]] = {
         Variable("luxsci.account_id", "the account's number"),
         Variable(
             "luxsci.logins",
-            "whose marketing reports to read, as a list of JSON",
+            "the logins whose marketing reports to read, as a JSON list",
             value="[]",
             kind="array",
         ),
     ),
 }
-#: Settings of the tap that every project has; `.env` leaves them out.
+#: Settings of the tap in every project's `meltano.yml`; they are not in `.env`.
 COMMON = (
     Variable("start_date", "", kind="date_iso8601"),
     Variable("pii.mode", ""),
@@ -145,8 +145,8 @@ WAREHOUSES: dict[str, Warehouse] = {
         ),
     ),
     "duckdb": Warehouse(
-        # With a newer DuckDB this target loses the first row of each batch, silently.
-        # This one has no wheel for Python 3.13.
+        # With a newer DuckDB this target silently loses the first row of each batch.
+        # DuckDB 1.0.0 has no wheel for Python 3.13.
         "target-duckdb==0.8.0 duckdb==1.0.0",
         (),
         (
@@ -195,7 +195,10 @@ WAREHOUSES: dict[str, Warehouse] = {
 
 
 def source() -> str:
-    """Return what pip installed this package from, as pip takes it again."""
+    """Return the requirement for pip that installs this package from the same source.
+
+    A version on an index, a commit of a repository, or the URL of a folder or file.
+    """
     package = distribution(NAME)
     origin = package.read_text("direct_url.json")
     if origin is None:
@@ -209,19 +212,19 @@ def source() -> str:
 
 
 def variable(plugin: str, name: str) -> str:
-    """Return the environment variable of a plugin's setting."""
+    """Return the environment variable from which Meltano reads a plugin's setting."""
     return f"{plugin}_{name}".upper().replace("-", "_").replace(".", "_")
 
 
 def meltano_yml(provider: str, warehouse: str, *, dbt: bool = False) -> str:
-    """Return the project's definition: only what this provider and warehouse need."""
+    """Return the text of `meltano.yml`, with this provider and warehouse only."""
     tasks = f"{NAME} target-{warehouse}"
-    # LuxSci's look-backs are read in each run: hourly, they cost too many requests.
+    # Each run reads LuxSci's look-backs again: hourly, that costs too many requests.
     interval = "@daily" if provider == "luxsci" else "@hourly"
     lines = [
         "requires_meltano: '>=4.4,<5'",
         "send_anonymous_usage_stats: false",
-        # Without an environment Meltano keeps no state.
+        # Meltano keeps state only in an environment.
         "default_environment: prod",
         "environments: [{name: prod}]",
         "plugins:",
@@ -242,7 +245,7 @@ def _extractors(provider: str) -> list[str]:
         "    namespace: tap_email_metrics",
         f"    pip_url: {source()}",
         "    capabilities: [catalog, discover, state]",
-        *_settings((*COMMON, *PROVIDERS[provider])),
+        *_settings((*COMMON, *PROVIDER_VARIABLES[provider])),
         f"    select: [{', '.join(map(repr, _selected(provider)))}]",
     ]
     for command in _commands(provider):
@@ -298,7 +301,7 @@ def _environment(package: str, python: str) -> list[str]:
 
 
 def _utilities(warehouse: str) -> list[str]:
-    """Return dbt, which builds the marts of `transform/`."""
+    """Return the lines for dbt, which builds the marts in `transform/`."""
     chosen = WAREHOUSES[warehouse]
     return [
         "  utilities:",
@@ -317,10 +320,10 @@ def _utilities(warehouse: str) -> list[str]:
 
 
 def dotenv(provider: str, warehouse: str) -> str:
-    """Return `.env`: what a person has to fill in, each with its meaning."""
+    """Return the text of `.env`: each setting to fill in, below its meaning."""
     lines = []
     for plugin, variables in (
-        (NAME, PROVIDERS[provider]),
+        (NAME, PROVIDER_VARIABLES[provider]),
         (f"target-{warehouse}", WAREHOUSES[warehouse].variables),
     ):
         for one in variables:
@@ -329,7 +332,7 @@ def dotenv(provider: str, warehouse: str) -> str:
 
 
 def next_commands(provider: str, warehouse: str) -> list[str]:
-    """Return what to run once `.env` is filled in."""
+    """Return the commands to run once `.env` is filled in."""
     login = [f"meltano invoke {NAME}--login"] * (provider == "constant-contact")
     return [
         "meltano install",
@@ -340,10 +343,10 @@ def next_commands(provider: str, warehouse: str) -> list[str]:
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
-    """Write a project's files, `.env` for its owner alone.
+    """Write the files of a project; only the owner can read `.env`.
 
     Raises:
-        ClickException: one of them exists, or they cannot be written.
+        ClickException: a file exists, or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -365,7 +368,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def _ignore(file: Path) -> None:
-    """Have git leave out the secrets and what Meltano writes."""
+    """Add the secrets and Meltano's own files to `.gitignore`."""
     held = file.read_text(encoding="utf-8") if file.exists() else ""
     missing = {".env", ".meltano/", "*.duckdb"} - set(held.splitlines())
     lines = "".join(f"{one}\n" for one in sorted(missing))
@@ -379,21 +382,21 @@ def _ignore(file: Path) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
 @click.option(
     "--provider",
-    type=click.Choice(list(PROVIDERS)),
+    type=click.Choice(list(PROVIDER_VARIABLES)),
     prompt="Which provider do you read?",
-    help="Whose API is read.",
+    help="The provider to read from.",
 )
 @click.option(
     "--warehouse",
     type=click.Choice(list(WAREHOUSES)),
     prompt="Which warehouse do you load?",
-    help="Where the records go.",
+    help="The warehouse to load into.",
 )
-@click.option("--dbt", is_flag=True, help="Add dbt, for Postgres and DuckDB.")
+@click.option("--dbt", is_flag=True, help="Add dbt (Postgres and DuckDB only).")
 def main(folder: Path, provider: str, warehouse: str, *, dbt: bool) -> None:
-    """Write a small Meltano project into FOLDER, by default this one.
+    """Write a small Meltano project into FOLDER, by default the current folder.
 
-    It writes meltano.yml and .env, and never overwrites either.
+    It writes meltano.yml and .env, and never overwrites a file.
     """
     if dbt and not WAREHOUSES[warehouse].dbt_package:
         raise click.UsageError("--dbt is for postgres and duckdb")

@@ -1,6 +1,6 @@
-"""Asks live accounts what their APIs do, and writes down what they answer.
+"""Asks live accounts the open questions about their APIs and reports the answers.
 
-It sends GET requests within a limit, writes no records and no STATE, and keeps no
+It sends a limited number of GET requests, writes no records and no STATE, and keeps no
 values of the account.
 """
 
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
     from tap_email_metrics.tap import TapEmailMetrics
 
 MOST_REQUESTS = 60
-"""Requests to each provider, unless the user allows more or fewer."""
+"""Default maximum of requests to each provider."""
 _GOODBYE = 1
-"""Requests kept back for the end: LuxSci's auth code is revoked."""
+"""Requests reserved for the end, when LuxSci's auth code is revoked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What an inquiry does.
+    """The options of an inquiry.
 
     Attributes:
-        most: requests to each provider at most.
-        names: the providers to ask; all that are switched on if empty.
-        questions: whether the open questions are asked.
-        checks: lists of each provider that are read twice and compared.
-        seed: chooses those lists.
-        record: folder for the shapes of answers; None for none.
+        most: maximum number of requests to each provider.
+        names: the providers to ask; if empty, all that are switched on.
+        questions: whether to ask the open questions.
+        checks: number of lists per provider to read in two ways and compare.
+        seed: seed for the choice of these lists.
+        record: folder for the shapes of answers; None to write none.
         name_accounts: whether the report names the accounts.
     """
 
@@ -69,26 +69,26 @@ class Inquiry:
     """Asks the providers of a tap, one after the other.
 
     Args:
-        tap: has the settings, and the state to compare with.
-        task: what is to be done.
+        tap: the tap with its settings and state.
+        task: the options.
     """
 
     def __init__(self, tap: TapEmailMetrics, task: Task) -> None:
         self._tap = tap
         self._task = task
-        # They may name files and requests: they are shown, and not in the report.
+        # Errors may name files and requests, so they are printed but not reported.
         self._messages: dict[str, str] = {}
 
     @property
     def names(self) -> list[str]:
-        """The providers that are asked."""
+        """The providers to ask: those that are switched on and chosen."""
         enabled = (provider.name for provider in self._tap.enabled)
         return [
             name for name in enabled if not self._task.names or name in self._task.names
         ]
 
     def ask(self) -> dict[str, Any]:
-        """Return the report."""
+        """Ask all providers and return the report as JSON."""
         day = datetime.fromtimestamp(self._tap.run.started, UTC).date()
         return {
             "event": "contract",
@@ -144,7 +144,7 @@ class Inquiry:
         }
 
     def exit_code(self, report: dict[str, Any]) -> int:
-        """Return the exit code of a report: what could not be told is no failure."""
+        """Return the exit code of a report; unanswered questions are not a failure."""
         if self._tap.run.stop.signal:
             return 128 + self._tap.run.stop.signal
         outcomes = {one["outcome"] for one in report["providers"].values()}
@@ -153,7 +153,7 @@ class Inquiry:
         return 1 if outcomes & {"refused", "failed"} else 0
 
     def trouble(self, report: dict[str, Any]) -> str:
-        """Return why the exit code is 1 or 2, nothing where it is neither."""
+        """Return why the exit code is 1 or 2, an empty text for another code."""
         lines = [
             f"{name}: {self._messages[name]}"
             for name, one in report["providers"].items()
@@ -166,17 +166,17 @@ def publish(inquiry: Inquiry, out: Path, *, for_machines: bool) -> NoReturn:
     """Write the report of an inquiry, print it, and end the command.
 
     Args:
-        inquiry: asks.
+        inquiry: the inquiry to run.
         out: path of the report's files, without `.md` and `.json`.
         for_machines: print JSON instead of Markdown.
 
     Raises:
-        Refused: there is nothing to ask, the credentials are refused, or the report
+        Refused: no provider can be asked, the credentials are refused, or the report
             cannot be written.
         Failed: a provider did not answer.
     """
     if not inquiry.names:
-        raise Refused("the settings switch none of these providers on")
+        raise Refused("none of the chosen providers is switched on in the settings")
     report = inquiry.ask()
     texts = {
         ".md": "\n".join(markdown(report)) + "\n",

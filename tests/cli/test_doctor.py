@@ -428,7 +428,7 @@ def test_a_backfill_is_noted() -> None:
     interval = {"start_date": "2026-09-01", "end_date": "2026-09-10"}
     site.common |= {"backfill": True, **interval}
     notes = examined(site)["providers"]["encompass"]["notes"]
-    assert "backfill is set: the next run reads its interval alone" in notes
+    assert "backfill is set: the next run reads only its interval" in notes
 
 
 # The command

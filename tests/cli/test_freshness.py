@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from simulator.world import World
 from tap_email_metrics.clock import iso
 from tap_email_metrics.doctor import main
-from tap_email_metrics.freshness import Freshness, Limits, judge, trouble
+from tap_email_metrics.freshness import Freshness, FreshnessLimits, judge, trouble
 from tests.support.cli import write
 from tests.support.constant_contact import Account
 from tests.support.encompass import NOW, Site, site_of
@@ -22,7 +22,7 @@ from tests.support.luxsci import Clinic
 if TYPE_CHECKING:
     from pathlib import Path
 
-DAILY = Limits(max_hours=26)
+DAILY = FreshnessLimits(max_hours=26)
 HOUR = 1 / 24
 
 
@@ -31,14 +31,14 @@ def _ledgers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
-def judged(site: Site, limits: Limits = DAILY) -> dict[str, Freshness]:
+def judged(site: Site, limits: FreshnessLimits = DAILY) -> dict[str, Freshness]:
     site.world.log.reset()
     found = {one.stream: one for one in judge(site.tap(), limits)}
     assert site.world.log.count() == 0
     return found
 
 
-def stale(site: Site, limits: Limits = DAILY) -> set[str]:
+def stale(site: Site, limits: FreshnessLimits = DAILY) -> set[str]:
     return {name for name, one in judged(site, limits).items() if one.problems}
 
 
@@ -115,7 +115,7 @@ def test_a_clock_that_was_set_back_is_told() -> None:
     site.sync()
     site.entry("opens")["read_all_due"] = iso(NOW + 3600)
     [problem] = judged(site)["encompass_opens"].problems
-    assert problem == "read in the future: check the clock of this machine"
+    assert problem == "read in the future: check this machine's clock"
 
 
 # Headroom
@@ -124,7 +124,7 @@ def test_a_clock_that_was_set_back_is_told() -> None:
 def test_headroom_is_what_the_archive_leaves() -> None:
     site, _ = site_of(3)
     site.sync()
-    limits = Limits(min_headroom_days=30)
+    limits = FreshnessLimits(min_headroom_days=30)
     assert stale(site, limits) == set()
     site.advance(151)
     found = judged(site, limits)
@@ -139,7 +139,7 @@ def test_no_other_vendor_archives() -> None:
     account = Account(World.generate(3, 0, NOW, campaigns=2, days_ahead=0))
     account.sync()
     account.advance(999)
-    assert stale(account, Limits(min_headroom_days=30)) == set()
+    assert stale(account, FreshnessLimits(min_headroom_days=30)) == set()
 
 
 # The command
@@ -203,13 +203,13 @@ def test_a_state_as_meltano_prints_it_is_taken(tmp_path: Path) -> None:
 def test_a_state_without_the_streams_is_stale(tmp_path: Path) -> None:
     result = called(tmp_path, {}, "--max-hours", "26")
     assert result.exit_code == 1
-    assert "the state knows none of the selected streams" in result.stderr
+    assert "the state has none of the selected streams" in result.stderr
 
 
 def test_a_stream_that_was_never_read_to_the_end_is_stale() -> None:
-    never = Freshness("s", None, None, ("no run has read it to the end",))
-    assert trouble([never]) == "s: no run has read it to the end"
-    assert str(never) == "s: never read to the end"
+    never = Freshness("s", None, None, ("no run has read it completely",))
+    assert trouble([never]) == "s: no run has read it completely"
+    assert str(never) == "s: never read completely"
     site, _ = site_of(3)
     site.sync()
     del site.entry("opens")["read_all_due"]

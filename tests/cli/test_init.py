@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from tap_email_metrics import init
-from tap_email_metrics.init import PROVIDERS, WAREHOUSES, WIDTH, main
+from tap_email_metrics.init import PROVIDER_VARIABLES, WAREHOUSES, WIDTH, main
 from tap_email_metrics.tap import TapEmailMetrics
 from tests.support.project import ROOT
 
@@ -22,7 +22,7 @@ LOADERS = {plugin["name"]: plugin for plugin in MELTANO["plugins"]["loaders"]}
 UTILITIES = {plugin["name"]: plugin for plugin in MELTANO["plugins"]["utilities"]}
 EXTRACTORS = {plugin["name"]: plugin for plugin in MELTANO["plugins"]["extractors"]}
 TAP = EXTRACTORS["tap-email-metrics"]
-each_provider = pytest.mark.parametrize("provider", PROVIDERS)
+each_provider = pytest.mark.parametrize("provider", PROVIDER_VARIABLES)
 each_warehouse = pytest.mark.parametrize("warehouse", WAREHOUSES)
 
 
@@ -57,7 +57,9 @@ def test_the_file_is_short_and_holds_one_provider_and_one_warehouse(
     names = {
         setting["name"] for setting in found["plugins"]["extractors"][0]["settings"]
     }
-    others = {one.replace("-", "_") for one in PROVIDERS} - {provider.replace("-", "_")}
+    others = {one.replace("-", "_") for one in PROVIDER_VARIABLES} - {
+        provider.replace("-", "_")
+    }
     assert not [name for name in names if name.startswith(tuple(others))]
 
 
@@ -84,7 +86,7 @@ def test_the_tap_is_defined_as_in_the_long_file(tmp_path: Path, provider: str) -
 
 
 def test_what_is_asked_for_switches_the_provider_on() -> None:
-    for provider, asked in PROVIDERS.items():
+    for provider, asked in PROVIDER_VARIABLES.items():
         section: dict[str, Any] = {}
         for one in asked:
             name = one.name.partition(".")[2]
@@ -148,7 +150,7 @@ def test_secrets_are_empty_and_for_the_owner_alone(
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
     held = variables(tmp_path)
     for plugin, asked in (
-        (init.NAME, PROVIDERS[provider]),
+        (init.NAME, PROVIDER_VARIABLES[provider]),
         (f"target-{warehouse}", WAREHOUSES[warehouse].variables),
     ):
         for one in asked:

@@ -190,7 +190,7 @@ def test_a_provider_that_is_switched_off_is_exit_code_2(tmp_path: Path) -> None:
         settings = write(tmp_path, "c.json", config(server))
         result = called("--config", settings, "--contract", "--provider", "luxsci")
     assert result.exit_code == 2
-    assert "switch none of these providers on" in result.stderr
+    assert "none of the chosen providers is switched on" in result.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)

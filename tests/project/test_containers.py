@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tap_email_metrics.init import PROVIDERS, WAREHOUSES, meltano_yml
+from tap_email_metrics.init import PROVIDER_VARIABLES, WAREHOUSES, meltano_yml
 from tests.support.pages import DOCS
 from tests.support.project import ROOT
 
@@ -56,5 +56,5 @@ def test_the_page_names_arguments_that_exist() -> None:
     told = dict(re.findall(r"--build-arg (\w+)=(\w+)", page))
     defaults = dict(re.findall(r"^ARG (\w+)=(\w+)$", CONTAINERFILE, re.MULTILINE))
     assert told == defaults
-    assert told["PROVIDER"] in PROVIDERS
+    assert told["PROVIDER"] in PROVIDER_VARIABLES
     assert told["WAREHOUSE"] in WAREHOUSES
