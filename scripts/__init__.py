@@ -1,1 +1,1 @@
-"""What surrounds the tap: environments, the demo, and the pipeline it runs."""
+"""Commands for work on the tap: the demo, the soak, and the generated files."""

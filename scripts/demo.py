@@ -1,8 +1,7 @@
-"""From the simulated APIs through Meltano to Postgres, three runs, held to the truth.
+"""The demo: loads the simulated APIs into Postgres three times and checks every row.
 
-Then dbt makes its marts of it, with all their tests, and a report is made of the marts.
-
-Everything it leaves behind is below `.cache/demo`, Meltano's logs among it.
+Meltano runs the pipeline. After it, dbt builds and tests the marts, and the report is
+made from them. All files, with Meltano's logs, are in `.cache/demo`.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ MARTS = (
     *("email_engagement", "email_archive_headroom", "email_freshness"),
 )
 SEED, SIZE, CAMPAIGNS, EMAILS = 7, 30, 12, 40
-#: People and machines that get one mailing more of each provider.
+#: Recipients of one more mailing per provider: people and machines.
 AUDIENCE = 100
-#: Whose requests a path's are, where its last part is not the stream's name.
+#: The stream that requests a path, if the path's last part is not the stream's name.
 OWNERS = {
     "/v3/reports/summary_reports/email_campaign_summaries": (
         "constant_contact_campaign_summaries"
@@ -67,10 +66,10 @@ class Run:
     """One run of the pipeline.
 
     Attributes:
-        at: the world's time at which it ran, UTC seconds.
-        seconds: how long it took.
-        records: records emitted, by stream.
-        requests: requests served meanwhile, by stream; "" for all else.
+        at: the simulated time of the run, in UTC seconds.
+        seconds: its duration.
+        records: number of records emitted, by stream.
+        requests: number of requests sent, by stream; "" has those of no stream.
     """
 
     at: float
@@ -80,7 +79,7 @@ class Run:
 
 
 def main() -> None:
-    """Run the demo; exit 1 if Postgres does not hold the truth."""
+    """Run the demo; exit 1 if Postgres differs from the simulated accounts."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     with (
@@ -108,7 +107,7 @@ def main() -> None:
 
 
 def hold_against_truth(world: World, postgres: Postgres, runs: list[Run]) -> None:
-    """Print the content of Postgres; exit 1 if it is not the truth."""
+    """Compare Postgres with the simulated accounts; exit 1 if they differ."""
     found = compare(
         partial(postgres.rows, SCHEMA),
         lambda stream: world.truth(stream, [run.at for run in runs]),
@@ -121,14 +120,14 @@ def hold_against_truth(world: World, postgres: Postgres, runs: list[Run]) -> Non
     )
     lists = reconciled.verdicts(postgres.rows(SCHEMA, reconciled.LISTS))
     report(found, runs)
-    say(f"What the runs tell of their lists, by verdict: {lists}")
+    say(f"Lists by the verdict of the last run: {lists}")
     if told:
         sys.exit("\n".join(told))
     if any(comparison.differences for comparison in found.values()):
-        sys.exit("Postgres does not hold the truth.")
-    say("Postgres holds the truth: every key, every column.")
-    say("What a quiet run emits again lies in the look-back, or in a list whose order")
-    say("cannot be trusted. The logs are in .cache/demo/project.\n")
+        sys.exit("Postgres differs from the simulated accounts.")
+    say("Postgres equals the simulated accounts in every key and every column.")
+    say("The third run emits rows again that are in the look-back, or in a list whose")
+    say("order cannot be trusted. The logs are in .cache/demo/project.\n")
 
 
 def create(world: World, postgres: Postgres) -> Project:
@@ -144,14 +143,14 @@ def create(world: World, postgres: Postgres) -> Project:
             **postgres.dbt_settings,
             "DBT_POSTGRES_SOURCE_SCHEMA": SCHEMA,
             "DBT_POSTGRES_SCHEMA": MARTS_SCHEMA,
-            # Here the vendors' totals are as new as the events.
+            # The simulated vendors update their totals at once, so no test may warn.
             "DBT_WARN_ERROR": "true",
         },
     ).create()
 
 
 def pipeline(world: World, project: Project) -> list[Run]:
-    """Run the pipeline, let the world move on, and run it twice more."""
+    """Run the pipeline, simulate five days, and run it twice more."""
     runs = [sync(world, project, "first")]
     move_on(world)
     runs.append(sync(world, project, "second"))
@@ -181,7 +180,7 @@ def sync(world: World, project: Project, name: str) -> Run:
 
 
 def requests_by_stream(served: dict[str, int]) -> dict[str, int]:
-    """Return the requests under the stream whose path they have, others under ""."""
+    """Return the number of requests by the stream that owns the path, "" for none."""
     counts: dict[str, int] = {}
     for path, count in served.items():
         provider = "constant_contact" if path.startswith("/v3/") else "encompass"
@@ -192,7 +191,7 @@ def requests_by_stream(served: dict[str, int]) -> dict[str, int]:
 
 
 def move_on(world: World) -> None:
-    """Let five days pass: late opens, new messages, corrections, the archive."""
+    """Simulate five days with late opens, new messages, corrections and archiving."""
     before = world.now()
     world.advance(5)
     move_encompass_on(world, before)
@@ -204,7 +203,7 @@ def move_on(world: World) -> None:
 
 
 def move_encompass_on(world: Moving, before: float) -> None:
-    """Add a message, an open that comes late, and a corrected count."""
+    """Add a message and a late open, and correct a count."""
     messages = world.truth("encompass_messages", [before])
     sent = [row for row in messages if row["sent_at"] and row["sent_count"]]
     sent.sort(key=lambda row: row["actual_send_timestamp"])
@@ -212,7 +211,7 @@ def move_encompass_on(world: Moving, before: float) -> None:
     now = world.now()
     [new, *_] = world.change(
         {"do": "add_message", "sent": now - 3600, "subjectLine": "Hello again 👋"},
-        # An open of 40 hours ago that reaches the API only now.
+        # An open of 40 hours ago that appears in the API only now.
         {
             "do": "add_row",
             "kind": "opens",
@@ -233,7 +232,7 @@ def move_encompass_on(world: Moving, before: float) -> None:
 
 
 def move_constant_contact_on(world: Moving) -> None:
-    """Add a campaign, an open that comes late, and a contact who leaves."""
+    """Add a campaign and a late open, and unsubscribe a contact."""
     now = world.now()
     newest = max(
         world.truth("constant_contact_sends", [now - 2 * 86400]),
@@ -241,7 +240,7 @@ def move_constant_contact_on(world: Moving) -> None:
     )
     activity = newest["campaign_activity_id"]
     build = "constant_contact."
-    # Dated after any earlier run: a contact is in the list from its own date on.
+    # Later than the runs before: the API lists a contact from its creation on.
     contact = {"do": f"{build}add_contact", "created": now - 60}
     contacts = world.change(*[contact] * 5)
     world.change(
@@ -266,7 +265,7 @@ def move_constant_contact_on(world: Moving) -> None:
 
 
 def move_luxsci_on(world: Moving, before: float) -> None:
-    """Add an email, a campaign, an open that comes late, a failure, a suppression."""
+    """Add an email, a campaign, a late open, a failed delivery and a suppression."""
     now, build = world.now(), "luxsci."
     deliveries = world.truth("luxsci_delivery_status", [before])
     delivered = [row for row in deliveries if row["status"] == "Delivered"]
@@ -310,7 +309,7 @@ def move_luxsci_on(world: Moving, before: float) -> None:
 
 
 def transform(project: Project, postgres: Postgres) -> None:
-    """Build the marts with dbt and show them; exit 1 if a model or a test fails."""
+    """Build the marts with dbt and print their sizes; exit 1 if dbt fails."""
     try:
         done = project.meltano("invoke", "dbt-postgres:build")
     except CommandFailedError as problem:
@@ -322,7 +321,7 @@ def transform(project: Project, postgres: Postgres) -> None:
 
 
 def look(postgres: Postgres) -> None:
-    """Make the report of the marts, for a person to look at."""
+    """Make the report of the marts."""
     file = FOLDER / "report.html"
     marts = Marts(postgres.url, MARTS_SCHEMA)
     file.write_text(page(marts, datetime.now(UTC)), encoding="utf-8")
@@ -330,7 +329,7 @@ def look(postgres: Postgres) -> None:
 
 
 def report(found: dict[str, Comparison], runs: list[Run]) -> None:
-    """Print a table with a line a stream, and the first few differences."""
+    """Print a table with one line per stream, and the first differences."""
     header = f"{'':40}{'rows in':>10}{'rows in':>10}{'records of run':>24}"
     say(f"\n{header}{'requests of run':>24}")
     numbers = "".join(f"{number:>8}" for number in range(1, len(runs) + 1))

@@ -1,6 +1,6 @@
-"""Rewrite every file, and every part of a page, that is made from code or schemas.
+"""Rewrites all files, and parts of pages, that are generated from code or schemas.
 
-`python -m scripts.generate` rewrites them all; a test says when that is due.
+Run it with `python -m scripts.generate`. A test fails if a generated file is outdated.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tests.support.interpreters import SUPPORTED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: Where the pages install the tap from: a checkout beside the reader's folder while
-#: nothing is published, and the package's name from the first release on.
+#: The requirement in the pages' install commands: the reader's checkout until the first
+#: release, then the package's name.
 PACKAGE = "./tap-email-metrics"
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "tap-email-metrics"
 DOCS = ROOT / "docs"
 PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
-#: The name of a generated part stands in comments around it.
+#: A generated part stands between two comments with its name.
 PART = re.compile(r"(<!-- (?P<name>[a-z ]+) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
 TITLES = {
     "encompass": "Encompass",
@@ -41,7 +41,7 @@ TITLES = {
 
 
 def generated() -> dict[Path, str]:
-    """Return the content that every generated file should have."""
+    """Return the wanted content of every generated file."""
     return {
         **{page: filled(page.read_text(encoding="utf-8")) for page in PAGES},
         **{DOCS / f"columns-{slug(name)}.md": columns_page(name) for name in TITLES},
@@ -54,7 +54,7 @@ def generated() -> dict[Path, str]:
 
 
 def main() -> None:
-    """Rewrite the files that are not as they should be."""
+    """Rewrite all generated files."""
     for path, text in generated().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -64,10 +64,10 @@ def main() -> None:
 
 
 def filled(page: str) -> str:
-    """Return a page with its generated parts as they should be.
+    """Return a page with its generated parts renewed.
 
     Raises:
-        KeyError: a comment names a part that nothing makes.
+        KeyError: a comment names an unknown part.
     """
     return PART.sub(lambda part: f"{part[1]}{PARTS[part['name']]()}\n{part[3]}", page)
 
@@ -78,7 +78,7 @@ def install_block() -> str:
 
 
 def install_report_block() -> str:
-    """Return the command that installs the tap with what its report needs."""
+    """Return the command that installs the tap with the packages of its report."""
     return f"```sh\nuv tool install '{PACKAGE}[report]'\n```"
 
 
@@ -100,7 +100,7 @@ def settings_tables() -> str:
 
 
 def unnecessary() -> dict[str, str]:
-    """Return the settings that a confirmed answer makes unnecessary, and why."""
+    """Return settings that a confirmed answer makes unnecessary, with the reason."""
     return {
         setting: f"Unnecessary: the answer to “{question.asks}” was confirmed on "
         f"{question.confirmed}."
@@ -114,9 +114,9 @@ def unnecessary() -> dict[str, str]:
 def nested_settings(
     schema: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the settings of a schema under their dotted names."""
+    """Yield the settings of a schema with their dotted names."""
     for name, inner in schema["properties"].items():
-        # An object that holds names of the user's own has no properties.
+        # An object with names chosen by the user declares no properties.
         if inner.get("properties"):
             yield from nested_settings(inner, f"{prefix}{name}.")
         else:
@@ -160,7 +160,7 @@ def streams_table(owner: str) -> str:
 
 
 def paths_table() -> str:
-    """Return the table of LuxSci's reports: where each is and how that is known."""
+    """Return the table of LuxSci's reports: their paths and how each is known."""
     rows = ["| operationId | stream | path | known |", "|---|---|---|---|"]
     owners = _owners()
     rows += [
@@ -171,7 +171,7 @@ def paths_table() -> str:
 
 
 def _owners() -> dict[str, str]:
-    """Return the streams that read LuxSci's reports, by the vendor's report names."""
+    """Return the stream that reads each report of LuxSci, by the report's name."""
     owners: dict[str, str] = {}
     for stream in LUXSCI_STREAMS:
         for _, name in stream.operations:
@@ -193,7 +193,7 @@ PARTS = {
 
 
 def slug(name: str) -> str:
-    """Return a name as file names have it."""
+    """Return a name in the form of file names, with hyphens."""
     return name.replace("_", "-")
 
 
@@ -203,15 +203,15 @@ def columns_page(owner: str) -> str:
     sections = [stream_section(facts.name) for facts in streams()[owner]]
     head = (
         f"# Columns: {title}\n\n"
-        "This page is made from `schemas/`. *Personal* is the class that\n"
-        "[`pii.mode`](personal-data.md) goes by; *vendor's name* is empty where the\n"
-        "name is the same, and for columns that the tap adds.\n"
+        "This page is generated from `schemas/`. [`pii.mode`](personal-data.md) acts\n"
+        "on the class in *personal*. *Vendor's name* is empty if the name is the\n"
+        "same, or if the tap adds the column.\n"
     )
     return "\n".join([head, *sections])
 
 
 def stream_section(name: str) -> str:
-    """Return what there is to know of a stream's columns."""
+    """Return the section of a stream: its description and its columns."""
     schema = load_schema(name)
     rows = ["| column | type | personal | vendor's name | meaning |"]
     rows += ["|---|---|---|---|---|"]
@@ -227,7 +227,7 @@ def stream_section(name: str) -> str:
 
 
 def _kind(facts: Mapping[str, Any]) -> str:
-    """Return the type of a column, and whether it may be null."""
+    """Return the type of a column, with `null` if it may be null."""
     kinds = facts["type"] if isinstance(facts["type"], list) else [facts["type"]]
     [main] = [kind for kind in kinds if kind != "null"]
     return f"{facts.get('format', main)}{', null' if 'null' in kinds else ''}"
@@ -235,7 +235,7 @@ def _kind(facts: Mapping[str, Any]) -> str:
 
 # The definition for Meltano Hub
 
-#: What Meltano itself calls a variant that has no name of its own.
+#: Meltano's name for a variant without a name of its own.
 VARIANT = "original"
 HUB = ROOT / "hub" / "extractors" / NAME / f"{VARIANT}.yml"
 TAKEN = (
@@ -264,24 +264,24 @@ def hub_definition() -> dict[str, Any]:
         ],
         "keywords": ["api", "email", "meltano_sdk"],
         "maintenance_status": "beta",
-        # The Hub gives its own rating, by use.
+        # The Hub rates plugins itself, by their use.
         "quality": "unknown",
         "prereq": PREREQUISITES,
     }
 
 
 def hub_text() -> str:
-    """Return the definition as the Hub keeps it: everything in alphabetical order."""
+    """Return the definition in the Hub's format, with keys in alphabetical order."""
     return yaml.safe_dump(hub_definition(), allow_unicode=True, width=88)
 
 
 # Descriptions for the dbt project in `transform/`
 
 MODELS = ROOT / "transform" / "models"
-HEADER = "# Made from schemas/ by `python -m scripts.generate`.\n"
+HEADER = "# Generated from schemas/ by `python -m scripts.generate`.\n"
 PREFIX = "stg_"
-#: What `typed` in transform/macros/dialects.sql makes of a column. A type that is not
-#: here, an object or a list, stays as the target has loaded it.
+#: Types to which the macro `typed` in transform/macros/dialects.sql casts a column.
+#: Objects and lists are missing: they stay as the target loaded them.
 TYPES = {"string": "string", "integer": "bigint", "number": "number"}
 TYPES |= {"boolean": "boolean"}
 FORMATS = {"date-time": "timestamp", "date": "date"}
@@ -299,7 +299,7 @@ def dbt_descriptions() -> dict[Path, str]:
     ]
     source = {
         "name": "email_metrics",
-        "description": "The tap's streams as a target has loaded them.",
+        "description": "The tap's streams as the target loaded them.",
         "schema": "{{ env_var('EMAIL_METRICS_SCHEMA', 'email_metrics') }}",
         "tables": [dbt_table(*stream) for stream in found],
     }
@@ -320,10 +320,10 @@ def dbt_document(content: dict[str, Any]) -> str:
 
 
 def dbt_model(name: str, key: list[str]) -> dict[str, Any]:
-    """Return the description of a staging model: its columns are the source's."""
+    """Return the description of a staging model; `sources.yml` has its columns."""
     return {
         "name": f"{PREFIX}{name}",
-        "description": f"The rows of `{name}` as they stand, one row per key.",
+        "description": f"The current rows of `{name}`, one row per key.",
         "data_tests": [{"key": {"arguments": {"columns": key}}}],
     }
 
@@ -348,7 +348,7 @@ def dbt_column(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     )
     found = FORMATS.get(schema.get("format", ""), TYPES.get(kind))
     if "x-pii" in schema and found == "bigint":
-        found = "string"  # a hash, where `pii.mode` is hash
+        found = "string"  # `pii.mode` hash replaces the number by a text
     described = {"name": name, "description": schema["description"]}
     return described | ({"data_type": found} if found else {})
 

@@ -1,10 +1,12 @@
-"""Simulated days of the real tap by the thousand, on as many processors as there are.
+"""Runs the real tap through thousands of simulated days, on all processors.
 
-`python -m scripts.soak --days 100000 --seed 1 --odd all` prints what was broken, with
-the command that replays it, and one line of JSON: days, syncs, kills, faults, events,
-lost, unsaid, invented. Exit code 1 if a promise was broken. With `--mutation`, or
-MUTATION in the environment, a tap is run that is broken on purpose, and it should be;
-a fault that odd answers show has its own oddities, unless --odd names others.
+`python -m scripts.soak --days 100000 --seed 1 --odd all` prints each broken promise
+with the command that replays it, then one line of JSON: days, syncs, kills, faults,
+events, lost, unsaid, invented. The exit code is 1 if a promise was broken.
+
+With `--mutation`, or MUTATION in the environment, it runs a tap with a planted fault,
+which should break a promise. If odd answers are needed to find that fault, they are
+switched on, unless --odd names others.
 """
 
 from __future__ import annotations
@@ -28,21 +30,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LENGTH = 120
-"""Days of a world; what is not over by then is another seed's."""
+"""Days of a world. More days come from further seeds."""
 
 
 @dataclass(frozen=True)
 class World:
-    """A world to run.
+    """A simulated world to run.
 
     Attributes:
-        provider: whose it is.
-        seed: of it.
-        days: that pass.
-        length: days that it is made for.
-        mutation: name of a fault of the tap, or nothing.
-        odd: names of oddities that may occur; empty: all; None: no oddity occurs.
-        calm: no other faults and no kills.
+        provider: name of the provider.
+        seed: seed of the world.
+        days: number of days to run.
+        length: number of days that the world is generated for.
+        mutation: name of the planted fault, empty for none.
+        odd: names of the oddities that may occur; empty for all, None for none.
+        calm: whether other faults and kills are switched off.
     """
 
     provider: str
@@ -70,10 +72,12 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--days", type=int, default=1_000, help="in all")
-    parser.add_argument("--seed", type=int, default=1, help="of the first world")
-    parser.add_argument("--worlds", type=int, help="run so many, of --days each")
-    parser.add_argument("--provider", choices=tuple(ACCOUNTS), help="all if not given")
+    parser.add_argument("--days", type=int, default=1_000, help="days in all")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first world")
+    parser.add_argument(
+        "--worlds", type=int, help="run this number of worlds, each for --days"
+    )
+    parser.add_argument("--provider", choices=tuple(ACCOUNTS), help="default: all")
     parser.add_argument("--length", type=int, default=LENGTH, help="days of a world")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument(
@@ -83,7 +87,7 @@ def _options() -> argparse.Namespace:
         "--odd",
         type=_odd,
         metavar="NAMES",
-        help="oddities of the API that may occur, with commas; all, or none (default)",
+        help="oddities of the API, separated by commas; all, or none (default)",
     )
     parser.add_argument("--calm", action="store_true", help="no other faults, no kills")
     return parser.parse_args()
@@ -99,7 +103,7 @@ def _odd(text: str) -> tuple[str, ...] | None:
 
 
 def _worlds(options: argparse.Namespace) -> Iterator[World]:
-    """Yield the worlds that make up the days, the providers in turn."""
+    """Yield worlds until their days add up; the providers take turns."""
     fault = MUTATIONS.get(options.mutation)
     chosen = options.provider or (fault and fault.provider)
     odd = fault.odd if fault and options.odd is None else options.odd
