@@ -1,1 +1,1 @@
-"""The tap beside its peers, in one run on the same simulated pages."""
+"""Compares the tap with similar programs on the same simulated pages."""

@@ -1,8 +1,8 @@
-"""Compare the tap with its peers: `make bench`, or `make bench-quick`.
+"""Compares the tap with its peers: `make bench`, or `make bench-quick`.
 
-Runs are interleaved, so that what slows the machine slows all alike; what counts is
-the median. CPU is what the kernel says of a process, less that of a run with one row.
-The last line of stdout is one JSON object.
+The contestants take turns, so that other load on the machine slows all of them, and the
+median of each counts. CPU is the kernel's figure for the process, less that of a run
+with one row. The last line of stdout is a JSON object.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PAGES = World(parents=20, rows=5_000)
 SMALL = World(parents=480, rows=20)
 LARGE = World(parents=4, rows=12_000, page=100)
 HEAVY = World(parents=4, rows=40_000)
-"""Decoding and writing these takes longer than the latency of their requests."""
+"""Pages whose decoding and writing takes longer than the latency of a request."""
 LATENCIES = (0.05, 0.2)
 WORKERS = (8, 16, 32)
 GROWTH = (250, 4_000)
@@ -50,7 +50,7 @@ Results = dict[str, Any]
 
 
 def main() -> None:
-    """Run what was asked for, and report."""
+    """Run the chosen benchmark, and write its results to a file and to stdout."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three contestants only")
     parser.add_argument("--rounds", type=int, default=3)
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def quick(rounds: int) -> Results:
-    """Compare the tap, the naive tap and the bare loop."""
+    """Compare the tap with the plain SDK tap and the bare loop."""
     field = [contestants.tap(), contestants.naive(), contestants.loop()]
     return compare_cpu(field, rounds) | {
         "latency_bound_ratio": latency_bound(1, (0.05,), (16,)),
@@ -77,7 +77,7 @@ def quick(rounds: int) -> Results:
 
 
 def full(rounds: int) -> Results:
-    """Compare everybody in everything."""
+    """Compare all contestants in all measurements."""
     field = [
         contestants.tap(),
         contestants.tap("tap, all columns", fields=None),
@@ -104,7 +104,7 @@ def full(rounds: int) -> Results:
 
 
 def compare_cpu(field: Sequence[Contestant], rounds: int) -> Results:
-    """Return CPU per record on pages of 1,000 records, and its ratios."""
+    """Measure the CPU per record on pages of 1,000 records; return it with ratios."""
     say(f"CPU: {PAGES.parents * PAGES.rows:,} opens in pages of 1,000, no latency")
     with serving(PAGES) as pages, serving(World()) as start:
         begun = interleaved(field, start, rounds)
@@ -121,7 +121,7 @@ def compare_cpu(field: Sequence[Contestant], rounds: int) -> Results:
         for short, name in others.items()
         if name in table
     }
-    # Of the loop the tap's share is asked for, of the others how many times more.
+    # The goal for the loop is stated the other way round: the tap's CPU over its CPU.
     ratios["cpu_ratio_loop"] = round(1 / ratios["cpu_ratio_loop"], 2)
     above = median(runs["tap"], "rss") - median(begun["tap"], "rss")
     return ratios | {"peak_rss_mb_above_start": round(above, 1), "cpu": table}
@@ -142,7 +142,7 @@ def _cpu(runs: Sequence[Ran], begun: Sequence[Ran]) -> dict[str, float]:
 def interleaved(
     field: Sequence[Contestant], server: Server, rounds: int
 ) -> dict[str, list[Ran]]:
-    """Run everybody once, then everybody again."""
+    """Run each contestant `rounds` times, one after the other in each round."""
     runs: dict[str, list[Ran]] = {one.name: [] for one in field}
     for _ in range(rounds):
         for one in field:
@@ -156,9 +156,10 @@ def interleaved(
 def latency_bound(
     rounds: int, latencies: Sequence[float], workers: Sequence[int]
 ) -> dict[str, float]:
-    """Return wall, less that of a run with one row, over its bound.
+    """Measure the duration of runs as a ratio to the least that latency allows.
 
-    The bound is 1 + requests / workers latencies.
+    That least is 1 + requests / workers latencies. From the duration, that of a run
+    with one row is subtracted.
     """
     say("Latency-bound: wall less start-up and end, over the bound")
     ratios: dict[str, float] = {}
@@ -179,7 +180,7 @@ def latency_bound(
 
 
 def compare_wall(rounds: int) -> dict[str, float]:
-    """Return how many times longer the peers take at 200 ms with 16 workers."""
+    """Measure the duration at 200 ms with 16 workers, as ratios to the tap's."""
     say("Wall at 200 ms, 16 workers, many small parents; start-up included and not")
     field = [
         contestants.tap("tap", workers=16),
@@ -208,7 +209,7 @@ def compare_wall(rounds: int) -> dict[str, float]:
 
 
 def growth(rounds: int) -> dict[str, float]:
-    """Return what a parent costs of many, over what it costs of few."""
+    """Measure CPU and bytes per parent with many parents, as ratios to few."""
     say(f"Growth from {GROWTH[0]:,} to {GROWTH[1]:,} parents of 20 opens")
     one = contestants.tap()
     with serving(World()) as server:
@@ -231,7 +232,7 @@ def growth(rounds: int) -> dict[str, float]:
 
 
 def memory() -> dict[str, float]:
-    """Return the peak memory above that of a run with one row, in MB."""
+    """Measure the peak memory in MB above that of a run with one row."""
     say(f"Peak memory above start-up, a list of {LONGEST:,} rows")
     found: dict[str, float] = {}
     opens = contestants.tap("tap, all columns", fields=None)
@@ -246,7 +247,7 @@ def memory() -> dict[str, float]:
 
 
 def start_up(rounds: int) -> dict[str, float]:
-    """Return the time to the first request over that of `import singer_sdk`."""
+    """Measure the time to the first request, as a ratio to `import singer_sdk`."""
     say("Start-up to the first request")
     first, bare = [], []
     one = contestants.tap()
@@ -268,9 +269,9 @@ def start_up(rounds: int) -> dict[str, float]:
 
 
 def requests_saved(messages: int) -> Results:
-    """Return what a day of hourly syncs of so many messages costs in requests."""
+    """Count the requests of a day of hourly syncs of this number of messages."""
     say(f"Requests of a day of hourly syncs, {messages:,} messages over a year")
-    # A process of its own, as this one has to stay small.
+    # In a process of its own, because this one has to stay small (see measure.py).
     command = (
         sys.executable,
         "-m",

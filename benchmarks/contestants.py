@@ -1,4 +1,4 @@
-"""The tap and its peers as commands that read the same opens, with the same fields."""
+"""The commands of the tap and its peers: all read the same fields of the same opens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ PEERS = Path(__file__).parent / "peers"
 STREAM = "encompass_opens"
 ROW = ("message_id", "id", "recipient_id", "timestamp", "date_added", "ip_address")
 FIELDS = ("account", *ROW, "user_agent")
-"""What a row has, and the key: no peer makes the columns that the tap derives."""
+"""The fields of a row and the key. The tap's derived columns are left out, because no
+peer makes them."""
 
 
 def tap(
@@ -29,13 +30,13 @@ def tap(
     fields: Collection[str] | None = FIELDS,
     stream: str = STREAM,
 ) -> Contestant:
-    """Return this tap.
+    """Return this tap as a contestant.
 
     Args:
-        name: in the tables.
-        workers: `encompass.max_concurrency`.
-        fields: columns to select; None: all.
-        stream: to select.
+        name: its name in the tables.
+        workers: the setting `encompass.max_concurrency`.
+        fields: the columns to select, None for all.
+        stream: the stream to select.
     """
     settings: dict[str, Any] = {
         "site_url": "{url}",
@@ -71,17 +72,17 @@ def _catalog(name: str, stream: str, fields: Collection[str] | None) -> Path:
 
 
 def python(environment: str) -> str:
-    """Return the interpreter of a peer's own environment."""
+    """Return the Python interpreter of a peer's environment."""
     return str(FOLDER / environment / "bin" / "python")
 
 
 def naive() -> Contestant:
-    """Return an idiomatic tap on the SDK."""
+    """Return a plain tap built with the SDK."""
     return _with_config("singer-sdk", python("sdk"), "sdk_tap.py")
 
 
 def singer() -> Contestant:
-    """Return a tap on singer-python with its Transformer."""
+    """Return a tap built with singer-python and its Transformer."""
     return _with_config("singer-python", python("singer"), "singer_tap.py")
 
 
@@ -100,7 +101,7 @@ def loop() -> Contestant:
 
 
 def download() -> Contestant:
-    """Return the loop that only downloads."""
+    """Return the loop that downloads pages without decoding them."""
     return _script("download only", "download.py", counted=None)
 
 
@@ -111,7 +112,7 @@ def _script(name: str, script: str, counted: bytes | None) -> Contestant:
 
 
 def dlt(workers: int | None) -> Contestant:
-    """Return dlt's rest_api source: parallelized with so many workers, or plain."""
+    """Return dlt's rest_api source, parallelized with `workers`, or plain for None."""
     name = f"dlt parallelized {workers}" if workers else "dlt"
     parallelized = workers is not None
     folder = str(FOLDER / "dlt-pipelines")
@@ -124,7 +125,7 @@ def dlt(workers: int | None) -> Contestant:
 
 
 def airbyte_cdk(concurrency: int | None) -> Contestant:
-    """Return airbyte-cdk's declarative source: default concurrency, or so much."""
+    """Return airbyte-cdk's declarative source; None for its default concurrency."""
     name = f"airbyte-cdk {concurrency}" if concurrency else "airbyte-cdk"
     files = FOLDER / name.replace(" ", "-")
     files.mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,7 @@ def airbyte_cdk(concurrency: int | None) -> Contestant:
 
 
 def versions() -> dict[str, str]:
-    """Return what was compared, with its version."""
+    """Return the versions of Python and of the compared packages."""
     packages = {
         "loop": ("requests", "orjson"),
         "sdk": ("singer-sdk",),

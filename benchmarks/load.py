@@ -1,8 +1,8 @@
-"""Load the same opens into warehouses, by the tap and by its peers: `make bench-load`.
+"""Loads the same opens into warehouses with the tap and its peers: `make bench-load`.
 
-CPU and wall are of all processes from the API to the warehouse, start-up included, but
-not of the database. Runs are interleaved, and the smallest of each counts. The last
-line of stdout is one JSON object.
+CPU and duration cover all processes from the API to the warehouse, with their start-up
+but without the database. The loaders take turns, and the smallest figure of each
+counts. The last line of stdout is a JSON object.
 """
 
 from __future__ import annotations
@@ -35,13 +35,19 @@ if TYPE_CHECKING:
 _PARENTS = 20
 _TAP, _NAIVE, _FLOOR = "tap, target-postgres", "SDK tap, target-postgres", "bare loop"
 _LEAN = "tap, target-postgres, extracted_at for _sdc_"
-"""Settings that a page describes, not those of `meltano.yml`."""
+"""The settings that docs/warehouses.md describes, instead of those of `meltano.yml`."""
 _DLT = {"dlt, insert_values": "insert_values", "dlt, csv": "csv"}
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What one run cost, in seconds."""
+    """The cost of one run.
+
+    Attributes:
+        cpu: CPU seconds of the loader's processes.
+        wall: seconds from start to end.
+        database: CPU seconds of the database.
+    """
 
     cpu: float
     wall: float
@@ -49,7 +55,7 @@ class Loaded:
 
 
 def main() -> None:
-    """Load everything, count the rows, and report."""
+    """Run all loaders, check the number of rows after each, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000, help="opens")
     parser.add_argument("--rounds", type=int, default=3)
@@ -81,7 +87,7 @@ def main() -> None:
 
 
 def contenders(postgres: Postgres) -> list[Loader]:
-    """Return everybody who loads into what needs no emulator."""
+    """Return the loaders that need no emulator."""
     into = loaders.IntoPostgres(postgres)
     return [
         into.tap(_TAP, FIELDS),
@@ -102,10 +108,10 @@ def contenders(postgres: Postgres) -> list[Loader]:
 
 
 def load(loader: Loader, server: Server, engine: psutil.Process) -> Loaded:
-    """Run a loader once, into an empty place.
+    """Run a loader once into an empty table.
 
     Raises:
-        RuntimeError: it failed, or the warehouse does not hold every row.
+        RuntimeError: the loader failed, or rows are missing.
     """
     loader.empty()
     out, err = FOLDER / "stdout", FOLDER / "stderr"
@@ -159,7 +165,7 @@ def report(
 
 
 def compile_all(targets: Sequence[str]) -> None:
-    """Compile the bytecode of everybody's packages: uv leaves that to the first run."""
+    """Compile the bytecode of all packages; otherwise the first run would do it."""
     interpreters = [
         *(loaders.plugin(f"target-{name}", "python") for name in targets),
         *map(python, ("sdk", "dlt", "loop", "pipelinewise")),
@@ -178,7 +184,7 @@ def _pid(folder: Path) -> int:
 
 
 def _seconds(engine: psutil.Process) -> float:
-    """Return the CPU seconds of a database, with those of its ended connections."""
+    """Return the CPU seconds of a database, with its closed connections."""
     return sum(engine.cpu_times()[:4])
 
 

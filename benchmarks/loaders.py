@@ -1,4 +1,4 @@
-"""Ways to load the same opens into a warehouse, as commands whose rows are counted."""
+"""The loaders: commands that load the same opens into a warehouse."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _PEER_OPENS = "opens"
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """A command that loads all opens into an empty place.
+    """A command that loads all opens.
 
     Attributes:
-        name: in the tables.
-        command: with `{url}` where the server's goes.
-        empty: removes what the command loaded before.
-        count: returns the rows that are there.
-        env: additions to the environment.
+        name: its name in the tables.
+        command: the command; `{url}` stands for the server's URL.
+        empty: deletes the rows of earlier runs.
+        count: returns the number of rows in the warehouse.
+        env: additional environment variables.
     """
 
     name: str
@@ -53,22 +53,18 @@ class Loader:
 
 
 def plugin(target: str, executable: str) -> Path:
-    """Return a program of the environment that Meltano made for a target."""
+    """Return the path of a program in Meltano's environment for a target."""
     return PLUGINS / ".meltano" / "loaders" / target / "venv" / "bin" / executable
 
 
 def pipe(tap: Contestant, *target: object) -> tuple[str, ...]:
-    """Return a shell's command line: a tap into a target."""
+    """Return the command that pipes a tap into a target."""
     into = shlex.join(map(str, target))
     return ("bash", "-o", "pipefail", "-c", f"{shlex.join(tap.command)} | {into}")
 
 
 def configured(target: str, **settings: str | bool) -> Path:
-    """Write a target's settings: these, and for the rest those of `meltano.yml`.
-
-    Returns:
-        The file.
-    """
+    """Write a target's settings, based on those of `meltano.yml`; return the file."""
     project = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
     [found] = [one for one in project["plugins"]["loaders"] if one["name"] == target]
     defaults = {s["name"]: s["value"] for s in found["settings"] if "value" in s}
@@ -76,14 +72,14 @@ def configured(target: str, **settings: str | bool) -> Path:
 
 
 def written(name: str, settings: Mapping[str, Any]) -> Path:
-    """Write settings; return the file."""
+    """Write settings as JSON; return the file."""
     file = FOLDER / f"load-{name.replace(' ', '-')}.json"
     file.write_text(json.dumps(settings))
     return file
 
 
 class IntoPostgres:
-    """Makes the loaders into one Postgres, each with a schema of its own."""
+    """Makes loaders into a Postgres; each loads into a schema of its own."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
@@ -91,7 +87,7 @@ class IntoPostgres:
     def tap(
         self, name: str, fields: Collection[str] | None, **settings: str | bool
     ) -> Loader:
-        """Return this tap into target-postgres, with more settings if need be."""
+        """Return this tap into target-postgres, with these additional settings."""
         schema = _identifier(name)
         file = configured("target-postgres", **self._place(schema), **settings).rename(
             FOLDER / f"load-{schema}.json"
@@ -101,14 +97,14 @@ class IntoPostgres:
         return self._loader(name, pipe(tap, program, "--config", file), STREAM)
 
     def naive(self, name: str) -> Loader:
-        """Return an idiomatic SDK tap into target-postgres as it comes."""
+        """Return a plain SDK tap into target-postgres with its default settings."""
         file = written(name, self._place(_identifier(name)))
         program = plugin("target-postgres", "target-postgres")
         command = pipe(contestants.naive(), program, "--config", file)
         return self._loader(name, command, _PEER_OPENS)
 
     def pipelinewise(self, name: str) -> Loader:
-        """Return this tap into pipelinewise-target-postgres as it comes."""
+        """Return this tap into pipelinewise-target-postgres with its defaults."""
         place = conninfo_to_dict(self._postgres.url)
         settings = {
             "host": place["host"],
@@ -124,7 +120,7 @@ class IntoPostgres:
         return self._loader(name, command, STREAM)
 
     def dlt(self, name: str, file_format: str) -> Loader:
-        """Return dlt, merging by key, with files of this format."""
+        """Return dlt, which merges by key, with load files of this format."""
         place = conninfo_to_dict(self._postgres.url)
         given = {
             "api_url": "{url}",
@@ -162,7 +158,7 @@ class IntoPostgres:
         url, schema = self._postgres.url, _identifier(name)
 
         def empty() -> None:
-            for one in (schema, f"{schema}_staging"):  # dlt has two
+            for one in (schema, f"{schema}_staging"):  # dlt uses both
                 drop = sql.SQL("drop schema if exists {} cascade")
                 with psycopg.connect(url) as database:
                     database.execute(drop.format(sql.Identifier(one)))
@@ -226,7 +222,7 @@ def duckdb() -> Loader:
 
 
 def emulated(name: str, stack: ExitStack) -> Loader:
-    """Return this tap into Snowflake's or BigQuery's emulator, which is started."""
+    """Start the emulator of Snowflake or BigQuery; return this tap into it."""
     target = f"target-{name}"
     warehouses.FOLDER.mkdir(parents=True, exist_ok=True)
     [warehouse] = warehouses.warehouses(stack, [name])
@@ -254,7 +250,7 @@ def emulated(name: str, stack: ExitStack) -> Loader:
 
 
 def _nothing() -> None:
-    """Leave what an emulator holds: the rows have the same keys in each round."""
+    """Delete nothing: each round replaces the rows of the last by their keys."""
 
 
 def _output(*command: object) -> bytes:

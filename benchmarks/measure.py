@@ -1,6 +1,6 @@
-"""Processes, one at a time: what they wrote, and what that cost.
+"""Runs processes one at a time and measures them.
 
-This process stays small: Linux counts the memory of a parent in a child's peak.
+This process has to stay small: Linux counts a parent's memory in the peak of its child.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a server serves.
+    """The content and behaviour of a server.
 
     Attributes:
-        parents: messages.
-        rows: opens of each.
+        parents: number of messages.
+        rows: opens per message.
         latency: seconds before each answer.
-        page: rows of a page at most.
+        page: maximum rows per page.
     """
 
     parents: int = 1
@@ -44,13 +44,13 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that is running."""
+    """A running server."""
 
     url: str
     world: World
 
     def ask(self, path: str) -> Any:  # noqa: ANN401 - whatever JSON holds
-        """Return what a control path answers."""
+        """Return the answer of a control path."""
         with urllib.request.urlopen(self.url + path) as answer:  # noqa: S310 - http
             return json.load(answer)
 
@@ -72,13 +72,14 @@ def serving(world: World) -> Iterator[Server]:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A command that reads all opens, and how its records are counted.
+    """A command that reads all opens.
 
     Attributes:
-        name: in the tables.
-        command: with `{url}` where the server's goes.
-        env: additions to the environment.
-        counted: begins a record's line; None: the last line says how many there were.
+        name: its name in the tables.
+        command: the command; `{url}` stands for the server's URL.
+        env: additional environment variables.
+        counted: text near the start of each record's line; None if the last line has
+            the number of records instead.
     """
 
     name: str
@@ -89,17 +90,17 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What one process did.
+    """The measurements of one process.
 
     Attributes:
-        records: of the opens.
+        records: number of opens emitted.
         wall: seconds from start to end.
-        cpu: seconds, user and system.
+        cpu: CPU seconds, user and system.
         rss: peak memory in MB.
         size: bytes of stdout.
-        requests: that the server saw.
+        requests: number of requests that the server received.
         first: seconds from the start to the first request.
-        server_cpu: seconds that the server spent meanwhile.
+        server_cpu: CPU seconds of the server during the run.
     """
 
     records: int
@@ -116,7 +117,7 @@ def run(contestant: Contestant, server: Server) -> Ran:
     """Run a contestant once.
 
     Raises:
-        RuntimeError: it failed, or did not emit every row.
+        RuntimeError: the command failed, or records are missing.
     """
     server.ask("/_forget")
     out, err = FOLDER / "stdout", FOLDER / "stderr"
@@ -142,7 +143,7 @@ def wait_for(
 ) -> tuple[int, float, float]:
     """Run a command; return its exit code, CPU seconds and peak MB.
 
-    The CPU of a shell includes that of the commands that it ran.
+    The CPU seconds include those of the command's ended children.
     """
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(  # noqa: S603 - our own
@@ -159,23 +160,23 @@ def wait_for(
 
 
 def _count(file: Path, counted: bytes | None) -> int:
-    """Return the records of a file's lines of opens, without holding the file."""
+    """Return the number of opens in a file, which is read line by line."""
     last, found = b"{}", 0
     with file.open("rb", buffering=_BLOCK) as lines:
         for line in lines:
             last = line
-            # The parents of a tap that cannot do without them do not count.
+            # Some taps emit the messages too; only opens count.
             if counted and counted in line[:200]:
                 found += b"opens" in line[:200]
     return found if counted else int(json.loads(last)["rows"])
 
 
 def output_of(command: Sequence[str]) -> bytes:
-    """Return what a command writes to stdout."""
+    """Run a command and return its stdout."""
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT)  # noqa: S603 - our own
     return done.stdout
 
 
 def median(runs: Sequence[Ran], name: str) -> float:
-    """Return the median of what runs say under a name."""
+    """Return the median of one measurement over runs."""
     return float(statistics.median(getattr(ran, name) for ran in runs))

@@ -1,10 +1,10 @@
-"""What a page with one odd value costs, as a ratio to a clean page.
+"""Measures the cost of a page with one odd value, as a ratio to a clean page.
 
     python -m benchmarks.odd_page
 
-Decodes pages of 1,000 opens, builds their records and encodes them. The pages take
-turns, and the smallest CPU time of each counts, so that other work on the machine
-matters little.
+It decodes pages of 1,000 opens, builds their records and encodes them. The pages take
+turns, and the smallest CPU time of each counts, which keeps the effect of other load on
+the machine small.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ODD: dict[str, dict[str, Any]] = {
 
 
 def _body(odd: dict[str, Any]) -> bytes:
-    """Return a page with one row that has these fields besides."""
+    """Return a page; one of its rows has these fields in addition."""
     rows = [{"id": number, **_OPEN} for number in range(_ROWS)]
     rows[_ROWS // 2] |= odd
     return _ENCODER.encode({"data": rows, "total": _ROWS, "maxResults": _ROWS})

@@ -1,4 +1,4 @@
-"""Tables on stdout."""
+"""Prints headings and tables to stdout."""
 
 from __future__ import annotations
 

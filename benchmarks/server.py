@@ -1,8 +1,8 @@
-"""Pages of Encompass from a server much cheaper than its clients.
+"""Serves pages in the format of Encompass, with far less CPU than a client needs.
 
-Rows are made and encoded once, before the port opens; a request costs a search for
-its first line and one join. It checks no credentials, and never refuses anything.
-`/_seen` tells what it served, and what that cost. Run as a process of its own:
+All rows are encoded before the port opens, so that a request costs one search and one
+join. The server checks no credentials and refuses no request. `/_seen` returns the
+number of requests and their cost. It runs as a process of its own:
 
     python -m benchmarks.server --parents 20 --rows 5000 --latency 0.05
 """
@@ -43,12 +43,12 @@ _TOKEN = b'{"access_token":"benchmark","expires_in":"86400","token_type":"bearer
 
 @dataclass(slots=True)
 class Seen:
-    """What was served since the start.
+    """The requests since the start or the last `/_forget`.
 
     Attributes:
-        requests: all of them, but for those for this.
-        first: UTC seconds of the first.
-        cpu: seconds of this process since the port opened.
+        requests: number of requests, without those for control paths.
+        first: time of the first request, in UTC seconds.
+        cpu: CPU seconds of this process.
     """
 
     requests: int = 0
@@ -58,7 +58,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Pages:
-    """Encoded rows, by the list that they are of."""
+    """The encoded rows of all lists."""
 
     messages: list[bytes]
     opens: dict[int, list[bytes]]
@@ -67,7 +67,7 @@ class Pages:
     _began: float = field(default_factory=time.process_time)
 
     def answer(self, path: bytes, query: bytes) -> bytes:
-        """Return the body that a path answers."""
+        """Return the body of the answer to a request."""
         if path == b"/_seen":
             self.seen.cpu = time.process_time() - self._began
             return json.dumps(asdict(self.seen)).encode()
@@ -85,7 +85,7 @@ class Pages:
 
 
 def make_pages(parents: int, rows: int, most: int, now: float) -> Pages:
-    """Return messages sent in the last three weeks, each with as many opens."""
+    """Make `parents` messages of the last three weeks with `rows` opens each."""
     now_ms = int(now * 1000)
     ids = range(_FIRST_ID, _FIRST_ID + parents)
     messages = [_message(number, message, now_ms) for number, message in enumerate(ids)]
@@ -148,7 +148,7 @@ def _page(rows: list[bytes], query: bytes, most: int) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: requests in, each answered after the latency."""
+    """A connection; each request is answered after the latency."""
 
     def __init__(self, pages: Pages, latency: float) -> None:
         self._pages = pages
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(pages: Pages, latency: float) -> None:
-    """Serve until the process is ended; the port is the only line of stdout."""
+    """Serve until the process ends; print the port as the only line of stdout."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: Connection(pages, latency), "127.0.0.1", 0, backlog=256

@@ -1,1 +1,1 @@
-"""The peers, each as its own documentation shows it; scripts, run where they live."""
+"""The peers, each written as its own documentation shows; run as scripts."""

@@ -1,4 +1,4 @@
-"""The files of a declarative source of airbyte-cdk, for its own command.
+"""Writes the files of a declarative source for airbyte-cdk's own command.
 
 https://docs.airbyte.com/platform/connector-development/config-based
 """
@@ -25,12 +25,12 @@ _FIELDS = {
 
 
 def write_files(folder: Path, api_url: str, concurrency: int | None) -> list[str]:
-    """Write what the command reads; return its arguments.
+    """Write the config and catalog of the command; return its arguments.
 
     Args:
-        folder: where to write.
-        api_url: of the server.
-        concurrency: None for the source's default.
+        folder: the folder to write into.
+        api_url: URL of the server.
+        concurrency: number of workers, None for the source's default.
     """
     opens = {
         "name": "opens",

@@ -1,4 +1,4 @@
-"""dlt's rest_api source into Postgres: extracted, normalised and merged by key.
+"""Loads dlt's rest_api source into Postgres, merged by key.
 
 https://dlthub.com/docs/dlt-ecosystem/destinations/postgres
 """
@@ -14,7 +14,7 @@ from dlt_source import configuration
 
 
 def main() -> None:
-    """Run the pipeline once, from an empty folder."""
+    """Run the pipeline once, without state of earlier runs."""
     given = json.loads(sys.argv[1])
     source = rest_api_source(configuration(given["api_url"], parallelized=False))
     source.resources["messages"].selected = False

@@ -1,4 +1,4 @@
-"""dlt's rest_api source, extracted only: neither normalised nor loaded.
+"""Extracts dlt's rest_api source; nothing is normalised or loaded.
 
 https://dlthub.com/docs/dlt-ecosystem/verified-sources/rest_api/basic
 """
@@ -14,7 +14,7 @@ from dlt.sources.rest_api import RESTAPIConfig, rest_api_source
 
 
 def configuration(api_url: str, *, parallelized: bool) -> RESTAPIConfig:
-    """Return the source's configuration."""
+    """Return the configuration of the source."""
     opens: dict[str, Any] = {
         "name": "opens",
         "endpoint": {
@@ -47,7 +47,7 @@ def configuration(api_url: str, *, parallelized: bool) -> RESTAPIConfig:
 
 
 def main() -> None:
-    """Extract; say how many rows there were."""
+    """Extract all opens and print their number."""
     given = json.loads(sys.argv[1])
     source = rest_api_source(
         configuration(given["api_url"], parallelized=given["parallelized"])

@@ -1,4 +1,4 @@
-"""Download the pages, and nothing else: the floor under everybody."""
+"""Downloads the pages without decoding them: the lower bound for all contestants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIZE = 1000
 
 
 def main() -> None:
-    """Read every list of every message; say how many rows there were."""
+    """Download all opens and print their number."""
     base = json.loads(sys.argv[1])["api_url"]
     session = requests.Session()
     rows = 0

@@ -1,4 +1,4 @@
-"""A bare loop of requests and orjson: what a script would do, and no more."""
+"""A bare loop of requests and orjson, as in a minimal script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIZE = 1000
 
 
 def main() -> None:
-    """Write a line for each open of each message."""
+    """Write one line per open."""
     base = json.loads(sys.argv[1])["api_url"]
     session = requests.Session()
     session.headers["Authorization"] = "Bearer benchmark"

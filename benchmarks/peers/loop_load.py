@@ -1,4 +1,4 @@
-"""The bare loop into Postgres: pages are copied, and then inserted by key."""
+"""The bare loop into Postgres: copies the rows, then inserts them by key."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ on conflict ("message_id", "id") do update set
 
 
 def main() -> None:
-    """Load each open of each message."""
+    """Load all opens."""
     given = json.loads(sys.argv[1])
     base, schema = given["api_url"], given["schema"]
     session = requests.Session()

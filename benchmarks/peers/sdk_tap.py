@@ -1,4 +1,4 @@
-"""A tap on singer-sdk as its cookiecutter and its guide to parents and children do.
+"""A tap built with singer-sdk as its template and its guide to parent streams show.
 
 https://sdk.meltano.com/en/latest/parent_streams.html
 """
@@ -20,7 +20,7 @@ _SIZE = 1000
 
 
 class EncompassPaginator(BaseOffsetPaginator):
-    """Offsets up to the total."""
+    """Pages by offset, up to the total."""
 
     def has_more(self, response: requests.Response) -> bool:
         """Return whether rows are left."""
@@ -28,7 +28,7 @@ class EncompassPaginator(BaseOffsetPaginator):
 
 
 class EncompassStream(RESTStream[int]):
-    """What the streams share."""
+    """The base of both streams."""
 
     records_jsonpath = "$.data[*]"
 
@@ -39,7 +39,7 @@ class EncompassStream(RESTStream[int]):
 
     @property
     def authenticator(self) -> BearerTokenAuthenticator:
-        """A token."""
+        """The bearer token."""
         return BearerTokenAuthenticator(token=self.config["auth_token"])
 
     def get_new_paginator(self) -> EncompassPaginator:
@@ -56,7 +56,7 @@ class EncompassStream(RESTStream[int]):
 
 
 class Messages(EncompassStream):
-    """The parents."""
+    """The parent stream."""
 
     name = "messages"
     path = "/v2/messages"
@@ -81,12 +81,12 @@ class Messages(EncompassStream):
         record: dict[str, Any],
         context: dict[str, Any] | None,  # noqa: ARG002 - the SDK's
     ) -> dict[str, Any]:
-        """Return what a child needs."""
+        """Return the context of the child stream."""
         return {"message_id": record["id"]}
 
 
 class Opens(EncompassStream):
-    """The children."""
+    """The child stream."""
 
     name = "opens"
     path = "/v2/messages/{message_id}/opens"

@@ -1,4 +1,4 @@
-"""A tap on singer-python with its Transformer, as its examples and older taps do.
+"""A tap built with singer-python and its Transformer, like older taps.
 
 https://github.com/singer-io/singer-python
 """
