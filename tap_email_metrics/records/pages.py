@@ -171,13 +171,20 @@ class Page:
                 setattr(record, column, None)
         return self
 
+    @property
+    def set_aside(self) -> list[str | None]:
+        """Why each row has no record, None if it has one."""
+        if not self._reasons:
+            return [None] * len(self)
+        if self._identity is not None and not self._identity.is_key:
+            return [None if r == IDENTITY_MISSING else r for r in self._reasons]
+        return [*self._reasons]
+
     def made(self) -> Made:
         """Return the records of the rows that have one."""
         if not self._reasons:
             return Made(self._records, self._times, Counter())
-        reasons = self._reasons
-        if self._identity is not None and not self._identity.is_key:
-            reasons = [None if r == IDENTITY_MISSING else r for r in reasons]
+        reasons = self.set_aside
         places = [place for place, reason in enumerate(reasons) if reason is None]
         set_aside = Counter(filter(None, reasons))
         return Made(_at(self._records, places), _at(self._times, places), set_aside)

@@ -4,6 +4,9 @@ Rows may arrive, change and disappear while the pages of a window are read, and 
 vendor documents no order. A window is *whole* if the count before, the number of rows
 received and the count after agree, and if no page repeats a row of an earlier page.
 
+In a list without numbered rows no two rows are equal: a row that comes twice took the
+place of another row, or the count counts it twice. Only its distinct rows count there.
+
 The count in a response may be the count of its page only, so it proves nothing alone.
 The reader also asks for a count, or goes on to an empty page.
 
@@ -179,7 +182,7 @@ class _Attempt:
         equals: number of further rows with the same hash.
         pages_seen: number of rows and digest of each page.
         repeats_page: a page began with all rows of an earlier page.
-        asks_beyond: the page after all rows has to be empty, too.
+        asks_beyond: the page after all rows has to be empty, too: rows came twice.
     """
 
     before: int | None = None
@@ -203,6 +206,11 @@ class _Attempt:
         return self.rows.received
 
     @property
+    def distinct(self) -> int:
+        """Number of rows received so far, without those that may not come twice."""
+        return self.rows.received - self.rows.twins
+
+    @property
     def is_unproved(self) -> bool:
         """Whether another attempt at the same window may prove it whole."""
         return self.agrees or self.before is None
@@ -218,20 +226,27 @@ class _Attempt:
             # Without counts, the empty page at the end is the only evidence. With a
             # count only after the rows, a row that disappeared may have moved others
             # to a page that was read before.
-            return self.after is None or self.received == self.after == 0
-        return self.received == self.before and self.after in {None, self.received}
+            if self.after is None:
+                return not self.rows.twins
+            return self.received == self.after == 0
+        return self.distinct == self.before and self.after in {None, self.distinct}
 
     @property
     def is_steady(self) -> bool:
         """Whether the window was read to its end, and no row moved during the read."""
-        return (self.ended and self.has_list and not self.rows.again) and not (
-            self.repeats_page or self.after is None
+        # In a list without numbered rows, a row that comes again may be a lasting twin.
+        moved = self.rows.again and not self.rows.twins
+        is_known = self.after is not None or self.rows.twins > 0
+        return (
+            (self.ended and self.has_list)
+            and is_known
+            and not (moved or self.repeats_page)
         )
 
     @property
     def difference(self) -> int:
         """Number of rows that the API counts but did not serve."""
-        return (self.after or 0) - self.received
+        return (self.received if self.after is None else self.after) - self.distinct
 
     def repeats(self, other: _Attempt) -> bool:
         """Return whether another attempt had the same rows and the same count."""
@@ -463,6 +478,9 @@ class WindowReader:
             before = [
                 self._note(attempt, page, equals, here, number) for number in numbers
             ]
+            if not self._counts_equals:
+                self._note_twins(attempt, page, rows, before)
+                before = [0] * len(before)
             self._note_dates(window, page, rows)
             page.set_aside += rows.made().set_aside.total()
             rows = rows.numbered(before)
@@ -507,10 +525,19 @@ class WindowReader:
             attempt.asks_beyond = attempt.asks_beyond or is_unclear
             attempt.repeats_page = attempt.repeats_page or not is_unclear
         equals[number] += 1
-        if self._counts_equals:
-            return attempt.equals[number] + equals[number]
-        page.twins += 1
-        return 0
+        return attempt.equals[number] + equals[number]
+
+    def _note_twins(
+        self, attempt: _Attempt, page: _RowTally, rows: Page, before: Sequence[int]
+    ) -> None:
+        """Count the rows with an equal row before them, in a list without numbers.
+
+        Rows without a record may look equal, but nothing shows that they are.
+        """
+        pairs = zip(before, rows.set_aside, strict=True)
+        twins = sum(bool(equal) and reason is None for equal, reason in pairs)
+        page.twins += twins
+        attempt.asks_beyond = attempt.asks_beyond or twins > 0
 
     def _note_dates(self, window: Window | None, page: _RowTally, rows: Page) -> None:
         seconds = [at // 1000 for at in rows.times if at is not None]

@@ -517,7 +517,7 @@ class WindowStream(EmailMetricsStream):
         self.reconcile(
             Count(
                 parent=f"{self.owner(source)} {time_of(part.window)}",
-                rows=part.rows,
+                rows=part.rows - part.twins,
                 api_rows=before if after is None else after,
                 moved=not part.whole and before != after,
                 verified=True,
@@ -538,8 +538,8 @@ class WindowStream(EmailMetricsStream):
                 "window counts as read, and is read again at verifications",
                 self.name,
                 key,
-                part.rows + part.short,
-                part.rows,
+                part.rows - part.twins + part.short,
+                part.rows - part.twins,
             )
 
     def _widen(self, key: str) -> None:

@@ -354,6 +354,30 @@ def test_rows_that_a_short_window_hid_are_emitted_though_they_did_not_change() -
     assert clinic.wrong("delivery_status") == []
 
 
+@pytest.mark.parametrize("stream", ["sent", "delivery_status"])
+@pytest.mark.parametrize("count_of", ["all", "page", "nothing"])
+def test_a_row_that_comes_twice_in_place_of_another_hides_none(
+    stream: str, count_of: str
+) -> None:
+    """K4: the count agrees with the rows, but one of them came twice."""
+    clinic = clinic_of(60)
+    for back in (45, 44):
+        clinic.api.add_message(sent=NOW - back * DAY)
+    clinic.api.set_policy(count_of=count_of)
+    odd = clinic.world.odd("first_row_again")
+    run = clinic.sync(streams=(stream, "email_metrics_reconciliation"))
+    assert run.code == 0
+    assert clinic.coverage(stream, "smtp").todo == ()
+    found = run.records("email_metrics_reconciliation")
+    assert "equal" not in {one["verdict"] for one in found if one["api_rows"]}
+    assert clinic.wrong(stream) != []
+    clinic.world.odds.remove(odd)
+    clinic.advance(1)
+    clinic.sync(streams=(stream,))
+    assert clinic.wrong(stream) == []
+    assert clinic.coverage(stream, "smtp").short == ()
+
+
 def _deliveries_of(clinic: Clinic, message: str) -> list[dict[str, Any]]:
     rows = clinic.rows("delivery_status").values()
     return [row for row in rows if row["sendmail_id"] == message]
