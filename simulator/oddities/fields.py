@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from simulator.luxsci.facts import PREFIX
 from simulator.messages import encode
 from simulator.oddities.base import Oddity, chance
 from simulator.oddities.pages import LISTS, Page, label_of, of_rows
@@ -24,6 +25,15 @@ _KEYS = frozenset(
     }
 )
 """Fields that identify a row or that a reader goes by: other oddities change them."""
+_KEYS_OF_LUXSCI = frozenset(
+    {
+        *("account_id", "click_date", "clicker_ip", "complaint_date", "date"),
+        *("complaint_source", "date_sent", "date_temp_failure", "domain_id"),
+        *("ip", "ip_address", "msg_to", "open_date", "opener_ip", "reason"),
+        *("unsubscribed_date", "url", "user_agent"),
+    }
+)
+"""Fields of LuxSci that tell events apart, which have no id; in lower case."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}.*")
 _UNUSABLE = 0.4
 """Share of the rows that get an id that nobody can use."""
@@ -75,6 +85,9 @@ def _edit_field(edit: Edit, case: Case, page: Page) -> None:
     """Change one field, the same in all rows that are objects."""
     rows = [row for row in page.rows if isinstance(row, dict)]
     names = sorted({name for row in rows for name in row} - _KEYS)
+    if case.request.path.startswith(PREFIX):
+        keys = _KEYS | _KEYS_OF_LUXSCI
+        names = [name for name in names if name.lower() not in keys]
     if not names:
         return
     name = case.rng.choice(names)
