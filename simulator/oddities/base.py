@@ -62,6 +62,7 @@ class Oddity:
         telling: regular expression of the paths on which no row goes missing unless a
             careful reader notices it, by the answer itself or by other answers' counts.
         changes_values: rows can carry other values, so records can differ.
+        changes_clock: a reader can take another time for now, whatever the path.
         is_dear: it costs so much memory or time that it is not drawn by chance.
     """
 
@@ -73,6 +74,7 @@ class Oddity:
     paths: str = ""
     telling: str = ""
     changes_values: bool = False
+    changes_clock: bool = False
     is_dear: bool = False
 
     def as_json(self) -> dict[str, object]:

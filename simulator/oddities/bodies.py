@@ -120,11 +120,13 @@ ODDITIES = (
         name="date_ahead",
         says="the header Date 400 days ahead",
         change=_date(None, 400.0),
+        changes_clock=True,
     ),
     Oddity(
         name="date_behind",
         says="the header Date 400 days behind",
         change=_date(None, -400.0),
+        changes_clock=True,
     ),
     Oddity(
         name="date_words",
