@@ -281,8 +281,6 @@ class LuxSciDays(Account):
         self, list_id: ListId, rows: Mapping[Key, Record], now: float
     ) -> Iterable[Key]:
         name = list_id[0].removeprefix(_STREAM)
-        if name in SUMMARIES:
-            return rows.keys()
         return {key for key, row in rows.items() if not self._is_due(name, row, now)}
 
     @override
