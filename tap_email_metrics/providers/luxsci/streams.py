@@ -466,17 +466,21 @@ class Summary(ReportStream):
 
         Raises:
             NotUnderstood: the response has neither a list nor a row, or more than one
-                row, or a row without a known column.
+                row, or a row without a known column, or the API counts a row that the
+                response does not have.
         """
         report = cast("ReportList", source)
         with closing(report.open(day, 0, MOST_IN_PAGE)) as answer:
             rows = [row for rows in answer.rows() for row in rows]
-            has_list, row = answer.has_list, answer.sole_row()
+            has_list, row, count = answer.has_list, answer.sole_row(), answer.count
         if row is not None:
             return [row]
         wanted = self.wanted().telling
         found = [row for row in rows if row is not None and wanted & row.keys()]
-        if not has_list or len(rows) > 1 or len(found) < len(rows):
+        if has_list and not rows and count is None:
+            count = report.count(day)
+        is_short = not rows and bool(count)
+        if not has_list or is_short or len(rows) > 1 or len(found) < len(rows):
             raise NotUnderstood(
                 f"the response for {iso(day.start)[:10]} is not one row for that day"
             )

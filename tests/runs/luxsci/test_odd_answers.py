@@ -144,6 +144,12 @@ NO_ROW: dict[str, Change] = {
     "values without a header": lambda body, _: {"success": 1, "data": body["data"]},
     "a flat row that is too long": lambda body, _: {**body, "data": [1] * 9},
     "two rows": lambda body, _: {**body, "data": body["data"] * 2},
+    "a count without its row": lambda body, _: {**body, "data": [], "count": "1"},
+    "no row and no count": lambda body, request: (
+        {"header": body["header"], "data": []}
+        if request.query["matches"] != "0"
+        else body
+    ),
 }
 
 
