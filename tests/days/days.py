@@ -74,6 +74,8 @@ _LAST_CONFIRMED = 0.6
 _RECONCILIATION = "email_metrics_reconciliation"
 _STEP = 10.0
 """Seconds between two looks at what a run was shown."""
+_LOOKS = 400
+"""Most looks at what a run was shown."""
 _BETWEEN = 0.25
 """Days between two runs of a day."""
 _LARGEST_KILL = 9
@@ -502,13 +504,29 @@ class Days:
             self._promises.show(self.account.shown(ran.ended), ran.ended)
             found = self._promises.invented(self._fresh)
         if found:
-            seconds = ran.ended + self.account.settling - ran.begun
-            steps = min(400, int(seconds / _STEP))
-            for step in range(1, steps + 1):
-                at = ran.begun + step * _STEP
+            for at in self._looks(ran):
                 self._promises.show(self.account.shown(at), at)
             found = self._promises.invented(self._fresh)
         return found
+
+    def _looks(self, ran: Ran) -> Sequence[float]:
+        """Return when a run's lists were answered whose rows seem invented.
+
+        Of a large run it is steps of its time. A run that had to wait for hours sent
+        few requests in many steps.
+        """
+        streams = self._promises.unshown(self._fresh)
+        answered = {
+            entry.at + later
+            for entry in ran.entries
+            if any(stream in streams for stream, _ in self.account.lists_of(entry.path))
+            for later in (0.0, self.account.settling)
+        }
+        if 0 < len(answered) <= _LOOKS:
+            return sorted(answered)
+        seconds = ran.ended + self.account.settling - ran.begun
+        steps = min(_LOOKS, int(seconds / _STEP))
+        return [ran.begun + step * _STEP for step in range(1, steps + 1)]
 
     def _taint(self, ran: Ran) -> None:
         """Leave records of values that were told oddly out of what is compared."""

@@ -109,6 +109,14 @@ class Promises:
         self.events = sum(map(len, self._promised.values()))
         return sorted(broken)
 
+    def unshown(self, rows: Iterable[tuple[str, Key, Record]]) -> set[str]:
+        """Return the streams that have rows which the API never showed."""
+        return {
+            stream
+            for stream, key, row in rows
+            if row not in self._ever[stream].get(key, ())
+        }
+
     def invented(self, rows: Iterable[tuple[str, Key, Record]]) -> list[str]:
         """Return those of the rows that the API never showed."""
         return [
