@@ -27,6 +27,7 @@ import msgspec
 from tap_email_metrics.records.columns import EXTRA, EXTRACTED_AT, compile_columns
 from tap_email_metrics.records.pages import (
     IDENTITY_MISSING,
+    IDENTITY_UNREADABLE,
     KEY_MISSING,
     KEY_UNREADABLE,
     NOT_A_ROW,
@@ -47,7 +48,7 @@ from tap_email_metrics.records.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from tap_email_metrics.records.columns import Column, Identity, Schema
     from tap_email_metrics.records.privacy import Privacy
@@ -289,6 +290,8 @@ class RecordBuilder:
                 self._keep(page, column, dict.fromkeys(range(count), unfit[0]))
             if column.name in columns.key:
                 reasons.note_key(values * count, range(count) if unfit else ())
+        if identity:
+            _note_unreadable(identity, page, reasons)
         if EXTRACTED_AT in made:
             made[EXTRACTED_AT] = repeat(page.request.get(EXTRACTED_AT), count)
         if page.kept and columns.keeps_extra:
@@ -441,12 +444,28 @@ def _events(
 def _with_raw_text(column: Converted) -> list[Any]:
     """Return a column with its unfit text, so that the text distinguishes events."""
     values = column.values
+    for place, text in _raw_texts(column):
+        values = [*values] if values is column.values else values
+        values[place] = storable(text)
+    return values
+
+
+def _note_unreadable(identity: Identity, page: _Fields, reasons: _Reasons) -> None:
+    """Note the rows whose event id is made from unreadable text.
+
+    Call this after all reasons for which a row has no record were noted.
+    """
+    for column in identity.from_row:
+        for place, _ in _raw_texts(page.column(column)):
+            reasons.note(place, IDENTITY_UNREADABLE)
+
+
+def _raw_texts(column: Converted) -> Iterator[tuple[int, str]]:
+    """Yield index and text of the values that do not fit a column of the identity."""
     for place, text in column.unfit.items():
         # Blank text does not distinguish events, like null.
         if isinstance(text, str) and text.strip():
-            values = [*values] if values is column.values else values
-            values[place] = storable(text)
-    return values
+            yield place, text
 
 
 def _type(column: Schema) -> Json:

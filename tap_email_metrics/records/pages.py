@@ -26,6 +26,12 @@ KEY_UNREADABLE = "key unreadable"
 """A row with a value in a key column that does not fit the column."""
 IDENTITY_MISSING = "identity missing"
 """An event without any value that distinguishes it from others."""
+IDENTITY_UNREADABLE = "identity unreadable"
+"""An event whose id is made from the text of a value that does not fit its column.
+
+It has a record, but a later answer may show the value in another form: then the same
+event has another id.
+"""
 
 
 class Made(NamedTuple):
@@ -37,11 +43,13 @@ class Made(NamedTuple):
         records: the records.
         times: the replication key of each record, in epoch ms.
         set_aside: number of rows without a record, by reason.
+        unreadable: number of records whose event id is made from unreadable text.
     """
 
     records: Sequence[Any]
     times: Sequence[int | None]
     set_aside: Counter[str]
+    unreadable: int = 0
 
 
 class Page:
@@ -54,8 +62,8 @@ class Page:
         events: the values that the event id of each row is made from.
         identity: makes event ids; None if the vendor gives rows a key.
         key_sources: the vendor's fields that are part of the key.
-        reasons: for each row, why it has no record, or None if it has one. None if all
-            rows have a record.
+        reasons: for each row, why it has no record or a doubtful id, or None. None if
+            there is no such row.
         typed: the decoder has checked the types of `fields`.
     """
 
@@ -128,8 +136,7 @@ class Page:
 
         Rows without a record stay, so that they are counted.
         """
-        reasons = self._reasons or [None] * len(self)
-        pairs = zip(emitted, reasons, strict=True)
+        pairs = zip(emitted, self.set_aside, strict=True)
         return self.where([not old or reason is not None for old, reason in pairs])
 
     def values(self, name: str) -> list[Any]:
@@ -176,9 +183,10 @@ class Page:
         """Why each row has no record, None if it has one."""
         if not self._reasons:
             return [None] * len(self)
+        kept = {IDENTITY_UNREADABLE}
         if self._identity is not None and not self._identity.is_key:
-            return [None if r == IDENTITY_MISSING else r for r in self._reasons]
-        return [*self._reasons]
+            kept.add(IDENTITY_MISSING)
+        return [None if reason in kept else reason for reason in self._reasons]
 
     def made(self) -> Made:
         """Return the records of the rows that have one."""
@@ -187,7 +195,13 @@ class Page:
         reasons = self.set_aside
         places = [place for place, reason in enumerate(reasons) if reason is None]
         set_aside = Counter(filter(None, reasons))
-        return Made(_at(self._records, places), _at(self._times, places), set_aside)
+        records, times = _at(self._records, places), _at(self._times, places)
+        return Made(records, times, set_aside, self.unreadable)
+
+    @property
+    def unreadable(self) -> int:
+        """The number of rows whose event id is made from unreadable text."""
+        return (self._reasons or []).count(IDENTITY_UNREADABLE)
 
 
 def _at(values: list[Value], places: Iterable[int]) -> list[Value]:

@@ -40,7 +40,7 @@ from tap_email_metrics.errors import (
 )
 from tap_email_metrics.records.builder import PageMaker, RecordBuilder
 from tap_email_metrics.records.columns import EXTRACTED_AT
-from tap_email_metrics.records.pages import Record
+from tap_email_metrics.records.pages import IDENTITY_UNREADABLE, Record
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import to_instant
 from tap_email_metrics.run.reconciliation import Count
@@ -188,7 +188,7 @@ class EmailMetricsStream(QuietStream):
         )
 
     def set_aside(self, reason: str, rows: int, of: object = None) -> None:
-        """Count rows that the API served and that have no record.
+        """Count rows that the API served and that have no record or a doubtful id.
 
         Args:
             reason: why; the run summary shows it.
@@ -204,7 +204,9 @@ class EmailMetricsStream(QuietStream):
         rest = self._set_aside.total()
         if rest:
             self._set_aside.clear()
-            read = self.report.records + rest
+            lost = self.report.set_aside.total()
+            lost -= self.report.set_aside[IDENTITY_UNREADABLE]
+            read = self.report.records + lost
             count = Count(parent="all", rows=read, set_aside=rest)
             now = self.run.now(self.provider)
             self.run.reconcile(self.provider, self.name, count, now)
@@ -446,6 +448,7 @@ class EmailMetricsStream(QuietStream):
         made = page.made()
         for reason, rows in made.set_aside.items():
             self.set_aside(reason, rows, of)
+        self.set_aside(IDENTITY_UNREADABLE, made.unreadable, of)
         self.note_key(max([at for at in made.times if at is not None], default=None))
         return made.records
 
@@ -500,11 +503,11 @@ class EmailMetricsStream(QuietStream):
             )
 
     def _warn_of_set_aside(self) -> None:
-        """Warn once per reason about rows without a record."""
+        """Warn once per reason about rows without a record, or with a doubtful id."""
         for reason, rows in sorted(self.report.set_aside.items()):
-            self.logger.warning(
-                "%s: rows without a record: %d: %s", self.name, rows, reason
-            )
+            doubtful = reason == IDENTITY_UNREADABLE
+            what = "with a doubtful event id" if doubtful else "without a record"
+            self.logger.warning("%s: rows %s: %d: %s", self.name, what, rows, reason)
 
     def _note_end(self) -> None:
         """Note in the state that all that was due was read; else report the lag."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.runs.luxsci.test_reports import clinic_of
 from tests.support.constant_contact import DAY, NOW, Account
-from tests.support.encompass import Site, site_of
+from tests.support.encompass import Site, key_of, site_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,54 @@ def test_a_send_that_is_not_an_object_is_counted(account: Account) -> None:
     run = account.sync(streams=("send_history", LISTS))
     assert len(run.records("constant_contact_send_history")) == 1
     check(run, "constant_contact_send_history", {"not a row": 2})
+
+
+def test_opens_whose_date_cannot_be_read_are_counted_and_read_again(
+    account: Account,
+) -> None:
+    """They are emitted, but not under the id that they have with a readable date."""
+    sent = campaign(account)
+    for number in range(3):
+        account.api.add_event("opens", sent, created=NOW - 60 * number - 60)
+    is_odd = True
+
+    def spoil(answer: Any) -> Any:
+        for row in answer["tracking_activities"][1:] if is_odd else ():
+            row["created_time"] = "some days ago"
+        return answer
+
+    change(account, "/opens", spoil)
+    run = account.sync(streams=("opens", LISTS))
+    assert len(run.records("constant_contact_opens")) == 3
+    check(run, "constant_contact_opens", {"identity unreadable": 2})
+    is_odd = False
+    account.advance(1)
+    run = account.sync(streams=("opens", LISTS))
+    assert run.reports["constant_contact_opens"]["outcome"] == "complete"
+    [told] = [r for r in run.records(LISTS) if r["stream"] == "constant_contact_opens"]
+    assert told["verdict"] == "equal"
+    shown = {key_of(told["stream"], record) for record in account.truth("opens")}
+    assert shown <= account.rows("opens").keys()
+
+
+def test_opens_whose_dates_never_can_be_read_are_not_read_in_each_run(
+    account: Account,
+) -> None:
+    account.api.add_event("opens", campaign(account), created=NOW - 60)
+
+    def spoil(answer: Any) -> Any:
+        for row in answer["tracking_activities"]:
+            row["created_time"] = "some days ago"
+        return answer
+
+    change(account, "/opens", spoil)
+    reads = []
+    for _ in range(10):
+        account.sync(streams=("opens",))
+        reads.append(len(account.paths("/opens")))
+        account.advance(1)
+    assert reads[:4] == [1, 1, 1, 1]
+    assert sum(reads[4:]) <= 1
 
 
 def test_campaigns_without_an_id_are_counted_each(account: Account) -> None:

@@ -46,6 +46,7 @@ class EventList:
         found: number of rows read.
         new: number of rows later than `since`.
         newest: the latest time of a row, in epoch ms.
+        unreadable: number of rows whose event id is made from unreadable text.
         shifting: the list shifted in every try, so that rows may be missing.
         is_listed: the last answer had a list.
     """
@@ -70,7 +71,7 @@ class EventList:
         self._begin()
 
     def _begin(self) -> None:
-        self.new = 0
+        self.new = self.unreadable = 0
         if self.has_twins or not self._restarts:
             self.found = 0
             self._values.clear()
@@ -138,6 +139,7 @@ class EventList:
 
     def _hold(self, rows: Page) -> None:
         self._held = rows
+        self.unreadable += rows.unreadable
         if self.has_twins:
             self.found += len(rows)
         if self._once is not None:
@@ -289,13 +291,15 @@ class EventReader:
         counter, found = self._counter, self._found
         missing = max(0, (counter or 0) - found) if whole else mark.missing
         is_known = missing == mark.missing and counter == mark.counter
-        # Nothing else says whether a list that is absent would be empty.
-        lacks = counter is None and not all(one.is_listed for one in self._lists)
-        if self.unresolved or lacks or (whole and missing and not is_known):
+        # Nothing else says whether a list that is absent would be empty, and an event
+        # whose time cannot be read has another id once it can.
+        absent = counter is None and not all(one.is_listed for one in self._lists)
+        unclear = absent or any(one.unreadable for one in self._lists)
+        if self.unresolved or unclear or (whole and missing and not is_known):
             doubted = mark.doubted(self._now)
             if doubted:
                 return doubted
-            if not lacks:
+            if not unclear:
                 logger.warning(
                     "%s: campaign %s counts %d, but its lists show %d after %d tries",
                     self._name,
