@@ -347,12 +347,14 @@ class SnapshotStream(ActivityStream):
     """A list that shows the current state, read at most once a day per activity.
 
     Attributes:
+        events: names of the streams whose events change the list.
         query: parameters of the request for the first page.
     """
 
     envelope = envelope(TRACKED)
     reader_fields = ("contact_id",)
     once_a_day = True
+    events: ClassVar[tuple[str, ...]]
     query: ClassVar[tuple[tuple[str, int | str], ...]] = (("limit", _LARGEST),)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
@@ -363,15 +365,36 @@ class SnapshotStream(ActivityStream):
     def read(
         self, visit: Visit[str, CounterMark], policy: Policy
     ) -> Generator[Page | Count, None, CounterMark]:
-        campaigns, one = self.constant_contact.campaigns(), visit.parent.id
         start = self.constant_contact.now()
         mark = yield from super().read(visit, policy)
-        readings = [self._readings[activity] for activity in campaigns.activities(one)]
-        if all(reading.is_listed for reading in readings):
+        lacks, lags = self._lacks_list(visit.parent.id), self._lags(visit.parent.id)
+        doubted = (visit.mark or CounterMark()).doubted(start)
+        if doubted is None or not (lacks or lags):
             return mark
-        if campaigns.aggregate(self.name, one):
-            return mark  # a counter says, too, that there are no rows
-        return (visit.mark or CounterMark()).doubted(start) or mark
+        return doubted if lacks else replace(doubted, checked=start)
+
+    def _lacks_list(self, campaign_id: str) -> bool:
+        """Return whether an answer had no list, and no counter says why."""
+        campaigns = self.constant_contact.campaigns()
+        readings = [self._readings[one] for one in campaigns.activities(campaign_id)]
+        if all(reading.is_listed for reading in readings):
+            return False
+        return not campaigns.aggregate(self.name, campaign_id)
+
+    def _lags(self, campaign_id: str) -> bool:
+        """Return whether events that change the list are counted but not yet listed.
+
+        The streams of the events know that, if they are selected: they come first.
+        """
+        if self.run.settings.backfill:
+            return False
+        campaigns = self.constant_contact.campaigns()
+        for name in {*self.events}.intersection(self.run.selected(self.provider)):
+            mark = self.run.stream_state(name).marks.get(campaign_id)
+            counter = campaigns.counter(name, campaign_id)
+            if mark and not (mark.settled and mark.counter == counter):
+                return True
+        return False
 
     @override
     def read_activity(
@@ -399,7 +422,7 @@ class SnapshotStream(ActivityStream):
         super().after(parent, mark)
         activities = self.constant_contact.campaigns().activities(parent.id)
         readings = [self._readings.pop(one) for one in dict.fromkeys(activities)]
-        if mark.unsettled:
+        if mark.unsettled and not all(one.is_listed for one in readings):
             return
         if SNAPSHOTS in self.run.selected(self.provider):
             report = str(self.name).removeprefix("constant_contact_")
@@ -417,6 +440,7 @@ class UniqueOpens(SnapshotStream):
     name = "constant_contact_unique_opens"
     primary_keys = ("account", "campaign_activity_id", "contact_id")
     path = "/reports/email_reports/{}/tracking/unique_opens"
+    events = ("constant_contact_opens",)
 
 
 class DidNotOpens(SnapshotStream):
@@ -428,6 +452,11 @@ class DidNotOpens(SnapshotStream):
     name = "constant_contact_did_not_opens"
     primary_keys = ("account", "campaign_activity_id", "contact_id")
     path = "/reports/email_reports/{}/tracking/didnotopens"
+    events = (
+        "constant_contact_sends",
+        "constant_contact_opens",
+        "constant_contact_bounces",
+    )
     selected_by_default = False
 
 
@@ -437,6 +466,7 @@ class Links(SnapshotStream):
     name = "constant_contact_links"
     primary_keys = ("account", "campaign_activity_id", "url_id")
     path = "/reports/email_reports/{}/links"
+    events = ("constant_contact_clicks",)
     envelope = envelope("link_click_counts")
     reader_fields = ("url_id",)
     query = (("no_clicks", "true"),)

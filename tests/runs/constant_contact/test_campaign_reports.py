@@ -231,6 +231,38 @@ def test_a_snapshot_is_read_once_a_day(account: Account) -> None:
     assert len(account.paths("/unique_opens")) == 1
 
 
+@pytest.mark.parametrize("open_days", [30, 1])
+def test_links_are_read_again_once_their_clicks_have_caught_up(
+    account: Account, open_days: int
+) -> None:
+    """The links lag behind the counter like the clicks, and nothing counts them."""
+    account.settings["activity_window_days"] = open_days
+    sent = campaign(account)
+    account.api.add_event("clicks", sent, created=NOW - HOUR)
+    sync(account, "clicks", "links", "snapshots")
+    account.api.add_event(
+        "clicks",
+        sent,
+        created=NOW + 60,
+        visible_from=NOW + 1.5 * DAY,
+        counted_from=NOW + 60,
+    )
+    account.advance(1)
+    run = sync(account, "clicks", "links", "snapshots")
+    assert run.reports["constant_contact_links"]["unsettled"] == 1
+    [snapshot] = account.rows("snapshots").values()
+    [link] = account.rows("links").values()
+    assert (link["unique_clicks"], link["as_of"]) == (1, snapshot["as_of"])
+    account.advance(1)
+    sync(account, "clicks", "links", "snapshots")
+    [snapshot] = account.rows("snapshots").values()
+    [link] = account.rows("links").values()
+    assert (link["unique_clicks"], link["as_of"]) == (2, snapshot["as_of"])
+    account.advance(1)
+    sync(account, "clicks", "links", "snapshots")
+    assert account.paths("/links") == []
+
+
 def test_proxy_opens_removed_later_hide_nothing_at_verification(
     account: Account,
 ) -> None:
