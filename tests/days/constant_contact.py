@@ -76,6 +76,7 @@ _PATHS = {
 }
 """What a stream is read from, beside what all that goes by campaign needs."""
 _SHARED = "/token$|_summaries$|/email_campaigns/|/emails/[^/]+$|/privileges$"
+_CONTACTS = "/contact_reports/|/contacts$"
 _UNKNOWABLE = {
     **dict.fromkeys((*_DAILY, "snapshots"), "as_of"),
     "campaign_activity_stats": "last_refresh_time",
@@ -374,6 +375,14 @@ class ConstantContactDays(Account):
         return (f"{PREFIX}snapshots",) if is_snapshot else ()
 
     @override
+    def settled(self, ran: Ran) -> Iterator[ListId]:
+        """Yield the lists that the run gave up: they differ from their counter."""
+        for name in COUNTERS:
+            for campaign, verdict in ran.verdicts(f"{PREFIX}{name}"):
+                if verdict == "differs":
+                    yield f"{PREFIX}{name}", campaign
+
+    @override
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
         # The tap takes it for a visit, and comes again when the next one is due.
         course = self._courses[list_id]
@@ -412,7 +421,7 @@ class ConstantContactDays(Account):
         shared = any(re.search(_SHARED, path) for path in struck)
         if any(path.endswith("/token") for path in struck):
             return
-        yield from self._contact_reports(struck, ran.begun)
+        yield from self._contact_reports(struck, ran)
         sent = dict(self._sent_campaigns(ran.begun))
         for name in STREAMS:
             own = any(re.search(_PATHS[name], path) for path in struck)
@@ -431,15 +440,19 @@ class ConstantContactDays(Account):
                 rows = shown.get((stream, campaign), {})
                 yield from self._due(name, campaign, moment, rows, ran.begun)
 
-    def _contact_reports(self, struck: list[str], now: float) -> Iterator[Visit]:
-        if any(re.search("/contact_reports/|/contacts$", path) for path in struck):
+    def _contact_reports(self, struck: list[str], ran: Ran) -> Iterator[Visit]:
+        if any(re.search(_CONTACTS, path) for path in struck):
             return
         for name in self._of_contacts:
             list_id = (f"{PREFIX}{name}", None)
-            course = self._courses[list_id]
-            if course.visited // DAY != now // DAY:
-                course.visited = now
-                yield Visit(list_id, VALUES)
+            course, report = self._courses[list_id], ran.reports[list_id[0]]
+            if report["outcome"] == "paused" and report.get("parents"):
+                continue  # a turn takes as many runs as the budget makes it
+            if course.visited // DAY != ran.begun // DAY:
+                course.visited = ran.begun
+                yield Visit(
+                    list_id, VALUES, frozenset(self._hidden(list_id, ran.begun))
+                )
 
     def _sent_campaigns(self, at: float) -> Iterator[tuple[str, float]]:
         for sent, campaign in self._api.sent_campaigns(at):

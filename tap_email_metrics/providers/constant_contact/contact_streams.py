@@ -3,12 +3,14 @@
 The API does not say which reports have changed. So each report is read once per UTC
 day, in the order of the contacts' ids, and all its rows are emitted. If the budget ends
 before that, the next run continues after the last contact that was read, even on
-another day. All contacts then have their turn, but less often.
+another day. All contacts then have their turn, but less often. A contact whose report
+cannot be read is tried again by the last run of the turn.
 """
 
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +28,11 @@ from tap_email_metrics.providers.constant_contact.campaign_streams import (
     TRACKED,
     ConstantContactStream,
 )
-from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
+from tap_email_metrics.providers.constant_contact.client import (
+    envelope,
+    parse_page,
+    parse_rows,
+)
 from tap_email_metrics.providers.constant_contact.reading import EventList
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.state.streams import texts
@@ -39,10 +45,15 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.pages import Page, Record
     from tap_email_metrics.state.streams import Keys, StreamState
+    from tap_email_metrics.streams.base import Budget
 
 CYCLE = "cycle"
 """State key of the turn: the day on which it was done; or when it began, and the
 contact behind which it goes on."""
+FAILED = "failed"
+"""State key of the contacts that earlier runs of the turn could not read."""
+MOST_FAILED = 100
+"""Most of them that are kept; the next turn reads the others."""
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
@@ -54,6 +65,26 @@ def turn(value: object) -> dict[str, str]:
     return found
 
 
+def contacts(value: object) -> list[str]:
+    """Return ids as the state keeps them; raise TypeError for other values."""
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise TypeError("no ids")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRows:
+    """The rows of one contact's report.
+
+    Attributes:
+        pages: the rows, page by page.
+        is_listed: each response had a list; one without a list may lack rows.
+    """
+
+    pages: Sequence[Page]
+    is_listed: bool = True
+
+
 class ContactReport(ConstantContactStream):
     """A report that exists once per contact.
 
@@ -61,14 +92,14 @@ class ContactReport(ConstantContactStream):
         path: path of the report, with a `{}` for the contact.
     """
 
-    state_keys: ClassVar[Keys] = {CYCLE: turn}
+    state_keys: ClassVar[Keys] = {CYCLE: turn, FAILED: contacts}
     path: ClassVar[str]
     _error: TapError | None = None
     _rows = 0
 
     @abc.abstractmethod
-    def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
-        """Return the pages of a contact's report.
+    def rows(self, contact_id: str, tries: int) -> ContactRows:
+        """Return the rows of a contact's report.
 
         Args:
             contact_id: id of the contact.
@@ -94,6 +125,7 @@ class ContactReport(ConstantContactStream):
         finally:
             self.reconcile(Count(parent="all", rows=self._rows))
         state.write(CYCLE, {"done": today})
+        state.write(FAILED, None)
         if not backfill:
             state.set_checked_through(from_iso(began))
             self.promote(state)
@@ -102,31 +134,58 @@ class ContactReport(ConstantContactStream):
         self, state: StreamState[Any, Any], began: str, behind: str
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         budget = self.budget()  # the list of contacts counts, too
-        contacts = [one for one in self.constant_contact.contact_ids() if one > behind]
+        every = self.constant_contact.contact_ids()
         nameless = self.constant_contact.nameless_contacts
         self.set_aside("contact without an id", nameless)
-        self.report.parents_left = len(contacts)
+        left = [one for one in every if one > behind]
+        known = {*every}.difference(left)
+        failed = [one for one in state.read(FAILED, contacts) or () if one in known]
+        self.report.parents_left = len(left) + len(failed)
         in_a_row = 0
-        for place, contact_id in enumerate(contacts):
-            if self.report.parents and budget.is_spent:
-                self.report.behind_since = state.checked_through
-                raise HistoryLeft(
-                    f"{self.report.parents_left} contacts are left to read in this "
-                    "turn; the next run goes on there"
-                )
-            if in_a_row >= FAILURES_IN_A_ROW and self._sample(contacts[place:]):
+        for place, contact_id in enumerate(left):
+            self._check_budget(budget, state)
+            if in_a_row >= FAILURES_IN_A_ROW and self._sample(left[place:]):
                 in_a_row = 0
             rows = self._read(contact_id, tries=1 if in_a_row else TRIES)
             self.report.parents_left -= 1
             if rows is None:
                 in_a_row += 1
+                self._note_failed(state, contact_id)
                 continue  # the next run starts here, if no later contact is read
             in_a_row = 0
             yield rows
             self.report.parents += 1
             state.write(CYCLE, {"began": began, "behind": contact_id})
+        for contact_id in failed:
+            self._check_budget(budget, state)
+            rows = self._read(contact_id, tries=1)
+            self.report.parents_left -= 1
+            if rows is not None:
+                yield rows
+                self.report.parents += 1
+            kept = state.read(FAILED, contacts) or []
+            state.write(FAILED, [one for one in kept if one != contact_id])
         if self._error and not self.report.parents:
             raise self._error
+
+    def _check_budget(self, budget: Budget, state: StreamState[Any, Any]) -> None:
+        """Go on only if no contact was read yet, or the budget is not spent.
+
+        Raises:
+            HistoryLeft: the next run has to go on with the turn.
+        """
+        if self.report.parents and budget.is_spent:
+            self.report.behind_since = state.checked_through
+            raise HistoryLeft(
+                f"{self.report.parents_left} contacts are left to read in this "
+                "turn; the next run goes on there"
+            )
+
+    def _note_failed(self, state: StreamState[Any, Any], contact_id: str) -> None:
+        """Let the last run of the turn try a contact again."""
+        kept = state.read(FAILED, contacts) or []
+        if contact_id not in kept and len(kept) < MOST_FAILED:
+            state.write(FAILED, [*kept, contact_id])
 
     def _sample(self, contacts: Sequence[str]) -> bool:
         """Return whether the report of any contact in a sample can be read.
@@ -153,7 +212,8 @@ class ContactReport(ConstantContactStream):
     ) -> list[Mapping[str, object] | Record] | None:
         """Return the records of a contact; None if its report cannot be read."""
         try:
-            rows = self.constant_contact.wait(partial(self.rows, contact_id, tries))
+            ask = partial(self.rows, contact_id, tries)
+            answer = self.constant_contact.wait(ask)
         except (Skippable, Unavailable) as error:
             if isinstance(error, Gone) and self.constant_contact.is_deleted(contact_id):
                 return []  # a deleted contact has no reports
@@ -169,7 +229,9 @@ class ContactReport(ConstantContactStream):
             self.report.failed.remove(contact_id)
         interval = self.interval()
         records: list[Mapping[str, object] | Record] = []
-        for some in rows:
+        # Nothing counts the rows of a contact: without a list, some may be missing.
+        self.report.unsettled += not answer.is_listed
+        for some in answer.pages:
             page = self.within(some, interval)
             self._rows += len(page)
             records += self.records_of(page)
@@ -195,9 +257,10 @@ class ContactActivityDetails(ContactReport):
     envelope = envelope(TRACKED)
 
     @override
-    def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
-        page = partial(self._page, contact_id, tries=tries)
-        return [*EventList(page, since=None).down_to(None)]
+    def rows(self, contact_id: str, tries: int) -> ContactRows:
+        events = EventList(partial(self._page, contact_id, tries=tries), since=None)
+        pages = [*events.down_to(None)]
+        return ContactRows(pages, events.is_listed)
 
     def _page(
         self, contact_id: str, href: str | None, *, tries: int
@@ -221,16 +284,20 @@ class ContactActivitySummary(ContactReport):
     path = "/reports/contact_reports/{}/activity_summary"
 
     @override
-    def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
-        rows = self.constant_contact.client.rows(
-            self.path,
-            [contact_id],
-            self.dates(),
-            field="campaign_activities",
-            may_lack=True,
-            tries=tries,
-        )
-        return [self.maker(contact_id=contact_id).page(rows)]
+    def rows(self, contact_id: str, tries: int) -> ContactRows:
+        found = [
+            *self.constant_contact.client.pages(
+                self.path,
+                [contact_id],
+                self.dates(),
+                parse=partial(parse_page, field="campaign_activities"),
+                may_lack=True,
+                tries=tries,
+            )
+        ]
+        maker = self.maker(contact_id=contact_id)
+        pages = [maker.page(page.rows) for page in found]
+        return ContactRows(pages, all(page.is_listed for page in found))
 
 
 class ContactOpenAndClickRates(ContactReport):
@@ -244,13 +311,13 @@ class ContactOpenAndClickRates(ContactReport):
     path = "/reports/contact_reports/{}/open_and_click_rates"
 
     @override
-    def rows(self, contact_id: str, tries: int) -> Sequence[Page]:
+    def rows(self, contact_id: str, tries: int) -> ContactRows:
         client = self.constant_contact.client
         dates = self.dates()
         row = client.one(
             self.path, [contact_id], dates, id_field="contact_id", tries=tries
         )
-        return [self.maker().page([row])]
+        return ContactRows([self.maker().page([row])])
 
 
 CONTACT_REPORTS = (

@@ -459,6 +459,27 @@ def test_the_rows_of_a_page_that_comes_again_are_no_twins(
     assert account.wrong(stream) == []
 
 
+@pytest.mark.parametrize("name", ["parent_nothing", "parent_204", "list_null"])
+@pytest.mark.parametrize(
+    "stream", ["contact_activity_details", "contact_activity_summary"]
+)
+def test_a_contact_report_without_a_list_is_said(
+    account: Account, stream: str, name: str
+) -> None:
+    """Nothing counts its rows: it may be empty, or lack them."""
+    account.settings["contact_reports"] = True
+    campaign(account)
+    one = min(account.api.catalogs["contacts"])
+    odd = account.world.odd(name, path="/contact_reports/", parent=one)
+    run = account.sync(streams=(stream,))
+    assert outcome(run, stream) == "incomplete"
+    assert run.reports[f"constant_contact_{stream}"]["unsettled"] == 1
+    account.world.odds.remove(odd)
+    account.advance(1)
+    account.sync(streams=(stream,))
+    assert account.wrong(stream) == []
+
+
 # Counters
 
 

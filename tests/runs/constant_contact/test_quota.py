@@ -189,6 +189,26 @@ def test_contact_reports_are_read_once_a_day() -> None:
     assert account.entry(streams[0])["checked_through"] > through
 
 
+def test_the_last_run_of_a_turn_tries_contacts_again_that_failed() -> None:
+    """A turn of several runs is over when each contact was read, if it can be."""
+    account = Account(contact_reports=True)
+    account.api.add_campaign(sent=NOW - 3 * DAY, recipients=30)
+    account.settings["daily_requests"] = 14
+    streams = ("contact_activity_details",)
+    first = min(account.api.catalogs["contacts"])
+    odd = account.world.odd("parent_500", parent=first)
+    run = account.sync(streams=streams)
+    report = run.reports["constant_contact_contact_activity_details"]
+    assert (report["outcome"], report["failed"]) == ("paused", [first])
+    account.world.odds.remove(odd)
+    while "began" in account.entry(streams[0])["cycle"]:
+        account.advance(1)
+        run = account.sync(streams=streams)
+    assert account.paths(f"/{first}/activity_details")
+    assert not account.entry(streams[0])["failed"]
+    assert account.wrong(streams[0]) == []
+
+
 def test_a_backfill_of_contact_reports_touches_no_live_turn() -> None:
     account = Account(contact_reports=True)
     fill(account, 0)
