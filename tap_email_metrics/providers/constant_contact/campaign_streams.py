@@ -335,12 +335,14 @@ class Reading:
         as_of: start of the read, as records have it.
         rows: number of rows.
         is_listed: the answer had a list.
+        is_doubled: a row came twice, so that another one may be missing.
     """
 
     activity_id: str
     as_of: str
     rows: int
     is_listed: bool
+    is_doubled: bool
 
 
 class SnapshotStream(ActivityStream):
@@ -367,16 +369,18 @@ class SnapshotStream(ActivityStream):
     ) -> Generator[Page | Count, None, CounterMark]:
         start = self.constant_contact.now()
         mark = yield from super().read(visit, policy)
-        lacks, lags = self._lacks_list(visit.parent.id), self._lags(visit.parent.id)
+        lacks, lags = self._may_lack(visit.parent.id), self._lags(visit.parent.id)
         doubted = (visit.mark or CounterMark()).doubted(start)
         if doubted is None or not (lacks or lags):
             return mark
         return doubted if lacks else replace(doubted, checked=start)
 
-    def _lacks_list(self, campaign_id: str) -> bool:
-        """Return whether an answer had no list, and no counter says why."""
+    def _may_lack(self, campaign_id: str) -> bool:
+        """Return whether an answer may lack rows: all without a reason, or some."""
         campaigns = self.constant_contact.campaigns()
         readings = [self._readings[one] for one in campaigns.activities(campaign_id)]
+        if any(reading.is_doubled for reading in readings):
+            return True
         if all(reading.is_listed for reading in readings):
             return False
         return not campaigns.aggregate(self.name, campaign_id)
@@ -406,14 +410,16 @@ class SnapshotStream(ActivityStream):
         parse = partial(parse_rows, field=self.envelope.rows, maker=maker)
         [id_field] = self.reader_fields
         seen: set[str] = set()
+        rows = 0
         is_listed = True
         for page in api.client.pages(
             self.path, [activity_id], dict(self.query), parse=parse, may_lack=may_lack
         ):
             seen.update(map(str, page.rows.values(id_field)))
+            rows += len(page.rows)
             is_listed = page.is_listed
             yield page.rows
-        reading = Reading(activity_id, as_of, len(seen), is_listed)
+        reading = Reading(activity_id, as_of, len(seen), is_listed, rows > len(seen))
         self._readings[activity_id] = reading
         return len(seen)
 
@@ -422,7 +428,7 @@ class SnapshotStream(ActivityStream):
         super().after(parent, mark)
         activities = self.constant_contact.campaigns().activities(parent.id)
         readings = [self._readings.pop(one) for one in dict.fromkeys(activities)]
-        if mark.unsettled and not all(one.is_listed for one in readings):
+        if mark.unsettled and any(r.is_doubled or not r.is_listed for r in readings):
             return
         if SNAPSHOTS in self.run.selected(self.provider):
             report = str(self.name).removeprefix("constant_contact_")

@@ -206,6 +206,25 @@ def test_links_that_are_absent_are_unsettled_and_looked_for_again(
     assert snapshot["rows"] == 1
 
 
+@pytest.mark.parametrize("stream", ["links", "unique_opens"])
+def test_a_snapshot_with_a_row_twice_is_read_again(
+    account: Account, stream: str
+) -> None:
+    """The row that came twice may stand in the place of another."""
+    people = [account.api.add_contact(created=NOW - 9 * DAY) for _ in range(3)]
+    sent = campaign(account, recipients=people, links=3)
+    for person in people:
+        account.api.add_event("opens", sent, person, created=NOW - HOUR)
+    odd = account.world.odd("first_row_again", path=f"/{stream}$")
+    run = account.sync(streams=(stream, "snapshots"))
+    assert run.reports[f"constant_contact_{stream}"]["unsettled"] == 1
+    assert account.rows("snapshots") == {}
+    account.world.odds.remove(odd)
+    account.advance(1 / 24)
+    account.sync(streams=(stream, "snapshots"))
+    assert len(account.rows(stream)) == 3
+
+
 def test_links_that_stay_absent_are_none(account: Account) -> None:
     """The reading settles after three tries and two days. K3."""
     streams = ("links", "snapshots")
