@@ -289,9 +289,8 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark, Policy]):
         is_open = not _is_closed(parent, now, policy)
         # A campaign that has just closed is read once more.
         closes = not is_open and not _is_closed(parent, mark.verified or 0.0, policy)
-        overdue = is_open and mark.verification_due(now)
-        verify = mark.settled and (closes or overdue)
-        if verify or self._is_due(parent, mark, now):
+        verify = closes or (is_open and mark.verification_due(now))
+        if (verify and mark.settled) or self._is_due(parent, mark, now):
             if self._once_a_day and not mark.next_day(now):
                 plan.waiting += 1
                 return

@@ -50,6 +50,15 @@ def test_a_closed_campaign_is_read_once_as_history_and_never_again() -> None:
     assert names(again.history) == names(again.live) == []
 
 
+def test_a_full_read_that_failed_is_tried_again_in_full() -> None:
+    failed = read(31).failed(NOW - DAY / 24)
+    state = StreamState(NAME, {}, BY_CAMPAIGN)
+    state.set_mark("ill", failed)
+    plan = CampaignSchedule(lambda _: 5).plan([campaign("ill", 40)], state, NOW, POLICY)
+    [visit] = plan.live
+    assert visit.everything
+
+
 @pytest.mark.parametrize("counter", [5, 6])
 def test_a_campaign_in_quarantine_does_not_hold_up_how_far_all_are_read(
     counter: int,
