@@ -113,6 +113,8 @@ class _Course:
     verified: float = float("-inf")
     excused: float = float("-inf")
     keys: frozenset[Key] = frozenset()
+    miscounted: bool = False
+    """Odd rows may stand for rows that the counter counts and the list lacks yet."""
     later: set[Key] = field(default_factory=set)
     hidden: set[Key] = field(default_factory=set)
 
@@ -386,16 +388,20 @@ class ConstantContactDays(Account):
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
         # The tap takes it for a visit, and comes again when the next one is due.
         course = self._courses[list_id]
-        course.visited = course.excused = now
+        course.visited = course.verified = course.excused = now
         course.hidden |= {*missing}
+        kind, campaign = list_id[0].removeprefix(PREFIX), list_id[1]
+        if campaign and not self._is_open(campaign, now):
+            course.excused = float("inf")  # no full read comes after this one
+        if campaign and kind in COUNTERS:
+            course.miscounted |= not self._is_caught_up(kind, campaign, now)
 
     @override
     def not_due(
         self, list_id: ListId, rows: Mapping[Key, Record], now: float
     ) -> Iterable[Key]:
         name, campaign = list_id[0].removeprefix(PREFIX), list_id[1]
-        sent = dict(self._sent_campaigns(now)).get(campaign) if campaign else now
-        if sent is None or now - sent >= (self._window - 1) * DAY:
+        if campaign and not self._is_open(campaign, now):
             return rows.keys()
         kind = _DAILY.get(name, name)
         if campaign is None or kind not in COUNTERS:
@@ -404,7 +410,7 @@ class ConstantContactDays(Account):
             return rows.keys()
         course = self._courses[list_id]
         later = course.later | self._hidden(list_id, now) | self._of_resends(rows)
-        if self._lost_rows(kind, campaign, course.before, now):
+        if course.miscounted or self._lost_rows(kind, campaign, course.before, now):
             later |= rows.keys() - course.keys
         return later
 
@@ -436,7 +442,10 @@ class ConstantContactDays(Account):
                     later = self._of_removed(rows, ran.begun)
                     yield Visit((stream, None), VALUES, later)
                 continue
+            waiting = {*ran.reports[stream].get("quarantined", ())}
             for campaign, moment in sent.items():
+                if campaign in waiting:
+                    continue  # tried daily, and the summary says so
                 rows = shown.get((stream, campaign), {})
                 yield from self._due(name, campaign, moment, rows, ran.begun)
 
@@ -453,6 +462,10 @@ class ConstantContactDays(Account):
                 yield Visit(
                     list_id, VALUES, frozenset(self._hidden(list_id, ran.begun))
                 )
+
+    def _is_open(self, campaign: str, at: float) -> bool:
+        sent = dict(self._sent_campaigns(at)).get(campaign)
+        return sent is not None and at - sent < (self._window - 1) * DAY
 
     def _sent_campaigns(self, at: float) -> Iterator[tuple[str, float]]:
         for sent, campaign in self._api.sent_campaigns(at):
@@ -483,9 +496,9 @@ class ConstantContactDays(Account):
             later = self._of_resends(rows) | self._hidden(list_id, now)
             yield Visit(list_id, VALUES, frozenset(later))
             return
-        if self._lost_rows(kind, campaign, before, now):
+        if course.miscounted or self._lost_rows(kind, campaign, before, now):
             course.later |= rows.keys() - course.keys
-        course.keys = frozenset(rows)
+        course.keys, course.miscounted = frozenset(rows), False
         hidden = self._hidden(list_id, now)
         yield Visit(list_id, ROWS, frozenset(course.later | hidden))
         if is_open and name in COUNTERS and now - course.verified >= _MONTH:

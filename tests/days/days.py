@@ -268,7 +268,7 @@ class Account:
 
         Args:
             list_id: of the list.
-            missing: rows that the target lacks.
+            missing: rows that the target lacks, or has with other values.
             now: UTC seconds at which the run began.
         """
         raise NotImplementedError
@@ -424,7 +424,8 @@ class Days:
             hiding.setdefault(list_id, {})
         for list_id, paths in hiding.items():
             rows = shown.get(list_id, {})
-            missing = rows.keys() - self._rows.get(list_id[0], {}).keys()
+            have = self._rows.get(list_id[0], {})
+            missing = {key for key, row in rows.items() if have.get(key) != row}
             hidden = self._served(paths, rows, missing) if paths else missing
             self.account.excuse(list_id, hidden, ran.begun)
 
