@@ -97,10 +97,13 @@ class StreamReport:
     def line(self) -> str:
         """Return the log line for the end of the stream."""
         seconds = max(self.ended - self.started, 0.0)
-        counts = f"{self.records:,} records, {self.requests:,} requests"
-        parts = [f"{self.outcome}, {counts}, {seconds:.1f} s"]
+        records = _counted(self.records, "record")
+        requests = _counted(self.requests, "request")
+        parts = [f"{self.outcome}, {records}, {requests}, {seconds:.1f} s"]
+        if self.headroom_days is not None:
+            parts.append(f"{self.headroom_days:.1f} days of headroom")
         if self.failed:
-            parts.append(f"{len(self.failed):,} lists failed")
+            parts.append(f"{_counted(len(self.failed), 'list')} failed")
         if self.quarantined:
             parts.append(f"{len(self.quarantined):,} in quarantine")
         if self.unsettled:
@@ -110,12 +113,16 @@ class StreamReport:
         return "; ".join(parts)
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def connection_test(reports: Sequence[StreamReport]) -> str:
     """Return a line that says how many streams could be read."""
     read = [one for one in reports if one.outcome not in {"failed", "unavailable"}]
     return (
         f"connection test: {len(read)} of {len(reports)} streams can be read "
-        f"({sum(one.requests for one in reports):,} requests)"
+        f"({_counted(sum(one.requests for one in reports), 'request')})"
     )
 
 

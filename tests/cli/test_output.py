@@ -79,8 +79,10 @@ def test_a_run_says_a_line_for_each_stream_and_sums_up(tmp_path: Path) -> None:
     assert said.count("encompass: 7 streams, read for the first time") == 1
     for stream, report in ended.summary["streams"].items():
         [line] = [one for one in said if one.startswith(f"{stream}: complete, ")]
-        wanted = f"{report['records']} records, {report['requests']} requests, "
-        assert wanted in line
+        records, requests = report["records"], report["requests"]
+        counts = f"{records} record{'s' * (records != 1)}"
+        counts += f", {requests} request{'s' * (requests != 1)}, "
+        assert counts in line
     # The table for a person comes right before the line for a program.
     count = len(ended.summary["streams"])
     head, *rows = said[-count - 2 : -1]

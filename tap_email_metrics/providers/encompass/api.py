@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -318,16 +317,16 @@ class EncompassApi(Api[EncompassSettings]):
             through: instant up to which all its lists were read, in UTC seconds.
         """
         headroom = headroom_days(through, self.now())
+        # The line at the end of the stream tells of it, too.
         self._report(name).headroom_days = headroom
-        level = WARNING if headroom < HEADROOM_DAYS else INFO
-        self._control.logger.log(
-            level,
-            "%s: %.1f days of headroom until unread actions are archived (open lists "
-            "are read up to %s)",
-            name,
-            headroom,
-            iso(through),
-        )
+        if headroom < HEADROOM_DAYS:
+            self._control.logger.warning(
+                "%s: %.1f days of headroom until unread actions are archived (open "
+                "lists are read up to %s)",
+                name,
+                headroom,
+                iso(through),
+            )
 
     def _gap(
         self, name: str, gap: tuple[float, float], state: StreamState[int, Mark]
