@@ -62,6 +62,7 @@ class Warehouse:
         python: the Python that the loader needs, empty for any.
         dbt_package: the packages of dbt, for pip; empty if dbt is not offered.
         dbt: dbt's connection settings: name, value and environment variable.
+        has_log_level: whether an environment variable sets its log level.
     """
 
     package: str
@@ -70,6 +71,7 @@ class Warehouse:
     python: str = ""
     dbt_package: str = ""
     dbt: tuple[tuple[str, str, str], ...] = ()
+    has_log_level: bool = True
 
 
 #: The Python for DuckDB 1.0, BigQuery's target and dbt; dbt does not run on 3.14.
@@ -157,6 +159,7 @@ WAREHOUSES: dict[str, Warehouse] = {
         python=OLDER,
         dbt_package="dbt-core==1.11.16 dbt-duckdb==1.11.1 duckdb==1.0.0",
         dbt=(("path", DUCKDB_FILE, "DBT_DUCKDB_PATH"),),
+        has_log_level=False,
     ),
     "snowflake": Warehouse(
         "meltanolabs-target-snowflake==0.20.4",
@@ -289,11 +292,15 @@ def _loaders(warehouse: str) -> list[str]:
         f"    namespace: target_{warehouse}",
         *_environment(chosen.package, chosen.python),
         *(_settings(chosen.variables) if chosen.variables else ()),
-        # INFO logs each batch and its metrics.
-        f"    env: {{{variable(f'target-{warehouse}', 'loglevel')}: WARNING}}",
+        *(_quiet(warehouse) if chosen.has_log_level else ()),
         "    config:",
         *(f"      {line}" for line in chosen.config),
     ]
+
+
+def _quiet(warehouse: str) -> list[str]:
+    """Return the line that keeps a loader from logging each batch."""
+    return [f"    env: {{{variable(f'target-{warehouse}', 'loglevel')}: WARNING}}"]
 
 
 def _environment(package: str, python: str) -> list[str]:

@@ -103,7 +103,7 @@ def test_the_loader_is_that_of_the_long_file(tmp_path: Path, warehouse: str) -> 
     long = LOADERS[loader["name"]]
     assert loader["pip_url"] == long["pip_url"]
     assert loader.get("python") == long.get("python")
-    assert loader["env"] == long["env"]
+    assert loader.get("env") == long.get("env")
     settings = {setting["name"]: setting for setting in long["settings"]}
     for setting in loader.get("settings", ()):
         assert setting.get("sensitive") == settings[setting["name"]].get("sensitive")
