@@ -1,4 +1,4 @@
-"""What a catalog selects, new or old, and which catalogs are refused (K8)."""
+"""The selection of a catalog, new or old, and catalogs that are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Entry = dict[str, Any]
 
 
 def entry(*, metadata: Any = None, **changes: Any) -> Entry:
-    """Return an entry in which all is selected, changed; None removes a part."""
+    """Return a fully selected entry with some parts changed; None removes a part."""
     root = {"breadcrumb": [], "metadata": {"selected-by-default": True}}
     automatic = {"breadcrumb": ["properties", "id"], "metadata": {}}
     automatic["metadata"] = {"inclusion": "automatic"}
@@ -70,7 +70,7 @@ def refusal(*entries: Any) -> str:
     return line
 
 
-def test_a_catalog_as_discovery_writes_it_selects_all() -> None:
+def test_an_unchanged_catalog_of_discovery_selects_everything() -> None:
     given = entry()
     before = copy.deepcopy(given)
     assert selected(given) == set(COLUMNS)
@@ -82,26 +82,25 @@ def test_a_catalog_as_discovery_writes_it_selects_all() -> None:
 
 
 def test_a_column_that_the_catalog_lacks_is_not_selected_and_is_named() -> None:
-    """K8: the SCHEMA would not have it, and targets refuse what that does not name."""
+    """Targets refuse a record with a column that its SCHEMA message does not have."""
     given = entry(schema=schema(ip=None, extra=None))
     assert selected(given) == {"id", "at"}
     assert understood(given).new == {OPENS: ["ip", "extra"]}
 
 
 def test_a_column_that_the_tap_lacks_stays_in_the_schema_and_is_named() -> None:
-    """K8."""
     found = understood(entry(schema=schema(old=TEXT)))
     assert found.gone == {OPENS: ["old"]}
     assert "old" in found.catalog["streams"][0]["schema"]["properties"]
 
 
-def test_of_a_stream_that_is_not_selected_no_column_is_named() -> None:
+def test_columns_of_a_deselected_stream_are_not_named() -> None:
     given = entry(schema=schema(ip=None, id=None), metadata=[item([], selected=False)])
     found = understood(given)
     assert (found.selected, found.new, found.gone) == ([], {}, {})
 
 
-# The old kinds of selection: all say that ip is not selected
+# Older ways to write a selection: each deselects ip
 
 
 @pytest.mark.parametrize(
@@ -130,7 +129,6 @@ def test_of_a_stream_that_is_not_selected_no_column_is_named() -> None:
     ids=str,
 )
 def test_a_deselected_column_is_left_out_however_it_is_written(given: Entry) -> None:
-    """K8."""
     assert selected(given) == set(COLUMNS) - {"ip"}
     assert understood(given).selected == [OPENS]
 
@@ -148,7 +146,6 @@ def test_a_deselected_column_is_left_out_however_it_is_written(given: Entry) -> 
     ids=str,
 )
 def test_a_deselected_stream_is_left_out_however_it_is_written(given: Entry) -> None:
-    """K8."""
     assert selected(given) == set()
     assert understood(given).selected == []
 
@@ -165,12 +162,12 @@ def test_a_deselected_stream_is_left_out_however_it_is_written(given: Entry) -> 
     ],
     ids=str,
 )
-def test_what_says_nothing_else_is_selected(given: Entry) -> None:
+def test_columns_without_a_selection_are_selected(given: Entry) -> None:
     assert selected(given) == set(COLUMNS)
     assert understood(given).catalog["streams"][0]["key_properties"] == ["id"]
 
 
-def test_a_part_of_a_column_can_be_deselected() -> None:
+def test_a_property_of_an_object_column_can_be_deselected() -> None:
     part = {"type": "object", "properties": {"a": {**TEXT, "selected": False}}}
     made = Catalog.from_dict(understood(entry(schema=schema(extra=part))).catalog)
     mask = made[OPENS].metadata.resolve_selection()
@@ -178,11 +175,11 @@ def test_a_part_of_a_column_can_be_deselected() -> None:
     assert mask["properties", "extra"]
 
 
-def test_the_same_entry_twice_is_one() -> None:
+def test_two_equal_entries_count_as_one() -> None:
     assert len(understood(entry(), entry()).catalog["streams"]) == 1
 
 
-# What is refused
+# Refused catalogs
 
 
 @pytest.mark.parametrize(
@@ -244,26 +241,27 @@ def test_the_same_entry_twice_is_one() -> None:
     ],
     ids=str,
 )
-def test_what_is_not_clear_is_refused_in_a_line(given: list[Any], said: str) -> None:
-    """K8."""
+def test_an_ambiguous_catalog_is_refused_in_one_line(
+    given: list[Any], said: str
+) -> None:
     assert said in refusal(*given)
 
 
 @pytest.mark.parametrize("given", [{}, {"streams": None}, {"streams": {}}, [], 5])
-def test_what_is_not_a_catalog_is_refused(given: Any) -> None:
+def test_a_file_that_is_not_a_catalog_is_refused(given: Any) -> None:
     with pytest.raises(InvalidInput, match="not a Singer catalog"):
         read_catalog(given, KNOWN)
 
 
-def test_a_catalog_nested_without_end_is_refused() -> None:
+def test_a_catalog_that_is_nested_too_deeply_is_refused() -> None:
     deep: dict[str, Any] = {}
     for _ in range(5_000):
         deep = {"properties": {"x": deep}}
     assert "nested too deep" in refusal(entry(schema=deep))
 
 
-def test_an_entry_may_name_no_key() -> None:
-    """It is loaded by appending then, and its key columns may be missing."""
+def test_an_entry_without_a_key_is_accepted() -> None:
+    """A target then appends rows, and the key columns may be missing."""
     found = understood(entry(key_properties=[], schema=schema(id=None)))
     assert found.catalog["streams"][0]["key_properties"] == []
     assert found.new == {OPENS: ["id"]}

@@ -1,4 +1,4 @@
-"""Patterns: none takes the square of the length of what the outside sends."""
+"""No regular expression takes time by the square of the length of its text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tap_email_metrics.providers.luxsci import answers
 from tap_email_metrics.transport.bounds import LONGEST_TEXT
 
 HAS_REPORT = importlib.util.find_spec("jinja2") is not None
-"""The report needs packages of its own extra."""
+"""The report is left out: it needs the packages of its extra."""
 
 PIECES = (
     *("a", "0", " ", "\t", "\n", ".", "-", "_", "@", "%", "/", "\\", "?", ":", ";"),
@@ -41,15 +41,15 @@ PIECES = (
 ENDS = ("", "!", "\n", "x", "@", ">", '"')
 SHORT, FACTOR = 1_000, 8
 BOUNDED = ("_THROTTLED", "_SPENT", "_DENIED")
-"""Patterns that see the text of `error_text` alone."""
+"""Patterns that are only used on the short text of `error_text`."""
 ANCHORED = ("_GAP", "_COLON", "_DOMAIN", "_REQUEST_ID", "_SIMPLE")
-"""Patterns that are tried at one place, never searched for."""
+"""Patterns that are matched at one place and never searched for."""
 FEW = 0.02
-"""Seconds of processor time that are not worth a comparison."""
+"""Processor time in seconds that is too short to compare."""
 
 
 def patterns() -> dict[str, re.Pattern[str]]:
-    """Return the patterns of all modules, by where they are."""
+    """Return the patterns of all modules by module and name."""
     found = {}
     for info in pkgutil.walk_packages(
         tap_email_metrics.__path__, f"{tap_email_metrics.__name__}."
@@ -64,7 +64,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
 
 
 def seconds(pattern: re.Pattern[str], text: str, *, anchored: bool) -> float:
-    """Return the processor time of looking a text through."""
+    """Return the processor time of a search through the text."""
     began = time.process_time()
     if anchored:
         pattern.match(text)
@@ -75,13 +75,13 @@ def seconds(pattern: re.Pattern[str], text: str, *, anchored: bool) -> float:
 
 
 @pytest.mark.parametrize("name", [n for n in patterns() if not n.endswith(BOUNDED)])
-def test_k6_a_pattern_takes_time_by_the_length_of_a_text(name: str) -> None:
+def test_the_time_of_a_pattern_grows_linearly_with_the_text(name: str) -> None:
     pattern, anchored = patterns()[name], name.endswith(ANCHORED)
     for piece, end in itertools.product(PIECES, ENDS):
         text = piece * (SHORT // len(piece))
         if seconds(pattern, text * FACTOR + end, anchored=anchored) < FEW:
             continue
-        # Linear takes 8 times as long, a square 64 times.
+        # Linear time grows 8 times, quadratic time 64 times.
         large, small = (
             min(seconds(pattern, one, anchored=anchored) for _ in range(5))
             for one in (text * FACTOR + end, text + end)
@@ -89,7 +89,7 @@ def test_k6_a_pattern_takes_time_by_the_length_of_a_text(name: str) -> None:
         assert large < 24 * small, (piece, end)
 
 
-def test_k6_of_an_error_text_only_the_beginning_is_searched() -> None:
+def test_only_the_beginning_of_an_error_text_is_searched() -> None:
     long = "daily " * 100_000
     assert len(answers.error_text({"error_message": long})) == LONGEST_TEXT
     assert answers.error_text({"error": "Daily LIMIT reached"}) == "daily limit reached"

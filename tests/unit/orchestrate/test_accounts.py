@@ -1,4 +1,4 @@
-"""Many accounts: what a run may take of a shared key, and what it tells of itself."""
+"""Many accounts: the share of a key that a run may use, and what a run reports."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def parse(**changes: Any) -> Accounts:
 
 
 @given(KEYS, COUNTS)
-def test_shares_sum_to_the_limits_at_most_and_none_is_nothing(
+def test_shares_add_up_to_the_limits_at_most_and_each_is_at_least_one(
     key: Key, accounts: int
 ) -> None:
     try:
@@ -77,7 +77,7 @@ def test_shares_sum_to_the_limits_at_most_and_none_is_nothing(
     rate, span = RATES[key.provider]
     assert found[rate] >= 1
     assert key.at_once * found[rate] <= key.rate
-    # A run whose place was just left must not come too close behind the one before.
+    # A run that takes a free place must not start too close behind the one before.
     assert span / found[rate] <= START_UP
     if key.daily is not None:
         whole = accounts * key.runs_a_day * found["daily_requests"]
@@ -86,7 +86,7 @@ def test_shares_sum_to_the_limits_at_most_and_none_is_nothing(
 
 
 @given(KEYS, COUNTS)
-def test_what_cannot_be_shared_can_be_once_it_is_done_as_the_error_says(
+def test_a_limit_that_is_too_small_to_share_works_after_the_change_the_error_names(
     key: Key, accounts: int
 ) -> None:
     try:
@@ -99,14 +99,14 @@ def test_what_cannot_be_shared_can_be_once_it_is_done_as_the_error_says(
         shares(replace(key, daily=None, at_once=at_once, rate=rate), accounts)
 
 
-def test_more_accounts_than_requests_of_a_day_say_what_to_do() -> None:
+def test_more_accounts_than_daily_requests_are_refused_with_the_way_out() -> None:
     key = Key("north", "constant_contact", 4, 300, 100)
     assert shares(key, 200)["daily_requests"] == 1
     with pytest.raises(SharesError, match=r"201 accounts.*Give some accounts another"):
         shares(key, 201)
 
 
-def test_runs_that_count_apart_divide_the_day_once_more() -> None:
+def test_runs_without_a_shared_ledger_divide_the_day_by_the_number_of_runs() -> None:
     key = Key("north", "constant_contact", 4, 9_500, runs_a_day=24)
     assert shares(key, 8)["daily_requests"] == 49
 
@@ -114,7 +114,7 @@ def test_runs_that_count_apart_divide_the_day_once_more() -> None:
 # The list
 
 
-def test_the_example_is_a_list() -> None:
+def test_the_example_list_of_accounts_is_valid() -> None:
     found = Accounts.read(EXAMPLE)
     settings = found.settings("bakery")
     assert settings["constant_contact.account"] == "bakery"
@@ -128,7 +128,7 @@ def test_pools_are_printed_for_airflow(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out) == Accounts.read(EXAMPLE).pools()
 
 
-def test_a_list_that_is_wrong_ends_in_one_line(
+def test_a_wrong_list_ends_in_one_line_of_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "accounts.json"
@@ -137,7 +137,7 @@ def test_a_list_that_is_wrong_ends_in_one_line(
     assert "is not JSON" in capsys.readouterr().err
 
 
-def test_a_backfill_of_an_account_that_is_not_there_is_refused() -> None:
+def test_a_backfill_of_an_unknown_account_is_refused() -> None:
     found = Accounts.read(EXAMPLE)
     assert found.chosen("agency_app", []) == ["bakery", "florist"]
     assert found.chosen("agency_app", ["florist", "law_school"]) == ["florist"]
@@ -174,9 +174,7 @@ def test_a_backfill_of_an_account_that_is_not_there_is_refused() -> None:
         ),
     ],
 )
-def test_an_account_that_is_wrong_is_refused(
-    account: dict[str, Any], complaint: str
-) -> None:
+def test_a_wrong_account_is_refused(account: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ListError, match=complaint):
         parse(accounts=[account])
 
@@ -190,7 +188,7 @@ def test_an_account_that_is_wrong_is_refused(
         ({"provider": "encompass", "requests_per_second": 0}, "at least 1"),
     ],
 )
-def test_a_key_that_is_wrong_is_refused(key: dict[str, Any], complaint: str) -> None:
+def test_a_wrong_key_is_refused(key: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ListError, match=complaint):
         parse(keys={"k": key}, accounts=[])
 
@@ -213,14 +211,14 @@ def test_a_list_of_another_shape_is_refused(
         parse(**changes)
 
 
-def test_a_list_that_is_no_object_is_refused(tmp_path: Path) -> None:
+def test_a_list_that_is_not_an_object_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "accounts.json"
     file.write_text("[]")
     with pytest.raises(ListError, match="the list must be an object"):
         Accounts.read(file)
 
 
-def test_two_accounts_of_one_name_are_refused() -> None:
+def test_two_accounts_with_the_same_name_are_refused() -> None:
     twice = [{"name": "a", "key": "clinic"}] * 2
     with pytest.raises(ListError, match="the same name: a"):
         parse(accounts=twice)
@@ -250,7 +248,7 @@ def leaves(schema: dict[str, Any]) -> Any:
 PLACE = Place("meltano", Path("/project"), Path("/home"), "target-postgres")
 
 
-def test_runs_share_neither_state_nor_folders_nor_a_ledger() -> None:
+def test_runs_share_neither_state_nor_folders() -> None:
     accounts = ["bakery", "florist", "clinic-news"]
     states = [state_of(one) for one in accounts]
     run_id = "manual__2026-02-01T00:00:00+00:00"
@@ -271,7 +269,7 @@ def test_a_backfill_counts_in_the_ledger_of_its_account() -> None:
     assert live["MELTANO_SYS_DIR_ROOT"] != month["MELTANO_SYS_DIR_ROOT"]
 
 
-def test_a_run_sees_nothing_of_airflow() -> None:
+def test_a_run_gets_no_variable_of_airflow() -> None:
     base = {"AIRFLOW_CONN_FLORIST": "secret", "AIRFLOW__X__Y": "secret", "PATH": "/bin"}
     settings = {"luxsci.logins": ["a", "b"], "start_date": "2026-01-01"}
     found = PLACE.environment(base, "bakery", "bakery", settings)
@@ -281,14 +279,14 @@ def test_a_run_sees_nothing_of_airflow() -> None:
     assert found["TAP_EMAIL_METRICS_START_DATE"] == "2026-01-01"
 
 
-def test_a_run_logs_in_the_form_that_the_summary_is_read_from() -> None:
+def test_a_run_does_not_inherit_a_log_format_that_hides_the_summary() -> None:
     base = {"MELTANO_CLI_LOG_FORMAT": "json", "MELTANO_ENVIRONMENT": "prod"}
     found = PLACE.environment(base, "bakery", "bakery", {})
     assert "MELTANO_CLI_LOG_FORMAT" not in found
     assert found["MELTANO_ENVIRONMENT"] == "prod"
 
 
-def test_plugins_are_linked_and_the_rest_is_the_runs_own(tmp_path: Path) -> None:
+def test_each_run_has_its_own_folder_with_links_to_the_plugins(tmp_path: Path) -> None:
     place = replace(PLACE, project=tmp_path / "project", home=tmp_path / "home")
     (place.project / ".meltano" / "extractors").mkdir(parents=True)
     system = place.prepare("bakery")
@@ -297,29 +295,29 @@ def test_plugins_are_linked_and_the_rest_is_the_runs_own(tmp_path: Path) -> None
     assert (system / "extractors").is_symlink()
 
 
-def test_what_a_command_says_is_passed_on_until_it_fails(tmp_path: Path) -> None:
+def test_lines_of_a_command_are_passed_on_until_it_fails(tmp_path: Path) -> None:
     said = output([sys.executable, "-c", "print('a'); exit(3)"], tmp_path, {})
     assert next(said) == "a"
     with pytest.raises(RunFailedError, match="ended with 3"):
         next(said)
 
 
-def test_a_command_dies_with_the_group_of_its_caller(tmp_path: Path) -> None:
+def test_a_command_runs_in_the_process_group_of_its_caller(tmp_path: Path) -> None:
     own = "import os; print(os.getpgrp())"
     assert list(output([sys.executable, "-c", own], tmp_path, {})) == [
         str(os.getpgrp())
     ]
 
 
-def test_boolean_settings_are_words_that_meltano_takes() -> None:
+def test_boolean_settings_are_written_as_meltano_reads_them() -> None:
     assert variables({"backfill": True}) == {"TAP_EMAIL_METRICS_BACKFILL": "true"}
 
 
-def test_a_backfill_leaves_out_all_that_shows_what_is_so_now() -> None:
+def test_a_backfill_leaves_out_streams_of_present_values() -> None:
     schemas = (EXAMPLE.parents[1] / "schemas").glob("*.json")
     lists = {one.stem for one in schemas if '"as_of"' in one.read_text()}
     found = variables(selection({}, {}))["TAP_EMAIL_METRICS__SELECT_FILTER"]
-    # The last is of readings: where none is made, it has no rows.
+    # Snapshots describe the reads of other streams: without reads they have no rows.
     left_out = {f"!{name}" for name in lists - {"constant_contact_snapshots"}}
     assert set(json.loads(found)) == left_out
 
@@ -337,19 +335,19 @@ FILTER = "TAP_EMAIL_METRICS__SELECT_FILTER"
         ({"_select_filter": [CONTACTS]}, {FILTER: '["!encompass_opens"]'}),
     ],
 )
-def test_k11_a_backfill_keeps_the_account_s_own_selection(
+def test_a_backfill_keeps_the_accounts_own_selection(
     settings: dict[str, Any], base: dict[str, str]
 ) -> None:
     found = selection(merged(settings), base)["_select_filter"]
     assert found == [CONTACTS, *NO_SNAPSHOTS]
 
 
-def test_k11_a_selection_that_is_no_list_is_refused() -> None:
+def test_a_selection_that_is_not_a_list_is_refused() -> None:
     with pytest.raises(ValueError, match="is not a list"):
         selection({"_select_filter": {"a": 1}}, {})
 
 
-def test_k11_a_key_whose_last_account_is_removed_is_no_error() -> None:
+def test_a_key_without_accounts_is_allowed() -> None:
     found = json.loads(EXAMPLE.read_text())
     for name in ("bakery", "florist"):
         found["accounts"] = [one for one in found["accounts"] if one["name"] != name]
@@ -365,7 +363,7 @@ def test_k11_a_key_whose_last_account_is_removed_is_no_error() -> None:
         *("pii_pepper", "PII.PEPPER", "luxsci.token"),
     ],
 )
-def test_k11_a_secret_in_any_spelling_is_refused(setting: str) -> None:
+def test_a_secret_setting_is_refused_in_any_spelling(setting: str) -> None:
     with pytest.raises(ListError, match="is secret") as refused:
         one_account(key="clinic", settings={setting: "canary"})
     assert "canary" not in str(refused.value)
@@ -373,14 +371,16 @@ def test_k11_a_secret_in_any_spelling_is_refused(setting: str) -> None:
 
 
 @pytest.mark.parametrize("setting", ["token_store", "luxsci.user", "pii_mode"])
-def test_a_setting_that_is_no_secret_is_none(setting: str) -> None:
+def test_a_setting_that_only_resembles_a_secret_is_allowed(setting: str) -> None:
     assert not is_secret(setting)
 
 
 @pytest.mark.parametrize(
     "setting", ["LUXSCI.DAILY_REQUESTS", "luxsci_requests_per_minute", "End_Date"]
 )
-def test_k11_a_setting_of_the_key_is_refused_in_any_spelling(setting: str) -> None:
+def test_a_setting_that_follows_from_the_key_is_refused_in_any_spelling(
+    setting: str,
+) -> None:
     with pytest.raises(ListError, match="follows from the key"):
         one_account(key="clinic", settings={setting: 1})
 
@@ -397,7 +397,7 @@ def test_k11_a_setting_of_the_key_is_refused_in_any_spelling(setting: str) -> No
         ({"luxsci.user": "a", "LUXSCI_USER": "b"}, "LUXSCI_USER are the same setting"),
     ],
 )
-def test_k11_settings_that_would_do_something_else_are_refused(
+def test_sections_duplicates_and_settings_of_another_provider_are_refused(
     settings: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ListError, match=said):
@@ -410,17 +410,17 @@ def one_account(**changes: Any) -> Accounts:
     return parse(accounts=[{"name": "north", **changes}])
 
 
-def test_k11_two_accounts_of_one_value_are_refused() -> None:
+def test_two_accounts_with_the_same_account_setting_are_refused() -> None:
     listed = json.loads(EXAMPLE.read_text())["accounts"]
     for value in ("bakery", " bakery "):
         listed[1]["settings"] = {"CONSTANT_CONTACT.ACCOUNT": value}
         with pytest.raises(ListError, match="bakery and florist have the same value"):
             parse(accounts=listed)
     listed[1]["settings"] = {"constant_contact.account": "clinic-news"}
-    parse(accounts=listed)  # of another provider, so of other tables
+    parse(accounts=listed)  # another provider writes other tables
 
 
-def test_k11_no_two_run_ids_are_one_folder() -> None:
+def test_different_run_ids_never_share_a_folder() -> None:
     run_ids = [
         *("manual__2026-02-01T00:00:00+00:00", "manual--2026-02-01T00-00-00-00-00"),
         *("manual__2026-02-01T00:00:00-00:00", "a b", "a-b", "a_b", "a/b", "../b", "b"),
@@ -431,24 +431,24 @@ def test_k11_no_two_run_ids_are_one_folder() -> None:
     assert all(len(one) < 120 and "/" not in one for one in states)
 
 
-def test_k11_of_two_spellings_of_a_setting_that_of_the_list_counts() -> None:
+def test_settings_of_the_list_replace_other_spellings_of_the_same_setting() -> None:
     found = merged({"LUXSCI_ACCOUNT": "theirs"}, {"luxsci.account": "ours"})
     assert variables(found) == {"TAP_EMAIL_METRICS_LUXSCI_ACCOUNT": "ours"}
 
 
-def test_k11_a_person_sees_how_far_a_backfill_is() -> None:
+def test_the_progress_of_a_backfill_is_shown() -> None:
     streams = {"a": {"outcome": "complete"}, "b": {"parents_left": 7}}
     said = {"paused": ["b"], "streams": streams}
     assert progress(said) == "1 of 2 streams, 7 lists left"
 
 
-def test_k11_a_backfill_names_the_streams_whose_lists_could_not_be_read() -> None:
+def test_a_backfill_names_the_streams_whose_lists_could_not_be_read() -> None:
     streams = {"a": {"outcome": "complete"}, "b": {"failed": 7}, "c": {"failed": 0}}
     assert left_out({"streams": streams}) == "b: 7"
     assert left_out({"streams": {"a": {"outcome": "complete"}}}) == ""
 
 
-# What is told
+# The summary
 
 
 SAID = {
@@ -473,7 +473,7 @@ SAID = {
 }
 
 
-def test_the_summary_is_told_without_what_could_be_personal() -> None:
+def test_the_summary_is_passed_on_without_personal_data() -> None:
     line = f"2026 [info] tap-email-metrics {json.dumps(SAID)} tail"
     found = summary(line)
     assert found is not None
@@ -484,7 +484,7 @@ def test_the_summary_is_told_without_what_could_be_personal() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "nothing", '{"event": "run_summary", "str'])
-def test_other_lines_are_no_summary(line: str) -> None:
+def test_other_lines_are_not_taken_for_a_summary(line: str) -> None:
     assert summary(line) is None
 
 
@@ -492,7 +492,7 @@ def test_other_lines_are_no_summary(line: str) -> None:
 
 
 @given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(0, 40))
-def test_months_leave_no_gap(day: date, count: int) -> None:
+def test_months_follow_each_other_without_a_gap(day: date, count: int) -> None:
     end = day.year * 12 + day.month - 1 + count
     found = months(f"{day:%Y-%m}", f"{end // 12}-{end % 12 + 1:02}")
     assert len(found) == count + 1
@@ -501,6 +501,6 @@ def test_months_leave_no_gap(day: date, count: int) -> None:
     assert all(part["backfill"] for part in parts)
 
 
-def test_months_that_go_backwards_are_refused() -> None:
+def test_a_first_month_after_the_last_month_is_refused() -> None:
     with pytest.raises(ValueError, match="later than"):
         months("2026-03", "2026-01")

@@ -1,4 +1,4 @@
-"""What an account may ask of a key on a day, however the list changes meanwhile."""
+"""Requests that each account of a key may use on a day while the list changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIMIT = 9_500
 
 
 def grants(file: Path, accounts: int, day: date = DAY) -> dict[str, int]:
-    """Grant each account of a list of so many its share."""
+    """Grant each of `accounts` accounts its share."""
     return {
         f"account-{number}": granted(
             file, day, f"account-{number}", LIMIT // accounts, LIMIT
@@ -26,7 +26,7 @@ def grants(file: Path, accounts: int, day: date = DAY) -> dict[str, int]:
     }
 
 
-def test_k11_a_list_that_grows_within_a_day_stays_within_the_limit(
+def test_a_list_that_grows_during_a_day_stays_within_the_limit(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "keys" / "north.json"
@@ -38,7 +38,7 @@ def test_k11_a_list_that_grows_within_a_day_stays_within_the_limit(
     assert set(grants(file, 20, DAY + timedelta(1)).values()) == {LIMIT // 20}
 
 
-def test_k11_a_list_that_shrinks_within_a_day_stays_within_the_limit(
+def test_a_list_that_shrinks_during_a_day_stays_within_the_limit(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "north.json"
@@ -48,7 +48,7 @@ def test_k11_a_list_that_shrinks_within_a_day_stays_within_the_limit(
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
-def test_k11_no_change_of_a_list_exceeds_a_day(sizes: list[int]) -> None:
+def test_no_series_of_changes_exceeds_the_daily_limit(sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         used: dict[str, int] = {}
         for size in sizes:
@@ -56,7 +56,7 @@ def test_k11_no_change_of_a_list_exceeds_a_day(sizes: list[int]) -> None:
         assert sum(used.values()) <= LIMIT
 
 
-def test_a_damaged_file_is_said(tmp_path: Path) -> None:
+def test_a_damaged_file_of_grants_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "north.json"
     file.write_text("{")
     with pytest.raises(ValueError, match="is damaged"):

@@ -1,4 +1,4 @@
-"""Bodies to rows, rows to records."""
+"""From bodies to rows, and from rows to records."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def strings(value: object) -> Iterator[str]:
 
 
 def clean(value: Json, bad: re.Pattern[str] = BAD) -> Json:
-    """Return a JSON value with U+FFFD for each bad character; no two names collide."""
+    """Return a JSON value with U+FFFD for bad characters; names stay distinct."""
     if isinstance(value, str):
         return bad.sub("\ufffd", value)
     if isinstance(value, dict):
@@ -119,7 +119,7 @@ def clean(value: Json, bad: re.Pattern[str] = BAD) -> Json:
     return value
 
 
-# What JSON can hold, with an eye to what goes wrong.
+# JSON values, with many that often cause errors.
 
 WHOLE = st.one_of(
     st.integers(),
@@ -134,7 +134,7 @@ TEXTS = st.one_of(
 FLOATS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False), WHOLE.map(lambda n: n / 1)
 )
-# Of the bad characters only NUL, so that no two names become one.
+# NUL is the only bad character in names, so that no two names become equal.
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\ufffd"), max_size=9)
 SCALARS = st.one_of(st.none(), st.booleans(), WHOLE, FLOATS, TEXTS)
 VALUES = st.recursive(
@@ -186,7 +186,7 @@ def test_every_record_is_valid_in_every_mode(
 
 
 def says(shown: Json, raw: Json) -> bool:
-    """Return whether a column's value holds all that the raw one said."""
+    """Return whether the value of a column keeps all information of the raw value."""
     if isinstance(raw, bool):
         return bool(shown == str(raw).lower())
     if isinstance(raw, (int, float)):
@@ -195,7 +195,7 @@ def says(shown: Json, raw: Json) -> bool:
 
 
 @given(rows())
-def test_nothing_is_lost(drawn: tuple[str, dict[str, Any]]) -> None:
+def test_no_value_of_a_row_is_lost(drawn: tuple[str, dict[str, Any]]) -> None:
     stream, row = drawn
     record = record_of(row, stream=stream)
     columns = SCHEMAS[stream]["properties"].items()
@@ -214,7 +214,7 @@ def test_nothing_is_lost(drawn: tuple[str, dict[str, Any]]) -> None:
 
 
 @given(rows(), st.data())
-def test_what_is_not_selected_does_not_leak(
+def test_deselected_columns_do_not_leak(
     drawn: tuple[str, dict[str, Any]], data: st.DataObject
 ) -> None:
     stream, row = drawn
@@ -250,7 +250,7 @@ def test_what_is_not_selected_does_not_leak(
         (str(LARGEST), LARGEST),
     ],
 )
-def test_integers(raw: object, value: int) -> None:
+def test_integers_are_read_from_numbers_and_text(raw: object, value: int) -> None:
     record = record_of({**OPEN, "recipientId": raw})
     assert record["recipient_id"] == value
     assert type(record["recipient_id"]) is int
@@ -265,7 +265,7 @@ def test_integers(raw: object, value: int) -> None:
         *(str(LARGEST + 1), "9" * 5000, [1], {"a": 1}, []),
     ],
 )
-def test_what_is_no_integer_is_kept_raw(raw: object) -> None:
+def test_a_value_that_is_not_an_integer_is_kept_raw(raw: object) -> None:
     subject = builder()
     record = subject.made({**OPEN, "recipientId": raw}, message_id=9)
     assert record is not None
@@ -292,14 +292,14 @@ def test_what_is_no_integer_is_kept_raw(raw: object) -> None:
         ("a\0b\ud83dc", "a\ufffdb\ufffdc"),
     ],
 )
-def test_strings(raw: object, text: str) -> None:
+def test_strings_are_read_from_scalars(raw: object, text: str) -> None:
     record = record_of({**OPEN, "userAgent": raw})
     assert record["user_agent"] == text
     assert record["additional_fields"] is None
 
 
 @pytest.mark.parametrize("raw", [[], ["a"], {}, {"a": None}])
-def test_what_is_no_string_is_kept_raw(raw: object) -> None:
+def test_a_value_that_is_not_a_scalar_is_kept_raw(raw: object) -> None:
     record = record_of({**OPEN, "userAgent": raw})
     assert record["user_agent"] is None
     assert record["additional_fields"] == {"userAgent": raw}
@@ -333,7 +333,9 @@ def _time_zone(
         (None, None),
     ],
 )
-def test_companions_do_not_know_the_time_zone(epoch: object, text: str | None) -> None:
+def test_times_from_epochs_do_not_depend_on_the_local_time_zone(
+    epoch: object, text: str | None
+) -> None:
     record = record_of({**OPEN, "timestamp": epoch})
     assert record["occurred_at"] == text
     assert record["timestamp"] == (
@@ -343,7 +345,7 @@ def test_companions_do_not_know_the_time_zone(epoch: object, text: str | None) -
 
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
-def test_companions_are_exact(epoch: int) -> None:
+def test_times_from_epochs_are_exact(epoch: int) -> None:
     text = record_of({**OPEN, "timestamp": epoch})["occurred_at"]
     moment = datetime.fromisoformat(text)
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
@@ -351,13 +353,13 @@ def test_companions_are_exact(epoch: int) -> None:
     assert whole + delta.microseconds // 1000 == epoch
 
 
-def test_a_moment_out_of_range_is_kept_where_its_number_is_not_selected() -> None:
+def test_an_epoch_out_of_range_is_kept_if_its_number_is_deselected() -> None:
     selected = ("occurred_at", "additional_fields")
     record = record_of({**OPEN, "timestamp": LARGEST}, selected=selected)
     assert record["additional_fields"] == {"timestamp": LARGEST}
 
 
-def test_an_uncoercible_moment_is_noted() -> None:
+def test_an_unreadable_epoch_is_noted() -> None:
     subject = builder()
     record = subject.made({**OPEN, "timestamp": "soon"}, message_id=9)
     assert record is not None
@@ -365,7 +367,7 @@ def test_an_uncoercible_moment_is_noted() -> None:
     assert subject.uncoercible == {"timestamp"}
 
 
-def test_a_whole_record() -> None:
+def test_a_row_becomes_this_record() -> None:
     assert record_of(OPEN) == {
         "account": "acme",
         "extracted_at": None,
@@ -412,7 +414,7 @@ def test_unknown_fields_are_kept_under_their_own_names() -> None:
     assert subject.unknown == set(record["additional_fields"])
 
 
-def test_names_are_noted_and_never_values() -> None:
+def test_unknown_fields_are_noted_by_name_without_values() -> None:
     subject = builder()
     row = {**OPEN, "recipientId": "jane@x.org", "more": "jane@x.org"}
     subject.made(row, message_id=9)
@@ -420,7 +422,7 @@ def test_names_are_noted_and_never_values() -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_fractions_survive_digit_for_digit(number: float) -> None:
+def test_fractions_keep_every_digit(number: float) -> None:
     body = json.dumps({"id": 1, "score": number}).encode()
     row: Json = decode_json(body)
     record = record_of(row)
@@ -429,7 +431,7 @@ def test_fractions_survive_digit_for_digit(number: float) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 31, 33, 400])
-def test_deep_nesting_ends_as_text(depth: int) -> None:
+def test_deeply_nested_values_are_kept_as_text(depth: int) -> None:
     body = (
         b'{"id":1,"deep":' + b"[" * depth + b'"\xc3\xa9\\u0000"' + b"]" * depth + b"}"
     )
@@ -465,7 +467,7 @@ def test_a_text_key_may_not_be_empty() -> None:
     assert subject.made({"uuid": 0}) == {"id": "0"}
 
 
-def test_a_column_of_the_request_must_be_given() -> None:
+def test_a_missing_column_of_the_request_is_an_error() -> None:
     with pytest.raises(KeyError, match="message_id"):
         builder().made(OPEN)
 
@@ -481,7 +483,7 @@ def test_a_column_of_the_request_must_be_given() -> None:
         {"type": ["string", "null"], "x-source": "a", "x-derived": "epoch-s"},
     ],
 )
-def test_a_column_that_nothing_makes_is_refused(column: dict[str, Any]) -> None:
+def test_a_column_without_a_converter_is_refused(column: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="converter"):
         RowBuilder(
             {"properties": {"a": column}},
@@ -503,7 +505,7 @@ def test_a_key_that_the_schema_lacks_is_refused() -> None:
         )
 
 
-def test_personal_columns_are_treated_and_nothing_raw_is_kept() -> None:
+def test_personal_columns_are_treated_and_no_raw_value_is_kept() -> None:
     row = {
         "id": 1,
         "emailAddress": "Jane@x.org",
@@ -521,9 +523,9 @@ def test_personal_columns_are_treated_and_nothing_raw_is_kept() -> None:
     assert record["id"] == 1
 
 
-def test_selection_and_marks_do_not_hang_on_the_catalogs_schema() -> None:
-    # A catalog that passed through the SDK has lost the marks; the packaged schema
-    # has them, and is what the builder is given.
+def test_marks_come_from_the_packaged_schema_and_not_from_the_catalog() -> None:
+    # A catalog that passed through the SDK has lost the marks. The builder gets the
+    # packaged schema, which has them.
     from_catalog = {"email_address", "no_such_column"}
     record = record_of(
         {"id": 1, "emailAddress": "jane@x.org", "firstName": ["Jane"], "x": "Jane"},
@@ -536,16 +538,16 @@ def test_selection_and_marks_do_not_hang_on_the_catalogs_schema() -> None:
 
 
 @pytest.mark.parametrize("raw", [12, "12", 12.0])
-def test_an_id_outside_a_record_is_read_as_in_one(raw: object) -> None:
+def test_to_integer_reads_an_id_as_a_record_does(raw: object) -> None:
     assert to_integer(raw) == 12
 
 
 @pytest.mark.parametrize("raw", [None, True, "", "abc", 12.5, LARGEST + 1, [1]])
-def test_what_is_no_id_is_none(raw: object) -> None:
+def test_to_integer_returns_none_for_other_values(raw: object) -> None:
     assert to_integer(raw) is None
 
 
-# Columns of every sort, and groups.
+# Columns of every type, and groups
 
 SORTS: dict[str, Any] = {
     "properties": {
@@ -570,7 +572,7 @@ def sorts(schema: dict[str, Any] = SORTS, **options: Json) -> RowBuilder:
 
 
 def shown(name: str, raw: object) -> Json:
-    """Return what a column of that sort shows; nothing may be kept beside it."""
+    """Return the value of a column of that type; nothing else may be kept."""
     record = sorts().made({name: raw})
     assert record is not None
     assert record["additional_fields"] is None
@@ -605,7 +607,7 @@ def shown(name: str, raw: object) -> Json:
         (" 2020-09-17 06:18:39 ", "2020-09-17T06:18:39.000Z"),
     ],
 )
-def test_moments_in_text(raw: str, text: str) -> None:
+def test_a_moment_is_read_from_these_texts(raw: str, text: str) -> None:
     assert shown("moment", raw) == text
     assert shown("day", raw) == text[:10]
 
@@ -635,7 +637,7 @@ def test_moments_are_exact(
     assert shown("moment", expected) == expected
 
 
-def test_emitted_moments_sort_like_time() -> None:
+def test_emitted_moments_sort_by_time_as_text() -> None:
     zone = timezone(timedelta(hours=-7))
     moments = [datetime(2020, 9, 17, hour, tzinfo=zone) for hour in range(24)]
     texts = [shown("moment", moment.isoformat()) for moment in moments]
@@ -657,7 +659,7 @@ def test_emitted_moments_sort_like_time() -> None:
         *(1_600_000_000, 1.5, True, ["2020-09-17T06:18:39Z"], {}),
     ],
 )
-def test_what_is_no_moment_is_kept_raw(raw: object) -> None:
+def test_a_value_that_is_not_a_moment_is_kept_raw(raw: object) -> None:
     subject = sorts()
     record = subject.made({"moment": raw})
     assert record is not None
@@ -667,7 +669,7 @@ def test_what_is_no_moment_is_kept_raw(raw: object) -> None:
 
 
 @given(st.dates())
-def test_days_stay(day: date) -> None:
+def test_a_day_is_emitted_unchanged(day: date) -> None:
     assert shown("day", day.isoformat()) == day.isoformat()
 
 
@@ -675,7 +677,7 @@ def test_days_stay(day: date) -> None:
     "raw",
     ["0000-00-01", "2020-02-30", "20200917", "2020-9-17", "2020-W38-4", 20_200_917, 0],
 )
-def test_what_is_no_day_is_kept_raw(raw: object) -> None:
+def test_a_value_that_is_not_a_day_is_kept_raw(raw: object) -> None:
     record = sorts().made({"day": raw})
     assert record is not None
     assert record["day"] is None
@@ -687,7 +689,7 @@ NEVER = ("", "0000-00-00", "0000-00-00 00:00:00")
 
 @pytest.mark.parametrize("name", ["moment", "day"])
 @pytest.mark.parametrize("raw", NEVER)
-def test_no_date_in_text_is_null_without_complaint(name: str, raw: str) -> None:
+def test_text_that_means_no_date_is_null(name: str, raw: str) -> None:
     subject = sorts()
     record = subject.made({name: raw})
     assert record is not None
@@ -696,14 +698,14 @@ def test_no_date_in_text_is_null_without_complaint(name: str, raw: str) -> None:
 
 
 @pytest.mark.parametrize("raw", NEVER)
-def test_no_date_is_no_key(raw: str) -> None:
+def test_a_key_that_means_no_date_is_not_usable(raw: str) -> None:
     subject = sorts(key=("day",))
     assert subject.made({"day": raw}) is None
     assert subject.set_aside.total() == 1
 
 
 @pytest.mark.parametrize("raw", NEVER)
-def test_no_date_has_no_milliseconds(raw: str) -> None:
+def test_text_that_means_no_date_has_no_milliseconds(raw: str) -> None:
     assert to_milliseconds(raw) is None
 
 
@@ -713,7 +715,7 @@ def test_no_date_has_no_milliseconds(raw: str) -> None:
         st.integers(-LARGEST - 1, LARGEST),
     )
 )
-def test_numbers_stay_and_are_read_from_text(number: float) -> None:
+def test_numbers_are_exact_also_from_text(number: float) -> None:
     for raw in (number, json.dumps(number)):
         value = shown("number", raw)
         assert repr(value) == repr(number)
@@ -723,7 +725,7 @@ def test_numbers_stay_and_are_read_from_text(number: float) -> None:
     ("raw", "number"),
     [("40.0", 40.0), ("40", 40), ("1e3", 1000.0), ("-1.50E-1", -0.15), (40, 40)],
 )
-def test_numbers_in_text(raw: object, number: float) -> None:
+def test_a_number_is_read_from_these_values(raw: object, number: float) -> None:
     value = shown("number", raw)
     assert value == number
     assert type(value) is type(number)
@@ -737,7 +739,7 @@ def test_numbers_in_text(raw: object, number: float) -> None:
         *(True, False, [1], {}),
     ],
 )
-def test_what_is_no_number_is_kept_raw(raw: object) -> None:
+def test_a_value_that_is_not_a_number_is_kept_raw(raw: object) -> None:
     record = sorts().made({"number": raw})
     assert record is not None
     assert record["number"] is None
@@ -747,12 +749,12 @@ def test_what_is_no_number_is_kept_raw(raw: object) -> None:
 @pytest.mark.parametrize(
     ("raw", "truth"), [(True, True), (False, False), ("true", True), ("false", False)]
 )
-def test_truth_values(raw: object, *, truth: bool) -> None:
+def test_a_boolean_is_read_from_these_values(raw: object, *, truth: bool) -> None:
     assert shown("truth", raw) is truth
 
 
 @pytest.mark.parametrize("raw", ["", "True", "yes", 0, 1, 1.0, [True], {}])
-def test_what_is_no_truth_value_is_kept_raw(raw: object) -> None:
+def test_a_value_that_is_not_a_boolean_is_kept_raw(raw: object) -> None:
     record = sorts().made({"truth": raw})
     assert record is not None
     assert record["truth"] is None
@@ -771,7 +773,9 @@ def test_what_is_no_truth_value_is_kept_raw(raw: object) -> None:
         ("thing", {"a": [1, 2.5, None, "c\0"]}, {"a": [1, 2.5, None, "c\ufffd"]}),
     ],
 )
-def test_lists_and_objects(name: str, raw: object, value: object) -> None:
+def test_lists_and_objects_are_emitted_as_they_are(
+    name: str, raw: object, value: object
+) -> None:
     assert shown(name, raw) == value
 
 
@@ -789,7 +793,9 @@ for _ in range(40):
         *[("thing", 7), ("thing", False), ("thing", []), ("thing", [{"a": 1}])],
     ],
 )
-def test_what_is_no_list_or_object_is_kept_raw(name: str, raw: object) -> None:
+def test_a_value_that_is_not_a_list_or_object_is_kept_raw(
+    name: str, raw: object
+) -> None:
     record = sorts().made({name: raw})
     assert record is not None
     assert record[name] is None
@@ -797,7 +803,7 @@ def test_what_is_no_list_or_object_is_kept_raw(name: str, raw: object) -> None:
 
 
 @pytest.mark.parametrize(("name", "raw"), [("thing", DEEP), ("things", [DEEP])])
-def test_what_is_nested_too_deeply_for_a_column_is_kept_as_text(
+def test_a_list_or_object_that_is_nested_too_deeply_is_kept_as_text(
     name: str, raw: object
 ) -> None:
     record = sorts().made({name: raw})
@@ -806,7 +812,7 @@ def test_what_is_nested_too_deeply_for_a_column_is_kept_as_text(
     assert json.loads(record["additional_fields"][name]) == raw
 
 
-# Constant Contact and LuxSci: groups, and every column at once.
+# Constant Contact and LuxSci: groups, and every column at once
 
 CONTACT_STREAMS = tuple(
     name for name in schema_names() if name.startswith("constant_contact_")
@@ -830,7 +836,7 @@ COUNTERS = tuple(
 
 
 def path_of(stream: str) -> dict[str, Json]:
-    """Return values for the columns that no row has."""
+    """Return values for the columns that do not come from a row."""
     known = {"as_of": MOMENT, "rows": 0, "interval_start": MOMENT[:10]}
     return {
         name: known.get(name, "x")
@@ -886,7 +892,7 @@ def typed_rows(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 
 def own_field(stream: str) -> dict[str, Any]:
-    """Return one field that tells an event of the stream apart, if it has events."""
+    """Return one field that identifies an event, if the stream has events."""
     every = SCHEMAS[stream]["properties"]
     for name in every.get("event_id", {}).get("x-identity", ()):
         if "x-source" in every.get(name, {}):
@@ -921,7 +927,7 @@ def test_every_typed_record_is_valid_in_every_mode(
 
 
 @given(typed_rows())
-def test_nothing_of_a_typed_row_is_lost(drawn: tuple[str, dict[str, Any]]) -> None:
+def test_no_value_of_a_typed_row_is_lost(drawn: tuple[str, dict[str, Any]]) -> None:
     stream, row = drawn
     record = contact_record(stream, row)
     columns = {
@@ -936,7 +942,7 @@ def test_nothing_of_a_typed_row_is_lost(drawn: tuple[str, dict[str, Any]]) -> No
     extra = record.get("additional_fields") or {}
     for path, raw in flat.items():
         if path in columns:
-            # Either the column shows it, or it is kept as it came.
+            # Either the column shows the value, or the raw value is kept.
             column = SCHEMAS[stream]["properties"][columns[path]]
             says_nothing = raw is None or ("format" in column and raw in NEVER)
             kept = clean(path) in extra
@@ -965,7 +971,7 @@ def test_counters_may_be_spelled_with_dots(
     assert written | {"additional_fields": None} == meant | {"additional_fields": None}
 
 
-def test_the_vendors_example_of_counters() -> None:
+def test_the_vendors_example_of_counters_becomes_this_record() -> None:
     row = {
         "campaign_id": "cd0037ad",
         "campaign_activity_id": "c8cdf384",
@@ -1005,7 +1011,7 @@ def test_unknown_counters_keep_their_spelling() -> None:
     assert subject.unknown == {"stats.em_new.all", "stats.em_new.all\ufffd"}
 
 
-def test_a_counter_in_both_spellings_is_the_exact_one() -> None:
+def test_of_a_counter_in_two_spellings_the_documented_one_is_used() -> None:
     stats: dict[str, Json] = {"em_opens.all": 1, "em_opens_all": 2}
     record = contact_record(STATS, {"campaign_activity_id": "a", "stats": stats})
     assert record["em_opens_all"] == 2
@@ -1027,7 +1033,7 @@ PERCENTS = {"open": 66.7, "click": "33.3", "bounce": 40}
         [PERCENTS, {}],
     ],
 )
-def test_percents_come_as_an_object_or_a_list_of_them(percents: object) -> None:
+def test_percents_may_be_an_object_or_a_list_of_objects(percents: object) -> None:
     row = {"campaign_id": "a", "percents": percents}
     record = contact_record("constant_contact_campaign_stats", row)
     found = {name: record[name] for name in record if name.startswith("percent_")}
@@ -1054,7 +1060,7 @@ ODD_GROUPS = ("x", 7, False, [7], [None], [{"open": 1}, {"open": 1}], [["open"]]
 
 
 @pytest.mark.parametrize("percents", ODD_GROUPS)
-def test_a_group_that_is_none_is_kept_raw(percents: object) -> None:
+def test_a_value_that_is_not_a_group_is_kept_raw(percents: object) -> None:
     subject = builder("constant_contact_campaign_stats")
     record = subject.made({"campaign_id": "a", "percents": percents})
     assert record is not None
@@ -1068,7 +1074,7 @@ def test_a_group_that_is_none_is_kept_raw(percents: object) -> None:
 @pytest.mark.parametrize(
     ("selected", "noted"), [({"email_created_at"}, True), (set(), False)]
 )
-def test_an_odd_group_does_not_leak_what_is_not_selected(
+def test_an_odd_group_does_not_leak_deselected_columns(
     address: object, selected: set[str], *, noted: bool
 ) -> None:
     subject = builder(
@@ -1081,7 +1087,7 @@ def test_an_odd_group_does_not_leak_what_is_not_selected(
 
 
 @given(typed_rows(), st.data())
-def test_typed_columns_that_are_not_selected_do_not_leak(
+def test_deselected_typed_columns_do_not_leak(
     drawn: tuple[str, dict[str, Any]], data: st.DataObject
 ) -> None:
     stream, row = drawn
@@ -1097,7 +1103,7 @@ def test_typed_columns_that_are_not_selected_do_not_leak(
     assert not held & hidden
 
 
-def test_a_contact() -> None:
+def test_a_contact_becomes_this_record() -> None:
     row = {
         "contact_id": "c",
         "email_address": {
@@ -1131,7 +1137,7 @@ def test_a_contact() -> None:
     assert record["list_memberships"] == ["l1", "l2"]
 
 
-# Ids of events.
+# Ids of events
 
 CLICKS = "constant_contact_clicks"
 CLICK = {
@@ -1152,7 +1158,7 @@ def event_data(stream: str, values: list[Json], occurrence: int) -> bytes:
     return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def test_event_ids_that_never_change() -> None:
+def test_event_ids_of_these_rows_never_change() -> None:
     values = [
         *(CLICK["campaign_activity_id"], CLICK["contact_id"], "em_clicks"),
         *("2019-05-16T21:14:00.000Z", "1234567"),
@@ -1175,7 +1181,7 @@ def test_event_ids_that_never_change() -> None:
 
 
 @pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
-def test_event_ids_hang_on_the_pepper_where_the_mode_does(mode: str) -> None:
+def test_event_ids_use_the_pepper_in_every_mode_with_a_pepper(mode: str) -> None:
     pepper = "pep\u00e9per-of-the-tests"
     record = contact_record(CLICKS, CLICK, privacy=Privacy(mode, pepper))
     values = list(builder(CLICKS).identity(CLICK))
@@ -1196,13 +1202,13 @@ IDENTITY = (
     st.fixed_dictionaries(dict.fromkeys(IDENTITY, FIELD)),
     st.integers(0, 9),
 )
-def test_event_ids_say_what_is_emitted(
+def test_event_ids_are_made_of_the_emitted_values(
     stream: str, fields: dict[str, Json], occurrence: int
 ) -> None:
     row = {**fields, "contact_id": "c", "email_address": "jane@x.org"}
     record = builder(stream).made(row, occurrence)
     assert record is not None
-    # Text that does not fit its column counts as it came.
+    # Text that does not fit its column counts unchanged.
     kept = record["additional_fields"] or {}
     texts = {
         name: kept[name]
@@ -1216,7 +1222,7 @@ def test_event_ids_say_what_is_emitted(
     hash(builder(stream).identity(row))
 
 
-def test_event_ids_do_not_hang_on_what_is_selected() -> None:
+def test_event_ids_do_not_depend_on_the_selection() -> None:
     record = contact_record(CLICKS, CLICK, selected=())
     assert record == {
         "account": "acme",
@@ -1224,7 +1230,7 @@ def test_event_ids_do_not_hang_on_what_is_selected() -> None:
     }
 
 
-def test_equal_events_are_told_apart_by_their_number() -> None:
+def test_equal_events_get_different_ids_by_their_number() -> None:
     subject = builder(CLICKS)
     other_clock = {**CLICK, "created_time": "2019-05-16T21:14:00.000999Z"}
     other_link = {**CLICK, "url_id": 7654321}
@@ -1243,7 +1249,6 @@ def test_equal_events_are_told_apart_by_their_number() -> None:
 
 @pytest.mark.parametrize("stream", EVENT_STREAMS)
 def test_an_event_keeps_its_id_when_its_device_is_filled_in_later(stream: str) -> None:
-    """K4."""
     ids = {
         contact_record(stream, {**CLICK, "device_type": device})["event_id"]
         for device in (None, "mobile", "tablet")
@@ -1251,14 +1256,14 @@ def test_an_event_keeps_its_id_when_its_device_is_filled_in_later(stream: str) -
     assert len(ids) == 1
 
 
-def test_an_event_that_nothing_tells_apart_is_set_aside() -> None:
+def test_an_event_without_any_identifying_value_is_set_aside() -> None:
     subject = builder(CLICKS)
     assert subject.made({"email_address": "jane@x.org"}) is None
     assert subject.made({"contact_id": [], "created_time": ""}) is None
     assert subject.set_aside.total() == 2
 
 
-def test_dates_that_cannot_be_read_tell_events_apart_by_their_text() -> None:
+def test_events_with_unreadable_dates_get_different_ids_by_the_text() -> None:
     rows = [{**DELIVERY, "date_sent": text} for text in ("soon", "later", "soon")]
     page = luxsci("delivery_status").page(rows, ASKED)
     assert [identity[-1] for identity in page.identities] == ["soon", "later", "soon"]
@@ -1267,13 +1272,13 @@ def test_dates_that_cannot_be_read_tell_events_apart_by_their_text() -> None:
     assert {record.date_sent for record in records} == {None}
 
 
-def test_blank_text_that_does_not_fit_does_not_tell_events_apart() -> None:
+def test_a_blank_date_counts_as_missing_in_an_event_id() -> None:
     page = luxsci("delivery_status").page([{**DELIVERY, "date_sent": " "}], ASKED)
     [identity] = page.identities
     assert identity[-1] is None
 
 
-def test_what_has_no_event_id_is_told_apart_by_its_key() -> None:
+def test_rows_without_an_event_id_are_identified_by_their_key() -> None:
     assert builder().identity(OPEN, message_id=9) == ("1",)
 
 
@@ -1286,14 +1291,16 @@ def test_what_has_no_event_id_is_told_apart_by_its_key() -> None:
         {"type": ["number", "null"]},
     ],
 )
-def test_what_cannot_tell_events_apart_is_refused(column: dict[str, Any]) -> None:
+def test_a_column_that_cannot_identify_events_is_refused(
+    column: dict[str, Any],
+) -> None:
     event_id = {"type": "string", "x-derived": "event-id", "x-identity": ["a"]}
     schema = {"title": "events", "properties": {"event_id": event_id, "a": column}}
     with pytest.raises(ValueError, match="identity"):
         sorts(schema)
 
 
-# Ids of events that come in part from the request.
+# Ids of events that are made partly of the request
 
 DELIVERY = {
     "sendmail_id": "1758464000-0123456789",
@@ -1314,7 +1321,7 @@ def luxsci(stream: str, **options: Json) -> RowBuilder:
     return RowBuilder(load_schema(f"luxsci_{stream}"), **{**given_options, **options})
 
 
-def test_an_event_id_with_what_the_request_said() -> None:
+def test_an_event_id_contains_values_of_the_request() -> None:
     record = luxsci("delivery_status").made(DELIVERY, **ASKED)
     assert record is not None
     data = (
@@ -1326,7 +1333,7 @@ def test_an_event_id_with_what_the_request_said() -> None:
     assert (record["login"], record["channel"]) == ("J\u00f6rg@x.org", "webmail")
 
 
-def test_an_event_id_of_a_whole_account_with_nulls() -> None:
+def test_an_event_id_may_contain_nulls() -> None:
     row = {**DELIVERY, "date_temp_failure": "0000-00-00 00:00:00"}
     record = luxsci("temporary_failures").made(row, 2, login=None)
     assert record is not None
@@ -1337,7 +1344,7 @@ def test_an_event_id_of_a_whole_account_with_nulls() -> None:
     assert record["event_id"] == expected == "ad541b4dfcc27f651928db4182324f95"
 
 
-def test_an_identity_with_what_the_request_said() -> None:
+def test_an_identity_contains_values_of_the_request() -> None:
     subject = luxsci("delivery_status")
     assert subject.identity(DELIVERY, **ASKED) == (
         *("J\u00f6rg@x.org", "webmail", "1758464000-0123456789", "jane@x.org"),
@@ -1346,14 +1353,14 @@ def test_an_identity_with_what_the_request_said() -> None:
     assert subject.identity(DELIVERY, login=None, channel="smtp")[:2] == (None, "smtp")
 
 
-def test_what_the_request_said_alone_tells_no_event_apart() -> None:
+def test_values_of_the_request_alone_do_not_identify_an_event() -> None:
     subject = luxsci("delivery_status")
     assert subject.made({"status": "Delivered"}, **ASKED) is None
     assert subject.made({**DELIVERY, "sendmail_id": None}, **ASKED) is not None
     assert subject.set_aside.total() == 1
 
 
-def test_a_row_does_not_say_what_the_request_does() -> None:
+def test_values_of_the_request_come_before_those_of_the_row() -> None:
     row = {**DELIVERY, "login": "other", "channel": "smtp"}
     subject = luxsci("delivery_status")
     record = subject.made(row, **ASKED)
@@ -1363,7 +1370,7 @@ def test_a_row_does_not_say_what_the_request_does() -> None:
     assert subject.identity(row, **ASKED) == subject.identity(DELIVERY, **ASKED)
 
 
-def test_event_ids_do_not_hang_on_the_request_being_selected() -> None:
+def test_event_ids_do_not_depend_on_selecting_columns_of_the_request() -> None:
     record = luxsci("delivery_status", selected=()).made(DELIVERY, **ASKED)
     assert record == {
         "account": "12345",
@@ -1371,7 +1378,7 @@ def test_event_ids_do_not_hang_on_the_request_being_selected() -> None:
     }
 
 
-def test_the_request_is_treated_in_its_column_and_not_in_the_id() -> None:
+def test_personal_values_of_the_request_are_treated_in_the_column_only() -> None:
     record = luxsci("delivery_status", privacy=HASH).made(DELIVERY, **ASKED)
     assert record is not None
     values = luxsci("delivery_status").identity(DELIVERY, **ASKED)
@@ -1387,7 +1394,7 @@ def test_the_request_is_treated_in_its_column_and_not_in_the_id() -> None:
     assert record["login"] == HASH.hashed(ASKED["login"])
 
 
-def test_the_request_must_be_given_for_an_identity() -> None:
+def test_an_identity_without_its_values_of_the_request_is_an_error() -> None:
     subject = luxsci("delivery_status", selected=())
     with pytest.raises(KeyError, match="channel"):
         subject.made(DELIVERY, login=None)
@@ -1395,7 +1402,7 @@ def test_the_request_must_be_given_for_an_identity() -> None:
         subject.identity(DELIVERY)
 
 
-# Bodies.
+# Bodies
 
 
 @pytest.mark.parametrize(
@@ -1413,13 +1420,13 @@ def test_the_request_must_be_given_for_an_identity() -> None:
         (rb'"a\u0000"', "a\0"),
     ],
 )
-def test_broken_text_does_not_break_a_body(body: bytes, text: str) -> None:
+def test_invalid_characters_do_not_break_a_body(body: bytes, text: str) -> None:
     assert decode_json(body) == text
 
 
 @given(VALUES)
 @example({"\ud800": ["\\", "\\ud800", "\ud83d\ude00", '"\udc00"']})
-def test_bodies_say_what_the_standard_library_reads(value: Json) -> None:
+def test_a_body_is_decoded_as_by_the_standard_library(value: Json) -> None:
     body = json.dumps(value).encode()
     assert decode_json(body) == clean(json.loads(body), SURROGATE)
 
@@ -1438,11 +1445,11 @@ def test_large_numbers_are_exact() -> None:
         b'["\\ud83d",' + b"[" * 100_000 + b"]" * 100_000 + b"]",
     ],
 )
-def test_what_is_not_json_is_a_decode_error_that_quotes_nothing(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_a_decode_error_without_quotes(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError) as caught:
         decode_json(body)
     assert "secret" not in str(caught.value)
 
 
-def test_storable_leaves_good_text_alone() -> None:
+def test_storable_does_not_change_valid_text() -> None:
     assert storable("\U0001f600 caf\u00e9\n") == "\U0001f600 caf\u00e9\n"

@@ -1,4 +1,4 @@
-"""The domain of a recipient: written for large mailbox providers, in which mode."""
+"""The column `recipient_domain`: the domain of large mailbox providers only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 PEPPER = "pepper-of-the-tests"
 SENDERS = ("from_address", "from_email", "reply_email", "reply_to_email")
 OWNERS = ("contact_email",)
-"""Columns with an address of the account's own."""
+"""Columns with an address of the account itself."""
 SECOND = ("current_email_address",)
 
 
@@ -53,7 +53,7 @@ def test_only_large_domains_are_named(address: object, expected: str | None) -> 
 
 
 @given(st.from_regex(r"[a-zA-Z@<> .%]{0,12}(@|%40)?(gmail\.com|x\.org)?[)>, .]{0,3}"))
-def test_it_is_the_domain_that_the_mode_domain_writes(text: str) -> None:
+def test_recipient_domain_is_the_domain_that_mode_domain_writes(text: str) -> None:
     domain = domain_of(text)
     assert recipient_domain(text) == (
         domain if domain is None or domain in LARGE_DOMAINS else OTHER
@@ -61,7 +61,9 @@ def test_it_is_the_domain_that_the_mode_domain_writes(text: str) -> None:
 
 
 @pytest.mark.parametrize("stream", schema_names())
-def test_every_stream_with_the_address_of_a_recipient_has_it(stream: str) -> None:
+def test_every_stream_with_an_address_of_a_recipient_has_recipient_domain(
+    stream: str,
+) -> None:
     every: dict[str, dict[str, Any]] = load_schema(stream)["properties"]
     names = list(every)
     addresses = [
@@ -80,7 +82,7 @@ def test_every_stream_with_the_address_of_a_recipient_has_it(stream: str) -> Non
 
 
 @pytest.mark.parametrize("mode", ["plain", "hash", "domain", "drop"])
-def test_a_mode_never_changes_it_but_drop_removes_it(mode: str) -> None:
+def test_recipient_domain_is_the_same_in_every_mode_but_drop(mode: str) -> None:
     rows = [{"id": 1, "emailAddress": "ada@gmail.com"}]
     rows += [{"id": 2, "emailAddress": "ada@lovelace.example"}]
     builder = RowBuilder(
@@ -95,7 +97,7 @@ def test_a_mode_never_changes_it_but_drop_removes_it(mode: str) -> None:
     assert found == ([None, None] if mode == "drop" else ["gmail.com", OTHER])
 
 
-def test_it_is_written_where_the_address_is_deselected() -> None:
+def test_recipient_domain_is_written_though_the_address_is_deselected() -> None:
     builder = RowBuilder(
         load_schema("encompass_recipients"),
         key=("account", "message_id", "id"),
@@ -112,7 +114,7 @@ def test_it_is_written_where_the_address_is_deselected() -> None:
     }
 
 
-def test_the_marts_know_the_same_domains_as_large() -> None:
+def test_the_marts_and_the_tap_know_the_same_large_domains() -> None:
     seed = ROOT / "transform" / "seeds" / "mailbox_providers.csv"
     with seed.open(encoding="utf-8") as lines:
         domains = [row["domain"] for row in csv.DictReader(lines)]

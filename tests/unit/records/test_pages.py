@@ -1,4 +1,4 @@
-"""Pages of records."""
+"""Pages: from decoded rows to records, and how records are written."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ EXTRACTED = re.compile(rb',"time_extracted":"[^"]+"}$')
 OWN = b'"stream":"email_metrics_'
 SIGNPOST = re.compile(rb'(?<="replication_key_signpost":)"[^"]+"')
 STREAMS: dict[str, Any] = {}
-"""Classes by the name of their stream."""
+"""Stream classes by stream name."""
 for provider in PROVIDERS:
     STREAMS |= {one.name: one for one in provider.streams}  # type: ignore[misc]
 OPENS = "encompass_opens"
@@ -69,14 +69,14 @@ def builder_of(
 
 
 def own_columns(name: str) -> dict[str, dict[str, Any]]:
-    """Return the columns that the vendor has, by its names."""
+    """Return the columns with a field of the vendor, by the name of the field."""
     every = load_schema(name)["properties"].values()
     own = [column for column in every if "x-derived" not in column]
     return {column["x-source"]: column for column in own if "x-source" in column}
 
 
 def path_of(name: str) -> dict[str, Any]:
-    """Return a value for each column that no row carries."""
+    """Return a value for each column that does not come from a row."""
     made = ("x-source", "x-derived")
     return {
         column: 7 if "integer" in facts["type"] else "2026-07-01T00:00:00Z"
@@ -114,7 +114,7 @@ ODD = st.one_of(
 
 
 def fitting(column: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Values most of which fit a column."""
+    """Draw values that mostly fit a column."""
     kinds = {*column["type"]} if isinstance(column["type"], list) else {column["type"]}
     if "format" in column and "x-derived" not in column:
         return st.one_of(st.none(), MOMENTS)
@@ -131,7 +131,7 @@ def fitting(column: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 @st.composite
 def pages(draw: st.DrawFn) -> tuple[str, set[str] | None, str, list[dict[str, Any]]]:
-    """A list, a selection, a mode, and rows of which most fit their types."""
+    """Draw a stream, a selection, a mode, and rows that mostly fit their types."""
     name = draw(st.sampled_from(sorted(STREAMS)))
     columns = list(load_schema(name)["properties"])
     selected = draw(st.one_of(st.none(), st.sets(st.sampled_from(columns))))
@@ -147,7 +147,7 @@ def pages(draw: st.DrawFn) -> tuple[str, set[str] | None, str, list[dict[str, An
 
 
 def grouped(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with the fields of groups in objects of their own."""
+    """Return a row with the fields of each group in an object."""
     made: dict[str, Any] = {}
     for path, value in row.items():
         group, dot, field = path.partition(".")
@@ -159,7 +159,7 @@ def grouped(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def whole_row(name: str) -> dict[str, Any]:
-    """Return a row with a value in each field that tells rows apart."""
+    """Return a row with a value in each field that identifies a row."""
     every: dict[str, dict[str, Any]] = load_schema(name)["properties"]
     key = {*STREAMS[name].primary_keys}
     key.update(every.get("event_id", {}).get("x-identity", ()))
@@ -179,7 +179,7 @@ def lines(records: Any) -> list[bytes]:
 
 
 def shown(page: Page) -> tuple[Any, ...]:
-    """Return all that a page shows of its rows."""
+    """Return everything that a page exposes about its rows."""
     names = page.identities
     made = page.numbered([names[:n].count(one) for n, one in enumerate(names)]).made()
     assert len(page) == len(made.records) + made.set_aside.total()
@@ -187,7 +187,7 @@ def shown(page: Page) -> tuple[Any, ...]:
 
 
 def alone(builder: RecordBuilder, name: str, rows: list[Any]) -> tuple[Any, ...]:
-    """Return the same of rows each of which was a page of its own."""
+    """Return the same as `shown`, for each row in a page of its own."""
     names: list[Any] = []
     times: list[Any] = []
     records: list[bytes] = []
@@ -213,7 +213,7 @@ def alone(builder: RecordBuilder, name: str, rows: list[Any]) -> tuple[Any, ...]
 @example(("encompass_links", None, "plain", [{"id": 1, "dateAdded": 5}]))
 @example(("luxsci_sent", None, "plain", [{"sendmail_id": "1", "size_bytes": "12"}]))
 @given(pages())
-def test_a_row_gives_the_same_record_in_any_page_and_however_it_is_decoded(
+def test_a_row_gives_the_same_record_in_any_page_and_by_any_decoder(
     page: tuple[str, set[str] | None, str, list[dict[str, Any]]],
 ) -> None:
     name, selected, mode, rows = page
@@ -310,7 +310,7 @@ def test_a_row_without_a_usable_key_is_counted_with_its_reason(
     assert made.set_aside == {reason: 1}
 
 
-def test_an_event_that_nothing_tells_apart_is_counted_with_its_reason() -> None:
+def test_an_event_without_identifying_values_is_counted_with_its_reason() -> None:
     name = "constant_contact_opens"
     rows = [whole_row(name), {"email_address": "a@b.org"}]
     made = builder_of(name).page(rows, {}).numbered([0, 0]).made()
@@ -318,7 +318,7 @@ def test_an_event_that_nothing_tells_apart_is_counted_with_its_reason() -> None:
     assert made.set_aside == {IDENTITY_MISSING: 1}
 
 
-def test_an_event_that_nothing_tells_apart_stays_where_no_key_is_asked_for() -> None:
+def test_an_event_without_identifying_values_is_kept_if_no_key_is_required() -> None:
     name = "constant_contact_opens"
     builder = RecordBuilder(
         load_schema(name), key=(), selected=None, account="a", privacy=Privacy()
@@ -337,7 +337,7 @@ def test_unknown_fields_are_kept_and_named(row: Any) -> None:
     assert builder.unknown == {*row}
 
 
-def test_a_page_with_one_odd_value_is_made_with_the_calls_of_a_clean_one() -> None:
+def test_a_page_with_one_odd_value_takes_about_as_many_calls_as_a_clean_one() -> None:
     def calls(body: bytes) -> int:
         builder, count = builder_of(OPENS), Counter[str]()
         sys.setprofile(lambda _frame, event, _argument: count.update([event]))
@@ -389,11 +389,11 @@ def test_a_group_of_another_form_is_kept_and_its_row_stays(odd: Any) -> None:
         b'{"total":1,"data":[{"id":1,"ipAddress":' + b"[" * 600 + b"]" * 600 + b"}]}",
     ],
 )
-def test_another_answer_is_left_to_the_caller(body: bytes) -> None:
+def test_a_body_of_another_form_is_left_to_the_caller(body: bytes) -> None:
     assert builder_of(OPENS).decode(body, PATH) is None
 
 
-def test_what_is_not_selected_is_not_in_a_record() -> None:
+def test_deselected_columns_are_not_in_a_record() -> None:
     builder = builder_of("encompass_recipients", {"class_year"})
     row = {"id": 1, "emailAddress": "a@b.org", "classYear": "1999", "memberId": "x"}
     found = builder.decode(body_of([row]), PATH)
@@ -404,7 +404,7 @@ def test_what_is_not_selected_is_not_in_a_record() -> None:
         assert b'"class_year":"1999"' in line
 
 
-def test_parts_of_a_page_are_those_of_its_rows() -> None:
+def test_a_slice_of_a_page_holds_the_values_of_its_rows() -> None:
     name = "constant_contact_opens"
     builder = builder_of(name)
     rows = [whole_row(name) | {"contact_id": f"c{n}"} for n in range(5)]
@@ -424,7 +424,7 @@ def test_parts_of_a_page_are_those_of_its_rows() -> None:
 
 
 class Lines(Writer):
-    """Keeps the lines that would go to stdout, but for what this machine's clock is."""
+    """Keeps the lines that would go to stdout, without values of the real clock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -435,12 +435,12 @@ class Lines(Writer):
         data, self._buffer = bytes(self._buffer), bytearray()
         for line in data.splitlines():
             if OWN in line:
-                continue  # when a list was read depends on what threads do
+                continue  # the time at which a list was read depends on threads
             self.lines.append(SIGNPOST.sub(b"0", EXTRACTED.sub(b"}", line)))
 
 
 def select_some(tap: TapEmailMetrics, seed: int) -> None:
-    """Select all streams, and columns at random; every other time all of them."""
+    """Select all streams with random columns, or every second time all columns."""
     chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
     for name in sorted(tap.streams):
         tap.streams[name].selected = True
@@ -451,7 +451,7 @@ def select_some(tap: TapEmailMetrics, seed: int) -> None:
 
 
 def runs(site: Site, seed: int) -> list[bytes]:
-    """Run twice, three days apart; return all lines."""
+    """Return all lines of two runs, three days apart."""
     found: list[bytes] = []
     for _ in range(2):
         tap = site.tap()
@@ -477,7 +477,7 @@ def site_of(provider: str, seed: int, mode: str) -> Site:
     )
     kinds = {"encompass": Site, "constant_contact": Account, "luxsci": Clinic}
     site = kinds[provider](world, max_concurrency=1)
-    if provider == "luxsci":  # a year of its daily summaries is much of the same
+    if provider == "luxsci":  # a year of daily summaries tests nothing more
         site.common["start_date"] = iso(NOW - 30 * DAY)
     if mode != "plain":
         site.common["pii"] = {"mode": mode, "pepper": "pepper-of-the-tests"}
@@ -488,9 +488,9 @@ RARE = {
     *("luxsci_clicks", "luxsci_temporary_failures"),
     *("luxsci_marketing_contacts", "luxsci_users"),
 }
-"""Streams of which a small world may have no row."""
+"""Streams that may have no row in a small world."""
 OPTIONAL = {str(one.name) for one in CONTACT_REPORTS}
-"""Those that take a setting, and a request for each contact."""
+"""Streams that need a setting and one request per contact."""
 
 
 @pytest.mark.slow
@@ -502,7 +502,7 @@ def test_the_sdks_own_steps_write_the_same_records(
     provider: str, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(harness, "MemoryWriter", Lines)
-    monkeypatch.setattr(secrets, "token_hex", "0".zfill)  # names the generation
+    monkeypatch.setattr(secrets, "token_hex", "0".zfill)  # the id of the generation
     quick = runs(site_of(provider, 1, mode), 1)
     monkeypatch.setattr(EmailMetricsStream, "fast", False)
     stock = runs(site_of(provider, 1, mode), 1)
@@ -526,7 +526,7 @@ MAPS = {OPENS: {"opened": "id"}}
         ({"flattening_enabled": True, "flattening_max_depth": 2}, "flattening"),
     ],
 )
-def test_what_only_the_sdk_does_is_left_to_it(
+def test_settings_that_only_the_sdk_handles_are_left_to_it(
     common: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -546,7 +546,7 @@ def test_what_only_the_sdk_does_is_left_to_it(
     "breadcrumb",
     [("properties", "id"), ("properties", "additional_fields", "properties", "x")],
 )
-def test_a_selection_that_only_the_sdk_knows_is_left_to_it(
+def test_a_selection_that_only_the_sdk_handles_is_left_to_it(
     breadcrumb: tuple[str, ...],
 ) -> None:
     stream = Site().tap().streams[OPENS]

@@ -1,4 +1,4 @@
-"""Treatments of personal data, and logs without it."""
+"""Treatments of personal data, and logs without secrets and addresses."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ JANE = mac("jane@x.org")
 QUOTED = '"j doe"@x.org'
 
 
-def test_the_hash_is_a_known_vector() -> None:
+def test_a_hash_is_the_hmac_sha256_of_the_lower_case_text() -> None:
     expected = hmac.new(b"Jefe of the tests", b"what do ya want?", "sha256")
     made = Privacy("hash", "Jefe of the tests").hashed("What do ya want?")
     assert made == expected.hexdigest()
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_plain_leaves_everything_alone(mark: str) -> None:
+def test_mode_plain_changes_nothing(mark: str) -> None:
     assert Privacy().treatment(mark) is None
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_drop_makes_everything_null(mark: str) -> None:
+def test_mode_drop_makes_every_marked_value_null(mark: str) -> None:
     assert treat(DROP, mark, "x") is None
     assert treat(DROP, mark, 7) is None
 
@@ -85,7 +85,7 @@ def test_an_unknown_mark_is_refused(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
 @pytest.mark.parametrize("pepper", [None, ""])
-def test_a_pepper_is_required_unless_plain(mode: str, pepper: str | None) -> None:
+def test_every_mode_but_plain_requires_a_pepper(mode: str, pepper: str | None) -> None:
     with pytest.raises(InvalidInput, match=r"pii\.pepper"):
         Privacy(mode, pepper)
 
@@ -95,13 +95,13 @@ def test_an_unknown_mode_is_refused() -> None:
         Privacy("mask", PEPPER)
 
 
-def test_the_pepper_does_not_show() -> None:
+def test_the_pepper_is_not_in_the_repr() -> None:
     assert "s3cret" not in repr(Privacy("hash", "s3cret" * 4))
 
 
 @pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
 @pytest.mark.parametrize("pepper", ["x", "pepper", "p" * 15])
-def test_k9_a_pepper_that_can_be_guessed_is_refused(mode: str, pepper: str) -> None:
+def test_a_pepper_that_is_easy_to_guess_is_refused(mode: str, pepper: str) -> None:
     with pytest.raises(InvalidInput, match="at least 16 characters") as refused:
         Privacy(mode, pepper)
     assert pepper not in str(refused.value).replace("pii.pepper", "").split()
@@ -120,7 +120,7 @@ ONE_PERSON = [
 
 
 @pytest.mark.parametrize("spelling", ONE_PERSON)
-def test_k9_one_person_has_one_hash(spelling: str) -> None:
+def test_all_spellings_of_an_address_have_one_hash(spelling: str) -> None:
     assert treat(HASH, "email", spelling) == mac("jane@xn--bcher-kva.de")
     assert treat(DOMAIN, "email", spelling) == "xn--bcher-kva.de"
 
@@ -133,7 +133,7 @@ SEVERAL_PERSONS = [
 ]
 
 
-def test_k9_two_persons_never_have_one_hash() -> None:
+def test_addresses_of_different_people_have_different_hashes() -> None:
     hashes = [treat(HASH, "email", one) for one in SEVERAL_PERSONS]
     assert len(set(hashes)) == len(hashes)
 
@@ -154,7 +154,7 @@ LEFT = [
 @pytest.mark.parametrize(
     "frame", ["{}", "550 {} unknown", "to <{}>: no", "({})", "{},"]
 )
-def test_k9_no_spelling_of_an_address_stays(
+def test_no_spelling_of_an_address_remains_in_any_marked_value(
     address: str, mark: str, frame: str
 ) -> None:
     for privacy in (HASH, DOMAIN):
@@ -164,7 +164,7 @@ def test_k9_no_spelling_of_an_address_stays(
     assert "bob" not in redact(frame.format(address)).lower()
 
 
-def test_k9_the_hash_in_a_text_is_that_of_the_column() -> None:
+def test_an_address_in_a_text_has_the_hash_of_the_address_column() -> None:
     for spelling in LEFT:
         address = spelling.strip("<>.").removeprefix("mailto:")
         hashed = treat(HASH, "email", spelling)
@@ -221,7 +221,7 @@ def test_k9_the_hash_in_a_text_is_that_of_the_column() -> None:
         (DOMAIN, "opaque", "x", None),
     ],
 )
-def test_each_mark_is_treated_as_its_mode_says(
+def test_each_mark_is_treated_by_the_rule_of_its_mode(
     privacy: Privacy, mark: str, value: str | int, expected: str | None
 ) -> None:
     assert treat(privacy, mark, value) == expected
@@ -231,7 +231,7 @@ def test_each_mark_is_treated_as_its_mode_says(
     ("privacy", "expected"),
     [(HASH, f"to {JANE}!"), (DOMAIN, "to x.org!"), (DROP, "to !")],
 )
-def test_text_without_a_mark_loses_its_addresses(
+def test_addresses_are_removed_from_text_without_a_mark(
     privacy: Privacy, expected: str
 ) -> None:
     treatment = privacy.unmarked
@@ -244,7 +244,7 @@ def test_text_without_a_mark_loses_its_addresses(
 
 
 @given(ADDRESSES)
-def test_one_person_joins_wherever_the_address_stands(address: str) -> None:
+def test_an_address_has_one_hash_in_columns_lists_texts_and_urls(address: str) -> None:
     hashed = treat(HASH, "email", address)
     assert treat(HASH, "email", f" {address.upper()} ") == hashed
     assert treat(HASH, "email_list", f"Jo <{address}>, {address}") == (
@@ -257,7 +257,7 @@ def test_one_person_joins_wherever_the_address_stands(address: str) -> None:
 
 
 @given(ADDRESSES, st.sampled_from(["text", "url", "email_list", "user_agent"]))
-def test_no_address_survives(address: str, mark: str) -> None:
+def test_no_address_remains_in_any_context(address: str, mark: str) -> None:
     local = address.partition("@")[0] + "@"
     for text in (address, f"to:<{address}>", f"a/{address}?x", f"=[{address}]."):
         for privacy in (HASH, DOMAIN):
@@ -265,12 +265,12 @@ def test_no_address_survives(address: str, mark: str) -> None:
 
 
 @given(st.text())
-def test_normal_form_is_stable(text: str) -> None:
+def test_normalising_a_text_twice_changes_nothing(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
 
 
-def test_lower_case_can_compose_anew() -> None:
-    # There is no capital J with caron to be one character, but a small one.
+def test_a_normalised_text_is_composed_after_lower_casing() -> None:
+    # A small j with caron is one character; a capital one exists only as two.
     assert normalise("J\u030c") == "\u01f0"
 
 
@@ -281,7 +281,7 @@ def test_any_text_can_be_treated(text: str, mark: str, privacy: Privacy) -> None
 
 
 @given(st.ip_addresses())
-def test_an_ip_address_is_cut_to_its_network(
+def test_an_ip_address_is_reduced_to_its_network(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     network = network_of(str(address))
@@ -302,7 +302,7 @@ def test_an_ip_address_is_cut_to_its_network(
         ("203.0.113.77, 10.0.0.1", None),
     ],
 )
-def test_unusual_ip_addresses_are_cut_or_dropped(
+def test_unusual_ip_addresses_are_reduced_or_dropped(
     address: str, network: str | None
 ) -> None:
     assert network_of(address) == network
@@ -328,7 +328,7 @@ def test_unusual_ip_addresses_are_cut_or_dropped(
         ("", ""),
     ],
 )
-def test_a_user_agent_is_cut_to_its_family(agent: str, family: str) -> None:
+def test_a_user_agent_is_reduced_to_its_family(agent: str, family: str) -> None:
     assert family_of(agent) == family
 
 
@@ -336,11 +336,13 @@ def test_a_user_agent_is_cut_to_its_family(agent: str, family: str) -> None:
 @pytest.mark.parametrize(
     "unit", ["a", "a.", " ", "@", "'", "(", ";", "<", "/", "%40", '"', '"a']
 )
-def test_long_text_takes_time_in_proportion(mark: str, unit: str) -> None:
+def test_the_time_of_a_treatment_grows_linearly_with_the_text(
+    mark: str, unit: str
+) -> None:
     started = time.process_time()
     treat(HASH, mark, unit * 20_000)
     redact(unit * 20_000)
-    # A try that is quadratic takes minutes.
+    # A quadratic search would take minutes.
     assert time.process_time() - started < 5
 
 
@@ -392,7 +394,7 @@ def test_addresses_in_text_are_redacted_once(text: str, redacted: str) -> None:
 
 
 class Log:
-    """A logger of its own, with one handler, and what came out of it."""
+    """A separate logger with one handler, and the text it wrote."""
 
     def __init__(self, formatter: logging.Formatter, *secrets: str) -> None:
         self.filter = RedactingFilter(secrets)
@@ -458,11 +460,11 @@ def test_tracebacks_are_masked_with_their_causes(
 
 
 @FORMATTERS
-def test_an_exception_is_quoted_only_if_it_is_ours(
+def test_only_exceptions_of_the_tap_are_quoted(
     formatter: Callable[[], logging.Formatter],
 ) -> None:
     log = Log(formatter())
-    log.logger.handlers[0].addFilter(RedactingFilter())  # as for two handlers
+    log.logger.handlers[0].addFilter(RedactingFilter())  # two handlers filter twice
     name = "Zebu" + "lon"
     try:
         int(name)
@@ -480,7 +482,7 @@ def test_an_exception_is_quoted_only_if_it_is_ours(
     assert "int(name)" in log.text
 
 
-def test_arguments_that_do_not_fit_are_not_printed(
+def test_arguments_that_do_not_fit_the_message_are_not_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log = Log(logging.Formatter())
@@ -499,7 +501,7 @@ def test_arguments_that_do_not_fit_are_not_printed(
         ("p\u00e9ppers!", json.dumps("p\u00e9ppers!")),
     ],
 )
-def test_a_secret_is_known_in_its_spellings(secret: str, text: str) -> None:
+def test_a_secret_is_masked_in_each_of_its_encodings(secret: str, text: str) -> None:
     assert "[secret]" in RedactingFilter([secret]).mask(text)
 
 
@@ -511,23 +513,23 @@ def test_secrets_can_be_added_and_the_longest_wins() -> None:
 
 
 @pytest.mark.parametrize("secret", ["x", "login", "secret7", " login \n"])
-def test_k9_a_short_word_is_no_secret_that_is_masked(secret: str) -> None:
+def test_a_short_or_ordinary_word_is_not_masked(secret: str) -> None:
     text = f"x: run tap-email-metrics-login; {secret.strip()}"
     assert RedactingFilter([secret]).mask(text) == text
 
 
 @pytest.mark.parametrize("secret", ["encompass_opens", "behind_since", "email_metrics"])
-def test_k9_what_is_public_is_never_masked(secret: str) -> None:
+def test_public_names_are_never_masked(secret: str) -> None:
     public = ("encompass_opens", "email_metrics_runs", "behind_since")
     text = json.dumps(dict.fromkeys(public))
     assert RedactingFilter([secret], public).mask(text) == text
 
 
-def test_k9_a_secret_is_masked_without_the_line_end_it_was_read_with() -> None:
+def test_a_secret_read_with_a_line_break_is_masked_without_it() -> None:
     assert RedactingFilter(["hunter2-hunter2\n"]).mask("hunter2-hunter2") == "[secret]"
 
 
-def test_a_record_with_nothing_to_mask_is_left_alone() -> None:
+def test_a_log_record_with_nothing_to_mask_is_unchanged() -> None:
     log = Log(StructuredFormatter(), "hunter2-hunter2")
     point = metrics.Point("counter", metrics.Metric.RECORD_COUNT, 3)
     log.logger.info("METRIC: %s", point)
@@ -537,7 +539,7 @@ def test_a_record_with_nothing_to_mask_is_left_alone() -> None:
     assert second["message"] == "3 rows"
 
 
-def test_domain_is_a_function_of_the_address_alone() -> None:
+def test_the_domain_of_an_address_is_the_text_after_its_last_at_sign() -> None:
     assert domain_of("A@B@c.ORG") == "c.org"
 
 

@@ -1,4 +1,4 @@
-"""The schemas, their names and marks, and where they are found."""
+"""The schemas of Encompass, the marks of columns, and the folder of the schemas."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ encompass = pytest.mark.parametrize("stream", COLUMNS)
 
 
 def columns(stream: str) -> dict[str, dict[str, Any]]:
-    """Return the columns of a stream, but for the one that all streams have alike."""
+    """Return the columns of a stream without `extracted_at`, which all streams have."""
     properties = load_schema(stream)["properties"]
     return {n: column for n, column in properties.items() if n != EXTRACTED_AT}
 
@@ -129,7 +129,7 @@ def test_columns_come_in_the_documented_order(stream: str) -> None:
     assert list(columns(stream)) == COLUMNS[stream].split()
 
 
-def test_every_stream_of_a_provider_says_alike_when_it_was_read() -> None:
+def test_extracted_at_is_the_same_column_in_every_stream_of_a_provider() -> None:
     of_providers = [one for one in schema_names() if not one.startswith("email_")]
     every = [load_schema(one)["properties"][EXTRACTED_AT] for one in of_providers]
     assert len(every) == 58
@@ -145,7 +145,7 @@ def test_every_column_has_the_expected_type(stream: str) -> None:
 
 
 @encompass
-def test_every_field_of_the_vendor_has_its_column_and_only_those(stream: str) -> None:
+def test_the_columns_are_those_of_the_vendors_fields(stream: str) -> None:
     found = [
         column["x-source"]
         for column in columns(stream).values()
@@ -155,7 +155,7 @@ def test_every_field_of_the_vendor_has_its_column_and_only_those(stream: str) ->
 
 
 @encompass
-def test_companions_follow_their_epoch_column(stream: str) -> None:
+def test_a_time_column_follows_the_epoch_column_it_is_made_from(stream: str) -> None:
     every = columns(stream)
     names = list(every)
     derived = [n for n in names if every[n].get("x-derived") == "epoch-ms"]
@@ -176,7 +176,7 @@ def test_personal_columns_are_marked(stream: str) -> None:
 
 
 @schemas
-def test_marks_are_known_and_their_columns_nullable(stream: str) -> None:
+def test_marked_columns_have_a_known_mark_and_are_nullable(stream: str) -> None:
     for column in columns(stream).values():
         if "x-pii" in column:
             assert column["x-pii"] in MARKS
@@ -193,7 +193,7 @@ def test_every_column_is_described(stream: str) -> None:
 
 
 @schemas
-def test_names_suit_warehouses(stream: str) -> None:
+def test_column_names_are_safe_in_warehouses(stream: str) -> None:
     names = list(columns(stream))
     assert not {"from", "to", "user", "date"} & set(names)
     assert all(name == name.lower() and name.isidentifier() for name in names)
@@ -201,15 +201,15 @@ def test_names_suit_warehouses(stream: str) -> None:
 
 
 @schemas
-def test_schema_is_valid_and_closed(stream: str) -> None:
+def test_every_schema_is_valid_and_allows_no_other_columns(stream: str) -> None:
     schema = load_schema(stream)
     assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
     Draft7Validator.check_schema(schema)
-    # A record has the columns of its schema and no other: the vendor's new fields go
-    # to additional_fields. Closed, the schema lets any validator say so; the SDK's
-    # stream maps and targets extend the schema along with the records.
+    # A record has exactly the columns of its schema; new fields of the vendor go to
+    # additional_fields. A closed schema lets any validator check that. Stream maps
+    # of the SDK and targets extend the schema together with the records.
     assert schema["additionalProperties"] is False
-    # A stream map may drop a column, and would leave its name in "required".
+    # A stream map that drops a column would leave its name in "required".
     assert "required" not in schema
 
 
@@ -219,7 +219,7 @@ def test_the_sdk_reads_the_same_schema(stream: str) -> None:
 
 
 @schemas
-def test_the_builder_can_make_every_column(stream: str) -> None:
+def test_the_row_builder_can_make_every_column(stream: str) -> None:
     RowBuilder(
         load_schema(stream), key=(), selected=None, account="a", privacy=Privacy()
     )
@@ -234,7 +234,7 @@ def test_an_unknown_stream_has_no_schema() -> None:
         load_schema("encompass_nothing")
 
 
-def test_schemas_in_the_package_come_before_those_beside_it(tmp_path: Path) -> None:
+def test_schemas_inside_the_package_come_before_those_beside_it(tmp_path: Path) -> None:
     package = tmp_path / "tap"
     beside, inside = tmp_path / "schemas", package / "schemas"
     package.mkdir()

@@ -1,4 +1,4 @@
-"""The schemas of Constant Contact against what the vendor documents."""
+"""The schemas of Constant Contact against the fields that the vendor documents."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ COLUMNS = {
     ),
 }
 
-# Every field that the vendor documents for the stream's answers, but for paging and
-# what stands beside the rows (BESIDE_THE_ROWS), with its documented type:
+# Every documented field of the stream's answers with its type, without paging and
+# without the fields beside the rows (BESIDE_THE_ROWS):
 # s text, i integer, n number, b truth value, t date-time, d date, o object,
 # as list of scalars, ao list of objects.
 FIELDS = {
@@ -285,10 +285,10 @@ BESIDE_THE_ROWS = {
     ("contact_lists", "lists_count"): "the number of rows of the stream",
 }
 
-# What the vendor's guides show beyond the reference.
+# Fields that only the examples in the vendor's guides show.
 IN_EXAMPLES = {("campaign_activity_stats", "campaign_activity_type")}
 
-# Documented as integers, but names and not numbers; and one moment without a format.
+# Ids that are documented as integers, and a moment that is documented without format.
 SHOWN_OTHERWISE = {
     ("segments", "segment_id"): "s",
     ("send_history", "send_id"): "s",
@@ -303,8 +303,8 @@ TYPES: dict[str, dict[str, Any]] = {
     "d": {"type": "string", "format": "date"},
     "o": {"type": "object"},
     "as": {"type": "array", "items": {"type": ["string", "null"]}},
-    # Without properties target-snowflake fails on a list of objects, and with only
-    # those that are known it would drop all others.
+    # target-snowflake fails on a list of objects without properties, and it drops
+    # properties that are not listed.
     "ao": {
         "type": "array",
         "items": {
@@ -315,7 +315,7 @@ TYPES: dict[str, dict[str, Any]] = {
     },
 }
 
-# From the request or the run, as no row has them.
+# Columns that come from the request or the run and not from a row.
 FROM_THE_RUN = {
     "links": "campaign_activity_id as_of",
     "unique_opens": "as_of",
@@ -392,7 +392,7 @@ PII = {
     "additional_fields": "opaque",
 }
 NOT_PERSONAL = ("metadata", "choices", "company_logo")
-"""Objects of the account's own, not of people."""
+"""Objects about the account, not about people."""
 
 GROUPS = ("unique_counts", "stats", "percents", "email_address")
 
@@ -400,7 +400,7 @@ streams = pytest.mark.parametrize("stream", COLUMNS)
 
 
 def columns(stream: str) -> dict[str, dict[str, Any]]:
-    """Return the columns of a stream, but for those of the tap's own."""
+    """Return the columns of a stream without those that the tap adds."""
     properties = load_schema(PREFIX + stream)["properties"]
     own = (EXTRACTED_AT, "recipient_domain")
     return {n: column for n, column in properties.items() if n not in own}
@@ -421,7 +421,7 @@ def column_for(path: str) -> str:
 
 
 def documented(stream: str) -> dict[str, str]:
-    """Return the fields of a stream and their types, as its columns show them."""
+    """Return the documented fields of a stream that have a column, with their types."""
     pairs = (pair.split(":") for pair in FIELDS.get(stream, "").split())
     return {
         path: SHOWN_OTHERWISE.get((stream, path), kind)
@@ -436,12 +436,12 @@ def test_every_stream_has_a_schema_and_no_other() -> None:
 
 
 @streams
-def test_columns_and_their_order(stream: str) -> None:
+def test_columns_come_in_the_documented_order(stream: str) -> None:
     assert list(columns(stream)) == COLUMNS[stream].split()
 
 
 @streams
-def test_every_documented_field_has_its_column_and_only_those(stream: str) -> None:
+def test_the_columns_are_those_of_the_documented_fields(stream: str) -> None:
     expected = {column_for(path): path for path in documented(stream)}
     expected |= {field: field for name, field in IN_EXAMPLES if name == stream}
     found = {
@@ -467,14 +467,14 @@ def test_columns_have_the_documented_types(stream: str) -> None:
 
 
 @streams
-def test_fields_in_dots_are_those_of_the_flattened_groups(stream: str) -> None:
+def test_only_flattened_groups_have_sources_with_dots(stream: str) -> None:
     paths = [column.get("x-source", "") for column in columns(stream).values()]
     assert {path.split(".")[0] for path in paths if "." in path} <= {*GROUPS}
     assert not any(path in GROUPS[:3] for path in paths)
 
 
 @streams
-def test_what_no_row_has_comes_from_the_run(stream: str) -> None:
+def test_columns_without_a_source_come_from_the_run(stream: str) -> None:
     assert [
         name
         for name, column in columns(stream).items()
@@ -487,7 +487,7 @@ def test_what_no_row_has_comes_from_the_run(stream: str) -> None:
 
 
 @streams
-def test_keys_are_required_and_nothing_else_that_a_row_brings(stream: str) -> None:
+def test_only_keys_and_columns_of_the_run_are_required(stream: str) -> None:
     every = columns(stream)
     required = {name for name in every if "null" not in every[name]["type"]}
     assert required == {*key(stream), *FROM_THE_RUN.get(stream, "").split()}
@@ -496,7 +496,7 @@ def test_keys_are_required_and_nothing_else_that_a_row_brings(stream: str) -> No
 
 
 @streams
-def test_events_are_told_apart_alike(stream: str) -> None:
+def test_event_ids_are_made_of_the_same_columns_in_every_stream(stream: str) -> None:
     every = columns(stream)
     derived = {name: c["x-derived"] for name, c in every.items() if "x-derived" in c}
     if "event_id" not in key(stream):
@@ -515,7 +515,7 @@ def test_personal_columns_are_marked(stream: str) -> None:
 
 
 @streams
-def test_lists_and_objects_have_a_mark_that_suits_them(stream: str) -> None:
+def test_objects_are_marked_opaque_unless_they_are_not_personal(stream: str) -> None:
     for name, column in columns(stream).items():
         if "object" in (*column["type"], *column.get("items", {}).get("type", ())):
             mark = None if name in NOT_PERSONAL else "opaque"
@@ -525,7 +525,7 @@ def test_lists_and_objects_have_a_mark_that_suits_them(stream: str) -> None:
 
 
 @streams
-def test_times_and_percents_tell_their_unit(stream: str) -> None:
+def test_descriptions_of_times_and_percents_name_their_unit(stream: str) -> None:
     for name, column in columns(stream).items():
         if column.get("format") == "date-time":
             assert "RFC 3339 in UTC with milliseconds." in column["description"]
@@ -553,7 +553,7 @@ def test_the_builder_makes_the_key_in_every_mode(stream: str, mode: str) -> None
     assert set(record) == set(key(stream))
 
 
-def test_exceptions_still_stand() -> None:
+def test_every_exception_above_still_has_its_field() -> None:
     for stream, path in (*LEFT_OUT, *SHOWN_OTHERWISE):
         assert f" {path}:" in f" {FIELDS[stream]}"
     for stream, field in BESIDE_THE_ROWS:

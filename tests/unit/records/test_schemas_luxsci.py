@@ -15,8 +15,8 @@ from tests.support.schemas import schema_names
 
 PREFIX = "luxsci_"
 
-# The vendor's page of report responses: each report's keywords with their types, in
-# its order and its spelling; `additional` is its row "additional fields".
+# From the vendor's page of report responses: keywords and types of each report, in
+# the page's order and spelling. `additional` is the page's row "additional fields".
 _HEADERS = (
     " header1:String header1_value:String header2:String header2_value:String"
     " header3:String header3_value:String"
@@ -166,7 +166,7 @@ ENUMS = {
     **dict.fromkeys(("tls_delivery", "used_tls"), "Integer"),
     "status": "String",
 }
-"""What the values of a column of the vendor's type Enum are."""
+"""The type of the values of each column of the vendor's type Enum."""
 
 SUMMARIES = (
     *("delivery_status_summary", "opens_summary", "clicks_summary"),
@@ -279,7 +279,7 @@ ENDPOINTS = {
     "marketing_unsubscribes": "/user/{login}/marketing/v3/report/unsubscribed",
 }
 
-# The codes of a column, each of which its description explains.
+# Codes of a column: its description explains each.
 CODES = {
     ("delivery_status", "secureline"): "0 -2 -1 1 2 3 4",
     ("delivery_status", "spam"): "0 1",
@@ -310,7 +310,7 @@ STATUSES = (
     *("Post-Delivery Hard Fail", "Soft Bounce"),
 )
 
-# What the vendor's page says amiss, leaves open, or what would surprise.
+# Words of descriptions that warn of errors, open points and surprises of the page.
 WARNINGS = {
     ("users_summary", "total_users"): "not in the interval",
     ("sent", "secureline"): "is inferred",
@@ -330,7 +330,7 @@ ROW: dict[str, Any] = {
     "DATETIME": "2026-09-21 14:13:20",
     "Datetime": "2026-09-21 14:13:20",
 }
-"""A value of each type as the vendor might send it."""
+"""A value of each type as the vendor might send it, loosely typed."""
 
 REQUEST = {
     "scope": "user",
@@ -343,7 +343,7 @@ streams = pytest.mark.parametrize("stream", PAGE)
 
 
 def columns(stream: str) -> dict[str, dict[str, Any]]:
-    """Return the columns of a stream, but for those of the tap's own."""
+    """Return the columns of a stream without those that the tap adds."""
     properties = load_schema(PREFIX + stream)["properties"]
     own = (EXTRACTED_AT, "recipient_domain")
     return {n: column for n, column in properties.items() if n not in own}
@@ -370,7 +370,7 @@ def column_for(stream: str, keyword: str) -> str:
 
 
 def from_the_request(stream: str) -> list[str]:
-    """Return the columns that no row has, in their order."""
+    """Return the columns that come from the request, in their order."""
     daily = stream in SUMMARIES or stream == "users_summary"
     return [
         *(["scope"] if stream in SUMMARIES else []),
@@ -386,7 +386,7 @@ def test_every_stream_has_a_schema_and_no_other() -> None:
 
 
 @streams
-def test_columns_and_their_order(stream: str) -> None:
+def test_columns_come_in_the_documented_order(stream: str) -> None:
     assert list(columns(stream)) == [
         "account",
         *(["event_id"] if stream in IDENTITIES else []),
@@ -397,7 +397,7 @@ def test_columns_and_their_order(stream: str) -> None:
 
 
 @streams
-def test_every_keyword_has_its_column_and_only_those(stream: str) -> None:
+def test_the_columns_are_those_of_the_vendors_keywords(stream: str) -> None:
     found = [
         (column["x-source"], name)
         for name, column in columns(stream).items()
@@ -421,7 +421,7 @@ def test_columns_have_the_documented_types(stream: str) -> None:
 
 
 @streams
-def test_what_no_row_has_comes_from_the_request(stream: str) -> None:
+def test_columns_of_the_request_have_these_types(stream: str) -> None:
     every = columns(stream)
     for name in from_the_request(stream):
         assert every[name]["type"] == (
@@ -436,7 +436,7 @@ def test_what_no_row_has_comes_from_the_request(stream: str) -> None:
 
 
 @streams
-def test_keys_are_required_and_nothing_else_that_a_row_brings(stream: str) -> None:
+def test_only_keys_and_columns_of_the_request_are_required(stream: str) -> None:
     every = columns(stream)
     required = {name for name in every if "null" not in every[name]["type"]}
     assert required == {*key(stream), *from_the_request(stream)} - {"login"}
@@ -444,7 +444,7 @@ def test_keys_are_required_and_nothing_else_that_a_row_brings(stream: str) -> No
 
 
 @streams
-def test_rows_are_told_apart_by_their_identity(stream: str) -> None:
+def test_event_ids_are_made_of_the_documented_columns(stream: str) -> None:
     every = columns(stream)
     derived = {name: c["x-derived"] for name, c in every.items() if "x-derived" in c}
     assert derived == ({"event_id": "event-id"} if stream in IDENTITIES else {})
@@ -458,8 +458,8 @@ def test_rows_are_told_apart_by_their_identity(stream: str) -> None:
         assert set(event_id["x-identity"]) <= every.keys()
 
 
-def test_identities_hold_the_replication_key_unless_a_row_may_change() -> None:
-    """Else rows equal in it would be counted from 0 in each window anew."""
+def test_identities_contain_the_replication_key_unless_a_row_may_change() -> None:
+    """Otherwise equal rows would be numbered from 0 again in each window."""
     assert {
         stream
         for stream, names in IDENTITIES.items()
@@ -468,7 +468,7 @@ def test_identities_hold_the_replication_key_unless_a_row_may_change() -> None:
 
 
 @streams
-def test_the_replication_key_says_so(stream: str) -> None:
+def test_the_description_of_the_replication_key_says_what_it_is(stream: str) -> None:
     every = columns(stream)
     said = [n for n in every if "The replication key." in every[n]["description"]]
     assert said == [k for k in [REPLICATION_KEYS.get(stream)] if k]
@@ -483,7 +483,9 @@ def test_personal_columns_are_marked(stream: str) -> None:
 
 
 @streams
-def test_the_endpoint_and_how_sure_it_is(stream: str) -> None:
+def test_the_description_names_the_endpoint_and_whether_it_is_confirmed(
+    stream: str,
+) -> None:
     description = load_schema(PREFIX + stream)["description"]
     how = (
         "confirmed, but for a user's smtp: inferred" if stream == "sent" else "assumed"
@@ -497,7 +499,7 @@ def test_the_endpoint_and_how_sure_it_is(stream: str) -> None:
 
 
 @streams
-def test_times_shares_and_numbers_tell_their_unit(stream: str) -> None:
+def test_descriptions_of_times_shares_and_numbers_name_their_unit(stream: str) -> None:
     for name, column in columns(stream).items():
         text = column["description"]
         if column.get("format") == "date-time":
@@ -512,7 +514,7 @@ def test_times_shares_and_numbers_tell_their_unit(stream: str) -> None:
             assert "in bytes." in text
 
 
-def test_enums_are_those_of_the_page() -> None:
+def test_the_enum_columns_are_those_of_the_vendors_page() -> None:
     found = {
         pair.split(":")[0]
         for fields in PAGE.values()
@@ -523,31 +525,33 @@ def test_enums_are_those_of_the_page() -> None:
 
 
 @pytest.mark.parametrize(("stream", "name"), CODES)
-def test_codes_are_explained(stream: str, name: str) -> None:
+def test_descriptions_explain_every_code(stream: str, name: str) -> None:
     words = columns(stream)[name]["description"].replace(":", " ").replace(",", " ")
     assert {*CODES[stream, name].split()} <= {*words.replace(".", " ").split()}
 
 
 @pytest.mark.parametrize("stream", ["delivery_status", "clicks", "opens"])
-def test_statuses_are_explained(stream: str) -> None:
+def test_descriptions_explain_every_status(stream: str) -> None:
     text = columns(stream)["status"]["description"]
     assert all(status in text for status in STATUSES)
 
 
 @pytest.mark.parametrize(("stream", "name"), WARNINGS)
-def test_what_would_surprise_is_said(stream: str, name: str) -> None:
+def test_descriptions_warn_of_surprises(stream: str, name: str) -> None:
     assert WARNINGS[stream, name] in columns(stream)[name]["description"]
 
 
 @streams
-def test_custom_fields_are_announced_where_the_page_has_them(stream: str) -> None:
+def test_descriptions_mention_custom_fields_of_the_vendors_page(stream: str) -> None:
     text = columns(stream)["additional_fields"]["description"]
     assert ("`luxsci.detail`" in text) == PAGE[stream].endswith(" additional:String")
 
 
 @streams
 @pytest.mark.parametrize("mode", MODES)
-def test_a_row_of_loosely_typed_values_fits(stream: str, mode: str) -> None:
+def test_a_row_of_loosely_typed_values_gives_a_valid_record(
+    stream: str, mode: str
+) -> None:
     schema, privacy = load_schema(PREFIX + stream), Privacy(mode, "p" * 16)
     builder = RowBuilder(
         schema, key=key(stream), selected=None, account="acme", privacy=privacy
@@ -564,7 +568,7 @@ def test_a_row_of_loosely_typed_values_fits(stream: str, mode: str) -> None:
     assert list(record) == list(schema["properties"])
     assert not builder.uncoercible
     assert not builder.unknown
-    del record[EXTRACTED_AT]  # set when the row is written
+    del record[EXTRACTED_AT]  # filled in when the row is written
     if mode == "plain":
         assert [n for n in record if record[n] is None] == ["additional_fields"]
     else:

@@ -1,4 +1,4 @@
-"""The writer: how much it hands to a pipe at once."""
+"""The writer: how many bytes it writes to a pipe at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """The two ends of a pipe; a write that does not fit is cut instead of blocking."""
+    """Yield the ends of a pipe on which a write that does not fit is cut short."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     yield reading, writing
@@ -25,7 +25,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("waiting", [0, 1, 4096, 30_000, 40_000, 61_000])
-def test_no_write_is_longer_than_what_a_pipe_takes_at_once(
+def test_no_write_is_longer_than_the_free_room_of_the_pipe(
     pipe: tuple[int, int], waiting: int
 ) -> None:
     _, writing = pipe

@@ -1,4 +1,4 @@
-"""What is fetched ahead: at once, in order, once, and within bounds."""
+"""Pages fetched ahead: all at once, in order, each once, within bounds."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Events = list[PageRead[int, Page] | TaskDone[int, str]]
 
 @dataclass
 class Server:
-    """Lists of pages; tells who is waiting for an answer.
+    """A server of lists of pages that counts requests and unread bytes.
 
     Attributes:
-        pages: of each list.
-        weight: bytes of a page; of some of them up to `uneven` less 1 more.
-        together: requests for later pages that have to be in flight at once.
-        failing: the page that fails, with what.
+        pages: number of pages in each list.
+        weight: bytes of a page; some pages have up to `uneven - 1` bytes more.
+        together: how many requests for later pages must be in flight at once.
+        failing: number of the page that fails, and its error.
     """
 
     pages: int
@@ -96,7 +96,7 @@ class Server:
 
 
 def in_time(until: float) -> None:
-    assert time.monotonic() < until, "nothing came, and no end"
+    assert time.monotonic() < until, "no page came, and no end"
 
 
 def whole(tasks: int, pages: int) -> list[Any]:
@@ -114,7 +114,7 @@ def whole(tasks: int, pages: int) -> list[Any]:
     capacity=st.integers(0, 12),
 )
 @settings(deadline=None, max_examples=60)
-def test_all_comes_in_order_and_is_asked_for_once(
+def test_pages_come_in_order_and_each_is_requested_once(
     tasks: int, pages: int, workers: int, capacity: int
 ) -> None:
     server = Server(pages=pages, workers=workers, capacity=capacity)
@@ -128,21 +128,21 @@ def test_the_later_pages_of_one_list_are_fetched_by_all_workers() -> None:
     assert server.read(1) == whole(1, 11)
 
 
-def test_a_worker_that_waits_for_a_page_fetches_others_meanwhile() -> None:
-    # Two lists, two workers: neither may stand idle until its own page has come.
+def test_a_worker_fetches_other_pages_while_it_waits_for_its_own() -> None:
+    # Two lists, two workers: neither may be idle until its own page has come.
     server = Server(pages=7, together=2, workers=2)
     assert server.read(2) == whole(2, 7)
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_what_is_fetched_ahead_is_bounded_in_bytes(workers: int) -> None:
+def test_pages_fetched_ahead_stay_within_the_capacity_in_bytes(workers: int) -> None:
     server = Server(pages=40, weight=10, workers=workers, capacity=60)
     assert server.read(6) == whole(6, 40)
-    # The first in line has the capacity for itself; each worker holds a page more.
+    # The first list may use the capacity alone; each worker holds one more page.
     assert server.most <= 2 * 60 + (workers + 3) * 10
 
 
-def test_what_others_hold_does_not_slow_the_first_in_line_down() -> None:
+def test_the_first_list_is_read_although_later_lists_fill_the_capacity() -> None:
     server = Server(pages=4, workers=3, weight=10, capacity=25)
     full, two = threading.Event(), threading.Barrier(2)
     fetch = server.fetch
@@ -161,7 +161,7 @@ def test_what_others_hold_does_not_slow_the_first_in_line_down() -> None:
     assert server.read(3) == whole(3, 4)
 
 
-def test_an_error_comes_where_its_page_would_and_the_next_list_goes_on() -> None:
+def test_an_error_takes_the_place_of_its_page_and_the_next_list_goes_on() -> None:
     error = Skippable("not this one")
     server = Server(pages=6, failing=(3, error))
     events = server.read(2)
@@ -170,7 +170,7 @@ def test_an_error_comes_where_its_page_would_and_the_next_list_goes_on() -> None
     assert events == [*one, TaskDone(0, None, error), *other, TaskDone(1, None, error)]
 
 
-def test_what_a_failed_list_held_is_free_again() -> None:
+def test_a_failed_list_gives_its_capacity_back() -> None:
     server = Server(
         pages=9, weight=10, uneven=4, capacity=30, failing=(1, Skippable("no"))
     )
@@ -179,7 +179,7 @@ def test_what_a_failed_list_held_is_free_again() -> None:
     assert server.fan_out.waiting == 0
 
 
-def test_what_comes_after_its_list_has_failed_weighs_nothing() -> None:
+def test_a_page_that_arrives_after_its_list_failed_takes_no_capacity() -> None:
     server = Server(pages=3, weight=10, uneven=4, failing=(1, Skippable("no")))
     began, over = threading.Event(), threading.Event()
     fetch = server.fetch
@@ -205,13 +205,13 @@ def test_what_comes_after_its_list_has_failed_weighs_nothing() -> None:
     assert server.fan_out.waiting == 0
 
 
-def test_an_error_that_ends_all_is_raised_in_the_caller() -> None:
+def test_an_unexpected_error_is_raised_in_the_caller() -> None:
     server = Server(pages=6, failing=(2, ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         server.read(3)
 
 
-def test_the_end_of_the_run_ends_what_waits_for_a_page() -> None:
+def test_the_end_of_the_run_ends_threads_that_wait_for_a_page() -> None:
     server = Server(pages=6)
     with pytest.raises(Terminated):
         server.read(3, server.stop.set)
@@ -221,7 +221,7 @@ def test_the_end_of_the_run_ends_what_waits_for_a_page() -> None:
             assert not thread.is_alive()
 
 
-def test_what_is_dropped_is_not_asked_for_and_leaves_its_room() -> None:
+def test_a_dropped_page_is_not_requested_and_takes_no_capacity() -> None:
     server = Server(pages=1, workers=1)
 
     def work(task: int) -> Generator[Page, None, str]:
@@ -237,7 +237,7 @@ def test_what_is_dropped_is_not_asked_for_and_leaves_its_room() -> None:
     assert server.fan_out.waiting == 0
 
 
-def test_a_fatal_error_of_a_page_is_that_of_its_list() -> None:
+def test_a_fatal_error_of_a_page_ends_its_list_with_that_error() -> None:
     error = Fatal("no more")
     server = Server(pages=3, failing=(1, error))
     assert TaskDone(0, None, error) in server.read(1)

@@ -1,4 +1,4 @@
-"""A run: what it opens, when it writes state, and what it shares out."""
+"""A run: opening APIs, writing state, and sharing the requests of the day."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STREAMS = ("north_opens", "north_clicks", "north_sends")
 
 
 class StubApi:
-    """An api that sends nothing, and was opened with a context."""
+    """An API that sends nothing and keeps the context it was opened with."""
 
     budget = 90
     closed = False
@@ -74,7 +74,7 @@ def test_an_api_is_opened_once_and_closed_at_the_end() -> None:
     assert api.closed
 
 
-def test_an_api_that_no_stream_used_is_not_opened_to_be_counted_or_closed() -> None:
+def test_an_api_that_no_stream_used_is_never_opened() -> None:
     rig = Rig()
     assert rig.run.requests_sent("north") == 0
     assert rig.run.quota_left("north") is None
@@ -82,7 +82,7 @@ def test_an_api_that_no_stream_used_is_not_opened_to_be_counted_or_closed() -> N
     assert rig.opened == []
 
 
-def test_an_api_gets_the_state_of_selected_streams_apart_from_the_others() -> None:
+def test_an_api_gets_the_state_of_selected_and_of_other_streams_separately() -> None:
     rig = Rig({"north_lists": {}, "south_opens": {}, "north_opens": {}})
     rig.run.api("north")
     memory = rig.opened[0].context.memory
@@ -91,14 +91,14 @@ def test_an_api_gets_the_state_of_selected_streams_apart_from_the_others() -> No
     assert memory.selected["north_opens"] is rig.run.stream_state("north_opens")
 
 
-def test_what_is_left_of_the_day_is_shared_by_the_streams_that_have_not_ended() -> None:
+def test_streams_that_have_not_ended_share_the_rest_of_the_day() -> None:
     run = Rig().run
     assert run.history_share("north") == 30
     run.report("north_opens").outcome = "complete"
     assert run.history_share("north") == 45
 
 
-def test_a_state_waits_for_a_minute_or_for_ten_times_its_size_in_records() -> None:
+def test_a_state_is_written_after_a_minute_or_ten_times_its_size_in_records() -> None:
     rig = Rig()
     rig.run.write_state_in_time()
     assert rig.states() == 0
@@ -109,7 +109,7 @@ def test_a_state_waits_for_a_minute_or_for_ten_times_its_size_in_records() -> No
     assert rig.states() == 1
     rig.writer.write_records("north_opens", [{"text": "x" * 10_001}], NOW)
     rig.run.write_state_in_time()
-    assert rig.states() == 1  # so far nothing but what needs no cover
+    assert rig.states() == 1  # no record of a stream was counted since the last STATE
     rig.run.report("north_opens").records += 1
     rig.run.write_state_in_time()
     assert rig.states() == 2
@@ -140,11 +140,11 @@ def test_a_reason_that_streams_share_is_logged_once(
     assert record.levelno == logging.WARNING
 
 
-def test_a_stream_is_found_to_be_of_its_provider() -> None:
+def test_provider_of_a_stream_is_found_by_its_name() -> None:
     assert Rig().run.provider_of("north_opens") == "north"
 
 
-def test_the_first_signal_is_the_one_that_ended_the_run() -> None:
+def test_the_first_of_two_signals_counts_as_the_one_that_ended_the_run() -> None:
     stop = Stop()
     stop.check()
     stop.by_signal(15)

@@ -44,7 +44,7 @@ def no_thread_survives() -> Iterator[None]:
 
 
 class Patience:
-    """What to call while waiting; a wait that never ends becomes a failure."""
+    """A callback for waiting that fails the test if the wait is too long."""
 
     def __init__(self, seconds: float = GIVE_UP) -> None:
         self.until = time.monotonic() + seconds
@@ -73,7 +73,7 @@ def reading(
 def weighed(
     work: Callable[[int], Generator[Page, None, str]], received: Received, task: int
 ) -> Generator[Page, None, str]:
-    """Let a page weigh as much as it has rows."""
+    """Count each row of a page as one byte."""
     pages = work(task)
     while True:
         try:
@@ -96,7 +96,7 @@ def receive(
     then: Callable[[], object] = bool,
     seconds: float = GIVE_UP,
 ) -> None:
-    """Add what comes to a list, until an error is raised."""
+    """Append events to `received` until an error is raised."""
     with fan_out:
         for event in fan_out.read(tasks, Patience(seconds)):
             received.append(event)
@@ -110,17 +110,17 @@ def two_pages(task: int) -> Generator[Page, None, str]:
 
 
 def whole(task: int) -> Events:
-    """What `two_pages` gives."""
+    """Return the events of `two_pages`."""
     pages = [PageRead(task, [task]), PageRead(task, [task, task])]
     return [*pages, TaskDone(task, f"result {task}")]
 
 
 @dataclass
 class Turns:
-    """Lets tasks go on in an order of its own, as far as workers hold them.
+    """Lets running tasks go on in a given order.
 
-    The task that is first in that order among those that run goes on; the others
-    wait until it has ended.
+    Of the running tasks the first in that order goes on; the others wait until it
+    has ended.
     """
 
     order: dict[int, int]
@@ -150,9 +150,11 @@ class Turns:
 
 @given(st.permutations(range(12)), st.integers(1, 6))
 @PROPERTY
-def test_order_is_kept_whoever_is_first(order: list[int], workers: int) -> None:
+def test_events_come_in_the_order_of_tasks_whichever_ends_first(
+    order: list[int], workers: int
+) -> None:
     turns = Turns({task: place for place, task in enumerate(order)})
-    # Room for all: who is last in line must not wait for who is first.
+    # Enough capacity for all: the last task need not wait for the first.
     events = collect(reading(turns.work, workers=workers, capacity=1000), range(12))
     expected: Events = []
     for task in range(12):
@@ -175,11 +177,11 @@ def test_workers_read_at_the_same_time() -> None:
     ]
 
 
-def test_no_tasks_no_events() -> None:
+def test_without_tasks_there_are_no_events() -> None:
     assert collect(reading(two_pages), []) == []
 
 
-def test_a_task_of_no_pages_ends() -> None:
+def test_a_task_without_pages_ends_with_its_result() -> None:
     def work(task: int) -> Generator[Page, None, str]:
         yield from ()
         return str(task)
@@ -265,20 +267,20 @@ class Meter:
 
 @pytest.mark.parametrize("workers", [1, 3, 8])
 @pytest.mark.parametrize("capacity", [0, 10, 40])
-def test_what_waits_is_bounded(workers: int, capacity: int) -> None:
+def test_pages_that_wait_stay_within_the_capacity(workers: int, capacity: int) -> None:
     meter = Meter(pages=9, rows=5)
     fan_out = reading(meter.work, workers=workers, capacity=capacity)
     with fan_out:
         for event in fan_out.read(range(60), Patience()):
             meter.receive(event)
     assert meter.finished == 60
-    # Each worker may hold one page in its hand; one lane was head until just now.
+    # Each worker may hold one more page, and one lane was the head until just now.
     assert meter.most <= capacity + (workers + 3) * meter.rows
     assert meter.ahead <= 4 * workers + 1
 
 
-def test_a_slow_receiver_holds_the_workers_up() -> None:
-    """The head holds two pages, all together the capacity; one is in each hand."""
+def test_workers_wait_for_a_slow_receiver() -> None:
+    """The head may hold two pages, all lanes the capacity, each worker one more."""
     meter = Meter(pages=30, rows=1)
     fan_out = reading(meter.work, workers=2, capacity=10)
     with fan_out:
@@ -291,8 +293,8 @@ def test_a_slow_receiver_holds_the_workers_up() -> None:
             assert meter.waiting(0) <= 3
 
 
-def test_a_far_task_waits_for_the_first_in_line() -> None:
-    """Lanes are bounded even where they hold nothing."""
+def test_a_later_task_does_not_run_far_ahead_of_the_first() -> None:
+    """The number of lanes is bounded even if they hold nothing."""
     release = threading.Event()
     began: list[int] = []
     enough = threading.Event()
@@ -324,7 +326,9 @@ def test_a_far_task_waits_for_the_first_in_line() -> None:
 
 @given(st.lists(st.sampled_from([None, Skippable("no"), Gone("gone"), Fatal("end")])))
 @PROPERTY
-def test_errors_come_in_their_place(faults: list[Skippable | Fatal | None]) -> None:
+def test_an_error_comes_after_the_pages_of_its_task(
+    faults: list[Skippable | Fatal | None],
+) -> None:
     def work(task: int) -> Generator[Page, None, str]:
         yield [task]
         if fault := faults[task]:
@@ -353,8 +357,8 @@ def test_an_unexpected_error_is_raised_in_the_caller(error: BaseException) -> No
     assert [event.task for event in received] == [0, 0, 1, 1, 2]
 
 
-def test_an_error_of_the_tasks_is_raised_in_the_caller() -> None:
-    """Choosing what to read next may fail too, as a budget that cannot be read."""
+def test_an_error_while_choosing_the_next_task_is_raised_in_the_caller() -> None:
+    """For example when the budget cannot be read."""
 
     def tasks() -> Iterator[int]:
         yield 0
@@ -369,7 +373,7 @@ def test_an_error_of_the_tasks_is_raised_in_the_caller() -> None:
 # The end
 
 
-def test_stop_ends_the_reading() -> None:
+def test_a_stop_ends_the_reading() -> None:
     stop = threading.Event()
     received: Events = []
 
@@ -383,7 +387,7 @@ def test_stop_ends_the_reading() -> None:
     assert received == [event for task in range(10) for event in whole(task)]
 
 
-def test_stop_does_not_wait_for_an_answer() -> None:
+def test_a_stop_does_not_wait_for_an_answer() -> None:
     stop = threading.Event()
     answer = threading.Event()
     asked = threading.Event()
@@ -404,14 +408,14 @@ def test_stop_does_not_wait_for_an_answer() -> None:
     answer.set()
 
 
-def test_a_stop_set_before_reads_nothing() -> None:
+def test_a_stop_before_the_start_reads_nothing() -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(Terminated), reading(two_pages, stop=stop) as fan_out:
         next(iter(fan_out.read(range(9), Patience())))
 
 
-def test_leaving_early_ends_all_threads() -> None:
+def test_leaving_the_loop_early_ends_all_threads() -> None:
     def work(task: int) -> Generator[Page, None, str]:
         while True:
             yield [task]
@@ -432,7 +436,7 @@ def test_an_error_of_the_caller_ends_all_threads() -> None:
     assert readers() == []
 
 
-def test_waiting_is_noticed() -> None:
+def test_the_callback_is_called_while_waiting() -> None:
     release = threading.Event()
     looks: list[None] = []
 

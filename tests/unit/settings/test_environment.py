@@ -1,7 +1,4 @@
-"""Settings in variables: the names that Meltano gives them, and names that are wrong.
-
-All of K8.
-"""
+"""Settings in variables: the names that Meltano gives them, and misspelt names."""
 
 from __future__ import annotations
 
@@ -61,13 +58,13 @@ def unknown(*names: str) -> list[str]:
         ("BACKFILL", "", {}),
     ],
 )
-def test_a_variable_holds_its_setting(
+def test_a_variable_sets_its_setting(
     name: str, text: str, found: dict[str, Any]
 ) -> None:
     assert read(**{name: text}) == found
 
 
-def test_one_setting_comes_before_its_section() -> None:
+def test_the_variable_of_a_setting_comes_before_that_of_its_section() -> None:
     found = read(ENCOMPASS='{"region": "ca", "account": "a"}', ENCOMPASS_REGION="us")
     assert found == {"encompass": {"region": "us", "account": "a"}}
 
@@ -96,14 +93,16 @@ def test_no_two_settings_share_a_variable() -> None:
     ],
     ids=range(9),
 )
-def test_a_variable_that_does_not_fit_is_named(name: str, text: str, said: str) -> None:
+def test_a_variable_with_a_wrong_value_is_named(
+    name: str, text: str, said: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         read(**{name: text})
     assert str(caught.value).startswith(f"{PREFIX}{name} {said}")
     assert "canary" not in str(caught.value)
 
 
-def test_a_variable_that_is_no_setting_gets_a_hint() -> None:
+def test_a_misspelt_variable_gets_a_hint() -> None:
     (line,) = unknown(f"{PREFIX}PII_MODUS", f"{PREFIX}PII_MODE", "PATH")
     assert line == (
         f"the variable {PREFIX}PII_MODUS is not a setting; did you mean "
@@ -113,7 +112,7 @@ def test_a_variable_that_is_no_setting_gets_a_hint() -> None:
     assert "see --about for all settings" in line
 
 
-def test_variables_of_the_sdk_and_of_meltano_are_left_alone() -> None:
+def test_variables_of_the_sdk_and_of_meltano_are_accepted() -> None:
     known = ("LOGLEVEL", "_SELECT", "_LOAD_SCHEMA", "_DOCTOR_PII_MODE")
     assert unknown(*(PREFIX + name for name in known)) == []
 

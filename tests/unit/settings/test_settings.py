@@ -1,4 +1,4 @@
-"""Settings: names, defaults, what goes together, and what errors may say."""
+"""Settings: names, defaults, combinations, and the text of errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROPERTY = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 
-# Frozen: users have these in their files.
+# These names and defaults must not change: users have them in their files.
 COMMON: dict[str, object] = {
     "start_date": None,
     "end_date": None,
@@ -89,7 +89,7 @@ def defaults(schema: Mapping[str, Any]) -> dict[str, object]:
 
 
 def objects(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The objects whose names are ours; an object of the user's own has none."""
+    """Yield the objects with fixed names, not those whose keys the user chooses."""
     if schema.get("properties"):
         yield schema
         for part in schema["properties"].values():
@@ -121,7 +121,7 @@ def test_names_and_defaults_are_frozen() -> None:
     assert list(LUXSCI) == list(schema["properties"]["luxsci"]["properties"])
 
 
-def test_every_object_is_closed_and_every_setting_explained() -> None:
+def test_every_object_is_closed_and_every_setting_has_a_description() -> None:
     found = list(objects(config_schema(PROVIDERS)))
     assert len(found) == 2 + len(PROVIDERS)
     for schema in found:
@@ -130,27 +130,27 @@ def test_every_object_is_closed_and_every_setting_explained() -> None:
             assert part["title"], name
             assert part["description"].endswith("."), name
             assert bool(part.get("secret")) is (name in SECRETS), name
-            # A section, or what has no default, may be left out.
+            # A section or a setting without a default may be left out.
             assert "required" not in schema
 
 
-def test_schema_is_valid_and_new_each_time() -> None:
+def test_the_schema_is_valid_and_a_new_object_each_time() -> None:
     Draft202012Validator.check_schema(config_schema(PROVIDERS))
     config_schema(PROVIDERS)["properties"].clear()
     assert config_schema(PROVIDERS)["properties"]
 
 
-def test_fields_are_those_of_the_schema() -> None:
+def test_the_fields_of_the_settings_are_those_of_the_schema() -> None:
     fields = [field.name for field in dataclasses.fields(EncompassSettings)]
     assert list(SCHEMA["properties"]) == list(ENCOMPASS)
-    # The region says which URL is read, and is not kept beside it.
+    # The region only selects the URL: it has no field of its own.
     assert sorted([*fields, "region"]) == sorted(ENCOMPASS)
     wanted = {"start", "end", *(name for name in COMMON if "date" not in name)}
     found = {field.name for field in dataclasses.fields(CommonSettings)}
     assert found == wanted | {"privacy"}
 
 
-def test_defaults_are_parsed() -> None:
+def test_settings_that_are_not_given_have_their_defaults() -> None:
     parsed = dataclasses.asdict(parse())
     kept = {name: value for name, value in ENCOMPASS.items() if name != "region"}
     assert parsed == {
@@ -187,7 +187,9 @@ def test_a_provider_without_credentials_is_off() -> None:
 
 
 @pytest.mark.parametrize("missing", list(CREDENTIALS))
-def test_a_half_filled_provider_names_what_is_missing(missing: str) -> None:
+def test_a_provider_with_some_of_its_credentials_names_the_missing_one(
+    missing: str,
+) -> None:
     section = {key: value for key, value in CREDENTIALS.items() if key != missing}
     with pytest.raises(InvalidInput, match=rf"^encompass\.{missing} is missing"):
         EncompassSettings.parse(section)
@@ -209,7 +211,7 @@ def test_the_url_follows_the_region_unless_given() -> None:
         *("https://site.example.edu/", "HTTPS://Site.example.edu/path/"),
     ],
 )
-def test_urls_that_will_do(name: str, url: str) -> None:
+def test_valid_urls_are_accepted(name: str, url: str) -> None:
     assert getattr(parse(**{name: url}), name) == url.rstrip("/")
 
 
@@ -224,7 +226,7 @@ def test_urls_that_will_do(name: str, url: str) -> None:
         *("http://127.0.0.1.canary.org", "file:///canary", "//canary.org"),
     ],
 )
-def test_urls_that_will_not_do_are_not_quoted(name: str, url: str) -> None:
+def test_invalid_urls_are_refused_without_quoting_them(name: str, url: str) -> None:
     with pytest.raises(InvalidInput, match=rf"^encompass\.{name} ") as caught:
         parse(**{name: url})
     assert "canary" not in str(caught.value)
@@ -242,7 +244,7 @@ def test_urls_that_will_not_do_are_not_quoted(name: str, url: str) -> None:
         ("2026-01-01T05:45:00+05:45", 1_767_225_600),
     ],
 )
-def test_dates_are_utc_unless_they_say_otherwise(text: str, seconds: int) -> None:
+def test_dates_without_an_offset_are_utc(text: str, seconds: int) -> None:
     assert common(start_date=text).start == seconds
 
 
@@ -273,7 +275,7 @@ def test_settings_that_contradict_each_other_are_refused(
     assert "canary" not in str(caught.value)
 
 
-def test_a_backfill_has_a_start_and_an_end() -> None:
+def test_a_backfill_with_a_start_and_an_end_is_accepted() -> None:
     parsed = common(backfill=True, start_date="2026-01-01", end_date="2026-02-01")
     assert parsed.backfill
     assert (parsed.end or 0) - (parsed.start or 0) == 31 * DAY
@@ -326,7 +328,9 @@ def test_a_full_config_is_valid() -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_is_said_in_a_line(config: dict[str, Any], line: str) -> None:
+def test_a_wrong_setting_is_described_in_one_line(
+    config: dict[str, Any], line: str
+) -> None:
     [found] = errors(config, config_schema(PROVIDERS))
     assert found.startswith(line)
     assert "canary" not in found
@@ -361,14 +365,14 @@ def test_what_is_wrong_is_said_in_a_line(config: dict[str, Any], line: str) -> N
         ),
     ],
 )
-def test_a_setting_that_is_gone_says_what_to_write_instead(
+def test_a_removed_setting_names_its_replacement(
     section: str, name: str, line: str
 ) -> None:
     found = errors({section: {name: "canary"}}, config_schema(PROVIDERS), REPLACED)
     assert found == [f"{section}.{name} is refused: {line}"]
 
 
-def test_a_rule_of_another_kind_quotes_nothing_either() -> None:
+def test_an_error_of_any_json_schema_rule_quotes_no_value() -> None:
     schema = {"properties": {"name": {"pattern": "^x$"}}}
     assert errors({"name": "canary"}, schema) == [
         "name does not fit the schema (pattern)"
@@ -392,7 +396,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 @given(st.sampled_from(settings_of(config_schema(PROVIDERS))), json_values)
 @PROPERTY
-def test_no_value_is_ever_quoted(place: tuple[str, str], value: Any) -> None:
+def test_no_error_quotes_a_value(place: tuple[str, str], value: Any) -> None:
     section, name = place
     config = {section: {name: value} if name else value}
     for line in errors(config, config_schema(PROVIDERS)):
@@ -400,7 +404,7 @@ def test_no_value_is_ever_quoted(place: tuple[str, str], value: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["integer", "number"])
-def test_a_truth_value_is_no_number(kind: str) -> None:
+def test_true_is_not_accepted_as_a_number(kind: str) -> None:
     for name, part in SCHEMA["properties"].items():
         if kind in part["type"]:
             [found] = errors({"encompass": {name: True}}, config_schema(PROVIDERS))
@@ -432,13 +436,13 @@ def test_empty_values_are_left_out() -> None:
     assert repr(given_config) == before
 
 
-def test_a_fraction_out_of_a_file_is_a_number_as_any_other() -> None:
+def test_a_decimal_becomes_a_plain_number() -> None:
     found = without_empty({"encompass": {"requests_per_second": Decimal("2.5")}})
     assert repr(found) == "{'encompass': {'requests_per_second': 2.5}}"
 
 
 def test_white_space_around_a_credential_is_dropped() -> None:
-    """K8: a secret out of a file often ends in a line end."""
+    """A secret that is read from a file often ends in a line break."""
     section = {"client_secret": " abc\n", "account": "\t", "region": "us"}
     assert without_empty({"encompass": section}) == {
         "encompass": {"client_secret": "abc", "region": "us"}
@@ -462,13 +466,13 @@ def test_white_space_around_a_credential_is_dropped() -> None:
 def test_an_id_may_be_a_number(
     section: str, name: str, value: object, text: object
 ) -> None:
-    """K8: YAML and JSON hold one as a number."""
+    """YAML and JSON files may hold an id as a number."""
     found = conformed({section: {name: value}}, config_schema(PROVIDERS))
     assert repr(found) == repr({section: {name: text}})
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_a_number_without_end_is_refused(value: float) -> None:
+def test_an_infinite_number_is_refused(value: float) -> None:
     found = errors({"max_run_minutes": value}, config_schema(PROVIDERS))
     assert "max_run_minutes must be a finite number" in found
 
@@ -480,7 +484,7 @@ def test_a_number_without_end_is_refused(value: float) -> None:
     )
 )
 @PROPERTY
-def test_leaving_out_twice_changes_nothing(value: Any) -> None:
+def test_leaving_out_empty_values_twice_changes_nothing(value: Any) -> None:
     once = without_empty({"a": value, "b": {"c": value}})
     assert without_empty(once) == once
     assert "None" not in repr(once) or isinstance(value, (str, dict))
@@ -504,7 +508,7 @@ def test_leaving_out_twice_changes_nothing(value: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("around", ["{}\n", " {}", "\t{}\r\n"])
-def test_k8_white_space_around_a_credential_is_left_out(
+def test_white_space_around_any_providers_credentials_is_dropped(
     name: str, credentials: dict[str, str], around: str
 ) -> None:
     (provider,) = (one for one in PROVIDERS if one.name == name)
@@ -514,7 +518,7 @@ def test_k8_white_space_around_a_credential_is_left_out(
     assert provider.parse(found[name]) == provider.parse(credentials)
 
 
-def test_k8_a_credential_of_white_space_alone_is_none() -> None:
+def test_a_credential_of_white_space_alone_counts_as_missing() -> None:
     assert without_empty({"luxsci": {"token": " \n"}}) == {}
 
 
@@ -524,7 +528,7 @@ def test_stream_maps_keep_their_white_space_and_nulls() -> None:
 
 
 @pytest.mark.parametrize("client_id", [10055, "10055", " 10055\n"])
-def test_k8_the_site_id_may_be_a_number(client_id: object) -> None:
+def test_the_client_id_may_be_a_number(client_id: object) -> None:
     section = {
         "site_url": "https://x.org",
         "client_id": client_id,

@@ -1,4 +1,4 @@
-"""Stream maps: those that the SDK would take in silence, or not survive (K8)."""
+"""Stream maps that the SDK would silently ignore or crash on are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ OPENS = "encompass_opens"
     ],
     ids=str,
 )
-def test_what_the_sdk_understands_passes(maps: dict[str, Any]) -> None:
+def test_stream_maps_that_the_sdk_understands_are_accepted(
+    maps: dict[str, Any],
+) -> None:
     assert stream_map_errors(maps, NAMES) == []
 
 
@@ -60,6 +62,8 @@ def test_what_the_sdk_understands_passes(maps: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_said_in_a_line(maps: dict[str, Any], line: str) -> None:
+def test_a_wrong_stream_map_is_described_in_one_line(
+    maps: dict[str, Any], line: str
+) -> None:
     (found,) = stream_map_errors(maps, NAMES)
     assert found.startswith(line)

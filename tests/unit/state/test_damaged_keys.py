@@ -1,4 +1,4 @@
-"""What the state keeps of a stream: a damaged key is refused, whatever it holds."""
+"""A damaged key in the state of a stream is refused, whichever key it is."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ COMMON = (
     *("replication_key", "replication_key_value", "checked_through", "start"),
     *("gaps", "swept", "backfill", "digests", "readable", "lists"),
 )
-"""Keys that any stream can have."""
+"""Keys that every stream can have."""
 OF_MARKS = ("marks", "history", "sweeping")
-"""Keys that a stream has only with marks."""
+"""Keys of streams that keep marks."""
 
 
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: str(stream.name))

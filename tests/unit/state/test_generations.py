@@ -1,4 +1,4 @@
-"""Generations of a state, whose it is, and what a merge can bring back."""
+"""Generations and accounts of a state, and what a merge must not bring back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def written(bookmarks: dict[str, Any], generation: str) -> dict[str, Any]:
     return json.loads(json.dumps(state))  # type: ignore[no-any-return]
 
 
-def test_a_state_that_was_written_is_read_as_it_was() -> None:
+def test_a_written_state_is_read_back_unchanged() -> None:
     state = written(FLAT, FIRST)
     found = unpacked(state["bookmarks"], SECOND, ["north"])
     assert (found.generation, found.bookmarks) == (FIRST, FLAT)
@@ -54,7 +54,7 @@ def test_the_replication_key_stands_where_the_sdk_looks_for_it() -> None:
 
 @pytest.mark.parametrize("read", [0, 1, 2])
 def test_old_marks_do_not_come_back_with_a_merge(read: int) -> None:
-    """A full refresh that paused after some streams leaves none of the old. K1."""
+    """A full refresh that paused after some streams keeps no old mark of the others."""
     old = written(FLAT, FIRST)
     new: dict[str, Any] = {"_tap": {}, "north_opens": {}, "north_clicks": {}}
     if read:
@@ -70,7 +70,7 @@ def test_old_marks_do_not_come_back_with_a_merge(read: int) -> None:
     assert found.changed == []
 
 
-def test_two_refreshes_in_a_row_leave_the_last() -> None:
+def test_of_two_refreshes_in_a_row_the_last_counts() -> None:
     state = merged(written(FLAT, FIRST), written(FLAT, SECOND))
     last = {"_tap": {}, "north_opens": {}, "north_clicks": {"marks": {"9": "x"}}}
     state = merged(state, written(last, THIRD))
@@ -89,7 +89,7 @@ def test_a_refresh_of_one_stream_leaves_the_others_as_they_are() -> None:
     assert found.generation == SECOND
     assert found.bookmarks["north_opens"] == FLAT["north_opens"]
     assert found.bookmarks["north_clicks"] == new["north_clicks"]
-    # What has changed for the older stream is still to be noticed.
+    # The older stream must still notice that the account changed.
     assert found.bookmarks["_tap"]["north"] == {"kept": [1]}
     again = merged(written(FLAT, FIRST), written(found.bookmarks, SECOND))
     found = unpacked(again["bookmarks"], THIRD, ["north"])
@@ -97,7 +97,7 @@ def test_a_refresh_of_one_stream_leaves_the_others_as_they_are() -> None:
     assert found.bookmarks["north_opens"] == FLAT["north_opens"]
 
 
-def test_a_refresh_of_one_stream_does_not_hide_whose_the_others_are() -> None:
+def test_a_refresh_of_one_stream_keeps_the_account_of_the_others() -> None:
     other: dict[str, Any] = {
         "_tap": {"accounts": {"north": "host 13"}},
         "north_clicks": {},
@@ -110,7 +110,7 @@ def test_a_refresh_of_one_stream_does_not_hide_whose_the_others_are() -> None:
     assert found.accounts == {"north": {"host 13"}}
 
 
-def test_what_an_old_tap_wrote_does_not_come_back_under_a_new_one() -> None:
+def test_marks_of_an_old_version_do_not_come_back_in_a_merge() -> None:
     old = {"bookmarks": {**FLAT, "_tap": {"version": 1, "north": {"kept": [1]}}}}
     new = {"_tap": {}, "north_opens": {"history": [3, 3]}, "north_clicks": {}}
     found = unpacked(merged(old, written(new, SECOND))["bookmarks"], THIRD, ["north"])
@@ -120,22 +120,22 @@ def test_what_an_old_tap_wrote_does_not_come_back_under_a_new_one() -> None:
     assert "north" not in found.bookmarks["_tap"]
 
 
-def test_an_old_state_is_taken_over_whole() -> None:
+def test_a_state_of_version_1_is_taken_over_in_full() -> None:
     old = {**FLAT, "_tap": {"version": 1, "north": {"kept": [1]}}}
     found = unpacked(old, FIRST, ["north"])
     assert found.generation == FIRST
     assert found.bookmarks == {**old, "_tap": {"north": {"kept": [1]}}}
 
 
-def test_a_state_of_a_new_tap_under_one_of_an_old_tap_is_left_out() -> None:
+def test_a_new_state_merged_with_a_later_one_of_version_1_is_ignored() -> None:
     new = {"bookmarks": {**FLAT, "_tap": {"version": 1}}}
     state = merged(written(FLAT, FIRST), new)
     found = unpacked(state["bookmarks"], SECOND, ["north"])
     assert found.bookmarks["north_clicks"] == FLAT["north_clicks"]
 
 
-def test_a_stream_that_begins_anew_takes_nothing_back_from_itself() -> None:
-    """`--merge-state` with a start_date that moved back. K1."""
+def test_a_stream_that_begins_anew_does_not_get_its_old_marks_back() -> None:
+    """`--merge-state` with a start_date that moved back."""
     old = written(FLAT, FIRST)
     found = unpacked(old["bookmarks"], SECOND, ["north"]).bookmarks
     entry = found["north_clicks"]
@@ -153,7 +153,7 @@ def test_a_stream_that_begins_anew_takes_nothing_back_from_itself() -> None:
     )
 
 
-def test_a_backfill_takes_nothing_back_from_another_interval() -> None:
+def test_a_backfill_gets_no_marks_of_another_interval_back() -> None:
     entry: dict[str, Any] = {}
     state: StreamState[Any, Any] = StreamState("north_opens", entry, None)
     state.backfill(0, DAY).write("cycle", "done")
@@ -208,7 +208,7 @@ def test_a_replication_key_changed_by_hand_is_noticed(value: int | None) -> None
         ),
     ],
 )
-def test_damage_is_named(tap: dict[str, Any], place: str) -> None:
+def test_a_damaged_place_in_the_state_is_named(tap: dict[str, Any], place: str) -> None:
     with pytest.raises(InvalidInput, match=place):
         validate_state({"bookmarks": {"_tap": tap}}, ["north_"])
     damaged = {"_tap": {}, "north_opens": {"generation": FIRST, FIRST: 5}}
@@ -216,8 +216,9 @@ def test_damage_is_named(tap: dict[str, Any], place: str) -> None:
         validate_state({"bookmarks": damaged}, ["north_"])
 
 
-def test_another_account_is_refused_with_both_names_and_the_way_out() -> None:
-    """K1."""
+def test_the_state_of_another_account_is_refused_with_both_names_and_the_way_out() -> (
+    None
+):
     check_account({"host 12"}, "north", "host 12")
     with pytest.raises(InvalidInput) as caught:
         check_account({"host 12"}, "north", "host 13")
@@ -226,7 +227,7 @@ def test_another_account_is_refused_with_both_names_and_the_way_out() -> None:
         assert part in said
 
 
-def test_a_state_without_an_account_is_of_any() -> None:
+def test_a_state_without_an_account_fits_any_account() -> None:
     old = {**FLAT, "_tap": {"version": 1}}
     check_account(unpacked(old, FIRST, ["north"]).accounts["north"], "north", "host 13")
 
@@ -246,7 +247,7 @@ def test_a_state_without_an_account_is_of_any() -> None:
     ],
     ids=json.dumps,
 )
-def test_a_state_of_this_tap_is_taken(state: dict[str, Any]) -> None:
+def test_a_state_of_this_tap_is_accepted(state: dict[str, Any]) -> None:
     validate_state(state, ["encompass_"])
 
 
@@ -268,7 +269,7 @@ def test_a_state_of_this_tap_is_taken(state: dict[str, Any]) -> None:
     ],
     ids=json.dumps,
 )
-def test_another_state_is_refused(state: dict[str, Any], words: str) -> None:
+def test_a_state_of_another_tap_is_refused(state: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         validate_state(state, ["encompass_"])
     assert words in str(caught.value)

@@ -1,4 +1,4 @@
-"""The order in which lists are read, and what a run that stops there leaves."""
+"""The order in which lists are read, and how a stopped run is continued."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def campaign(name: str, sent: float = SENT) -> Parent[str]:
 
 
 @pytest.mark.parametrize("stops_after", [1, 2, 3])
-def test_a_history_goes_on_between_campaigns_of_one_instant(stops_after: int) -> None:
+def test_a_history_can_stop_between_campaigns_sent_at_the_same_time(
+    stops_after: int,
+) -> None:
     """Each run reads some of the history; together they read every campaign once."""
     parents = [campaign(name) for name in "bdac"]
     state = StreamState("constant_contact_opens", {}, BY_CAMPAIGN)
@@ -55,7 +57,9 @@ def test_a_history_goes_on_between_campaigns_of_one_instant(stops_after: int) ->
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), unique=True))
 @settings(deadline=None)
-def test_newest_first_falls_with_every_visit(whole: list[tuple[int, int]]) -> None:
+def test_newest_first_sorts_by_strictly_falling_keys(
+    whole: list[tuple[int, int]],
+) -> None:
     parents = [Parent(one, newest=at / 10) for at, one in whole]
     visits: list[Visit[int, Mark]] = [
         Visit(parent, None, everything=True) for parent in parents
@@ -65,7 +69,7 @@ def test_newest_first_falls_with_every_visit(whole: list[tuple[int, int]]) -> No
 
 
 def turns(marks: dict[int, Mark]) -> list[int]:
-    """Return parents in the order of their turns; a higher id is newer."""
+    """Return the ids of parents in the order of their visits; a higher id is newer."""
     visits = [
         Visit(Parent(one, newest=NOW - 10 * DAY + one), mark, everything=False)
         for one, mark in marks.items()
@@ -74,8 +78,8 @@ def turns(marks: dict[int, Mark]) -> list[int]:
     return [visit.parent.id for visit in in_turn(visits, NOW)]
 
 
-def test_the_list_that_was_read_longest_ago_has_the_first_turn() -> None:
-    """K2: lists that are due in every run take turns, and new ones come first."""
+def test_the_list_that_was_read_longest_ago_comes_first() -> None:
+    """Lists that are due in every run take turns, and new lists come first."""
     marks = {
         1: Mark(checked=NOW - 2 * DAY),
         2: Mark(checked=NOW - 3 * DAY),
@@ -85,8 +89,8 @@ def test_the_list_that_was_read_longest_ago_has_the_first_turn() -> None:
     assert turns(marks) == [4, 2, 3, 1]
 
 
-def test_what_failed_or_was_cut_waits_behind_the_others_for_two_days() -> None:
-    """K2: failed lists come last, the oldest try first; but they are not starved."""
+def test_a_failed_or_cut_list_comes_after_the_others_for_two_days() -> None:
+    """Failed lists come last, the oldest try first, but they are not starved."""
     checked = NOW - DAY
     marks = {
         1: Mark(checked=checked),
@@ -99,10 +103,10 @@ def test_what_failed_or_was_cut_waits_behind_the_others_for_two_days() -> None:
 
 
 @given(st.permutations(range(8)), st.integers(0, 8))
-def test_a_place_in_order_leaves_no_visit_before_it(
+def test_a_saved_place_never_skips_a_visit_that_has_not_ended(
     ended: list[int], count: int
 ) -> None:
-    """K2: lists end out of order, and a cut run must not skip any of them."""
+    """Lists end out of order, and a cut run must not skip any of them."""
     visits: list[Visit[int, Mark]] = [
         Visit(Parent(one), None, everything=True) for one in range(8)
     ]
@@ -118,10 +122,10 @@ def test_a_place_in_order_leaves_no_visit_before_it(
 
 
 @given(st.integers(0, 60), st.integers(2, 10))
-def test_a_sample_has_the_newest_the_oldest_and_what_lies_between(
+def test_a_sample_has_the_newest_the_oldest_and_parents_in_between(
     size: int, count: int
 ) -> None:
-    """K2: what a stream is judged by is not only the newest of its parents."""
+    """A stream is not judged by its newest parents alone."""
     visits: list[Visit[int, Mark]] = [
         Visit(Parent(one, newest=float(one)), None, everything=True)
         for one in range(size)
@@ -135,7 +139,7 @@ def test_a_sample_has_the_newest_the_oldest_and_what_lies_between(
         assert widest <= (size - 1) / (len(ids) - 1) + 1 if len(ids) > 1 else True
 
 
-def test_a_parent_that_is_not_listed_is_known_by_its_mark() -> None:
+def test_a_parent_that_is_not_listed_is_planned_from_its_mark() -> None:
     marks = {
         7: Mark(newest=NOW - DAY, checked=NOW),
         8: Mark(checked=NOW),
@@ -165,7 +169,7 @@ times = st.none() | st.floats(-1e9, NOW)
     )
 )
 @settings(deadline=None)
-def test_a_campaigns_mark_in_this_run_is_what_the_next_run_reads(
+def test_a_campaigns_mark_is_the_same_after_packing(
     mark: CounterMark,
 ) -> None:
     assert mark.in_whole_minutes() == CounterMark.unpack(mark.pack())
@@ -177,12 +181,12 @@ def test_a_campaigns_mark_in_this_run_is_what_the_next_run_reads(
     )
 )
 @settings(deadline=None)
-def test_a_messages_mark_in_this_run_is_what_the_next_run_reads(mark: Mark) -> None:
+def test_a_messages_mark_is_the_same_after_packing(mark: Mark) -> None:
     assert mark.in_whole_minutes() == Mark.unpack(mark.pack())
 
 
-def test_a_stream_without_marks_leaves_those_of_its_entry_alone() -> None:
-    """So does a stream that this version of the tap does not know."""
+def test_a_stream_without_marks_leaves_marks_in_its_state_alone() -> None:
+    """The same holds for a stream that this version of the tap does not know."""
     entry = {"marks": {"x": "?"}, "history": ["x"]}
     state: StreamState[int, Mark] = StreamState("encompass_gone", entry, None)
     assert state.marks == {}

@@ -26,7 +26,7 @@ def fresh(**entry: Any) -> StreamState[int, Mark]:
     return StreamState(NAME, entry, NUMBERED)
 
 
-def test_state_comes_back_from_json() -> None:
+def test_state_is_the_same_after_json() -> None:
     entry: dict[str, Any] = {}
     state = StreamState(NAME, entry, NUMBERED)
     state.set_mark(7, SETTLED)
@@ -54,14 +54,14 @@ def test_state_comes_back_from_json() -> None:
 
 @given(marks)
 @PROPERTY
-def test_what_is_stored_is_what_the_next_run_sees(mark: Mark) -> None:
+def test_a_mark_is_the_same_for_this_run_and_the_next(mark: Mark) -> None:
     entry: dict[str, Any] = {}
     state = StreamState(NAME, entry, NUMBERED)
     state.set_mark(1, mark)
     assert StreamState(NAME, entry, NUMBERED).marks == state.marks
 
 
-def test_a_state_of_nulls_is_an_empty_one() -> None:
+def test_a_state_whose_keys_are_null_counts_as_empty() -> None:
     keys = ("marks", "history", "swept", "gaps", "backfill", "digests")
     entry: dict[str, Any] = dict.fromkeys((*keys, "checked_through"))
     state = StreamState(NAME, entry, NUMBERED)
@@ -111,7 +111,7 @@ def test_a_damaged_entry_is_named(entry: dict[str, Any], key: str) -> None:
     assert f"damaged at bookmarks.{NAME}{key}" in str(caught.value)
 
 
-def test_damage_in_a_backfill_is_named_by_its_place() -> None:
+def test_a_damaged_entry_of_a_backfill_is_named_with_its_interval() -> None:
     interval = [iso(0), iso(DAY)]
     entry = {"backfill": {"interval": interval, "marks": {"7": "?"}}}
     with pytest.raises(InvalidInput) as caught:
@@ -139,7 +139,7 @@ spans = st.tuples(st.integers(0, 60), st.integers(0, 20)).map(
 
 @given(st.lists(spans, max_size=10))
 @PROPERTY
-def test_gaps_are_kept_apart_and_touching_ones_together(
+def test_gaps_that_touch_are_joined_and_others_kept_apart(
     gaps: list[tuple[float, float]],
 ) -> None:
     entry: dict[str, Any] = {}
@@ -157,7 +157,7 @@ def test_gaps_are_kept_apart_and_touching_ones_together(
         assert {e for _, e in kept} <= {e for _, e in (*before, gap)}
 
 
-def test_a_gap_that_grew_by_more_than_a_day_is_another() -> None:
+def test_a_gap_that_grew_by_more_than_a_day_is_a_new_gap() -> None:
     state = fresh()
     assert not state.knows((10 * DAY, 20 * DAY))
     state.acknowledge((10 * DAY, 20 * DAY))
@@ -186,7 +186,7 @@ def test_an_earlier_start_begins_anew_and_a_later_one_does_not() -> None:
     assert not state.begin_at(None)
 
 
-def test_a_backfill_is_kept_apart() -> None:
+def test_a_backfill_has_marks_of_its_own() -> None:
     entry: dict[str, Any] = {}
     state = StreamState(NAME, entry, NUMBERED)
     state.set_mark(1, SETTLED)
@@ -203,7 +203,7 @@ def test_a_backfill_is_kept_apart() -> None:
     assert json.dumps(entry) == live
 
 
-def test_another_interval_is_another_backfill() -> None:
+def test_a_backfill_of_another_interval_starts_anew() -> None:
     state = fresh()
     state.backfill(0, DAY).set_mark(2, SETTLED)
     assert state.backfill(0, 2 * DAY).marks == {}

@@ -1,4 +1,4 @@
-"""Windows of time: no gap, no overlap, whatever becomes of the runs that read them."""
+"""Windows of time: no gap and no overlap, however the runs that read them end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROPERTY = settings(deadline=None, max_examples=150)
 SMALL = st.builds(lambda a, b: Window(a, a + b), st.integers(0, 40), st.integers(-3, 9))
 INSTANTS = st.integers(-2_208_988_800, 4_102_444_800)  # 1900 to 2100
 LOOKBACK = 3
-# One run: the instant moves on, and what then happens in it.
+# One run: time moves on, and then the steps of the run.
 RUNS = st.lists(
     st.tuples(
         st.integers(1, 12),  # seconds since the last run
@@ -48,7 +48,9 @@ def seconds(*windows: Window) -> set[int]:
 
 @PROPERTY
 @given(st.lists(SMALL), SMALL)
-def test_taking_out_leaves_just_the_rest(windows: list[Window], gone: Window) -> None:
+def test_removing_a_window_leaves_exactly_the_other_seconds(
+    windows: list[Window], gone: Window
+) -> None:
     all_of_them = merged(windows)
     assert seconds(*all_of_them) == seconds(*windows)
     left = without(windows, gone)
@@ -60,7 +62,7 @@ def test_taking_out_leaves_just_the_rest(windows: list[Window], gone: Window) ->
 
 @PROPERTY
 @given(st.lists(SMALL.filter(lambda w: w.seconds > 0)), SMALL)
-def test_windows_touch_where_they_share_an_instant(
+def test_windows_touch_if_they_share_an_instant(
     windows: list[Window], other: Window
 ) -> None:
     if other.seconds > 0:
@@ -69,19 +71,19 @@ def test_windows_touch_where_they_share_an_instant(
 
 @PROPERTY
 @given(INSTANTS, st.integers(2, 10**9))
-def test_halves_are_the_whole(start: int, length: int) -> None:
+def test_two_halves_cover_the_window(start: int, length: int) -> None:
     first, second = Window(start, start + length).halves()
     assert (first.start, first.end, second.end) == (start, second.start, start + length)
     assert 0 <= second.seconds - first.seconds <= 1
 
 
-def test_a_second_has_no_halves() -> None:
+def test_a_window_of_one_second_cannot_be_halved() -> None:
     with pytest.raises(ValueError, match="no halves"):
         Window(5, 6).halves()
 
 
 @given(SMALL.filter(lambda w: w.seconds > 0), st.integers(-2, 60))
-def test_a_beginning_is_never_empty(window: Window, length: int) -> None:
+def test_the_beginning_of_a_window_is_never_empty(window: Window, length: int) -> None:
     first = window.first(length)
     assert first.start == window.start
     assert 1 <= first.seconds <= window.seconds
@@ -91,19 +93,19 @@ def test_a_beginning_is_never_empty(window: Window, length: int) -> None:
 
 
 class Model:
-    """Reads seconds; knows which were read whole, as of when."""
+    """Reads seconds and remembers in which run each was read in full."""
 
     def __init__(self) -> None:
         self.now = 10
         self.start = 2
         self.coverage: Coverage | None = None
         self.whole: dict[int, int] = {}
-        """By second: the run that read it last, and proved it whole."""
+        """By second: the last run that read it and proved the read complete."""
 
     def run(
         self, step: int, events: list[str], start: int | None, width: int
     ) -> dict[int, int]:
-        """Read as a stream does; return how often each second was read."""
+        """Read like a stream; return how often each second was read."""
         self.now += step
         self.start = self.start if start is None else start
         coverage = self.coverage or Coverage.first(self.start, self.now)
@@ -144,7 +146,9 @@ class Model:
 
 @PROPERTY
 @given(RUNS)
-def test_no_gap_and_no_overlap(runs: list[tuple[int, list[str], Any, int]]) -> None:
+def test_runs_leave_no_gap_and_read_no_second_twice(
+    runs: list[tuple[int, list[str], Any, int]],
+) -> None:
     model = Model()
     for run in runs:
         read = model.run(*run)
@@ -153,7 +157,7 @@ def test_no_gap_and_no_overlap(runs: list[tuple[int, list[str], Any, int]]) -> N
         assert coverage is not None
         assert coverage == Coverage.unpack(coverage.pack())
         missing = set(range(model.start, coverage.through)) - model.whole.keys()
-        # More is due where the start moved on and came back.
+        # More may be due if the start moved on and back again.
         assert missing <= seconds(*coverage.todo)
         assert coverage.through <= model.now
         assert coverage.complete_to <= min(missing, default=coverage.through)
@@ -168,7 +172,7 @@ def test_no_gap_and_no_overlap(runs: list[tuple[int, list[str], Any, int]]) -> N
 
 @PROPERTY
 @given(RUNS, st.integers(0, 4))
-def test_each_undisturbed_run_reads_the_look_back(
+def test_every_run_without_a_failure_reads_the_look_back(
     runs: list[tuple[int, list[str], Any, int]], back: int
 ) -> None:
     model = Model()
@@ -200,19 +204,19 @@ def test_a_later_start_drops_what_was_left_to_read_before_it() -> None:
     assert coverage.from_start(950).todo == ()
 
 
-def test_a_mark_beyond_now_comes_back_to_it() -> None:
+def test_a_mark_in_the_future_is_set_back_to_now() -> None:
     ahead = replace(Coverage.first(0, 900), todo=(Window(100, 900),))
     back = ahead.until(300)
     assert (back.through, back.todo) == (300, (Window(100, 300),))
 
 
-def test_what_lies_behind_a_gap_does_not_move_the_mark() -> None:
+def test_a_window_after_a_gap_does_not_move_the_mark() -> None:
     coverage = replace(Coverage.first(0, 100), todo=())
     assert coverage.after(Window(150, 200), whole=True).through == 100
     assert coverage.after(Window(100, 200), whole=True).through == 200
 
 
-def test_verification_counts_utc_days() -> None:
+def test_verification_is_due_by_utc_days() -> None:
     coverage = Coverage.first(0, 100)
     assert coverage.verification_due(5, 7)
     done = replace(coverage, verified=3 * DAY + 80_000)
@@ -246,7 +250,7 @@ REACHES = st.builds(
 
 @PROPERTY
 @given(REACHES)
-def test_what_is_packed_comes_back(coverage: Coverage) -> None:
+def test_coverage_is_the_same_after_packing(coverage: Coverage) -> None:
     assert Coverage.unpack(coverage.pack()) == coverage
 
 
@@ -288,8 +292,8 @@ def test_damaged_lists_are_refused_by_name(lists: Any) -> None:
         loaded(lists)
 
 
-def test_a_short_window_is_read_again_ever_more_seldom() -> None:
-    """K4: daily for a week, then after 1, 2, 4, ... weeks, until it is whole."""
+def test_a_short_window_is_read_again_at_growing_intervals() -> None:
+    """Daily for a week, then after 1, 2, 4, ... weeks, until it is complete."""
     window = Window(100, 200)
     coverage = replace(Coverage.first(0, 900), todo=())
     assert not coverage.short_due(0)
@@ -307,8 +311,8 @@ def test_a_short_window_is_read_again_ever_more_seldom() -> None:
     assert (anew.short_read, anew.short_reads) == (60 * DAY, 0)
 
 
-def test_only_a_read_of_short_windows_puts_off_the_next_one() -> None:
-    """The live window is read in every run, and may touch a short one."""
+def test_only_a_read_of_short_windows_delays_their_next_read() -> None:
+    """The live window is read in every run and may touch a short window."""
     coverage = replace(Coverage.first(0, 900), todo=()).after_short(
         Window(0, 9), 0, short=True
     )
@@ -318,8 +322,8 @@ def test_only_a_read_of_short_windows_puts_off_the_next_one() -> None:
     assert not read.short_due(DAY)
 
 
-def test_a_quiet_list_rests_until_its_hour_of_the_next_day() -> None:
-    """K12."""
+def test_a_quiet_list_is_not_read_until_its_hour_of_the_next_day() -> None:
+
     seen = replace(Coverage.first(0, 900), seen=10 * DAY)
     assert not Coverage.first(0, 900).is_quiet(10 * DAY)
     assert seen.is_quiet(10 * DAY)
@@ -330,7 +334,7 @@ def test_a_quiet_list_rests_until_its_hour_of_the_next_day() -> None:
     assert not seen.rests(9 * DAY, 3600)  # the clock was ahead
 
 
-def test_good_state_loads() -> None:
+def test_a_valid_state_loads() -> None:
     loaded({"smtp": GOOD})
 
 
@@ -361,7 +365,7 @@ def _zone(request: pytest.FixtureRequest) -> Iterator[None]:
 EDGES = [
     *("2024-02-28 23:59:59", "2024-02-29 00:00:00", "2024-03-01 00:00:00"),
     *("2026-02-28 23:59:59", "2026-03-01 00:00:00", "2026-12-31 23:59:59"),
-    *("2026-03-08 06:59:59", "2026-03-08 07:00:00"),  # New York springs forward
+    *("2026-03-08 06:59:59", "2026-03-08 07:00:00"),  # summer time in New York
     *("2026-11-01 05:30:00", "2026-11-01 06:00:00", "2026-11-01 06:30:00"),
     *("2026-04-04 14:59:59", "2026-04-04 15:00:00", "2026-10-03 15:30:00"),
     *("2000-02-29 12:00:00", "1999-12-31 23:59:59", "2100-02-28 23:59:59"),
@@ -371,7 +375,7 @@ EDGES = [
 
 @pytest.mark.usefixtures("_zone")
 @pytest.mark.parametrize("text", EDGES)
-def test_the_machines_zone_does_no_harm(text: str) -> None:
+def test_the_time_zone_of_the_machine_changes_nothing(text: str) -> None:
     year, *rest = (int(text[a:b]) for a, b in ((0, 4), (5, 7), (8, 10)))
     clock = [int(part) for part in text[11:].split(":")]
     at = timegm((year, *rest, *clock))
@@ -384,7 +388,7 @@ def test_the_machines_zone_does_no_harm(text: str) -> None:
 
 
 @pytest.mark.usefixtures("_zone")
-def test_days_that_are_short_or_long_elsewhere_have_24_hours() -> None:
+def test_every_day_has_24_hours_in_any_time_zone() -> None:
     year = Window(*(timegm((y, 1, 1, 0, 0, 0)) for y in (2024, 2025)))
     left: tuple[Window, ...] = (year,)
     days: list[Window] = []

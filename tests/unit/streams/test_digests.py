@@ -1,4 +1,4 @@
-"""Counting hashes in little memory."""
+"""Hash counts in little memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAST, MOST = -(2**63), 2**63 - 1
 
 
 @given(st.lists(st.integers(LEAST, MOST) | st.integers(-3, 3) | st.just(1024)))
-def test_a_tally_counts_as_a_counter_does(names: list[int]) -> None:
+def test_hash_counts_equal_those_of_a_counter(names: list[int]) -> None:
     tally, counter = HashCounts(), Counter[int]()
     for name in names:
         assert (name in tally) == ((name or 1) in counter)
@@ -23,7 +23,7 @@ def test_a_tally_counts_as_a_counter_does(names: list[int]) -> None:
         counter[name or 1] += 1
 
 
-def test_a_tally_that_grew_knows_every_name() -> None:
+def test_hash_counts_know_every_hash_after_growing() -> None:
     tally = HashCounts()
     names = [hash(("row", number)) for number in range(5000)]
     assert [tally.add(name) for name in names] == [0] * 5000
@@ -32,7 +32,7 @@ def test_a_tally_that_grew_knows_every_name() -> None:
 
 
 @pytest.mark.slow
-def test_a_list_of_250_000_rows_takes_a_few_megabytes() -> None:
+def test_hash_counts_of_250_000_rows_take_a_few_megabytes() -> None:
     tracemalloc.start()
     tally = HashCounts()
     for number in range(250_000):

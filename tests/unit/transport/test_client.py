@@ -1,4 +1,4 @@
-"""The client: what a response means, retries, and what messages may say."""
+"""The client: errors by status, retries, waits, and the text of messages."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def respond(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"{}",
 ) -> requests.Response:
-    """Return a response as the network gives it, with what cookies are taken from."""
+    """Return a response as the network gives it, with the parts that hold cookies."""
     message = Message()
     for name, value in (headers or {}).items():
         message[name] = value
@@ -97,7 +97,7 @@ def respond(
 
 
 class Network(BaseAdapter):
-    """Gives the answers in turn, the last one for ever; notes what was asked."""
+    """Gives the answers in turn and repeats the last one; keeps the requests."""
 
     def __init__(self, *answers: Any, body: bytes = b"{}") -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Network(BaseAdapter):
 
 
 class Tokens:
-    """Gives token after token, a new one when asked to renew."""
+    """Gives a new token at each renewal."""
 
     def __init__(self) -> None:
         self.number = 1
@@ -141,7 +141,7 @@ class Tokens:
 
 
 class Rig:
-    """A client with all around it."""
+    """A client with its limits, clock, tokens and network."""
 
     def __init__(self, *answers: Any, body: bytes = b"{}") -> None:
         self.clock = SimClock(NOW)
@@ -166,7 +166,7 @@ class Rig:
         return self.client.get(TEMPLATE, (7,), {"startAt": 0}, parse=bytes, **options)
 
 
-# What a response means
+# Errors by status
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,7 @@ def test_each_status_has_its_error_and_its_number_of_tries(
         *((502, Retriable), (503, Retriable), (511, Retriable)),
     ],
 )
-def test_trouble_that_may_pass_is_tried_again(
-    status: int, kind: type[Retriable]
-) -> None:
+def test_a_temporary_failure_is_tried_again(status: int, kind: type[Retriable]) -> None:
     rig = Rig(status, 200)
     seen: list[Retriable] = []
     assert rig.get(before_retry=seen.append) == b"{}"
@@ -217,7 +215,7 @@ def test_a_200_is_returned_after_one_authenticated_request() -> None:
     assert TIMEOUT[1] > 30
 
 
-def test_ids_are_quoted_and_the_base_has_one_slash() -> None:
+def test_ids_are_quoted_and_the_url_has_no_double_slash() -> None:
     rig = Rig(200)
     session = rig.client._session  # noqa: SLF001
     client = Client(f"{URL}//", rig.tokens, rig.limits, rig.control, session)
@@ -263,7 +261,9 @@ def test_a_refused_token_is_replaced_once(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_token_that_helps_nobody_is_not_replaced_for_ever(status: int) -> None:
+def test_tokens_are_not_renewed_for_ever_when_renewal_does_not_help(
+    status: int,
+) -> None:
     rig = Rig(status)
     for parent in range(5):
         with pytest.raises(Denied, match="with a fresh token"):
@@ -274,8 +274,8 @@ def test_a_token_that_helps_nobody_is_not_replaced_for_ever(status: int) -> None
     assert len(rig.tokens.refused) == 4
 
 
-def test_a_list_that_was_read_again_may_renew_a_token_again() -> None:
-    """Three renewals in vain are the limit in a row, not for the whole run."""
+def test_one_success_allows_new_token_renewals() -> None:
+    """Three renewals in vain in a row are the limit, not three in the whole run."""
     rig = Rig(*[403] * 4, 200, 403)
     for _ in range(2):
         with pytest.raises(Denied):
@@ -348,7 +348,7 @@ def test_a_host_that_cannot_be_reached_is_fatal(make: Callable[[], Exception]) -
     assert "startAt" not in str(caught.value)
 
 
-def test_a_slow_connection_is_no_connection() -> None:
+def test_a_connection_that_times_out_is_fatal() -> None:
     rig = Rig(requests.exceptions.ConnectTimeout("startAt"))
     with pytest.raises(Fatal, match="cannot connect"):
         rig.get()
@@ -365,7 +365,7 @@ def test_a_slow_connection_is_no_connection() -> None:
     ],
     ids=repr,
 )
-def test_other_trouble_is_for_this_path_only(
+def test_other_failures_skip_this_path_only(
     error: Exception, kind: type[Retriable]
 ) -> None:
     rig = Rig(error)
@@ -377,8 +377,8 @@ def test_other_trouble_is_for_this_path_only(
     assert "startAt" not in str(caught.value)
 
 
-def test_a_body_that_stalls_is_a_time_out() -> None:
-    """`requests` says ConnectionError where the answer began and then nothing came."""
+def test_a_body_that_stalls_counts_as_a_timeout() -> None:
+    """`requests` raises ConnectionError if an answer begins and then stalls."""
     pool = urllib3.HTTPSConnectionPool("api.example.edu")
     reason = urllib3.exceptions.ReadTimeoutError(pool, "/v2", "Read timed out.")
     rig = Rig(requests.exceptions.ConnectionError(reason), 200)
@@ -387,8 +387,8 @@ def test_a_body_that_stalls_is_a_time_out() -> None:
     assert [type(error) for error in seen] == [TimedOut]
 
 
-def test_a_port_where_nobody_listens() -> None:
-    """The exceptions above, as a real connection raises them."""
+def test_a_port_where_nobody_listens_is_unreachable() -> None:
+    """A real connection raises the exceptions that the tests above make."""
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v2/messages/7"
@@ -410,7 +410,7 @@ def test_a_port_where_nobody_listens() -> None:
 
 @given(st.integers(1, 20))
 @PROPERTY
-def test_waits_between_tries_are_drawn_up_to_a_growing_bound(attempt: int) -> None:
+def test_waits_between_tries_are_random_up_to_a_growing_bound(attempt: int) -> None:
     waits = [wait_times(Retriable("x"), attempt) for _ in range(20)]
     assert all(0 <= seconds <= min(2**attempt, MAX_WAIT) for seconds in waits)
     assert len(set(waits)) > 1
@@ -418,7 +418,7 @@ def test_waits_between_tries_are_drawn_up_to_a_growing_bound(attempt: int) -> No
 
 @given(st.floats(0, 1e9), st.integers(1, 20))
 @PROPERTY
-def test_what_the_server_asks_is_honoured_up_to_five_minutes(
+def test_retry_after_is_honoured_up_to_five_minutes(
     seconds: float, attempt: int
 ) -> None:
     asked, longest = min(seconds, 300), min(2**attempt, MAX_WAIT)
@@ -440,7 +440,9 @@ def test_what_the_server_asks_is_honoured_up_to_five_minutes(
         ("Mon, 21 Sep 2026 16:14:20 +0200", 60.0),
     ],
 )
-def test_retry_after(text: str, seconds: float | None) -> None:
+def test_retry_after_is_read_as_seconds_or_as_a_date(
+    text: str, seconds: float | None
+) -> None:
     response = requests.Response()
     response.headers["Retry-After"] = text
     assert retry_after(response, NOW) == pytest.approx(seconds)
@@ -448,7 +450,7 @@ def test_retry_after(text: str, seconds: float | None) -> None:
 
 
 @pytest.mark.parametrize("own", [NOW, NOW - 400 * DAY, NOW + 400 * DAY])
-def test_k6_a_date_to_retry_after_is_of_the_server_s_clock(own: float) -> None:
+def test_a_date_in_retry_after_is_relative_to_the_servers_clock(own: float) -> None:
     response = requests.Response()
     response.headers["Date"] = "Mon, 21 Sep 2026 14:13:20 GMT"
     response.headers["Retry-After"] = "Mon, 21 Sep 2026 14:14:20 GMT"
@@ -457,7 +459,9 @@ def test_k6_a_date_to_retry_after_is_of_the_server_s_clock(own: float) -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 @pytest.mark.parametrize("asked", ["0", "-1", "NaN", "Thu, 01 Jan 1970 00:00:00 GMT"])
-def test_k6_no_retry_after_switches_the_back_off_off(status: int, asked: str) -> None:
+def test_no_retry_after_value_switches_the_back_off_off(
+    status: int, asked: str
+) -> None:
     waits = []
     for _ in range(3):
         rig = Rig((status, {"Retry-After": asked}), body=b"")
@@ -470,7 +474,7 @@ def test_k6_no_retry_after_switches_the_back_off_off(status: int, asked: str) ->
 
 
 @pytest.mark.parametrize("asked", ["9" * 300, "inf", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_k6_a_wait_ends_with_the_run(asked: str) -> None:
+def test_a_wait_ends_at_max_run_minutes(asked: str) -> None:
     rig = Rig((503, {"Retry-After": asked}), body=b"")
     rig.control.deadline = NOW + 45
     with pytest.raises(Exhausted, match="max_run_minutes"):
@@ -478,7 +482,7 @@ def test_k6_a_wait_ends_with_the_run(asked: str) -> None:
     assert rig.clock.now() == pytest.approx(NOW + 45, abs=1)
 
 
-def test_k6_one_absurd_date_does_not_move_the_server_s_clock() -> None:
+def test_one_absurd_date_does_not_move_the_servers_clock() -> None:
     right = (200, {"Date": "Mon, 21 Sep 2026 14:13:20 GMT"})
     absurd = (200, {"Date": "Thu, 01 Jan 1970 00:00:00 GMT"})
     rig = Rig(right, right, absurd, right, right)
@@ -507,7 +511,7 @@ def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "Mon, 21 Sep 2026 14:13:20",
     ],
 )
-def test_an_http_date_is_in_utc_wherever_the_machine_is(text: str) -> None:
+def test_an_http_date_is_in_utc_in_any_time_zone_of_the_machine(text: str) -> None:
     assert http_date(text) == NOW
 
 
@@ -519,12 +523,12 @@ def test_any_header_is_a_date_or_none(text: str) -> None:
 
 
 def at_once(limits: Limits) -> int:
-    """Return how many requests may be in flight just now."""
+    """Return how many requests may be in flight now."""
     return limits._gate.limit  # noqa: SLF001 - seen from outside only by waiting
 
 
 @pytest.mark.parametrize("asked", [7, 100, 4000])
-def test_the_wait_is_as_long_as_asked_and_holds_all(asked: int) -> None:
+def test_a_429_makes_all_requests_wait_as_long_as_retry_after_says(asked: int) -> None:
     rig = Rig((429, {"Retry-After": str(asked)}), 200)
     rig.get()
     waited = rig.clock.now() - NOW
@@ -532,7 +536,7 @@ def test_the_wait_is_as_long_as_asked_and_holds_all(asked: int) -> None:
     assert at_once(rig.limits) < 4
 
 
-def test_throttling_makes_all_wait_longer_and_longer() -> None:
+def test_waits_grow_with_each_429_in_a_row() -> None:
     waits = [wait_times(Throttled("x"), attempt) for attempt in range(1, 12)]
     assert waits == sorted(waits)
     assert waits[0] > 0
@@ -542,7 +546,7 @@ def test_throttling_makes_all_wait_longer_and_longer() -> None:
     assert rig.clock.now() - NOW == pytest.approx(waits[0], abs=0.01)
 
 
-def test_a_wait_ends_with_the_run() -> None:
+def test_a_wait_ends_when_the_run_is_stopped() -> None:
     rig = Rig((429, {"Retry-After": "200"}), 200)
 
     class Impatient(SimClock):
@@ -569,7 +573,7 @@ def test_the_params_may_change_before_the_next_try() -> None:
     assert asked == ["1000", "500", "250"]
 
 
-def test_one_try_is_never_repeated() -> None:
+def test_a_request_with_one_try_is_not_repeated() -> None:
     rig = Rig(500)
     with pytest.raises(Skippable, match=r"\(1 tries\)"):
         rig.get(tries=1)
@@ -577,7 +581,7 @@ def test_one_try_is_never_repeated() -> None:
     assert rig.clock.now() == NOW
 
 
-def test_a_time_out_has_all_tries_since_less_is_asked_for() -> None:
+def test_a_timeout_gets_all_tries_because_each_asks_for_fewer_rows() -> None:
     rig = Rig(504)
     with pytest.raises(Skippable, match=rf"\({TRIES} tries\)"):
         rig.get(tries=1, before_retry=lambda _: None)
@@ -585,7 +589,7 @@ def test_a_time_out_has_all_tries_since_less_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("kind", ["InvalidURL", "MissingSchema", "InvalidSchema"])
-def test_a_url_that_is_none_is_fatal_at_once(kind: str) -> None:
+def test_an_invalid_url_is_fatal_without_a_second_try(kind: str) -> None:
     rig = Rig(getattr(requests.exceptions, kind)("canary"))
     with pytest.raises(Fatal, match="check the settings") as caught:
         rig.get()
@@ -593,7 +597,7 @@ def test_a_url_that_is_none_is_fatal_at_once(kind: str) -> None:
     assert len(rig.network.sent) == 1
 
 
-def test_success_speeds_up_again() -> None:
+def test_successes_allow_more_requests_at_once_again() -> None:
     rig = Rig(500, 200)
     rig.get()
     before = at_once(rig.limits)
@@ -647,7 +651,7 @@ def test_threads_share_a_client() -> None:
     assert rig.limits.sent == len(rig.network.sent) == 8
 
 
-# What messages say
+# The text of messages
 
 
 CANARIES = ("canary-path", "canary-query", "canary-body", "canary-token", "canary-head")
@@ -672,7 +676,7 @@ troubles = st.sampled_from([refused, unresolved, untrusted, cut]) | st.sampled_f
 
 @given(bad_statuses | troubles, st.sampled_from(["x-amzn-requestid", "X-Request-Id"]))
 @PROPERTY
-def test_messages_hold_template_status_and_request_id_only(
+def test_messages_hold_only_the_template_status_and_request_id(
     caplog: pytest.LogCaptureFixture, trouble: Any, name: str
 ) -> None:
     headers = {name: "id-of-request-1", "X-Other": "canary-head"}
@@ -707,7 +711,7 @@ def test_a_request_id_is_short_and_one_line(text: str) -> None:
     assert len(line) <= 64 + 13
 
 
-def test_what_is_no_request_id_is_not_repeated() -> None:
+def test_a_request_id_header_that_may_be_personal_is_not_repeated() -> None:
     response = requests.Response()
     for text in ("Zebulon", "jane@x.org", "Jane 7", "7" * 65):
         response.headers["x-request-id"] = text

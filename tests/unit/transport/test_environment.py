@@ -1,4 +1,4 @@
-"""Variables of certificates and proxies: the one that is wrong is named."""
+"""Errors of certificates and proxies name the variable that is wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def go_on() -> None:
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
-def test_k8_certificates_that_do_not_exist_are_blamed_on_their_variable(
+def test_a_missing_certificate_file_names_its_variable(
     name: str,
 ) -> None:
     with pytest.raises(AuthenticationFailed, match=f"{name} .* does not exist"):
@@ -37,7 +37,7 @@ def test_k8_certificates_that_do_not_exist_are_blamed_on_their_variable(
 
 
 @pytest.mark.parametrize("content", ["", "no certificate\n"])
-def test_k8_a_file_without_certificates_is_blamed_on_its_variable(
+def test_a_file_without_certificates_names_its_variable(
     tmp_path: Path, content: str
 ) -> None:
     file = tmp_path / "ca.pem"
@@ -47,17 +47,17 @@ def test_k8_a_file_without_certificates_is_blamed_on_its_variable(
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
-def test_k8_each_variable_of_certificates_counts_alone(name: str) -> None:
+def test_each_certificate_variable_works_alone(name: str) -> None:
     assert certificates({name: certifi.where()}) == certifi.where()
 
 
-def test_k8_the_variables_of_requests_count_first(tmp_path: Path) -> None:
+def test_variables_of_requests_come_before_ssl_cert_file(tmp_path: Path) -> None:
     both = {"SSL_CERT_FILE": "/nonexistent.pem", "REQUESTS_CA_BUNDLE": str(tmp_path)}
     assert certificates(both) == str(tmp_path)
     assert certificates({"REQUESTS_CA_BUNDLE": ""}) is None
 
 
-def test_k8_ssl_cert_file_alone_is_what_requests_verify_with(
+def test_requests_are_verified_with_ssl_cert_file_if_it_alone_is_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in CERTIFICATES:
@@ -83,7 +83,7 @@ def verified_with(session: requests.Session) -> object:
     ],
 )
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_k8_a_malformed_proxy_is_blamed_on_its_variable(
+def test_a_malformed_proxy_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, proxy: str
 ) -> None:
     with pytest.raises(AuthenticationFailed, match=f"the variable {name} ") as caught:
@@ -95,20 +95,20 @@ def test_k8_a_malformed_proxy_is_blamed_on_its_variable(
 
 
 @pytest.mark.parametrize("proxy", ["127.0.0.1:3128", "http://user:word@proxy:3128"])
-def test_a_proxy_that_can_be_one_is_taken(proxy: str) -> None:
+def test_a_well_formed_proxy_is_accepted(proxy: str) -> None:
     check_proxy(URL, proxy, {"HTTPS_PROXY": proxy})
 
 
-def test_k8_a_proxy_out_of_reach_is_blamed_on_its_variable(
+def test_an_unreachable_proxy_names_its_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     with pytest.raises(Exception, match="the variable HTTPS_PROXY names") as caught:
         send(new_session(None, go_on), "GET", URL, "GET /v2")
-    assert not isinstance(caught.value, Fatal)  # it may come back
+    assert not isinstance(caught.value, Fatal)  # the proxy may come back
 
 
-def test_a_variable_in_small_letters_counts_first() -> None:
+def test_a_proxy_variable_in_lower_case_comes_first() -> None:
     both = {"HTTPS_PROXY": "http://one", "https_proxy": "http://two"}
     assert proxy_variable(URL, both) == "https_proxy"
     assert proxy_variable(URL, {}) == "HTTPS_PROXY"

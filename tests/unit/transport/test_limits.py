@@ -1,4 +1,4 @@
-"""The limits: what may start when, how many at once, and how many a day."""
+"""Limits: requests per second, requests at once, and requests per day."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GIVE_UP = 20.0
 
 
 class OwnClock:
-    """Time for one thread: a sleep moves it; `moves` are made as they come due."""
+    """A clock for one thread: a sleep moves it and runs the `moves` that come due."""
 
     def __init__(self, at: float = NOON) -> None:
         self.at = at
@@ -59,9 +59,9 @@ class OwnClock:
 
 
 class CommonClock:
-    """Time for several threads: it jumps to the earliest wake-up when all sleep.
+    """A clock for several threads: it jumps to the first wake-up when all sleep.
 
-    Sleeps last longer, by `late` in turn, as on a busy machine.
+    Each sleep lasts longer by the next value of `late`, as on a busy machine.
     """
 
     def __init__(self, threads: int, late: list[float], at: float = NOON) -> None:
@@ -225,11 +225,11 @@ def test_no_sliding_minute_holds_more_than_the_rate(at: float, per_minute: int) 
             starts.append(slot.started)
     assert starts[0] == at
     assert all(b - a >= 60 for a, b in zip(starts, starts[per_minute:], strict=False))
-    # Nor is the rate given away.
+    # The rate is used in full.
     assert starts[-1] - at < (2 * per_minute + 1) * 60 / per_minute * 1.001
 
 
-def test_idle_time_saves_up_no_burst() -> None:
+def test_idle_time_does_not_allow_a_burst() -> None:
     clock = OwnClock()
     limits = make(clock, per_second=2)
     send(limits)
@@ -254,7 +254,7 @@ def test_slots_are_numbered() -> None:
     assert second.started - first.started == pytest.approx(0.25, abs=0.001)
 
 
-def test_no_more_requests_start_than_are_allowed() -> None:
+def test_no_more_requests_start_than_allow_permits() -> None:
     limits = make(OwnClock())
     send(limits, 2)
     limits.allow(5)
@@ -274,7 +274,7 @@ def test_a_sleep_that_ends_early_is_resumed() -> None:
     assert clock.at >= NOON + 0.25
 
 
-def test_hold_keeps_back_those_who_already_wait() -> None:
+def test_a_hold_also_delays_requests_that_already_wait() -> None:
     clock = OwnClock()
     limits = make(clock, per_second=1)
     send(limits)
@@ -284,7 +284,7 @@ def test_hold_keeps_back_those_who_already_wait() -> None:
     assert max(clock.sleeps) <= 0.5
 
 
-def test_a_shorter_hold_takes_nothing_from_a_longer_one() -> None:
+def test_a_shorter_hold_does_not_shorten_a_longer_one() -> None:
     clock = OwnClock()
     limits = make(clock)
     limits.hold(20)
@@ -307,7 +307,7 @@ def test_a_hold_shorter_than_the_spacing_does_not_shorten_it() -> None:
 
 
 def intervals(clock: OwnClock, limits: Limits, count: int) -> list[float]:
-    """Return the seconds between so many starts."""
+    """Return the seconds between `count` starts."""
     starts = []
     for _ in range(count + 1):
         with limits.request() as slot:
@@ -326,19 +326,19 @@ def with_headroom(clock: OwnClock) -> Limits:
     )
 
 
-def test_headroom_keeps_a_second_s_arrivals_within_the_rate() -> None:
+def test_headroom_keeps_arrivals_within_the_rate_despite_jitter() -> None:
     clock = OwnClock()
     found = intervals(clock, with_headroom(clock), 40)
     slowest = max(sum(found[start : start + 4]) for start in range(36))
-    # The first of five may travel 20 ms longer than the last.
+    # The first of five requests may travel 20 ms longer than the last.
     assert min(sum(found[start : start + 4]) for start in range(36)) >= 1.02
     assert slowest < 1.021  # 98 % of the rate
 
 
-def test_throttling_widens_the_spacing_once_a_crowd_and_calm_narrows_it() -> None:
+def test_a_burst_of_429s_widens_the_spacing_once() -> None:
     clock = OwnClock()
     limits = with_headroom(clock)
-    for _ in range(4):  # in flight together, refused for one and the same reason
+    for _ in range(4):  # requests in flight together get a 429 for the same burst
         limits.hold(2)
     send(limits)
     assert intervals(clock, limits, 1)[0] == pytest.approx(1.03 / 4, abs=0.001)
@@ -351,7 +351,7 @@ def test_throttling_widens_the_spacing_once_a_crowd_and_calm_narrows_it() -> Non
     assert found[-1] == pytest.approx(1.02 / 4, abs=0.001)
 
 
-def test_the_spacing_does_not_grow_for_ever() -> None:
+def test_the_spacing_has_an_upper_bound() -> None:
     clock = OwnClock()
     limits = with_headroom(clock)
     for _ in range(99):
@@ -370,7 +370,7 @@ def test_without_headroom_throttling_changes_no_spacing() -> None:
 # --- stop and deadline
 
 
-def test_stop_ends_a_long_hold_within_a_slice() -> None:
+def test_a_stop_ends_a_long_hold_within_half_a_second() -> None:
     clock, stop = OwnClock(), Stop()
     limits = make(clock, stop=stop)
     limits.hold(3600)
@@ -389,7 +389,7 @@ def test_nothing_starts_once_stopped() -> None:
         send(limits)
 
 
-def test_stop_wakes_who_waits_for_a_place() -> None:
+def test_a_stop_ends_threads_that_wait_for_a_free_place() -> None:
     stop = Stop()
     limits = make(OwnClock(), stop=stop)
     with ThreadPoolExecutor(3) as pool, limits.request():
@@ -403,7 +403,7 @@ def test_stop_wakes_who_waits_for_a_place() -> None:
     assert limits.sent == 1
 
 
-def test_the_deadline_ends_starts_not_requests() -> None:
+def test_after_the_deadline_nothing_starts_but_a_request_in_flight_goes_on() -> None:
     clock = OwnClock()
     limits = make(clock, deadline=NOON + 10)
     with limits.request():
@@ -422,7 +422,7 @@ def test_the_deadline_ends_a_hold() -> None:
     assert clock.at <= NOON + 10.5
 
 
-def test_the_deadline_reaches_who_waits_for_a_place() -> None:
+def test_the_deadline_ends_threads_that_wait_for_a_free_place() -> None:
     clock = OwnClock()
     limits = make(clock, deadline=NOON + 10)
     with ThreadPoolExecutor(1) as pool, limits.request():
@@ -436,7 +436,7 @@ def test_the_deadline_reaches_who_waits_for_a_place() -> None:
 
 
 class Visitors:
-    """Threads inside a request until they are let out; counts who is inside."""
+    """Threads that stay inside a request until released; counts those inside."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -456,12 +456,14 @@ class Visitors:
 
 
 def at_once(limits: Limits) -> int:
-    """Return how many requests may be in flight just now."""
+    """Return how many requests may be in flight now."""
     return limits._gate.limit  # noqa: SLF001 - seen from outside only by waiting
 
 
 @pytest.mark.parametrize(("slow_downs", "limit"), [(0, 8), (1, 4), (2, 2), (9, 1)])
-def test_never_more_inside_than_allowed(slow_downs: int, limit: int) -> None:
+def test_never_more_requests_in_flight_than_allowed(
+    slow_downs: int, limit: int
+) -> None:
     limits = make(OwnClock(), at_once=8)
     for _ in range(slow_downs):
         limits.slow_down()
@@ -479,7 +481,7 @@ def test_never_more_inside_than_allowed(slow_downs: int, limit: int) -> None:
     assert limits.sent == 12
 
 
-def test_a_growing_limit_lets_a_waiter_in() -> None:
+def test_a_growing_limit_lets_a_waiting_request_start() -> None:
     limits = make(OwnClock(), at_once=2)
     limits.slow_down()
     visitors = Visitors(limits)
@@ -492,7 +494,7 @@ def test_a_growing_limit_lets_a_waiter_in() -> None:
         visitors.out.set()
 
 
-def test_it_grows_by_one_for_as_many_successes_as_the_limit() -> None:
+def test_the_limit_grows_by_one_after_as_many_successes_as_the_limit() -> None:
     limits = make(OwnClock(), at_once=4)
     limits.slow_down()
     limits.slow_down()
@@ -503,7 +505,7 @@ def test_it_grows_by_one_for_as_many_successes_as_the_limit() -> None:
     assert seen == [2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4]
 
 
-def test_trouble_starts_the_count_of_successes_anew() -> None:
+def test_a_failure_resets_the_count_of_successes() -> None:
     limits = make(OwnClock(), at_once=8)
     limits.slow_down()
     for _ in range(3):
@@ -528,12 +530,12 @@ def test_a_place_is_freed_when_the_request_or_its_start_fails(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan")])
-def test_a_rate_is_positive(rate: float) -> None:
+def test_a_rate_that_is_not_positive_is_refused(rate: float) -> None:
     with pytest.raises(InvalidInput, match="requests_per_second"):
         make(OwnClock(), per_second=rate)
 
 
-def test_concurrency_is_at_least_one() -> None:
+def test_a_concurrency_below_one_is_refused() -> None:
     with pytest.raises(InvalidInput, match="max_concurrency"):
         make(OwnClock(), at_once=0)
 
@@ -552,7 +554,9 @@ def stored(directory: Path) -> dict[str, object]:
     return fields
 
 
-def test_the_file_says_what_is_used(tmp_path: Path, clock: OwnClock) -> None:
+def test_the_ledger_file_holds_the_requests_used(
+    tmp_path: Path, clock: OwnClock
+) -> None:
     directory = tmp_path / "state" / "tap"
     ledger = Ledger(directory, PRINT, 1000, clock, go_on)
     assert ledger.take() == date(2026, 11, 22)
@@ -564,7 +568,7 @@ def test_the_file_says_what_is_used(tmp_path: Path, clock: OwnClock) -> None:
     assert ledger.left() == 1000 - 1
 
 
-def test_only_the_user_may_read_it(tmp_path: Path, clock: OwnClock) -> None:
+def test_only_the_user_may_read_the_ledger(tmp_path: Path, clock: OwnClock) -> None:
     directory = tmp_path / "state"
     Ledger(directory, PRINT, 1000, clock, go_on).take()
     assert directory.stat().st_mode & 0o777 == 0o700
@@ -576,9 +580,7 @@ def test_only_the_user_may_read_it(tmp_path: Path, clock: OwnClock) -> None:
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
 
 
-def test_the_directory_of_others_keeps_its_mode(
-    tmp_path: Path, clock: OwnClock
-) -> None:
+def test_an_existing_directory_keeps_its_mode(tmp_path: Path, clock: OwnClock) -> None:
     tmp_path.chmod(0o755)
     Ledger(tmp_path, PRINT, 1000, clock, go_on).take()
     assert tmp_path.stat().st_mode & 0o777 == 0o755
@@ -590,7 +592,7 @@ def test_the_directory_of_others_keeps_its_mode(
     budget=st.integers(1, 260),
     turns=st.lists(st.integers(0, 3), max_size=60),
 )
-def test_sharers_use_the_budget_up_and_no_more(
+def test_ledgers_that_share_a_budget_use_it_up_and_no_more(
     tmp_path_factory: pytest.TempPathFactory,
     budget: int,
     turns: list[int],
@@ -611,7 +613,7 @@ def test_sharers_use_the_budget_up_and_no_more(
     assert taken + sum(until_refused(sharer) for sharer in sharers) == budget
 
 
-def test_the_refusal_names_the_settings_and_the_reset(
+def test_a_spent_budget_names_the_setting_and_the_reset_time(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     limits = make(clock, ledger=Ledger(tmp_path, PRINT, 4, clock, go_on))
@@ -641,7 +643,7 @@ def test_a_new_utc_day_starts_at_zero(tmp_path: Path, clock: OwnClock) -> None:
     }
 
 
-def test_what_is_left_of_a_day_is_given_back_to_that_day_only(
+def test_unused_requests_are_given_back_to_their_own_day_only(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     ledger, other = (Ledger(tmp_path, PRINT, 200, clock, go_on) for _ in range(2))
@@ -655,7 +657,7 @@ def test_what_is_left_of_a_day_is_given_back_to_that_day_only(
     assert stored(tmp_path)["used"] == 1
 
 
-def test_an_idle_sharer_keeps_little_from_the_others_at_the_end(
+def test_an_idle_run_withholds_few_requests_from_the_others(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     idle, other = (Ledger(tmp_path, PRINT, 20, clock, go_on) for _ in range(2))
@@ -663,7 +665,7 @@ def test_an_idle_sharer_keeps_little_from_the_others_at_the_end(
     assert until_refused(other) == 18
 
 
-def test_a_permit_of_yesterday_is_not_used_today(
+def test_a_permit_taken_before_midnight_is_not_used_after_it(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     clock.at = NOON + DAY / 2 - 1
@@ -690,7 +692,7 @@ def test_a_request_that_never_started_is_not_counted(
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
-def test_a_clock_set_back_buys_no_requests(
+def test_setting_the_clock_back_does_not_add_requests(
     tmp_path: Path, clock: OwnClock, *, restarted: bool
 ) -> None:
     ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
@@ -706,7 +708,9 @@ def test_a_clock_set_back_buys_no_requests(
         ledger.take()
 
 
-def test_a_file_deleted_meanwhile_does_no_harm(tmp_path: Path, clock: OwnClock) -> None:
+def test_a_ledger_file_deleted_during_the_run_does_no_harm(
+    tmp_path: Path, clock: OwnClock
+) -> None:
     ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     ledger.take()
     (tmp_path / f"ledger-{PRINT}.json").unlink()
@@ -715,7 +719,7 @@ def test_a_file_deleted_meanwhile_does_no_harm(tmp_path: Path, clock: OwnClock) 
     assert stored(tmp_path)["used"] == BLOCK
 
 
-def test_a_spent_day_is_spent_for_all_until_the_next(
+def test_a_spent_day_stops_all_runs_until_the_next_day(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
@@ -747,7 +751,9 @@ def test_an_answer_after_midnight_spends_the_day_before(
     send(limits)
 
 
-def test_giving_back_keeps_a_day_spent(tmp_path: Path, clock: OwnClock) -> None:
+def test_giving_requests_back_does_not_reopen_a_spent_day(
+    tmp_path: Path, clock: OwnClock
+) -> None:
     ledger, other = (Ledger(tmp_path, PRINT, 200, clock, go_on) for _ in range(2))
     ledger.take()
     other.take()
@@ -761,7 +767,7 @@ def test_giving_back_keeps_a_day_spent(tmp_path: Path, clock: OwnClock) -> None:
     }
 
 
-def test_without_a_ledger_no_day_is_spent(clock: OwnClock) -> None:
+def test_without_a_ledger_a_spent_day_stops_nothing(clock: OwnClock) -> None:
     limits = make(clock)
     limits.spend_day()
     send(limits)
@@ -787,7 +793,7 @@ def test_without_a_ledger_no_day_is_spent(clock: OwnClock) -> None:
         b"[" * 100_000,
     ],
 )
-def test_a_damaged_file_stops_the_tap(
+def test_a_damaged_ledger_stops_the_tap_and_is_kept(
     tmp_path: Path, clock: OwnClock, content: bytes
 ) -> None:
     file = tmp_path / f"ledger-{PRINT}.json"
@@ -798,7 +804,7 @@ def test_a_damaged_file_stops_the_tap(
     assert file.read_bytes() == content
 
 
-def test_a_directory_that_cannot_be_says_how_to_mend_it(
+def test_a_directory_that_cannot_be_made_names_the_variable_to_set(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     blocked = tmp_path / "file"
@@ -809,7 +815,7 @@ def test_a_directory_that_cannot_be_says_how_to_mend_it(
 
 
 class YieldingClock(OwnClock):
-    """Lets another thread run whenever it is asked for the time."""
+    """A clock that lets another thread run at each call of `now`."""
 
     def now(self) -> float:
         time.sleep(0.00001)
@@ -824,7 +830,7 @@ def test_threads_share_one_ledger(tmp_path: Path) -> None:
     assert sum(future.result() for future in sent) == limits.sent == 150
 
 
-def test_k6_a_damaged_ledger_has_nothing_left_and_closes(
+def test_a_damaged_ledger_has_no_requests_left_and_can_be_closed(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
@@ -839,7 +845,7 @@ def test_k6_a_damaged_ledger_has_nothing_left_and_closes(
 @pytest.mark.parametrize(
     ("day", "kind"), [("2026-11-23", Exhausted), ("2026-11-24", InvalidInput)]
 )
-def test_k6_a_ledger_of_a_day_to_come_fails_where_no_run_gets_past_it(
+def test_a_ledger_of_a_future_day_is_refused_with_the_way_out(
     tmp_path: Path, clock: OwnClock, day: str, kind: type[Exception]
 ) -> None:
     left = {"version": 1, "day": day, "used": 200, "spent": False}
@@ -850,14 +856,14 @@ def test_k6_a_ledger_of_a_day_to_come_fails_where_no_run_gets_past_it(
 
 @pytest.fixture
 def held_lock(tmp_path: Path) -> Iterator[None]:
-    """Hold the lock of the ledger, as a process does that was stopped."""
+    """Hold the lock of the ledger, as a stopped process does."""
     with (tmp_path / f"ledger-{PRINT}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @pytest.mark.usefixtures("held_lock")
-def test_k6_a_lock_that_nobody_gives_back_ends_with_the_run(
+def test_waiting_for_a_lock_that_is_never_released_ends_with_the_run(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     control = Control(clock, logging.getLogger("tap-email-metrics"))
@@ -872,7 +878,7 @@ def test_k6_a_lock_that_nobody_gives_back_ends_with_the_run(
 
 
 @pytest.mark.usefixtures("held_lock")
-def test_k6_a_lock_is_waited_for_while_the_run_goes_on(
+def test_a_lock_is_awaited_while_the_run_goes_on(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     looks = []
@@ -949,7 +955,7 @@ def pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def test_processes_use_the_budget_up_and_no_more(
+def test_processes_that_share_a_budget_use_it_up_and_no_more(
     tmp_path: Path, takers: Callable[[int], subprocess.Popen[str]]
 ) -> None:
     budget = 700
@@ -963,7 +969,7 @@ def test_processes_use_the_budget_up_and_no_more(
     assert sum(taken) == budget == stored(tmp_path)["used"]
 
 
-def test_a_killed_process_loses_its_block_and_nothing_else(
+def test_a_killed_process_loses_only_its_own_block_of_requests(
     tmp_path: Path, clock: OwnClock, takers: Callable[[int], subprocess.Popen[str]]
 ) -> None:
     process = takers(300)
@@ -975,7 +981,7 @@ def test_a_killed_process_loses_its_block_and_nothing_else(
     assert until_refused(ledger) == 300 - BLOCK
 
 
-def test_what_a_killed_writer_left_is_cleared_away(
+def test_the_temporary_file_of_a_killed_process_is_removed(
     tmp_path: Path, clock: OwnClock
 ) -> None:
     left = tmp_path / f"ledger-{PRINT}.tmp"
@@ -988,7 +994,7 @@ def test_what_a_killed_writer_left_is_cleared_away(
 # --- names
 
 
-def test_the_fingerprint_is_stable_and_no_plain_hash() -> None:
+def test_the_fingerprint_is_stable_and_not_a_plain_hash() -> None:
     expected = hashlib.sha256(b"tap-email-metrics ledger\x00" + b"k\xc3\xa9y")
     assert fingerprint("kéy") == expected.hexdigest()[:16]
     assert fingerprint("kéy") != hashlib.sha256("kéy".encode()).hexdigest()[:16]
@@ -1003,5 +1009,7 @@ def test_the_fingerprint_is_stable_and_no_plain_hash() -> None:
         ({}, "/h/.local/state/tap-email-metrics"),
     ],
 )
-def test_the_state_directory(environment: dict[str, str], expected: str) -> None:
+def test_the_state_directory_follows_the_environment(
+    environment: dict[str, str], expected: str
+) -> None:
     assert state_directory(environment, Path("/h")) == Path(expected)

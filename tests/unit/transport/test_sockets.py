@@ -1,4 +1,4 @@
-"""Watched sockets: no server keeps a read busy behind the run's end."""
+"""Watched sockets: no server can keep a read busy after the end of the run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def dripping(theirs: socket.socket, until: int) -> Callable[[], None]:
-    """Return a check that sends a byte, and ends the run after so many."""
+    """Return a check that sends a byte and ends the run after `until` bytes."""
     sent = itertools.count(1)
 
     def check() -> None:
@@ -34,7 +34,7 @@ def dripping(theirs: socket.socket, until: int) -> Callable[[], None]:
     return check
 
 
-def test_k6_a_read_of_one_byte_a_time_ends_with_the_run(
+def test_a_read_that_gets_one_byte_at_a_time_ends_with_the_run(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = pair
@@ -43,7 +43,7 @@ def test_k6_a_read_of_one_byte_a_time_ends_with_the_run(
         file.read(100)
 
 
-def test_k6_all_waits_of_an_answer_are_bounded(
+def test_the_whole_time_of_an_answer_is_bounded(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = pair
@@ -57,12 +57,12 @@ def test_k6_all_waits_of_an_answer_are_bounded(
         pytest.raises(TimeoutError, match="no whole answer within 180 s"),
     ):
         file.read(bytes_at_most)
-    # A new answer has the whole time again.
+    # The next answer has the full time again.
     watched.begin()
     assert watched.recv_into(bytearray(1)) == 1
 
 
-def test_k6_silence_ends_with_the_read_time_out(
+def test_a_silent_server_ends_the_read_at_the_read_timeout(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, _theirs = pair
@@ -73,7 +73,7 @@ def test_k6_silence_ends_with_the_read_time_out(
         watched.recv_into(bytearray(1))
 
 
-def test_what_came_is_read_to_its_end(
+def test_bytes_that_arrived_are_read_to_the_end(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = pair
@@ -81,6 +81,6 @@ def test_what_came_is_read_to_its_end(
     theirs.close()
     with WatchedSocket(ours, lambda: None).makefile("rb") as file:
         assert file.readline() == b"one\r\n"
-        # The connection may be given up while its answer is still read.
+        # The connection may be released while its answer is still being read.
         ours.close()
         assert file.read() == b"two"

@@ -1,4 +1,4 @@
-"""Refresh tokens that rotate and never get lost, and those that do not rotate."""
+"""Refresh tokens: rotating tokens are never lost, and long-lived ones need no store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_day_of_hourly_runs_refreshes_at_most_twice() -> None:
     assert refreshed(account) <= 2
 
 
-def test_the_store_holds_the_successor_and_is_for_its_user_alone() -> None:
+def test_the_store_holds_the_newest_token_and_only_its_user_may_read_it() -> None:
     account = Account()
     seed = account.settings["refresh_token"]
     account.sync(streams=ONE)
@@ -48,10 +48,10 @@ def test_the_store_holds_the_successor_and_is_for_its_user_alone() -> None:
     assert stat.S_IMODE(store(account).stat().st_mode) == 0o600
     assert seed not in store(account).read_text()
     account.advance(2)
-    assert account.sync(streams=ONE).code == 0  # not with the seed
+    assert account.sync(streams=ONE).code == 0  # with the stored token, not the seed
 
 
-def test_a_crash_between_answer_and_write_says_what_to_do() -> None:
+def test_after_a_crash_between_answer_and_write_the_next_run_says_what_to_do() -> None:
     account = Account()
     before = store(account)
 
@@ -74,7 +74,7 @@ def test_a_crash_between_answer_and_write_says_what_to_do() -> None:
     assert account.sync(streams=ONE).code == 0
 
 
-def test_a_store_that_cannot_be_written_burns_no_token() -> None:
+def test_a_store_that_cannot_be_written_uses_up_no_token() -> None:
     account = Account()
     (account.folder / "file").write_text("no folder")
     account.settings["token_store"] = str(account.folder / "file" / "tokens.json")
@@ -84,7 +84,7 @@ def test_a_store_that_cannot_be_written_burns_no_token() -> None:
     assert account.api.auth.is_current(account.settings["refresh_token"])
 
 
-def test_a_successor_that_cannot_be_kept_says_what_to_do() -> None:
+def test_a_new_token_that_cannot_be_stored_says_what_to_do() -> None:
     account = Account()
 
     def fill_the_disk(request: Any, _reply: Any) -> None:
@@ -98,10 +98,10 @@ def test_a_successor_that_cannot_be_kept_says_what_to_do() -> None:
     assert run.code == 2
     assert "the old one is void" in message
     assert "tap-email-metrics-login" in message
-    assert account.api.used_today == 0  # its access token was not used
+    assert account.api.used_today == 0  # the access token was not used
 
 
-def test_tokens_of_a_short_life_serve_for_half_of_it() -> None:
+def test_short_lived_access_tokens_are_used_for_half_of_their_lifetime() -> None:
     account = Account()
     account.api.set_policy(access_token_lifetime=120)
     account.sync()
@@ -116,7 +116,7 @@ def test_tokens_of_a_short_life_serve_for_half_of_it() -> None:
 
 
 @pytest.mark.parametrize("life", ["Infinity", "nan", "-5", None, 0])
-def test_a_life_that_makes_no_sense_damages_no_store(life: object) -> None:
+def test_an_invalid_lifetime_does_not_damage_the_store(life: object) -> None:
     account = Account()
 
     def odd(request: Any, reply: Any) -> None:
@@ -130,7 +130,7 @@ def test_a_life_that_makes_no_sense_damages_no_store(life: object) -> None:
     assert refreshed(account) == 1
 
 
-def test_two_accounts_of_one_app_have_a_store_each() -> None:
+def test_two_accounts_of_one_app_have_separate_stores() -> None:
     common = {"client_id": "app", "refresh_token": "seed"}
     parsed = [
         ConstantContactSettings.parse({**common, **more})
@@ -140,7 +140,7 @@ def test_two_accounts_of_one_app_have_a_store_each() -> None:
     assert len(stores) == 3
 
 
-def test_a_new_seed_takes_the_place_of_the_store() -> None:
+def test_a_new_refresh_token_in_the_settings_replaces_the_store() -> None:
     account = Account()
     account.sync(streams=ONE)
     account.api.revoke_refresh()
@@ -162,7 +162,7 @@ def test_two_taps_share_a_store_and_a_ledger() -> None:
     assert json.loads(ledger.read_bytes())["used"] == account.api.used_today
 
 
-def test_two_taps_keep_the_second_between_refreshes() -> None:
+def test_two_taps_keep_a_second_between_their_refreshes() -> None:
     account = Account()
     other = Account(account.world, account.folder)
     other.settings["refresh_token"] = account.settings["refresh_token"]
@@ -238,7 +238,7 @@ def test_login_fills_the_store(tmp_path: Path) -> None:
     assert account.sync(streams=ONE).code == 0
 
 
-def test_a_refused_login_says_so(tmp_path: Path) -> None:
+def test_a_denied_login_is_an_error(tmp_path: Path) -> None:
     world = World(NOW)
     said: list[str] = []
 
@@ -251,7 +251,7 @@ def test_a_refused_login_says_so(tmp_path: Path) -> None:
         login(world, tmp_path, said).run()
 
 
-def test_login_mends_a_damaged_store(tmp_path: Path) -> None:
+def test_login_replaces_a_damaged_store(tmp_path: Path) -> None:
     world = World(NOW)
     damaged = tmp_path / "tokens.json"
     damaged.write_text("{")
@@ -271,7 +271,7 @@ def test_login_mends_a_damaged_store(tmp_path: Path) -> None:
     assert account.sync(streams=ONE).code == 0
 
 
-def test_login_asks_nothing_where_it_cannot_keep_tokens(tmp_path: Path) -> None:
+def test_login_sends_no_request_if_it_cannot_store_tokens(tmp_path: Path) -> None:
     world = World(NOW)
     (tmp_path / "tokens.tmp").mkdir()
     with pytest.raises(InvalidInput, match="cannot be written"):

@@ -1,4 +1,4 @@
-"""Readings of snapshots that wait for their records: the last of each list."""
+"""Snapshot readings that wait to be written: the last of each list is kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def state(entry: dict[str, Any] | None = None) -> StreamState[Any, Any]:
 
 
 def test_the_last_reading_of_each_list_is_kept() -> None:
-    """However often the lists are read, the state does not grow. K12."""
+    """The state does not grow with the number of reads."""
     entry: dict[str, Any] = {}
     readings = Readings(state(entry))
     for as_of in (EARLY, LATE):
@@ -38,8 +38,8 @@ def test_the_last_reading_of_each_list_is_kept() -> None:
     ]
 
 
-def test_adding_a_reading_looks_at_no_other() -> None:
-    """The state is read once, whatever the number of readings. K12."""
+def test_adding_a_reading_does_not_read_the_others() -> None:
+    """The state is read once, however many readings there are."""
     reads: list[str] = []
 
     class Counted(StreamState[Any, Any]):
@@ -56,7 +56,7 @@ def test_adding_a_reading_looks_at_no_other() -> None:
     assert len([*readings]) == 1000
 
 
-def test_a_reading_takes_little_of_the_state() -> None:
+def test_a_reading_takes_at_most_55_bytes_of_state() -> None:
     entry: dict[str, Any] = {}
     readings = Readings(state(entry))
     for number in range(100):
@@ -64,7 +64,7 @@ def test_a_reading_takes_little_of_the_state() -> None:
     assert len(json.dumps(entry)) < 55 * 100
 
 
-def test_readings_of_the_first_version_are_taken_over() -> None:
+def test_readings_of_state_version_1_are_taken_over() -> None:
     old = {PENDING: [["links", ONE, EARLY, 3], ["links", ONE, LATE, 4]]}
     assert [*Readings(state(old))] == [("links", ONE, LATE, 4)]
 

@@ -1,4 +1,4 @@
-"""When a campaign's reports are due, and how far all of them are read."""
+"""When reports of a campaign are due, and up to when all reports are read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POLICY = Policy(window=90.0 * DAY)
 
 
 def campaign(name: str, days: float) -> Parent[str]:
-    """A campaign that was sent some days before now."""
+    """Return a campaign that was sent `days` days before now."""
     at = NOW - days * DAY
     return Parent(name, sent=at, newest=at, oldest=at)
 
@@ -32,7 +32,7 @@ def names(visits: list[Visit[str, CounterMark]]) -> list[str]:
 
 
 def read(days_ago: float, **facts: Any) -> CounterMark:
-    """The mark of a report that was read completely some days before now."""
+    """Return the mark of a report that was read in full `days_ago` days before now."""
     at = NOW - days_ago * DAY
     return CounterMark(counter=5, checked=at, verified=at, **facts)
 
@@ -60,7 +60,7 @@ def test_a_full_read_that_failed_is_tried_again_in_full() -> None:
 
 
 @pytest.mark.parametrize("counter", [5, 6])
-def test_a_campaign_in_quarantine_does_not_hold_up_how_far_all_are_read(
+def test_a_campaign_in_quarantine_does_not_hold_back_checked_through(
     counter: int,
 ) -> None:
     listed = [campaign("good", 20), campaign("ill", 30)]
@@ -71,13 +71,13 @@ def test_a_campaign_in_quarantine_does_not_hold_up_how_far_all_are_read(
     counters = {"good": 5, "ill": counter}
     schedule = CampaignSchedule(counters.get)
     assert schedule.checked_through(listed, marks, NOW, POLICY) == NOW
-    # Until then it does.
+    # Before the quarantine it holds it back.
     marks["ill"] = read(25, failures=QUARANTINE_AFTER - 1, tried=NOW - 2 * DAY)
     through = schedule.checked_through(listed, marks, NOW, POLICY)
     assert through == NOW - 25 * DAY
 
 
-def test_a_full_read_in_the_future_is_none() -> None:
+def test_a_full_read_in_the_future_does_not_count() -> None:
     ahead = CounterMark(counter=1, verified=NOW + 400 * DAY)
     assert ahead.verification_due(NOW)
     assert not CounterMark(counter=1, verified=NOW).verification_due(NOW)

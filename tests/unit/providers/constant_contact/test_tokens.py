@@ -1,4 +1,4 @@
-"""Token stores: which file is whose, and what becomes of links and former names."""
+"""Token stores: the file of each account, symbolic links, and former file names."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_k7_default_stores_of_two_accounts_are_two_files() -> None:
+def test_default_stores_of_two_accounts_are_two_files() -> None:
     accounts = [
         *("acme.us", "acme-us", "acme us", "acme_us", "ACME.us", "acmé.us"),
         *("a" * 100, "a" * 101, "a" * 5000, "/etc/passwd", "../up", ""),
@@ -58,7 +58,7 @@ def test_k7_default_stores_of_two_accounts_are_two_files() -> None:
     assert {store.parent.name for store in stores if store} == {"tap-email-metrics"}
 
 
-def test_k7_a_store_of_a_former_name_is_found_and_moved() -> None:
+def test_a_store_with_a_former_name_is_found_and_moved() -> None:
     settings = parsed(account="acme.us")
     former = former_store(("key", "acme.us"))
     assert former.name == "constant-contact-key-acme-us.json"
@@ -72,7 +72,7 @@ def test_k7_a_store_of_a_former_name_is_found_and_moved() -> None:
 
 
 @pytest.mark.parametrize("seed", ["another seed", LOGIN])
-def test_k7_a_store_of_a_former_name_that_may_be_another_s_is_left_alone(
+def test_a_store_with_a_former_name_of_perhaps_another_account_is_left_alone(
     seed: str,
 ) -> None:
     settings = parsed(account="acme.us", refresh_token=seed)
@@ -84,21 +84,21 @@ def test_k7_a_store_of_a_former_name_that_may_be_another_s_is_left_alone(
     assert former.exists()
 
 
-def test_k7_a_store_that_was_named_looks_nowhere_else(tmp_path: Path) -> None:
+def test_a_store_named_in_the_settings_has_no_former_name(tmp_path: Path) -> None:
     assert parsed(token_store=str(tmp_path / "own.json")).former_store is None
 
 
-def test_k7_a_store_that_is_a_link_stays_one(tmp_path: Path) -> None:
+def test_a_store_that_is_a_symbolic_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "volume").mkdir()
     link = tmp_path / "tokens.json"
-    link.symlink_to(Path("volume") / "real.json")  # relative, and not there yet
+    link.symlink_to(Path("volume") / "real.json")  # a relative path without a file
     account = Account(token_store=str(link))
     assert account.sync(streams=ONE).code == 0
     assert link.is_symlink()
     real = tmp_path / "volume" / "real.json"
     assert not real.is_symlink()
     assert TokenStore(real).load(account.settings["refresh_token"]).access_token
-    # Another container has the volume, and a link of its own.
+    # Another container mounts the volume and has its own link.
     other = tmp_path / "elsewhere.json"
     other.symlink_to(link)
     account.settings["token_store"] = str(other)
@@ -106,14 +106,14 @@ def test_k7_a_store_that_is_a_link_stays_one(tmp_path: Path) -> None:
     assert account.sync(streams=ONE).code == 0
 
 
-def test_k7_a_circle_of_links_is_said(tmp_path: Path) -> None:
+def test_a_circle_of_symbolic_links_is_refused(tmp_path: Path) -> None:
     link = tmp_path / "tokens.json"
     link.symlink_to(link)
     with pytest.raises(InvalidInput, match="circle of symbolic links"):
         TokenStore(link)
 
 
-def test_k7_two_stores_of_one_key_share_the_day() -> None:
+def test_two_stores_of_one_key_share_the_daily_budget() -> None:
     account = Account(daily_requests=60)
     other = Account(account.world, account.folder, daily_requests=60)
     other.settings["token_store"] = str(account.folder / "other" / "tokens.json")
@@ -125,7 +125,7 @@ def test_k7_two_stores_of_one_key_share_the_day() -> None:
     assert account.api.used_today == 60
 
 
-def test_k6_the_end_of_a_run_waits_for_a_refresh_in_flight() -> None:
+def test_the_end_of_a_run_waits_for_a_refresh_in_flight() -> None:
     account = Account()
     runs, asked, answered = [], threading.Event(), threading.Event()
 
@@ -140,7 +140,7 @@ def test_k6_the_end_of_a_run_waits_for_a_refresh_in_flight() -> None:
     whole.start()
     assert asked.wait(20)
     tap.run.stop.by_signal(15)
-    # Long after the readers were given up the answer comes.
+    # The answer comes long after the readers were abandoned.
     threading.Timer(1.5, answered.set).start()
     whole.join(20)
     assert runs == [143]

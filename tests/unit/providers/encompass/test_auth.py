@@ -1,4 +1,4 @@
-"""Encompass tokens: their life, their renewal, and what refusals say."""
+"""Encompass tokens: lifetime, renewal, and the text of refusals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROPERTY = settings(
 
 
 class Site(BaseAdapter):
-    """Issues a token for each request; or what it is told to answer."""
+    """Issues a token at each request, unless `answer` is set."""
 
     def __init__(self, clock: SimClock) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Site(BaseAdapter):
 
 
 class Rig:
-    """An authenticator with all around it."""
+    """An authenticator with its client, clock and site."""
 
     def __init__(self) -> None:
         self.clock = SimClock(NOW)
@@ -109,7 +109,7 @@ class Rig:
         return str(caught.value)
 
 
-def test_the_request_is_what_the_vendor_documents() -> None:
+def test_the_token_request_is_the_documented_one() -> None:
     rig = Rig()
     assert rig.headers() == {"Authorization": "Bearer jwt-1"}
     [request] = rig.site.sent
@@ -127,7 +127,7 @@ def test_the_request_is_what_the_vendor_documents() -> None:
 
 @given(st.floats(1, 1e9))
 @PROPERTY
-def test_a_token_serves_its_life_but_for_the_end(life: float) -> None:
+def test_a_token_is_renewed_shortly_before_it_expires(life: float) -> None:
     rig = Rig()
     rig.site.expires = life
     early = min(300.0, life / 10)
@@ -139,7 +139,7 @@ def test_a_token_serves_its_life_but_for_the_end(life: float) -> None:
 
 
 @pytest.mark.parametrize("expires", ["86400", 86400, 86400.0])
-def test_a_life_may_be_text(expires: Any) -> None:
+def test_a_lifetime_may_be_text(expires: Any) -> None:
     rig = Rig()
     rig.site.expires = expires
     rig.token()
@@ -150,7 +150,9 @@ def test_a_life_may_be_text(expires: Any) -> None:
 
 
 @pytest.mark.parametrize("expires", [None, 0, -5, "", "soon", "NaN", "inf", 63_072_000])
-def test_a_token_without_a_usable_life_serves_until_it_is_refused(expires: Any) -> None:
+def test_a_token_without_a_readable_lifetime_is_used_until_it_is_refused(
+    expires: Any,
+) -> None:
     rig = Rig()
     rig.site.expires = expires
     rig.token()
@@ -161,7 +163,7 @@ def test_a_token_without_a_usable_life_serves_until_it_is_refused(expires: Any) 
     assert rig.token() == "Bearer jwt-2"
 
 
-def test_a_wall_clock_that_jumps_ends_no_token() -> None:
+def test_setting_the_clock_back_does_not_end_a_token() -> None:
     rig = Rig()
     rig.token()
     rig.clock.set(NOW - 99 * DAY)
@@ -214,7 +216,9 @@ def test_many_threads_share_one_token() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_a_refusal_says_what_to_check(status: int, code: str, hint: str) -> None:
+def test_a_refusal_names_the_setting_to_check(
+    status: int, code: str, hint: str
+) -> None:
     rig = Rig()
     rig.site.answer = (status, json.dumps({"error": code}).encode())
     rig.site.headers["x-request-id"] = "abc1"
@@ -230,13 +234,13 @@ def test_a_refusal_says_what_to_check(status: int, code: str, hint: str) -> None
     "body",
     [b"", b"no JSON", b"[]", b"5", b'{"error": 5}', b'{"error": ["x"]}', b"\xff"],
 )
-def test_any_body_of_a_refusal_will_do(body: bytes) -> None:
+def test_a_refusal_with_any_body_names_the_settings_to_check(body: bytes) -> None:
     rig = Rig()
     rig.site.answer = (400, body)
     assert "check encompass.client_id and encompass.client_secret" in rig.refusal()
 
 
-def test_a_refusal_is_remembered() -> None:
+def test_a_refused_authentication_is_not_tried_again() -> None:
     rig = Rig()
     rig.site.answer = (400, b'{"error": "invalid_grant"}')
     first = rig.refusal()
@@ -260,7 +264,7 @@ def test_a_refusal_is_remembered() -> None:
     ],
     ids=repr,
 )
-def test_a_site_that_cannot_be_used_is_named(
+def test_an_unusable_site_names_the_site_url_setting(
     answer: tuple[int, bytes] | Exception,
 ) -> None:
     rig = Rig()
@@ -274,7 +278,7 @@ def test_a_site_that_cannot_be_used_is_named(
     assert len(rig.site.sent) == tries
 
 
-def test_trouble_that_passes_is_forgotten() -> None:
+def test_a_temporary_failure_of_authentication_is_tried_again() -> None:
     rig = Rig()
     rig.site.answer = (503, b"")
 
@@ -288,7 +292,7 @@ def test_trouble_that_passes_is_forgotten() -> None:
     assert rig.token() == f"Bearer jwt-{len(rig.site.sent)}"
 
 
-def test_the_end_of_the_run_is_no_refusal() -> None:
+def test_the_end_of_the_run_does_not_count_as_a_refusal() -> None:
     rig = Rig()
     rig.control.stop.set()
     for _ in range(2):
@@ -301,7 +305,7 @@ def test_the_end_of_the_run_is_no_refusal() -> None:
 
 
 @pytest.mark.parametrize("skew", [-7200, 0, 7200])
-def test_the_servers_time_is_noted(skew: int) -> None:
+def test_the_difference_to_the_servers_clock_is_measured(skew: int) -> None:
     rig = Rig()
     assert rig.client.server_time is None
     rig.site.headers["Date"] = formatdate(NOW + skew, usegmt=True)
@@ -310,7 +314,9 @@ def test_the_servers_time_is_noted(skew: int) -> None:
 
 
 @pytest.mark.parametrize("date", [None, "", "today"])
-def test_no_date_no_time(date: str | None) -> None:
+def test_without_a_readable_date_header_the_servers_clock_is_unknown(
+    date: str | None,
+) -> None:
     rig = Rig()
     if date is not None:
         rig.site.headers["Date"] = date

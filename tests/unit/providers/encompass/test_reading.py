@@ -1,4 +1,4 @@
-"""Reading one list: against a model list that changes between two requests."""
+"""Reading one list: properties against a model list that changes between requests."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ PROPERTY = settings(
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to a list between two requests.
+    """A change of a list between two requests.
 
     Attributes:
-        removed: places, as parts of the length, whose rows the archive takes.
-        appended: rows that come at the end.
-        prepended: rows that come at the head.
-        inserted: places, as parts of the length, where a row comes.
+        removed: positions of rows to remove, as fractions of the length.
+        appended: number of new rows at the end.
+        prepended: number of new rows at the head.
+        inserted: positions of new rows, as fractions of the length.
     """
 
     removed: tuple[float, ...] = ()
@@ -73,17 +73,17 @@ archive = st.builds(
 
 @dataclass
 class Shelf:
-    """The list, and the server that shows pages of it.
+    """A list and the server that returns its pages.
 
     Attributes:
-        ids: of the rows, in the order of the list.
-        changes: one after each request, as far as they go.
-        sizes: rows that the server sends at most, by turns.
-        counted: rows that are gone and still count in the total.
-        bare: it answers with an array, without a total.
-        tells: it says how many rows it sends at most.
-        drifts: how much more the total says from request to request.
-        full: a page with all rows that were asked for counts as full.
+        ids: ids of the rows in the order of the list.
+        changes: changes to apply, one after each request.
+        sizes: page size limits of the server, used in turn.
+        counted: rows that are gone but still counted in the total.
+        bare: answer with an array without a total.
+        tells: report the page size limit.
+        drifts: growth of the total from request to request.
+        full: a page with as many rows as requested counts as full.
     """
 
     ids: list[int]
@@ -105,7 +105,7 @@ class Shelf:
         self.mark()
 
     def mark(self) -> None:
-        """From now on, note which rows stay."""
+        """Track from now on which rows stay in the list."""
         self.stayed = set(self.ids)
         self.requests = 0
 
@@ -138,7 +138,7 @@ class Shelf:
         self.ids += [self.new() for _ in range(change.appended)]
 
     def new(self) -> int:
-        """An id that was never there, above all others."""
+        """Return an unused id above all others."""
         number = max(self.added, default=0) + 1
         self.added[number] = self.now
         return number
@@ -167,7 +167,7 @@ def shelves(
     order: str = "",
     smallest: int = 1,
 ) -> Shelf:
-    """A list of up to 25 rows, in pages of a few."""
+    """Draw a list of up to 25 rows in small pages."""
     ids = list(range(1, 1 + draw(st.integers(0, 25))))
     order = order or draw(st.sampled_from("adn"))
     if order != "a":
@@ -180,7 +180,7 @@ def shelves(
 
 
 def finish(pages: Generator[Page, None, ListScan]) -> tuple[list[int], ListScan]:
-    """Return the ids that came, and how it ended."""
+    """Return the ids of all pages, and the finished scan."""
     found: list[int] = []
     while True:
         try:
@@ -201,11 +201,11 @@ def read_all(
 
 @given(shelves(st.just(QUIET)), st.booleans())
 @PROPERTY
-def test_a_quiet_list_is_read_whole_in_its_order(
+def test_a_quiet_list_is_read_in_full_and_in_order(
     shelf: Shelf,
     shrinking: bool,  # noqa: FBT001
 ) -> None:
-    # A page of one row has no room for the overlap that shows a shift.
+    # A page of one row cannot hold the overlap that reveals a shift.
     assume(not shrinking or min(shelf.sizes) > 1)
     found, seen = read_all(shelf.fetch, shrinking=shrinking)
     assert found == shelf.ids == list(seen.ids)
@@ -218,7 +218,7 @@ def test_a_quiet_list_is_read_whole_in_its_order(
 
 @given(shelves(growth))
 @PROPERTY
-def test_a_whole_read_of_a_growing_list_holds_each_row_that_stayed(
+def test_a_complete_read_of_a_growing_list_has_each_row_that_stayed(
     shelf: Shelf,
 ) -> None:
     found, seen = read_all(shelf.fetch)
@@ -230,7 +230,7 @@ def test_a_whole_read_of_a_growing_list_holds_each_row_that_stayed(
 
 @given(shelves(archive, smallest=2))
 @PROPERTY
-def test_a_whole_read_of_a_shrinking_list_holds_each_row_that_stayed(
+def test_a_complete_read_of_a_shrinking_list_has_each_row_that_stayed(
     shelf: Shelf,
 ) -> None:
     found, seen = read_all(shelf.fetch, shrinking=True)
@@ -244,7 +244,9 @@ def test_a_whole_read_of_a_shrinking_list_holds_each_row_that_stayed(
     Shelf([1, 2, 3], [QUIET, Change(removed=(0.0,), inserted=(1.0,))], sizes=(2, 1))
 )
 @PROPERTY
-def test_a_whole_read_in_pages_of_one_holds_each_row_that_stayed(shelf: Shelf) -> None:
+def test_a_complete_read_in_pages_of_one_row_has_each_row_that_stayed(
+    shelf: Shelf,
+) -> None:
     found, seen = read_all(shelf.fetch, shrinking=True)
     if seen.whole:
         assert shelf.stayed <= set(found)
@@ -252,7 +254,7 @@ def test_a_whole_read_in_pages_of_one_holds_each_row_that_stayed(shelf: Shelf) -
 
 @given(shelves(appends, order="a", smallest=2))
 @PROPERTY
-def test_appends_while_reading_lose_nothing(shelf: Shelf) -> None:
+def test_rows_appended_during_a_read_hide_no_other_row(shelf: Shelf) -> None:
     found, _ = read_all(shelf.fetch)
     assert shelf.stayed <= set(found)
 
@@ -270,11 +272,11 @@ pages = st.lists(
 
 @given(pages, st.booleans())
 @PROPERTY
-def test_a_read_ends_whatever_the_answers_are(
+def test_a_read_ends_whatever_the_server_answers(
     answers: list[tuple[list[int | None], int | None, int]],
     shrinking: bool,  # noqa: FBT001
 ) -> None:
-    """Totals, rows and sizes without sense, over and over."""
+    """Here totals, rows and sizes are arbitrary and repeat for ever."""
     asked: list[int] = []
 
     def fetch(start: int) -> ListPage:
@@ -288,14 +290,14 @@ def test_a_read_ends_whatever_the_answers_are(
     assert asked == sorted(set(asked))
     if seen.whole and seen.totals[1] is not None:
         assert len(set(seen.ids)) + seen.keyless == seen.totals[1]
-    # Of a bare array what comes again is not emitted again.
+    # Rows of a bare array that come again are not emitted again.
     assert len(found) <= len(seen.ids) + seen.keyless
     assert set(seen.ids) <= set(found)
 
 
 @given(st.integers(0, 30), st.integers(1, 7))
 @PROPERTY
-def test_a_bare_array_ends_where_nothing_new_comes(rows: int, size: int) -> None:
+def test_a_bare_array_ends_at_a_page_without_new_rows(rows: int, size: int) -> None:
     shelf = Shelf(list(range(rows)), sizes=(size,), bare=True)
     found, seen = read_all(shelf.fetch)
     assert found == shelf.ids
@@ -305,7 +307,7 @@ def test_a_bare_array_ends_where_nothing_new_comes(rows: int, size: int) -> None
 
 @given(st.integers(0, 30))
 @PROPERTY
-def test_a_bare_array_that_knows_no_pages_is_asked_twice(rows: int) -> None:
+def test_a_bare_array_without_paging_costs_two_requests(rows: int) -> None:
     asked = []
 
     def fetch(start: int) -> ListPage:
@@ -321,8 +323,8 @@ def test_a_bare_array_that_knows_no_pages_is_asked_twice(rows: int) -> None:
     assert len(asked) == (2 if rows else 1)
 
 
-def test_empty_pages_below_the_total_are_no_end() -> None:
-    """Archived rows that still count: the first pages come empty."""
+def test_empty_pages_below_the_total_do_not_end_a_read() -> None:
+    """The first pages are empty if archived rows are still counted."""
 
     def fetch(start: int) -> ListPage:
         rows: list[Row] = [{"id": n} for n in range(start, start + 10) if n >= 50]
@@ -336,16 +338,16 @@ def test_empty_pages_below_the_total_are_no_end() -> None:
         assert not seen.cut
 
 
-def test_pages_that_become_narrow_are_read_to_the_end() -> None:
-    """A list whose far pages time out: the client asks for less and less."""
+def test_a_list_is_read_to_the_end_though_pages_become_smaller() -> None:
+    """The client asks for fewer rows when far pages time out."""
     shelf = Shelf(list(range(5000)), sizes=(1000, *[62] * 100))
     found, seen = read_all(shelf.fetch)
     assert found == shelf.ids
     assert seen.whole
 
 
-def test_sparse_pages_before_full_ones_are_read_to_the_end() -> None:
-    """Places are counted before the archive took rows: old pages hold few."""
+def test_a_list_is_read_to_the_end_though_early_pages_hold_few_rows() -> None:
+    """Archived rows keep their positions, so pages of old rows hold few rows."""
     kept = {n for n in range(20_000) if n >= 15_000 or n % 100 == 0}
     asked: list[int] = []
 
@@ -357,16 +359,16 @@ def test_sparse_pages_before_full_ones_are_read_to_the_end() -> None:
     found, seen = read_all(fetch, shrinking=True)
     assert not seen.cut
     assert set(found) == kept
-    # Places that are known are passed over, not read once for each row in them.
+    # The scan skips positions it has seen; it does not step row by row.
     assert len(asked) < 100
 
 
-def test_a_total_that_always_runs_ahead_comes_to_an_end() -> None:
+def test_a_read_ends_though_the_total_always_runs_ahead() -> None:
     asked = []
 
     def fetch(start: int) -> ListPage:
         asked.append(start)
-        assert len(asked) < 5000, "it does not end"
+        assert len(asked) < 5000, "the read does not end"
         rows: list[Row] = [{"id": n} for n in range(start, start + 10)]
         return ListPage(plain_page(rows), start + 20, 10)
 
@@ -374,7 +376,7 @@ def test_a_total_that_always_runs_ahead_comes_to_an_end() -> None:
     assert not seen.whole
 
 
-def test_a_total_that_falls_for_a_page_hides_no_row() -> None:
+def test_a_total_that_is_too_low_on_one_page_hides_no_row() -> None:
     totals = [9, 4, 9, 9, 9]
 
     def fetch(start: int) -> ListPage:
@@ -389,7 +391,7 @@ def test_a_total_that_falls_for_a_page_hides_no_row() -> None:
 @pytest.mark.parametrize(
     ("first", "last", "whole"), [(3, 3, True), (4, 3, False), (3, 4, False)]
 )
-def test_both_totals_have_to_agree_with_the_rows(
+def test_a_scan_is_complete_only_if_both_totals_equal_its_rows(
     first: int,
     last: int,
     whole: bool,  # noqa: FBT001
@@ -401,7 +403,7 @@ def test_both_totals_have_to_agree_with_the_rows(
     assert not replace(seen, shifted=True).whole
 
 
-def test_a_shift_is_noticed_where_the_total_stays() -> None:
+def test_a_shift_is_noticed_though_the_total_stays_the_same() -> None:
     change = Change(removed=(0.0,), appended=1)
     shelf = Shelf(list(range(1, 13)), [change], sizes=(4,))
     found, seen = read_all(shelf.fetch, shrinking=True)
@@ -413,7 +415,7 @@ def test_a_shift_is_noticed_where_the_total_stays() -> None:
     assert 5 not in found
 
 
-def test_the_overlap_is_emitted_once() -> None:
+def test_rows_of_the_overlap_are_emitted_once() -> None:
     shelf = Shelf(list(range(1, 13)), sizes=(4,))
     found, seen = read_all(shelf.fetch, shrinking=True)
     assert found == shelf.ids
@@ -424,14 +426,14 @@ def only_six(rows: Page) -> Page:
     return rows.where([number == 6 for number in rows.integers("id")])
 
 
-def test_rows_that_are_not_kept_still_count() -> None:
+def test_rows_that_are_filtered_out_still_count() -> None:
     shelf = Shelf(list(range(1, 13)), sizes=(4,))
     found, seen = finish(scan(Pages(shelf.fetch), only_six, shrinking=False))
     assert found == [6]
     assert seen.rows == 12
 
 
-def test_rows_without_an_id_are_served_and_have_no_order() -> None:
+def test_rows_without_an_id_are_counted_and_make_a_list_unordered() -> None:
     rows: list[Row] = [{"id": 1}, {"x": 1}, {"id": "x"}, {"id": 2}, {"id": 2}]
     found, seen = read_seen(rows, total=4)
     assert (seen.keyless, seen.served, seen.rows, seen.order) == (2, 4, 2, "n")
@@ -455,7 +457,7 @@ def read_seen(rows: list[Row], total: int) -> tuple[list[Row], ListScan]:
 
 @given(st.lists(st.integers(1, 9), max_size=6))
 @PROPERTY
-def test_the_order_of_a_list_is_told_by_its_ids(ids: list[int]) -> None:
+def test_the_order_of_a_list_is_found_from_its_ids(ids: list[int]) -> None:
     _, seen = read_seen([{"id": number} for number in ids], len(ids))
     strictly = len(set(ids)) == len(ids) > 1
     expected = "n"
@@ -466,7 +468,7 @@ def test_the_order_of_a_list_is_told_by_its_ids(ids: list[int]) -> None:
     assert seen.order == expected
 
 
-def test_ascending_means_strictly_and_without_a_missing_id() -> None:
+def test_ascending_means_strictly_rising_and_without_a_missing_id() -> None:
     assert ascending([])
     assert ascending([5])
     assert ascending([1, 2, 9])
@@ -504,7 +506,7 @@ def read(  # noqa: PLR0913 - facts of one visit
     dated: bool = True,
     lookback: int = 2,
 ) -> tuple[list[int], Mark]:
-    """One visit; return the ids that were emitted, and the mark."""
+    """Make one visit; return the emitted ids and the mark."""
     shelf.mark()
     shelf.asked.clear()
     everything = mark is None if everything is None else everything
@@ -538,8 +540,8 @@ def test_a_settled_read_of_a_shrinking_list_missed_nothing(
         assert shelf.stayed <= set(found)
 
 
-def test_two_reads_that_passed_over_the_same_rows_are_no_proof() -> None:
-    """A server that sends two rows and does not say so, and a row at the head."""
+def test_two_reads_that_skipped_the_same_rows_do_not_settle_a_list() -> None:
+    """The server limits pages to two rows without saying so, and a row is prepended."""
     changes = [
         Change(prepended=1),
         Change(removed=(0.0,), appended=1),
@@ -551,8 +553,8 @@ def test_two_reads_that_passed_over_the_same_rows_are_no_proof() -> None:
         assert shelf.stayed <= set(found)
 
 
-def test_rows_that_vanish_do_not_make_two_reads_a_whole_one() -> None:
-    """What the first read saw and the second no more makes up for what both missed."""
+def test_rows_that_vanish_between_two_reads_do_not_settle_a_list() -> None:
+    """Vanished rows of the first read do not stand for rows that both reads missed."""
     changes = [
         Change(removed=(0.8,), prepended=1),
         QUIET,
@@ -566,10 +568,8 @@ def test_rows_that_vanish_do_not_make_two_reads_a_whole_one() -> None:
 
 @given(shelves(st.just(QUIET), order="a"), st.lists(growth, min_size=1, max_size=6))
 @settings(PROPERTY, max_examples=100)
-def test_visit_after_visit_nothing_is_missed(
-    shelf: Shelf, changes: list[Change]
-) -> None:
-    """The list grows wherever it likes, between visits and during them."""
+def test_no_row_is_missed_over_many_visits(shelf: Shelf, changes: list[Change]) -> None:
+    """The list grows at any place, between visits and during them."""
     every, mark = read(shelf)
     seen = set(every)
     for change in changes:
@@ -589,10 +589,10 @@ def test_visit_after_visit_nothing_is_missed(
     st.lists(appends, max_size=4),
 )
 @PROPERTY
-def test_a_probe_emits_all_beyond_the_mark(
+def test_a_probe_emits_all_rows_after_the_mark(
     shelf: Shelf, new: int, during: list[Change]
 ) -> None:
-    """The list grows at its end only, also while it is read."""
+    """The list grows only at its end, also during the read."""
     known, mark = read(shelf)
     assume(mark.order == "a")
     shelf.apply(Change(appended=new))
@@ -615,10 +615,10 @@ def test_a_probe_emits_all_beyond_the_mark(
 
 @given(st.integers(2, 25), st.integers(0, 120), st.lists(prepends, max_size=4))
 @PROPERTY
-def test_a_descending_probe_emits_all_before_the_head(
+def test_a_descending_probe_emits_all_rows_before_the_known_head(
     rows: int, new: int, during: list[Change]
 ) -> None:
-    """The list grows at its head only, also while it is read."""
+    """The list grows only at its head, also during the read."""
     shelf = Shelf(list(range(rows, 0, -1)))
     known, mark = read(shelf)
     assert (mark.order, mark.last_id) == ("d", rows)
@@ -640,7 +640,7 @@ def test_a_descending_probe_emits_all_before_the_head(
 
 @st.composite
 def edits(draw: st.DrawFn) -> tuple[list[int], list[int], int]:
-    """An ascending list, what it became, and by how much its total is wrong."""
+    """Draw an ascending list, the list after edits, and the error of its total."""
     first = sorted(draw(st.sets(st.integers(10, 40), min_size=2, max_size=8)))
     end = draw(st.lists(st.integers(5, 60), max_size=5))
     now = [*first, *(sorted(end) if draw(st.booleans()) else end)]
@@ -660,7 +660,7 @@ ids = st.integers(0, 60)
 def test_a_probe_is_trusted_only_if_its_rows_and_the_total_add_up(
     order: str, edit: tuple[list[int], list[int], int]
 ) -> None:
-    """Rows before its start cannot be seen; all that it sees has to fit."""
+    """A probe does not see rows before its start, so everything it sees must fit."""
     first, now, wrong = edit
     if order == "d":
         first, now = first[::-1], now[::-1]
@@ -703,7 +703,7 @@ def test_a_probe_is_trusted_only_if_its_rows_and_the_total_add_up(
     ids=str,
 )
 @pytest.mark.parametrize("order", ["a", "d"])
-def test_what_does_not_fit_is_read_whole(
+def test_a_list_that_does_not_fit_its_mark_is_read_in_full(
     order: str, now: list[int], counted: int
 ) -> None:
     first = [1, 2, 3, 4]
@@ -727,7 +727,9 @@ def test_what_does_not_fit_is_read_whole(
     ],
     ids=str,
 )
-def test_what_is_not_trusted_is_read_whole(change: dict[str, object]) -> None:
+def test_a_list_whose_mark_is_not_trusted_is_read_in_full(
+    change: dict[str, object],
+) -> None:
     shelf = Shelf(list(range(1, 13)))
     _, mark = read(shelf)
     assert mark.order == "a"
@@ -745,7 +747,7 @@ def test_a_list_that_may_lose_rows_is_never_probed(days: float, start: int) -> N
 
 @pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
 def test_a_bare_array_is_always_read_from_its_start(order: int) -> None:
-    """It has no total, so nothing shows whether a part of it is all that is new."""
+    """Without a total nothing shows that a probe has found all new rows."""
     shelf = Shelf([1, 2, 3, 4][::order], bare=True)
     _, mark = read(shelf)
     assert mark.settled
@@ -756,7 +758,7 @@ def test_a_bare_array_is_always_read_from_its_start(order: int) -> None:
     ]
 
 
-def test_a_verification_is_no_probe_and_emits_all() -> None:
+def test_a_verification_reads_the_whole_list_and_emits_every_row() -> None:
     shelf = Shelf(list(range(1, 13)))
     _, mark = read(shelf, days=40)
     assert mark.verified == 2
@@ -765,7 +767,7 @@ def test_a_verification_is_no_probe_and_emits_all() -> None:
     assert mark.verified == 2
 
 
-def test_a_visit_that_emits_less_verifies_nothing() -> None:
+def test_a_visit_that_does_not_emit_every_row_is_not_a_verification() -> None:
     shelf = Shelf([3, 1, 2])
     _, mark = read(shelf, days=2)
     assert mark.verified == 0
@@ -774,7 +776,7 @@ def test_a_visit_that_emits_less_verifies_nothing() -> None:
     assert mark.verified == 0
 
 
-def test_a_list_that_failed_gets_one_try_a_page() -> None:
+def test_a_list_that_failed_before_gets_one_try_per_page() -> None:
     shelf = Shelf(list(range(1, 4)))
     _, mark = read(shelf)
     assert {tries for _, _, tries in shelf.asked} == {TRIES}
@@ -782,7 +784,7 @@ def test_a_list_that_failed_gets_one_try_a_page() -> None:
     assert {tries for _, _, tries in shelf.asked} == {1}
 
 
-def test_a_whole_read_emits_what_is_later_than_the_look_back() -> None:
+def test_a_full_read_emits_the_rows_since_the_look_back() -> None:
     shelf = Shelf([5, 9, 7, 8])
     _, mark = read(shelf)
     checked = mark.checked or 0
@@ -796,8 +798,8 @@ def test_a_whole_read_emits_what_is_later_than_the_look_back() -> None:
 
 
 @pytest.mark.parametrize("days", [5, 1], ids=["alone", "beside the look-back"])
-def test_rows_that_came_with_an_old_date_are_found_by_their_number(days: int) -> None:
-    """Rows of the look-back are emitted again: they do not explain the growth."""
+def test_a_new_row_with_an_old_date_is_found_by_the_count(days: int) -> None:
+    """Rows of the look-back are known: they do not explain that the list grew."""
     shelf = Shelf([5, 9, 7, 8])
     shelf.added = dict.fromkeys(shelf.ids, NOW - days * DAY)
     _, mark = read(shelf)
@@ -810,7 +812,7 @@ def test_rows_that_came_with_an_old_date_are_found_by_their_number(days: int) ->
     assert after.rows == 5
 
 
-def test_two_reads_alike_leave_the_rest_to_the_archive() -> None:
+def test_two_equal_reads_of_an_old_list_settle_it_below_its_total() -> None:
     shelf = Shelf(list(range(1, 13)), counted=5)
     found, mark = read(shelf, days=200)
     assert set(found) == set(shelf.ids)
@@ -819,7 +821,7 @@ def test_two_reads_alike_leave_the_rest_to_the_archive() -> None:
 
 @pytest.mark.parametrize("counted", [-1, 1, 5])
 def test_two_reads_of_the_same_rows_and_total_settle_a_list(counted: int) -> None:
-    """K4: a total that is wrong for ever costs two reads once, then a probe each."""
+    """A total that stays wrong costs two reads once and then one probe per visit."""
     shelf = Shelf(list(range(1, 13)), counted=counted)
     found, mark = read(shelf, days=100)
     assert set(found) == set(shelf.ids)
@@ -836,10 +838,10 @@ def test_two_reads_of_the_same_rows_and_total_settle_a_list(counted: int) -> Non
 
 @pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
 @pytest.mark.parametrize("place", [0, 6, 11])
-def test_a_row_that_shows_after_all_is_found_in_spite_of_a_known_shortfall(
+def test_a_hidden_row_is_found_when_it_appears_despite_a_known_shortfall(
     order: int, place: int
 ) -> None:
-    """K4: the total stays as it was, and the hidden row comes into the list."""
+    """The total stays the same while the hidden row comes into the list."""
     shelf = Shelf(list(range(1, 13))[::order])
     hidden = shelf.ids.pop(place)
     shelf.counted = 1
@@ -851,8 +853,8 @@ def test_a_row_that_shows_after_all_is_found_in_spite_of_a_known_shortfall(
     assert (mark.rows, mark.total, mark.settled) == (12, None, True)
 
 
-def test_a_list_that_is_empty_once_is_read_again_before_that_is_believed() -> None:
-    """K4: an empty answer is not taken for a list that has lost its rows."""
+def test_an_empty_answer_is_believed_only_after_a_second_read() -> None:
+    """An empty answer once does not mean that the list has lost its rows."""
     shelf = Shelf(list(range(1, 13)))
     _, mark = read(shelf)
     rows, shelf.ids = shelf.ids, []
@@ -866,22 +868,22 @@ def test_a_list_that_is_empty_once_is_read_again_before_that_is_believed() -> No
     assert (again.rows, again.settled) == (12, True)
 
 
-def test_a_first_read_that_was_cut_goes_on_behind_its_rows() -> None:
-    """K2: an ascending list larger than a run is not read from its start again."""
+def test_a_first_read_that_was_cut_continues_after_its_last_row() -> None:
+    """An ascending list larger than a run is not read from its start again."""
     shelf = Shelf(list(range(1, 13)))
     cut = Mark(rows=5, last_id=5, order="a", tried=NOW - 60)
     found, mark = read(shelf, cut)
     assert found == [6, 7, 8, 9, 10, 11, 12]
     assert (mark.rows, mark.settled, mark.tried) == (12, True, None)
-    # Where the rows before have changed, all of it is read.
+    # If the rows before the cut have changed, the whole list is read.
     shelf.ids.remove(3)
     found, mark = read(shelf, cut)
     assert set(found) >= set(shelf.ids)
     assert (mark.rows, mark.settled) == (11, True)
 
 
-def test_a_list_whose_total_is_too_low_on_a_full_page_is_read_on() -> None:
-    """K4: the row behind the total is not lost."""
+def test_a_full_page_is_followed_by_another_though_the_total_is_reached() -> None:
+    """The total is one too low: the row after it is not lost."""
     shelf = Shelf(list(range(1, MAX_RESULTS + 2)), counted=-1)
     shelf.full = True
     found, mark = read(shelf)
@@ -889,7 +891,7 @@ def test_a_list_whose_total_is_too_low_on_a_full_page_is_read_on() -> None:
     assert mark.rows == MAX_RESULTS + 1
 
 
-def test_an_unsettled_read_keeps_what_was_known() -> None:
+def test_an_unsettled_read_keeps_the_facts_of_the_mark() -> None:
     shelf = Shelf([5, 9, 7, 8])
     _, mark = read(shelf)
     shelf.counted = shelf.drifts = 1
@@ -904,8 +906,8 @@ def test_an_unsettled_read_keeps_what_was_known() -> None:
     assert last.checked == shelf.now
 
 
-def test_an_order_that_changes_from_request_to_request_may_add_up() -> None:
-    """Two reads under one total that saw every row between them."""
+def test_two_reads_in_changing_order_add_up_if_they_saw_every_row() -> None:
+    """Both reads have the same total, and together they saw every row."""
     orders = [[1, 2, 3, 4], [1, 2, 1, 3], [4, 3, 2, 1], [2, 1, 3, 4]]
     asked: list[int] = []
 
@@ -923,7 +925,7 @@ def test_an_order_that_changes_from_request_to_request_may_add_up() -> None:
     assert not one.completes(one)
 
 
-def test_two_reads_that_saw_all_rows_between_them_settle_a_list() -> None:
+def test_two_reads_that_together_saw_every_row_settle_a_list() -> None:
     class Shuffled(Shelf):
         def fetch(self, start: int, size: int = MAX_RESULTS) -> ListPage:
             self.ids = [[1, 2, 3, 4], [1, 2, 1, 3], [4, 3, 2, 1], [2, 1, 3, 4]][
@@ -937,7 +939,7 @@ def test_two_reads_that_saw_all_rows_between_them_settle_a_list() -> None:
     assert mark.order == "n"
 
 
-def test_two_reads_are_the_same_under_one_total_and_the_same_ids() -> None:
+def test_two_reads_are_equal_if_their_totals_and_ids_are() -> None:
     one = ListScan(totals=(5, 5))
     one.ids.extend([1, 2, 3])
     two = ListScan(totals=(5, 5))

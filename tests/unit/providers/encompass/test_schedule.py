@@ -42,7 +42,7 @@ plan = MessageSchedule().plan
 checked_through = MessageSchedule().checked_through
 POLICY = MessagePolicy(window=365.0 * DAY, sweep_days=90)
 LONGEST_MARK = 45
-"""Characters; with its key, of five lists, within 250 bytes a message."""
+"""Characters of a mark: five lists with their keys fit into 250 bytes per message."""
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -60,13 +60,13 @@ def parents(draw: st.DrawFn, parent_id: int | None = None) -> Parent[int]:
 
 
 def settled(days_ago: float = 0.0, now: float = NOW, **facts: Any) -> Mark:
-    """A mark that owes nothing, of a check some days before now."""
+    """A settled mark whose last check was `days_ago` days before now."""
     values = {"rows": 3, "last_id": 3, "order": "a", "verified": 99}
     return Mark(**{**values, "checked": now - days_ago * DAY, **facts})
 
 
 def sent(days_ago: float, parent_id: int = 1, now: float = NOW) -> Parent[int]:
-    """A parent of which all times are one."""
+    """A parent whose times are all the time of its send."""
     at = now - days_ago * DAY
     return Parent(parent_id, sent=at, newest=at, oldest=at)
 
@@ -84,7 +84,7 @@ def minute(seconds: float | None) -> float | None:
 
 @given(marks)
 @PROPERTY
-def test_a_mark_survives_but_for_seconds(mark: Mark) -> None:
+def test_packing_a_mark_loses_only_seconds(mark: Mark) -> None:
     again = Mark.unpack(mark.pack())
     for name in ("rows", "last_id", "order", "verified", "unsettled", "total"):
         assert getattr(again, name) == getattr(mark, name), name
@@ -96,20 +96,20 @@ def test_a_mark_survives_but_for_seconds(mark: Mark) -> None:
 
 @given(marks)
 @PROPERTY
-def test_packing_again_changes_nothing(mark: Mark) -> None:
+def test_packing_a_mark_twice_changes_nothing(mark: Mark) -> None:
     assert Mark.unpack(mark.pack()).pack() == mark.pack()
 
 
 @given(marks)
 @PROPERTY
-def test_a_mark_is_short_and_plain(mark: Mark) -> None:
+def test_a_packed_mark_is_short_and_needs_no_escapes(mark: Mark) -> None:
     ordinary = abs(mark.last_id or 0) < 10**12
     limit = LONGEST_MARK if ordinary else LONGEST_MARK + 5
     assert len(mark.pack()) <= limit
     assert json.dumps(mark.pack()) == f'"{mark.pack()}"'
 
 
-def test_a_usual_message_takes_little_state() -> None:
+def test_the_marks_of_a_message_take_at_most_250_bytes() -> None:
     mark = settled(1.5, rows=170_000, last_id=987_654_321, newest=NOW, verified=3)
     entry = json.dumps({"123456789": mark.pack()})
     assert 5 * len(entry) <= 250
@@ -127,7 +127,7 @@ def test_a_usual_message_takes_little_state() -> None:
 @example("1...a0...-1")
 @example("1.é..a0")
 @PROPERTY
-def test_damaged_text_is_a_value_error_or_a_usable_mark(text: str) -> None:
+def test_any_text_is_a_value_error_or_a_usable_mark(text: str) -> None:
     try:
         mark = Mark.unpack(text)
     except ValueError:
@@ -137,7 +137,9 @@ def test_damaged_text_is_a_value_error_or_a_usable_mark(text: str) -> None:
 
 @given(st.text("019AZaz_$-.!nd", max_size=40))
 @PROPERTY
-def test_text_that_looks_like_a_mark(text: str) -> None:
+def test_text_in_the_form_of_a_mark_is_a_value_error_or_a_usable_mark(
+    text: str,
+) -> None:
     try:
         mark = Mark.unpack(text)
     except ValueError:
@@ -147,7 +149,7 @@ def test_text_that_looks_like_a_mark(text: str) -> None:
 
 @given(marks, st.data())
 @PROPERTY
-def test_a_mark_cut_short_is_never_another_crash(
+def test_a_truncated_mark_raises_nothing_but_a_value_error(
     mark: Mark, data: st.DataObject
 ) -> None:
     packed = mark.pack()
@@ -160,20 +162,20 @@ def test_a_mark_cut_short_is_never_another_crash(
 
 @pytest.mark.parametrize("place", [2, 3, 7])
 @pytest.mark.parametrize("digits", ["$" * 200, "$" * 12, "-" + "$" * 12])
-def test_a_time_beyond_all_calendars_is_damage(place: int, digits: str) -> None:
+def test_a_time_out_of_range_is_refused(place: int, digits: str) -> None:
     parts = ["1", "1", "0", "0", "a0", "", "1", "0"]
     parts[place] = digits
     with pytest.raises(ValueError, match=r".*"):
         Mark.unpack(".".join(parts))
 
 
-def test_a_time_from_before_1970_does_not_spoil_a_mark() -> None:
+def test_a_time_before_1970_is_stored_as_1970() -> None:
     mark = Mark(newest=-1e10, checked=NOW)
     assert Mark.unpack(mark.pack()).newest == 0
     assert Mark.unpack(mark.pack()).checked == minute(NOW)
 
 
-def test_failures_count_up_to_quarantine() -> None:
+def test_enough_failures_put_a_list_in_quarantine() -> None:
     mark = settled()
     for number in range(QUARANTINE_AFTER):
         assert not mark.quarantined
@@ -189,18 +191,18 @@ def test_failures_count_up_to_quarantine() -> None:
 
 @given(ids)
 @PROPERTY
-def test_share_is_a_stable_part_of_one(parent_id: int) -> None:
+def test_stable_fraction_is_stable_and_between_0_and_1(parent_id: int) -> None:
     assert 0 <= stable_fraction(parent_id) < 1
     assert stable_fraction(parent_id) == stable_fraction(parent_id)
 
 
-def test_share_is_the_same_in_every_version() -> None:
+def test_stable_fraction_is_the_same_in_every_version() -> None:
     found = [round(stable_fraction(number), 6) for number in (1, 2, 3)]
     assert found == [0.986636, 0.963982, 0.22454]
 
 
 @pytest.mark.parametrize("step", [1, 2, 64, 90, 1000])
-def test_share_is_even_over_ids(step: int) -> None:
+def test_stable_fraction_is_spread_evenly_over_ids(step: int) -> None:
     counts = [0] * 10
     for number in range(5000):
         counts[int(stable_fraction(number * step) * 10)] += 1
@@ -212,13 +214,15 @@ def test_share_is_even_over_ids(step: int) -> None:
     ("days", "interval"),
     [(-1, 0), (0, 0), (6.9, 0), (7, 1), (29.9, 1), (30, 7), (364, 7)],
 )
-def test_revisit_interval(days: float, interval: int) -> None:
+def test_the_revisit_interval_grows_with_the_age_of_a_list(
+    days: float, interval: int
+) -> None:
     assert revisit_interval(days * DAY) == interval * DAY
 
 
 @given(ids, st.floats(0, 365), st.floats(0, 365))
 @PROPERTY
-def test_nothing_waits_longer_than_its_interval(
+def test_no_list_waits_longer_than_its_interval(
     parent_id: int, days: float, waited: float
 ) -> None:
     assume(waited <= days)
@@ -234,8 +238,10 @@ def test_nothing_waits_longer_than_its_interval(
 
 
 @pytest.mark.parametrize(("days", "runs"), [(10, 1), (100, 7)])
-def test_a_daily_run_at_any_hour_keeps_the_interval(days: int, runs: int) -> None:
-    """Runs a day apart, some minutes early or late, visit each day or each week."""
+def test_daily_runs_a_few_minutes_early_or_late_keep_the_interval(
+    days: int, runs: int
+) -> None:
+    """Lists of a daily interval are visited in each run, weekly ones once in seven."""
     for parent_id in range(200):
         mark = settled(0)
         parent = sent(days, parent_id)
@@ -250,7 +256,7 @@ def test_a_daily_run_at_any_hour_keeps_the_interval(days: int, runs: int) -> Non
 
 @given(parents(), marks, st.booleans(), st.booleans())
 @PROPERTY
-def test_what_owes_something_is_always_due(
+def test_a_list_that_is_unsettled_or_unverified_is_always_due(
     parent: Parent[int],
     mark: Mark,
     decaying: bool,  # noqa: FBT001
@@ -273,7 +279,7 @@ def test_what_owes_something_is_always_due(
 
 @given(parents(), st.floats(1, 1e9), st.integers(0, 9))
 @PROPERTY
-def test_a_clock_that_went_back_makes_all_due(
+def test_setting_the_clock_back_makes_every_list_due(
     parent: Parent[int], seconds: float, failures: int
 ) -> None:
     mark = settled(failures=failures, tried=NOW if failures else None)
@@ -291,14 +297,16 @@ def test_links_are_due_at_verifications_only() -> None:
 
 @given(instants, st.lists(st.floats(-10, 2000), min_size=2, max_size=20))
 @PROPERTY
-def test_verification_points_never_fall(send: float, days: list[float]) -> None:
+def test_the_number_of_verification_points_never_falls(
+    send: float, days: list[float]
+) -> None:
     counts = [verification_points(send, send + day * DAY) for day in sorted(days)]
     assert all(one <= two for one, two in pairwise(counts))
     assert verification_points(None, send) == 0
 
 
 def test_a_postponed_send_is_verified_by_its_new_date() -> None:
-    """K4: links of a draft were not read again until 170 days after the send."""
+    """Otherwise links of a draft would wait until 170 days after the send."""
     drafted, checked, sent = NOW - 80 * DAY, NOW - 40 * DAY, NOW - 30 * DAY
     mark = Mark(rows=1, last_id=1, checked=checked, verified=2)
     assert verification_points(drafted, checked) == 2
@@ -309,7 +317,7 @@ def test_a_postponed_send_is_verified_by_its_new_date() -> None:
     assert not verification_due(kept, mark, NOW)
 
 
-def test_verification_points() -> None:
+def test_verifications_are_due_at_these_days_after_the_send() -> None:
     found = [
         day
         for day in range(1000)
@@ -323,7 +331,7 @@ def test_verification_points() -> None:
 def test_each_row_is_verified_before_it_is_archived(
     hour: float, day: int, moment: float
 ) -> None:
-    """One visit a day at some hour; a row added at any moment after the send."""
+    """There is one visit a day; the row may be added at any time after the send."""
     added = (day + moment) * DAY
     parent = Parent(1, sent=0.0, newest=0.0, oldest=0.0)
     verified = 0
@@ -338,7 +346,7 @@ def test_each_row_is_verified_before_it_is_archived(
     assert min(ages) < ARCHIVE_DAYS
 
 
-def test_lists_lose_rows_near_the_archive_only() -> None:
+def test_lists_can_lose_rows_only_near_the_archive_age() -> None:
     assert not may_lose_rows(sent(175), NOW, POLICY)
     assert may_lose_rows(sent(175.1), NOW, POLICY)
     assert may_lose_rows(Parent(1), NOW, POLICY)
@@ -346,7 +354,7 @@ def test_lists_lose_rows_near_the_archive_only() -> None:
     assert not may_lose_rows(sent(999), NOW, kept)
 
 
-def test_age_counts_from_the_latest_sign_of_life() -> None:
+def test_age_counts_from_the_send_or_the_newest_row() -> None:
     assert age(sent(9), None, NOW) == 9 * DAY
     assert age(sent(9), settled(newest=NOW - 2 * DAY), NOW) == 2 * DAY
     assert age(sent(1), settled(newest=NOW - 2 * DAY), NOW) == DAY
@@ -358,7 +366,7 @@ def test_age_counts_from_the_latest_sign_of_life() -> None:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[list[Parent[int]], StreamState[int, Mark]]:
-    """Parents, most of them listed, and a state that knows some of them."""
+    """Draw parents and a state with marks of some of them and of unlisted parents."""
     known = draw(st.lists(st.integers(1, 500), unique=True, max_size=25))
     every = [draw(parents(number)) for number in known]
     state = fresh()
@@ -413,7 +421,7 @@ def test_each_open_list_that_is_due_is_planned_once(
 
 @given(worlds(), policies)
 @PROPERTY
-def test_what_has_closed_is_read_once_more_before_its_mark_goes(
+def test_a_closed_list_is_read_once_more_before_its_mark_is_deleted(
     world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: MessagePolicy
 ) -> None:
     listed, state = world
@@ -428,7 +436,7 @@ def test_what_has_closed_is_read_once_more_before_its_mark_goes(
 
 @given(worlds(), policies)
 @PROPERTY
-def test_every_row_is_emitted_where_nothing_is_known(
+def test_a_list_without_a_usable_mark_emits_every_row(
     world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: MessagePolicy
 ) -> None:
     listed, state = world
@@ -469,7 +477,7 @@ def test_history_is_newest_first_and_below_the_watermark(
 
 @given(worlds(), policies)
 @PROPERTY
-def test_order_of_the_live_lists(
+def test_live_lists_are_planned_by_urgency(
     world: tuple[list[Parent[int]], StreamState[int, Mark]], policy: MessagePolicy
 ) -> None:
     listed, state = world
@@ -479,7 +487,7 @@ def test_order_of_the_live_lists(
 
 
 def place(visit: Visit[int, Mark], policy: MessagePolicy) -> tuple[float, ...]:
-    """Endangered, oldest first; others in turn; then the sweep, day by day."""
+    """Lists near the archive come first, oldest first; then others; then the sweep."""
     parent, mark = visit.parent, visit.mark
     newest_first = [-part for part in history_key(parent)]
     if visit.sweep is not None:
@@ -494,7 +502,7 @@ def place(visit: Visit[int, Mark], policy: MessagePolicy) -> tuple[float, ...]:
     return (2 if waits else 1, max(tried or 0, checked or 0), *newest_first)
 
 
-def test_order_by_example() -> None:
+def test_lists_of_every_kind_are_planned_in_this_order() -> None:
     state = fresh()
     state.set_mark(2, settled(20).failed(NOW - DAY))
     state.set_mark(3, settled(160))
@@ -509,7 +517,7 @@ def test_order_by_example() -> None:
     assert [visit.parent.id for visit in made.history] == [8, 9]
 
 
-def test_what_is_no_longer_listed_is_read_while_it_has_a_mark() -> None:
+def test_a_message_that_is_no_longer_listed_is_read_while_it_has_a_mark() -> None:
     state = fresh()
     state.set_mark(5, settled(9, newest=NOW - 9 * DAY))
     state.set_mark(6, Mark().failed(NOW))
@@ -528,14 +536,14 @@ def test_a_list_that_has_just_closed_is_read_once_more() -> None:
     assert planned(plan([sent(370, 1)], state, NOW, POLICY)) == []
 
 
-def test_a_check_in_the_future_hides_no_row() -> None:
+def test_a_check_in_the_future_makes_the_next_visit_emit_every_row() -> None:
     state = fresh()
     state.set_mark(1, settled(-3))
     [visit] = plan([sent(20, 1)], state, NOW, POLICY).live
     assert visit.everything
 
 
-def test_a_backfill_reads_what_its_interval_covers() -> None:
+def test_a_backfill_plans_the_messages_of_its_interval() -> None:
     policy = MessagePolicy(
         window=float("-inf"),
         sweep_days=9,
@@ -546,7 +554,7 @@ def test_a_backfill_reads_what_its_interval_covers() -> None:
     assert planned(plan(listed, fresh(), NOW, policy)) == [2, 1, 5]
 
 
-def test_a_floor_spares_what_is_older_unless_it_has_a_mark() -> None:
+def test_messages_before_the_start_date_are_read_only_if_they_have_a_mark() -> None:
     policy = MessagePolicy(window=30.0 * DAY, sweep_days=9, floor=NOW - 100 * DAY)
     state = fresh()
     state.set_mark(2, settled(500, unsettled=True))
@@ -560,7 +568,7 @@ def test_a_floor_spares_what_is_older_unless_it_has_a_mark() -> None:
 @given(st.integers(1, 30), st.lists(st.integers(0, 12), min_size=30, max_size=60))
 @PROPERTY
 def test_the_sweep_reaches_every_closed_list(sweep: int, gaps: list[int]) -> None:
-    """Run days with gaps between them; a gap of 0 is a second run on a day."""
+    """`gaps` are the days between runs; 0 is a second run on the same day."""
     policy = MessagePolicy(window=30.0 * DAY, sweep_days=sweep)
     listed = [sent(100 + number, number) for number in range(1, 40)]
     today = int(NOW // DAY)
@@ -598,7 +606,7 @@ def test_a_sweep_that_did_not_complete_is_repeated() -> None:
 def test_a_sweep_larger_than_a_day_goes_on_where_it_was_cut(
     days: int, budget: int, outage: int
 ) -> None:
-    """K2: a sweep larger than a day's budget reaches every list, each once a round."""
+    """A sweep larger than the budget of a day reaches every list once per round."""
     policy = MessagePolicy(window=30.0 * DAY, sweep_days=days)
     listed = [sent(100 + number / 7, number) for number in range(1, 40)]
     today = int(NOW // DAY)
@@ -629,7 +637,7 @@ def test_nothing_is_swept_before_the_first_sweep_day_is_set() -> None:
     assert planned(made) == []
 
 
-# How far the lists are read
+# How far all lists are read
 
 
 @given(worlds(), policies)
@@ -660,7 +668,7 @@ def test_checked_through_is_the_oldest_check_of_an_open_list(
         assert through in checks
 
 
-def test_a_quiet_summer_is_no_gap() -> None:
+def test_a_long_time_without_sends_is_not_a_gap() -> None:
     state = fresh()
     state.set_mark(1, settled(0.5))
     through = checked_through([sent(300, 1)], state.marks, NOW, POLICY)
@@ -668,7 +676,7 @@ def test_a_quiet_summer_is_no_gap() -> None:
     assert archive_gap(through, NOW) is None
 
 
-def test_a_tap_that_did_not_run_has_a_gap() -> None:
+def test_an_outage_longer_than_the_archive_age_is_a_gap() -> None:
     state = fresh()
     state.set_mark(1, settled(200))
     through = checked_through([sent(300, 1)], state.marks, NOW, POLICY)
@@ -679,7 +687,7 @@ def test_a_tap_that_did_not_run_has_a_gap() -> None:
     assert gap[1] == NOW - 180 * DAY
 
 
-def test_quarantine_holds_nothing_up() -> None:
+def test_a_list_in_quarantine_does_not_hold_back_checked_through() -> None:
     state = fresh()
     state.set_mark(1, settled(200, failures=QUARANTINE_AFTER, tried=NOW))
     assert checked_through([sent(300, 1)], state.marks, NOW, POLICY) == NOW
@@ -697,7 +705,9 @@ def test_a_list_that_was_never_read_counts_from_its_send_or_the_archive(
 
 @given(instants, instants)
 @PROPERTY
-def test_gap_and_headroom_agree(through: float, now: float) -> None:
+def test_there_is_a_gap_exactly_if_the_headroom_is_negative(
+    through: float, now: float
+) -> None:
     gap = archive_gap(through, now)
     days = headroom_days(through, now)
     assume(abs(days) > 1e-6)

@@ -1,4 +1,4 @@
-"""LuxSci's signatures, its auth codes, and what refusals say."""
+"""LuxSci: signatures, auth codes, and the text of refusals."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ REPORT = "luxsci_sent"
 START = "2026-09-18"
 
 
-# Signing: each with what openssl makes of it
+# Signing: each signature is compared with that of openssl
 
 
-def test_the_request_of_an_account_is_signed() -> None:
+def test_an_account_authentication_has_the_signature_of_openssl() -> None:
     # $ printf 'tk-1\n1790000000\n' | openssl dgst -sha256 -hmac 'the secret'
     assert signature(SECRET, "tk-1", "1790000000") == (
         "03045c2051cc3b3139cdcb9947575906cdd346c4189d95cf84f01eba93d68e3c"
     )
 
 
-def test_the_request_of_a_user_is_signed() -> None:
+def test_a_user_authentication_has_the_signature_of_openssl() -> None:
     # $ printf 'tk-1\n1790000000\nann@clinic.example\npä ss\n' |
     #   openssl dgst -sha256 -hmac 'sécret'
     parts = ("tk-1", "1790000000", "ann@clinic.example", "pä ss")
@@ -48,7 +48,7 @@ def test_the_request_of_a_user_is_signed() -> None:
     )
 
 
-def test_a_get_is_signed_with_its_query() -> None:
+def test_a_get_with_a_query_has_the_signature_of_openssl() -> None:
     # openssl's: printf '%s\nGET\n%s\n%s\n\n' "7-1790000000-ab" \
     #   /perl/api/v2/account/4711/report/email/smtp/sent \
     #   'from_date=2026-09-01%2000%3A00%3A00&first_row=0' |
@@ -60,7 +60,7 @@ def test_a_get_is_signed_with_its_query() -> None:
     )
 
 
-def test_a_get_is_signed_without_a_query() -> None:
+def test_a_get_without_a_query_has_the_signature_of_openssl() -> None:
     # openssl's: printf '%s\nGET\n%s\n\n\n' 7-1790000000-ab \
     #   /perl/api/v2/user/ann%2Bx%40clinic.example/report/jobs |
     #   openssl dgst -sha256 -hmac 'the secret'
@@ -70,7 +70,7 @@ def test_a_get_is_signed_without_a_query() -> None:
     )
 
 
-def test_a_delete_is_signed() -> None:
+def test_a_delete_has_the_signature_of_openssl() -> None:
     # $ printf '%s\nDELETE\n/perl/api/v2/auth\n\n\n' 7-1790000000-ab |
     #   openssl dgst -sha256 -hmac 'the secret'
     assert request_signature(SECRET, CODE, "DELETE", "/perl/api/v2/auth", "") == (
@@ -79,7 +79,7 @@ def test_a_delete_is_signed() -> None:
 
 
 @pytest.mark.parametrize("body", ['{"a":1}', ' {"a":1}\n'])
-def test_a_body_is_signed_by_its_hash(body: str) -> None:
+def test_a_body_is_signed_as_its_hash(body: str) -> None:
     # openssl's: printf '%s\nPUT\n/perl/api/v2/x\n\n%s\n' 7-1790000000-ab \
     #   $(printf '{"a":1}' | openssl dgst -sha256 -r | cut -c1-64) |
     #   openssl dgst -sha256 -hmac 'the secret'
@@ -87,11 +87,11 @@ def test_a_body_is_signed_by_its_hash(body: str) -> None:
     assert made == "fde16012224df364fa6b504acb4f8fbf38783e90ccb079de8a018818d2fe311f"
 
 
-# What is signed is what is sent
+# The sent request equals the signed one
 
 
 class Wire(SimulatorAdapter):
-    """The world, and all that was sent to it."""
+    """Sends requests to the simulated world and keeps them."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -103,7 +103,7 @@ class Wire(SimulatorAdapter):
 
     @property
     def signed(self) -> list[requests.PreparedRequest]:
-        """Those that carry a cookie."""
+        """Return the requests that carry a cookie."""
         return [one for one in self.sent if "Cookie" in one.headers]
 
 
@@ -116,7 +116,7 @@ LOGINS = [
 
 @pytest.mark.parametrize("login", LOGINS)
 @pytest.mark.parametrize("scope", ["account", "user"])
-def test_the_wire_carries_what_was_signed(login: str, scope: str) -> None:
+def test_the_sent_request_equals_the_signed_one(login: str, scope: str) -> None:
     world = World(NOW)
     world.luxsci.add_user(login, created=NOW - 9e7, password="pä ß+%&")
     world.luxsci.add_message(sent=NOW - 9e4, login=login)
@@ -147,8 +147,10 @@ def test_the_wire_carries_what_was_signed(login: str, scope: str) -> None:
 
 
 @pytest.mark.parametrize("scope", ["account", "user"])
-def test_the_at_of_a_login_is_signed_and_sent_as_it_is(scope: str) -> None:
-    """K10: whether a server signs the path as sent or decoded, it is the same text."""
+def test_the_at_sign_of_a_login_is_neither_encoded_when_signed_nor_when_sent(
+    scope: str,
+) -> None:
+    """The signature is then the same whether a server decodes the path or not."""
     login = "ann@clinic.example"
     world = World(NOW)
     world.luxsci.add_user(login, created=NOW - 9e7)
@@ -183,14 +185,14 @@ def test_odd_paths_are_signed_as_they_are_sent(path: str) -> None:
     clinic.common["start_date"] = START
     wire = Wire(clinic.world)
     run = clinic.sync(transport=wire, streams=SENT)
-    # There is no such report; but every signature was good.
+    # There is no such report, but every signature was right.
     assert run.code in {0, 1}
     statuses = {entry.status for entry in clinic.world.log.entries}
     assert statuses <= {200, 201, 404}
     assert 404 in statuses
 
 
-# One auth code a run
+# One auth code per run
 
 
 def filled(**settings: Any) -> Clinic:
@@ -204,13 +206,13 @@ def filled(**settings: Any) -> Clinic:
 
 
 def codes(clinic: Clinic) -> tuple[int, int]:
-    """How many were issued, and how many are still good."""
+    """Return the number of codes that were issued, and of those still valid."""
     auth = clinic.api.auth
     good = [code for code in auth._grants if auth.is_current(code)]  # noqa: SLF001
     return auth.issued, len(good)
 
 
-def test_one_code_serves_all_streams_and_threads_and_is_revoked() -> None:
+def test_one_code_is_used_by_all_streams_and_threads_and_then_revoked() -> None:
     clinic = filled(max_concurrency=8)
     run = clinic.sync()
     assert run.code == 0
@@ -244,7 +246,7 @@ def test_a_refused_code_is_renewed_once_and_nothing_is_lost(status: int) -> None
     assert clinic.wrong("delivery_status", "sent", "users") == []
 
 
-def test_codes_that_expire_all_the_time_are_renewed_each_time() -> None:
+def test_short_lived_codes_are_renewed_each_time() -> None:
     clinic = filled()
     clinic.api.set_policy(auth_lifetime=8.0)
     clinic.settings["requests_per_minute"] = 60
@@ -254,7 +256,7 @@ def test_codes_that_expire_all_the_time_are_renewed_each_time() -> None:
     assert clinic.wrong("sent") == []
 
 
-def test_a_fresh_code_in_an_answer_is_no_matter() -> None:
+def test_a_new_code_in_an_answer_does_no_harm() -> None:
     clinic = filled()
     clinic.api.set_policy(renew_every=2)
     assert clinic.sync(streams=SENT).code == 0
@@ -282,7 +284,7 @@ def test_a_code_is_revoked_when_the_writer_breaks() -> None:
     assert codes(clinic) == (1, 0)
 
 
-def test_a_code_that_cannot_be_revoked_is_no_failure() -> None:
+def test_a_run_succeeds_though_its_code_cannot_be_revoked() -> None:
     clinic = filled()
 
     def refuse(request: Any, reply: Any) -> None:
@@ -293,7 +295,7 @@ def test_a_code_that_cannot_be_revoked_is_no_failure() -> None:
     assert clinic.sync(streams=SENT).code == 0
 
 
-# Refusals, each with a message of its own
+# Refusals: each kind has its own message
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "token": ({"token": "tk-of-others"}, "luxsci.token"),
@@ -327,9 +329,11 @@ def refused(name: str, status: int) -> tuple[Clinic, Sync]:
 
 @pytest.mark.parametrize("status", [401, 403, 200, 400])
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_credentials_are_asked_once_and_named(name: str, status: int) -> None:
+def test_refused_credentials_are_tried_once_and_the_setting_is_named(
+    name: str, status: int
+) -> None:
     clinic, run = refused(name, status)
-    if name == "scope" and status == 400:  # of one report only, as far as that says
+    if name == "scope" and status == 400:  # a 400 may concern one report only
         assert run.code == 1
         return
     assert run.code == 2
@@ -337,7 +341,7 @@ def test_refused_credentials_are_asked_once_and_named(name: str, status: int) ->
     assert all(REFUSED[name][1] in message for message in messages)
     if name != "scope":
         assert len(messages) == 1
-        assert clinic.world.log.count() == 1  # not again for each stream
+        assert clinic.world.log.count() == 1  # not one for each stream
     others = [text for key, (_, text) in REFUSED.items() if key != name]
     for message in messages:
         assert name == "unknown" or not [t for t in others if t in message]
@@ -347,7 +351,7 @@ def test_refused_credentials_are_asked_once_and_named(name: str, status: int) ->
 
 
 @pytest.mark.parametrize(("ahead", "word"), [(900.0, "ahead of"), (-900.0, "behind")])
-def test_a_wrong_clock_is_told_by_how_much(ahead: float, word: str) -> None:
+def test_a_wrong_clock_is_reported_with_its_error(ahead: float, word: str) -> None:
     clinic = filled()
 
     def other_clock(_request: Any, reply: Any) -> None:
@@ -385,7 +389,7 @@ def test_an_answer_without_a_code_ends_the_run_with_exit_code_2(
 
 
 @pytest.mark.parametrize("success", [1, "1", True])
-def test_a_success_may_be_told_in_several_ways(success: Any) -> None:
+def test_success_may_be_written_in_several_ways(success: Any) -> None:
     clinic = filled()
 
     def loosely(_request: Any, reply: Any) -> None:
@@ -425,7 +429,7 @@ def test_an_api_key_reads_the_account_and_needs_no_code() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 200, 400])
 @pytest.mark.parametrize("broken", ["token", "secret", "disabled"])
-def test_a_wrong_api_key_is_not_green(status: int, broken: str) -> None:
+def test_a_wrong_api_key_fails_the_run(status: int, broken: str) -> None:
     clinic = filled(auth="api_key")
     clinic.api.set_policy(auth_status=status, disabled=broken == "disabled")
     if broken != "disabled":
@@ -450,7 +454,7 @@ def test_an_api_key_that_may_not_read_one_report_reads_the_others() -> None:
     assert clinic.wrong("delivery_status", "users") == []
 
 
-def test_an_api_key_is_no_users() -> None:
+def test_an_api_key_is_refused_in_user_scope() -> None:
     clinic = filled(auth="api_key")
     clinic.settings |= {"scope": "user", "user": "a@b.example", "password": "x"}
     with pytest.raises(ConfigValidationError) as caught:
@@ -477,11 +481,11 @@ def test_a_run_as_a_user_reads_that_users_rows_only() -> None:
     assert clinic.settings["user"] not in json.dumps(clinic.state)
 
 
-# Nothing secret anywhere
+# Secrets
 
 
 class Masked(Clinic):
-    """An account whose tap masks secrets, as the command's does."""
+    """An account whose tap masks secrets as the command does."""
 
     def tap(self, **options: Any) -> TapEmailMetrics:
         tap = super().tap(**options)
@@ -498,7 +502,7 @@ def secrets(clinic: Clinic) -> set[str]:
 
 @pytest.mark.parametrize("scope", ["account", "user"])
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 429, 500])
-def test_secrets_that_an_answer_repeats_are_not_logged(
+def test_secrets_that_an_answer_repeats_are_not_logged_or_written(
     lines: io.StringIO, status: int, scope: str
 ) -> None:
     world = World(NOW)
@@ -523,7 +527,7 @@ def test_secrets_that_an_answer_repeats_are_not_logged(
     assert not [one for one in secrets(clinic) if one in said]
 
 
-def test_whoever_logs_a_code_logs_a_mask(lines: io.StringIO) -> None:
+def test_a_code_is_masked_in_the_log_of_any_library(lines: io.StringIO) -> None:
     clinic = Masked()
     clinic.common["start_date"] = START
     clinic.sync(streams=SENT)
@@ -535,7 +539,7 @@ def test_whoever_logs_a_code_logs_a_mask(lines: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("missing", ["token", "secret", "account_id"])
-def test_half_filled_settings_are_refused_by_name(missing: str) -> None:
+def test_a_missing_setting_is_refused_by_name(missing: str) -> None:
     clinic = Clinic()
     del clinic.settings[missing]
     with pytest.raises(ConfigValidationError) as caught:

@@ -1,4 +1,4 @@
-"""A report, decoded as it comes: every shape, every cut, and what is no report."""
+"""Decoding a report in chunks: shapes, cuts, and bodies that are not a report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def decoded(body: bytes, size: int = 7) -> tuple[Report, list[Any]]:
 
 
 def before_cut(found: Report) -> list[Any]:
-    """The rows that come until the body turns out to be cut."""
+    """Return the rows that are decoded before the body ends too early."""
     got: list[Any] = []
     try:
         for rows in found.rows():
@@ -56,7 +56,7 @@ def encoded(parts: dict[str, Any]) -> bytes:
     return json.dumps(parts, ensure_ascii=False).encode()
 
 
-# Every shape that is taken
+# Shapes
 
 SHAPES: list[Any] = list(
     itertools.product(
@@ -82,7 +82,7 @@ def shaped(  # noqa: PLR0913, PLR0917 - one argument a choice
     *,
     count_at: str,
 ) -> bytes | None:
-    """The body of one combination; None where there is no such one."""
+    """Return the body of a combination, or None if the combination is impossible."""
     if data == "list" and (header_at == "data" or count_at == "data"):
         return None
     if data == "object" and rows_name == "data":
@@ -106,7 +106,9 @@ def shaped(  # noqa: PLR0913, PLR0917 - one argument a choice
 
 @pytest.mark.parametrize("count_at", ["top", "data"])
 @pytest.mark.parametrize("size", [1, 64, 10**6])
-def test_every_combination_of_shapes(size: int, count_at: str) -> None:
+def test_every_combination_of_shapes_gives_the_same_rows(
+    size: int, count_at: str
+) -> None:
     seen = 0
     for shape in SHAPES:
         body = shaped(*shape, count_at=count_at)
@@ -122,13 +124,13 @@ def test_every_combination_of_shapes(size: int, count_at: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["name", "keyword", "key", "column", "field", "id"])
-def test_a_header_of_objects(key: str) -> None:
+def test_a_header_may_be_a_list_of_objects(key: str) -> None:
     header = [{"type": 1, key: name} for name in NAMES]
     assert decoded(encoded({"header": header, "data": VALUES}))[1] == ROWS
 
 
 @pytest.mark.parametrize("header", [[None], [{"x": 1}], ["a", "a"]])
-def test_odd_headers_lose_no_value(header: list[Any]) -> None:
+def test_a_header_with_odd_names_keeps_every_value(header: list[Any]) -> None:
     row = [7, 9][: len(header)]
     _, rows = decoded(encoded({"header": header, "data": [row]}))
     assert [*rows[0].values()] == row
@@ -141,7 +143,7 @@ def test_a_header_that_is_not_a_list_is_not_understood(header: Any) -> None:
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-def test_a_null_header_does_without_where_nothing_needs_it(place: str) -> None:
+def test_a_null_header_is_accepted_if_rows_are_objects(place: str) -> None:
     parts: dict[str, Any] = {"header": None, "data": [{"TO": "a"}], "success": 1}
     if place == "after":
         parts = dict(reversed(parts.items()))
@@ -151,24 +153,24 @@ def test_a_null_header_does_without_where_nothing_needs_it(place: str) -> None:
         decoded(encoded(parts))
 
 
-def test_rows_without_a_header() -> None:
+def test_rows_that_are_lists_need_a_header() -> None:
     with pytest.raises(NotUnderstood, match="without a header"):
         decoded(encoded({"success": 1, "data": [["a"]], "count": 1}))
 
 
-def test_a_row_longer_or_shorter_than_the_header_is_no_row() -> None:
-    """K3: nobody knows which of its values belongs to which column."""
+def test_a_row_longer_or_shorter_than_the_header_has_no_record() -> None:
+    """It is not known which of its values belongs to which column."""
     rows = [["a"], ["b", 1, "x", "y"], [], ["c", 2]]
     body = encoded({"header": ["TO", "opens"], "data": rows})
     assert decoded(body)[1] == [None, None, None, {"to": "c", "Opens": 2}]
 
 
-def test_rows_of_objects_may_differ() -> None:
+def test_rows_that_are_objects_may_have_different_names() -> None:
     body = encoded({"data": [{"TO": "a"}, {"opens": 2, "New": 1}, {"to": "b"}]})
     assert decoded(body)[1] == [{"to": "a"}, {"Opens": 2, "New": 1}, {"to": "b"}]
 
 
-def test_what_is_not_a_row_counts_as_one() -> None:
+def test_an_entry_that_is_not_a_row_still_counts() -> None:
     body = encoded({"header": ["to"], "data": [None, 7, "x", ["a"]]})
     assert decoded(body)[1] == [None, None, None, {"to": "a"}]
 
@@ -184,7 +186,9 @@ COUNTS = [
 @pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("value", [7, "7", 7.0])
 @pytest.mark.parametrize("where", ["top", "data"])
-def test_the_count_of_an_answer_without_rows(name: str, value: Any, where: str) -> None:
+def test_an_answer_without_rows_may_hold_a_count(
+    name: str, value: Any, where: str
+) -> None:
     part = {name: value}
     body = {"success": 1, **part} if where == "top" else {"success": 1, "data": part}
     found, rows = decoded(encoded(body), 1)
@@ -195,18 +199,18 @@ def test_the_count_of_an_answer_without_rows(name: str, value: Any, where: str) 
 @pytest.mark.parametrize(
     "data", [7, "7", [[7]], [{"n": 7}], {"header": ["n"], "rows": [["7"]]}]
 )
-def test_the_count_may_be_all_of_the_data(data: Any) -> None:
+def test_the_count_may_be_the_only_value_of_the_data(data: Any) -> None:
     found = Report([encoded({"header": ["n"], "data": data})], COLUMNS)
     assert found.sole_count() == 7
 
 
 @pytest.mark.parametrize("value", [None, -1, "x", True, [], 7.5])
-def test_an_odd_count_is_taken_for_none(value: Any) -> None:
+def test_an_unreadable_count_is_unknown(value: Any) -> None:
     found = Report([encoded({"success": 1, "count": value})], COLUMNS)
     assert found.count is None
 
 
-def test_a_count_of_the_data_wins_over_nothing_and_the_first_over_the_second() -> None:
+def test_the_first_of_two_counts_is_used() -> None:
     body = {"count": 4, "data": {"rows": [], "count": 9}}
     assert decoded(encoded(body))[0].count == 4
 
@@ -230,7 +234,7 @@ def test_chunks_may_end_anywhere(sizes: list[int], shape: Any) -> None:
 
 
 @pytest.mark.parametrize("number", ["1.5e3", "-0.25", "1E5", "120", "2.0"])
-def test_a_number_may_be_cut_anywhere(number: str) -> None:
+def test_a_chunk_may_end_within_a_number(number: str) -> None:
     body = f'{{"success":1,"x":{number},"count":{number}}}'.encode()
     for at in range(len(body)):
         found = Report([body[:at], body[at:]], COLUMNS)
@@ -251,13 +255,13 @@ JSON = st.recursive(
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(JSON, min_size=4, max_size=4), max_size=3), st.booleans())
-def test_any_values_come_through(values: list[list[Any]], ascii_only: bool) -> None:  # noqa: FBT001
+def test_any_value_is_decoded(values: list[list[Any]], ascii_only: bool) -> None:  # noqa: FBT001
     text = json.dumps({"header": NAMES, "data": values}, ensure_ascii=ascii_only)
     wanted = [dict(zip(KNOWN, row, strict=True)) for row in values]
     assert decoded(text.encode(), 3)[1] == wanted
 
 
-# Cut, garbled, and no report at all
+# Cut bodies, garbage, and bodies that are not a report
 
 BODY = encoded(
     {"success": 1, "header": NAMES, "data": {"rows": VALUES, "total": 3}, "x": 12}
@@ -271,10 +275,10 @@ def test_a_cut_body_is_noticed_wherever_it_is_cut(size: int) -> None:
             got = before_cut(Report(pieces(BODY[:at], size), COLUMNS))
         except Retriable:
             continue
-        assert got == ROWS[: len(got)]  # no half a row
+        assert got == ROWS[: len(got)]  # never a part of a row
 
 
-def test_rows_before_a_cut_are_there() -> None:
+def test_rows_before_a_cut_are_decoded() -> None:
     rows = [[n, n] for n in range(3 * ROWS_AT_ONCE)]
     body = encoded({"header": ["to", "opens"], "data": rows})
     got = before_cut(Report(pieces(body[:-5], 100), COLUMNS))
@@ -292,13 +296,13 @@ NO_REPORTS = [
 
 @pytest.mark.parametrize("body", NO_REPORTS)
 @pytest.mark.parametrize("size", [1, 1000])
-def test_what_is_no_json_of_a_report(body: bytes, size: int) -> None:
+def test_a_body_that_is_not_json_is_retriable(body: bytes, size: int) -> None:
     with pytest.raises(Retriable):
         decoded(body, size)
 
 
 @pytest.mark.parametrize("body", [{}, {"a": 1}, {"error": "x"}, {"header": ["to"]}])
-def test_json_that_says_nothing_is_no_report(body: Any) -> None:
+def test_json_without_data_is_not_a_report(body: Any) -> None:
     assert not decoded(encoded(body))[0].is_one
 
 
@@ -313,7 +317,7 @@ def test_empty_data_is_an_empty_report(data: Any) -> None:
 
 @pytest.mark.parametrize("value", [0, "0", False, None, "no"])
 @pytest.mark.parametrize("place", ["first", "last"])
-def test_anything_else_is_no_success(value: Any, place: str) -> None:
+def test_an_unknown_value_of_success_is_a_failure(value: Any, place: str) -> None:
     parts = {"success": value, "data": [{"to": 1}] if place == "last" else None}
     if place == "last":
         parts = dict(reversed(parts.items()))
@@ -321,24 +325,24 @@ def test_anything_else_is_no_success(value: Any, place: str) -> None:
 
 
 @pytest.mark.parametrize("value", [1, "1", True, 1.0])
-def test_each_spelling_of_success_is_one(value: Any) -> None:
+def test_every_known_spelling_of_success_is_accepted(value: Any) -> None:
     assert not decoded(encoded({"success": value, "data": []}))[0].failed
 
 
-def test_bytes_that_are_no_utf_8_cost_one_character() -> None:
+def test_bytes_that_are_not_utf_8_cost_one_character() -> None:
     body = b'\xef\xbb\xbf{"data":[{"to":"a\xffb"},{"to":"\xc3\xa9"}]}'
     for size in (1, 2, 100):
         assert decoded(body, size)[1] == [{"to": "a\ufffdb"}, {"to": "é"}]
 
 
-def test_lone_surrogates_and_control_characters_come_through() -> None:
+def test_lone_surrogates_and_control_characters_are_kept() -> None:
     body = b'{"data":[{"to":"\\ud83d"},{"to":"\\ud83d\\ude00"},{"to":"\x01\\u0000"}]}'
     for size in (1, 5, 100):
         values = [row["to"] for row in decoded(body, size)[1]]
         assert values == ["\ud83d", "\U0001f600", "\x01\x00"]
 
 
-def test_numbers_that_are_none_become_text() -> None:
+def test_nan_and_infinity_become_text() -> None:
     body = b'{"data":[{"a":NaN,"b":Infinity,"c":-Infinity,"d":1e999}]}'
     for size in (1, 100):
         [row] = decoded(body, size)[1]
@@ -346,7 +350,7 @@ def test_numbers_that_are_none_become_text() -> None:
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
-def test_deep_nesting_ends_in_an_error_of_ours(opening: bytes) -> None:
+def test_deep_nesting_is_retriable_and_not_a_crash(opening: bytes) -> None:
     for body in (
         b'{"x":' + opening * 200_000,
         b'{"data":[' + opening * 200_000,
@@ -356,7 +360,7 @@ def test_deep_nesting_ends_in_an_error_of_ours(opening: bytes) -> None:
             decoded(body, 65_536)
 
 
-def test_a_value_that_does_not_end_is_given_up(
+def test_an_endless_value_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_MOST_TEXT", 10_000)
@@ -374,13 +378,13 @@ def test_a_value_that_does_not_end_is_given_up(
     assert taken < 30_000
 
 
-def test_a_huge_value_comes_through() -> None:
+def test_a_value_of_3_mb_is_decoded() -> None:
     text = "x" * 3_000_000
     [row] = decoded(encoded({"data": [{"to": text}]}), 65_536)[1]
     assert row["to"] == text
 
 
-def test_a_huge_number_is_no_crash() -> None:
+def test_a_number_of_5000_digits_is_retriable_and_not_a_crash() -> None:
     body = b'{"data":[{"to":' + b"9" * 5000 + b"}]}"
     with pytest.raises(Retriable):
         decoded(body, 65_536)
@@ -389,7 +393,7 @@ def test_a_huge_number_is_no_crash() -> None:
 @PROPERTY
 @given(st.binary(max_size=60), st.integers(0, len(BODY)))
 @example(b"\x00", 5)
-def test_any_garbage_is_a_report_or_an_error_of_ours(junk: bytes, at: int) -> None:
+def test_any_garbage_is_a_report_or_an_expected_error(junk: bytes, at: int) -> None:
     body = BODY[:at] + junk + BODY[at + len(junk) :]
     with contextlib.suppress(Retriable, NotUnderstood):
         decoded(body, 11)
