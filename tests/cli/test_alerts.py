@@ -1,4 +1,4 @@
-"""The recipes of the page on alerts: silent while data is fresh, heard if it is not."""
+"""The recipes of the page on alerts send a message only if data is stale."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def keep(folder: Path, hours: float) -> None:
-    """Keep a state whose streams were read so many hours ago."""
+    """Store a state whose streams were read `hours` hours ago."""
     site: Site = site_of(3)[0]
     site.sync(streams=("opens",))
     read = datetime.now(UTC).timestamp() - hours * HOUR
@@ -60,7 +60,7 @@ def keep(folder: Path, hours: float) -> None:
 
 
 def run(folder: Path, command: str, **variables: str) -> Any:
-    """Run a command as cron does, by sh in the user's home."""
+    """Run a command as cron does: with sh, in the user's home."""
     paths = (folder, Path(sys.executable).parent, os.environ["PATH"])
     home = folder.parent
     return subprocess.run(  # noqa: S603 - our own page
@@ -79,13 +79,13 @@ def run(folder: Path, command: str, **variables: str) -> Any:
 
 
 def of_cron() -> str:
-    """Return the command of the line for cron, without its five fields of time."""
+    """Return the command of the cron line without its five time fields."""
     [line] = [one for one in CRON.splitlines() if "MAILTO" not in one]
     return line.split(maxsplit=5)[5]
 
 
 @pytest.mark.parametrize("command", [of_cron(), SCRIPT], ids=["line", "script"])
-def test_cron_mails_only_if_data_is_stale(project: Path, command: str) -> None:
+def test_cron_sends_mail_only_if_data_is_stale(project: Path, command: str) -> None:
     keep(project, 2)
     fresh = run(project, command)
     assert (fresh.returncode, fresh.stdout + fresh.stderr) == (0, "")
@@ -102,7 +102,7 @@ def test_cron_mails_only_if_data_is_stale(project: Path, command: str) -> None:
     assert "20.0 days of headroom, less than 30" in late.stderr
 
 
-def test_a_chat_is_told_only_if_data_is_stale(project: Path) -> None:
+def test_a_chat_message_is_sent_only_if_data_is_stale(project: Path) -> None:
     command = f"cd email-metrics\n{CHAT}"
     with Chat() as chat:
         keep(project, 2)

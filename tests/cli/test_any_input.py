@@ -1,4 +1,4 @@
-"""Whatever JSON a user passes in: one line says what to do, never a traceback (K8)."""
+"""Any JSON as input: an error is one line that says what to do, never a traceback."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Path = tuple[Any, ...]
 
 
 def places(value: Any, path: Path = ()) -> list[Path]:
-    """Return the paths of a value, and of all values in it."""
+    """Return the paths of a value and of all values in it."""
     found = [path]
     if isinstance(value, dict | list):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
@@ -58,7 +58,7 @@ def places(value: Any, path: Path = ()) -> list[Path]:
 
 @st.composite
 def changed(draw: st.DrawFn, whole: Any) -> Any:
-    """Return a value with up to three of its parts removed, replaced or added to."""
+    """Draw a copy of a value with up to three parts removed, replaced or added."""
     value = copy.deepcopy(whole)
     for _ in range(draw(st.integers(1, 3))):
         if not (inside := places(value)[1:]):
@@ -112,12 +112,12 @@ PARTS_OF_CONSTANT_CONTACT = (
     *("opens", "links", "snapshots", "campaign_stats", "campaigns"),
     *("campaign_activities", "contacts", "contact_lists", "contact_activity_summary"),
 )
-"""A stream of each kind."""
+"""One stream of each kind."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """The settings of a provider, and the state after a run of some streams."""
+    """The settings of a provider and the state after a run of some streams."""
 
     config: dict[str, Any]
     state: dict[str, Any]
@@ -139,7 +139,7 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def wholes(_folder: None) -> dict[str, Whole]:
-    """Settings and state by provider, with entries of all kinds of stream."""
+    """Return settings and state by provider, with entries of every kind of stream."""
     return {
         "encompass": Whole.of(Site(WORLD), "messages", "opens", "links"),
         "constant_contact": Whole.of(
@@ -150,9 +150,9 @@ def wholes(_folder: None) -> dict[str, Whole]:
 
 
 def ends_well(make: Callable[[], TapEmailMetrics]) -> None:
-    """Check that a tap is made and ends, or is refused in one line.
+    """Check that a tap is made and ends well, or is refused in one line.
 
-    A state that is taken is not blamed later: streams would have been read by then.
+    A state must be refused before any stream is read, not later.
     """
     try:
         tap = make()
@@ -199,7 +199,7 @@ def test_no_state_ends_in_a_traceback(
 def test_a_state_is_refused_for_a_damaged_key_of_any_stream(
     wholes: dict[str, Whole], provider: str
 ) -> None:
-    """Before anything is read, and the line names the key."""
+    """It is refused before anything is read, and the line names the key."""
     whole = wholes[provider]
     bookmarks = whole.state["bookmarks"]
     generation = bookmarks["_tap"]["generation"]

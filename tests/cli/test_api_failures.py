@@ -1,4 +1,4 @@
-"""What goes wrong between the real command and the API: said once, and survived."""
+"""Failures of the API: the command reports each once and goes on where it can."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def server() -> Iterator[SimulatorServer]:
 
 
 class _Page(BaseHTTPRequestHandler):
-    """Answers all requests with one status and a page that nobody may see."""
+    """Answers all requests with one status and a page that must not be shown."""
 
     status = 200
 
@@ -52,7 +52,7 @@ class _Page(BaseHTTPRequestHandler):
     do_GET = do_POST = _answer  # noqa: N815 - the name that http.server wants
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def test_refused_credentials_name_the_setting_to_check(
     assert CANARY not in ended.err
     assert ended.of("RECORD") == []
     assert {s["outcome"] for s in ended.summary["streams"].values()} == {"failed"}
-    # Refused once, not once a stream.
+    # The credentials are refused once, not once per stream.
     assert server.world.log.count("/apiservices/authenticate") == 1
 
 
@@ -165,7 +165,7 @@ def test_a_message_that_always_fails_is_left_out_with_a_warning(
     assert_complete(server.world, ended.messages + later.messages)
 
 
-def test_a_stream_of_which_no_list_can_be_read_fails(tmp_path: Path) -> None:
+def test_a_stream_fails_if_none_of_its_lists_can_be_read(tmp_path: Path) -> None:
     with serve(small_world(messages=30)) as server:
         server.world.faults.add("status", status=400, path="/opens$")
         ended = run(tmp_path, config(server, max_concurrency=1))
@@ -175,10 +175,10 @@ def test_a_stream_of_which_no_list_can_be_read_fails(tmp_path: Path) -> None:
     assert report["outcome"] == "failed"
     failed = len(report["failed"])
     assert f"{failed} messages in a row could not be read" in report["message"]
-    # Given up early, but only after a sample: few more were on their way.
+    # The stream is given up after a sample and the few requests in flight.
     enough = FAILURES_IN_A_ROW + SAMPLE
     assert enough <= failed == asked <= enough + 5
-    # The other streams, before and after, are whole.
+    # The other streams are complete.
     for stream in set(STREAMS) - {"encompass_opens"}:
         assert ended.summary["streams"][stream]["outcome"] == "complete"
         assert ended.of("RECORD", stream)
@@ -189,7 +189,7 @@ def test_a_stream_of_which_no_list_can_be_read_fails(tmp_path: Path) -> None:
 def test_lists_that_are_not_json_are_left_out(
     caplog: pytest.LogCaptureFixture, message_id: int | None
 ) -> None:
-    # In process, as each try waits a while.
+    # In this process with a simulated clock, because each try waits.
     site = Site(small_world())
     site.world.faults.add("not_json", path="/opens$", message_id=message_id)
     with caplog.at_level(logging.WARNING):
@@ -209,7 +209,7 @@ def test_lists_that_are_not_json_are_left_out(
     assert site.differences() == []
 
 
-def test_a_start_before_the_first_day_of_the_api_is_warned_of(
+def test_a_start_date_before_the_first_day_of_the_api_logs_a_warning(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
     ended = run_here(tmp_path, {**config(server), "start_date": "2015-06-01"})
@@ -219,7 +219,7 @@ def test_a_start_before_the_first_day_of_the_api_is_warned_of(
     assert_complete(server.world, ended.messages)
 
 
-def test_a_start_on_the_first_day_of_the_api_is_fine(
+def test_a_start_date_on_the_first_day_of_the_api_logs_no_warning(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
     ended = run_here(tmp_path, {**config(server), "start_date": "2016-01-01"})
@@ -239,7 +239,7 @@ def test_being_further_behind_than_max_lag_days_is_exit_code_1(
     assert ended.summary["behind_since"]
 
 
-def test_a_run_out_of_time_pauses_and_the_next_goes_on_there(
+def test_a_run_out_of_time_pauses_and_the_next_run_continues(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
     server.world.faults.add("slow", path="/(opens|clicks)$", seconds=1.5)
@@ -253,14 +253,14 @@ def test_a_run_out_of_time_pauses_and_the_next_goes_on_there(
     state = write(tmp_path, "state.json", first.state)
     second = run(tmp_path, settings, "--state", state)
     assert second.summary["paused"] == []
-    # It goes on where it stopped.
+    # The second run continues where the first stopped.
     whose, stream = (message["stream"] for message in second.of("SCHEMA")[:2])
     assert whose == "email_metrics_reconciliation"
     assert next(iter(first.summary["paused"])) == stream
     assert_complete(server.world, first.messages + second.messages)
 
 
-def test_the_log_holds_no_secret_and_nothing_personal(
+def test_the_log_holds_no_secret_and_no_personal_data(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
     world = server.world
@@ -276,7 +276,9 @@ def test_the_log_holds_no_secret_and_nothing_personal(
     assert "eyJ" not in ended.err + ended.out
 
 
-def test_tokens_look_as_the_test_above_expects(server: SimulatorServer) -> None:
+def test_the_simulators_tokens_have_the_form_that_the_test_above_looks_for(
+    server: SimulatorServer,
+) -> None:
     form = (
         f"grant_type=email_api_auth_key&client_id={server.world.encompass.client_id}"
         f"&client_secret={server.world.encompass.client_secret}"
@@ -292,7 +294,7 @@ def test_tokens_look_as_the_test_above_expects(server: SimulatorServer) -> None:
 
 
 def assert_complete(world: World, messages: list[dict[str, object]]) -> None:
-    """Check that messages of runs, one after the other, hold the truth."""
+    """Check that the messages of consecutive runs hold the truth."""
     target = Target()
     target.load(messages)
     assert target.differences(world) == []

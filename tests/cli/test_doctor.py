@@ -1,4 +1,4 @@
-"""The doctor by its front door: what it says of accounts, well and not well."""
+"""The doctor: its report on accounts with and without trouble."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def world() -> World:
 
 
 def examined(*sites: Site, transport: Any = None, state: bool = False) -> Report:
-    """Examine accounts of one world together; check that text and JSON agree."""
+    """Examine accounts of one world together and check that text and JSON agree."""
     first, *others = sites
     first.common |= {site.provider: site.settings for site in others}
     first.world.log.reset()
@@ -85,7 +85,9 @@ def access(report: Report, provider: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("kind", "most"), [(Site, 8), (Account, 16), (Clinic, 34)], ids=str
 )
-def test_an_account_without_trouble_is_well(kind: type[Site], most: int) -> None:
+def test_an_account_without_trouble_is_reported_well_with_few_requests(
+    kind: type[Site], most: int
+) -> None:
     site = kind(world())
     report = examined(site)
     said = report["providers"][site.provider]
@@ -101,7 +103,7 @@ def test_an_account_without_trouble_is_well(kind: type[Site], most: int) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Site, Account, Clinic])
-def test_estimates_are_near_what_runs_take(kind: type[Site]) -> None:
+def test_estimated_requests_are_close_to_those_of_a_run(kind: type[Site]) -> None:
     site = kind(world())
     if kind is Clinic:
         site.common["start_date"] = "2026-08-20"
@@ -109,7 +111,7 @@ def test_estimates_are_near_what_runs_take(kind: type[Site]) -> None:
     assert first["next_run"]["requests"] == first["backfill"]["requests"]
     taken = site.sync().requests
     # A list that changed is read twice, a campaign may have a second activity, and
-    # windows grow faster than is assumed.
+    # windows grow faster than the estimate assumes.
     assert 0.6 * taken <= first["backfill"]["requests"] <= 1.4 * taken
     site.advance(1)
     again = examined(site, state=True)["providers"][site.provider]["estimates"]
@@ -117,7 +119,7 @@ def test_estimates_are_near_what_runs_take(kind: type[Site]) -> None:
     assert 0.6 * taken <= again["next_run"]["requests"] <= 1.4 * taken
 
 
-def test_it_asks_one_request_of_each_kind() -> None:
+def test_the_doctor_sends_one_request_of_each_kind() -> None:
     site = Site(world())
     examined(site)
     counts = {path: n for (_, path, _), n in site.world.log.counts().items()}
@@ -130,7 +132,7 @@ def test_it_asks_one_request_of_each_kind() -> None:
     }
 
 
-def test_without_a_message_its_lists_are_not_asked_for() -> None:
+def test_without_a_message_no_list_is_requested() -> None:
     report = examined(Site(World(NOW)))
     assert report["exit_code"] == 0
     found = access(report, "encompass")
@@ -139,7 +141,7 @@ def test_without_a_message_its_lists_are_not_asked_for() -> None:
     assert "there is no message yet, so no list was checked" in said["notes"]
 
 
-def test_hours_and_days_follow_from_the_limits() -> None:
+def test_estimated_hours_and_days_follow_from_the_limits() -> None:
     clinic = Clinic(world(), requests_per_minute=60, daily_requests=800)
     estimate = examined(clinic)["providers"]["luxsci"]["estimates"]["backfill"]
     requests = estimate["requests"]
@@ -164,14 +166,14 @@ def test_hours_and_days_follow_from_the_limits() -> None:
         ),
     ],
 )
-def test_an_estimate_has_the_unit_that_a_person_would_choose(
+def test_an_estimate_is_shown_in_a_readable_unit(
     requests: int, rate: float, days: float, expected: str
 ) -> None:
     estimate = {"requests": requests, "days": days, "basis": "measured"}
     assert _cost(estimate, rate) == expected
 
 
-def test_streams_that_are_simply_allowed_share_a_line() -> None:
+def test_streams_with_nothing_to_report_share_a_line() -> None:
     def finding(access: str, *why: str) -> dict[str, Any]:
         return {"access": access, "headroom_days": None, "why": list(why)}
 
@@ -188,7 +190,7 @@ def test_streams_that_are_simply_allowed_share_a_line() -> None:
     ]
 
 
-def test_its_requests_count_in_the_ledger() -> None:
+def test_requests_of_the_doctor_count_in_the_ledger() -> None:
     clinic = Clinic(world(), daily_requests=1000)
     first = examined(clinic)["providers"]["luxsci"]["limits"]["left_today"]
     second = examined(clinic)["providers"]["luxsci"]["limits"]["left_today"]
@@ -214,7 +216,9 @@ def test_headroom_comes_from_the_state() -> None:
 
 
 @pytest.mark.parametrize(("setting", "code"), [("warn", 0), ("fail", 1)])
-def test_a_gap_in_the_archive_is_named(setting: str, code: int) -> None:
+def test_an_archive_gap_is_reported_with_the_exit_code_of_a_run(
+    setting: str, code: int
+) -> None:
     site = Site(world())
     site.sync()
     site.advance(200)
@@ -227,7 +231,7 @@ def test_a_gap_in_the_archive_is_named(setting: str, code: int) -> None:
     assert "were archived and may be gone unread" in text
     assert bool(said["problems"]) == (setting == "fail")
     assert json.dumps(site.state) == before
-    # As a run with that setting ends.
+    # A run with that setting has the same exit code.
     assert site.sync().code == code
 
 
@@ -257,7 +261,7 @@ def test_a_refused_secret_names_the_setting_to_check(
     assert site.sync().code == 2
 
 
-def test_a_missing_scope_names_the_streams_it_costs() -> None:
+def test_a_missing_scope_names_the_streams_that_need_it() -> None:
     account = Account(world())
     scopes = "campaign_data offline_access"
     account.settings["refresh_token"] = account.api.consent(scopes)
@@ -275,7 +279,7 @@ def test_a_missing_scope_names_the_streams_it_costs() -> None:
     assert "lacks the scope account_read" in why["constant_contact_account"]["why"][0]
 
 
-def test_a_missing_privilege_names_the_streams_it_costs() -> None:
+def test_a_missing_privilege_names_the_streams_that_need_it() -> None:
     account = Account(world())
     account.api.set_policy(privileges=("campaign:read", "contacts:read"))
     report = examined(account)
@@ -288,7 +292,7 @@ def test_a_missing_privilege_names_the_streams_it_costs() -> None:
     assert access(report, "constant_contact")["contacts"] == "allowed"
 
 
-def test_an_encompass_list_that_is_denied_or_not_there() -> None:
+def test_encompass_lists_that_are_denied_missing_or_failing_are_reported() -> None:
     site = Site(world())
     site.world.faults.add("status", status=403, path="/clicks$")
     site.world.faults.add("status", status=404, path="/delivers$")
@@ -301,7 +305,7 @@ def test_an_encompass_list_that_is_denied_or_not_there() -> None:
     assert report["exit_code"] == 1
 
 
-def test_luxsci_reports_that_are_denied_or_not_there() -> None:
+def test_luxsci_reports_that_are_denied_or_missing_are_reported() -> None:
     clinic = Clinic(world())
     clinic.world.faults.add("status", status=404, path="/email/smtp/tempfail$")
     clinic.world.faults.add("status", status=403, path="/email/fbl$")
@@ -319,7 +323,7 @@ def test_luxsci_reports_that_are_denied_or_not_there() -> None:
 
 
 class Skewed(SimulatorAdapter):
-    """Tells another time than the world's."""
+    """Sends answers with another time than that of the world."""
 
     seconds = 300.0
 
@@ -370,7 +374,7 @@ def test_an_account_is_not_well_if_the_clock_is_hours_off(
     assert f"  PROBLEM: {problem}" in text
 
 
-def test_a_spent_quota_is_told() -> None:
+def test_a_spent_quota_is_reported_with_its_reset_time() -> None:
     clinic = Clinic(world(), daily_requests=10)
     report = examined(clinic)
     one = report["providers"]["luxsci"]
@@ -384,7 +388,7 @@ def test_a_spent_quota_is_told() -> None:
 
 
 class Nowhere(SimulatorAdapter):
-    """A network that does not reach some hosts."""
+    """A network in which some hosts cannot be reached."""
 
     hosts: tuple[str, ...] = ()
 
@@ -409,7 +413,7 @@ def test_an_unreachable_host_is_named(host: str, outcome: str, code: int) -> Non
     assert f"cannot connect to {host}" in one["message"]
 
 
-def test_one_provider_that_fails_leaves_the_others_examined() -> None:
+def test_other_providers_are_examined_though_one_fails() -> None:
     shared = world()
     site, account, clinic = Site(shared), Account(shared), Clinic(shared)
     clinic.settings["secret"] = CANARY
@@ -452,7 +456,7 @@ def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert CANARY not in result.output
 
 
-def test_without_a_provider_it_says_so() -> None:
+def test_no_configured_provider_is_exit_code_2() -> None:
     result = called()
     assert result.exit_code == 2
     assert "no provider is configured" in result.stderr

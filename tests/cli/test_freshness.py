@@ -1,4 +1,4 @@
-"""How fresh the data is: `tap-email-metrics-doctor` with limits, on a state alone."""
+"""Freshness of data: `tap-email-metrics-doctor` with limits and a state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def stale(site: Site, limits: FreshnessLimits = DAILY) -> set[str]:
     return {name for name, one in judged(site, limits).items() if one.problems}
 
 
-# What counts as read
+# When a stream counts as fresh
 
 
 @pytest.mark.parametrize("kind", [Site, Account, Clinic])
@@ -61,7 +61,7 @@ def test_every_stream_is_fresh_after_a_run_and_stale_after_a_day(
     assert all(one.hours == pytest.approx(27, abs=0.2) for one in judged(site).values())
 
 
-def test_a_stream_that_later_runs_leave_out_goes_stale() -> None:
+def test_a_stream_that_later_runs_do_not_read_becomes_stale() -> None:
     site, _ = site_of(3, 40)
     site.sync()
     site.advance(2)
@@ -70,7 +70,7 @@ def test_a_stream_that_later_runs_leave_out_goes_stale() -> None:
     assert fresh == {"encompass_messages", "encompass_opens"}
 
 
-def test_a_run_that_is_refused_makes_nothing_fresh() -> None:
+def test_a_refused_run_makes_no_stream_fresh() -> None:
     site, _ = site_of(3)
     site.sync()
     site.advance(2)
@@ -79,8 +79,8 @@ def test_a_run_that_is_refused_makes_nothing_fresh() -> None:
     assert "encompass_opens" in stale(site)
 
 
-def test_a_list_that_fails_is_reported_elsewhere() -> None:
-    """One unreadable message must not sound an alarm for ever."""
+def test_a_stream_with_one_failing_list_is_fresh() -> None:
+    """The run summary reports the list: it must not raise an alarm for ever."""
     site, [first, _] = site_of(3, 4)
     site.sync()
     site.advance(2)
@@ -90,7 +90,7 @@ def test_a_list_that_fails_is_reported_elsewhere() -> None:
     assert "encompass_opens" not in stale(site)
 
 
-def test_a_run_that_pauses_before_its_due_lists_makes_nothing_fresh() -> None:
+def test_a_run_that_pauses_before_its_due_lists_makes_no_stream_fresh() -> None:
     site, _ = site_of(3, 4, 5, 6)
     site.sync()
     site.advance(2)
@@ -99,7 +99,7 @@ def test_a_run_that_pauses_before_its_due_lists_makes_nothing_fresh() -> None:
     assert "encompass_clicks" in stale(site)
 
 
-def test_a_backfill_makes_nothing_fresh() -> None:
+def test_a_backfill_makes_no_stream_fresh() -> None:
     site, _ = site_of(3, 40)
     site.sync()
     site.advance(2)
@@ -110,7 +110,7 @@ def test_a_backfill_makes_nothing_fresh() -> None:
     assert stale(site) == before
 
 
-def test_a_clock_that_was_set_back_is_told() -> None:
+def test_a_read_in_the_future_is_reported_as_a_wrong_clock() -> None:
     site, _ = site_of(3)
     site.sync()
     site.entry("opens")["read_all_due"] = iso(NOW + 3600)
@@ -121,7 +121,7 @@ def test_a_clock_that_was_set_back_is_told() -> None:
 # Headroom
 
 
-def test_headroom_is_what_the_archive_leaves() -> None:
+def test_headroom_is_the_time_until_the_archive_takes_unread_rows() -> None:
     site, _ = site_of(3)
     site.sync()
     limits = FreshnessLimits(min_headroom_days=30)
@@ -135,7 +135,7 @@ def test_headroom_is_what_the_archive_leaves() -> None:
     }
 
 
-def test_no_other_vendor_archives() -> None:
+def test_only_encompass_has_headroom() -> None:
     account = Account(World.generate(3, 0, NOW, campaigns=2, days_ahead=0))
     account.sync()
     account.advance(999)
@@ -154,7 +154,7 @@ def called(folder: Path, state: object, *options: str) -> Any:
 
 
 def state_of(hours: float) -> dict[str, Any]:
-    """Return a state whose opens were read so many hours before the present."""
+    """Return a state whose opens were read `hours` hours ago."""
     site, _ = site_of(3)
     site.sync(streams=("opens",))
     read = datetime.now(UTC) - timedelta(hours=hours)
@@ -185,7 +185,7 @@ def test_stale_data_is_exit_code_1_and_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_a_program_reads_one_object(tmp_path: Path) -> None:
+def test_json_output_is_one_object(tmp_path: Path) -> None:
     result = called(tmp_path, state_of(30), "--max-hours", "26", "--json")
     said = json.loads(result.stdout)
     assert (said["event"], said["exit_code"], result.exit_code) == ("freshness", 1, 1)
@@ -194,7 +194,7 @@ def test_a_program_reads_one_object(tmp_path: Path) -> None:
     assert opens["problems"] == ["read 30.0 hours ago, more than 26"]
 
 
-def test_a_state_as_meltano_prints_it_is_taken(tmp_path: Path) -> None:
+def test_a_state_as_meltano_prints_it_is_accepted(tmp_path: Path) -> None:
     result = called(tmp_path, {"singer_state": state_of(2)}, "--max-hours", "26")
     assert result.exit_code == 0
     assert "encompass_opens" in result.stdout
@@ -216,7 +216,7 @@ def test_a_stream_that_was_never_read_to_the_end_is_stale() -> None:
     assert judged(site)["encompass_opens"].problems == never.problems
 
 
-def test_limits_need_a_state(tmp_path: Path) -> None:
+def test_limits_without_a_state_are_refused(tmp_path: Path) -> None:
     config = write(tmp_path, "config.json", site_of()[0].config())
     for option in ("--max-hours", "--min-headroom-days"):
         result = CliRunner().invoke(main, ["--config", str(config), option, "1"])

@@ -1,4 +1,4 @@
-"""Answers and variables that would hold the command up, or end it in a traceback."""
+"""Answers and variables that could delay the command or cause a traceback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 class _Drip(BaseHTTPRequestHandler):
-    """Answers with a body of one byte a time that never ends."""
+    """Sends an endless body one byte at a time."""
 
     ended: threading.Event
     head: bytes
@@ -35,14 +35,14 @@ class _Drip(BaseHTTPRequestHandler):
     do_GET = do_POST = _answer  # noqa: N815 - the name that http.server wants
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, address: object) -> None:
-        """Say nothing: the tap cuts connections."""
+        """Log nothing: the tap cuts connections."""
 
 
 HEADS = {
@@ -55,7 +55,7 @@ HEADS = {
 
 @contextmanager
 def dripping(head: bytes) -> Iterator[str]:
-    """Serve an answer without an end; yield the URL."""
+    """Serve an endless answer; yield the URL."""
     ended = threading.Event()
     handler = type("Drip", (_Drip,), {"ended": ended, "head": head})
     with _Server(("127.0.0.1", 0), handler) as server:
@@ -71,7 +71,7 @@ def dripping(head: bytes) -> Iterator[str]:
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize("url", ["api_url", "site_url"])
-def test_k6_an_answer_in_drops_ends_at_max_run_minutes(
+def test_an_answer_that_drips_ends_at_max_run_minutes(
     tmp_path: Path, url: str, head: bytes
 ) -> None:
     with serve(small_world()) as server, dripping(head) as slow:
@@ -83,14 +83,14 @@ def test_k6_an_answer_in_drops_ends_at_max_run_minutes(
     assert ended.summary["paused"]
 
 
-def test_k6_an_answer_in_drops_does_not_hold_a_signal_up(tmp_path: Path) -> None:
+def test_an_answer_that_drips_does_not_delay_a_signal(tmp_path: Path) -> None:
     with (
         serve(small_world()) as server,
         dripping(HEADS["body"]) as slow,
         started(tmp_path, config(server, api_url=slow)) as live,
     ):
         live.read()
-        wait_until(server.world.log.count)  # the token was asked for
+        wait_until(server.world.log.count)  # until the token is requested
         live.process.terminate()
         ended = live.end(10)
     assert ended.code == 143
@@ -105,7 +105,7 @@ def test_k6_an_answer_in_drops_does_not_hold_a_signal_up(tmp_path: Path) -> None
         ("http_proxy", "http://", "is not a usable proxy URL"),
     ],
 )
-def test_k8_a_variable_that_lets_no_request_through_is_one_line_and_exit_2(
+def test_a_variable_that_blocks_every_request_is_one_line_and_exit_code_2(
     tmp_path: Path, name: str, value: str, said: str
 ) -> None:
     clear = dict.fromkeys(("no_proxy", "NO_PROXY", *CERTIFICATES), "")

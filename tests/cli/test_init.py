@@ -1,4 +1,4 @@
-"""`tap-email-metrics-init`: what it writes, and that it overwrites nothing."""
+"""`tap-email-metrics-init`: the project it writes; it overwrites nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 @each_warehouse
 @each_provider
-def test_the_file_is_short_and_holds_one_provider_and_one_warehouse(
+def test_meltano_yml_is_short_and_has_one_provider_and_one_warehouse(
     tmp_path: Path, provider: str, warehouse: str
 ) -> None:
     found = project(tmp_path, provider, warehouse)
@@ -64,7 +64,9 @@ def test_the_file_is_short_and_holds_one_provider_and_one_warehouse(
 
 
 @each_provider
-def test_the_tap_is_defined_as_in_the_long_file(tmp_path: Path, provider: str) -> None:
+def test_the_tap_is_defined_as_in_the_full_meltano_yml(
+    tmp_path: Path, provider: str
+) -> None:
     found = project(tmp_path, provider, "postgres")
     tap, *commands = found["plugins"]["extractors"]
     assert tap["namespace"] == TAP["namespace"]
@@ -85,7 +87,7 @@ def test_the_tap_is_defined_as_in_the_long_file(tmp_path: Path, provider: str) -
         assert command["capabilities"]
 
 
-def test_what_is_asked_for_switches_the_provider_on() -> None:
+def test_the_settings_asked_for_switch_the_provider_on() -> None:
     for provider, asked in PROVIDER_VARIABLES.items():
         section: dict[str, Any] = {}
         for one in asked:
@@ -97,7 +99,9 @@ def test_what_is_asked_for_switches_the_provider_on() -> None:
 
 
 @each_warehouse
-def test_the_loader_is_that_of_the_long_file(tmp_path: Path, warehouse: str) -> None:
+def test_the_loader_is_defined_as_in_the_full_meltano_yml(
+    tmp_path: Path, warehouse: str
+) -> None:
     found = project(tmp_path, "encompass", warehouse)
     [loader] = found["plugins"]["loaders"]
     long = LOADERS[loader["name"]]
@@ -109,7 +113,7 @@ def test_the_loader_is_that_of_the_long_file(tmp_path: Path, warehouse: str) -> 
         assert setting.get("sensitive") == settings[setting["name"]].get("sensitive")
     values = {n: one["value"] for n, one in settings.items() if "value" in one}
     values |= long.get("config", {})
-    # Where the tables go is set for each environment there.
+    # The full file sets the schema of the tables in each environment.
     place = {"default_target_schema", "dataset", "path"}
     config = {n: v for n, v in loader["config"].items() if n not in place}
     assert config == {n: v for n, v in values.items() if n not in place}
@@ -117,7 +121,9 @@ def test_the_loader_is_that_of_the_long_file(tmp_path: Path, warehouse: str) -> 
 
 
 @pytest.mark.parametrize("warehouse", ["postgres", "duckdb"])
-def test_dbt_is_that_of_the_long_file(tmp_path: Path, warehouse: str) -> None:
+def test_dbt_is_defined_as_in_the_full_meltano_yml(
+    tmp_path: Path, warehouse: str
+) -> None:
     found = project(tmp_path, "encompass", warehouse, "--dbt")
     [dbt] = found["plugins"]["utilities"]
     long = UTILITIES[dbt["name"]]
@@ -126,7 +132,7 @@ def test_dbt_is_that_of_the_long_file(tmp_path: Path, warehouse: str) -> None:
     known = {setting["name"]: setting for setting in long["settings"]}
     values = {setting["name"]: setting["value"] for setting in dbt["settings"]}
     for setting in dbt["settings"]:
-        # Without a name of its own a setting has its plugin's variable.
+        # A setting without `env` has the variable made of the plugin's name.
         own = init.variable(dbt["name"], setting["name"])
         assert setting["env"] == known[setting["name"]].get("env", own)
     if warehouse == "duckdb":
@@ -134,7 +140,7 @@ def test_dbt_is_that_of_the_long_file(tmp_path: Path, warehouse: str) -> None:
         assert values["path"] == loader["config"]["path"]
 
 
-def test_dbt_is_refused_where_it_is_not_offered(tmp_path: Path) -> None:
+def test_dbt_is_refused_for_warehouses_that_do_not_offer_it(tmp_path: Path) -> None:
     done = run(tmp_path, "--provider", "luxsci", "--warehouse", "bigquery", "--dbt")
     assert done.exit_code == 2
     assert "postgres and duckdb" in done.output
@@ -143,7 +149,7 @@ def test_dbt_is_refused_where_it_is_not_offered(tmp_path: Path) -> None:
 
 @each_warehouse
 @each_provider
-def test_secrets_are_empty_and_for_the_owner_alone(
+def test_secrets_are_empty_and_only_the_owner_may_read_the_file(
     tmp_path: Path, provider: str, warehouse: str
 ) -> None:
     project(tmp_path, provider, warehouse)
@@ -160,14 +166,14 @@ def test_secrets_are_empty_and_for_the_owner_alone(
     assert ".env" in (tmp_path / ".gitignore").read_text().splitlines()
 
 
-def test_it_asks_for_what_is_not_given(tmp_path: Path) -> None:
+def test_init_asks_for_options_that_are_not_given(tmp_path: Path) -> None:
     done = run(tmp_path, typed="luxsci\nduckdb\n")
     assert done.exit_code == 0, done.output
     assert "luxsci" in (tmp_path / ".env").read_text().lower()
     assert "target-duckdb" in (tmp_path / "meltano.yml").read_text()
 
 
-def test_it_shows_the_next_commands(tmp_path: Path) -> None:
+def test_init_shows_the_next_commands(tmp_path: Path) -> None:
     done = run(tmp_path, "--provider", "constant-contact", "--warehouse", "jsonl")
     assert done.exit_code == 2
     done = run(tmp_path, "--provider", "constant-contact", "--warehouse", "duckdb")
@@ -180,7 +186,7 @@ def test_it_shows_the_next_commands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["meltano.yml", ".env"])
-def test_it_overwrites_nothing(tmp_path: Path, name: str) -> None:
+def test_init_overwrites_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     done = run(tmp_path, "--provider", "encompass", "--warehouse", "postgres")
     assert done.exit_code == 1
@@ -189,7 +195,7 @@ def test_it_overwrites_nothing(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name).read_text() == "mine"
 
 
-def test_lines_are_added_to_a_gitignore(tmp_path: Path) -> None:
+def test_missing_lines_are_added_to_an_existing_gitignore(tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_text("mine\n.env")
     project(tmp_path, "encompass", "postgres")
     held = (tmp_path / ".gitignore").read_text().splitlines()
@@ -220,7 +226,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(tmp_path: Path) ->
         ),
     ],
 )
-def test_the_project_installs_the_tap_from_where_it_came(
+def test_the_project_installs_the_tap_from_its_own_source(
     monkeypatch: pytest.MonkeyPatch, origin: dict[str, Any] | None, expected: str
 ) -> None:
     class Package:

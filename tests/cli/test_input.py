@@ -1,4 +1,4 @@
-"""Input that the command refuses: one clear line, exit code 2, nothing read."""
+"""Refused input: one clear line, exit code 2, and no request."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ CANARY = "canary-4711"
 STREAM = "encompass_opens"
 
 OWN = 2
-"""Streams that tell of the run."""
+"""Streams that describe the run."""
 OFFERED = 7 + 22 + 26 + OWN
-"""All streams, but for the reports by contact, which are off."""
+"""The number of all streams without the reports by contact, which are off."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def refused(
     *options: str | Path,
     env: dict[str, str] | None = None,
 ) -> str:
-    """Return the one line with which the tap refuses to begin."""
+    """Return the one error line of a run that is refused."""
     return line_of(run_here(folder, settings, *options, env=env))
 
 
@@ -57,10 +57,10 @@ def line_of(ended: Ended) -> str:
 
 
 @pytest.mark.parametrize("start", [run, run_here])
-def test_a_process_and_a_call_refuse_alike(
+def test_a_process_prints_the_same_refusal_as_a_call_in_this_process(
     tmp_path: Path, server: SimulatorServer, start: Callable[..., Ended]
 ) -> None:
-    """So that the other refusals need no process of their own."""
+    """The other tests of refusals therefore start no process."""
     ended = start(tmp_path, config(server, site_url="http://site.example"))
     assert "encompass.site_url must start with https://" in line_of(ended)
 
@@ -125,7 +125,9 @@ def test_a_config_without_a_provider_says_what_to_set(
     assert "no provider is configured: set encompass.site_url" in line
 
 
-def test_empty_strings_are_no_values(tmp_path: Path, server: SimulatorServer) -> None:
+def test_empty_strings_count_as_missing_settings(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
     settings = config(server, account="", region="", daily_requests=None)
     common = {"start_date": "", "end_date": "", "pii": {"mode": "", "pepper": ""}}
     ended = run(tmp_path, {**settings, **common})
@@ -137,7 +139,9 @@ def test_empty_strings_are_no_values(tmp_path: Path, server: SimulatorServer) ->
 
 
 @pytest.mark.parametrize("text", ["{nope", "[1]", '"x"', ""])
-def test_a_config_file_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_config_file_that_is_not_an_object_is_refused(
+    tmp_path: Path, text: str
+) -> None:
     assert "--config: the file is not a JSON object" in refused(tmp_path, text)
 
 
@@ -250,7 +254,7 @@ def test_a_missing_state_or_catalog_is_named(
     assert "absent.json" in line
 
 
-# What works
+# Accepted input
 
 
 def test_settings_come_from_the_environment(
@@ -316,7 +320,7 @@ def test_discovery_needs_no_settings(tmp_path: Path) -> None:
     assert len(names) == OFFERED
 
 
-def test_discovery_warns_of_settings(tmp_path: Path) -> None:
+def test_discovery_warns_of_wrong_settings(tmp_path: Path) -> None:
     ended = run_here(tmp_path, {"encompass": {"client_id": "1"}}, "--discover")
     assert ended.code == 0
     (line,) = ended.troubles
@@ -324,7 +328,7 @@ def test_discovery_warns_of_settings(tmp_path: Path) -> None:
     assert len(json.loads(ended.out)["streams"]) == OFFERED
 
 
-def test_test_option_reads_a_record_of_each_stream(
+def test_the_test_option_reads_a_record_of_each_stream(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
     ended = run(tmp_path, config(server), "--test")
@@ -334,7 +338,7 @@ def test_test_option_reads_a_record_of_each_stream(
     assert " records, " not in ended.err.partition("connection test")[0]
 
 
-def test_test_option_with_a_wrong_secret_names_it(
+def test_the_test_option_names_a_wrong_secret(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
     ended = run_here(tmp_path, config(server, client_secret=CANARY), "--test")
@@ -344,7 +348,7 @@ def test_test_option_with_a_wrong_secret_names_it(
     assert CANARY not in ended.err
 
 
-def test_test_schema_writes_schemas_only(
+def test_the_test_schema_option_writes_schemas_only(
     tmp_path: Path, server: SimulatorServer
 ) -> None:
     ended = run_here(tmp_path, config(server), "--test=schema")

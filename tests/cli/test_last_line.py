@@ -1,6 +1,6 @@
-"""The last line on stderr says why a command failed (K8).
+"""The last line on stderr says why a command failed.
 
-It is all that `meltano config test` shows.
+`meltano config test` shows only that line.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def failed(
     code: int,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the last line of a command that ends with a code."""
+    """Return the last line of a command and check its exit code."""
     done = CliRunner().invoke(command, [*map(str, options)], env=env)
     assert done.exit_code == code, done.output
     *_, line = done.stderr.splitlines()
@@ -110,14 +110,14 @@ def test_the_login_says_what_is_missing(tmp_path: Path) -> None:
     assert "client; did you mean" in failed(login.main, "--config", file, code=2)
 
 
-def test_the_project_says_what_is_in_its_way(tmp_path: Path) -> None:
+def test_init_says_why_it_cannot_write_a_project(tmp_path: Path) -> None:
     options = ("--provider", "encompass", "--warehouse", "postgres")
     write(tmp_path, "meltano.yml", "")
     assert "exists" in failed(init.main, tmp_path, *options, code=1)
     assert "keyboard" in failed(init.main, tmp_path, code=1)
 
 
-def test_what_nobody_foresaw_is_named_without_its_text(
+def test_an_unexpected_exception_is_named_without_its_text(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
@@ -129,7 +129,7 @@ def test_what_nobody_foresaw_is_named_without_its_text(
     assert line == "Error: unexpected KeyError: please report the lines above"
 
 
-def test_k9_a_thread_that_nobody_waits_for_shows_no_text(
+def test_an_unexpected_exception_in_a_thread_is_named_without_its_text(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
@@ -154,11 +154,11 @@ def test_a_message_of_several_lines_becomes_one() -> None:
     assert caught.value.code == 143
 
 
-# Input that has to be read before anything can be said
+# Input that must be read before anything is logged
 
 
 def test_variables_come_before_a_file(tmp_path: Path, server: SimulatorServer) -> None:
-    """K8: a flat name was ignored, and addresses were written as they are."""
+    """Otherwise addresses could be written in plain text."""
     file = write(tmp_path, "c.json", config(server))
     env = {
         "TAP_EMAIL_METRICS_PII_MODE": "hash",
@@ -169,7 +169,6 @@ def test_variables_come_before_a_file(tmp_path: Path, server: SimulatorServer) -
 
 
 def test_a_misspelt_variable_is_refused(server: SimulatorServer) -> None:
-    """K8."""
     section = json.dumps(config(server)["encompass"])
     env = {
         "TAP_EMAIL_METRICS_ENCOMPASS": section,
@@ -179,10 +178,10 @@ def test_a_misspelt_variable_is_refused(server: SimulatorServer) -> None:
     assert "did you mean TAP_EMAIL_METRICS_PII_MODE?" in line
 
 
-def test_under_meltano_a_misspelt_variable_is_warned_of(
+def test_under_meltano_a_misspelt_variable_logs_a_warning(
     tmp_path: Path, server: SimulatorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K8: there, the environment has variables of other programs, too."""
+    """Under Meltano the environment also has variables of other programs."""
     file = write(tmp_path, "c.json", config(server))
     env = {"MELTANO_PROJECT_ROOT": "/", "TAP_EMAIL_METRICS_PII_MODUS": CANARY}
     command = TapEmailMetrics.get_singer_command()
@@ -199,7 +198,7 @@ def test_under_meltano_a_misspelt_variable_is_warned_of(
 def test_a_file_may_begin_with_a_byte_order_mark(
     tmp_path: Path, server: SimulatorServer, encoding: str, option: str
 ) -> None:
-    """K8: programs on Windows write one."""
+    """Programs on Windows write one."""
     settings = write(tmp_path, "c.json", config(server))
     file = tmp_path / "input.json"
     streams = {"streams": [{"tap_stream_id": STREAM, "schema": 5}]}

@@ -1,4 +1,4 @@
-"""A ledger that cannot be used: one line, a run summary, and the exit code 1."""
+"""A ledger that cannot be used: one error line, a run summary, and exit code 1."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def count_in_2028(file: Path) -> None:
         (count_in_2028, "if it is right, delete"),
     ],
 )
-def test_k6_a_ledger_that_cannot_be_used_is_one_line_and_a_summary(
+def test_an_unusable_ledger_is_one_error_line_and_a_run_summary(
     tmp_path: Path, harm: Callable[[Path], None], said: str
 ) -> None:
     env = {"XDG_STATE_HOME": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""What the real command writes: messages to stdout, the rest to stderr."""
+"""The output of the command: messages on stdout, log lines on stderr."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_schema_comes_before_records_and_state_comes_last(tmp_path: Path) -> Non
             parent = str(message["record"].get("message_id"))
             seen[stream, parent] = seen.get((stream, parent), 0) + 1
         else:
-            # What a mark covers was written before it.
+            # Records covered by a mark were written before it.
             for stream, entry in flat(message["value"]).items():
                 for parent, mark in entry.get("marks", {}).items():
                     known = seen.get((stream, parent), 0)
@@ -59,7 +59,7 @@ def test_schema_comes_before_records_and_state_comes_last(tmp_path: Path) -> Non
     assert target.differences(world) == []
 
 
-def test_the_summary_counts_what_was_written(tmp_path: Path) -> None:
+def test_the_summary_counts_the_records_and_requests_of_the_run(tmp_path: Path) -> None:
     with serve(small_world()) as server:
         ended = run(tmp_path, config(server))
         asked = server.world.log.count()
@@ -71,7 +71,7 @@ def test_the_summary_counts_what_was_written(tmp_path: Path) -> None:
     assert summary["requests"] == asked
 
 
-def test_a_run_says_a_line_for_each_stream_and_sums_up(tmp_path: Path) -> None:
+def test_a_run_logs_a_line_for_each_stream_and_a_summary(tmp_path: Path) -> None:
     with serve(small_world()) as server:
         ended = run(tmp_path, config(server))
     said = [line.rpartition(" | ")[2] for line in ended.err.splitlines()]
@@ -83,7 +83,7 @@ def test_a_run_says_a_line_for_each_stream_and_sums_up(tmp_path: Path) -> None:
         counts = f"{records} record{'s' * (records != 1)}"
         counts += f", {requests} request{'s' * (requests != 1)}, "
         assert counts in line
-    # The table for a person comes right before the line for a program.
+    # The table for people comes right before the line for programs.
     count = len(ended.summary["streams"])
     head, *rows = said[-count - 2 : -1]
     assert head.split() == ["stream", "outcome", "records", "requests", "seconds"]
@@ -91,7 +91,7 @@ def test_a_run_says_a_line_for_each_stream_and_sums_up(tmp_path: Path) -> None:
     assert len({len(row) for row in (head, *rows)}) == 1
 
 
-def test_debugging_shows_what_the_sdk_says(tmp_path: Path) -> None:
+def test_the_log_level_debug_shows_the_lines_of_the_sdk(tmp_path: Path) -> None:
     with serve(small_world()) as server:
         ended = run(
             tmp_path,
@@ -134,7 +134,7 @@ def test_a_terminal_shows_a_progress_bar(tmp_path: Path) -> None:
         def ended() -> bool:
             try:
                 data = os.read(ours, 65_536)
-            except OSError:  # the terminal is gone with the process
+            except OSError:  # the terminal ended with the process
                 return True
             shown.extend(data)
             return not data

@@ -1,4 +1,4 @@
-"""What the pages say to do without Meltano, as it stands there."""
+"""Commands of the documentation that need no Meltano, run as written."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.support.project import ROOT
 
 pytestmark = pytest.mark.slow
 
-#: The blocks without Meltano, by page and heading.
+#: Blocks of commands without Meltano, by page and heading.
 BLOCKS = {
     place: plain
     for place, found in runnable().items()
     if (plain := [block for block in found if "meltano" not in block.text])
 }
 
-#: Headings of the page on contract reports that have commands.
+#: Headings with commands of the page on contract reports.
 REPORTED = ("Contract report", "Verify an account", "Keep the shapes of answers")
 
-#: A target that confirms each state.
+#: A target that prints each state it has received.
 TARGET = f"""#!{sys.executable}
 import json, sys
 for message in map(json.loads, sys.stdin):
@@ -37,7 +37,7 @@ for message in map(json.loads, sys.stdin):
 
 
 def run(folder: Path, text: str, **variables: str) -> str:
-    """Run a block in a folder that has the target; return what it logged."""
+    """Run a block in a folder that has the target; return its log."""
     paths = (folder, Path(sys.executable).parent, os.environ["PATH"])
     done = subprocess.run(  # noqa: S603 - our own page
         ["/bin/bash", "-euo", "pipefail", "-c", text],
@@ -51,14 +51,14 @@ def run(folder: Path, text: str, **variables: str) -> str:
     return done.stderr
 
 
-def test_every_block_is_run_here() -> None:
+def test_every_block_of_commands_has_a_test() -> None:
     assert set(BLOCKS) == {
         ("README.md", "Install"),
         # test_alerts.py runs it.
         ("alerts.md", "A chat webhook"),
         *(("contract-report.md", heading) for heading in REPORTED),
         ("luxsci.md", "Authorise"),
-        # The test of the guide runs it, as that has marts.
+        # The test of the guide runs it because it builds marts.
         ("marts.md", "The report"),
         ("operations.md", "Before a run: the doctor"),
         ("operations.md", "Without Meltano"),
@@ -73,7 +73,7 @@ def test_the_readme_installs_as_the_guide_does() -> None:
     assert block.text in [one.text for one in blocks(GUIDE)]
 
 
-def test_plain_pipes(tmp_path: Path) -> None:
+def test_the_pipes_of_the_operations_page_work(tmp_path: Path) -> None:
     before, each_run, completion = BLOCKS["operations.md", "Without Meltano"]
     assert "cp sample_config.json config.json" in before.text
     target = tmp_path / "target-jsonl"
@@ -88,14 +88,14 @@ def test_plain_pipes(tmp_path: Path) -> None:
         asked_again = server.world.log.count() - asked
     assert '"run_summary"' in first
     assert '"run_summary"' in second
-    # The state of the first run was read by the second.
+    # The second run used the state of the first.
     assert asked_again < asked
     bookmarks = json.loads((tmp_path / "state.json").read_text())["bookmarks"]
     assert "encompass_opens" in bookmarks
     run(tmp_path, completion.text + "complete -p tap-email-metrics")
 
 
-def test_the_doctor(tmp_path: Path) -> None:
+def test_the_doctor_of_the_operations_page_works(tmp_path: Path) -> None:
     [block] = BLOCKS["operations.md", "Before a run: the doctor"]
     with serve(small_world(days_ago=0)) as server:
         (tmp_path / "config.json").write_text(json.dumps(config(server)))
@@ -104,7 +104,9 @@ def test_the_doctor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("heading", REPORTED)
-def test_a_contract_report(tmp_path: Path, heading: str) -> None:
+def test_each_command_of_the_contract_report_page_works(
+    tmp_path: Path, heading: str
+) -> None:
     [block] = BLOCKS["contract-report.md", heading]
     with serve(small_world()) as server:
         (tmp_path / "config.json").write_text(json.dumps(config(server)))
@@ -116,7 +118,7 @@ def test_a_contract_report(tmp_path: Path, heading: str) -> None:
     assert has_shapes == (heading == "Keep the shapes of answers")
 
 
-def test_a_stream_and_a_column_are_left_out_of_a_catalog(tmp_path: Path) -> None:
+def test_the_selection_page_deselects_a_stream_and_a_column(tmp_path: Path) -> None:
     [block] = BLOCKS["selection.md", "Without Meltano"]
     with serve(small_world()) as server:
         (tmp_path / "config.json").write_text(json.dumps(config(server)))
@@ -131,12 +133,14 @@ def test_a_stream_and_a_column_are_left_out_of_a_catalog(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "place", [("personal-data.md", "Personal data"), ("warehouses.md", "Snowflake")]
 )
-def test_keys_are_made(tmp_path: Path, place: tuple[str, str]) -> None:
+def test_the_commands_that_make_keys_work(
+    tmp_path: Path, place: tuple[str, str]
+) -> None:
     for block in BLOCKS[place]:
         run(tmp_path, block.text)
 
 
-def test_luxsci_from_the_simulator(tmp_path: Path) -> None:
+def test_the_luxsci_page_reads_from_the_simulator(tmp_path: Path) -> None:
     start, read = BLOCKS["luxsci.md", "Authorise"]
     [command] = start.commands
     program, *arguments = command.split()

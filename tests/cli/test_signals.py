@@ -1,4 +1,4 @@
-"""The end of a real process: signals, a blocked stdout, a target that died."""
+"""The end of a process: signals, a blocked stdout, a target that died."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 WITHIN = 10.0
-"""Seconds in which a terminated tap has to be gone."""
+"""Seconds within which a terminated tap must end."""
 FULL = 40_000
-"""Bytes that wait at least in a pipe of 64 KiB that takes no more blocks."""
+"""The least number of bytes in a full pipe of 64 KiB that accepts no more blocks."""
 
 
 @pytest.fixture
@@ -47,13 +47,13 @@ def server() -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def large() -> Iterator[SimulatorServer]:
-    """A server of far more than a pipe and the tap's buffers hold."""
+    """Serve far more rows than a pipe and the tap's buffers can hold."""
     with serve(small_world(opens=3000, messages=1)) as running:
         yield running
 
 
 def assert_goes_on(folder: Path, server: SimulatorServer, lines: str) -> None:
-    """Check that a run from the last whole STATE completes what was written."""
+    """Check that a run from the last complete STATE adds the missing rows."""
     server.world.faults.clear()
     whole = lines[: lines.rfind("\n") + 1]
     first = Ended(0, whole, "")
@@ -66,19 +66,19 @@ def assert_goes_on(folder: Path, server: SimulatorServer, lines: str) -> None:
 
 
 def torn(ended: Ended) -> str:
-    """Return what stands after the last whole line."""
+    """Return the text after the last complete line."""
     return ended.out[ended.out.rfind("\n") + 1 :]
 
 
 def fill(live: Live) -> None:
-    """Return once the tap is stuck in its stdout."""
+    """Wait until the tap is blocked on its stdout."""
     wait_until(lambda: live.waiting > FULL)
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_a_signal_while_reading_ends_in_a_state_that_goes_on(
+def test_after_a_signal_while_reading_the_next_run_continues_from_the_state(
     tmp_path: Path, server: SimulatorServer, number: int, code: int
 ) -> None:
     world = server.world
@@ -113,7 +113,7 @@ def test_a_signal_while_authenticating_ends_the_run(
     assert_goes_on(tmp_path, server, ended.out)
 
 
-def test_a_signal_while_stdout_is_blocked_ends_without_a_torn_state(
+def test_a_signal_while_stdout_is_blocked_leaves_no_torn_state(
     tmp_path: Path, large: SimulatorServer
 ) -> None:
     with started(tmp_path, config(large)) as live:
@@ -122,7 +122,7 @@ def test_a_signal_while_stdout_is_blocked_ends_without_a_torn_state(
         ended = live.end(WITHIN)
     assert ended.code == 143
     assert "stdout is blocked" in ended.err
-    # A record may be torn, as the pipe was full of it before; a STATE never is.
+    # A record may be torn because the pipe was already full; a STATE never is.
     assert torn(ended).startswith('{"type":"RECORD"')
     assert_goes_on(tmp_path, large, ended.out)
 
@@ -134,7 +134,7 @@ def test_a_target_that_reads_again_gets_the_last_state(
         fill(live)
         live.process.terminate()
         before = time.monotonic()
-        # It waits for the target: for longer than it takes to look twice.
+        # The tap waits for the target for longer than between two of its checks.
         wait_until(lambda: time.monotonic() - before > 1)
         assert live.process.poll() is None
         live.read()
@@ -151,17 +151,17 @@ def test_a_slow_target_gets_whole_lines(tmp_path: Path, large: SimulatorServer) 
         end = time.monotonic() + WITHIN
         while live.process.poll() is None:
             assert time.monotonic() < end
-            live.take(2560)  # the pipe is never full for long
+            live.take(2560)  # so that the pipe is never full for long
             time.sleep(0.1)
         ended = live.end(1)
     assert ended.code == 143
     assert_goes_on(tmp_path, large, ended.out)
 
 
-def test_a_target_that_is_too_slow_is_given_up_in_time(
+def test_a_target_that_is_too_slow_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # In process: no pipe and no buffer of the tap hold enough to show it.
+    # In this process, because no pipe or buffer is large enough to show it.
     ours, theirs = os.pipe()
     writer = Writer()
     writer.stop = Stop()
@@ -189,7 +189,7 @@ def test_a_target_that_is_too_slow_is_given_up_in_time(
     assert left.value.code == 143
 
 
-def test_a_target_that_dies_while_written_to_is_one_error(
+def test_a_target_that_dies_while_the_tap_writes_is_one_error_line(
     tmp_path: Path, large: SimulatorServer
 ) -> None:
     with started(tmp_path, config(large)) as live:
@@ -218,7 +218,7 @@ def test_a_target_that_dies_while_the_tap_waits_is_noticed(
     assert "its reader has closed it" in line
 
 
-def test_a_full_disk_is_one_error(tmp_path: Path, server: SimulatorServer) -> None:
+def test_a_full_disk_is_one_error_line(tmp_path: Path, server: SimulatorServer) -> None:
     with started(tmp_path, config(server), into="/dev/full") as live:
         ended = live.end(WITHIN)
     assert ended.code == 1

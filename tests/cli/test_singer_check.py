@@ -1,4 +1,4 @@
-"""The tap's output judged by an independent validator, and held to the truth."""
+"""An independent validator checks the output and compares it with the truth."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_independent_validator_accepts_the_output(tmp_path: Path) -> None:
     )
     assert checked.returncode == 0, checked.stderr
     assert "The output is valid." in checked.stdout
-    # Two more are of the run itself.
+    # Two more streams describe the run itself.
     assert f"for {len(KEYS) + 2} streams" in checked.stdout
 
     messages = [json.loads(line) for line in synced.stdout.splitlines()]

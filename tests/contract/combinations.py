@@ -1,7 +1,7 @@
-"""The simulator in all combinations of its readings, and what a report says of each.
+"""The simulator in all combinations of its readings, and the contract report of each.
 
-`python -m tests.contract.combinations encompass` asks all of them and counts the right
-answers, those that could not be told, and the wrong ones.
+`python -m tests.contract.combinations encompass` makes all reports and counts the
+right answers, the questions without an answer, and the wrong answers.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
         "paths": ({}, MOVED),
     },
 }
-"""What the simulator can do, by provider; its own names of it."""
+"""The policies of the simulator and their values, by provider."""
 SITES = {"encompass": Site, "constant_contact": Account, "luxsci": Clinic}
 
 
@@ -87,14 +87,14 @@ def product(provider: str) -> Iterator[Case]:
 
 
 def drawn(provider: str, seed: int, number: int) -> Iterator[Case]:
-    """Yield combinations that are drawn by chance, the same for a seed."""
+    """Yield random combinations, the same for the same seed."""
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     for _ in range(number):
         yield {name: rng.choice(some) for name, some in CHOICES[provider].items()}
 
 
 def pairs(cases: list[Case]) -> float:
-    """Return the share of all pairs of readings that cases cover."""
+    """Return the share of all pairs of readings that the cases cover."""
     keys = list(cases[0])
     seen = {
         (a, repr(case[a]), b, repr(case[b]))
@@ -107,7 +107,7 @@ def pairs(cases: list[Case]) -> float:
 
 
 def world(provider: str, seed: int = 3) -> World:
-    """Return a world with one provider's account."""
+    """Return a world with an account of one provider."""
     sizes = {"encompass": (30, 0, 0), "constant_contact": (0, 14, 0)}
     messages, campaigns, luxsci = sizes.get(provider, (0, 0, 40))
     made = World.generate(
@@ -132,7 +132,7 @@ def world(provider: str, seed: int = 3) -> World:
 
 
 def apply(made: World, provider: str, case: Mapping[str, Any]) -> None:
-    """Let a world behave in the way of a case."""
+    """Set the policies of a world as a case says."""
     policy = dict(case)
     if provider == "encompass":
         made.encompass.set_order(policy.pop("order"))
@@ -239,7 +239,7 @@ IN_EFFECT: dict[str, dict[str, set[str]]] = {
     "offset_ignored": {"beyond_end": {"rows"}},
     "labels_keywords": {"header_form": {"objects"}},
 }
-"""Readings that an oddity makes true: it does to every answer what they say."""
+"""Readings that an oddity makes true because it changes every answer that way."""
 
 _TRUTHS = {
     "encompass": _encompass,
@@ -250,15 +250,15 @@ _TRUTHS = {
 
 @dataclass
 class Tally:
-    """What reports said of several cases.
+    """The answers of the reports of several cases.
 
     Attributes:
-        right: answers that name the reading in force, by question.
-        untold: questions that could not be told.
-        why: the reasons, each with its question.
-        wrong: a line for each wrong answer.
-        requests: of each report.
-        failed: a line for each report that did not end well.
+        right: number of right answers by question.
+        untold: number of reports without an answer, by question.
+        why: reasons for the lack of an answer, each with its question.
+        wrong: one line for each wrong answer.
+        requests: number of requests of each report.
+        failed: one line for each report that did not end well.
     """
 
     right: Counter[str] = field(default_factory=Counter)
@@ -271,7 +271,7 @@ class Tally:
     def add(
         self, report: Mapping[str, Any], right: Mapping[str, set[str]], case: object
     ) -> None:
-        """Judge a provider's part of a report."""
+        """Compare a provider's part of a report with the case."""
         self.requests.append(report["requests"])
         if report["outcome"] != "well":
             self.failed.append(f"{report['outcome']} ({case})")
@@ -287,14 +287,14 @@ class Tally:
 
 
 def ask(site: Site, most: int = MOST_REQUESTS) -> dict[str, Any]:
-    """Return the part of a report that is about a site's provider."""
+    """Make a report of a site and return the part about its provider."""
     report = Inquiry(site.tap(), Task(most=most)).ask()
     found: dict[str, Any] = report["providers"][site.provider]
     return found
 
 
 def judge(provider: str, cases: list[Case], seed: int = 3) -> Tally:
-    """Return what reports say of cases, each in a world of its own kind."""
+    """Make a report of each case, each in a new world, and return the tally."""
     tally, site = Tally(), SITES[provider](world(provider, seed))
     for number, case in enumerate(cases):
         if number % 200 == 199:  # the clock of a world moves with each request
@@ -305,12 +305,12 @@ def judge(provider: str, cases: list[Case], seed: int = 3) -> Tally:
 
 
 def usual(provider: str) -> Case:
-    """Return what the simulator does unless it is told otherwise."""
+    """Return the default policies of the simulator."""
     return {name: some[0] for name, some in CHOICES[provider].items()}
 
 
 def judge_odd(provider: str, names: Iterable[str], share: float = 1.0) -> Tally:
-    """Return what reports say of an account whose answers are odd, one way each."""
+    """Make a report of an account for each oddity, and return the tally."""
     tally, case = Tally(), usual(provider)
     for name in names:
         site = SITES[provider](world(provider))
@@ -324,7 +324,7 @@ def judge_odd(provider: str, names: Iterable[str], share: float = 1.0) -> Tally:
 
 
 def main() -> None:
-    """Ask all combinations of a provider, or a number of them drawn by chance."""
+    """Make reports of all combinations of a provider, or of a random number of them."""
     os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()
     provider, *more = sys.argv[1:]
     cases = [*drawn(provider, 1, int(more[0]))] if more else [*product(provider)]

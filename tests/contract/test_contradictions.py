@@ -1,4 +1,4 @@
-"""A run that sees what contradicts a settled answer says so once."""
+"""A run that contradicts a settled answer logs one warning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _ledgers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def confirm(monkeypatch: pytest.MonkeyPatch, provider: str, **answers: str) -> None:
-    """Enter answers into the table of a provider, as a contract report would."""
+    """Set answers in the table of a provider as confirmed by a contract report."""
     changed = tuple(
         replace(one, expects=answers[one.name], confirmed="2026-01-01")
         if one.name in answers
@@ -69,7 +69,7 @@ def synced(caplog: pytest.LogCaptureFixture, provider: str, **policy: Any) -> li
         ("constant_contact", {}, {"odd": "next_absolute"}, "next_link"),
     ],
 )
-def test_a_contradiction_is_said_once_and_names_the_question(  # noqa: PLR0913, PLR0917
+def test_a_contradiction_is_logged_once_and_names_the_question(  # noqa: PLR0913, PLR0917
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     provider: str,
@@ -109,7 +109,7 @@ def test_events_that_do_not_come_newest_first_contradict_the_documentation(
         ("constant_contact", {}),
     ],
 )
-def test_an_account_as_it_is_known_is_not_warned_of(
+def test_an_account_that_behaves_as_confirmed_logs_no_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     provider: str,
@@ -120,7 +120,7 @@ def test_an_account_as_it_is_known_is_not_warned_of(
     assert synced(caplog, provider, **order) == []
 
 
-def test_an_open_question_contradicts_nothing(
+def test_a_question_without_a_settled_answer_logs_no_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert synced(caplog, "encompass", order="descending") == []

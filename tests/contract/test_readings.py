@@ -1,4 +1,4 @@
-"""What a report says of the simulator in the combinations of its readings.
+"""Contract reports of the simulator in random combinations of its readings.
 
 All combinations: `python -m tests.contract.combinations`.
 """
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 QUESTIONS = {provider.name: provider.questions for provider in PROVIDERS}
-#: Not told by the accounts that the simulator makes up.
+#: Questions that the generated accounts of the simulator cannot answer.
 RARE = {"archive_clock", "recipient_ids"}
-#: Oddities that a careless probe takes for a reading.
+#: Oddities that a careless probe would mistake for a reading.
 DECEPTIVE = {
     "encompass": ("total_zero", "first_row_again", "id_text", "field_renamed"),
     "constant_contact": ("dates_minutes", "last_row_again", "counter_late"),
@@ -68,7 +68,7 @@ def test_odd_answers_do_not_deceive_a_probe(provider: str) -> None:
     [("send", "send"), ("date_added", "date_added"), ("action", None)],
 )
 @pytest.mark.parametrize("stays", [True, False])
-def test_the_clock_of_the_archive_is_told_by_what_is_left(
+def test_the_clock_of_the_archive_is_found_from_the_remaining_rows(
     clock: str, told: str | None, *, stays: bool
 ) -> None:
     made = World(NOW)
@@ -78,7 +78,7 @@ def test_the_clock_of_the_archive_is_told_by_what_is_left(
         for number in range(95):
             made.encompass.add_row("delivers", message, date_added=sent + number)
             at = sent + number / 5 * DAY
-            # Every fifth open is added to the database a month after it took place.
+            # Every fifth open is added to the database a month after it happened.
             late = 30 * DAY if number % 5 == 0 else 60
             fields = {
                 "timestamp": round(at * 1000),
@@ -105,7 +105,9 @@ def test_no_more_requests_are_sent_than_are_allowed(provider: str, most: int) ->
 
 
 @pytest.mark.parametrize("provider", CHOICES)
-def test_nothing_is_written_or_posted_beyond_authentication(provider: str) -> None:
+def test_a_report_posts_nothing_but_authentication_and_keeps_no_state(
+    provider: str,
+) -> None:
     site = SITES[provider](world(provider))
     site.world.log.reset()
     ask(site)

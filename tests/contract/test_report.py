@@ -1,4 +1,4 @@
-"""The report by its front door: its files, its exit codes, and what is not in it."""
+"""The contract report: files, exit codes, and no personal data."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_no_canary_is_in_a_report_or_a_recorded_shape(
 ) -> None:
     site = SITES[name](world(name))
     if name == "luxsci":
-        site.api.set_policy(rows="objects")  # canaries are planted into objects
+        site.api.set_policy(rows="objects")  # canaries are planted only into objects
     planter = Planter(site.world, name, faults=faults, extras=True)
     task = Task(record=tmp_path / "shapes", checks=3)
     report = Inquiry(site.tap(transport=Links(site.world)), task).ask()
@@ -78,12 +78,12 @@ def test_no_canary_is_in_a_report_or_a_recorded_shape(
 
 
 def _said(field: dict[str, Any]) -> list[str]:
-    """The words of the vendor's that a report shows for a field."""
+    """Return the vendor's words that a report shows for a field."""
     words: list[str] = field.get("words", [])
     return words
 
 
-def test_words_are_shown_of_marked_columns_only_and_not_of_one_row() -> None:
+def test_only_words_of_listed_columns_that_occur_in_several_rows_are_shown() -> None:
     survey = Survey()
     rows = [{"id": 1, "type": "Hard", "reason": "no such user"} for _ in range(3)]
     survey.rows("encompass_bounces", [*rows, {"id": 4, "type": "Bob"}])
@@ -93,7 +93,7 @@ def test_words_are_shown_of_marked_columns_only_and_not_of_one_row() -> None:
 
 
 class Values:
-    """Collects the texts and ids that a world has answered with."""
+    """Collects the texts and ids in all answers of a world."""
 
     def __init__(self, made: World) -> None:
         self.seen: set[str] = set()
@@ -125,7 +125,7 @@ def test_no_value_of_an_account_is_in_a_report_or_a_recorded_shape(
     report = Inquiry(site.tap(), task).ask()
     texts = [json.dumps(report), *(f.read_text() for f in tmp_path.rglob("*.json"))]
     fields = report["providers"][name]["fields"].values()
-    # Labels of a header are values of an answer, and names of fields.
+    # Labels of a header are values in an answer and names of fields as well.
     names = {part for one in fields for f in one["fields"] for part in f.split(".")}
     names |= {w for one in fields for f in one["fields"].values() for w in _said(f)}
     own = known_page((p.name, p.questions) for p in PROVIDERS)
@@ -146,7 +146,7 @@ def test_a_field_name_that_may_be_a_value_is_not_shown(name: str) -> None:
     assert safe_name(name) == OTHER_NAMES
 
 
-def test_the_account_is_named_only_if_that_is_asked_for() -> None:
+def test_the_account_is_named_only_on_request() -> None:
     site = SITES["encompass"](world("encompass"))
     client_id = site.settings["client_id"]
     said = Inquiry(site.tap(), Task(most=5)).ask()
@@ -159,7 +159,7 @@ def test_the_account_is_named_only_if_that_is_asked_for() -> None:
 # The command
 
 
-def test_the_command_writes_both_files_and_ends_well(tmp_path: Path) -> None:
+def test_the_command_writes_the_report_as_markdown_and_json(tmp_path: Path) -> None:
     with serve(small_world()) as server:
         settings = write(tmp_path, "c.json", config(server))
         out = tmp_path / "report"
@@ -194,7 +194,7 @@ def test_a_provider_that_is_switched_off_is_exit_code_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_empty_account_tells_nothing_wrong_and_is_well(name: str) -> None:
+def test_an_empty_account_answers_few_questions_and_is_exit_code_0(name: str) -> None:
     site = SITES[name](World(NOW))
     inquiry = Inquiry(site.tap(), Task(checks=2))
     report = inquiry.ask()
@@ -210,7 +210,7 @@ def test_an_empty_account_tells_nothing_wrong_and_is_well(name: str) -> None:
         assert one["reading"] or one["why"]
 
 
-def test_an_account_with_one_message_tells_nothing_of_orders() -> None:
+def test_one_message_leaves_questions_about_order_and_totals_open() -> None:
     made = World(NOW)
     message = made.encompass.add_message(sent=NOW - 5 * 86_400)
     made.encompass.add_row("opens", message)
@@ -223,7 +223,7 @@ def test_an_account_with_one_message_tells_nothing_of_orders() -> None:
     assert {told[name] for name in untold} == {None}
 
 
-def test_a_spent_budget_is_said_and_is_no_failure() -> None:
+def test_a_spent_budget_is_named_and_is_exit_code_0() -> None:
     site = SITES["constant_contact"](world("constant_contact"))
     site.settings["daily_requests"] = 4
     inquiry = Inquiry(site.tap(), Task())
@@ -233,7 +233,7 @@ def test_a_spent_budget_is_said_and_is_no_failure() -> None:
     assert any("spent" in one["why"] for one in questions)
 
 
-def test_a_report_that_may_not_be_read_is_no_failure() -> None:
+def test_denied_luxsci_reports_are_named_and_are_exit_code_0() -> None:
     site = SITES["luxsci"](world("luxsci"))
     operations = {one.operation for one in _endpoints()}
     site.api.set_policy(denied=frozenset(operations))
@@ -244,7 +244,7 @@ def test_a_report_that_may_not_be_read_is_no_failure() -> None:
     assert {status for one in paths.values() for status in one.values()} == {"denied"}
 
 
-def test_what_is_denied_is_asked_for_once() -> None:
+def test_a_denied_path_is_requested_once() -> None:
     site = SITES["constant_contact"](world("constant_contact"))
     site.api.set_policy(privileges=())
     report = Inquiry(site.tap(), Task()).ask()
@@ -259,7 +259,7 @@ def _endpoints() -> Any:
     return ENDPOINTS
 
 
-def test_a_moved_report_is_found_and_ready_for_path_overrides() -> None:
+def test_a_moved_luxsci_report_is_found_and_can_be_used_as_path_override() -> None:
     site = SITES["luxsci"](world("luxsci"))
     operation = "getEmailSMTPOpenReportAccount"
     moved = "/account/{account}/report/email/smtp/opened"
@@ -282,7 +282,7 @@ def test_a_login_in_a_path_of_the_settings_is_not_in_the_report() -> None:
 # Verification
 
 
-def test_lists_are_equal_in_both_readings_and_to_the_state() -> None:
+def test_verified_lists_are_equal_in_two_reads_and_to_the_state() -> None:
     site = SITES["encompass"](world("encompass"))
     site.sync()
     before = json.dumps(site.state, sort_keys=True)
@@ -301,7 +301,7 @@ def test_lists_are_equal_in_both_readings_and_to_the_state() -> None:
         ("luxsci", "list_capped"),
     ],
 )
-def test_a_list_that_comes_short_is_not_certified(name: str, odd: str) -> None:
+def test_a_list_that_lacks_rows_is_not_verified_as_equal(name: str, odd: str) -> None:
     site = SITES[name](world(name))
     site.world.odd(odd)
     report = Inquiry(site.tap(), Task(questions=False, checks=5)).ask()
@@ -311,7 +311,7 @@ def test_a_list_that_comes_short_is_not_certified(name: str, odd: str) -> None:
     assert long == []
 
 
-def test_a_count_that_no_reading_reaches_is_named() -> None:
+def test_a_count_that_no_read_reaches_is_named() -> None:
     site = SITES["encompass"](world("encompass"))
     site.world.odd("total_high")
     report = Inquiry(site.tap(), Task(questions=False, checks=4)).ask()
@@ -319,7 +319,7 @@ def test_a_count_that_no_reading_reaches_is_named() -> None:
     assert any("the API counts" in one["why"] for one in found)
 
 
-def test_a_state_that_claims_more_rows_than_there_are_differs() -> None:
+def test_a_state_with_more_rows_than_the_list_differs() -> None:
     site = SITES["encompass"](world("encompass"))
     site.sync()
     for message in site.api.all_messages():
@@ -331,10 +331,10 @@ def test_a_state_that_claims_more_rows_than_there_are_differs() -> None:
     assert any("the state says that" in one["why"] for one in found)
 
 
-# What is known
+# Settled answers
 
 
-def test_what_contradicts_a_settled_answer_is_marked() -> None:
+def test_an_answer_that_contradicts_a_settled_one_is_marked() -> None:
     question = Question(
         name="q", asks="?", readings={"a": "", "b": ""}, does="", how="", expects="a"
     )
@@ -364,7 +364,7 @@ def test_the_table_of_questions_is_complete(provider: Any) -> None:
         assert len(question.readings) > 1 or question.probe
 
 
-#: What the vendors leave open, as far as the tap depends on it.
+#: Points that the vendors leave open and the tap depends on.
 OPEN = {
     "encompass": {
         *("range_field", "range_bounds", "child_range", "order", "total"),
@@ -424,7 +424,9 @@ def test_a_setting_that_a_confirmed_answer_makes_unnecessary_says_so(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_replayed_shape_has_that_shape(name: str, tmp_path: Path) -> None:
+def test_a_body_made_of_a_recorded_shape_has_that_shape(
+    name: str, tmp_path: Path
+) -> None:
     site = SITES[name](world(name))
     Inquiry(site.tap(), Task(record=tmp_path)).ask()
     files = [json.loads(file.read_text()) for file in tmp_path.rglob("*.json")]
@@ -446,7 +448,7 @@ def test_the_simulator_answers_in_recorded_shapes(tmp_path: Path) -> None:
     assert again.sync(streams=("encompass_messages",)).code == 0
 
 
-def test_a_command_of_the_simulator_replays_a_folder(tmp_path: Path) -> None:
+def test_the_simulator_command_replays_a_folder_of_shapes(tmp_path: Path) -> None:
     site = SITES["encompass"](world("encompass"))
     Inquiry(site.tap(), Task(record=tmp_path)).ask()
     command = [
@@ -472,7 +474,7 @@ def test_a_command_of_the_simulator_replays_a_folder(tmp_path: Path) -> None:
     assert shape_of(answer) in shapes
 
 
-def test_nothing_is_recorded_unless_asked_for(tmp_path: Path) -> None:
+def test_no_shape_is_recorded_without_the_option(tmp_path: Path) -> None:
     site = SITES["encompass"](world("encompass"))
     Inquiry(site.tap(), Task()).ask()
     assert [path for path in tmp_path.rglob("*") if "shape" in path.name] == []
@@ -495,5 +497,7 @@ def test_nothing_is_recorded_unless_asked_for(tmp_path: Path) -> None:
         ({}, "object"),
     ],
 )
-def test_the_type_of_a_value_says_nothing_of_it(value: object, kind: str) -> None:
+def test_the_recorded_type_of_a_value_does_not_reveal_it(
+    value: object, kind: str
+) -> None:
     assert kind_of(value) == kind

@@ -1,4 +1,4 @@
-"""The benchmark's parts read the same rows; nothing here is timed."""
+"""The parts of the benchmark read the same rows; nothing is timed here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "FOLDER", tmp_path)
     monkeypatch.setattr(contestants, "FOLDER", tmp_path)
     monkeypatch.setattr("benchmarks.load.FOLDER", tmp_path)
-    # What the bare loops need is here, too.
+    # The packages of the bare loops are installed here, too.
     monkeypatch.setattr(contestants, "python", lambda _: sys.executable)
 
 
@@ -44,7 +44,7 @@ def test_tap_naive_tap_and_download_read_every_row(rows: int) -> None:
             ran = run(one, server)
             assert ran.records == 3 * rows
             tap = one.name in {"tap", "all"}
-            # The tap looks behind a full page that ends where the total says.
+            # The tap requests a page after a full page even if the total is reached.
             behind = 3 * (tap and rows > 0 and rows % 1000 == 0)
             assert ran.requests == 1 + 3 * pages + behind + tap
 
@@ -92,7 +92,7 @@ def test_the_load_report_compares_with_the_faster_dlt() -> None:
 
 
 @pytest.mark.slow
-def test_quiet_syncs_are_cheap() -> None:
+def test_quiet_syncs_take_few_requests() -> None:
     counted = count_requests(20)
     assert counted["encompass_quiet_share"] < 0.05
     assert counted["encompass_10_new_opens_more_than_quiet"] <= 2

@@ -1,4 +1,4 @@
-"""What the scripts start, ends."""
+"""Scripts end the processes that they start."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_a_process_that_does_not_end_in_time_is_killed(
         [sys.executable, "-c", program], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout
-        process.stdout.readline()  # it has come to its waiting
+        process.stdout.readline()  # until the process waits
         stop(process, seconds=5.0 if program == WAITS else 0.1)
         assert process.returncode == ended
 
 
 @pytest.mark.parametrize("part", ["api-server", "scheduler"])
-def test_an_airflow_of_which_a_part_has_died_is_not_waited_for(
+def test_a_dead_process_of_airflow_is_an_error_at_once(
     part: str, tmp_path: Path
 ) -> None:
     program = tmp_path / "airflow"

@@ -1,4 +1,4 @@
-"""The comparison of the demo has to see every kind of difference."""
+"""The comparison of the demo finds every kind of difference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def compare(held: list[Row]) -> tuple[str, ...]:
     return Comparison.of(held, TRUTH, KEY).differences
 
 
-def test_the_same_rows_in_any_order_of_rows_and_columns() -> None:
+def test_rows_are_equal_in_any_order_of_rows_and_columns() -> None:
     shuffled = [dict(reversed(row.items())) for row in reversed(TRUTH)]
     assert compare(shuffled) == ()
     assert Comparison.of(shuffled, TRUTH, KEY) == Comparison(2, 2, ())
@@ -54,11 +54,11 @@ def test_a_difference_is_named(held: list[Row], expected: list[str]) -> None:
     assert list(compare(held)) == expected
 
 
-def test_an_empty_target() -> None:
+def test_an_empty_target_lacks_every_row() -> None:
     assert compare([]) == ("2 only in the truth: ('a', 1), ('a', 2)",)
 
 
-def test_of_a_snapshot_only_the_last_complete_reading_counts() -> None:
+def test_only_the_last_complete_reading_of_a_snapshot_is_compared() -> None:
     links = "constant_contact_links"
     keys = {links: ("campaign_activity_id", "url_id")}
 

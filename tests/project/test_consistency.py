@@ -1,4 +1,4 @@
-"""What is said in more than one place agrees, and modules keep to their own."""
+"""Facts that are stated in several places agree, and modules keep to their limits."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ NAMES = [str(stream.name) for stream in STREAMS]
 OWN = [str(stream.name) for stream in RUN_STREAMS]  # type: ignore[misc]
 MOST_LINES = 720
 
-#: Where real time is read, and why it cannot be an argument there.
+#: Modules that read real time, with the reason why no clock can be passed in.
 CLOCKS = {
-    # The one clock that the others are given.
+    # The clock that is passed to all others.
     "clock.py": {"time.time", "time.monotonic", "time.sleep"},
-    # How long threads, which no clock moves, may take to notice the end.
+    # The time that threads, which no clock moves, may take to notice the end.
     "workers.py": {"time.monotonic"},
-    # Other processes and servers live in real time, whatever the run's clock says.
+    # Other processes and servers use real time, whatever the clock of the run says.
     "files.py": {"time.sleep"},
     "sockets.py": {"time.monotonic"},
-    # The last resort against a blocked stdout, once the run is over.
+    # The last resort against a blocked stdout after the run.
     "writer.py": {"time.monotonic"},
 }
 
@@ -52,7 +52,7 @@ each_module = pytest.mark.parametrize(
 
 
 def below(base: type) -> Iterator[type]:
-    """The classes that are based on one, at whatever remove."""
+    """Yield the direct and indirect subclasses of a class."""
     kinds: list[type] = base.__subclasses__()
     for kind in kinds:
         yield kind
@@ -60,7 +60,7 @@ def below(base: type) -> Iterator[type]:
 
 
 def imports(path: Path) -> set[str]:
-    """The names of all modules that one imports, and what it takes from them."""
+    """Return the modules that a module imports, and the names it takes from them."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -72,7 +72,7 @@ def imports(path: Path) -> set[str]:
 
 
 def calls(path: Path) -> set[str]:
-    """The dotted names in a module, `time.sleep` for one."""
+    """Return the dotted names in a module, for example `time.sleep`."""
     return {
         f"{node.value.id}.{node.attr}"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -87,7 +87,7 @@ def test_every_stream_is_listed_and_has_a_schema() -> None:
     classes = {
         kind
         for kind in below(EmailMetricsStream)
-        # A stream has a name of its own, a shape has none.
+        # A stream defines a name; a base class of streams does not.
         if isinstance(vars(kind).get("name"), str)
         and kind.__module__.startswith("tap_email_metrics.")
     }
@@ -96,14 +96,16 @@ def test_every_stream_is_listed_and_has_a_schema() -> None:
     assert {*NAMES, *OWN} == set(schema_names())
 
 
-def test_shapes_are_no_streams() -> None:
+def test_base_classes_are_not_listed_as_streams() -> None:
     shapes = (EmailMetricsStream, ListStream, FanOutStream, WindowStream, MessageStream)
     for shape in shapes:
         assert shape not in STREAMS
 
 
 @each_stream
-def test_facts_of_a_stream(stream: Any) -> None:
+def test_a_stream_has_a_known_provider_and_a_key_of_required_columns(
+    stream: Any,
+) -> None:
     [provider] = [p for p in PROVIDERS if stream in p.streams]
     assert stream.provider == provider.name
     assert stream.name.startswith(f"{provider.name}_")
@@ -116,7 +118,7 @@ def test_facts_of_a_stream(stream: Any) -> None:
     if isinstance(stream.replication_key, str):
         column = columns[stream.replication_key]
         if stream.replication_key in stream.primary_keys:
-            # A row a whole day: the request says which, so that it is never null.
+            # One row per day: the day comes from the request and is never null.
             assert column["type"] == "string"
             assert column["format"] == "date"
             assert "x-source" not in column
@@ -131,14 +133,14 @@ def test_facts_of_a_stream(stream: Any) -> None:
         assert endpoint[1] == stream.path.replace("{}", "{id}")
 
 
-def test_links_alone_have_no_replication_key() -> None:
+def test_of_the_encompass_streams_only_links_has_no_replication_key() -> None:
     without = [s.name for s in STREAMS if not isinstance(s.replication_key, str)]
     of_messages = [name for name in without if name.startswith("encompass_")]
     assert of_messages == ["encompass_links"]
 
 
 @pytest.mark.parametrize("stream", RUN_STREAMS)
-def test_facts_of_a_stream_of_the_run(stream: Any) -> None:
+def test_a_stream_about_the_run_has_a_key_of_required_text_columns(stream: Any) -> None:
     columns = load_schema(stream.name)["properties"]
     assert stream.primary_keys[:4] == ("account", "run", "provider", "stream")
     for key in stream.primary_keys:
@@ -162,13 +164,13 @@ def test_meltano_selects_every_stream() -> None:
 
 
 @each_module
-def test_a_module_is_read_in_one_sitting(path: Path) -> None:
+def test_a_module_is_short_enough_to_read_in_one_sitting(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").count("\n")
     assert lines <= MOST_LINES
 
 
 @pytest.mark.parametrize("path", TAP, ids=[p.stem for p in TAP])
-def test_the_tap_knows_no_simulator(path: Path) -> None:
+def test_the_tap_does_not_mention_the_simulator(path: Path) -> None:
     names = {name.partition(".")[0] for name in imports(path)}
     assert not names & {"simulator", "tests", "scripts", "benchmarks"}
     text = path.read_text(encoding="utf-8").lower()
@@ -177,13 +179,13 @@ def test_the_tap_knows_no_simulator(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SIMULATOR, ids=[p.stem for p in SIMULATOR])
-def test_the_simulator_knows_no_tap(path: Path) -> None:
+def test_the_simulator_does_not_import_the_tap(path: Path) -> None:
     names = {name.partition(".")[0] for name in imports(path)}
     assert not names & {"tap_email_metrics", "tests", "scripts", "singer_sdk"}
 
 
 @pytest.mark.parametrize("path", TAP, ids=[p.stem for p in TAP])
-def test_time_is_an_argument(path: Path) -> None:
+def test_modules_take_their_clock_as_an_argument(path: Path) -> None:
     real = calls(path) & {
         *("time.time", "time.monotonic", "time.sleep", "time.perf_counter"),
         *("time.time_ns", "time.localtime", "datetime.now", "datetime.utcnow"),
@@ -194,23 +196,23 @@ def test_time_is_an_argument(path: Path) -> None:
     assert not {name for name in names if name.startswith("time.")}
 
 
-def test_threads_are_started_in_one_place() -> None:
+def test_threads_are_started_in_one_module() -> None:
     starting = [path.name for path in TAP if "threading.Thread" in calls(path)]
     assert starting == ["workers.py"]
 
 
 @pytest.mark.parametrize("path", TAP, ids=[p.stem for p in TAP])
-def test_nothing_catches_everything(path: Path) -> None:
+def test_no_module_catches_every_exception(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None
             caught = ast.unparse(node.type)
             if caught == "Exception":
-                # An unforeseen error ends the stream that it is of, and is reported.
+                # An unexpected error ends its stream and is reported.
                 assert path.parent.name == "streams"
                 assert path.name in {"base.py", "about_run.py"}
             if caught == "BaseException":
-                # A worker hands what it met to the caller.
+                # A worker passes any exception on to the caller.
                 assert path.name == "workers.py"
 
 
@@ -240,7 +242,7 @@ def test_the_code_map_names_every_room() -> None:
     assert missing == []
 
 
-def test_files_that_the_contributors_are_sent_to_exist() -> None:
+def test_files_that_contributing_md_names_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     found = re.findall(r"`((?:tests|simulator|transform|scripts)/[\w/]+\.\w+)`", text)
     assert found

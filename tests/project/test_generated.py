@@ -1,4 +1,4 @@
-"""Generated files, and generated parts of pages, are what the code makes of them."""
+"""Generated files and generated parts of pages are up to date."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def test_a_generated_file_is_current(name: str) -> None:
     assert path.read_text("utf-8") == wanted, "run python -m scripts.generate"
 
 
-def test_a_part_that_nothing_makes_is_refused() -> None:
+def test_a_generated_part_with_an_unknown_name_is_refused() -> None:
     with pytest.raises(KeyError, match="tables of nothing"):
         filled("<!-- tables of nothing -->\n<!-- /tables of nothing -->\n")
 
 
-def test_only_what_stands_between_the_comments_is_rewritten() -> None:
+def test_only_the_text_between_the_comments_is_rewritten() -> None:
     page = "before\n\n<!-- install -->\nold\n<!-- /install -->\n\nafter\n"
     made = filled(page)
     assert made.startswith("before\n\n<!-- install -->\n```sh\nuv tool install ")

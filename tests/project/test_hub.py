@@ -1,4 +1,4 @@
-"""The definition for Meltano Hub: the Hub's form, and the settings of the tap."""
+"""The definition for Meltano Hub: its JSON schema and the settings of the tap."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SETTING = {
         "sensitive": {"type": "boolean"},
     },
 }
-#: The keys that the Hub allows an extractor, of those that are of use here.
+#: A JSON schema with the keys of an extractor that are used here.
 SCHEMA = {
     "type": "object",
     "required": ["name", "namespace", "variant", "quality"],
@@ -84,20 +84,20 @@ SCHEMA = {
 }
 
 
-def test_it_has_the_form_of_the_hub() -> None:
+def test_the_definition_fits_the_schema_of_the_hub() -> None:
     jsonschema.validate(HUB, SCHEMA, jsonschema.Draft7Validator)
     assert DEFINITION.parent.name == HUB["name"]
     assert DEFINITION.stem == HUB["variant"]
 
 
 @pytest.mark.parametrize("key", ["kind", "secret"])
-def test_the_form_tells_a_wrong_setting(key: str) -> None:
+def test_the_schema_of_the_hub_refuses_a_wrong_setting(key: str) -> None:
     wrong = {**HUB, "settings": [{"name": "start_date", key: "decimals"}]}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, SCHEMA, jsonschema.Draft7Validator)
 
 
-def test_keys_and_settings_are_in_order_as_the_hub_wants() -> None:
+def test_keys_and_settings_are_sorted() -> None:
     assert list(HUB) == sorted(HUB)
     names = [setting["name"] for setting in HUB["settings"]]
     assert names == sorted(names)
@@ -106,7 +106,7 @@ def test_keys_and_settings_are_in_order_as_the_hub_wants() -> None:
     assert HUB["capabilities"] == sorted(HUB["capabilities"])
 
 
-def test_settings_are_those_of_meltano_yml() -> None:
+def test_the_hub_and_meltano_yml_list_the_same_settings() -> None:
     by_name = {setting["name"]: setting for setting in TAP["settings"]}
     assert {setting["name"]: setting for setting in HUB["settings"]} == by_name
     for key in ("capabilities", "executable", "namespace", "select"):
@@ -115,8 +115,8 @@ def test_settings_are_those_of_meltano_yml() -> None:
     assert HUB["settings_group_validation"] == groups
 
 
-def test_settings_are_those_that_the_tap_tells_of() -> None:
-    """All but those of the SDK that nobody needs here."""
+def test_the_hub_lists_the_settings_of_about() -> None:
+    """A few settings of the SDK that are of no use here are left out."""
     command = Path(sys.executable).with_name(HUB["executable"])
     done = subprocess.run(  # noqa: S603 - our own tap
         [command, "--about", "--format=json"],
@@ -124,7 +124,7 @@ def test_settings_are_those_that_the_tap_tells_of() -> None:
         check=True,
     )
     about = json.loads(done.stdout)
-    # One object in Meltano; what may be in it is for the user to name.
+    # An object with keys of the user's choice is one setting in Meltano.
     about["settings"]["properties"]["stream_maps"]["properties"] = {}
     told = dict(nested_settings(about["settings"]))
     offered = {setting["name"]: setting for setting in HUB["settings"]}
@@ -137,7 +137,7 @@ def test_settings_are_those_that_the_tap_tells_of() -> None:
     assert about["supported_python_versions"] == HUB["supported_python_versions"]
 
 
-def test_it_is_of_the_package() -> None:
+def test_the_definition_names_the_package_and_its_command() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert HUB["pip_url"] == project["name"]
     assert HUB["executable"] in project["scripts"]

@@ -1,4 +1,4 @@
-"""`meltano.yml` and `sample_config.json` against the tap that they describe."""
+"""`meltano.yml` and `sample_config.json` agree with the tap."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LOADERS = {plugin["name"]: plugin for plugin in MELTANO["plugins"]["loaders"]}
 UTILITIES = {plugin["name"]: plugin for plugin in MELTANO["plugins"]["utilities"]}
 TAP = EXTRACTORS["tap-email-metrics"]
 SETTINGS = {setting["name"]: setting for setting in TAP["settings"]}
-#: What the SDK adds to the schema of the tap's own settings, when it is first used.
+#: Settings that the SDK adds to those of the tap.
 BUILT_IN = ("stream_map", "faker_", "flattening_")
-#: The part of it that is offered in Meltano.
+#: Settings of the SDK that `meltano.yml` offers.
 SDK_SETTINGS = [
     "stream_maps",
     "stream_map_config",
@@ -30,7 +30,7 @@ SDK_SETTINGS = [
 ]
 
 
-#: Meltano by itself selects also what the tap does not select by default.
+#: Meltano selects streams that the tap deselects by default, unless told not to.
 LEFT_OUT = ["!*.extracted_at", "!constant_contact_did_not_opens.*"]
 
 
@@ -63,11 +63,11 @@ def types(part: dict[str, Any]) -> set[str]:
     return {kinds} if isinstance(kinds, str) else set(kinds)
 
 
-def test_settings_are_those_of_the_tap() -> None:
+def test_meltano_yml_lists_the_settings_of_the_tap() -> None:
     assert list(SETTINGS) == [*OWN, *SDK_SETTINGS]
 
 
-def test_sdk_settings_exist() -> None:
+def test_the_listed_sdk_settings_exist() -> None:
     schema: dict[str, Any] = {"properties": {}}
     TapEmailMetrics.append_builtin_config(schema)
     assert set(SDK_SETTINGS) <= set(schema["properties"])
@@ -75,7 +75,7 @@ def test_sdk_settings_exist() -> None:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_kind_fits_the_type(name: str) -> None:
+def test_the_kind_of_a_setting_fits_its_type(name: str) -> None:
     setting, part = SETTINGS[name], OWN[name]
     if "enum" in part:
         expected = "options"
@@ -92,24 +92,26 @@ def test_kind_fits_the_type(name: str) -> None:
     assert setting["kind"] == expected
 
 
-def test_secrets_are_sensitive() -> None:
+def test_secret_settings_are_sensitive_in_meltano() -> None:
     secret = {name for name, part in OWN.items() if part.get("secret")}
     assert secret == {name for name, part in SETTINGS.items() if part.get("sensitive")}
     assert "encompass.client_secret" in secret
 
 
 def test_no_setting_of_the_tap_has_a_value() -> None:
-    """A value below a provider would count as that provider's configuration."""
+    """A value in the section of a provider would switch that provider on."""
     assert not [name for name, setting in SETTINGS.items() if "value" in setting]
     assert not [name for name, plugin in EXTRACTORS.items() if plugin.get("config")]
 
 
 @pytest.mark.parametrize("group", TAP["settings_group_validation"])
-def test_a_provider_is_complete_with_its_group(group: list[str]) -> None:
+def test_each_group_of_required_settings_configures_a_provider(
+    group: list[str],
+) -> None:
     config: dict[str, Any] = {}
     for name in group:
         outer, _, inner = name.partition(".")
-        # One with a default is in a group for its other value.
+        # A setting with a default is in a group for its other value.
         given = [value for value in OWN[name].get("enum", []) if value is not None]
         value = "https://example.edu" if inner.endswith("url") else "x"
         value = given[-1] if given else value
@@ -117,12 +119,12 @@ def test_a_provider_is_complete_with_its_group(group: list[str]) -> None:
     assert TapEmailMetrics(config=config).catalog_dict["streams"]
 
 
-def test_capabilities_are_those_of_the_tap() -> None:
+def test_meltano_yml_lists_the_capabilities_of_the_tap() -> None:
     offered = {capability.value for capability in TapEmailMetrics.capabilities}
     assert set(TAP["capabilities"]) == offered
 
 
-def test_every_plugin_is_defined_here() -> None:
+def test_every_plugin_is_fully_defined_in_meltano_yml() -> None:
     for plugin in (*EXTRACTORS.values(), *LOADERS.values(), *UTILITIES.values()):
         if "inherit_from" in plugin:
             assert plugin["inherit_from"] in EXTRACTORS
@@ -131,19 +133,19 @@ def test_every_plugin_is_defined_here() -> None:
             assert wanted <= set(plugin), plugin["name"]
 
 
-def test_the_pins_that_keep_rows() -> None:
+def test_settings_and_versions_that_prevent_wrong_rows_are_set() -> None:
     assert "duckdb==1.0.0" in LOADERS["target-duckdb"]["pip_url"].split()
     bigquery = LOADERS["target-bigquery"]
     assert "setuptools<81" in bigquery["pip_url"].split()
     assert bigquery["config"]["upsert"] is True
     assert bigquery["config"]["denormalized"] is True
-    # Without it a row that one run sends twice is inserted twice.
+    # Otherwise a row that one run sends twice is inserted twice.
     assert bigquery["config"]["dedupe_before_upsert"] is True
-    # Without it date-times are stored in the time zone of the database.
+    # Otherwise date-times are stored in the time zone of the database.
     assert LOADERS["target-postgres"]["config"]["use_copy"] is True
 
 
-def test_plugins_that_need_an_older_python_name_it() -> None:
+def test_plugins_that_need_python_3_11_say_so() -> None:
     plugins = {**LOADERS, **UTILITIES}
     needing = {name for name, one in plugins.items() if "python" in one}
     assert needing == {*UTILITIES, "target-duckdb", "target-bigquery"}
@@ -151,8 +153,8 @@ def test_plugins_that_need_an_older_python_name_it() -> None:
 
 
 @pytest.mark.parametrize("command", ["doctor", "login"])
-def test_a_command_is_a_plugin_that_discovers_nothing(command: str) -> None:
-    """Meltano drops an empty list when it rewrites the file, and runs a discovery."""
+def test_plugins_for_commands_have_capabilities_without_discovery(command: str) -> None:
+    """Meltano drops an empty list when it rewrites the file and then runs discovery."""
     plugin = EXTRACTORS[f"tap-email-metrics--{command}"]
     assert plugin["executable"] == f"tap-email-metrics-{command}"
     assert plugin["capabilities"]
@@ -160,13 +162,13 @@ def test_a_command_is_a_plugin_that_discovers_nothing(command: str) -> None:
 
 
 @pytest.mark.parametrize("name", UTILITIES)
-def test_dbt_is_that_of_the_tests(name: str) -> None:
+def test_meltano_installs_the_tested_versions_of_dbt(name: str) -> None:
     tested = (ROOT / "constraints" / "dbt.txt").read_text().splitlines()
     assert set(UTILITIES[name]["pip_url"].split()) <= set(tested)
 
 
-def test_dbt_reads_what_the_targets_write() -> None:
-    """`latest` needs the column; of the others the target adds it by itself."""
+def test_dbt_reads_the_database_and_schema_that_the_target_writes() -> None:
+    """The macro `latest` needs a metadata column that target-duckdb adds on request."""
     settings = {s["name"]: s for s in LOADERS["target-duckdb"]["settings"]}
     assert settings["add_metadata_columns"]["value"] is True
     dbt = {s["name"]: s for s in UTILITIES["dbt-duckdb"]["settings"]}
@@ -193,7 +195,7 @@ def test_every_provider_has_an_inherited_plugin_and_a_schedule() -> None:
         assert provider in {schedule["job"] for schedule in MELTANO["schedules"]}
 
 
-def test_environments() -> None:
+def test_the_environments_are_dev_and_prod() -> None:
     assert [environment["name"] for environment in MELTANO["environments"]] == [
         "dev",
         "prod",
@@ -202,13 +204,13 @@ def test_environments() -> None:
     assert MELTANO["send_anonymous_usage_stats"] is False
 
 
-def test_sample_config_is_valid() -> None:
+def test_the_sample_config_is_valid() -> None:
     config = json.loads((ROOT / "sample_config.json").read_text())
     jsonschema.validate(config, own_schema())
     assert TapEmailMetrics(config=config).catalog_dict["streams"]
 
 
-def test_sample_config_switches_one_provider_on() -> None:
-    """Whoever fills in one would have the other's placeholders fail in each run."""
+def test_the_sample_config_switches_one_provider_on() -> None:
+    """Placeholders of a second provider would fail in each run."""
     config = json.loads((ROOT / "sample_config.json").read_text())
     assert [p.name for p in TapEmailMetrics(config=config).enabled] == ["encompass"]

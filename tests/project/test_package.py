@@ -1,4 +1,4 @@
-"""What ships: the built wheel, installed elsewhere, without the checkout."""
+"""The built wheel, installed in a folder without the checkout."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that `make dist` is about to ship, or one built for this test."""
+    """Return the wheel of `make dist`, or build one for this test."""
     if shipped := os.environ.get("WHEEL"):
         return ROOT / shipped
     folder = tmp_path_factory.mktemp("dist")
@@ -57,7 +57,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an environment that holds the wheel and nothing of the checkout."""
+    """Make a folder with an environment that holds only the wheel."""
     folder = tmp_path_factory.mktemp("elsewhere")
     uv = find_uv_bin()
     run(uv, "venv", "--quiet", "--python", sys.executable, "venv", cwd=folder)
@@ -72,7 +72,7 @@ def tap(folder: Path, *arguments: str) -> Any:
     return json.loads(run(command, *arguments, cwd=folder, env=home).stdout)
 
 
-def test_wheel_holds_the_schemas_and_the_license(wheel: Path) -> None:
+def test_the_wheel_holds_the_schemas_and_the_license(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     folder = "tap_email_metrics/schemas/"
@@ -86,14 +86,14 @@ def test_wheel_holds_the_schemas_and_the_license(wheel: Path) -> None:
     }
 
 
-def test_discovery(elsewhere: Path) -> None:
+def test_the_installed_tap_discovers_all_streams(elsewhere: Path) -> None:
     config = elsewhere / "config.json"
     sample = (ROOT / "sample_config.json").read_text()
     config.write_text(sample)
     catalog = tap(elsewhere, "--config", str(config), "--discover")
     ids = sorted(f"{stream['tap_stream_id']}.json" for stream in catalog["streams"])
     prefixes = tuple(f"{one}_" for one in (*json.loads(sample), "email_metrics"))
-    # Reports by contact are offered only where they are switched on.
+    # Reports by contact are offered only if they are switched on.
     assert ids == [
         name
         for name in SCHEMAS
@@ -103,14 +103,18 @@ def test_discovery(elsewhere: Path) -> None:
     assert {key[0] for key in keys} == {"account"}
 
 
-def test_about(elsewhere: Path) -> None:
+def test_the_installed_tap_describes_its_settings_and_capabilities(
+    elsewhere: Path,
+) -> None:
     about = tap(elsewhere, "--about", "--format=json")
     assert set(about["capabilities"]) == CAPABILITIES
     assert about["settings"]["additionalProperties"] is False
     assert about["settings"]["properties"]["encompass"]["properties"]["site_url"]
 
 
-def test_the_report_ships_and_asks_for_its_extra(wheel: Path, elsewhere: Path) -> None:
+def test_the_wheel_holds_the_report_which_asks_for_its_extra(
+    wheel: Path, elsewhere: Path
+) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert "tap_email_metrics/report/page.html.j2" in archive.namelist()
     done = subprocess.run(  # noqa: S603 - the wheel's own command

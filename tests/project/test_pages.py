@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type exists: targets, plugins, settings, files."""
+"""Make targets, plugins, settings and files that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.project import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Why a command of a page need not run in a test.
+#: Reasons why a command of a page does not run in a test.
 REASONS = {
     *("CI runs it", "a test of dbt runs it"),
     *("a person", "a cloud account", "a container engine"),
@@ -46,13 +46,13 @@ def shell(page: Path) -> list[Block]:
 
 
 def commands(page: Path, program: str) -> list[str]:
-    """Return what is given to a program, wherever it stands in a command."""
+    """Return the arguments given to a program, anywhere in a command."""
     lines = [line for block in blocks(page) for line in block.commands]
     found = [re.search(rf"(?:^|[ /]){program} (.*)", line) for line in lines]
     return [match[1] for match in found if match]
 
 
-def test_commands_are_found() -> None:
+def test_the_commands_of_pages_are_found() -> None:
     assert "help" in commands(ROOT / "README.md", "make")
     told = commands(GUIDE, "meltano")
     assert "config test tap-email-metrics" in told
@@ -60,17 +60,17 @@ def test_commands_are_found() -> None:
 
 
 @each_page
-def test_make_targets_exist(page: Path) -> None:
+def test_make_targets_on_pages_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in [*commands(page, "make"), *re.findall(r"`make ([^`]+)`", text)]:
-        # Where make works, and variables, are no targets.
+        # The folder of make and its variables are not targets.
         told = re.sub(r"-C \S+", "", target)
         words = [word for word in told.split() if "=" not in word]
         assert set(words) <= set(TARGETS), target
 
 
 @each_page
-def test_meltano_is_told_of_what_is_defined(page: Path) -> None:
+def test_plugins_settings_and_schedules_on_pages_are_defined(page: Path) -> None:
     settings = {
         name: {s["name"] for s in p.get("settings", ())} for name, p in PLUGINS.items()
     }
@@ -87,12 +87,12 @@ def test_meltano_is_told_of_what_is_defined(page: Path) -> None:
 
 
 @each_page
-def test_variables_are_settings(page: Path) -> None:
+def test_variables_on_pages_are_settings(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    # A whole section is a variable to the tap without Meltano.
+    # Without Meltano the tap reads a whole section from one variable.
     sections = {f"TAP_EMAIL_METRICS_{provider.name}".upper() for provider in PROVIDERS}
     for name, value in re.findall(r"\b((?:TAP|TARGET)_[A-Z_]*[A-Z])\b=?(\S*)", text):
-        # Meltano's own, those of an inherited plugin, and the SDK's.
+        # Variables of Meltano, of an inherited plugin, and of the SDK.
         if re.match(r"TAP_EMAIL_METRICS_(_|LOGLEVEL$)", name):
             continue
         assert name in VARIABLES or name in sections, name
@@ -101,7 +101,7 @@ def test_variables_are_settings(page: Path) -> None:
 
 
 @each_page
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_to_existing_files_and_headings(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text("utf-8")):
         path, _, anchor = target.partition("#")
         linked = (page.parent / path).resolve() if path else page
@@ -111,21 +111,21 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the names that GitHub gives to the headings."""
+    """Return the anchors that GitHub makes of the headings."""
     text = re.sub(r"^```[\s\S]*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE)
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 @each_page
-def test_each_command_runs_or_says_why_not(page: Path) -> None:
+def test_each_command_on_a_page_runs_in_a_test_or_has_a_reason(page: Path) -> None:
     for block in shell(page):
         assert block.reason in {"", *REASONS}
-        # The guide runs from its first line to its last.
+        # The commands of the guide run from first to last.
         assert page != GUIDE or not block.reason
 
 
-def test_each_warehouse_has_its_section() -> None:
+def test_each_target_has_a_section_with_its_version_and_settings() -> None:
     page = DOCS / "warehouses.md"
     text = page.read_text(encoding="utf-8")
     for loader in MELTANO["plugins"]["loaders"]:
@@ -138,14 +138,14 @@ def test_each_warehouse_has_its_section() -> None:
         assert f"{package} {version}" in section
         values = {s["name"]: s["value"] for s in loader["settings"] if "value" in s}
         values |= loader.get("config", {})
-        # Where the tables go needs no reason.
+        # The schema of the tables needs no explanation.
         for name in {"path", "default_target_schema"} & set(values):
             del values[name]
         for name, value in values.items():
             assert f"| `{name}` | `{str(value).lower()}` |" in section
 
 
-def test_the_pages_of_the_providers_have_one_order() -> None:
+def test_the_pages_of_the_providers_have_the_same_headings() -> None:
     order = [
         *("What you need", "Authorise", "Streams"),
         *("What is read when, and what it costs", "Limits", "What is not known"),
@@ -174,7 +174,7 @@ def test_every_page_is_on_the_site() -> None:
     assert sorted(files(site["nav"])) == sorted(one.name for one in DOCS.glob("*.md"))
 
 
-def test_the_line_for_cron_is_one_that_the_guide_ran_by_hand() -> None:
+def test_the_cron_line_runs_a_command_that_the_guide_ran_before() -> None:
     [cron] = [block for block in blocks(GUIDE) if block.language == "cron"]
     by_hand = "meltano schedule run email-metrics"
     assert f"bin/{by_hand} " in cron.text

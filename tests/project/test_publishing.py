@@ -1,4 +1,4 @@
-"""The workflows, the hooks and the package's facts agree with Makefile and code."""
+"""Workflows, hooks and package metadata agree with the Makefile and the code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^\.PHONY: (\S+)$", MAKEFILE, re.MULTILINE))
 FOLDER = ROOT / ".github" / "workflows"
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.yml")}
-#: PyYAML takes the key `on` for a truth.
+#: PyYAML reads the key `on` as True.
 WORKFLOWS: dict[str, Any] = {n: yaml.safe_load(text) for n, text in TEXTS.items()}
 JOBS = {
     f"{name}.{job}": facts
@@ -28,7 +28,7 @@ JOBS = {
 STEPS = [step for job in JOBS.values() for step in job.get("steps", [])]
 COMMANDS = [line for step in STEPS for line in step.get("run", "").splitlines()]
 READ = {"contents": "read"}
-#: What a job may do besides, as it signs or publishes.
+#: Further permissions of jobs that sign or publish.
 MORE = {
     "release.attest": {"attestations": "write", "id-token": "write"},
     "release.pages": {"pages": "write", "id-token": "write"},
@@ -38,7 +38,7 @@ each_job = pytest.mark.parametrize("name", JOBS)
 
 
 def made(commands: list[str]) -> set[str]:
-    """Return the targets that these commands make."""
+    """Return the make targets in these commands."""
     found: set[str] = set()
     for command in commands:
         if command.startswith("make "):
@@ -61,21 +61,21 @@ def test_workflows_make_targets_that_exist() -> None:
     assert made(COMMANDS) <= TARGETS
 
 
-def test_ci_makes_all_that_make_test_does() -> None:
+def test_ci_runs_every_target_of_make_test() -> None:
     steps = [s for j in WORKFLOWS["ci"]["jobs"].values() for s in j["steps"]]
     ci = made([step.get("run", "") for step in steps])
-    # The other Pythons are here a matrix.
+    # In CI the other Pythons are a matrix of jobs.
     assert prerequisites("test") - {"test-matrix"} <= ci
     assert "demo" in ci
 
 
-def test_the_night_makes_what_make_test_all_does() -> None:
+def test_the_nightly_run_covers_every_target_of_make_test_all() -> None:
     jobs = WORKFLOWS["nightly"]["jobs"]
     made_there = {*jobs["meltano"]["strategy"]["matrix"]["target"]}
     made_there |= made([step.get("run", "") for step in jobs["unit"]["steps"]])
     assert prerequisites("test-all") - {"test"} <= made_there <= TARGETS
     assert {"unit", "test-meltano"} <= made_there
-    # Nothing is left out, and inputs are drawn anew.
+    # No test is left out, and property tests draw new inputs.
     assert all(job["env"]["LEFT_OUT"] == "" for job in jobs.values())
     assert jobs["unit"]["env"]["HYPOTHESIS_PROFILE"] == "nightly"
     ci = WORKFLOWS["ci"]["jobs"]["unit"]["strategy"]["matrix"]
@@ -89,21 +89,21 @@ def test_ci_runs_on_every_python() -> None:
         for step in jobs["newest"]["steps"]
         if "setup-python" in step.get("uses", "")
     ]
-    # The last one set up is `python3`, the others are what `make test-matrix` finds.
+    # The last Python set up becomes `python3`; `make test-matrix` finds the others.
     assert newest == [SUPPORTED[-1], SUPPORTED[0]]
     matrix = jobs["unit"]["strategy"]["matrix"]
     assert (*matrix["python"], newest[0]) == SUPPORTED
 
 
 @each_job
-def test_a_job_may_only_read_and_ends(name: str) -> None:
+def test_a_job_has_few_permissions_and_a_time_limit(name: str) -> None:
     job = JOBS[name]
     assert job["permissions"] == READ | MORE.get(name, {})
     assert "uses" in job or job["timeout-minutes"] <= 60
     assert WORKFLOWS[name.partition(".")[0]]["permissions"] == {}
 
 
-def test_no_secret_is_kept_for_publishing() -> None:
+def test_publishing_needs_no_stored_secret() -> None:
     assert not [name for name, text in TEXTS.items() if "secrets." in text]
     assert JOBS["release.publish"]["environment"] == "release"
     assert set(JOBS["release.publish"]["needs"]) == {"ci", "build", "attest"}
@@ -120,20 +120,20 @@ def test_actions_are_pinned_to_commits() -> None:
         assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
 
 
-def test_called_workflows_are_here() -> None:
+def test_called_workflows_exist_in_this_repository() -> None:
     called = [job["uses"] for job in JOBS.values() if "uses" in job]
     assert called == ["./.github/workflows/ci.yml"]
     assert "workflow_call" in WORKFLOWS["ci"][True]
 
 
-def test_no_credentials_lie_about() -> None:
+def test_checkouts_do_not_keep_credentials() -> None:
     checkouts = [s for s in STEPS if s.get("uses", "").startswith("actions/checkout@")]
     assert checkouts
     for step in checkouts:
         assert step["with"] == {"persist-credentials": False}
 
 
-def test_no_expression_gets_into_a_shell() -> None:
+def test_no_workflow_puts_an_expression_into_a_shell_command() -> None:
     assert not [command for command in COMMANDS if "${{" in command]
 
 
@@ -148,12 +148,12 @@ def test_make_does_not_print_the_url_of_a_database() -> None:
 
 def hooks() -> dict[str, dict[str, Any]]:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
-    # No hook is fetched from another host.
+    # No hook comes from another host.
     assert [repo["repo"] for repo in config["repos"]] == ["local"]
     return {hook["id"]: hook for repo in config["repos"] for hook in repo["hooks"]}
 
 
-def test_hooks_run_what_make_runs() -> None:
+def test_hooks_run_the_commands_of_make_lint_and_make_types() -> None:
     checks = [*recipe("lint"), *recipe("types")]
     words = {
         tuple(check.replace("$(PY)", ".venv/bin/python").split()[:4])
@@ -174,7 +174,9 @@ def test_hooks_run_what_make_runs() -> None:
         ("merge-conflict", "x << 1", False),
     ],
 )
-def test_hooks_that_look_for_a_pattern(hook: str, line: str, *, wrong: bool) -> None:
+def test_hooks_with_a_pattern_find_wrong_lines_only(
+    hook: str, line: str, *, wrong: bool
+) -> None:
     assert bool(re.search(hooks()[hook]["entry"], line)) == wrong
 
 
@@ -185,7 +187,7 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     prefix = "Programming Language :: Python :: "
     stated = [c.removeprefix(prefix) for c in PROJECT["project"]["classifiers"]]
     assert tuple(c for c in stated if re.fullmatch(r"3\.\d+", c)) == SUPPORTED
-    # No upper bound: a cap keeps the package out where it would run.
+    # An upper bound would exclude Pythons on which the package runs.
     assert PROJECT["project"]["requires-python"] == f">={SUPPORTED[0]}"
 
 
@@ -195,7 +197,7 @@ def test_make_asks_for_the_oldest_supported_python() -> None:
     assert f"sys.exit(sys.version_info < ({major}, {minor}))" in MAKEFILE
 
 
-def test_the_package_says_what_it_is() -> None:
+def test_the_package_has_a_license_a_readme_and_a_short_description() -> None:
     project = PROJECT["project"]
     assert project["license"] == "Apache-2.0"
     for name in (project["readme"], *project["license-files"]):
@@ -206,7 +208,7 @@ def test_the_package_says_what_it_is() -> None:
     assert len(project["description"]) < 100
 
 
-def test_the_changelog_keeps_its_form() -> None:
+def test_the_changelog_follows_keep_a_changelog() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert heads[0] == "[Unreleased]"
