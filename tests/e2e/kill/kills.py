@@ -1,11 +1,11 @@
-"""Tap and target under Meltano, killed at random moments: Postgres ends with the truth.
+"""Kill tap and target under Meltano at random moments; Postgres must hold the truth.
 
 `python -m tests.e2e.kill.kills --kills 50 --seed 1` runs the pipeline while the world
-moves on, until so many runs were ended with `kill -9`: most often of the whole process
-group, otherwise of the tap or of the target alone. A run that ends before its moment is
-none of them. Then it runs once to the end, and holds Postgres to the truth, by key and
-content. It prints a line a run and one line of JSON; exit code 1 if a row differs. What
-it leaves is below `.cache/kill-test`.
+changes, until so many runs were ended with `kill -9`: mostly the whole process group,
+otherwise the tap or the target alone. A run that ends before its moment does not count.
+A last run then ends normally, and Postgres is compared with the truth by key and
+content. The command prints one line per run and one line of JSON; the exit code is 1 if
+a row differs. Its files are in `.cache/kill-test`.
 """
 
 from __future__ import annotations
@@ -50,45 +50,45 @@ FOLDER = CACHE / "kill-test"
 SCHEMA = "email_metrics"
 SIZE, CAMPAIGNS, EMAILS = 20, 8, 20
 TAP, TARGET = "tap-email-metrics", "target-postgres"
-#: A run that was killed left a lock of Meltano's, which would hold the next one up.
+#: A killed run leaves a lock of Meltano's that would delay the next run.
 RUN = (MELTANO, "run", "--force", TAP, TARGET)
 VICTIMS = {"everything": 6, TAP: 2, TARGET: 2}
 EARLY = 0.2
 """Share of the kills that come within START_UP seconds of the start."""
 START_UP = 5.0
 FIRST_GUESS = 6.0
-"""Seconds that the tap is taken to read until a run has come to its end."""
+"""Assumed seconds for which the tap reads, until a run has ended."""
 LONGER = 1.1
-"""How much longer than the last one a run is taken to be, so that some may end."""
+"""Assumed growth of the length from run to run, so that some runs end."""
 TRIES = 3
-"""Runs for each kill, at most: the others end before their moment."""
+"""At most so many runs per kill: the others end before their moment."""
 ENDING = 120.0
-"""Seconds in which Meltano has to notice that a plugin is dead."""
+"""Seconds within which Meltano must notice that a plugin is dead."""
 LOOK = 0.1
-"""Seconds between two looks at whether the tap has asked for anything."""
+"""Seconds between two checks whether the tap has sent a request."""
 BETWEEN = 0.02
-"""Days that pass between two runs; more would leave reports of the day unread."""
+"""Days between two runs; with more, daily reports would be missed."""
 SETTLING = 301.0
-"""Seconds after which a row is read, even of LuxSci's."""
+"""Seconds after which every row is read; LuxSci's rows take longest."""
 LOOKBACK = 4 * DAY
-"""Seconds before the last run of which summaries are read again, and a day or two."""
+"""Seconds before the last run whose summaries are read again, with a margin."""
 EVENTFUL = 5
-"""Between every so many runs there is something new of every provider."""
+"""After so many runs something new is added for every provider."""
 
 
 @dataclass
 class Outcome:
-    """What the kills did, and what Postgres held in the end.
+    """The kills, and the rows in Postgres at the end.
 
     Attributes:
-        kills: runs that were killed.
-        before_first_record: those of them killed before the tap had asked for any.
-        mid_run: those killed later.
-        ended: runs that came to their end before their moment, and were not killed.
-        failed: runs that failed before it, and were not killed.
-        victims: what was killed, and how many times.
-        rows: in Postgres.
-        differences: lines on rows that differ from the truth.
+        kills: number of runs that were killed.
+        before_first_record: runs killed before the tap had requested any record.
+        mid_run: runs killed later.
+        ended: runs that ended before their moment and were not killed.
+        failed: runs that failed before their moment and were not killed.
+        victims: number of kills by what was killed.
+        rows: number of rows in Postgres.
+        differences: a line for each difference from the truth.
     """
 
     seed: int
@@ -102,10 +102,10 @@ class Outcome:
     differences: list[str] = field(default_factory=list)
 
     def runs(self, kills: int) -> Iterator[int]:
-        """Yield the numbers of runs, until so many of them were killed.
+        """Yield the numbers of runs until `kills` of them were killed.
 
         Raises:
-            CommandFailedError: too many were not.
+            CommandFailedError: too many runs were not killed.
         """
         for number in range(1, TRIES * kills + 1):
             if self.kills < kills:
@@ -117,11 +117,11 @@ class Outcome:
             )
 
     def count(self, code: int, victim: str, stage: str) -> str:
-        """Count a run; return what is said of it.
+        """Count a run; return a text about it.
 
         Args:
-            code: its exit code; 0 also where the kill came too late.
-            victim: what was killed; empty if nothing was.
+            code: its exit code; 0 also if the kill came too late.
+            victim: what was killed, or empty.
             stage: `before_first_record` or `mid_run`.
         """
         if victim and code:
@@ -133,7 +133,7 @@ class Outcome:
         return f"{victim} ({stage.replace('_', ' ')})"
 
     def line(self) -> str:
-        """Return it as JSON."""
+        """Return the outcome as JSON."""
         found = vars(self) | {"differences": len(self.differences)}
         return json.dumps(found)
 
@@ -164,13 +164,13 @@ def main() -> int:
 
 
 class KillTest:
-    """Runs of one pipeline that are killed, and one that is not.
+    """Killed runs of one pipeline, followed by one complete run.
 
     Args:
-        folder: of the Meltano project and its logs.
-        world: the simulator, which moves on from run to run.
-        postgres: what the target fills.
-        seed: of the moments and the victims.
+        folder: folder for the Meltano project and its logs.
+        world: the simulator, which changes from run to run.
+        postgres: the database that the target fills.
+        seed: seed of the moments and the victims.
     """
 
     def __init__(
@@ -194,19 +194,19 @@ class KillTest:
         ).create()
 
     def run(self, kills: int) -> Outcome:
-        """Kill so many runs, let one end, and compare.
+        """Kill `kills` runs, let one end, and compare.
 
         Raises:
             CommandFailedError: the last run failed, or too many were not killed.
         """
-        # Meltano's first command makes its database in many steps; killed in the midst
-        # of them, it leaves one with which no later command starts. That is its own
-        # affair: what is killed here is a pipeline that has started before.
+        # Meltano's first command creates its database in many steps. If it is killed
+        # among them, no later command starts. That is a matter of Meltano's, so here
+        # only later runs are killed.
         self._project.meltano("state", "list")
         for number in self._outcome.runs(kills):
             self._kill(number)
             self._move_on(number)
-        # What is read once a day is due again.
+        # Lists that are read once a day are due again.
         self._world.advance(1)
         self._instants.append(self._world.now())
         self._project.meltano(*map(str, RUN[1:]))
@@ -285,14 +285,14 @@ class KillTest:
         ]
 
     def _held(self, stream: str) -> Sequence[Row]:
-        """Return a table's rows, less those that it may hold and need not.
+        """Return the rows of a table without those that it may but need not hold.
 
-        That is what the API showed and shows no more, which a run that was killed may
-        have read; and what is so new that a run may leave it to the next one.
+        These are rows that the API no longer shows, which a killed run may have read,
+        and rows so new that a run may leave them to the next one.
         """
         rows = self._postgres.rows(SCHEMA, stream)
         if stream in (*SNAPSHOTS, READINGS):
-            return rows  # of which the last reading counts
+            return rows  # only the last reading counts
         if stream.endswith("_summary"):
             return self._as_now(stream, undated(rows))
         key = KEYS[stream]
@@ -302,9 +302,10 @@ class KillTest:
         return [row for by, row in by_key(rows, key).items() if by not in free]
 
     def _as_now(self, stream: str, rows: Iterable[Row]) -> list[Row]:
-        """Return rows of summaries; old days that were so at some run, as they are now.
+        """Return rows of summaries, old days in their present form.
 
-        A day beyond the look-back is read once, and may change after that.
+        A day beyond the look-back is read once and may change after that. Such a row
+        is accepted if it was right at some run.
         """
         key, old = KEYS[stream], iso(self._instants[-1] - LOOKBACK)
         now = by_key(undated(self._world.truth(stream, self._instants[-1:])), key)
@@ -322,7 +323,7 @@ class KillTest:
 
 
 def undated(rows: Iterable[Row]) -> list[Row]:
-    """Return rows without when LuxSci made a summary: for whichever run came to it."""
+    """Return rows without the time of the summary, which depends on the run."""
     return [
         {name: value for name, value in row.items() if name != "report_date"}
         for row in rows
@@ -330,7 +331,7 @@ def undated(rows: Iterable[Row]) -> list[Row]:
 
 
 def strike(process: subprocess.Popen[bytes], victim: str) -> str:
-    """Kill a plugin or, if it does not run, everything; return what was killed."""
+    """Kill a plugin, or everything if it does not run; return what was killed."""
     with suppress(psutil.Error):
         for one in psutil.Process(process.pid).children(recursive=True):
             if any(part.endswith(f"/{victim}") for part in one.cmdline()):
@@ -341,7 +342,7 @@ def strike(process: subprocess.Popen[bytes], victim: str) -> str:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for Meltano, which ends once a plugin is dead.
+    """Wait for Meltano, which ends after a plugin is dead.
 
     Raises:
         subprocess.TimeoutExpired: it does not.

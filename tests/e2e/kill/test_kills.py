@@ -1,6 +1,6 @@
-"""Tap and target killed under the real Meltano, a few times: as `make kill-test`.
+"""A few kills of tap and target under the real Meltano, as in `make kill-test`.
 
-What Postgres holds then answers the questions of the page on differing numbers.
+The queries of the page on differing numbers are run on the resulting database.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tests.support.world import World
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The first two of this seed are drawn soon after the first request, of the target and
+# The first two kills of this seed come soon after the first request: of the target, and
 # of everything.
 KILLS, SEED = 2, 2255
 DISAGREE, HELD = (
     block.text for block in blocks(DOCS / "screen.md") if block.language == "sql"
 )
-# The simulated clock is days behind this machine's.
+# The simulated clock is days behind that of this machine.
 DISAGREE = DISAGREE.replace(
     "now()", "(select max(checked_at) from email_metrics_reconciliation)"
 )
@@ -47,7 +47,7 @@ def killed(
 
 
 def ask(postgres: Postgres, *statements: str) -> list[dict[str, Any]]:
-    """Return the rows of the last of some statements."""
+    """Run statements; return the rows of the last one."""
     path = sql.SQL("set search_path to {}").format(sql.Identifier(SCHEMA))
     url = postgres.sqlalchemy_url.replace("+psycopg", "")
     with psycopg.connect(url, row_factory=dict_row) as connection:
@@ -57,14 +57,14 @@ def ask(postgres: Postgres, *statements: str) -> list[dict[str, Any]]:
         return found.fetchall()
 
 
-def test_only_runs_that_were_killed_are_kills() -> None:
+def test_only_runs_that_were_killed_count_as_kills() -> None:
     outcome = Outcome(SEED)
     ends = iter(
         [
             (0, "", "mid_run"),
             (1, TAP, "mid_run"),
-            (0, "everything", "mid_run"),  # too late
-            (1, "", "mid_run"),  # by itself
+            (0, "everything", "mid_run"),  # the kill came too late
+            (1, "", "mid_run"),  # the run failed by itself
             (-9, "everything", "before_first_record"),
         ]
     )
@@ -82,7 +82,7 @@ def test_only_runs_that_were_killed_are_kills() -> None:
     assert (line["before_first_record"], line["mid_run"]) == (1, 1)
 
 
-def test_runs_that_are_never_killed_come_to_an_end() -> None:
+def test_the_test_gives_up_after_many_runs_without_a_kill() -> None:
     outcome = Outcome(SEED)
     runs = outcome.runs(2)
     for _ in range(2 * TRIES):
@@ -104,7 +104,9 @@ def test_postgres_holds_the_truth_after_kills(killed: tuple[Postgres, Outcome]) 
 
 
 @pytest.mark.meltano
-def test_the_readme_finds_a_list_that_differs(killed: tuple[Postgres, Outcome]) -> None:
+def test_the_documented_query_finds_a_list_that_differs(
+    killed: tuple[Postgres, Outcome],
+) -> None:
     postgres, _ = killed
     assert "max(checked_at)" in DISAGREE
     assert "differs" not in {row["verdict"] for row in ask(postgres, DISAGREE)}
@@ -120,7 +122,7 @@ def test_the_readme_finds_a_list_that_differs(killed: tuple[Postgres, Outcome]) 
 
 
 @pytest.mark.meltano
-def test_the_readme_finds_a_table_that_lost_rows(
+def test_the_documented_query_finds_a_table_that_lost_rows(
     killed: tuple[Postgres, Outcome],
 ) -> None:
     postgres, _ = killed

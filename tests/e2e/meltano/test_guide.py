@@ -1,4 +1,4 @@
-"""The first sync as its page tells it, from an empty folder, for two warehouses."""
+"""The page on the first sync, followed from an empty folder for two warehouses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.meltano, pytest.mark.timeout(1800)]
 [PSQL] = Path(sysconfig.get_path("purelib")).glob("*/pginstall/bin/psql")
 WAREHOUSES = {"Postgres", "DuckDB"}
 SECRET = "web-services-guid"
-#: The constraints of each environment that the page has Meltano make.
+#: Constraints of each environment that Meltano makes on the page.
 CONSTRAINTS = {
     "extractor tap-email-metrics": "../constraints",
     "loader target-postgres": "target-postgres",
@@ -41,14 +41,14 @@ CONSTRAINTS = {
 
 @dataclass
 class Reader:
-    """A reader of the page, in one shell.
+    """A reader of the page with one shell.
 
     Attributes:
-        folder: where the shell is.
-        environment: of the shell.
-        own: what is written in place of the page's examples.
-        said: what the blocks printed, by heading.
-        logged: what they logged, likewise.
+        folder: working directory of the shell.
+        environment: environment of the shell.
+        own: replacements of the example values on the page.
+        said: output of the blocks, by heading.
+        logged: stderr of the blocks, by heading.
     """
 
     folder: Path
@@ -58,9 +58,9 @@ class Reader:
     logged: dict[str, str] = field(default_factory=dict)
 
     def follow(self, warehouse: str) -> None:
-        """Run every block of the page but those of other warehouses.
+        """Run every block of the page except those of other warehouses.
 
-        A transcript with times is left in `.cache/guide`.
+        A transcript with times is written to `.cache/guide`.
         """
         transcript = CACHE / "guide" / f"{warehouse}.txt"
         transcript.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as an index would have it, built from this checkout."""
+    """Build the package of this checkout as an index would offer it."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [find_uv_bin(), "build", "--quiet", "--wheel", "--out-dir", str(folder)]
     subprocess.run([*build, str(ROOT)], check=True)  # noqa: S603 - our own
@@ -131,7 +131,7 @@ def reader(folder: Path, world: World, wheel: Path, own: Mapping[str, str]) -> R
         folder,
         environment,
         {
-            # Versions are those that the other tests use.
+            # The same versions as in the other tests.
             f"uv tool install {PACKAGE}": pinned(
                 ROOT / "constraints.txt", f"uv tool install {wheel}"
             ),
@@ -154,9 +154,9 @@ def pinned(constraints: Path, command: str) -> str:
 
 
 def installing(world: World, *plugins: str) -> dict[str, str]:
-    """Return what installs plugins one by one, as each has constraints of its own.
+    """Return commands that install plugins one by one, each with its constraints.
 
-    It also shows the tap the way to the simulator.
+    They also direct the tap to the simulator.
     """
     folder = ROOT / "constraints"
     commands = [
@@ -172,7 +172,7 @@ def count(world: World) -> int:
 
 
 def held_to_the_file(project: Path) -> None:
-    """Meltano has rewritten the file; its plugins are still as they were written."""
+    """Check that the plugins are unchanged though Meltano has rewritten its file."""
     plugins = yaml.safe_load((project / "meltano.yml").read_text())["plugins"]
     tap, doctor = plugins["extractors"]
     assert tap["config"]["start_date"] == "2020-01-01"
@@ -180,7 +180,9 @@ def held_to_the_file(project: Path) -> None:
     assert doctor["capabilities"] == ["about"]
 
 
-def test_postgres(tmp_path: Path, world: World, wheel: Path) -> None:
+def test_the_guide_loads_postgres_and_builds_marts(
+    tmp_path: Path, world: World, wheel: Path
+) -> None:
     with Postgres(tmp_path / "postgres") as postgres, postgres.listening() as port:
         server = postgres.dbt_settings
         user, name = server["DBT_POSTGRES_USER"], server["DBT_POSTGRES_DBNAME"]
@@ -219,7 +221,9 @@ def test_postgres(tmp_path: Path, world: World, wheel: Path) -> None:
     assert (ROOT / "output" / "email-report.html").exists()
 
 
-def test_duckdb(tmp_path: Path, world: World, wheel: Path) -> None:
+def test_the_guide_loads_duckdb_and_builds_marts(
+    tmp_path: Path, world: World, wheel: Path
+) -> None:
     own = installing(
         world,
         "extractor tap-email-metrics",

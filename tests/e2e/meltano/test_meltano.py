@@ -1,4 +1,4 @@
-"""The real Meltano, with the project's own `meltano.yml`, into real targets."""
+"""The real Meltano with the `meltano.yml` of this repository and real targets."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ class Pipeline:
         return self.world.truth(stream, [self.world.now()])
 
     def differences(self, schema: str) -> dict[str, tuple[str, ...]]:
-        """Return what differs between a schema and the truth, by stream."""
+        """Return the differences between a schema and the truth by stream."""
         return self.differences_of(lambda stream: self.postgres.rows(schema, stream))
 
     def differences_of(
         self, held: Callable[[str], Iterable[Row]]
     ) -> dict[str, tuple[str, ...]]:
-        """Return what differs between a target's rows and the truth, by stream."""
+        """Return the differences between a target's rows and the truth by stream."""
         found = compare(held, self.truth, KEYS)
         assert all(comparison.held for comparison in found.values())
         return {s: c.differences for s, c in found.items() if c.differences}
 
     def sync(self, target: str, settings: Mapping[str, str]) -> None:
-        """Run tap and target once, with further settings."""
+        """Run tap and target once with further settings."""
         project = replace(self.project, settings={**self.project.settings, **settings})
         project.meltano("run", "tap-email-metrics", target)
 
@@ -69,13 +69,13 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
         yield Pipeline(world, postgres, Project(folder / "project", settings).create())
 
 
-def test_run_fills_postgres_and_keeps_state(pipeline: Pipeline) -> None:
+def test_a_run_fills_postgres_and_stores_the_state(pipeline: Pipeline) -> None:
     done = pipeline.project.meltano("run", "tap-email-metrics", "target-postgres")
 
     summary = done.run_summary()["streams"]
     assert sorted(summary) == STREAMS
     outcomes = {name: said["outcome"] for name, said in summary.items()}
-    # The world has a removed campaign: the API has no stats of its activities.
+    # The world has a removed campaign, whose activities have no stats.
     assert outcomes.pop("constant_contact_campaign_activity_stats") == "incomplete"
     assert set(outcomes.values()) <= {"complete", "empty"}
     # The schema is that of the environment dev.
@@ -87,7 +87,7 @@ def test_run_fills_postgres_and_keeps_state(pipeline: Pipeline) -> None:
     assert sorted(set(state["singer_state"]["bookmarks"]) & set(STREAMS)) == STREAMS
 
 
-def test_second_run_resumes_from_the_state(pipeline: Pipeline) -> None:
+def test_a_second_run_continues_from_the_state(pipeline: Pipeline) -> None:
     done = pipeline.project.meltano("run", "tap-email-metrics", "target-postgres")
 
     summary = done.run_summary()["streams"]
@@ -98,7 +98,7 @@ def test_second_run_resumes_from_the_state(pipeline: Pipeline) -> None:
     assert pipeline.differences("email_metrics_dev") == {}
 
 
-def test_schedule_run(pipeline: Pipeline) -> None:
+def test_the_schedules_of_meltano_yml_run(pipeline: Pipeline) -> None:
     listed = pipeline.project.meltano("schedule", "list", "--format=json").output
     schedules = {s["name"]: s for s in json.loads(listed)["schedules"]["job"]}
     assert {name: s["cron_interval"] for name, s in schedules.items()} == {
@@ -116,7 +116,7 @@ def test_schedule_run(pipeline: Pipeline) -> None:
         assert f"prod:tap-email-metrics--{name}-to-target-postgres" in states.split()
 
 
-def test_target_jsonl(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_target_jsonl_writes_the_truth(pipeline: Pipeline, tmp_path: Path) -> None:
     pipeline.sync("target-jsonl", {"TARGET_JSONL_DESTINATION_PATH": str(tmp_path)})
 
     def held(stream: str) -> Iterable[Row]:
@@ -126,8 +126,8 @@ def test_target_jsonl(pipeline: Pipeline, tmp_path: Path) -> None:
     assert pipeline.differences_of(held) == {}
 
 
-def test_config_test_on_a_large_world(tmp_path: Path) -> None:
-    """It reads one record, terminates the tap while that writes, and waits for it."""
+def test_config_test_on_a_large_account_reads_a_fraction(tmp_path: Path) -> None:
+    """Meltano reads one record, then terminates the tap and waits for its end."""
     with World(tmp_path, seed=1, size=300) as world:
         messages = len(world.truth("encompass_messages", [world.now()]))
         project = Project(tmp_path / "project", world.settings).create()
@@ -135,14 +135,14 @@ def test_config_test_on_a_large_world(tmp_path: Path) -> None:
         done = project.meltano("config", "test", "tap-email-metrics")
 
         assert "Plugin configuration is valid" in done.output + done.log
-        # All that there is takes six times as many and more.
+        # A complete run takes at least six times as many requests.
         assert sum(world.served().values()) < messages
         assert working_in(project.folder) == []
 
 
-def test_config_test_tells_a_wrong_secret(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_config_test_names_a_wrong_secret(pipeline: Pipeline, tmp_path: Path) -> None:
     wrong = {"TAP_EMAIL_METRICS_ENCOMPASS_CLIENT_SECRET": "nobody's"}
-    # The first record of another provider would do for Meltano.
+    # Meltano would accept the first record of another provider.
     other = ("TAP_EMAIL_METRICS_CONSTANT_CONTACT_", "TAP_EMAIL_METRICS_LUXSCI_")
     given = pipeline.project.settings.items()
     settings = {k: v for k, v in given if not k.startswith(other)} | wrong
@@ -156,7 +156,7 @@ def test_config_test_tells_a_wrong_secret(pipeline: Pipeline, tmp_path: Path) ->
 
 
 def working_in(folder: Path) -> list[list[str]]:
-    """Return the command lines of the processes whose working directory this is."""
+    """Return the command lines of the processes that work in a folder."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):

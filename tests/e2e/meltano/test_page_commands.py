@@ -1,4 +1,4 @@
-"""What the pages say to do with Meltano, as it stands there; the guide apart."""
+"""Commands of the documentation that need Meltano, run as written; not the guide."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.meltano
 
-#: The blocks with Meltano, by page and heading.
+#: Blocks of commands with Meltano, by page and heading.
 BLOCKS = {
     place: text
     for place, found in runnable().items()
@@ -38,10 +38,10 @@ README = ("README.md", "One provider into one warehouse")
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader of the pages who has a project that loads Postgres.
+    """A reader of the documentation with a project that loads Postgres.
 
     Attributes:
-        own: what is written in place of the pages' examples.
+        own: replacements of the example values in the pages.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Reader:
     own: Mapping[str, str]
 
     def run(self, page: str, heading: str, typed: str = "") -> str:
-        """Run the blocks below a heading; return what they say."""
+        """Run the blocks below a heading; return their output."""
         return self.shell(BLOCKS[page, heading], typed)
 
     def shell(self, text: str, typed: str = "") -> str:
@@ -116,7 +116,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         yield one
 
 
-def test_every_block_is_run_here() -> None:
+def test_every_block_of_commands_has_a_test() -> None:
     assert set(BLOCKS) - ELSEWHERE == {
         *CLOUDS,
         README,
@@ -132,15 +132,15 @@ def test_every_block_is_run_here() -> None:
     }
 
 
-def test_the_readme_does_what_the_guide_does() -> None:
+def test_the_commands_of_the_readme_are_commands_of_the_guide() -> None:
     guide = [command for block in blocks(GUIDE) for command in block.commands]
     for block in runnable()[README]:
         for command in block.commands:
-            # The guide adds dbt.
+            # The guide also adds dbt.
             assert command in [one.removesuffix(" --dbt") for one in guide], command
 
 
-def test_a_secret_is_in_the_environment_file_alone(reader: Reader) -> None:
+def test_a_secret_is_written_to_the_env_file_only(reader: Reader) -> None:
     secret = json.loads(reader.world.config.read_text())["encompass"]["client_secret"]
     assert secret in (reader.folder / ".env").read_text()
     assert secret not in (reader.folder / "meltano.yml").read_text()
@@ -153,13 +153,13 @@ def test_a_secret_is_in_the_environment_file_alone(reader: Reader) -> None:
         ("operations.md", "Before a run: the doctor"),
     ],
 )
-def test_the_doctor_after_the_file_was_rewritten(
+def test_the_doctor_works_after_meltano_rewrote_its_file(
     reader: Reader, place: tuple[str, str]
 ) -> None:
     assert "next run: " in reader.run(*place)
 
 
-def test_selection_and_stream_maps(reader: Reader) -> None:
+def test_the_selection_page_deselects_streams_and_maps_columns(reader: Reader) -> None:
     reader.run("selection.md", "With Meltano")
     reader.run("selection.md", "Stream maps")
     reader.shell("meltano run tap-email-metrics target-postgres")
@@ -171,7 +171,7 @@ def test_selection_and_stream_maps(reader: Reader) -> None:
     }
 
 
-def test_one_stream_is_read_again(reader: Reader) -> None:
+def test_the_state_page_reads_one_stream_again(reader: Reader) -> None:
     before = reader.postgres.rows(SCHEMA, "encompass_opens")
     assert before
     with psycopg.connect(reader.postgres.url) as connection:
@@ -183,7 +183,7 @@ def test_one_stream_is_read_again(reader: Reader) -> None:
     assert reader.postgres.rows(SCHEMA, "encompass_messages") == []
 
 
-def test_a_state_is_copied(reader: Reader) -> None:
+def test_the_state_page_copies_a_state(reader: Reader) -> None:
     said = reader.run("state.md", "Look at the state, and move it")
     assert "prod:tap-email-metrics-to-target-postgres" in said
     kept = json.loads((reader.folder / "state.json").read_text())
@@ -195,14 +195,16 @@ def test_a_state_is_copied(reader: Reader) -> None:
     )
 
 
-def test_a_backfill_tells_itself_apart(reader: Reader) -> None:
+def test_the_backfill_page_runs_a_backfill_that_is_marked_as_one(
+    reader: Reader,
+) -> None:
     reader.run("backfill.md", "Backfill")
     runs = reader.postgres.rows(SCHEMA, "email_metrics_runs")
     assert True in {row["backfill"] for row in runs}
     assert {False, None} & {row["backfill"] for row in runs}
 
 
-def test_a_lag_is_an_alert(reader: Reader) -> None:
+def test_the_operations_page_sets_max_lag_days(reader: Reader) -> None:
     reader.run("operations.md", "Alerts")
     assert "max_lag_days: 8" in (reader.folder / "meltano.yml").read_text()
 
@@ -214,7 +216,7 @@ def test_a_lag_is_an_alert(reader: Reader) -> None:
         (CLOUDS[1], '"credentials_path": "bigquery.json"'),
     ],
 )
-def test_a_project_for_a_cloud(
+def test_the_warehouse_pages_make_a_project(
     reader: Reader, place: tuple[str, str], expected: str
 ) -> None:
     assert expected in reader.run(*place)

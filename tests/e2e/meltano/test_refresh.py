@@ -1,4 +1,4 @@
-"""The state as the real Meltano keeps, merges and copies it."""
+"""States that the real Meltano keeps, merges and copies."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ STREAMS = [stream for stream in KEYS if stream.startswith("encompass_")]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A world, a folder of JSON lines for the rows, and the Meltano project."""
+    """A world, the Meltano project, and a folder for rows as JSON lines."""
 
     world: World
     rows: Path
     project: Project
 
     def run(self, *options: str, into: str = "rows", **settings: Any) -> Finished:
-        """Run tap and target once, with further settings of the tap."""
+        """Run tap and target once with further settings of the tap."""
         self.rows.joinpath(into).mkdir(parents=True, exist_ok=True)
         more = {
             f"TAP_EMAIL_METRICS_{name.upper()}": str(value)
@@ -44,7 +44,7 @@ class Pipeline:
         return project.meltano("run", *options, "tap-email-metrics", "target-jsonl")
 
     def missing(self, into: str) -> dict[str, int]:
-        """Return how many rows of the truth are not there, by stream."""
+        """Return the number of missing rows of the truth by stream."""
         found = {}
         for stream in STREAMS:
             file = self.rows / into / f"{stream}.jsonl"
@@ -69,12 +69,12 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 
 
 @pytest.mark.parametrize("requests", [5, 40])
-def test_a_full_refresh_that_paused_is_made_up_for(
+def test_a_full_refresh_that_paused_is_completed_by_later_runs(
     pipeline: Pipeline, requests: int, tmp_path: Path
 ) -> None:
-    """Meltano merges the state of a full refresh into the old one. K1."""
+    """Meltano merges the state of a full refresh into the old one."""
     into = tmp_path.name
-    # A ledger of its own: what earlier runs asked for does not count.
+    # A separate ledger, so that requests of earlier runs do not count.
     ledger = {"XDG_STATE_HOME": str(tmp_path)}
     paused = replace(
         pipeline,
@@ -91,10 +91,10 @@ def test_a_full_refresh_that_paused_is_made_up_for(
     assert pipeline.missing(into) == {}
 
 
-def test_a_start_that_moved_back_with_merged_states(
+def test_an_earlier_start_date_is_read_though_states_are_merged(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    """K1."""
+    """`--merge-state` keeps old marks, which the tap must not use."""
     into = tmp_path.name
     suffix = "--state-id-suffix=merged"
     pipeline.run(suffix, into=into, start_date="2026-01-01")
@@ -104,7 +104,7 @@ def test_a_start_that_moved_back_with_merged_states(
 
 
 def test_the_state_of_another_account_is_refused(pipeline: Pipeline) -> None:
-    """`meltano state copy` from dev to prod, whose settings are another's. K1."""
+    """`meltano state copy` from dev to prod, which reads another account."""
     meltano = pipeline.project.meltano
     state = "tap-email-metrics-to-target-jsonl"
     meltano("state", "copy", "--force", f"dev:{state}", f"prod:{state}")

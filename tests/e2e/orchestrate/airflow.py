@@ -1,8 +1,7 @@
-"""An Airflow of one machine, on a database of its own, that only this machine reaches.
+"""An Airflow with its own database that listens on this machine only.
 
-It has what any Airflow has, each a process: the API server, the scheduler with a
-LocalExecutor that runs tasks in parallel, and the processor of DAG files. What is done
-with it is done through its API, as anybody would.
+It consists of three processes: the API server, the scheduler with a LocalExecutor that
+runs tasks in parallel, and the DAG processor. It is controlled through its API.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ AIRFLOW = CACHE / "airflow" / "bin" / "airflow"
 READY_SECONDS, LOOK = 240.0, 0.5
 TIMEOUT = 60
 MANY = 1000
-"""Task instances of a run, at most."""
+"""The most task instances of a run."""
 ENDED = frozenset({"success", "failed"})
 
 
@@ -37,8 +36,8 @@ class Attempted:
     """A task instance that ended.
 
     Attributes:
-        tries: how often it was begun.
-        summary: the run summary that it pushed, if it did.
+        tries: number of tries.
+        summary: the run summary that it pushed, or None.
     """
 
     task: str
@@ -49,14 +48,14 @@ class Attempted:
 
 
 class Airflow:
-    """Runs the DAGs of a folder; ends with the block.
+    """Runs the DAGs of a folder until the end of the block.
 
     Args:
-        folder: for its home and logs.
-        dags: folder of the DAG files.
-        database: SQLAlchemy's URL of an empty database.
-        environment: of all its processes, and so of every task.
-        parallelism: tasks at a time, whatever their pools.
+        folder: folder for its home and logs.
+        dags: folder with the DAG files.
+        database: SQLAlchemy URL of an empty database.
+        environment: environment of all its processes and so of every task.
+        parallelism: the most tasks at a time in all pools.
 
     Attributes:
         program: the command `airflow`.
@@ -105,7 +104,7 @@ class Airflow:
         stop(*self._processes.values())
 
     def command(self, *arguments: str) -> None:
-        """Run a command of Airflow that has to succeed."""
+        """Run a command of Airflow that must succeed."""
         done = subprocess.run(  # noqa: S603 - our own installation of Airflow
             [self.program, *arguments],
             cwd=self._folder,
@@ -123,7 +122,7 @@ class Airflow:
         """Wait until these DAGs are known.
 
         Raises:
-            CommandFailedError: they do not become known, or a part of it has died.
+            CommandFailedError: they do not become known, or a process has ended.
         """
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
@@ -139,11 +138,11 @@ class Airflow:
         return str(self._ask("POST", f"dags/{dag}/dagRuns", body)["dag_run_id"])
 
     def has_ended(self, dag: str, run: str) -> bool:
-        """Return whether a run has ended, well or not."""
+        """Return whether a run has ended, successfully or not."""
         return self._ask("GET", f"dags/{dag}/dagRuns/{run}")["state"] in ENDED
 
     def attempted(self, dag: str, run: str) -> list[Attempted]:
-        """Return the task instances of a run, mapped ones each for itself."""
+        """Return the task instances of a run; each mapped instance is one."""
         path = f"dags/{dag}/dagRuns/{run}/taskInstances"
         found = self._ask("GET", f"{path}?limit={MANY}")["task_instances"]
         return [
@@ -181,13 +180,13 @@ class Airflow:
         return self._folder / f"{name}.log"
 
     def _wait(self) -> None:
-        """Wait a little for what is started.
+        """Wait a little while processes start.
 
         Raises:
-            CommandFailedError: a part of it has died, so that it will never come.
+            CommandFailedError: a process has ended.
         """
         for name, process in self._processes.items():
-            # The processor of DAG files ends well, having read each of them once.
+            # The DAG processor ends successfully after reading each file once.
             if process.poll():
                 raise CommandFailedError(
                     f"airflow {name} ended with {process.returncode}; see"
@@ -196,10 +195,10 @@ class Airflow:
         time.sleep(LOOK)
 
     def _log_in(self) -> None:
-        """Wait for the API server, and get a token of it.
+        """Wait for the API server and get a token.
 
         Raises:
-            CommandFailedError: it does not come.
+            CommandFailedError: the server does not answer.
         """
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
@@ -224,7 +223,7 @@ class Airflow:
 def settings(
     folder: Path, dags: Path, database: str, url: str, parallelism: int
 ) -> dict[str, str]:
-    """Return Airflow's settings, as variables."""
+    """Return Airflow's settings as environment variables."""
     found = {
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": str(parallelism),

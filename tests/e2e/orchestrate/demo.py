@@ -1,10 +1,10 @@
-"""20 accounts under Airflow, in parallel, one worker killed: Postgres holds the truth.
+"""Read 20 accounts in parallel under Airflow, kill a worker, and compare Postgres.
 
-`python -m tests.e2e.orchestrate.demo` reads them in two rounds, between which the
-worlds move on, and then reads two accounts' rows of two months again that were deleted.
-The last line is JSON; exit code 1 if a row differs from the truth, an API key was used
-beyond its limits, a run did not end well, or no worker was killed. What it leaves is
-below `.cache/orchestrate`.
+`python -m tests.e2e.orchestrate.demo` reads the accounts in two rounds, with changes in
+between, then deletes two months of two accounts and backfills them. The last line is
+JSON. The exit code is 1 if a row differs from the truth, a limit of an API key was
+exceeded, a run did not end well, or no worker was killed. Its files are in
+`.cache/orchestrate`.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Shared:
     """An API key of the demo.
 
     Attributes:
-        provider: whose it is.
-        accounts: how many share it.
-        rate: requests of any second, or minute for LuxSci, that the vendor allows.
-        daily: of a UTC day; 0 for no limit.
-        given: what the list of accounts says of it. The rate is less than the
-            vendor's, by a request for each run at once: what starts evenly spaced
-            arrives less so, the more the busier the machine.
+        provider: name of the provider.
+        accounts: number of accounts that share the key.
+        rate: the vendor's limit of requests per second, or per minute for LuxSci.
+        daily: limit of requests per UTC day; 0 for no limit.
+        given: its entry in the list of accounts. The rate there is lower than the
+            vendor's by one request per run at once, because requests that start evenly
+            spaced arrive less evenly on a busy machine.
     """
 
     provider: str
@@ -85,24 +85,23 @@ SHARED = {
 PARALLELISM = 5
 ROUNDS, DAYS_BETWEEN = 2, 5.0
 VICTIM, AFTER = "north-1", 20
-"""Whose worker is killed, in the first round, once it has made so many requests."""
+"""The account whose worker is killed in the first round after so many requests."""
 AGAIN = {"south-2": "constant_contact_opens", "alumni1-1": "encompass_clicks"}
-"""Accounts that lose rows, and of which stream, before the backfill."""
+"""Accounts and streams whose rows are deleted before the backfill."""
 RETRY_SECONDS, LOOK, ROUND_SECONDS = 3, 0.2, 900.0
 FINE = frozenset({"complete", "incomplete", "empty"})
 
 
 @dataclass
 class Outcome:
-    """What the demo found.
+    """The result of the demo.
 
     Attributes:
-        killed: attempts that were killed; `tries` of the task then.
-        rows: in Postgres; `truth` should be there.
-        mismatches: lines on rows that differ, runs that did not end well, limits that
-            were exceeded, and what did not happen.
-        keys: for each key the most requests of a second, minute or day, beside the
-            limit.
+        killed: number of attempts that were killed; `tries` counts those of the task.
+        rows: number of rows in Postgres; `truth` is the expected number.
+        mismatches: a line for each row that differs, run that did not end well, limit
+            that was exceeded, and event that did not happen.
+        keys: by key, the most requests in a second, minute or day, with the limits.
     """
 
     accounts: int = 0
@@ -117,7 +116,7 @@ class Outcome:
     keys: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def unshown(self) -> list[str]:
-        """Return lines on what did not happen, so that nothing was shown of it."""
+        """Return a line for each event that the demo should show but did not happen."""
         found = [
             f"{key} was not used" for key, u in self.keys.items() if not u["busiest"]
         ]
@@ -128,13 +127,13 @@ class Outcome:
         return found
 
     def line(self) -> str:
-        """Return it as JSON."""
+        """Return the outcome as JSON."""
         return json.dumps(vars(self) | {"mismatches": len(self.mismatches)})
 
 
 def main() -> int:
     """Run the demo; return its exit code."""
-    # Whoever is told to end ends what it started.
+    # A signal also ends the processes that were started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -151,11 +150,11 @@ def main() -> int:
 
 
 class Demo:
-    """Accounts, the Airflow that reads them, and the warehouse that it fills.
+    """Accounts, an Airflow that reads them, and the warehouse that it fills.
 
     Args:
-        fleet: the accounts, in their first state.
-        postgres: empty; it also takes Meltano's state and Airflow's own books.
+        fleet: the accounts in their first state.
+        postgres: an empty server, which also stores the state and Airflow's database.
     """
 
     def __init__(self, fleet: Fleet, postgres: Postgres) -> None:
@@ -177,12 +176,12 @@ class Demo:
         ).create()
 
     def run(self) -> Outcome:
-        """Make the rounds and the backfill, and compare.
+        """Run the rounds and the backfill, and compare.
 
         Raises:
             CommandFailedError: Airflow or Meltano does not run at all.
         """
-        # Many runs at once would otherwise make Meltano's tables at once.
+        # Otherwise many runs would create Meltano's tables at the same time.
         self._project.meltano("state", "list")
         with self._airflow() as airflow:
             pools = FOLDER / "pools.json"
@@ -200,7 +199,7 @@ class Demo:
         return self._outcome
 
     def _database(self, name: str, driver: str) -> str:
-        """Make a database; return SQLAlchemy's URL of it."""
+        """Create a database; return its SQLAlchemy URL."""
         url = self._postgres.sqlalchemy_url
         with psycopg.connect(self._postgres.url, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
@@ -243,11 +242,11 @@ class Demo:
         say(f"Round {number}: {time.monotonic() - started:.0f} s")
 
     def _settle(self, airflow: Airflow, runs: list[tuple[str, str]]) -> None:
-        """Wait for runs of DAGs, and note what came of their tasks."""
+        """Wait for runs of DAGs, and note the results of their tasks."""
         wait(lambda: all(airflow.has_ended(*run) for run in runs), "the runs to end")
         for run in runs:
             for one in airflow.attempted(*run):
-                # Of accounts that a backfill leaves out, nothing runs.
+                # Tasks of accounts that a backfill leaves out do not run.
                 if not one.task.startswith("parts_") and one.state != "skipped":
                     self._note(one)
 
@@ -263,7 +262,7 @@ class Demo:
             )
 
     def _kill(self) -> None:
-        """Kill the worker that reads the victim: task, Meltano, tap and target."""
+        """Kill the worker that reads the victim, with Meltano, tap and target."""
         [victim] = self._fleet.of([VICTIM])
         wait(lambda: victim.asked >= AFTER, f"{VICTIM} to be read")
         groups = {os.getpgid(process.pid) for process in runners(VICTIM)}
@@ -271,7 +270,7 @@ class Demo:
             os.killpg(group, signal.SIGKILL)
             self._outcome.killed += 1
         say(f"Killed the worker of {VICTIM} after {victim.asked} requests")
-        # A retry otherwise comes 6 minutes later: Meltano would take the run for alive.
+        # Otherwise Meltano would take the run for alive for 6 minutes.
         with psycopg.connect(
             self._project.settings["MELTANO_DATABASE_URI"].replace("+psycopg", "")
         ) as connection:
@@ -284,7 +283,7 @@ class Demo:
     # Backfill
 
     def _backfill(self, airflow: Airflow) -> None:
-        """Delete what lies in two months of two accounts, and read that again."""
+        """Delete the rows of two months of two accounts, and backfill them."""
         last = datetime.fromtimestamp(self._instants[-1], UTC).strftime("%Y-%m")
         first = datetime.fromtimestamp(self._instants[-1] - 31 * 86_400, UTC).strftime(
             "%Y-%m"
@@ -327,7 +326,7 @@ class Demo:
             self._outcome.mismatches.append(f"{strange} rows are of no account")
 
     def _compare_one(self, member: Member, tables: dict[str, list[Row]]) -> int:
-        """Note how a member's rows differ from the truth; return how many it has."""
+        """Note how a member's rows differ from the truth; return their number."""
         ours = {
             stream: [row for row in tables[stream] if row["account"] == member.name]
             for stream in member.streams
@@ -345,7 +344,7 @@ class Demo:
         return sum(map(len, ours.values()))
 
     def _search(self) -> None:
-        """Note where Airflow wrote down a secret, or told an address."""
+        """Note where Airflow stored a secret or an address."""
         logs = (FOLDER / "airflow").rglob("*.log")
         kept = {str(file): file.read_text(errors="replace") for file in logs}
         with psycopg.connect(self._books) as connection:
@@ -365,7 +364,7 @@ class Demo:
             self._outcome.mismatches.append("An address is in an XCom")
 
     def _measure(self) -> None:
-        """Note the most that was asked with each key, beside what the vendor allows."""
+        """Note the most requests of each key and the limit of the vendor."""
         for name, key in SHARED.items():
             meter = self._fleet.meters[name]
             used = {"busiest": meter.limits.busiest, "limit": key.rate}
@@ -379,7 +378,7 @@ class Demo:
 
 
 def listed(fleet: Fleet) -> dict[str, Any]:
-    """Return the list of accounts: it names connections, and holds no secret."""
+    """Return the list of accounts, which names connections and holds no secret."""
     return {
         "keys": {
             key: {"provider": one.provider, **one.given} for key, one in SHARED.items()
@@ -397,7 +396,7 @@ def listed(fleet: Fleet) -> dict[str, Any]:
 
 
 def connections(fleet: Fleet) -> dict[str, str]:
-    """Return the accounts' connections as variables, where Airflow looks for them."""
+    """Return the connections of the accounts as environment variables for Airflow."""
     return {
         f"AIRFLOW_CONN_{member.name.upper()}": json.dumps(
             {"conn_type": "generic", "extra": member.secrets()}
@@ -407,7 +406,7 @@ def connections(fleet: Fleet) -> dict[str, str]:
 
 
 def runners(account: str) -> list[psutil.Process]:
-    """Return the processes of an account's run, but for Airflow's own."""
+    """Return the processes of an account's run without those of Airflow."""
     home = str(FOLDER / "home" / "runs" / account)
     found = []
     for process in psutil.process_iter():
@@ -418,10 +417,10 @@ def runners(account: str) -> list[psutil.Process]:
 
 
 def wait(until: Callable[[], bool], what: str) -> None:
-    """Wait for something.
+    """Wait for a condition.
 
     Raises:
-        CommandFailedError: it does not happen.
+        CommandFailedError: the condition did not become true in time.
     """
     limit = time.monotonic() + ROUND_SECONDS
     while not until():

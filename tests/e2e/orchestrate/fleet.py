@@ -1,4 +1,4 @@
-"""Many simulated accounts in one process: several share an API key and its limits."""
+"""Many simulated accounts in one process, several of which share an API key."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
     from tests.support.comparison import Row
 
-#: What the start date goes by; only of LuxSci's accounts is one set.
+#: The column compared with the start date; only accounts of LuxSci have one.
 REPLICATION = {
     str(stream.name): stream.replication_key
     for stream in STREAMS
     if isinstance(stream.replication_key, str)
 }
-#: How far before the present the worlds begin, and how much of LuxSci's is read.
+#: Days before the present at which worlds begin, and days of LuxSci's rows to read.
 DAYS_BEHIND, LUXSCI_DAYS = 20, 12
-#: Messages or campaigns of an account, the days between them, and emails of LuxSci.
+#: Messages or campaigns per account, days between them, and emails of LuxSci.
 MAILINGS, BETWEEN, EMAILS = 4, 9, 30
 SPANS = {"encompass": 1.0, "constant_contact": 1.0, "luxsci": 60.0}
 TIMEOUT = 60
@@ -52,12 +52,12 @@ TIMEOUT = 60
 
 @dataclass
 class Meter:
-    """Counts what comes in with one API key, and refuses nothing.
+    """Counts the requests with one API key and refuses none.
 
     Attributes:
-        limits: count the most requests in any second or minute, in real time, and
-            those of each of the worlds' days.
-        lock: the accounts of a key are asked at the same time.
+        limits: counters of requests per second or minute in real time, and per day of
+            the worlds.
+        lock: needed because accounts of a key are read at the same time.
     """
 
     limits: Limits
@@ -65,11 +65,11 @@ class Meter:
 
     @property
     def most_in_a_day(self) -> int:
-        """The most requests of any of the worlds' days."""
+        """The most requests in any day of the worlds."""
         return max(self.limits.used_by_day.values(), default=0)
 
     def count(self, _method: str, path: str, _query: Mapping[str, str]) -> None:
-        """Count one request; tokens are issued elsewhere, and count nowhere."""
+        """Count one request; requests for tokens do not count."""
         if not path.startswith((AUTH, AUTHENTICATE)):
             with self.lock:
                 self.limits.refuse(time.monotonic(), 0, 0)
@@ -77,15 +77,15 @@ class Meter:
 
 @dataclass
 class Member:
-    """One account: a world of its own, and the key that it is read with.
+    """One account with its own world, and its API key.
 
     Attributes:
-        name: of the account.
-        provider: whose it is.
+        name: name of the account.
+        provider: name of its provider.
         key: name of its API key.
-        world: holds nothing but this account.
-        url: where it listens.
-        asked: requests so far.
+        world: the world that holds only this account.
+        url: address of its server.
+        asked: number of requests so far.
     """
 
     name: str
@@ -97,11 +97,11 @@ class Member:
 
     @property
     def streams(self) -> list[str]:
-        """The streams that are read of it."""
+        """The streams that are read."""
         return [stream for stream in KEYS if stream.startswith(self.provider)]
 
     def settings(self) -> dict[str, Any]:
-        """Return the tap's settings of the account, but for what is secret."""
+        """Return the settings of the tap for the account, without secrets."""
         found: dict[str, Any]
         match self.provider:
             case "encompass":
@@ -122,7 +122,7 @@ class Member:
         return section if self.start is None else section | {"start_date": self._date()}
 
     def secrets(self) -> dict[str, str]:
-        """Return the credentials, as settings of the tap."""
+        """Return the credentials as settings of the tap."""
         world = self.world
         match self.provider:
             case "encompass":
@@ -141,7 +141,7 @@ class Member:
 
     @property
     def start(self) -> float | None:
-        """UTC seconds from which on it is read; None: all there is."""
+        """Start of the rows to read in UTC seconds; None for all rows."""
         if self.provider != "luxsci":
             return None
         return (time.time() // DAY - DAYS_BEHIND - LUXSCI_DAYS) * DAY
@@ -158,23 +158,23 @@ class Member:
         return self.world.clock.now()
 
     def change(self, *steps: dict[str, Any]) -> list[Any]:
-        """Make changes; return the ids of what was added, null for the others."""
+        """Make changes; return the id of each added object, None for other changes."""
         answer = requests.post(f"{self.url}/_sim/script", json=steps, timeout=TIMEOUT)
         answer.raise_for_status()
         ids: list[Any] = answer.json()
         return ids
 
     def truth(self, stream: str, at: Iterable[float]) -> list[dict[str, Any]]:
-        """Return what readings at these instants must have yielded, as JSON has it."""
+        """Return the rows that readings at these instants must give, in JSON form."""
         reading = Reading(start=self.start)
         found = truth(self.world, stream, list(at), self.name, reading)
         rows = [json.loads(encode(row)) for row in found]
         return [row for row in rows if self._is_read(stream, row)]
 
     def _is_read(self, stream: str, row: Row) -> bool:
-        """Return whether a row is of a list that is read, and not too old.
+        """Return whether a row is in a list that is read, and not too old.
 
-        Lists that are read whole hold rows from before the start date, too.
+        Lists that are read in full also have rows from before the start date.
         """
         if f"constant_contact_{row.get('report')}" in ON_REQUEST:
             return False
@@ -183,7 +183,7 @@ class Member:
         return date is None or self.start is None or bool(date >= self._date())
 
     def move_on(self, days: float) -> None:
-        """Let days pass in which something new comes."""
+        """Let days pass and add new rows."""
         before = self.now()
         self.world.clock.set(before + days * DAY)
         match self.provider:
@@ -196,14 +196,14 @@ class Member:
 
 
 class Fleet:
-    """Accounts that listen, each on a port; they end with the block.
+    """Accounts that each listen on a port until the end of the block.
 
     Args:
-        wanted: the provider of each key, and how many accounts share it.
+        wanted: provider and number of accounts by key.
 
     Attributes:
         members: the accounts.
-        meters: count the requests, by key.
+        meters: counters of requests by key.
     """
 
     def __init__(self, wanted: Mapping[str, tuple[str, int]]) -> None:
@@ -226,7 +226,7 @@ class Fleet:
         return self
 
     def _add(self, name: str, provider: str, key: str, world: World) -> None:
-        # A key is told by the id of its app, and a day's requests are counted by that.
+        # The id of an app stands for its key: requests per day are counted by it.
         world.constant_contact.client_id = world.encompass.client_id = key
         server = self._stack.enter_context(serve(world))
         member = Member(name, provider, key, world, server.url)
@@ -243,14 +243,14 @@ class Fleet:
         self._stack.close()
 
     def of(self, names: Sequence[str]) -> list[Member]:
-        """Return the members of these names."""
+        """Return the members with these names."""
         return [member for member in self.members if member.name in names]
 
 
 def make(provider: str, seed: int, start: float) -> World:
-    """Return a world with one account, which limits nothing: its meter counts.
+    """Return a world with one account without limits, because its meter counts.
 
-    Small ones, as there are many: those of the demo of one account are larger.
+    It is small, because there are many.
     """
     world = World(start, seed=seed)
     draw = random.Random(seed)  # noqa: S311 -- reproducible
@@ -264,14 +264,14 @@ def make(provider: str, seed: int, start: float) -> World:
     world.luxsci.set_policy(
         requests_per_minute=0,
         requests_per_day=0,
-        # The tap's clock is the real one; the world's stands still behind it.
+        # The tap uses the real clock; the clock of the world stands still behind it.
         max_skew=math.inf,
     )
     return world
 
 
 def fill_encompass(world: World, draw: random.Random, now: float) -> None:
-    """Add messages, and rows in each of their lists."""
+    """Add messages with rows in each list."""
     account = world.encompass
     for number in range(1, MAILINGS + 1):
         sent = now - number * BETWEEN * DAY
@@ -285,7 +285,7 @@ def fill_encompass(world: World, draw: random.Random, now: float) -> None:
 
 
 def fill_constant_contact(world: World, draw: random.Random, now: float) -> None:
-    """Add campaigns, and events of some of those who got them."""
+    """Add campaigns with events of some of their recipients."""
     account = world.constant_contact
     for number in range(1, MAILINGS + 1):
         sent = now - number * BETWEEN * DAY

@@ -1,4 +1,4 @@
-"""Airflow itself reads the DAG files, in its own environment."""
+"""The DAG files, read by the real Airflow in its own environment."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def read(tmp_path: Path, accounts: Path) -> dict[str, Any]:
 def connected(
     tmp_path: Path, extra: dict[str, Any]
 ) -> subprocess.CompletedProcess[str]:
-    """Read the settings in a connection with this extra."""
+    """Read the settings of a connection with this extra."""
     connection = json.dumps({"conn_type": "generic", "extra": extra})
     return run(tmp_path, SECRETS, EXAMPLE, AIRFLOW_CONN_CLINIC=connection)
 
 
-def test_a_section_in_a_connection_is_refused_as_nobody_would_read_it(
+def test_a_section_in_a_connection_is_refused(
     tmp_path: Path,
 ) -> None:
     flat = connected(tmp_path, {"luxsci.token": "canary", "luxsci.user": "a"})
@@ -153,7 +153,7 @@ def test_each_provider_has_a_dag_and_each_key_a_mapped_task(tmp_path: Path) -> N
     assert found["tasks"] == wanted
 
 
-def test_a_key_that_is_shared_by_too_many_is_said_where_airflow_shows_it(
+def test_a_key_shared_by_too_many_runs_is_an_import_error_in_airflow(
     tmp_path: Path,
 ) -> None:
     accounts = json.loads(EXAMPLE.read_text())
@@ -167,14 +167,14 @@ def test_a_key_that_is_shared_by_too_many_is_said_where_airflow_shows_it(
 
 
 def backfilled(tmp_path: Path, said: object) -> list[Any]:
-    """Return how a backfill's task ends whose run said this."""
+    """Return how the task of a backfill ends if its run logs this summary."""
     done = run(tmp_path, BACKFILL.format(said=json.dumps(said)), EXAMPLE)
     assert done.returncode == 0, done.stderr
     found: list[Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def test_k11_a_backfill_that_pauses_goes_on_by_itself_and_says_how_far_it_is(
+def test_a_paused_backfill_continues_by_itself_and_shows_its_progress(
     tmp_path: Path,
 ) -> None:
     streams = {"a": {"outcome": "complete"}, "b": {"parents_left": 7}}
@@ -183,7 +183,7 @@ def test_k11_a_backfill_that_pauses_goes_on_by_itself_and_says_how_far_it_is(
     assert label == "bakery.2026-01.manual: 1 of 2 streams, 7 lists left"
 
 
-def test_k11_a_backfill_that_is_done_ends_and_kept_the_account_s_selection(
+def test_a_finished_backfill_ends_and_kept_the_accounts_selection(
     tmp_path: Path,
 ) -> None:
     ended, [asked] = backfilled(tmp_path, {"paused": [], "streams": {}})
@@ -192,7 +192,7 @@ def test_k11_a_backfill_that_is_done_ends_and_kept_the_account_s_selection(
     assert "!constant_contact_links" in asked["_select_filter"]
 
 
-def test_k11_a_backfill_whose_run_said_nothing_is_not_taken_for_done(
+def test_a_backfill_without_a_run_summary_fails(
     tmp_path: Path,
 ) -> None:
     done = run(tmp_path, BACKFILL.format(said="null"), EXAMPLE)
@@ -200,14 +200,14 @@ def test_k11_a_backfill_whose_run_said_nothing_is_not_taken_for_done(
     assert "without a run summary" in done.stderr
 
 
-def test_k11_a_backfill_that_left_lists_out_is_not_a_success(tmp_path: Path) -> None:
+def test_a_backfill_that_left_lists_out_fails(tmp_path: Path) -> None:
     said = {"paused": [], "streams": {"a": {"outcome": "incomplete", "failed": 3}}}
     done = run(tmp_path, BACKFILL.format(said=json.dumps(said)), EXAMPLE)
     assert done.returncode == 1
     assert "Lists left out: a: 3." in done.stderr
 
 
-def test_k11_a_list_whose_key_has_no_account_left_loads(tmp_path: Path) -> None:
+def test_a_list_of_accounts_whose_key_has_no_account_left_loads(tmp_path: Path) -> None:
     accounts = json.loads(EXAMPLE.read_text())
     accounts["accounts"] = [
         one for one in accounts["accounts"] if one["key"] != "agency_app"
@@ -219,7 +219,7 @@ def test_k11_a_list_whose_key_has_no_account_left_loads(tmp_path: Path) -> None:
     assert "email_metrics_constant_contact" not in found["schedules"]
 
 
-def test_a_task_that_failed_for_good_is_told_as_the_page_says(tmp_path: Path) -> None:
+def test_the_recipe_of_the_alerts_page_reports_a_failed_task(tmp_path: Path) -> None:
     quiet = run(tmp_path, CALLBACKS, EXAMPLE)
     tasks = json.loads(quiet.stdout.splitlines()[-1])
     assert set(map(tuple, tasks.values())) == {()}

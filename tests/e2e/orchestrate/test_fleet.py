@@ -1,4 +1,4 @@
-"""What `make orchestrate-demo` takes for a success."""
+"""Conditions under which `make orchestrate-demo` succeeds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tests.e2e.orchestrate.demo import Outcome
 WELL = Outcome(killed=1, restored=9, keys={"north": {"busiest": 6, "limit": 9}})
 
 
-def test_a_demo_in_which_all_happened_shows_it() -> None:
+def test_a_demo_in_which_everything_happened_succeeds() -> None:
     assert WELL.unshown() == []
 
 
-def test_a_demo_in_which_nothing_happened_shows_nothing() -> None:
+def test_a_demo_names_each_event_that_did_not_happen() -> None:
     assert replace(WELL, killed=0).unshown() == ["No worker was killed"]
     [line] = replace(WELL, restored=0).unshown()
     assert "deleted" in line

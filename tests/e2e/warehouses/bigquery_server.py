@@ -1,7 +1,7 @@
-"""bqemulator with what it lacks for target-bigquery.
+"""bqemulator with the extensions that target-bigquery needs.
 
-It loads gzipped files, and takes the UPDATE of a MERGE whose columns are qualified.
-Extensions of DuckDB that nothing here needs are not fetched.
+It loads gzipped files and accepts qualified columns in the UPDATE of a MERGE.
+Extensions of DuckDB that are not needed here are not downloaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ translate = SQLTranslator.translate
 
 
 def load_zipped(path: str, *args: Any) -> None:
-    """Load a file of JSON lines, as BigQuery does also when it is gzipped."""
+    """Load a file of JSON lines; like BigQuery, also a gzipped one."""
     file = Path(path)
     if file.read_bytes().startswith(b"\x1f\x8b"):
         file.write_bytes(gzip.decompress(file.read_bytes()))
@@ -31,7 +31,7 @@ def load_zipped(path: str, *args: Any) -> None:
 
 
 def unqualified(self: SQLTranslator, query: str, **kwargs: Any) -> Any:
-    """Translate a query, in its UPDATE the columns without `target.`."""
+    """Translate a query, and drop `target.` from columns in its UPDATE."""
     query = UPDATE.sub(lambda found: QUALIFIED.sub(r"\1", found[0]), query)
     return translate(self, query, **kwargs)
 

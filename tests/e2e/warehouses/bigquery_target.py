@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""The real target-bigquery, without credentials and waits: an emulator needs none.
+"""The real target-bigquery without credentials and waits: an emulator needs neither.
 
-The client library itself goes where BIGQUERY_EMULATOR_HOST says.
+The client library itself connects to BIGQUERY_EMULATOR_HOST.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def client(credentials: core.BigQueryCredentials) -> bigquery.Client:
 
 
 def at_once(_: float) -> None:
-    """Wait for nothing: 12 s a stream for what is consistent here."""
+    """Replace a wait of 12 seconds per stream: the emulator is consistent at once."""
 
 
 core.time = SimpleNamespace(time=time.time, strftime=time.strftime, sleep=at_once)

@@ -1,9 +1,9 @@
-"""Every stream through each real target into its warehouse, held to the truth.
+"""Load every stream with each real target and compare its warehouse with the truth.
 
-Postgres and DuckDB are themselves; Snowflake is fakesnow and BigQuery is bqemulator,
-with the shims in this folder. Each is loaded twice, the world moves on between.
-Rows are compared by key and column, the columns' types with those that the schemas ask
-for. The last line is a JSON object; exit code 1 if anything differs.
+Postgres and DuckDB are real; fakesnow stands for Snowflake and bqemulator for BigQuery,
+with the shims in this folder. Each is loaded twice, with changes in between.
+Rows are compared by key and column, and column types with those of the schemas. The
+last line is a JSON object; the exit code is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ FOLDER = CACHE / "warehouses"
 SHIMS = ROOT / "tests" / "e2e" / "warehouses"
 SEED, SIZE, CAMPAIGNS, EMAILS, LARGEST = 5, 12, 12, 50, 120
 STARTING = 60.0
-"""Seconds that a server has to start."""
-#: The types of columns, by what the schemas ask for.
+"""Seconds within which a server must start."""
+#: Column types of each warehouse, by the type in the schemas.
 TYPES: dict[str, dict[str, str]] = {
     "postgres": {
         "string": "text",
@@ -92,17 +92,17 @@ TYPES: dict[str, dict[str, str]] = {
         "array of object": "ARRAY OF JSON",
     },
 }
-#: The tables with the types of their columns, and their rows.
+#: By table: the types of its columns, and its rows.
 Tables = dict[str, tuple[dict[str, str], list[Row]]]
 
 
 def as_it_is(_: str, row: Row) -> Row:
-    """Return a row of the truth."""
+    """Return a row of the truth unchanged."""
     return row
 
 
 def without_empty_text(_: str, row: Row) -> Row:
-    """Return a row of the truth as target-duckdb loads it: an empty text as null."""
+    """Return a row of the truth as target-duckdb loads it: empty text becomes null."""
     return {name: None if value == "" else value for name, value in row.items()}
 
 
@@ -111,10 +111,10 @@ class Warehouse:
     """A warehouse under test.
 
     Attributes:
-        settings: of its target, as environment variables of Meltano.
-        tables: returns what it holds.
-        expected: turns a row of the truth into what it can hold.
-        loads: the world's times at which it was loaded.
+        settings: settings of its target, as environment variables of Meltano.
+        tables: function that returns its tables.
+        expected: function that converts a row of the truth to what it can store.
+        loads: times of the world at which it was loaded.
     """
 
     name: str
@@ -125,12 +125,12 @@ class Warehouse:
 
     @property
     def target(self) -> str:
-        """The name of its plugin."""
+        """The name of the plugin of its target."""
         return f"target-{self.name}"
 
 
 class Server:
-    """A process that listens at a port; it ends with the block."""
+    """A process that listens on a port until the end of the block."""
 
     def __init__(self, port: int, log: Path, *command: object) -> None:
         with log.open("wb") as output:
@@ -160,13 +160,13 @@ class Server:
 
 
 def listens(port: int) -> bool:
-    """Return whether there is a server at a port."""
+    """Return whether a server listens on a port."""
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def read(loader: str, schema: str, place: object) -> Callable[[], Tables]:
-    """Return what reads a warehouse's tables, in its target's own environment."""
+    """Return a function that reads a warehouse in the environment of its target."""
     python = PLUGINS / ".meltano" / "loaders" / f"target-{loader}" / "venv/bin/python"
 
     def tables() -> Tables:
@@ -198,7 +198,7 @@ def postgres(stack: ExitStack) -> Warehouse:
 
 
 def duckdb(_: ExitStack) -> Warehouse:
-    """Return DuckDB, a file."""
+    """Return a DuckDB file."""
     file = FOLDER / "warehouse.duckdb"
     settings = {"TARGET_DUCKDB_PATH": str(file)}
     tables = read("duckdb", "email_metrics", file)
@@ -236,7 +236,7 @@ def bigquery(stack: ExitStack) -> Warehouse:
     return Warehouse("bigquery", settings, tables, without_null_lists)
 
 
-#: What starts each of them, by name.
+#: Functions that start a warehouse, by name.
 STARTS: Mapping[str, Callable[[ExitStack], Warehouse]] = {
     "postgres": postgres,
     "duckdb": duckdb,
@@ -246,19 +246,19 @@ STARTS: Mapping[str, Callable[[ExitStack], Warehouse]] = {
 
 
 def warehouses(stack: ExitStack, names: Iterable[str]) -> list[Warehouse]:
-    """Start the warehouses of these names."""
+    """Start the named warehouses."""
     return [STARTS[name](stack) for name in names]
 
 
 def without_null_lists(stream: str, row: Row) -> Row:
-    """Return a row of the truth as BigQuery can hold it: there a list is never null."""
+    """Return a row of the truth as BigQuery stores it: a list is never null."""
     columns = load_schema(stream)["properties"]
     lists = [name for name, facts in columns.items() if "array" in facts["type"]]
     return row | {name: [] for name in lists if row[name] is None}
 
 
 def kind(facts: Mapping[str, Any]) -> str:
-    """Return what a property of a schema asks for, as TYPES has it."""
+    """Return the key in TYPES for a property of a schema."""
     [main] = (
         {facts["type"]}
         if isinstance(facts["type"], str)
@@ -270,7 +270,7 @@ def kind(facts: Mapping[str, Any]) -> str:
 
 
 def wrong_types(warehouse: str, tables: Tables) -> list[str]:
-    """Return lines on columns that are not of the type that they should be."""
+    """Return a line for each column with a wrong type."""
     found = []
     for stream in KEYS:
         types, properties = tables[stream][0], dict(load_schema(stream)["properties"])
@@ -284,7 +284,7 @@ def wrong_types(warehouse: str, tables: Tables) -> list[str]:
 
 
 def held(warehouse: Warehouse, world: World) -> dict[str, Any]:
-    """Compare a warehouse with the truth; say what differs, return the counts."""
+    """Compare a warehouse with the truth; print the differences, return the counts."""
     tables = warehouse.tables()
     found = compare(
         lambda stream: tables[stream][1],
@@ -315,7 +315,7 @@ def load(warehouse: Warehouse, world: World, project: Project) -> None:
 
 
 def chosen(arguments: Sequence[str] | None) -> list[str]:
-    """Return the names of the warehouses that a command line asks for."""
+    """Return the names of the warehouses on a command line, all if there are none."""
     parser = argparse.ArgumentParser(prog="warehouses", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"{', '.join(STARTS)}; none: all")
     names = parser.parse_args(arguments).names
@@ -357,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def create(world: World, every: list[Warehouse]) -> Project:
-    """Return the Meltano project between the world and its warehouses."""
+    """Return the Meltano project that loads the world into the warehouses."""
     settings = {
         **world.settings,
         "TAP_EMAIL_METRICS_ENCOMPASS_REVISIT": "always",

@@ -1,7 +1,7 @@
-"""What a warehouse holds, a line of JSON a table: name, columns with types, rows.
+"""Print the tables of a warehouse, one line of JSON per table: name, types, rows.
 
-It runs in the environment that wrote the tables: rows.py <warehouse> <schema> <place>
-<table>…, where the place is a file or a port.
+It runs in the environment of the target that wrote the tables, as
+`rows.py <warehouse> <schema> <place> <table>…`; the place is a file or a port.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Table = tuple[dict[str, str], list[dict[str, Any]]]
 
 
 def duckdb(schema: str, place: str, table: str) -> Table:
-    """Return a table of a file of DuckDB."""
+    """Return a table of a DuckDB file."""
     import duckdb  # noqa: PLC0415 - each environment has one of these
 
     database = duckdb.connect(place, read_only=True)
@@ -29,7 +29,7 @@ def duckdb(schema: str, place: str, table: str) -> Table:
 
 
 def snowflake(schema: str, place: str, table: str) -> Table:
-    """Return a table of the fakesnow at a port."""
+    """Return a table of fakesnow at a port."""
     from snowflake import connector  # noqa: PLC0415
 
     if place not in CONNECTIONS:
@@ -45,7 +45,7 @@ def snowflake(schema: str, place: str, table: str) -> Table:
     cursor = CONNECTIONS[place].cursor()
     cursor.execute(f"describe table EMAIL.{schema}.{table.upper()}")
     types = {row[0].lower(): row[1] for row in cursor.fetchall()}
-    # As text, since fakesnow's answers show a null timestamp as one of 1970.
+    # As text, because fakesnow returns a null timestamp as one of 1970.
     columns = ", ".join(
         f'to_varchar("{n.upper()}") as {n}' if t in TIMES else f'"{n.upper()}"'
         for n, t in types.items()
@@ -55,7 +55,7 @@ def snowflake(schema: str, place: str, table: str) -> Table:
 
 
 def bigquery(schema: str, place: str, table: str) -> Table:
-    """Return a table of the bqemulator at a port."""
+    """Return a table of bqemulator at a port."""
     from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
     from google.cloud import bigquery  # noqa: PLC0415
 
@@ -81,14 +81,14 @@ READERS: dict[str, Callable[[str, str, str], Table]] = {
 
 
 def of_cursor(cursor: Any, types: dict[str, str]) -> Table:
-    """Return what a cursor of the database API found, under names in lower case."""
+    """Return the result of a database cursor, with column names in lower case."""
     names = [column[0].lower() for column in cursor.description]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     return types, rows
 
 
 def plain(value: object, kind: str) -> object:
-    """Return a value in the form that it has in JSON."""
+    """Return a value in its JSON form."""
     if isinstance(value, str) and kind in {"JSON", "VARIANT"}:
         return json.loads(value)
     if isinstance(value, str) and kind in TIMES:
@@ -107,7 +107,7 @@ def plain(value: object, kind: str) -> object:
 
 
 def main(warehouse: str, schema: str, place: str, tables: Iterable[str]) -> None:
-    """Write the tables."""
+    """Print the tables."""
     for table in tables:
         types, rows = READERS[warehouse](schema, place, table)
         own = {name: t for name, t in types.items() if name[:4] != "_sdc"}

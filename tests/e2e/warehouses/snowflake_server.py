@@ -1,7 +1,7 @@
-"""fakesnow with what it lacks for target-snowflake: the user's stage.
+"""fakesnow, extended by the user's stage, which target-snowflake needs.
 
 A PUT to `@~` goes to a named stage. MERGE from staged files reads them into a table
-first. REMOVE and DROP FILE FORMAT do nothing. All else is fakesnow's own.
+first. REMOVE and DROP FILE FORMAT do nothing. fakesnow does everything else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ plain = FakeSnowflakeCursor.execute
 def execute(
     self: FakeSnowflakeCursor, command: str, *args: Any, **kwargs: Any
 ) -> FakeSnowflakeCursor:
-    """Run a statement, rewritten where it names the user's stage."""
+    """Run a statement, rewritten if it names the user's stage."""
     if IGNORED.match(command):
         return plain(self, "SELECT 'done' AS status", server=True)
     if put := PUT.match(command):
@@ -45,7 +45,7 @@ def execute(
 def read_staged(
     cursor: FakeSnowflakeCursor, columns: str, path: str, latest: str
 ) -> str:
-    """Make a table of staged files, in their order; return its name."""
+    """Create a table of the staged files in order; return its name."""
     cursor._duck_conn.execute(  # noqa: SLF001 - there is no other way to its files
         "CREATE OR REPLACE TEMP TABLE STAGED AS SELECT json AS C1, "
         "row_number() OVER () AS SEQ FROM read_ndjson_objects(?)",

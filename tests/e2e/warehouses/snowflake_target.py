@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The real target-snowflake, sent to the server that FAKESNOW_PORT names."""
+"""The real target-snowflake, connected to the server at FAKESNOW_PORT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ plain = SnowflakeConnector.get_connect_args
 
 
 def get_connect_args(self: SnowflakeConnector) -> dict[str, Any]:
-    """Return the target's own arguments, and where the server is."""
+    """Return the target's own arguments with the address of the server."""
     here = {"host": "127.0.0.1", "port": int(os.environ["FAKESNOW_PORT"])}
     return {**plain(self), **here, "protocol": "http"}
 

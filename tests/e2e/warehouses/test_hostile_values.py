@@ -1,4 +1,4 @@
-"""target-postgres, set up as in `meltano.yml`, stores values that COPY escapes."""
+"""target-postgres, configured as in `meltano.yml`, stores values that COPY escapes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NESTED = {
 
 
 def world() -> World:
-    """Return a world with a message for each value."""
+    """Return a world with one message per value."""
     made = small_world(messages=0)
     for value in VALUES.values():
         made.encompass.add_message(
@@ -75,7 +75,7 @@ def test_postgres_holds_what_the_tap_emits(tmp_path: Path) -> None:
     assert by_name == {text: {**NESTED, "text": text} for text in expected}
 
 
-def test_postgres_holds_lists_of_what_copy_escapes(tmp_path: Path) -> None:
+def test_postgres_holds_lists_with_values_that_copy_escapes(tmp_path: Path) -> None:
     account = Account()
     texts = list(VALUES.values())
     fields = [{"custom_field_id": "1", "value": text} for text in texts]

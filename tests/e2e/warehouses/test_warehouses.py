@@ -1,4 +1,4 @@
-"""Every named warehouse, as `make test-warehouses` loads it."""
+"""Warehouses: loading all streams, as `make test-warehouses` does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def tables() -> dict[str, tuple[dict[str, str], list[Any]]]:
-    """Return tables without rows, of the types that DuckDB's should have."""
+    """Return empty tables with the column types that DuckDB should have."""
     columns = {stream: load_schema(stream)["properties"] for stream in KEYS}
     return {
         stream: (
@@ -45,7 +45,7 @@ def tables() -> dict[str, tuple[dict[str, str], list[Any]]]:
     }
 
 
-def test_a_wrong_type_is_told() -> None:
+def test_a_wrong_column_type_is_named() -> None:
     assert wrong_types("duckdb", tables()) == []
     changed = tables()
     changed["luxsci_users"][0]["account"] = "INTEGER"
@@ -56,7 +56,7 @@ def test_a_wrong_type_is_told() -> None:
     ]
 
 
-def test_a_name_that_is_none_is_told_with_those_that_are(
+def test_an_unknown_warehouse_is_refused_with_the_known_names(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -66,20 +66,20 @@ def test_a_name_that_is_none_is_told_with_those_that_are(
     assert all(name in said for name in ("postgress", *STARTS))
 
 
-def test_no_names_are_all_of_them() -> None:
+def test_no_names_mean_all_warehouses() -> None:
     assert chosen([]) == ["postgres", "duckdb", "snowflake", "bigquery"]
     assert chosen(["duckdb"]) == ["duckdb"]
 
 
 class NoServer(ExitStack):
-    """Holds no server."""
+    """An exit stack that refuses to start a server."""
 
     @override
     def enter_context(self, cm: AbstractContextManager[Any, Any]) -> NoReturn:
         pytest.fail(f"started: {cm}")
 
 
-def test_servers_that_nobody_asked_for_are_not_started() -> None:
+def test_only_servers_of_the_named_warehouses_are_started() -> None:
     with NoServer() as stack:
         [one] = warehouses(stack, ["duckdb"])
     assert one.name == "duckdb"
