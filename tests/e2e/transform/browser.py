@@ -1,4 +1,4 @@
-"""A page as headless Chromium has it, its charts measured."""
+"""A page in headless Chromium, with the sizes of its charts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-#: Writes beside each bar how long it is drawn, and beside the page how wide it is.
+#: Writes the drawn length of each bar and the width of the page into attributes.
 MEASURE = """<script>
 for (const bar of document.querySelectorAll(".bar")) {
   bar.dataset.width = bar.getBoundingClientRect().width;
@@ -26,7 +26,7 @@ document.body.dataset.overflow = document.documentElement.scrollWidth - innerWid
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar in a table: the text of its cell, its length and the cell's, in pixels."""
+    """A bar in a table: text of its cell, and lengths of bar and cell in pixels."""
 
     heading: str
     text: str
@@ -36,7 +36,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Dot:
-    """A dot of a chart: what it says of itself, and where it is."""
+    """A dot of a chart: its title and its position."""
 
     said: str
     who: str
@@ -45,7 +45,7 @@ class Dot:
 
 @dataclass
 class Shown:
-    """A section as it is shown."""
+    """A section of the page."""
 
     text: str = ""
     charts: int = 0
@@ -55,13 +55,13 @@ class Shown:
 
 
 class Page(HTMLParser):
-    """Collects what a page shows.
+    """Collects the content of a page.
 
     Attributes:
-        sections: by name.
-        tags: all elements that there are.
-        attributes: all attributes, as name and value.
-        overflow: how many pixels it is wider than the window.
+        sections: sections by name.
+        tags: names of all elements.
+        attributes: names and values of all attributes.
+        overflow: pixels by which the page is wider than the window.
     """
 
     def __init__(self, dom: str) -> None:
@@ -115,7 +115,7 @@ class Page(HTMLParser):
 
 
 def opened(html: str, folder: Path, width: int = 1280) -> Page:
-    """Return the page as a browser of a width has it, that may run one script: ours."""
+    """Return the page as shown in a window of a width; only our script may run."""
     folder.mkdir()
     file = folder / "page.html"
     assert html.count(POLICY) == 1
@@ -126,13 +126,13 @@ def opened(html: str, folder: Path, width: int = 1280) -> Page:
 
 
 def chromium(folder: Path, *arguments: str) -> str:
-    """Run the browser, which `make chromium` installs; return what it prints."""
+    """Run the browser that `make chromium` installs; return its output."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     assert program, "There is no Chromium here: make chromium."
     command = [program, "--headless", "--no-sandbox", "--disable-gpu"]
     command += ["--disable-quic", "--disable-sync", "--disable-component-update"]
     command += ["--disable-background-networking", "--no-first-run"]
-    # No host has an address.
+    # No host name resolves.
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--hide-scrollbars"]
     command += [f"--user-data-dir={folder / 'profile'}", *arguments]
     done = subprocess.run(  # noqa: S603 - Debian's browser

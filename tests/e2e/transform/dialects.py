@@ -1,10 +1,10 @@
-"""Compiles the dbt project for a warehouse that is not there, and reads the SQL.
+"""Compile the dbt project for a warehouse without connecting to it, and check the SQL.
 
-`dialects.py DIALECT…` asks the adapter of that warehouse for the SQL of each model and
-test, with every table said to exist with the columns of `sources.yml`, so that
-email_events is compiled as an incremental run's. sqlglot then parses it as that
-warehouse's and resolves each column down to the sources. Prints {dialect: {model or
-test: problem, or null}} in JSON.
+`dialects.py DIALECT…` compiles each model and test with the adapter of that warehouse.
+Every table is taken to exist with the columns of `sources.yml`, so email_events is
+compiled as in an incremental run. sqlglot then parses the SQL in that dialect and
+resolves each column down to the sources. The output is JSON: {dialect: {model or test:
+problem or null}}.
 """
 
 import json
@@ -21,7 +21,7 @@ from sqlglot.optimizer.qualify import qualify
 
 TYPES = {"bigint": "bigint", "timestamp": "timestamp", "number": "float64"}
 COLUMNS: dict[str, dict[str, str]] = {}
-"""Columns and types by table, in the warehouse's case."""
+"""Columns and types by table, in the letter case of the warehouse."""
 
 
 def get_relation(
@@ -41,7 +41,7 @@ def connect(connection: Any) -> Any:
 
 
 def patch(adapter: type[BaseAdapter]) -> None:
-    """Let the adapter and what is derived from it ask no warehouse."""
+    """Keep an adapter and its subclasses from querying a warehouse."""
     for one in (adapter, *adapter.__subclasses__()):
         one.get_relation = get_relation
         one.get_columns_in_relation = get_columns_in_relation
@@ -59,7 +59,7 @@ def run(*arguments: str) -> Any:
 
 
 def know_sources(manifest: Manifest, dialect: str) -> None:
-    """Note the columns of the sources, and those that targets add."""
+    """Store the columns of the sources with those that targets add."""
     for source in manifest.sources.values():
         names = {name: column.data_type for name, column in source.columns.items()}
         names |= {"_sdc_received_at": "timestamp", "_sdc_batched_at": "timestamp"}
@@ -70,7 +70,7 @@ def know_sources(manifest: Manifest, dialect: str) -> None:
 
 
 def problems(manifest: Manifest, results: Any, dialect: str) -> dict[str, str | None]:
-    """Return what is wrong with each compiled node; results are in order of use."""
+    """Return the problem of each compiled node, or None (results in build order)."""
     schema = sqlglot.MappingSchema(dialect=dialect)
     for source in manifest.sources.values():
         schema.add_table(source.relation_name, COLUMNS[source.name], dialect=dialect)
@@ -82,7 +82,7 @@ def problems(manifest: Manifest, results: Any, dialect: str) -> dict[str, str | 
     for result in results:
         node = result.node
         if node.resource_type == "model" and node.columns:
-            # An incremental model reads itself.
+            # An incremental model reads its own table.
             described = dict.fromkeys(node.columns, "string")
             schema.add_table(node.relation_name, described, dialect=dialect)
         try:
@@ -108,7 +108,7 @@ def main() -> None:
         know_sources(manifest, dialect)
         patch(BaseAdapter)
         results = run("compile", "--target", dialect, "--no-populate-cache")
-        # What comes before a run asks the warehouse, and is no SQL.
+        # Hooks before a run query the warehouse and compile to no SQL.
         models = [one for one in results if one.node.resource_type in ("model", "test")]
         order = sorted(models, key=lambda result: depth(manifest, result.node))
         found[dialect] = problems(manifest, order, dialect)
@@ -116,8 +116,8 @@ def main() -> None:
 
 
 def depth(manifest: Manifest, node: Any) -> int:
-    """Return how many models stand between a node and its sources at most."""
-    # A seed has nothing above it.
+    """Return the length of the longest path from a node to its sources."""
+    # A seed depends on nothing.
     names = getattr(node.depends_on, "nodes", ())
     above = [manifest.nodes[name] for name in names if name in manifest.nodes]
     return 1 + max((depth(manifest, one) for one in above), default=0)

@@ -1,4 +1,4 @@
-"""What the marts must hold, worked out from the streams' rows apart from the SQL."""
+"""The expected rows of the marts, computed from the rows of streams without the SQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
-"""Rows as they stand, by stream."""
+"""Present rows by stream."""
 
 ENCOMPASS = {
     "delivers": "delivered",
@@ -78,7 +78,7 @@ EVENT = (
     *("device", "user_agent", "bounce_class", "recipient_id", "customer_key"),
     *("ip_address", "recipient_domain"),
 )
-#: What makes rows of LuxSci's emails alike, besides the email and the recipient.
+#: Columns that must agree, besides email and recipient, for rows to be one event.
 ALIKE = {
     "delivery_status": ("date_sent",),
     "opens": ("open_date", "opener_ip", "user_agent"),
@@ -87,7 +87,7 @@ ALIKE = {
 
 
 def instant(value: object) -> datetime | None:
-    """Return a time of a record, or of DuckDB, without a zone."""
+    """Return a time of a record or of DuckDB as a datetime without a zone."""
     if value is None:
         return None
     return datetime.fromisoformat(str(value)).replace(tzinfo=None)
@@ -102,7 +102,7 @@ def person(address: str | None) -> str | None:
 
 
 def events(rows: Rows) -> dict[str, Row]:
-    """Return the events that these rows tell of, by key."""
+    """Return the events of these rows by key."""
     found = [*encompass(rows), *constant_contact(rows), *luxsci(rows)]
     by_key = {row["event_key"]: row for row in found}
     assert len(by_key) == len(found)
@@ -110,7 +110,7 @@ def events(rows: Rows) -> dict[str, Row]:
 
 
 def domain(key: str | None, named: str | None) -> str | None:
-    """Return the domain of an address; of a hash what the tap says."""
+    """Return the domain of an address; of a hash, the domain that the tap emitted."""
     if key and "@" in key:
         return key.rpartition("@")[2]
     return key if key and "." in key else named
@@ -220,7 +220,7 @@ def luxsci(rows: Rows) -> Iterator[Row]:
 
 
 def once(rows: list[Row], kind: str) -> list[Row]:
-    """Return the rows of emails, each event once whatever channels show it."""
+    """Return rows of emails, each event once though several channels show it."""
     alike: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         email = luxsci_message(row) or row["event_id"]
@@ -238,7 +238,7 @@ def once(rows: list[Row], kind: str) -> list[Row]:
 
 
 def sql_text(value: str | None) -> str:
-    """Return a text, or a time, as SQL casts it to text."""
+    """Return a text or a time as SQL casts it to text."""
     if not value or not value.endswith("Z") or value[4:5] != "-":
         return value or ""
     at = instant(value)
@@ -247,7 +247,7 @@ def sql_text(value: str | None) -> str:
 
 
 def luxsci_person(row: Row, who: str | None) -> Row:
-    """Return who received it; contacts of Secure Marketing have ids."""
+    """Return the recipient of a row; contacts of Secure Marketing have ids."""
     contact = text(row.get("contact_id"))
     login = row.get("login") if "campaign_id" in row else row.get("user_login")
     return {
@@ -259,7 +259,7 @@ def luxsci_person(row: Row, who: str | None) -> Row:
 
 
 def deliveries(kind: str, rows: list[Row], columns: tuple[str, ...]) -> Iterator[Row]:
-    """Yield of each delivery that it was sent, and its outcome."""
+    """Yield for each delivery the event that it was sent, and its outcome."""
     key, address, outcome, sent = columns
     for row in rows:
         common = {
@@ -282,7 +282,7 @@ def deliveries(kind: str, rows: list[Row], columns: tuple[str, ...]) -> Iterator
 
 
 def luxsci_message(row: Row) -> str | None:
-    """Return the key of the message; of marketing that is the campaign."""
+    """Return the key of the message; for marketing emails this is the campaign."""
     if "campaign_id" in row:
         return f"campaign/{row['campaign_id']}" if row["campaign_id"] else None
     return (row["sendmail_id"] or "").strip(" ") or None
@@ -291,7 +291,7 @@ def luxsci_message(row: Row) -> str | None:
 def daily(
     found: Iterable[Row], zone: str
 ) -> dict[tuple[Any, ...], tuple[int, int, int | None]]:
-    """Return events, human ones and recipients by message, type and day."""
+    """Return counts of events, human events and recipients by message, type and day."""
     theirs: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in found:
         if row["message_key"]:
@@ -311,7 +311,7 @@ def daily(
 
 
 def engagement(found: Iterable[Row]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Return by recipient the count, the first and the last of each type of event."""
+    """Return the count, first and last event of each type by recipient."""
     theirs: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in found:
         if row["recipient_key"]:
@@ -339,7 +339,7 @@ def activity(rows: list[Row]) -> dict[str, Any]:
 
 
 def messages(rows: Rows, found: Iterable[Row]) -> dict[tuple[Any, ...], Row]:
-    """Return the messages by key; those only events tell of have nothing else."""
+    """Return the messages by key; a message known only by its events has no more."""
     listed: dict[tuple[Any, ...], Row] = {}
     for row in found:
         if row["message_key"]:

@@ -1,4 +1,4 @@
-"""What the marts of answers must hold, worked out from events apart from the SQL."""
+"""The expected rows of marts with answers, computed from events without the SQL."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def grouped(events: Iterable[Row], key: Callable[[Row], Key | None]) -> dict[Key
 
 
 def judge(events: Mapping[str, Row], rows: Rows) -> None:
-    """Write into each event whether it is a machine's."""
+    """Set in each event whether a machine made it."""
     for event in events.values():
         event["machine"] = event["machine_rule"] = None
     listed = {
@@ -114,7 +114,7 @@ def rule_of(  # noqa: PLR0911 - a return per rule
 
 
 def in_groups(events: list[Row], seconds: int, *, by_source: bool) -> dict[str, int]:
-    """Return by click how many links its group has."""
+    """Return the number of links in the group of each click, by click."""
     clicks = [
         event
         for event in events
@@ -137,7 +137,7 @@ def in_groups(events: list[Row], seconds: int, *, by_source: bool) -> dict[str, 
 
 
 def last_readings(rows: Rows) -> dict[Key, tuple[datetime, set[str]]]:
-    """Return by campaign activity when its openers were read, and who they were."""
+    """Return the time and the openers of the last reading, by campaign activity."""
     found: dict[Key, tuple[datetime, set[str]]] = {}
     for row in rows[f"{CC}_snapshots"]:
         at = instant(row["as_of"])
@@ -162,7 +162,7 @@ def withdrawn(event: Row, readings: dict[Key, Any]) -> tuple[str, str] | None:
 
 
 def links_of(rows: Rows) -> dict[Key, list[str]]:
-    """Return the links that vendors list, by message."""
+    """Return the links listed by the vendors, by message."""
     found: defaultdict[Key, list[str]] = defaultdict(list)
     for row in rows["encompass_links"]:
         found["encompass", row["account"], str(row["message_id"])].append(row["url"])
@@ -227,7 +227,7 @@ def first(events: list[Row]) -> datetime | None:
 
 
 def minutes(start: datetime | None, end: datetime | None) -> float | None:
-    """Return the minutes between the seconds in which two times are."""
+    """Return the minutes between two times cut to whole seconds."""
     if not start or not end:
         return None
     whole = end.replace(microsecond=0) - start.replace(microsecond=0)
@@ -249,7 +249,7 @@ def share(part: int | None, whole: int | None) -> float | None:
 
 
 def rates(messages: Mapping[Key, Row], pairs: Mapping[Key, Row]) -> dict[Key, Row]:
-    """Return the rates of each message, of these messages and recipients."""
+    """Return the rates of these messages and recipients, by message."""
     by_message: defaultdict[Key, list[Row]] = defaultdict(list)
     for key, row in pairs.items():
         by_message[key[:3]].append(row)
@@ -298,7 +298,7 @@ def rate(provider: str, message: Row, pairs: list[Row] | None) -> Row:
 
 
 def links(events: Iterable[Row], rows: Rows) -> dict[Key, Row]:
-    """Return by message and link who clicked, and its share of all who did."""
+    """Return clicks and the share of all clickers, by message and link."""
     people: defaultdict[Key, list[Row]] = defaultdict(list)
     of_message: defaultdict[tuple[Key, bool], set[str]] = defaultdict(set)
     for message, those in links_of(rows).items():
@@ -380,7 +380,7 @@ def monday(at: datetime | None) -> str | None:
 
 
 def health(pairs: Mapping[Key, Row], rows: Rows) -> dict[Key, Row]:
-    """Return the state of each recipient, in an account and over all."""
+    """Return the state of each recipient, per account and over all accounts."""
     refused = {
         ("luxsci", row["account"], person(row["email"]))
         for row in rows["luxsci_suppressions"]
@@ -421,7 +421,7 @@ def state(pairs: list[Row], is_suppressed: bool) -> Row:  # noqa: FBT001
 
 
 def stop_reason(row: Row) -> str | None:
-    """Return the reason of a row of the mart."""
+    """Return the reason why a recipient no longer gets mail, if any."""
     if row["has_complained"]:
         return "complained"
     if row["is_suppressed"]:
@@ -435,7 +435,7 @@ def stop_reason(row: Row) -> str | None:
 
 
 def lists(rows: Rows, zone: str) -> dict[Key, tuple[int, int]]:
-    """Return by account and day how many joined, and how many departed."""
+    """Return how many people joined and departed, by account and day."""
     joined: defaultdict[Key, list[datetime]] = defaultdict(list)
     departed: defaultdict[Key, list[datetime]] = defaultdict(list)
 
@@ -474,7 +474,7 @@ def day(at: datetime, zone: str) -> str:
 
 
 def hours(events: Iterable[Row], zone: str) -> dict[Key, tuple[int, ...]]:
-    """Return by account, weekday and hour: opens, human ones, clicks, human ones."""
+    """Return opens, human opens, clicks, human clicks by account, weekday and hour."""
     found: defaultdict[Key, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for event in events:
         at = local(event["occurred_at"], zone)

@@ -1,7 +1,7 @@
-"""The picture of the report in the README: `python -m tests.e2e.transform.picture`.
+"""Make the report's picture for the README: `python -m tests.e2e.transform.picture`.
 
-It bears a digest of the files that make the report, so that a test can say when the
-picture has to be made again.
+The picture contains a digest of the files that make the report, so a test can tell when
+it is out of date.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def digest() -> str:
 
 
 def said(picture: bytes) -> str:
-    """Return the digest that a picture bears."""
+    """Return the digest stored in a picture."""
     place = picture.index(KEYWORD + b"\0") + len(KEYWORD) + 1
     return picture[place : place + 64].decode()
 
 
 def signed(picture: bytes, text: str) -> bytes:
-    """Return a PNG with a text, before its last chunk."""
+    """Return a PNG with a text chunk before its last chunk."""
     body = b"tEXt" + KEYWORD + b"\0" + text.encode()
     chunk = struct.pack(">I", len(body) - 4) + body
     chunk += struct.pack(">I", zlib.crc32(body))
@@ -54,7 +54,7 @@ def signed(picture: bytes, text: str) -> bytes:
 
 
 def main() -> None:
-    """Make the picture anew."""
+    """Make the picture."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         world = World.generate(

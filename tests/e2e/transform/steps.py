@@ -1,11 +1,14 @@
-"""Loads databases, runs dbt on them and dumps marts, in one process of dbt's.
+"""Load databases, run dbt on them and dump marts, all in one process.
 
-`steps.py STEPS` reads a JSON list of {"database": …, "do": …}: a file of DuckDB, or the
-name of a database where DBT_TARGET is postgres. Each step does one of
-"load": a folder with tables.json, {table: {column: type}}, and <table>.jsonl to append;
-"dbt": arguments, which must succeed; "dump": a folder for a <mart>.json of each mart;
-"sql": statements; "test": a file for {test: [status, rows that fail it]} of the tests
-that fail among those that "select" names.
+`steps.py STEPS` reads a JSON list of steps. The "database" of a step is a DuckDB file,
+or the name of a database if DBT_TARGET is postgres. A step does one of these:
+
+- "load": append a folder with tables.json, {table: {column: type}}, and <table>.jsonl;
+- "dbt": run dbt with arguments, which must succeed;
+- "dump": write a <mart>.json of each mart to a folder;
+- "sql": run statements;
+- "test": run the tests that "select" names, and write those that fail to a file as
+  {test: [status, number of failing rows]}.
 """
 
 import json
@@ -31,7 +34,7 @@ NAMES = {"varchar": "text", "double": "double precision", "json": "jsonb"}
 
 
 def connect(database: str) -> Any:
-    """Return a connection to a database, which Postgres may have to make first."""
+    """Return a connection to a database, which is created first in Postgres."""
     if not ON_POSTGRES:
         return duckdb.connect(database)
     import psycopg2  # noqa: PLC0415 - only the environment of dbt-postgres has it
@@ -67,7 +70,7 @@ def load(database: str, folder: Path) -> None:
 
 
 def insert(cursor: Any, table: str, columns: dict[str, str], lines: list[str]) -> None:
-    """Append rows to a table of Postgres, which reads them from JSON itself."""
+    """Append rows to a table of Postgres, which parses the JSON itself."""
     names = ", ".join(f'"{name}"' for name in columns)
     cursor.execute(
         f"insert into {table} ({names}) select {names} from"  # noqa: S608 - our own names
@@ -84,7 +87,7 @@ def dbt(database: str, *arguments: str) -> None:
 
 
 def point(database: str) -> None:
-    """Let dbt use this database."""
+    """Point dbt to this database."""
     os.environ["DBT_POSTGRES_DBNAME" if ON_POSTGRES else "DBT_DUCKDB_PATH"] = database
 
 
@@ -100,7 +103,7 @@ def dump(database: str, folder: Path) -> None:
 
 
 def plain(value: object) -> object:
-    """Return a decimal as a number, and the rest as text."""
+    """Return a decimal as a number and any other value as text."""
     return float(value) if type(value).__name__ == "Decimal" else str(value)
 
 

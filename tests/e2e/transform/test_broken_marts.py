@@ -1,4 +1,4 @@
-"""The dbt project notices marts that are broken, and a schema without streams."""
+"""The dbt tests find broken marts and a schema without streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.meltano
 
-#: What is done to the marts, by the test that alone notices it.
+#: Statements that break the marts, by the one test that finds it.
 BREAKS = {
     "unique_email_events_event_key": (
         "insert into email_events select * from email_events "
@@ -58,9 +58,9 @@ Failing = dict[str, list[Any]]
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Failing, ...]:
-    """Return the failures by test: of whole marts, of a wrong sum, of all breaks.
+    """Return the failures by test, in four builds.
 
-    And last those that are alerts.
+    They are of intact marts, of a wrong sum, of all breaks, and of the alerts.
     """
     folder = tmp_path_factory.mktemp("broken")
     world = World.generate(7, 2, NOW, days_ahead=30, campaigns=2, luxsci=10)
@@ -87,7 +87,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Failing, ...]:
 
 
 def runs() -> Iterator[tuple[str, Row]]:
-    """Yield runs of which a person must be told some, and a list that differs."""
+    """Yield runs, some of which must raise an alert, and a list that differs."""
     now = datetime.now(UTC)
     for name, hours, outcome, headroom in (
         ("opens", 30, "complete", 20.0),
@@ -107,10 +107,10 @@ def runs() -> Iterator[tuple[str, Row]]:
         yield "email_metrics_reconciliation", row
 
 
-def test_alerts_say_what_a_person_must_be_woken_for(
+def test_alerts_are_raised_for_late_failed_and_differing_streams(
     failing: tuple[Failing, ...],
 ) -> None:
-    """Each is told by how many streams or lists, and only the worst fail."""
+    """Each alert counts its streams or lists, and only the worst alerts fail."""
     assert failing[3] == {
         "a_stream_is_late": ["warn", 2],
         "a_stream_is_very_late": ["fail", 1],
@@ -121,24 +121,26 @@ def test_alerts_say_what_a_person_must_be_woken_for(
     }
 
 
-def test_marts_that_are_whole_pass(failing: tuple[Failing, ...]) -> None:
+def test_intact_marts_pass_every_test(failing: tuple[Failing, ...]) -> None:
     assert failing[0] == {}
 
 
-def test_a_wrong_sum_is_noticed(failing: tuple[Failing, ...]) -> None:
+def test_a_wrong_sum_is_found(failing: tuple[Failing, ...]) -> None:
     [(name, (_, rows))] = failing[1].items()
     assert name.startswith("same_sum_email_message_daily_event_count")
     assert rows == 1
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_what_is_broken_is_noticed(failing: tuple[Failing, ...], name: str) -> None:
+def test_each_break_of_a_mart_is_found_by_its_test(
+    failing: tuple[Failing, ...], name: str
+) -> None:
     found = [rows for test, (_, rows) in failing[2].items() if test.startswith(name)]
     assert found == [1]
 
 
 def test_a_schema_without_a_stream_is_refused(tmp_path: Path) -> None:
-    """All marts would be empty, and pass."""
+    """Otherwise all marts would be empty and pass."""
     step = {"database": str(tmp_path / "empty.duckdb"), "dbt": ["build"]}
     (tmp_path / "steps.json").write_text(json.dumps([step]))
     with pytest.raises(AssertionError, match="Schema elsewhere holds no stream"):

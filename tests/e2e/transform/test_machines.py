@@ -1,6 +1,6 @@
-"""The rules for machines against the truth of a simulated audience.
+"""The rules that flag machines, compared with a simulated audience.
 
-How many of each kind there are is made up: real shares were not measured.
+The shares of people and machines are invented: real shares were not measured.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ KINDS = {"opened": "opens", "clicked": "clicks"}
 
 @dataclass(frozen=True)
 class Found:
-    """Opens and clicks, by whether a machine made them and whether they are flagged."""
+    """Counts of opens and clicks by (made by a machine, flagged as one)."""
 
     counts: Counter[tuple[bool, bool]]
 
     @property
     def precision(self) -> float:
-        """The share of flagged events that a machine made."""
+        """The share of flagged events that were made by a machine."""
         return self.counts[True, True] / (
             self.counts[True, True] + self.counts[False, True]
         )
 
     @property
     def recall(self) -> float:
-        """The share of events made by a machine that are flagged."""
+        """The share of events made by a machine that were flagged."""
         return self.counts[True, True] / (
             self.counts[True, True] + self.counts[True, False]
         )
@@ -54,7 +54,7 @@ class Found:
 
 @pytest.fixture(scope="module")
 def events(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    """Return the events of the audience, the opens that were withdrawn among them."""
+    """Return the events of the audience with the opens that were withdrawn."""
     folder = tmp_path_factory.mktemp("machines")
     world = World.generate(3, 1, NOW, campaigns=1, luxsci=1, audience=PEOPLE)
     sent = NOW - AUDIENCE_DAYS * DAY
@@ -79,7 +79,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
 
 
 def treated(stream: str, row: Row, mode: str) -> Row:
-    """Return a row of another account as the tap emits it in a `pii.mode`."""
+    """Return a row as the tap emits it for another account in a `pii.mode`."""
     privacy = Privacy(mode, "a pepper of many letters")
     columns = load_schema(stream)["properties"]
     found = dict(row)
@@ -92,7 +92,7 @@ def treated(stream: str, row: Row, mode: str) -> Row:
 
 
 def of_audience(events: list[Row]) -> list[Row]:
-    """Return the events whose recipients are known by their roles."""
+    """Return the events of recipients whose role is known."""
     return [
         event
         for event in events
@@ -114,7 +114,7 @@ def found(events: list[Row], provider: str) -> Found:
 
 
 def flagged(events: list[Row], mode: str = "plain") -> Counter[tuple[str, str]]:
-    """Return how many events each rule flags, by provider, in a `pii.mode`."""
+    """Return the number of flagged events by provider and rule in a `pii.mode`."""
     return Counter(
         (event["provider"], event["machine"])
         for event in events
@@ -138,7 +138,7 @@ def test_most_machines_and_few_people_are_flagged(
     assert sum(result.counts.values()) > PEOPLE
     assert result.precision >= precision, result.counts
     assert result.recall >= recall, result.counts
-    # The rules are not perfect, and this audience shows it.
+    # The rules are not perfect: this audience contains their errors.
     assert result.counts[False, True]
     assert result.counts[True, False]
 
@@ -151,10 +151,12 @@ def test_each_rule_finds_machines(events: list[Row]) -> None:
     assert {"all_links", "burst", "too_soon"} <= {rule for _, rule in rules}
 
 
-def test_rules_work_as_far_as_pii_mode_lets_them(events: list[Row]) -> None:
+def test_pii_modes_disable_only_the_rules_that_need_removed_data(
+    events: list[Row],
+) -> None:
     plain = flagged(events)
     hashed, domain, drop = (flagged(events, mode) for mode in MODES)
-    # A network is wider than an address: clicks from several may be one burst.
+    # Clicks of several addresses in one network can look like one burst.
     for (provider, rule), number in plain.items():
         assert hashed[provider, rule] >= (0 if rule == "too_soon" else number)
         if provider != "luxsci" or rule in ("apple_proxy", "scanner_network"):
@@ -167,8 +169,8 @@ def test_rules_work_as_far_as_pii_mode_lets_them(events: list[Row]) -> None:
     }
 
 
-def test_image_proxies_are_people(events: list[Row]) -> None:
-    """Gmail's proxy loads images when somebody opens the message."""
+def test_opens_through_an_image_proxy_count_as_human(events: list[Row]) -> None:
+    """Gmail's proxy loads images when a person opens the message."""
     proxied = [
         e for e in of_audience(events) if e["recipient_key"].startswith("gmail-")
     ]

@@ -1,4 +1,4 @@
-"""The dbt project as a package of another one, and in the oldest dbt that it allows."""
+"""The dbt project as a package of another project, and with its oldest allowed dbt."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PROJECT = {
 
 
 def load(folder: Path) -> None:
-    """Write a small load of all streams."""
+    """Write a small load with rows of all streams."""
     world = World.generate(
         *(7, 2, NOW), days_ahead=5, campaigns=2, luxsci=10, largest=50
     )
@@ -50,7 +50,7 @@ def load(folder: Path) -> None:
 
 
 def build(folder: Path, tool: str, *steps: list[str], **more: str) -> None:
-    """Run dbt on the load, and dump the marts."""
+    """Run dbt on the load and dump the marts."""
     done: list[dict[str, Any]] = [{"load": str(folder / "load")}]
     done += [{"dbt": step} for step in steps]
     done.append({"dump": str(folder / "marts")})
@@ -59,8 +59,8 @@ def build(folder: Path, tool: str, *steps: list[str], **more: str) -> None:
     run_dbt(folder, tool, STEPS, folder / "steps.json", DBT_TARGET="duckdb", **more)
 
 
-def test_another_project_uses_it_as_a_package(tmp_path: Path) -> None:
-    """From a git repository, with variables of its own."""
+def test_another_project_can_use_it_as_a_package(tmp_path: Path) -> None:
+    """The other project installs it from git and sets its own variables."""
     load(tmp_path)
     published = tmp_path / "published"
     shutil.copytree(ROOT / "transform", published / "transform")
@@ -97,7 +97,7 @@ def test_another_project_uses_it_as_a_package(tmp_path: Path) -> None:
     assert found["email_message_rates"]
 
 
-def test_the_oldest_dbt_that_is_allowed_builds_everything(tmp_path: Path) -> None:
+def test_the_oldest_allowed_dbt_builds_everything(tmp_path: Path) -> None:
     load(tmp_path)
     project = yaml.safe_load((ROOT / "transform" / "dbt_project.yml").read_text())
     pins = (ROOT / "constraints" / "dbt-lowest.in").read_text()

@@ -1,4 +1,4 @@
-"""The report in a browser: its charts and tables against the marts."""
+"""The report in a browser: charts and tables compared with the marts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ UNKNOWN = "not reported by this vendor"
 
 @dataclass(frozen=True)
 class Reported:
-    """A file of DuckDB with the marts, their rows, and the report of them."""
+    """A DuckDB file with marts, the rows of the marts, and the report on them."""
 
     database: Path
     marts: dict[str, list[Row]]
@@ -80,7 +80,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
 
 
 def some_load(runs: list[Row]) -> Load:
-    """Return a small account with markup and an address in what vendors may write."""
+    """Return a small account with markup and an address in texts of the vendor."""
     world = World.generate(
         *(7, 6, NOW), days_ahead=30, campaigns=5, luxsci=40, largest=300, audience=120
     )
@@ -94,7 +94,7 @@ def some_load(runs: list[Row]) -> Load:
 
 
 def some_runs() -> list[Row]:
-    """Return runs of two streams, more than the report shows."""
+    """Return more runs of two streams than the report shows."""
     found = []
     for number in range(50):
         at = datetime(2026, 9, 20, tzinfo=UTC) + timedelta(hours=number)
@@ -168,7 +168,7 @@ def since(reported: Reported) -> list[list[str]]:
 
 
 def mailings(reported: Reported, provider: str) -> list[Row]:
-    """Return the messages of a provider with their shown names, the last one first."""
+    """Return the messages of a provider with their displayed names, newest first."""
     found = [
         row
         for row in reported.marts["email_message_rates"]
@@ -408,18 +408,18 @@ EXPECTED: dict[str, Any] = {
     "cost": cost,
     "headroom": headroom,
 }
-#: Columns whose numbers go on while the test runs.
+#: Columns whose numbers change while the test runs.
 PASSING = {"freshness": 4, "headroom": 2}
 each_section = pytest.mark.parametrize("name", EXPECTED)
 
 
-def test_each_section_is_expected(reported: Reported) -> None:
+def test_every_section_has_a_test(reported: Reported) -> None:
     assert [section.name for section in SECTIONS] == [*EXPECTED]
     assert [*reported.shown.sections] == [*EXPECTED]
 
 
 @each_section
-def test_tables_equal_the_marts(reported: Reported, name: str) -> None:
+def test_tables_show_the_rows_of_the_marts(reported: Reported, name: str) -> None:
     heads, *rows = cells(reported.shown.sections[name].table)
     [section] = [one for one in SECTIONS if one.name == name]
     wanted = EXPECTED[name](reported)
@@ -438,13 +438,13 @@ def cells(table: list[list[str]]) -> list[list[str]]:
 
 
 def number(text: str) -> float:
-    """Return a number as tables write it."""
+    """Return the number that a cell shows."""
     return float(text.replace(",", "").removesuffix(" %"))
 
 
 @each_section
-def test_bars_are_as_long_as_their_numbers(reported: Reported, name: str) -> None:
-    """All of a column have one scale, the largest is as long as its cell is wide."""
+def test_bars_are_proportional_to_their_numbers(reported: Reported, name: str) -> None:
+    """All bars of a column have one scale; the longest fills its cell."""
     [section] = [one for one in SECTIONS if one.name == name]
     bars = reported.shown.sections[name].bars
     for column in section.columns:
@@ -472,7 +472,7 @@ def test_dots_stand_at_the_rates_of_the_table(reported: Reported) -> None:
 
 
 @pytest.mark.parametrize("width", [400, 800, 1280])
-def test_page_loads_nothing_and_fits(
+def test_the_page_loads_nothing_and_fits_the_window(
     reported: Reported, tmp_path: Path, width: int
 ) -> None:
     html = reported.html
@@ -486,7 +486,7 @@ def test_page_loads_nothing_and_fits(
     assert shown.overflow <= 0
 
 
-def test_tables_are_named_for_those_who_hear_them(reported: Reported) -> None:
+def test_tables_and_charts_have_names_for_screen_readers(reported: Reported) -> None:
     shown = reported.shown
     ids = {value for name, value in shown.attributes if name == "id"}
     named_by = {
@@ -504,7 +504,9 @@ def test_tables_are_named_for_those_who_hear_them(reported: Reported) -> None:
     assert len(labels) == 1 + 3
 
 
-def test_what_the_warehouse_holds_is_text(reported: Reported) -> None:
+def test_values_of_the_warehouse_are_escaped_and_addresses_are_hidden(
+    reported: Reported,
+) -> None:
     assert reported.html.count("<script") == 0
     assert reported.shown.tags.count("script") == 1
     names = [row[1] for row in cells(reported.shown.sections["trend"].table)]
@@ -548,7 +550,7 @@ def test_postgres_gives_the_same_page(reported: Reported, tmp_path: Path) -> Non
 
 
 def timeless(html: str) -> str:
-    """Return a page without what changes from one moment to the next."""
+    """Return a page without the parts that depend on the present time."""
     passing = re.compile(r"Made \S+ \S+|<span>[\d,]+\.\d(?=<)|width:[\d.]+%")
     return passing.sub("", html)
 
@@ -569,7 +571,9 @@ def copy(
         cursor.executemany(f"insert into {table} values ({marks})", rows.fetchall())  # noqa: S608
 
 
-def test_what_cannot_be_read_is_said(reported: Reported, tmp_path: Path) -> None:
+def test_marts_that_cannot_be_read_are_named(
+    reported: Reported, tmp_path: Path
+) -> None:
     with pytest.raises(MartsError, match="Build them with dbt first"):
         page(Marts(str(reported.database), "elsewhere"), MADE)
     with pytest.raises(MartsError, match="is not a schema name"):
@@ -578,7 +582,7 @@ def test_what_cannot_be_read_is_said(reported: Reported, tmp_path: Path) -> None
         page(Marts(str(tmp_path / "none.duckdb"), "email_marts"), MADE)
 
 
-def test_command_writes_the_page(reported: Reported, tmp_path: Path) -> None:
+def test_the_command_writes_the_page(reported: Reported, tmp_path: Path) -> None:
     out = tmp_path / "new" / "report.html"
     program = str(Path(sys.executable).with_name("tap-email-metrics-report"))
     command = [program, "--out", str(out), "--database"]

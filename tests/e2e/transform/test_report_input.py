@@ -1,4 +1,4 @@
-"""What the report does with no database, with texts of any kind, and with rare rows."""
+"""The report: databases that cannot be read, odd texts, and rare rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def error_of(database: object) -> str:
-    """Return the error that a query of this database ends in."""
+    """Return the error of a query of this database."""
     with pytest.raises(MartsError) as caught:
         Marts(str(database), "email_marts").read({"rows": "select * from email_events"})
     return str(caught.value)
@@ -34,20 +34,22 @@ def error_of(database: object) -> str:
         "postgresql://reader:%xcanary@127.0.0.1/email",
     ],
 )
-def test_what_is_no_database_is_said_and_not_repeated(database: str) -> None:
+def test_an_argument_that_is_not_a_database_is_refused_without_quoting_it(
+    database: str,
+) -> None:
     found = error_of(database)
     assert "URL of" in found
     assert "canary" not in found
     assert "dbt" not in found
 
 
-def test_a_server_that_is_not_there_is_no_matter_of_dbt() -> None:
+def test_an_unreachable_server_is_an_error_that_does_not_mention_dbt() -> None:
     found = error_of("postgresql://reader@127.0.0.1:1/email")
     assert found.startswith("The database cannot be read: ")
     assert "dbt" not in found
 
 
-def test_a_file_without_marts_is(tmp_path: Path) -> None:
+def test_a_file_without_marts_is_an_error_that_mentions_dbt(tmp_path: Path) -> None:
     duckdb.connect(str(tmp_path / "empty.duckdb")).close()
     assert "Build them with dbt first" in error_of(tmp_path / "empty.duckdb")
     (tmp_path / "text").write_text("no database")
@@ -55,14 +57,14 @@ def test_a_file_without_marts_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("character", "\0\x1b\x85\u2028\u202e\ufffe\n")
-def test_a_character_that_no_chart_can_hold_is_a_space(character: str) -> None:
+def test_a_character_that_svg_cannot_hold_becomes_a_space(character: str) -> None:
     text = plain(f"mailbox{character}full")
     assert text == "mailbox full"
     row = {"provider": "encompass", "name": text, "open_rate": 0.5}
     assert "mailbox full, all: 50.0 %" in trend([row | {"human_open_rate": None}])
 
 
-def test_a_place_that_cannot_be_written_is_error_of(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for out in (tmp_path, tmp_path / "file" / "report.html"):
         with pytest.raises(SystemExit, match="The report cannot be written: ") as ended:
@@ -73,7 +75,7 @@ def test_a_place_that_cannot_be_written_is_error_of(tmp_path: Path) -> None:
     assert out.read_text() == "a report"
 
 
-def test_a_rate_that_is_not_known_has_no_dot() -> None:
+def test_an_unknown_rate_has_no_dot() -> None:
     rows: list[dict[str, object]] = [
         {
             "provider": "luxsci",
@@ -100,6 +102,6 @@ def test_without_its_extra_the_command_says_what_to_install(
     assert "duckdb" in str(ended.value.code)
 
 
-def test_the_picture_is_of_this_report() -> None:
-    """Otherwise: `python -m tests.e2e.transform.picture`."""
+def test_the_picture_in_the_readme_shows_the_present_report() -> None:
+    """If this fails, run `python -m tests.e2e.transform.picture`."""
     assert said(PICTURE.read_bytes()) == digest()

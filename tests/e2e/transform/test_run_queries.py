@@ -1,4 +1,4 @@
-"""The queries of what to be woken for and what a day costs, in DuckDB."""
+"""The documented queries for alerts and for the cost of a day, in DuckDB."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = """
 
 
 def ask(query: str, *rows: tuple[int, bool | None, str]) -> list[dict[str, object]]:
-    """Return what a query finds in runs: hours ago, whether a backfill, outcome."""
+    """Run a query on runs of (hours ago, whether a backfill, outcome)."""
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute(f"create table email_metrics_runs ({COLUMNS})")
@@ -40,7 +40,7 @@ def ask(query: str, *rows: tuple[int, bool | None, str]) -> list[dict[str, objec
 
 
 @pytest.mark.parametrize("live", [False, None])
-def test_a_backfill_hides_no_live_run(live: bool | None) -> None:  # noqa: FBT001
+def test_a_backfill_does_not_hide_a_late_or_failed_live_run(live: bool | None) -> None:  # noqa: FBT001
     assert ask(WAKING, (1, live, "complete")) == []
     [late] = ask(WAKING, (9, live, "complete"), (1, True, "complete"))
     [failed] = ask(WAKING, (2, live, "failed"), (1, True, "complete"))
@@ -48,6 +48,6 @@ def test_a_backfill_hides_no_live_run(live: bool | None) -> None:  # noqa: FBT00
     assert ask(WAKING, (2, live, "complete"), (1, True, "failed")) == []
 
 
-def test_what_a_day_costs_has_backfills_in_it() -> None:
+def test_the_cost_of_a_day_includes_backfills() -> None:
     found = ask(COSTS, (0, False, "complete"), (0, True, "complete"))
     assert sum(int(str(row["sum(requests)"])) for row in found) == 10

@@ -1,4 +1,4 @@
-"""The dbt project on DuckDB: its marts against what Python makes of the same rows."""
+"""The dbt project on DuckDB: its marts compared with a computation in Python."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ pytestmark = pytest.mark.meltano
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 FIRST = datetime.fromisoformat("2026-09-21T15:00:00")
 SECOND = FIRST + timedelta(days=3)
-#: Loaded before the newest row of the first build, seen by the second only.
+#: Loaded before the newest row of the first build, but only the second build sees it.
 LATE = FIRST - timedelta(hours=20)
-#: Its summer time begins in March and ends in November.
+#: A zone whose summer time begins in March and ends in November.
 ZONE = "America/New_York"
 STEPS = Path(__file__).with_name("steps.py")
 TYPES = {"string": "varchar", "integer": "bigint", "number": "double"}
 TYPES |= {"boolean": "boolean", "object": "json", "array": "json"}
 FORMATS = {"date-time": "timestamp", "date": "date"}
-#: Settings of the user's own; and without bytecode dbt starts in twice the time.
+#: Variables of the user to leave out; PYTHONDONTWRITEBYTECODE doubles dbt's start.
 FOREIGN = ("DBT_", "EMAIL_METRICS_", "PYTHONDONTWRITEBYTECODE")
 MOMENTS = ("_sdc_received_at", "extracted_at")
 BARE = "luxsci_"
-"""Streams loaded by a target that is told to add no columns."""
+"""Streams loaded by a target that adds no columns."""
 ADDRESSES = ("email_address", "to_address", "email")
 RUNS = {
     **dict.fromkeys(("account", "run", "provider", "stream", "outcome"), "varchar"),
@@ -57,7 +57,7 @@ RUNS = {
 
 @dataclass
 class Load:
-    """What one run of a target appends: rows by stream, each with its time of load."""
+    """The rows that one run of a target appends, by stream, with their load times."""
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
@@ -75,7 +75,7 @@ class Load:
 
 
 def columns(stream: str) -> dict[str, str]:
-    """Return a table's columns and types, as a target makes them."""
+    """Return the columns and types of a table as a target creates them."""
     if stream == "email_metrics_runs":
         return RUNS
     found = {}
@@ -87,7 +87,7 @@ def columns(stream: str) -> dict[str, str]:
         )
         found[name] = FORMATS.get(schema.get("format", ""), TYPES[kind])
         if "x-pii" in schema and kind == "integer":
-            found[name] = "varchar"  # a hash, where `pii.mode` is hash
+            found[name] = "varchar"  # with `pii.mode` hash it holds a hash
     added = {} if stream.startswith(BARE) else {"_sdc_received_at": "timestamp"}
     return found | added
 
@@ -98,10 +98,10 @@ def pick(row: Row, names: dict[str, str]) -> Row:
 
 @dataclass(frozen=True)
 class Built:
-    """The marts after the first build and after the second, and the rows of each.
+    """The marts after two builds, and the rows of each build.
 
     Attributes:
-        refreshed: the second build made anew, with another time zone.
+        refreshed: a full refresh of the second build with another time zone.
     """
 
     first: dict[str, list[Row]]
@@ -140,7 +140,7 @@ def built(
 
 
 def mailed(rows: list[Row]) -> list[Row]:
-    """Return the rows with a third of the people at a large mailbox provider."""
+    """Return the rows with a third of the people moved to a large mailbox provider."""
     for row in rows:
         for name in ADDRESSES:
             address = row.get(name)
@@ -151,7 +151,7 @@ def mailed(rows: list[Row]) -> list[Row]:
 
 
 def odd(rows: Rows) -> Rows:
-    """Return the rows with what broke marts before."""
+    """Return the rows with values that broke marts before."""
     for kind in ("delivery_status", "opens", "clicks", "sent"):
         those = rows[f"luxsci_{kind}"]
         smtp = [row for row in those if row["channel"] == "smtp"][:30]
@@ -172,7 +172,7 @@ def odd(rows: Rows) -> Rows:
 
 
 def hashed(rows: list[Row]) -> list[Row]:
-    """Return the rows of a second account, loaded with `pii.mode` hash."""
+    """Return rows of a second account, loaded with `pii.mode` hash."""
     return [
         {
             name: digest(value) if value and name in ADDRESSES else value
@@ -190,14 +190,14 @@ def digest(value: str) -> str:
 
 
 def first_load(rows: Rows) -> Load:
-    """Return the rows, some twice, and some besides as they were before."""
+    """Return a load of the rows, some of them twice and some with an older version."""
     load = Load()
     for stream, those in rows.items():
         for number, row in enumerate(those):
             load.add(stream, row)
             if number % 10 == 0:
                 load.add(stream, row)
-    # The vendor's time of change of the older row is the later one.
+    # The older version has the later time of change of the vendor.
     future = {"updated_at": "2030-01-01T00:00:00Z", "last_updated": None}
     for row in rows["encompass_recipients"][:20]:
         old = {**row, **future, "email_address": "old@example.org"}
@@ -209,7 +209,7 @@ def first_load(rows: Rows) -> Load:
 
 
 def later_rows(world: World, rows: Rows) -> Rows:
-    """Return the rows as they stand five days on, with corrections of all kinds."""
+    """Return the rows five days later, with corrections of every kind."""
     later = {}
     for stream, those in rows.items():
         now = {tuple(r[k] for k in KEYS[stream]): r for r in those}
@@ -241,7 +241,7 @@ def late_open(rows: Rows) -> Row:
 
 
 def second_load(before: Rows, after: Rows) -> Load:
-    """Return what is new or changed, and the rows of two runs."""
+    """Return a load of new and changed rows, with the rows of two runs."""
     load = Load()
     for stream, those in after.items():
         old = by_key(before[stream], KEYS[stream])
@@ -253,7 +253,7 @@ def second_load(before: Rows, after: Rows) -> Load:
     run |= {"stream": "encompass_opens", "run": "1", "headroom_days": 100.0}
     run |= {"started_at": "2026-09-01T00:00:00", "finished_at": "2026-09-01T01:00:00"}
     run |= {"requests": 7, "records": 900, "seconds": 2.5, "quota_left": 5000}
-    # As a tap wrote it that told nothing of backfills: it counts.
+    # A row of an older tap without the column `backfill` counts as a normal run.
     load.add("email_metrics_runs", run)
     run |= {"backfill": False, "run": "2", "outcome": "paused", "headroom_days": 90.0}
     run |= {"started_at": "2026-09-11T00:00:00", "finished_at": "2026-09-11T01:00:00"}
@@ -266,7 +266,7 @@ def second_load(before: Rows, after: Rows) -> Load:
 
 
 def backfill_after(run: Row) -> Row:
-    """Return the row of a later run that has read one month again."""
+    """Return the row of a later run that backfilled one month."""
     found = {**run, "run": "3", "backfill": True, "outcome": "complete"}
     found |= {"headroom_days": None, "behind_since": None}
     at = "2026-09-12T00:00:00"
@@ -274,7 +274,7 @@ def backfill_after(run: Row) -> Row:
 
 
 def luxsci_load(rows: Rows) -> Load:
-    """Return what somebody has who reads LuxSci's email without its marketing."""
+    """Return the load of an account that reads LuxSci's email but not its marketing."""
     load = Load()
     for stream in ("luxsci_delivery_status", "luxsci_opens", "luxsci_sent"):
         for row in rows[stream]:
@@ -283,11 +283,11 @@ def luxsci_load(rows: Rows) -> Load:
 
 
 def run_steps(folder: Path, **environment: str) -> None:
-    """Build, load what came later, build again; and for LuxSci alone."""
+    """Build, load later rows and build again; also build LuxSci alone."""
     one, other = "one", "luxsci"
     if environment["DBT_TARGET"] == "duckdb":
         one, other = (str(folder / f"{name}.duckdb") for name in (one, other))
-    # As on most days: what the provider has is known, and alerts have no part.
+    # As on most days: only models that depend on new rows, and no alerts.
     models = ["email_events+", "stg_email_metrics_runs+", "email_list_daily"]
     quiet = ["--exclude", "tag:alert"]
     only = json.dumps({"providers": ["luxsci"]})
@@ -312,7 +312,7 @@ def run_steps(folder: Path, **environment: str) -> None:
 def run_dbt(
     folder: Path, tool: str, program: Path, *arguments: Path | str, **more: str
 ) -> str:
-    """Run a program in the environment of dbt that has this name; return its output."""
+    """Run a program in a named environment of dbt; return its output."""
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)},
         "DBT_PROJECT_DIR": str(ROOT / "transform"),
@@ -339,7 +339,7 @@ def marts(folder: Path) -> dict[str, list[Row]]:
 
 
 def events_of(found: dict[str, list[Row]]) -> dict[str, Row]:
-    """Return the events by key, without when they were loaded."""
+    """Return the events by key without their load times."""
     return {
         row["event_key"]: {
             name: instant(value) if name.endswith("_at") else value
@@ -351,14 +351,14 @@ def events_of(found: dict[str, list[Row]]) -> dict[str, Row]:
 
 
 def expected_events(rows: Rows) -> dict[str, Row]:
-    """Return the events of these rows, with which are a machine's."""
+    """Return the events of these rows with the machines flagged."""
     found = expected.events(rows)
     expected_marts.judge(found, rows)
     return found
 
 
 def by(found: list[Row], *names: str) -> dict[tuple[Any, ...], Row]:
-    """Return rows of a mart by these columns, times as times."""
+    """Return rows of a mart by these columns, with times parsed."""
     rows = {}
     for row in found:
         shown = {k: instant(v) if k[-3:] == "_at" else v for k, v in row.items()}
@@ -368,7 +368,7 @@ def by(found: list[Row], *names: str) -> dict[tuple[Any, ...], Row]:
 
 
 def some(rows: dict[Any, Row], wanted: dict[Any, Row]) -> dict[Any, Row]:
-    """Return of the rows the columns that are wanted, numbers as they compare."""
+    """Return rows with only the wanted columns, and with comparable numbers."""
     [names, *_] = [list(row) for row in wanted.values()]
     return {key: {name: row[name] for name in names} for key, row in rows.items()}
 
@@ -377,7 +377,7 @@ each_build = pytest.mark.parametrize("build", ["first", "second", "refreshed"])
 
 
 @each_build
-def test_events_are_those_of_the_streams(built: Built, build: str) -> None:
+def test_email_events_holds_the_events_of_the_streams(built: Built, build: str) -> None:
     rows, found, _ = built.build(build)
     wanted = expected_events(rows)
 
@@ -385,8 +385,8 @@ def test_events_are_those_of_the_streams(built: Built, build: str) -> None:
     assert len(found["email_events"]) == len(wanted)
 
 
-def test_every_case_is_there(built: Built) -> None:
-    """The data would show it if duplicates, corrections or hashes went wrong."""
+def test_the_test_data_contains_duplicates_corrections_and_hashes(built: Built) -> None:
+    """Otherwise the other tests could not find errors in handling them."""
     first, second = events_of(built.first), events_of(built.second)
     people = {event["recipient_key"] for event in first.values()}
     assert "old@example.org" not in people
@@ -400,7 +400,9 @@ def test_every_case_is_there(built: Built) -> None:
 
 
 @each_build
-def test_daily_counts(built: Built, build: str) -> None:
+def test_email_message_daily_counts_events_by_message_type_and_day(
+    built: Built, build: str
+) -> None:
     rows, found, zone = built.build(build)
     message = ("provider", "account", "message_key", "event_type", "event_date")
     shown = {
@@ -412,7 +414,7 @@ def test_daily_counts(built: Built, build: str) -> None:
 
 
 @each_build
-def test_engagement(built: Built, build: str) -> None:
+def test_email_engagement_sums_up_each_recipient(built: Built, build: str) -> None:
     rows, found, _ = built.build(build)
     who = ("provider", "account", "recipient_key")
     wanted = expected.engagement(expected.events(rows).values())
@@ -421,7 +423,7 @@ def test_engagement(built: Built, build: str) -> None:
 
 
 @each_build
-def test_messages(built: Built, build: str) -> None:
+def test_email_messages_holds_every_message(built: Built, build: str) -> None:
     rows, found, _ = built.build(build)
     wanted = expected.messages(rows, expected.events(rows).values())
     shown = by(found["email_messages"], "provider", "account", "message_key")
@@ -435,7 +437,9 @@ def test_messages(built: Built, build: str) -> None:
     }
 
 
-def test_a_build_writes_what_changed_and_little_else(built: Built) -> None:
+def test_an_incremental_build_writes_changed_events_and_few_others(
+    built: Built,
+) -> None:
     before, after = events_of(built.first), events_of(built.second)
     changed = {key for key, event in after.items() if before.get(key) != event}
     newest = max(row["built_at"] for row in built.first["email_events"])
@@ -446,7 +450,7 @@ def test_a_build_writes_what_changed_and_little_else(built: Built) -> None:
     }
 
     assert changed <= written
-    # Of a recipient that was loaded again all events count as loaded again.
+    # All events of a recipient whose row was loaded again count as loaded again.
     assert len(written) < len(changed) + 50 < len(after) / 10
     for mart in ("email_message_recipients", "email_engagement"):
         rows = [row for row in built.second[mart] if row["built_at"] > newest]
@@ -457,7 +461,9 @@ PAIR = ("provider", "account", "message_key", "recipient_id")
 
 
 @each_build
-def test_recipients_of_messages(built: Built, build: str) -> None:
+def test_email_message_recipients_sums_up_each_recipient_of_a_message(
+    built: Built, build: str
+) -> None:
     rows, found, _ = built.build(build)
     wanted = expected_marts.recipients(expected_events(rows).values())
     shown = some(by(found["email_message_recipients"], *PAIR), wanted)
@@ -470,7 +476,9 @@ def test_recipients_of_messages(built: Built, build: str) -> None:
 
 
 @each_build
-def test_rates(built: Built, build: str) -> None:
+def test_email_message_rates_holds_the_rates_of_each_message(
+    built: Built, build: str
+) -> None:
     rows, found, _ = built.build(build)
     events = expected_events(rows).values()
     pairs = expected_marts.recipients(events)
@@ -488,7 +496,9 @@ def test_rates(built: Built, build: str) -> None:
 
 
 @each_build
-def test_links(built: Built, build: str) -> None:
+def test_email_links_holds_clicks_and_shares_of_each_link(
+    built: Built, build: str
+) -> None:
     rows, found, _ = built.build(build)
     wanted = expected_marts.links(expected_events(rows).values(), rows)
     shown = some(by(found["email_links"], *PAIR[:3], "link"), wanted)
@@ -500,7 +510,9 @@ def test_links(built: Built, build: str) -> None:
 
 
 @each_build
-def test_domains(built: Built, build: str) -> None:
+def test_email_domains_sums_up_mailbox_providers_by_week(
+    built: Built, build: str
+) -> None:
     rows, found, zone = built.build(build)
     pairs = expected_marts.recipients(expected_events(rows).values())
     wanted = expected_marts.domains(pairs, zone)
@@ -514,7 +526,9 @@ def test_domains(built: Built, build: str) -> None:
 
 
 @each_build
-def test_health_of_recipients(built: Built, build: str) -> None:
+def test_email_recipient_health_holds_the_state_of_each_recipient(
+    built: Built, build: str
+) -> None:
     rows, found, _ = built.build(build)
     pairs = expected_marts.recipients(expected_events(rows).values())
     wanted = expected_marts.health(pairs, rows)
@@ -532,7 +546,9 @@ def test_health_of_recipients(built: Built, build: str) -> None:
 
 
 @each_build
-def test_growth_of_lists(built: Built, build: str) -> None:
+def test_email_list_daily_counts_people_who_joined_and_departed(
+    built: Built, build: str
+) -> None:
     rows, found, zone = built.build(build)
     shown = by(found["email_list_daily"], "provider", "account", "day")
 
@@ -543,7 +559,9 @@ def test_growth_of_lists(built: Built, build: str) -> None:
 
 
 @each_build
-def test_weekdays_and_hours(built: Built, build: str) -> None:
+def test_email_hours_counts_events_by_weekday_and_hour(
+    built: Built, build: str
+) -> None:
     rows, found, zone = built.build(build)
     shown = by(found["email_hours"], "provider", "account", "weekday", "hour")
 
@@ -553,7 +571,7 @@ def test_weekdays_and_hours(built: Built, build: str) -> None:
     } == expected_marts.hours(expected_events(rows).values(), zone)
 
 
-def test_cost_of_a_day(built: Built) -> None:
+def test_email_sync_cost_sums_up_the_runs_of_a_day(built: Built) -> None:
     shown = by(built.second["email_sync_cost"], "day", "provider", "stream")
     row = shown["2026-09-11", "encompass", "encompass_opens"]
     assert (row["runs"], row["requests"], row["records"]) == (1, 7, 900)
@@ -561,8 +579,8 @@ def test_cost_of_a_day(built: Built) -> None:
     assert shown["2026-09-12", "encompass", "encompass_opens"]["runs"] == 1
 
 
-def test_runs_tell_of_headroom_and_freshness(built: Built) -> None:
-    """As the present goes on, so does what is counted from it."""
+def test_headroom_and_freshness_come_from_the_runs(built: Built) -> None:
+    """Days are counted up to the present time."""
     assert built.first["email_freshness"] == built.first["email_archive_headroom"] == []
 
     found = {row["stream"]: row for row in built.second["email_archive_headroom"]}
@@ -584,13 +602,15 @@ def test_runs_tell_of_headroom_and_freshness(built: Built) -> None:
     assert fresh["luxsci_opens"]["complete_at"] is None
 
 
-def test_who_has_one_provider_and_few_streams_builds_all_the_same(built: Built) -> None:
+def test_the_marts_build_with_one_provider_and_few_streams(built: Built) -> None:
     streams = ("luxsci_delivery_status", "luxsci_opens", "luxsci_sent")
     rows: Rows = {name: [] for name in built.rows} | {n: built.rows[n] for n in streams}
     assert events_of(built.only_luxsci) == expected_events(rows)
 
 
-def test_the_page_says_which_events_there_are(built: Built) -> None:
+def test_the_page_on_the_model_lists_the_event_types_of_each_provider(
+    built: Built,
+) -> None:
     page = (ROOT / "docs" / "model.md").read_text()
     lines = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", page, re.MULTILINE)
     said = {
@@ -612,13 +632,15 @@ def dialects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("dialects")
     program = Path(__file__).with_name("dialects.py")
     done = run_dbt(folder, "dbt-dialects", program, "snowflake", "bigquery")
-    # dbt says first that there is no user of Snowflake's.
+    # dbt first logs that no Snowflake user is configured.
     found: dict[str, Any] = json.loads(done.splitlines()[-1])
     return found
 
 
 @pytest.mark.parametrize("dialect", ["snowflake", "bigquery"])
-def test_sql_is_that_of_the_warehouse(dialects: dict[str, Any], dialect: str) -> None:
+def test_every_model_compiles_to_valid_sql_of_the_warehouse(
+    dialects: dict[str, Any], dialect: str
+) -> None:
     found = dialects[dialect]
     models = {path.stem for path in ROOT.joinpath("transform/models").rglob("*.sql")}
 
