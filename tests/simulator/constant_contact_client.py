@@ -1,4 +1,4 @@
-"""A tiny reader of the Constant Contact face: refreshes and follows links, no more."""
+"""A minimal client of the simulated Constant Contact that refreshes its token."""
 
 from __future__ import annotations
 

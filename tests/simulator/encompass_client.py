@@ -1,4 +1,4 @@
-"""A tiny reader of the Encompass face: authenticates and walks pages, no more."""
+"""A minimal client of the simulated Encompass: it authenticates and reads pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny reader of the LuxSci face: signs requests and walks pages, no more."""
+"""A minimal client of the simulated LuxSci: it signs requests and reads pages."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Client:
         return page
 
     def rows(self, path: str, **query: object) -> list[dict[str, Any]]:
-        """Return the rows of an answer in the plain shape, as objects."""
+        """Return the rows of an answer in the default shape, as objects."""
         page = self.read(path, **query)
         header = page["header"]
         return [dict(zip(header, row, strict=True)) for row in page["data"]]

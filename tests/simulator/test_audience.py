@@ -1,4 +1,4 @@
-"""The audience of people and machines: who is there, and what each kind does."""
+"""The simulated audience: its people and machines, and what each of them does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulator.world import World
 
 NOW = 1_790_000_000.0
 PEOPLE = 200
-#: Streams of opens and clicks, and their columns of address and link.
+#: By provider: the streams of opens and clicks, and the columns of address and link.
 STREAMS = {
     "constant_contact": ("opens", "clicks", "email_address", "link_url"),
     "luxsci": ("opens", "clicks", "to_address", "url"),
@@ -37,13 +37,13 @@ def addresses(provider: str) -> list[str]:
 
 
 @pytest.mark.parametrize("provider", ["encompass", "constant_contact", "luxsci"])
-def test_every_role_gets_the_mailing(provider: str) -> None:
+def test_every_role_of_the_audience_gets_the_mailing(provider: str) -> None:
     roles = Counter(address.partition("-")[0] for address in addresses(provider))
     assert roles == {role: PEOPLE * share // 100 for role, share in ROLES.items()}
 
 
 @pytest.mark.parametrize("provider", STREAMS)
-def test_scanners_follow_every_link_and_people_do_not_all(provider: str) -> None:
+def test_scanners_click_every_link_and_most_people_do_not(provider: str) -> None:
     _, clicks, address, link = STREAMS[provider]
     followed: defaultdict[str, set[str]] = defaultdict(set)
     for row in truth(world(), f"{provider}_{clicks}", [NOW]):
@@ -56,14 +56,14 @@ def test_scanners_follow_every_link_and_people_do_not_all(provider: str) -> None
             assert len(links) < LINKS
 
 
-def test_one_seed_makes_one_audience() -> None:
+def test_the_same_seed_gives_the_same_audience() -> None:
     opens = truth(world(), "luxsci_opens", [NOW])
     again = World.generate(3, 1, NOW, days_ahead=2, largest=20, audience=PEOPLE)
     assert truth(again, "luxsci_opens", [NOW]) == opens
     assert truth(world(4), "luxsci_opens", [NOW]) != opens
 
 
-def test_a_proxy_opens_and_its_reader_clicks() -> None:
+def test_opens_of_a_proxy_are_a_machines_and_clicks_its_readers() -> None:
     assert is_machine("applereader-1@icloud.com", "opens")
     assert not is_machine("applereader-1@icloud.com", "clicks")
     assert is_machine("apple-1@icloud.com", "opens")

@@ -1,4 +1,4 @@
-"""The clock for threads: time passes only while all of them wait."""
+"""The clock for threads: time passes only while all threads wait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def together(clock: ThreadedClock, *works: Callable[[], None]) -> None:
-    """Run functions in threads that all have begun when the first goes on."""
+    """Run functions in threads that start together."""
     start = threading.Barrier(len(works))
     threads = [
         threading.Thread(target=begin, args=(clock, start, work), daemon=True)
@@ -35,7 +35,7 @@ def begin(
 
 
 class Sleeper:
-    """Sleeps so long, so often, and notes when it woke up."""
+    """Sleeps a number of times and keeps the times at which it woke up."""
 
     def __init__(self, clock: SimClock, seconds: float, times: int) -> None:
         self.clock = clock
@@ -58,12 +58,12 @@ def test_sleeps_of_several_threads_overlap() -> None:
     assert clock.now() == 1012.0
 
 
-def test_time_stands_still_while_a_thread_works() -> None:
+def test_time_stands_still_while_any_thread_works() -> None:
     clock = ThreadedClock(0.0)
     seen: list[float] = []
 
     def work() -> None:
-        end = time.monotonic() + 0.7  # longer than a plain lock is waited for
+        end = time.monotonic() + 0.7  # longer than the clock waits for a plain lock
         while time.monotonic() < end:
             seen.append(clock.monotonic())
 
@@ -72,7 +72,7 @@ def test_time_stands_still_while_a_thread_works() -> None:
     assert set(seen) == {0.0}
 
 
-def test_one_that_was_notified_is_not_waiting() -> None:
+def test_a_thread_that_was_notified_does_not_count_as_waiting() -> None:
     clock = ThreadedClock(0.0)
     changed = threading.Condition()
     ready: list[bool] = []
@@ -98,7 +98,7 @@ def test_one_that_was_notified_is_not_waiting() -> None:
     assert times == [1.0, 1.5, 2.0]
 
 
-def test_one_that_waits_for_a_lock_or_a_thread_lets_time_pass() -> None:
+def test_time_passes_while_a_thread_waits_for_a_lock_or_a_thread() -> None:
     clock = ThreadedClock(0.0)
     lock = threading.Lock()
     held = threading.Event()
@@ -122,7 +122,7 @@ def test_one_that_waits_for_a_lock_or_a_thread_lets_time_pass() -> None:
     assert clock.monotonic() == 7.0
 
 
-def test_it_can_be_moved_from_outside() -> None:
+def test_the_clock_can_be_advanced_and_set() -> None:
     clock = ThreadedClock(0.0)
     clock.advance(3.0)
     clock.set(10.0)

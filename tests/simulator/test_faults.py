@@ -1,3 +1,5 @@
+"""Faults of the simulator: wrong answers, slow answers, expired tokens."""
+
 from __future__ import annotations
 
 import pytest
@@ -38,7 +40,9 @@ def test_the_first_attempts_of_each_request_fail(world: World, client: Client) -
     assert client.get(PATH).status_code == 200
 
 
-def test_chance_goes_by_request_and_attempt_not_by_arrival(world: World) -> None:
+def test_chance_depends_on_request_and_attempt_and_not_on_the_order(
+    world: World,
+) -> None:
     outcomes = []
     starts = list(range(12)) * 3
     for order in (starts, sorted(starts), sorted(starts, reverse=True)):
@@ -75,7 +79,7 @@ def test_rules_take_turns_within_one_request(world: World, client: Client) -> No
     assert third.json()["total"] == 3
 
 
-def test_wrong_bodies(world: World, client: Client) -> None:
+def test_faults_replace_and_change_bodies(world: World, client: Client) -> None:
     world.faults.add("not_json", times=1)
     world.faults.add("wrong_shape", shape="list", times=1)
     world.faults.add("wrong_shape", times=1)
@@ -91,7 +95,9 @@ def test_wrong_bodies(world: World, client: Client) -> None:
     assert ([row["id"] for row in shorter["data"]], shorter["total"]) == ([2, 3], 3)
 
 
-def test_cut_and_half_bodies_raise(world: World, client: Client) -> None:
+def test_cut_connections_and_half_bodies_raise_errors(
+    world: World, client: Client
+) -> None:
     world.faults.add("cut", times=1)
     world.faults.add("half_body", times=1)
     with pytest.raises(requests.ConnectionError):
@@ -102,7 +108,7 @@ def test_cut_and_half_bodies_raise(world: World, client: Client) -> None:
     assert [entry.status for entry in world.log.entries[1:]] == [0, 200, 200]
 
 
-def test_slow_answers_pass_time_on_the_worlds_clock(
+def test_slow_answers_advance_the_clock_of_the_world(
     world: World, client: Client
 ) -> None:
     world.faults.add("slow", seconds=5, times=1)
@@ -114,7 +120,7 @@ def test_slow_answers_pass_time_on_the_worlds_clock(
     assert world.clock.now() == NOW + 14
 
 
-def test_large_pages_time_out(world: World, client: Client) -> None:
+def test_pages_above_a_size_can_be_a_504(world: World, client: Client) -> None:
     world.faults.add("max_rows", rows=2, path="/opens$")
     assert client.get(PATH).status_code == 504
     assert client.get(PATH, maxResults=3).status_code == 504
@@ -135,7 +141,7 @@ def test_tokens_expire_and_are_revoked(world: World, client: Client) -> None:
     assert statuses(client, [0]) == [403]
 
 
-def test_the_scheme_is_case_sensitive(client: Client) -> None:
+def test_the_word_bearer_is_case_sensitive(client: Client) -> None:
     token = client.session.headers["Authorization"]
     client.session.headers["Authorization"] = str(token).replace("Bearer", "bearer")
     assert client.get(PATH).status_code == 401
@@ -150,14 +156,16 @@ def test_the_scheme_is_case_sensitive(client: Client) -> None:
         ("grant_type", "unsupported_grant_type"),
     ],
 )
-def test_a_failed_authentication_says_why(
+def test_a_failed_authentication_names_the_error(
     client: Client, field: str, error: str
 ) -> None:
     response = client.authenticate(**{field: "x"})
     assert (response.status_code, response.json()) == (400, {"error": error})
 
 
-def test_every_answer_is_dated_by_the_world(world: World, client: Client) -> None:
+def test_every_answer_has_the_date_of_the_world_and_its_own_request_id(
+    world: World, client: Client
+) -> None:
     world.faults.add("status", path="/opens$", times=1)
     responses = [client.get(PATH), client.get(PATH), client.get("/nothing")]
     assert [r.status_code for r in responses] == [503, 200, 404]
@@ -176,6 +184,6 @@ def test_every_answer_is_dated_by_the_world(world: World, client: Client) -> Non
         {"kind": "wrong_shape", "shape": "round"},
     ],
 )
-def test_a_senseless_rule_is_refused(world: World, rule: dict[str, object]) -> None:
+def test_an_invalid_rule_is_refused(world: World, rule: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"unknown|regular|number"):
         world.faults.add(**rule)  # type: ignore[arg-type]

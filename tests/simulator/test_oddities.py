@@ -1,4 +1,4 @@
-"""Each oddity changes answers of each face that it names, and no other paths."""
+"""Each oddity changes answers of each provider that it names, and no other paths."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Shown = dict[str, tuple[int, bytes, dict[str, str]]]
 
 
 class Faces:
-    """A small world of three accounts, and a client that asks each for everything."""
+    """A small world of three accounts and a client that requests every path of each."""
 
     def __init__(self) -> None:
         self.world = World(NOW)
@@ -66,7 +66,7 @@ class Faces:
             api.add_open(message, at=NOW - DAY / 2)
 
     def show(self, face: str) -> Shown:
-        """Ask for everything of a face."""
+        """Request every path of a provider; return the answers."""
         responses: list[requests.Response] = {
             "encompass": self._ask_encompass,
             "constant_contact": self._ask_constant_contact,
@@ -134,7 +134,7 @@ class Faces:
 
 
 def changed(before: Shown, after: Shown) -> set[str]:
-    """Return the paths whose answers differ: not by their tokens, ids and dates."""
+    """Return the paths whose answers differ in more than tokens, ids and dates."""
     return {
         path
         for path, (status, body, headers) in after.items()
@@ -150,29 +150,31 @@ def _plain(body: bytes) -> bytes:
 
 @cache
 def faces() -> Faces:
-    """The faces of this module's tests, which all leave them ordinary."""
+    """Return the accounts shared by the tests, which remove their oddities again."""
     return Faces()
 
 
 @pytest.mark.parametrize(("name", "face"), PAIRS)
-def test_an_oddity_changes_what_it_names_and_nothing_else(name: str, face: str) -> None:
+def test_an_oddity_changes_the_paths_that_it_names_and_no_others(
+    name: str, face: str
+) -> None:
     if ODDITIES[name].is_dear and name != "activities_other":
-        pytest.skip("it takes too much memory for each of the answers")
+        pytest.skip("it takes too much memory for each answer")
     here = faces()
     if name.endswith("_late") and name != "device_late":
-        pytest.skip("what it shows is of the past, which is as the present here")
+        pytest.skip("it shows the past, which equals the present here")
     here.world.luxsci.set_policy(
         rows="objects" if name.startswith("field") else "arrays"
     )
     before = here.show(face)
     odd = here.world.odd(name, seed=1)
     try:
-        # What is cut never arrives.
+        # A cut answer never arrives.
         if name == "parent_silent":
             with pytest.raises(requests.ConnectionError):
                 here.show(face)
             return
-        # Its bytes are the same.
+        # The bytes of its answer are the same.
         if name == "drips":
             start = here.world.clock.now()
             here.show(face)
@@ -187,12 +189,12 @@ def test_an_oddity_changes_what_it_names_and_nothing_else(name: str, face: str) 
 
 
 @pytest.mark.parametrize("face", ["encompass", "constant_contact", "luxsci"])
-def test_a_world_without_odds_answers_alike(face: str) -> None:
+def test_a_world_without_oddities_repeats_its_answers(face: str) -> None:
     here = faces()
     assert changed(here.show(face), here.show(face)) == set()
 
 
-def test_every_oddity_has_a_face_and_says_what_it_does() -> None:
+def test_every_oddity_has_a_provider_and_a_description() -> None:
     for name, oddity in ODDITIES.items():
         assert oddity.faces
         assert oddity.says
@@ -205,7 +207,7 @@ def opens(here: Faces, place: int = 0) -> dict[str, Any]:
     return here.encompass.page(f"/messages/{here.messages[place]}/opens")
 
 
-def test_it_can_strike_the_first_answers_of_each_path_only() -> None:
+def test_an_oddity_can_be_limited_to_the_first_answers_of_each_path() -> None:
     here = Faces()
     here.world.odd("list_empty", times=1)
     assert opens(here)["data"] == []
@@ -214,7 +216,7 @@ def test_it_can_strike_the_first_answers_of_each_path_only() -> None:
     assert opens(here)["total"] == 4
 
 
-def test_it_can_end_at_an_instant() -> None:
+def test_an_oddity_can_end_at_a_time() -> None:
     here = Faces()
     here.world.odd("list_empty", until=NOW + 60)
     assert opens(here)["data"] == []
@@ -222,7 +224,7 @@ def test_it_can_end_at_an_instant() -> None:
     assert len(opens(here)["data"]) == 4
 
 
-def test_it_can_strike_one_parent_or_a_share_of_them() -> None:
+def test_an_oddity_can_be_limited_to_one_parent_or_a_share_of_parents() -> None:
     here = Faces()
     path = f"/messages/{here.messages[1]}/opens"
     here.world.odd("parent_403", parent=str(here.messages[1]))
@@ -236,7 +238,7 @@ def test_it_can_strike_one_parent_or_a_share_of_them() -> None:
     assert [here.encompass.get(one).status_code for one in paths] == codes
 
 
-def test_a_poisoned_id_spoils_each_batch_that_it_is_in() -> None:
+def test_a_bad_id_makes_each_batch_fail_that_contains_it() -> None:
     here = Faces()
     here.world.odd("batch_500", seed=2)
     path = "/reports/stats/email_campaigns"
@@ -248,7 +250,7 @@ def test_a_poisoned_id_spoils_each_batch_that_it_is_in() -> None:
     assert get(f"{path}/{','.join(fine)}").status_code == 200
 
 
-def test_an_activity_with_another_id_answers_by_that_one_only() -> None:
+def test_an_activity_with_a_new_id_answers_only_under_it() -> None:
     here = Faces()
     here.world.odd("activities_other")
     client = here.constant_contact
@@ -261,7 +263,7 @@ def test_an_activity_with_another_id_answers_by_that_one_only() -> None:
     assert client.get(tracking.format(old)).status_code == 404
 
 
-def test_a_counter_can_be_a_day_late() -> None:
+def test_an_oddity_makes_counters_a_day_late() -> None:
     here = Faces()
     api, client = here.world.constant_contact, here.constant_contact
     here.world.odd("counter_late")
@@ -278,14 +280,14 @@ def test_a_counter_can_be_a_day_late() -> None:
     assert [name for name in late if then[name] != before[name]]
 
 
-def test_the_log_says_which_oddity_struck() -> None:
+def test_the_log_names_the_oddity_that_changed_an_answer() -> None:
     here = Faces()
     here.world.odd("total_high")
     opens(here)
     assert here.world.log.entries[-1].fault == "odd total_high"
 
 
-def test_an_answer_that_an_oddity_leaves_as_it_is_counts_as_ordinary() -> None:
+def test_an_answer_that_an_oddity_does_not_change_is_logged_without_it() -> None:
     here = Faces()
     here.world.odd("first_row_again", path="/nowhere")
     here.world.odd("labels_lower")
@@ -293,7 +295,7 @@ def test_an_answer_that_an_oddity_leaves_as_it_is_counts_as_ordinary() -> None:
     assert here.world.log.entries[-1].fault is None
 
 
-def test_the_control_interface_lists_and_sets_odds() -> None:
+def test_the_control_interface_lists_and_sets_oddities() -> None:
     with serve(World(NOW)) as server:
         base = f"{server.url}/_sim"
         oddities = requests.get(f"{base}/oddities", timeout=9).json()

@@ -1,3 +1,5 @@
+"""Tokens, the device flow and privileges of the simulated Constant Contact."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -28,7 +30,7 @@ def error(response: requests.Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]
 
 
-def test_a_refresh_rotates_and_voids_the_earlier_token(
+def test_a_refresh_issues_a_new_token_and_invalidates_the_old_one(
     world: World, client: Client
 ) -> None:
     first = client.token
@@ -45,7 +47,9 @@ def test_a_refresh_rotates_and_voids_the_earlier_token(
     assert world.constant_contact.auth.refreshed == 2
 
 
-def test_reuse_can_end_the_whole_consent(world: World, client: Client) -> None:
+def test_using_an_old_token_can_revoke_the_consent(
+    world: World, client: Client
+) -> None:
     world.constant_contact.set_policy(reuse_revokes=True)
     first = client.token
     assert client.refresh().ok
@@ -55,7 +59,7 @@ def test_reuse_can_end_the_whole_consent(world: World, client: Client) -> None:
     assert client.refresh().ok
 
 
-def test_a_long_lived_token_stays(world: World, client: Client) -> None:
+def test_a_long_lived_token_is_not_replaced(world: World, client: Client) -> None:
     world.constant_contact.set_policy(rotating_tokens=False)
     first = client.token
     for _ in range(3):
@@ -74,7 +78,9 @@ def test_a_refresh_token_expires_unused(
     assert error(client.refresh()) == (400, "invalid_grant")
 
 
-def test_access_tokens_last_a_day_or_as_told(world: World, client: Client) -> None:
+def test_access_tokens_last_a_day_or_as_the_policy_says(
+    world: World, client: Client
+) -> None:
     assert client.refresh().ok
     world.clock.advance(DAY - 1)
     assert client.get("/emails").ok
@@ -89,7 +95,9 @@ def test_access_tokens_last_a_day_or_as_told(world: World, client: Client) -> No
     assert client.refresh().ok
 
 
-def test_only_the_right_client_gets_a_token(world: World, client: Client) -> None:
+def test_only_a_client_with_the_right_secret_gets_a_token(
+    world: World, client: Client
+) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": client.token}
     name, secret = client.basic
     for auth in ((name, "wrong"), ("wrong", secret), None):
@@ -105,9 +113,7 @@ def test_only_the_right_client_gets_a_token(world: World, client: Client) -> Non
     assert client.post("token", None, client_id=name, **form).ok
 
 
-def test_a_token_request_of_another_form_is_refused(
-    world: World, client: Client
-) -> None:
+def test_a_malformed_token_request_is_refused(world: World, client: Client) -> None:
     url = f"{client.base}/oauth2/default/v1/token"
     assert client.session.get(url, timeout=9).status_code == 405
     response = client.session.post(url, json={}, auth=client.basic, timeout=9)
@@ -120,7 +126,9 @@ def test_a_token_request_of_another_form_is_refused(
     assert client.get("/contacts").status_code == 403
 
 
-def test_one_request_a_second(world: World, client: Client) -> None:
+def test_token_requests_are_limited_to_one_per_second(
+    world: World, client: Client
+) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": client.token}
     assert client.post("token", client.basic, **form).ok
     world.clock.advance(0.9)
@@ -131,7 +139,7 @@ def test_one_request_a_second(world: World, client: Client) -> None:
     assert error(client.post("token", client.basic, **form)) == (400, "invalid_grant")
 
 
-def test_a_kill_between_the_answer_and_its_storage(
+def test_a_token_is_used_up_though_its_answer_is_lost(
     world: World, client: Client
 ) -> None:
     def kill(request: Request, reply: Reply) -> None:
@@ -159,7 +167,7 @@ def poll(client: Client, code: str, seconds: float = 5) -> requests.Response:
     return client.post("token", client.basic, grant_type=DEVICE_GRANT, device_code=code)
 
 
-def test_the_device_flow_ends_in_tokens(world: World, client: Client) -> None:
+def test_the_device_flow_issues_tokens(world: World, client: Client) -> None:
     asked = ask_for_a_device(client, "campaign_data offline_access")
     assert asked["user_code"] in asked["verification_uri_complete"]
     code = asked["device_code"]
@@ -175,7 +183,7 @@ def test_the_device_flow_ends_in_tokens(world: World, client: Client) -> None:
     assert error(poll(client, code)) == (400, "invalid_grant")
 
 
-def test_a_device_denied_expired_or_without_offline_access(
+def test_the_device_flow_may_be_denied_expire_or_give_no_refresh_token(
     world: World, client: Client
 ) -> None:
     asked = ask_for_a_device(client, "campaign_data")
@@ -193,7 +201,9 @@ def test_a_device_denied_expired_or_without_offline_access(
         world.constant_contact.approve_device("nobody")
 
 
-def test_scopes_privileges_and_deactivation(world: World) -> None:
+def test_missing_scopes_privileges_and_a_deactivated_app_are_refused(
+    world: World,
+) -> None:
     account = world.constant_contact
     account.set_policy(requests_per_second=0)
     account.consent("campaign_data offline_access")

@@ -1,3 +1,5 @@
+"""Endpoints of the simulated Constant Contact."""
+
 from __future__ import annotations
 
 import pytest
@@ -27,7 +29,7 @@ def client(world: World) -> Client:
 
 
 def sent(world: World, number: int) -> list[str]:
-    """Send campaigns, newest first."""
+    """Add sent campaigns; return their ids, newest first."""
     add = world.constant_contact.add_campaign
     return [add(sent=NOW - index * DAY, recipients=1) for index in range(number)]
 
@@ -35,7 +37,9 @@ def sent(world: World, number: int) -> list[str]:
 # Limits
 
 
-def test_four_requests_in_any_second(world: World, client: Client) -> None:
+def test_more_than_four_requests_in_any_second_are_refused(
+    world: World, client: Client
+) -> None:
     world.constant_contact.set_policy(requests_per_second=4)
     account = world.constant_contact
     for _ in range(3):
@@ -53,7 +57,9 @@ def test_four_requests_in_any_second(world: World, client: Client) -> None:
     assert account.limits.busiest == 4
 
 
-def test_a_day_s_quota_ends_at_midnight_utc(world: World, client: Client) -> None:
+def test_the_daily_quota_is_renewed_at_midnight_utc(
+    world: World, client: Client
+) -> None:
     world.constant_contact.set_policy(requests_per_day=3)
     assert [client.get("/emails").status_code for _ in range(5)] == [
         *(200, 200, 200, 429, 429)
@@ -71,7 +77,7 @@ def test_a_day_s_quota_ends_at_midnight_utc(world: World, client: Client) -> Non
 # Errors
 
 
-def test_a_policy_shapes_errors(world: World, client: Client) -> None:
+def test_a_policy_sets_the_shape_of_errors(world: World, client: Client) -> None:
     set_policy = world.constant_contact.set_policy
     path = f"/emails/{OTHER}"
     assert client.get(path).json()[0]["error_key"] == "not_found"
@@ -102,13 +108,13 @@ def test_a_policy_shapes_errors(world: World, client: Client) -> None:
         ("/nothing", {}, 404),
     ],
 )
-def test_senseless_queries_and_unknown_ids_are_refused(
+def test_invalid_queries_and_unknown_ids_are_refused(
     client: Client, path: str, query: dict[str, object], status: int
 ) -> None:
     assert client.get(path, **query).status_code == status
 
 
-def test_other_methods_are_a_405(client: Client) -> None:
+def test_a_method_other_than_get_is_a_405(client: Client) -> None:
     assert client.session.delete(f"{client.base}/v3/emails", timeout=9).status_code == (
         405
     )
@@ -117,7 +123,9 @@ def test_other_methods_are_a_405(client: Client) -> None:
 # Stats
 
 
-def test_one_bad_id_spoils_the_stats_of_campaigns(world: World, client: Client) -> None:
+def test_one_unknown_id_refuses_the_stats_of_all_campaigns(
+    world: World, client: Client
+) -> None:
     campaigns = sent(world, 150)
     draft = world.constant_contact.add_campaign()
     path = "/reports/stats/email_campaigns/"
@@ -129,7 +137,7 @@ def test_one_bad_id_spoils_the_stats_of_campaigns(world: World, client: Client) 
     assert client.get(path).status_code == 404
 
 
-def test_unknown_activities_are_errors_beside_results(
+def test_unknown_activities_are_listed_as_errors_beside_the_results(
     world: World, client: Client
 ) -> None:
     account = world.constant_contact
@@ -144,7 +152,7 @@ def test_unknown_activities_are_errors_beside_results(
     assert client.get(path + ",".join([*known, OTHER])).status_code == 400
 
 
-def test_a_policy_shapes_counts(world: World, client: Client) -> None:
+def test_a_policy_sets_the_form_of_counts(world: World, client: Client) -> None:
     (campaign,) = sent(world, 1)
     account = world.constant_contact
     account.set_policy(
@@ -166,7 +174,9 @@ def test_a_policy_shapes_counts(world: World, client: Client) -> None:
 # Paging
 
 
-def test_cursors_hide_offsets_so_rows_shift(world: World, client: Client) -> None:
+def test_a_new_campaign_shifts_rows_to_the_next_page(
+    world: World, client: Client
+) -> None:
     campaigns = sent(world, 60)
     page = client.read(SUMMARIES, limit=50)
     href = page["_links"]["next"]["href"]
@@ -178,7 +188,7 @@ def test_cursors_hide_offsets_so_rows_shift(world: World, client: Client) -> Non
     assert ids == campaigns[49:]
 
 
-def test_links_are_followed_verbatim(world: World, client: Client) -> None:
+def test_a_changed_next_link_is_refused(world: World, client: Client) -> None:
     sent(world, 60)
     href = client.read(SUMMARIES, limit=50)["_links"]["next"]["href"]
     follow = client.session.get
@@ -188,7 +198,7 @@ def test_links_are_followed_verbatim(world: World, client: Client) -> None:
 
 
 @pytest.mark.parametrize("end", [*ENDS, "varied"])
-def test_each_end_of_paging_shows_every_row_once(
+def test_every_row_comes_once_whatever_ends_the_paging(
     world: World, client: Client, end: str
 ) -> None:
     account = world.constant_contact
@@ -203,7 +213,7 @@ def test_each_end_of_paging_shows_every_row_once(
     assert world.log.count() - before == 2
 
 
-def test_a_page_may_have_fewer_rows_than_were_asked_for(
+def test_a_page_may_have_fewer_rows_than_requested(
     world: World, client: Client
 ) -> None:
     account = world.constant_contact
@@ -219,7 +229,9 @@ def test_a_page_may_have_fewer_rows_than_were_asked_for(
 # Lists and counters
 
 
-def test_lists_lag_and_lead_their_counters(world: World, client: Client) -> None:
+def test_an_event_may_show_later_or_earlier_than_it_is_counted(
+    world: World, client: Client
+) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW, recipients=1)
     activity = account.activity(campaign).activity_id
@@ -243,7 +255,9 @@ def test_lists_lag_and_lead_their_counters(world: World, client: Client) -> None
     assert seen(late) == [2, 1, 2, 1]
 
 
-def test_repeats_move_only_the_counters_of_all(world: World, client: Client) -> None:
+def test_repeated_events_move_only_the_counters_of_all_events(
+    world: World, client: Client
+) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY, recipients=3)
     activity = account.activity(campaign).activity_id
@@ -265,7 +279,9 @@ def test_repeats_move_only_the_counters_of_all(world: World, client: Client) -> 
     assert stats["em_bounces_mailbox_full"] == stats["em_abuse"] == 1
 
 
-def test_machine_opens_are_taken_out(world: World, client: Client) -> None:
+def test_opens_of_machines_are_removed_from_list_and_counters(
+    world: World, client: Client
+) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY, recipients=2)
     activity = account.activity(campaign).activity_id
@@ -279,7 +295,9 @@ def test_machine_opens_are_taken_out(world: World, client: Client) -> None:
     assert client.tracking(activity, "opens") == []
 
 
-def test_newest_first_with_twins_and_two_devices(world: World, client: Client) -> None:
+def test_events_come_newest_first_with_equal_events_side_by_side(
+    world: World, client: Client
+) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY)
     person = account.add_contact(created=NOW - DAY)
@@ -300,7 +318,7 @@ def test_newest_first_with_twins_and_two_devices(world: World, client: Client) -
     assert unique == rows[0]
 
 
-def test_those_who_did_not_open(world: World, client: Client) -> None:
+def test_recipients_who_did_not_open_are_listed(world: World, client: Client) -> None:
     account = world.constant_contact
     people = [account.add_contact(created=NOW - DAY) for _ in range(3)]
     campaign = account.add_campaign(sent=NOW - 9, recipients=people)
@@ -314,7 +332,9 @@ def test_those_who_did_not_open(world: World, client: Client) -> None:
     assert (row["contact_id"], row["tracking_activity_type"]) == (people[2], "em_sends")
 
 
-def test_a_resend_adds_up(world: World, client: Client) -> None:
+def test_a_resend_is_an_activity_of_its_own_and_adds_to_the_counters(
+    world: World, client: Client
+) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY, recipients=3, links=2)
     again = account.add_resend(campaign, sent=NOW + DAY, recipients=2)
@@ -334,7 +354,7 @@ def test_a_resend_adds_up(world: World, client: Client) -> None:
     ] == ["primary_email", "resend"]
 
 
-def test_links_and_their_clicks(world: World, client: Client) -> None:
+def test_links_are_listed_with_their_clicks(world: World, client: Client) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY, links=2)
     activity = account.activity(campaign)
@@ -351,7 +371,7 @@ def test_links_and_their_clicks(world: World, client: Client) -> None:
     assert [row["link_url"] for row in clicks] == [rows[0]["link_url"]] * 2
 
 
-def test_what_is_not_sent_has_no_rows(world: World, client: Client) -> None:
+def test_a_campaign_that_is_not_sent_has_no_rows(world: World, client: Client) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW + DAY, created=NOW, recipients=2, links=1)
     activity = account.activity(campaign).activity_id
@@ -381,7 +401,7 @@ def test_a_removed_campaign_shows_as_removed(world: World, client: Client) -> No
     assert client.get(path).status_code == 404
 
 
-def test_counters_refreshed_now_and_then(world: World, client: Client) -> None:
+def test_counters_may_be_refreshed_once_an_hour(world: World, client: Client) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY, recipients=1)
     account.set_policy(stats_refresh_seconds=3600, refreshed="read")
@@ -394,7 +414,9 @@ def test_counters_refreshed_now_and_then(world: World, client: Client) -> None:
 # Metadata
 
 
-def test_campaigns_by_date_of_update(world: World, client: Client) -> None:
+def test_campaigns_can_be_filtered_by_date_of_update(
+    world: World, client: Client
+) -> None:
     account = world.constant_contact
     old = account.add_campaign(sent=NOW - 50 * DAY)
     new = account.add_campaign(sent=NOW - 10 * DAY)
@@ -481,7 +503,7 @@ def test_lists_tags_fields_and_segments_are_served(
     assert client.read(f"/segments/{segment}")["name"] == row["name"]
 
 
-def test_reports_of_a_contact(world: World, client: Client) -> None:
+def test_the_reports_of_a_contact_are_served(world: World, client: Client) -> None:
     account = world.constant_contact
     person = account.add_contact(created=NOW - 90 * DAY)
     for days in (40, 20, 10):
@@ -511,7 +533,7 @@ def test_reports_of_a_contact(world: World, client: Client) -> None:
 # Faults and the log
 
 
-def test_faults_strike_here_too(world: World, client: Client) -> None:
+def test_faults_apply_to_constant_contact(world: World, client: Client) -> None:
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW, recipients=5)
     activity = account.activity(campaign).activity_id
@@ -531,7 +553,7 @@ def test_faults_strike_here_too(world: World, client: Client) -> None:
     assert client.get("/emails").status_code == 401
 
 
-def test_templates_of_paths(world: World, client: Client) -> None:
+def test_the_log_holds_paths_without_ids(world: World, client: Client) -> None:
     (campaign,) = sent(world, 1)
     activity = world.constant_contact.activity(campaign).activity_id
     world.log.reset()

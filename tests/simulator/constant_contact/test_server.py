@@ -1,3 +1,5 @@
+"""The simulated Constant Contact behind a port."""
+
 from __future__ import annotations
 
 import json
@@ -33,7 +35,9 @@ def client(world: World) -> Iterator[Client]:
             yield client
 
 
-def test_one_port_serves_both(world: World, client: Client) -> None:
+def test_one_port_serves_constant_contact_and_encompass(
+    world: World, client: Client
+) -> None:
     world.constant_contact.set_policy(requests_per_second=0)
     rows = client.walk("/emails", "campaigns", limit=3)
     assert len(rows) == len(truth(world, "constant_contact_campaigns"))
@@ -42,7 +46,9 @@ def test_one_port_serves_both(world: World, client: Client) -> None:
     )
 
 
-def test_seconds_are_real_behind_a_port(world: World, client: Client) -> None:
+def test_a_server_limits_requests_per_second_in_real_time(
+    world: World, client: Client
+) -> None:
     statuses = [client.get("/emails").status_code for _ in range(6)]
     assert statuses == [200, 200, 200, 200, 429, 429]
     url = f"{client.base}/_sim/limits"
@@ -51,7 +57,7 @@ def test_seconds_are_real_behind_a_port(world: World, client: Client) -> None:
     assert limits["used_today"] == limits["busiest_second"] == 4
 
 
-def test_a_script_builds_a_world(world: World, client: Client) -> None:
+def test_a_script_of_steps_builds_a_world(world: World, client: Client) -> None:
     def do(name: str, **arguments: object) -> object:
         step = {"do": f"constant_contact.{name}", **arguments}
         url = f"{client.base}/_sim/script"
@@ -73,7 +79,7 @@ def test_a_script_builds_a_world(world: World, client: Client) -> None:
     assert response.status_code == 400
 
 
-def test_the_truth_comes_as_lines(world: World, client: Client) -> None:
+def test_the_truth_is_served_as_json_lines(world: World, client: Client) -> None:
     url = f"{client.base}/_sim/truth/constant_contact_opens?at={NOW},{NOW + DAY}"
     lines = client.session.get(url, timeout=9).text.splitlines()
     expected = truth(world, "constant_contact_opens", [NOW, NOW + DAY])
@@ -81,7 +87,9 @@ def test_the_truth_comes_as_lines(world: World, client: Client) -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--long-lived"]])
-def test_the_command_writes_settings(tmp_path: Path, flags: list[str]) -> None:
+def test_the_command_writes_settings_for_the_tap(
+    tmp_path: Path, flags: list[str]
+) -> None:
     config = tmp_path / "config.json"
     command = [sys.executable, "-m", "simulator", "--size", "1", "--campaigns", "2"]
     command += ["--requests-per-second", "10", *flags, "--config-out", str(config)]

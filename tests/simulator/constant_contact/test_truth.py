@@ -1,3 +1,5 @@
+"""The truth of Constant Contact, and generated worlds."""
+
 from __future__ import annotations
 
 import hashlib
@@ -46,7 +48,7 @@ def rows_of(
 
 
 @pytest.mark.parametrize("stream", KEYS)
-def test_columns_are_those_of_the_schema(stream: str) -> None:
+def test_the_columns_of_the_truth_are_those_of_the_schema(stream: str) -> None:
     text = (SCHEMAS / f"{stream}.json").read_text(encoding="utf-8")
     schema = json.loads(text)["properties"]
     sources = [
@@ -66,11 +68,11 @@ def generated() -> World:
 
 
 @pytest.mark.parametrize("stream", KEYS)
-def test_records_have_the_schema_s_columns_in_order(
+def test_records_have_the_columns_of_the_schema_in_order(
     generated: World, stream: str
 ) -> None:
     text = (SCHEMAS / f"{stream}.json").read_text(encoding="utf-8")
-    # The simulator cannot know when the tap reads a row.
+    # The simulator does not know when the tap reads a row.
     names = [n for n in json.loads(text)["properties"] if n != "extracted_at"]
     records = truth(generated, stream)
     assert records
@@ -80,17 +82,17 @@ def test_records_have_the_schema_s_columns_in_order(
     assert all(part is not None for key in keys for part in key)
 
 
-def test_every_stream_is_served() -> None:
+def test_every_stream_with_a_schema_has_a_truth() -> None:
     assert set(KEYS) < set(STREAMS)
     found = {path.stem for path in SCHEMAS.glob(f"{PREFIX}*.json")}
     assert found == set(KEYS)
 
 
-# A walk of the pages
+# Reading all pages
 
 
 class Walk:
-    """Reads everything as a tap would, but knows nothing of counters and marks."""
+    """Reads everything like a tap without counters and marks."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -161,7 +163,7 @@ class Walk:
 
 
 def plain(record: dict[str, Any]) -> dict[str, str]:
-    """Return what a record and a row have in common, as text."""
+    """Return the values that a record and a row have in common, as text."""
     names = {*IDENTITY, "count", "unique_clicks", "email_address", "name", "updated_at"}
     names |= {"campaign_id", "last_sent_date", "last_refresh_time", "first_name"}
     names |= {"membership_count", "contacts_count", "contact_id", "deleted_at"}
@@ -187,7 +189,7 @@ def alike(name: str, walked: Rows, records: Rows) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("days", [0, 30])
-def test_the_truth_is_what_a_walk_of_the_pages_finds(
+def test_the_truth_holds_the_rows_found_by_reading_all_pages(
     generated: World, days: int
 ) -> None:
     generated.clock.set(max(NOW + days * DAY, generated.clock.now()))
@@ -209,7 +211,7 @@ def test_the_truth_is_what_a_walk_of_the_pages_finds(
         )
 
 
-def test_the_truth_of_a_contact_s_reports(generated: World) -> None:
+def test_the_truth_holds_the_rows_of_a_contacts_reports(generated: World) -> None:
     client = connect(generated)
     details = rows_of(generated, "contact_activity_details")
     person = max(
@@ -235,14 +237,14 @@ def test_the_truth_of_a_contact_s_reports(generated: World) -> None:
 # Ids
 
 
-def test_event_ids_are_made_of_the_identity_and_a_turn() -> None:
+def test_event_ids_are_made_of_the_identity_and_a_number() -> None:
     world = World(NOW)
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY, links=1)
     activity = account.activity(campaign)
     person = account.add_contact(created=NOW - DAY)
     (url_id,) = activity.links
-    for device in ("tablet", "phone"):  # it may change later: no part of the identity
+    for device in ("tablet", "phone"):  # not in the identity: it may change later
         account.add_event("clicks", campaign, person, created=NOW, device=device)
     clicks = rows_of(world, "clicks", account="ünï")
 
@@ -256,7 +258,7 @@ def test_event_ids_are_made_of_the_identity_and_a_turn() -> None:
     assert {row["account"] for row in clicks} == {"ünï"}
 
 
-def test_the_truth_of_several_instants() -> None:
+def test_the_truth_of_several_instants_has_every_row_seen_at_one() -> None:
     world = World(NOW)
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY)
@@ -281,7 +283,7 @@ def test_the_truth_of_several_instants() -> None:
     assert [row["as_of"] for row in snapshots] == ["2026-09-21T14:14:20.000Z"]
 
 
-def test_deleted_contacts_show_in_their_rows() -> None:
+def test_rows_of_deleted_contacts_show_the_date() -> None:
     world = World(NOW)
     account = world.constant_contact
     person = account.add_contact(created=NOW - 9 * DAY)
@@ -296,7 +298,7 @@ def test_deleted_contacts_show_in_their_rows() -> None:
 # Values
 
 
-def test_values_are_coerced_and_the_rest_kept() -> None:
+def test_values_are_converted_and_the_others_kept_raw() -> None:
     world = World(NOW)
     account = world.constant_contact
     address = {"address": "a\x00b", "permission_to_send": 7, "score": 1.5}
@@ -324,7 +326,7 @@ def test_values_are_coerced_and_the_rest_kept() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["seconds", "offset"])
-def test_the_truth_is_the_same_in_every_shape(style: str) -> None:
+def test_the_truth_is_the_same_for_every_shape_of_answers(style: str) -> None:
     world = generate(2)
     account = world.constant_contact
     campaign = account.add_campaign(sent=NOW - DAY)
@@ -356,7 +358,9 @@ def test_the_same_seed_gives_the_same_world() -> None:
         assert rows_of(first, name) == rows_of(second, name)
 
 
-def test_a_generated_world_has_what_it_promises(generated: World) -> None:
+def test_a_generated_world_contains_large_lists_and_odd_values(
+    generated: World,
+) -> None:
     account = generated.constant_contact
     at = NOW + 10 * DAY
     opens = [
@@ -382,7 +386,7 @@ def test_a_generated_world_has_what_it_promises(generated: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_campaigns_of_which_sixty_are_in_the_window() -> None:
+def test_a_world_of_a_thousand_campaigns_is_generated_within_a_minute() -> None:
     began = time.monotonic()
     world = generate(1000)
     assert len(rows_of(world, "campaign_summaries", [NOW])) == 1000

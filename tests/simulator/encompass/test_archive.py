@@ -1,3 +1,5 @@
+"""The archive of the simulated Encompass."""
+
 from __future__ import annotations
 
 import pytest
@@ -9,7 +11,7 @@ PATH = "/messages/1/opens"
 
 
 def world_around_the_limit() -> World:
-    """Three opens, each past 180 days by one more of the clocks than the next."""
+    """Return a world with three opens; each is over 180 days old by fewer clocks."""
     world = World(NOW)
     world.encompass.add_message(sent=NOW - 200 * DAY)
     for action, added in ((190, 185), (182, 179), (170, 169)):
@@ -25,7 +27,7 @@ def world_around_the_limit() -> World:
 @pytest.mark.parametrize(
     ("clock", "left"), [("send", []), ("action", [3]), ("date_added", [2, 3])]
 )
-def test_the_archive_goes_by_the_clock_in_force(clock: str, left: list[int]) -> None:
+def test_the_archive_uses_the_clock_of_the_policy(clock: str, left: list[int]) -> None:
     world = world_around_the_limit()
     world.encompass.set_policy(archive_on=clock)
     page = connect(world).page(PATH)
@@ -33,7 +35,7 @@ def test_the_archive_goes_by_the_clock_in_force(clock: str, left: list[int]) -> 
     assert page["total"] == len(left)
 
 
-def test_archived_rows_may_keep_their_places() -> None:
+def test_archived_rows_may_keep_their_positions_and_count() -> None:
     world = world_around_the_limit()
     world.encompass.set_policy(archived_in_total=True)
     client = connect(world)
@@ -53,7 +55,7 @@ def test_the_archive_takes_a_row_at_180_days_exactly() -> None:
     assert client.ids(PATH) == [3]
 
 
-def test_recipients_messages_and_links_stay_unless_told() -> None:
+def test_recipients_messages_and_links_are_not_archived_by_default() -> None:
     world = World(NOW)
     world.encompass.add_message(sent=NOW - 200 * DAY)
     world.encompass.add_row("recipients", 1, date_added=NOW - 200 * DAY)

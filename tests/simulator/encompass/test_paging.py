@@ -1,3 +1,5 @@
+"""Pages and lists of the simulated Encompass."""
+
 from __future__ import annotations
 
 import pytest
@@ -15,7 +17,7 @@ def world_with_opens(count: int) -> World:
     return world
 
 
-def test_an_envelope_says_what_was_served() -> None:
+def test_an_envelope_holds_the_start_size_and_total_of_its_page() -> None:
     client = connect(world_with_opens(5))
     page = client.page("/messages/1/opens", startAt=2, maxResults=2)
     assert [row["id"] for row in page.pop("data")] == [3, 4]
@@ -26,7 +28,7 @@ def test_an_envelope_says_what_was_served() -> None:
     ("asked", "served"),
     [(None, 1000), (5000, 1000), (1000, 1000), (7, 7), (0, 1), (-3, 1)],
 )
-def test_max_results_is_clamped(asked: int | None, served: int) -> None:
+def test_max_results_is_limited_to_1000(asked: int | None, served: int) -> None:
     client = connect(world_with_opens(1010))
     query = {} if asked is None else {"maxResults": asked}
     page = client.page("/messages/1/opens", **query)
@@ -41,7 +43,7 @@ def test_a_policy_sets_how_many_rows_a_page_has_at_most() -> None:
 
 
 @pytest.mark.parametrize("start", [3, 4, 1000])
-def test_past_the_end_is_empty(start: int) -> None:
+def test_a_page_past_the_end_is_empty(start: int) -> None:
     page = connect(world_with_opens(3)).page("/messages/1/opens", startAt=start)
     assert page["data"] == []
     assert page["total"] == 3
@@ -56,7 +58,7 @@ def test_bad_numbers_unknown_ids_and_methods_are_refused() -> None:
     assert client.session.post(f"{client.base}/v2/messages").status_code == 405
 
 
-def test_a_list_comes_in_the_order_that_is_set() -> None:
+def test_a_list_comes_in_the_order_of_the_policy() -> None:
     world = world_with_opens(40)
     client = connect(world)
     path = "/messages/1/opens"
@@ -73,7 +75,7 @@ def test_a_list_comes_in_the_order_that_is_set() -> None:
     assert client.ids(path) != client.ids(path)
 
 
-def test_a_list_follows_the_clock_both_ways() -> None:
+def test_a_list_has_the_rows_of_the_time_forward_and_back() -> None:
     world = world_with_opens(0)
     for day in (3, 1, 2):
         world.encompass.add_row("opens", 1, date_added=NOW + day * DAY)
@@ -106,7 +108,7 @@ def test_rows_may_appear_between_two_pages() -> None:
     assert seen == [("GET", "/v2/messages/1/opens")]
 
 
-def test_links_are_bare_unpaged_paged_or_enveloped() -> None:
+def test_links_are_an_array_or_an_envelope_with_or_without_pages() -> None:
     world = world_with_opens(0)
     for _ in range(3):
         world.encompass.add_row("links", 1)
@@ -130,7 +132,7 @@ def test_links_are_bare_unpaged_paged_or_enveloped() -> None:
         ("scheduled", True, [1, 3]),
     ],
 )
-def test_messages_are_filtered_by_the_field_in_force(
+def test_messages_are_filtered_by_the_field_of_the_policy(
     field: str, expected: list[int], *, inclusive: bool
 ) -> None:
     world = World(NOW)
@@ -149,7 +151,7 @@ def test_messages_are_filtered_by_the_field_in_force(
     assert client.ids("/messages", **FOREVER) == [1, 2, 3]
 
 
-def test_versions_are_shown_in_turn() -> None:
+def test_a_correction_is_visible_from_its_time_on() -> None:
     world = World(NOW)
     message = world.encompass.add_message(sent=NOW, sentCount=5, preHeader=ABSENT)
     world.encompass.correct("messages", message, at=NOW + 10, sentCount=6)

@@ -1,3 +1,5 @@
+"""The simulator behind a port, with Encompass and the control interface."""
+
 from __future__ import annotations
 
 import json
@@ -46,7 +48,7 @@ def client(world: World, server: SimulatorServer) -> Iterator[Client]:
 
 
 class Remote:
-    """The control interface."""
+    """A client of the control interface."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -89,7 +91,7 @@ def test_many_workers_read_the_same_rows(world: World, client: Client) -> None:
     assert len({row_id for page in pages for row_id in page}) == 2400
 
 
-def test_a_connection_is_kept(client: Client) -> None:
+def test_the_server_keeps_connections_open(client: Client) -> None:
     with client.session.get(f"{client.base}/_sim/health", timeout=9) as response:
         assert response.raw.version == 11
     assert client.get("/messages").headers.get("Connection") is None
@@ -114,7 +116,7 @@ def test_cut_and_half_bodies_reach_a_real_socket(
     assert remote("POST", "faults", {"a": 1}).status_code == 400
 
 
-def test_the_clock_moves_up_to_the_present(remote: Remote) -> None:
+def test_the_clock_can_be_moved_only_up_to_the_present(remote: Remote) -> None:
     assert remote("GET", "clock").json() == {"now": NOW}
     moved = remote("POST", "clock", {"advance_days": 2})
     assert moved.json() == {"now": NOW + 2 * DAY}
@@ -128,7 +130,7 @@ def test_the_clock_moves_up_to_the_present(remote: Remote) -> None:
     assert remote("GET", "health").json() == {"status": "ok", "now": NOW + 10 * DAY}
 
 
-def test_the_truth_comes_as_lines(world: World, remote: Remote) -> None:
+def test_the_truth_is_served_as_json_lines(world: World, remote: Remote) -> None:
     later = NOW + 9 * DAY
     for stream in STREAMS:
         lines = remote("GET", f"truth/{stream}").text.splitlines()
@@ -160,7 +162,7 @@ def test_requests_are_counted(client: Client, remote: Remote) -> None:
     assert remote("GET", "requests").json()["total"] == 0
 
 
-def test_a_script_changes_the_world(client: Client, remote: Remote) -> None:
+def test_a_script_of_steps_changes_the_world(client: Client, remote: Remote) -> None:
     steps = [
         {"do": "add_message", "sent": NOW, "emailName": "Scripted"},
         {"do": "add_row", "kind": "opens", "message_id": 1},
@@ -199,7 +201,7 @@ def test_the_command_serves_until_told_to_stop(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_the_simulator_knows_nothing_of_the_tap() -> None:
+def test_the_simulator_does_not_mention_the_package_of_the_tap() -> None:
     for path in (ROOT / "simulator").glob("*.py"):
         assert "tap_email_metrics" not in path.read_text(encoding="utf-8")
 

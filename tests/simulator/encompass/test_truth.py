@@ -1,3 +1,5 @@
+"""The truth of Encompass, and generated worlds."""
+
 from __future__ import annotations
 
 import json
@@ -31,7 +33,7 @@ def walk_child(client: Client, kind: str, message_id: int) -> list[object]:
 
 
 @pytest.mark.parametrize("days", [0, 45])
-def test_the_truth_is_what_a_walk_of_the_pages_finds(
+def test_the_truth_holds_the_rows_found_by_reading_all_pages(
     generated: World, days: int
 ) -> None:
     generated.clock.set(NOW + days * DAY)
@@ -49,7 +51,7 @@ def test_the_truth_is_what_a_walk_of_the_pages_finds(
         assert sorted(walked) == [(row["message_id"], row["id"]) for row in rows]
 
 
-def test_the_truth_of_two_instants_joins_them(generated: World) -> None:
+def test_the_truth_of_two_instants_has_the_rows_of_both(generated: World) -> None:
     later = NOW + 60 * DAY
     for stream in filter(re.compile("encompass_").match, STREAMS):
         first, second = (truth(generated, stream, [at]) for at in (NOW, later))
@@ -60,7 +62,7 @@ def test_the_truth_of_two_instants_joins_them(generated: World) -> None:
         assert {repr(row["id"]) for row in first} <= {repr(row["id"]) for row in both}
 
 
-def test_values_are_as_of_the_latest_instant_that_shows_the_row() -> None:
+def test_values_are_those_of_the_latest_instant_that_shows_the_row() -> None:
     world = World(NOW)
     message = world.encompass.add_message(sent=NOW, sentCount=1)
     world.encompass.correct("messages", message, at=NOW + 10, sentCount=2)
@@ -133,7 +135,7 @@ def test_columns_follow_the_vendors_fields() -> None:
         (ABSENT, None, False),
     ],
 )
-def test_integers_are_taken_from_what_is_one(
+def test_integers_are_read_from_numbers_and_text(
     raw: object, value: int | None, *, kept: bool
 ) -> None:
     world = World(NOW)
@@ -156,7 +158,7 @@ def test_integers_are_taken_from_what_is_one(
         (["x\x00"], None, {"name": ["x\ufffd"]}),
     ],
 )
-def test_strings_are_made_of_scalars_and_cleaned(
+def test_strings_are_read_from_scalars_and_cleaned(
     raw: object, value: str | None, kept: object
 ) -> None:
     world = World(NOW)
@@ -176,7 +178,7 @@ def test_strings_are_made_of_scalars_and_cleaned(
         (2**62, None),
     ],
 )
-def test_a_companion_is_null_outside_the_calendar(
+def test_a_time_column_is_null_for_an_epoch_out_of_range(
     stamp: int, companion: str | None
 ) -> None:
     world = World(NOW)
@@ -187,7 +189,7 @@ def test_a_companion_is_null_outside_the_calendar(
 
 
 @pytest.mark.slow
-def test_a_seed_makes_one_world() -> None:
+def test_the_same_seed_gives_the_same_world() -> None:
     one, two, other = (World.generate(seed, 5, NOW) for seed in (3, 3, 4))
     ahead = [NOW, NOW + 30 * DAY]
     for stream in STREAMS:
@@ -195,7 +197,9 @@ def test_a_seed_makes_one_world() -> None:
     assert truth(one, "encompass_opens") != truth(other, "encompass_opens")
 
 
-def test_a_generated_world_has_what_the_real_one_has(generated: World) -> None:
+def test_a_generated_world_contains_large_lists_and_odd_values(
+    generated: World,
+) -> None:
     until = NOW + 80 * DAY
     rows = {stream: truth(generated, stream, [NOW, until]) for stream in STREAMS}
     sizes = [
@@ -220,7 +224,7 @@ def test_a_generated_world_has_what_the_real_one_has(generated: World) -> None:
         assert any(row["additional_fields"] for row in rows[f"encompass_{stream}"])
 
 
-def test_the_largest_are_as_large_as_is_asked_for() -> None:
+def test_the_largest_lists_have_the_requested_size() -> None:
     for largest in (30, 1100):
         world = World.generate(3, 1, NOW, campaigns=1, largest=largest)
         for stream in ("encompass_recipients", "constant_contact_sends"):

@@ -1,3 +1,5 @@
+"""Authentication, signatures and limits of the simulated LuxSci."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -46,7 +48,7 @@ def refusal(response: requests.Response) -> tuple[int, str]:
     return response.status_code, body["error_message"]
 
 
-# Vectors of openssl, whose output they are:
+# Signatures printed by openssl:
 #   printf 'tk\n1790000000\n' | openssl dgst -sha256 -hmac s3cr3t-of-…
 #   printf 'tk\n1790000000\nuser1@clinic.example\npw\n' | (the same)
 #   printf '7-1790000000-ab\nGET\n/perl/api/v2/account/4711/report/jobs\n'\
@@ -92,17 +94,17 @@ def test_an_account_authenticates_and_revokes(world: World, client: Client) -> N
         ({"pass": PASSWORD}, "invalid signature"),
     ],
 )
-def test_what_is_signed_has_to_be_sent(
+def test_a_request_that_differs_from_its_signature_is_refused(
     client: Client, changed: dict[str, str], text: str
 ) -> None:
     assert refusal(client.authenticate(**changed)) == (401, text)
 
 
-def test_the_date_may_be_a_number(client: Client) -> None:
+def test_the_date_of_an_authentication_may_be_a_number(client: Client) -> None:
     assert client.authenticate(date=int(NOW)).status_code == 201
 
 
-def test_users_show_their_password(client: Client) -> None:
+def test_users_authenticate_with_their_password(client: Client) -> None:
     assert client.authenticate(LOGIN).status_code == 201
     wrong = client.authenticate(LOGIN, "wrong")
     assert refusal(wrong) == (401, "invalid user or password")
@@ -111,7 +113,7 @@ def test_users_show_their_password(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("off", "good"), [(-300, True), (301, False), (-301, False)])
-def test_the_clocks_may_differ_a_little(world: World, off: int, good: bool) -> None:  # noqa: FBT001
+def test_a_clock_may_be_a_few_minutes_wrong(world: World, off: int, good: bool) -> None:  # noqa: FBT001
     client = connect(world)
     ahead = World(NOW + off)
     ahead.luxsci.set_policy(disabled=False)
@@ -122,7 +124,7 @@ def test_the_clocks_may_differ_a_little(world: World, off: int, good: bool) -> N
         assert refusal(response) == (401, "date is out of range")
 
 
-def test_a_query_is_signed_as_it_is_sent(world: World, client: Client) -> None:
+def test_a_query_must_be_signed_as_it_is_sent(world: World, client: Client) -> None:
     plain = "from_date=2026-09-21 14:13:20"
     encoded = "from_date=2026-09-21%2014%3A13%3A20"
     path = f"{API}{DELIVERY}"
@@ -137,7 +139,7 @@ def test_a_query_is_signed_as_it_is_sent(world: World, client: Client) -> None:
     assert world.luxsci.auth.authenticated == 1
 
 
-def test_a_login_is_signed_as_it_is_sent(client: Client) -> None:
+def test_a_login_in_a_path_must_be_signed_as_it_is_sent(client: Client) -> None:
     assert client.authenticate(LOGIN).ok
     path = f"{API}/user/user1%40clinic.example/report/jobs"
     headers = {"Cookie": client.cookie("GET", path)}
@@ -148,7 +150,7 @@ def test_a_login_is_signed_as_it_is_sent(client: Client) -> None:
     assert refusal(response) == (401, "invalid signature")
 
 
-def test_an_api_key_is_the_accounts(world: World, client: Client) -> None:
+def test_an_api_key_reads_the_account(world: World, client: Client) -> None:
     key = f"{world.luxsci.token}:{world.luxsci.secret}"
     url = f"{client.base}{API}{DELIVERY}"
     response = client.session.get(url, headers={"X-API-Key": key}, timeout=9)
@@ -206,7 +208,9 @@ def test_access_controls_and_a_disabled_integration(
     assert refusal(client.authenticate()) == (401, "integration is disabled")
 
 
-def test_a_policy_shapes_refusals(world: World, client: Client) -> None:
+def test_a_policy_sets_status_and_text_of_refusals(
+    world: World, client: Client
+) -> None:
     world.luxsci.set_policy(
         auth_status=200,
         access_status=200,
@@ -223,7 +227,7 @@ def test_a_policy_shapes_refusals(world: World, client: Client) -> None:
     assert response.status_code == 200
 
 
-def test_minute_and_day_are_limited(world: World, client: Client) -> None:
+def test_requests_per_minute_and_day_are_limited(world: World, client: Client) -> None:
     world.luxsci.set_policy(
         requests_per_minute=60, requests_per_day=100, retry_after="7"
     )

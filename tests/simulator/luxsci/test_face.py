@@ -1,3 +1,5 @@
+"""Reports of the simulated LuxSci."""
+
 from __future__ import annotations
 
 import random
@@ -35,7 +37,7 @@ def client(world: World) -> Client:
 
 
 def page_of(page: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of an answer in any shape, under the vendor's names."""
+    """Return the rows of an answer of any shape as objects with the vendor's names."""
     data = page["data"]
     inside = data if isinstance(data, dict) else {"rows": data}
     header = page.get("header") or inside["header"]
@@ -63,7 +65,7 @@ def test_every_report_answers_with_its_columns(world: World) -> None:
     assert {one.kind for one in ENDPOINTS} == set(KINDS)
 
 
-def test_headers_and_details_come_only_when_asked_for(
+def test_tracked_headers_and_details_come_only_on_request(
     world: World, client: Client
 ) -> None:
     account = world.luxsci
@@ -102,7 +104,9 @@ def test_each_bound_includes_or_excludes_its_instant(
     assert client.read(DELIVERY, matches=0, **{name: bound})["count"] == rows
 
 
-def test_bounds_meet_and_a_date_is_its_midnight(world: World, client: Client) -> None:
+def test_two_adjoining_intervals_have_each_row_once_and_a_date_is_midnight(
+    world: World, client: Client
+) -> None:
     midnight = NOW - NOW % DAY
     for second in (-1, 0, 1):
         world.luxsci.add_message(sent=midnight + second)
@@ -124,13 +128,13 @@ def test_bounds_meet_and_a_date_is_its_midnight(world: World, client: Client) ->
         {"matches": 50_001},
     ],
 )
-def test_a_senseless_query_is_a_400(client: Client, query: dict[str, object]) -> None:
+def test_an_invalid_query_is_a_400(client: Client, query: dict[str, object]) -> None:
     response = client.get(DELIVERY, **query)
     assert response.status_code == 400
     assert response.json()["success"] == 0
 
 
-def test_rows_come_in_pages_in_the_order_that_is_set(
+def test_rows_come_in_pages_in_the_order_of_the_policy(
     world: World, client: Client
 ) -> None:
     for second in random.Random(1).sample(range(7), 7):  # noqa: S311
@@ -152,7 +156,9 @@ def test_rows_come_in_pages_in_the_order_that_is_set(
     assert page["header"]
 
 
-def test_a_policy_makes_pages_shorter_than_asked(world: World, client: Client) -> None:
+def test_a_policy_makes_pages_shorter_than_requested(
+    world: World, client: Client
+) -> None:
     for second in range(5):
         world.luxsci.add_message(sent=NOW - 60 + second)
     world.luxsci.set_policy(max_rows=2)
@@ -167,7 +173,9 @@ def test_a_policy_makes_pages_shorter_than_asked(world: World, client: Client) -
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_shape_says_the_same(world: World, client: Client, seed: int) -> None:
+def test_answers_of_any_shape_hold_the_same_rows(
+    world: World, client: Client, seed: int
+) -> None:
     account = world.luxsci
     sendmail_id = account.add_message(sent=NOW - 90, recipients=2, tls_info="2026")
     account.deliver(sendmail_id, at=NOW - 80)
@@ -190,7 +198,9 @@ def test_any_shape_says_the_same(world: World, client: Client, seed: int) -> Non
     ] == [True, True]
 
 
-def test_a_policy_places_header_count_and_rows(world: World, client: Client) -> None:
+def test_a_policy_sets_the_place_of_header_count_and_rows(
+    world: World, client: Client
+) -> None:
     account = world.luxsci
     account.add_message(sent=NOW - 90, recipients=2)
     account.set_policy(rows="objects", header_entries="objects", header_at="data")
@@ -214,14 +224,16 @@ def test_a_policy_places_header_count_and_rows(world: World, client: Client) -> 
     assert client.read(DELIVERY, matches=0)["total"] == "2"
 
 
-def test_headers_differ_from_answer_to_answer(world: World, client: Client) -> None:
+def test_the_header_may_differ_from_answer_to_answer(
+    world: World, client: Client
+) -> None:
     world.luxsci.set_policy(header_order="shuffled", header_case="mixed")
     headers = [client.read(DELIVERY)["header"] for _ in range(3)]
     assert len({tuple(header) for header in headers}) == 3
     assert len({tuple(sorted(map(str.lower, header))) for header in headers}) == 1
 
 
-def test_a_policy_loosens_types(world: World, client: Client) -> None:
+def test_a_policy_changes_the_types_of_values(world: World, client: Client) -> None:
     account = world.luxsci
     account.add_message(sent=NOW - 90, details="250", tls_info="007", Opens=-1)
     account.set_policy(numbers_as_strings=True, strings_as_numbers=True)
@@ -240,7 +252,7 @@ def test_a_policy_loosens_types(world: World, client: Client) -> None:
     assert client.rows(DELIVERY)[0]["smtp_code"] == ""
 
 
-def test_rows_change_and_move(world: World, client: Client) -> None:
+def test_rows_change_and_move_to_later_dates(world: World, client: Client) -> None:
     account = world.luxsci
     sendmail_id = account.add_message(
         sent=NOW - 5 * DAY, visible_from=NOW - 4.5 * DAY, recipients=["a@example.org"]
@@ -265,7 +277,9 @@ def test_rows_change_and_move(world: World, client: Client) -> None:
     assert [one["email"] for one in suppressed] == ["a@example.org"]
 
 
-def test_either_reading_of_the_date(world: World, client: Client) -> None:
+def test_delivery_reports_are_filtered_by_the_date_of_the_policy(
+    world: World, client: Client
+) -> None:
     account = world.luxsci
     sendmail_id = account.add_message(sent=NOW - 5 * DAY)
     account.add_open(sendmail_id, at=NOW - DAY)
@@ -283,7 +297,7 @@ def test_either_reading_of_the_date(world: World, client: Client) -> None:
     assert client.read(OPENS, **old)["count"] == 1
 
 
-def test_late_rows_and_rows_that_change_while_paged(
+def test_rows_may_appear_late_and_between_two_pages(
     world: World, client: Client
 ) -> None:
     account = world.luxsci
@@ -309,7 +323,9 @@ def test_late_rows_and_rows_that_change_while_paged(
     assert client.read(OPENS)["count"] == 1
 
 
-def test_scopes_show_their_own(world: World, client: Client) -> None:
+def test_account_and_user_reports_show_their_own_rows(
+    world: World, client: Client
+) -> None:
     account = world.luxsci
     other = account.add_user("other@clinic.example")
     account.add_message(sent=NOW - 9, login=LOGIN)
@@ -328,7 +344,7 @@ def test_scopes_show_their_own(world: World, client: Client) -> None:
     assert client.rows(f"{user}{suppressions}/summary")[0]["count"] == 1
 
 
-def test_summaries_are_of_the_rows_of_the_interval(
+def test_summaries_count_the_rows_of_their_interval(
     world: World, client: Client
 ) -> None:
     account = world.luxsci
@@ -371,7 +387,7 @@ def test_summaries_are_of_the_rows_of_the_interval(
     assert (none["recipients"], none["pct_failed"]) == (0, 0)
 
 
-def test_users_and_their_summary(world: World, client: Client) -> None:
+def test_users_are_listed_and_summed_up(world: World, client: Client) -> None:
     world.luxsci.add_user("new@clinic.example", created=NOW - 60, name="New")
     world.luxsci.update_user("new@clinic.example", at=NOW - 30, name="Newer")
     path = f"{ACCOUNT}/report/users"
@@ -388,7 +404,7 @@ def test_users_and_their_summary(world: World, client: Client) -> None:
     }
 
 
-def test_a_job_shows_its_later_status(world: World, client: Client) -> None:
+def test_a_job_shows_its_status_of_the_time(world: World, client: Client) -> None:
     job = world.luxsci.add_job(created=NOW - 90)
     world.luxsci.update_job(job, at=NOW + 5, status="complete", completed=NOW + 5)
     path = f"{ACCOUNT}/report/jobs"
@@ -398,7 +414,7 @@ def test_a_job_shows_its_later_status(world: World, client: Client) -> None:
     assert (row["status"], row["completed"]) == ("complete", gmt(NOW + 5))
 
 
-def test_marketing_reports_show_what_was_logged(world: World, client: Client) -> None:
+def test_marketing_reports_show_the_logged_events(world: World, client: Client) -> None:
     account = world.luxsci
     listed = account.add_list(LOGIN, created=NOW - DAY)
     people = [account.add_contact(LOGIN, listed, created=NOW - DAY) for _ in range(3)]
@@ -430,7 +446,7 @@ def test_marketing_reports_show_what_was_logged(world: World, client: Client) ->
     assert client.read(logs_of_other)["count"] == 0
 
 
-def test_faults_strike_luxsci_too(world: World, client: Client) -> None:
+def test_faults_apply_to_luxsci(world: World, client: Client) -> None:
     world.luxsci.add_message(sent=NOW - 90, recipients=2)
     world.faults.add("shift_total", path="/delivery", by=3)
     assert client.read(DELIVERY)["count"] == 5

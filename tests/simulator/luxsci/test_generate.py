@@ -1,3 +1,5 @@
+"""Generated worlds of LuxSci."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -19,7 +21,7 @@ def world() -> World:
 
 
 def values(world: World, kind: str, column: str) -> list[Any]:
-    """Return what a column shows in 20 days, of every row there is by then."""
+    """Return the values of a column in 20 days, in every row visible by then."""
     at = NOW + 20 * DAY
     channels = ("smtp", "webmail") if KINDS[kind].has_channels else (None,)
     return [
@@ -57,7 +59,9 @@ def values(world: World, kind: str, column: str) -> list[Any]:
         ("jobs", "status", "failed"),
     ],
 )
-def test_each_oddity_occurs(world: World, kind: str, column: str, odd: object) -> None:
+def test_a_generated_world_contains_each_odd_value(
+    world: World, kind: str, column: str, odd: object
+) -> None:
     assert odd in values(world, kind, column)
 
 
@@ -72,7 +76,7 @@ def test_a_world_has_two_redacted_complaints_of_one_second(world: World) -> None
     assert len(set(dates)) == 2
 
 
-def test_rows_are_late_and_change(world: World) -> None:
+def test_some_rows_of_a_generated_world_are_late_and_some_change(world: World) -> None:
     sent = world.luxsci.entries("sent", "smtp", NOW)
     late = [
         entry.row.visible_from - epoch(str(entry.row.value(NOW, "date_sent")))
@@ -85,7 +89,7 @@ def test_rows_are_late_and_change(world: World) -> None:
     assert any(changed[record["event_id"]] != record for record in before)
 
 
-def test_the_same_seed_is_the_same_world(world: World) -> None:
+def test_the_same_seed_gives_the_same_world(world: World) -> None:
     again, other = World(NOW, seed=1), World(NOW, seed=2)
     generate(again.luxsci, 1, 80, NOW, days_ahead=20)
     generate(other.luxsci, 2, 80, NOW, days_ahead=20)

@@ -1,3 +1,5 @@
+"""The simulated LuxSci behind a port, and its truth."""
+
 from __future__ import annotations
 
 import json
@@ -63,7 +65,7 @@ def lines(client: Client, query: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-def test_a_script_builds_a_world(client: Client) -> None:
+def test_a_script_of_steps_builds_a_world(client: Client) -> None:
     message = do(client, "add_message", sent=NOW - 900, recipients=2)
     do(client, "deliver", sendmail_id=message, at=NOW - 800)
     do(client, "add_open", sendmail_id=message, at=NOW - 700)
@@ -79,7 +81,9 @@ def test_a_script_builds_a_world(client: Client) -> None:
     assert response.status_code == 400
 
 
-def test_the_truth_takes_settings(world: World, client: Client) -> None:
+def test_the_truth_takes_the_settings_of_the_reader(
+    world: World, client: Client
+) -> None:
     world.luxsci.add_message(sent=NOW - 900, header1="x-clinic")
     stream = "luxsci_sent"
     assert lines(client, "sent") == truth(world, stream)
@@ -93,7 +97,7 @@ def test_the_truth_takes_settings(world: World, client: Client) -> None:
     assert not lines(client, "marketing_lists?logins=nobody")
 
 
-def test_the_truth_of_a_reader_that_is_ahead_of_the_world(world: World) -> None:
+def test_the_truth_takes_a_clock_of_the_reader_that_is_ahead(world: World) -> None:
     account = world.luxsci
     for sent in (NOW - 60, NOW + 5 * DAY):
         account.add_message(sent=sent)
@@ -111,7 +115,7 @@ def test_the_truth_of_a_reader_that_is_ahead_of_the_world(world: World) -> None:
         truth(world, "luxsci_sent", at, reading=Reading(now=now[:1]))
 
 
-def test_the_present_is_real_behind_a_port(world: World) -> None:
+def test_a_server_checks_dates_against_the_present(world: World) -> None:
     with serve(world, present=lambda: PRESENT) as server:
         client = Client(world, server.url)
         with client.session:
@@ -119,7 +123,9 @@ def test_the_present_is_real_behind_a_port(world: World) -> None:
     assert refused.json()["error_message"] == "date is out of range"
 
 
-def test_minutes_are_real_behind_a_port(world: World, client: Client) -> None:
+def test_a_server_limits_requests_per_minute_in_real_time(
+    world: World, client: Client
+) -> None:
     world.luxsci.set_policy(requests_per_minute=4)
     statuses = [client.get(DELIVERY).status_code for _ in range(4)]
     assert statuses == [200, 200, 200, 429]
@@ -131,7 +137,7 @@ def test_minutes_are_real_behind_a_port(world: World, client: Client) -> None:
     assert "busiest_second" in other
 
 
-def test_the_command_writes_settings(tmp_path: Path) -> None:
+def test_the_command_writes_settings_for_the_tap(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     command = [sys.executable, "-m", "simulator", "--size", "1", "--luxsci", "9"]
     command += ["--requests-per-minute", "600", "--config-out", str(config)]

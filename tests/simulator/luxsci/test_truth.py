@@ -1,4 +1,4 @@
-"""The truth of LuxSci against a plain reader of its face, and rule by rule."""
+"""The truth of LuxSci, compared with a simple reader, and rule by rule."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SLOW = ("delivery_status", "marketing_logs", "marketing_bounces")
 
 
 class Reader:
-    """Reads the face as the rules say, with windows of two weeks, into a target."""
+    """Reads the simulated LuxSci by the rules, in windows of two weeks."""
 
     def __init__(self, world: World, user: str | None = None) -> None:
         self.world = world
@@ -109,7 +109,7 @@ class Reader:
         *,
         settled: float = math.inf,
     ) -> None:
-        """Read a report to its end, and put its records into the target."""
+        """Read a report to its end and upsert its records."""
         key, date = KEYS[stream], KINDS[endpoint.kind].date
         names = {source: name for name, source in columns(stream)}
         turns: Counter[tuple[object, ...]] = Counter()
@@ -233,7 +233,7 @@ def _any_policy(rng: random.Random) -> dict[str, object]:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("user", [None, LOGIN])
-def test_a_plain_reader_finds_the_truth(seed: int, user: str | None) -> None:
+def test_a_simple_reader_finds_the_truth(seed: int, user: str | None) -> None:
     world = World(NOW, seed=seed)
     generate(world.luxsci, seed, 40, NOW, days_ahead=12)
     rng = random.Random(seed)  # noqa: S311 -- reproducible
@@ -251,7 +251,7 @@ def test_a_plain_reader_finds_the_truth(seed: int, user: str | None) -> None:
         assert len(expected) == len(got), stream
         for record in expected:
             key = tuple(record[part] for part in KEYS[stream])
-            # The vendor sends no such column.
+            # The vendor does not send this column.
             record.pop("recipient_domain", None)
             other = {name: got[key][name] for name in record}
             assert other == record, stream
@@ -276,7 +276,7 @@ def only(world: World, stream: str, *at: float, **reading: Any) -> Record:
     return record
 
 
-def test_columns_come_in_order(world: World) -> None:
+def test_columns_come_in_the_documented_order(world: World) -> None:
     world.luxsci.add_message(sent=NOW - 600, recipients=["a@x.org", "b@x.org"])
     record = truth(world, "luxsci_delivery_status")[0]
     assert list(record)[:6] == [
@@ -311,13 +311,13 @@ def test_columns_come_in_order(world: World) -> None:
     ]
 
 
-# The first half of what openssl says of the compact JSON list of the account, the
+# The first half of the openssl hash of the compact JSON list of the account, the
 # stream, and null, smtp, s1, a@x.org, 2026-09-21T14:03:20.000Z, null, Z\xc3\xbc, 0:
 #   printf "$LIST" | openssl dgst -sha256
 OPEN = "375035e0167eaad43b2be57a7274908a"
 
 
-def test_an_event_id_is_that_of_openssl(world: World) -> None:
+def test_an_event_id_is_the_hash_of_openssl(world: World) -> None:
     for _ in range(2):
         world.luxsci.add_row(
             "opens",
@@ -331,7 +331,7 @@ def test_an_event_id_is_that_of_openssl(world: World) -> None:
     assert len(found) == 2
 
 
-def test_a_changing_row_is_not_numbered(world: World) -> None:
+def test_rows_that_may_change_are_not_numbered(world: World) -> None:
     fields = {"date_sent": NOW - 600, "last_updated": NOW - 600, "sendmail_id": "s1"}
     for opens in (1, 2):
         world.luxsci.add_row("delivery_status", fields=fields, Opens=opens)
@@ -361,10 +361,12 @@ def test_rows_before_the_start_are_left_out(world: World) -> None:
     assert len(truth(world, "luxsci_sent", later)) == 2
     late = Reading(start=NOW - 20 * DAY)
     assert len(truth(world, "luxsci_sent", reading=late)) == 1
-    assert len(truth(world, "luxsci_users", reading=late)) == 4  # read whole
+    assert len(truth(world, "luxsci_users", reading=late)) == 4  # read in full
 
 
-def test_what_comes_later_than_the_look_back_is_not_seen(world: World) -> None:
+def test_rows_that_appear_after_the_look_back_are_not_in_the_truth(
+    world: World,
+) -> None:
     account = world.luxsci
     for days, seen in ((1.9, 1), (2.1, 1)):
         account.add_row(
@@ -376,7 +378,7 @@ def test_what_comes_later_than_the_look_back_is_not_seen(world: World) -> None:
     assert len(truth(world, "luxsci_opens", [NOW, NOW + 900], reading=wide)) == 2
 
 
-def test_values_are_of_the_last_reading_that_saw_the_row(world: World) -> None:
+def test_values_are_those_of_the_last_reading_that_saw_the_row(world: World) -> None:
     account = world.luxsci
     sendmail_id = account.add_message(sent=NOW - 20 * DAY)
     account.update_delivery(sendmail_id, at=NOW + DAY, status="Delivered")
@@ -392,14 +394,14 @@ def test_values_are_of_the_last_reading_that_saw_the_row(world: World) -> None:
     assert record["status"] == "In Queue"
 
 
-def test_deleted_rows_stay_in_the_target(world: World) -> None:
+def test_deleted_rows_stay_in_the_truth_once_read(world: World) -> None:
     handle = world.luxsci.add_row("suppressions", added=NOW - 900, email="a@x.org")
     world.luxsci.delete(handle, at=NOW + 60)
     assert len(truth(world, "luxsci_suppressions", [NOW, NOW + DAY])) == 1
     assert not truth(world, "luxsci_suppressions", [NOW + DAY])
 
 
-def test_what_has_no_date_is_read_once_a_day(world: World) -> None:
+def test_reports_without_a_date_are_read_once_a_day(world: World) -> None:
     account = world.luxsci
     morning = NOW - NOW % DAY + 60
     account.add_row(
@@ -414,7 +416,7 @@ def test_what_has_no_date_is_read_once_a_day(world: World) -> None:
     assert only(world, "marketing_urls", morning + 3600)["clicks"] == 2
 
 
-def test_summaries_are_of_whole_days_and_read_again(world: World) -> None:
+def test_summaries_cover_whole_days_and_are_read_again(world: World) -> None:
     account = world.luxsci
     midnight = NOW - NOW % DAY
     account.add_message(sent=midnight - DAY)
@@ -434,7 +436,7 @@ def test_summaries_are_of_whole_days_and_read_again(world: World) -> None:
     assert days[gmt(midnight - 9 * DAY)[:10]] == 0
 
 
-def test_things_are_read_whole_once_a_week(world: World) -> None:
+def test_entity_lists_are_read_in_full_once_a_week(world: World) -> None:
     account = world.luxsci
     account.add_list(LOGIN, created=NOW - 400 * DAY)
     account.add_list(LOGIN, created=NOW - 3 * DAY)
@@ -447,7 +449,7 @@ def test_things_are_read_whole_once_a_week(world: World) -> None:
     assert truth(world, stream, at)[-1]["name"] == "renamed"
 
 
-def test_what_fits_no_column_is_kept(world: World) -> None:
+def test_values_that_fit_no_column_are_kept(world: World) -> None:
     account = world.luxsci
     account.add_message(sent=NOW - 900, smtp_code="n/a", size_bytes="7")
     record = only(world, "delivery_status")
@@ -460,7 +462,7 @@ def test_what_fits_no_column_is_kept(world: World) -> None:
     assert extra == {"favorite_color": None, "member_no": "12"}
 
 
-def test_headers_are_null_unless_asked_for(world: World) -> None:
+def test_tracked_headers_are_null_unless_requested(world: World) -> None:
     world.luxsci.add_message(sent=NOW - 900, header1="x-clinic")
     assert only(world, "sent")["header1"] is None
     assert only(world, "sent", tracked_headers=True)["header1"] == "x-clinic"
