@@ -1,1 +1,1 @@
-"""The vendors' APIs as one local world with a clock, faults and ground truth."""
+"""The APIs of the three vendors, simulated with a clock, faults and the truth."""

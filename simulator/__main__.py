@@ -1,4 +1,4 @@
-"""Command line: serve a generated world until told to stop."""
+"""The command line: serve a generated world until a signal."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--oddities", action="store_true", help="list the oddities, and end")
-    add("--port", type=int, default=0, help="0 (default): a free one")
-    add("--seed", type=int, default=1, help="of the generated world (default 1)")
-    add("--size", type=int, default=40, help="messages at the start (default 40)")
+    add("--oddities", action="store_true", help="list the oddities and exit")
+    add("--port", type=int, default=0, help="port; 0 (default) finds a free one")
+    add("--seed", type=int, default=1, help="seed of the generated world (default 1)")
+    add("--size", type=int, default=40, help="messages of Encompass (default 40)")
     add(
         "--campaigns",
         type=int,
         default=0,
-        help="Constant Contact's campaigns at the start (default 0: the configuration"
-        " does not mention it)",
+        help="campaigns of Constant Contact (default 0: the configuration does not"
+        " contain this provider)",
     )
     add(
         "--luxsci",
         type=int,
         default=0,
         metavar="N",
-        help="LuxSci's messages at the start (default 0: the configuration does not"
-        " mention it)",
+        help="emails of LuxSci (default 0: the configuration does not contain this"
+        " provider)",
     )
     add(
         "--largest",
@@ -66,52 +66,52 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="people and machines to whom each provider sends one mailing more"
-        " (default 0: none)",
+        help="people and machines that get one more mailing of each provider (default"
+        " 0: no mailing)",
     )
     add(
         "--requests-per-second",
         type=float,
         default=4,
         metavar="N",
-        help="Constant Contact's limit, in real seconds (default 4)",
+        help="limit of Constant Contact in real seconds (default 4)",
     )
     add(
         "--requests-per-minute",
         type=int,
         default=60,
         metavar="N",
-        help="LuxSci's limit, in real seconds (default 60)",
+        help="limit of LuxSci in real time (default 60)",
     )
     add(
         "--long-lived",
         action="store_true",
-        help="Constant Contact's refresh token stays the same instead of rotating",
+        help="use a long-lived refresh token for Constant Contact, not a rotating one",
     )
     add(
         "--days-behind",
         type=float,
         default=0.0,
-        help="how far before the present the world's clock starts (default 0);"
-        " it moves only when told",
+        help="days before the present at which the clock of the world starts (default"
+        " 0); it moves only on request",
     )
     add(
         "--replay",
         type=Path,
         metavar="FOLDER",
-        help="answer in the shapes that tap-email-metrics-doctor --record has kept",
+        help="answer in the shapes that tap-email-metrics-doctor --record wrote",
     )
     add(
         "--config-out",
         type=Path,
         metavar="FILE",
-        help="write a configuration for the tap here once the port listens",
+        help="write a configuration for the tap to this file once the port listens",
     )
     return parser
 
 
 def _write_config(path: Path, world: World, url: str) -> None:
-    """Write the tap's settings for this server; the file appears whole."""
+    """Write the settings of the tap for this server; the file appears atomically."""
     account = world.encompass
     config: dict[str, dict[str, object]] = {
         "encompass": {
@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     world.luxsci.set_policy(
         requests_per_minute=options.requests_per_minute,
-        # The caller's clock is the real one; the world's stands still behind it.
+        # The caller uses the real clock; the clock of the world stands still behind it.
         max_skew=math.inf,
     )
     if options.replay:

@@ -1,4 +1,4 @@
-"""The world behind a `requests.Session`, without sockets."""
+"""A world behind a `requests.Session`, without sockets."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Timeout = float | tuple[float | None, float | None] | None
 
 
 class SimulatorAdapter(HTTPAdapter):
-    """Answers in process; waits pass on the world's clock.
+    """Answers in this process; waiting advances the clock of the world.
 
-    `latency` is the seconds of a round trip, half for each way; or a function that
-    returns the seconds of one way and is called for each.
+    `latency` is the time of a round trip in seconds, or a function that returns the
+    seconds of one way and is called for each way.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SimulatorAdapter(HTTPAdapter):
         cert: object = None,  # noqa: ARG002
         proxies: Mapping[str, str] | None = None,  # noqa: ARG002
     ) -> requests.Response:
-        """Return the world's response, or raise what the network would."""
+        """Return the response of the world, or raise what a real network would."""
         there = self._one_way()
         self._world.clock.sleep(there)
         reply = self._world.answer(_parse(request))
@@ -95,7 +95,7 @@ def _parse(request: requests.PreparedRequest) -> Request:
 
 
 class _Dripping(io.BytesIO):
-    """A body whose bytes come one by one, each after so many seconds."""
+    """A body whose bytes come one by one, each after a number of seconds."""
 
     def __init__(self, body: bytes, seconds: float, clock: SimClock) -> None:
         super().__init__(body)

@@ -1,20 +1,20 @@
-"""Mailings to an audience of people and machines, with the truth of who is which.
+"""Mailings to an audience of people and machines, whose roles are known.
 
-One mailing per provider. Each recipient has a role, which its address begins with:
+There is one mailing per provider. The address of each recipient begins with its role:
 
-| role | what it does | who that is |
+| role | behaviour | made by |
 |---|---|---|
-| `reader` | opens after minutes or days, follows one link or two | a person |
+| `reader` | opens after minutes or days, clicks one or two links | a person |
 | `gmail` | the same, through an image proxy | a person |
-| `keen` | follows every link, with pauses | a person |
-| `quick` | opens within a minute, at times within seconds | a person |
+| `keen` | clicks every link, with pauses | a person |
+| `quick` | opens within a minute, sometimes within seconds | a person |
 | `apple` | a proxy loads the images, whether or not anybody reads | a machine |
-| `applereader` | the same, and a person follows a link later | both |
-| `scanner` | opens, and follows every link within seconds of the delivery | a machine |
-| `quarantine` | follows every link at once, hours later | a machine |
+| `applereader` | the same, and a person clicks a link later | both |
+| `scanner` | opens, and clicks every link within seconds of the delivery | a machine |
+| `quarantine` | clicks every link at once, hours later | a machine |
 | `preview` | opens within seconds of the delivery, or a little later | a machine |
 
-How many of each there are is made up. Nobody has measured it here.
+The number of recipients of each role is invented, not measured.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ ROLES = {
     "quarantine": 5,
     "preview": 5,
 }
-"""Recipients of each role in a hundred."""
+"""Recipients of each role in percent."""
 DOMAINS = {"gmail": "gmail.com", "apple": "icloud.com", "applereader": "icloud.com"}
-"""Domains of addresses by role; the other roles share one."""
+"""Domains of addresses by role; the other roles share one domain."""
 LINKS = 4
 _MACHINES = frozenset({"apple", "scanner", "quarantine", "preview"})
 _BARE = "Mozilla/5.0"
@@ -54,12 +54,12 @@ _BROWSER = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/126.0 Safari/537.36
 _PROXY = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com)"
 _HOUR = 3600.0
 _WITHDRAWN = 2 * DAY
-"""Constant Contact takes opens by a proxy out of its lists after so long."""
+"""Seconds after which Constant Contact removes opens by a proxy from its lists."""
 
 
 @dataclass(frozen=True)
 class Act:
-    """An open, or a click where there is a link, so many seconds after the delivery."""
+    """An open, or a click if there is a link, with its seconds after the delivery."""
 
     after: float
     agent: str
@@ -68,14 +68,14 @@ class Act:
 
 
 def is_machine(address: str, kind: str) -> bool:
-    """Return whether a machine made the opens, or clicks, of a recipient."""
+    """Return whether the opens or clicks of a recipient were made by a machine."""
     role = address.partition("-")[0]
     return role in _MACHINES or (role == "applereader" and kind == "opens")
 
 
 @dataclass(frozen=True)
 class Senders:
-    """The accounts that send a mailing each."""
+    """The accounts, each of which sends a mailing."""
 
     encompass: Encompass
     constant_contact: ConstantContact
@@ -83,7 +83,7 @@ class Senders:
 
 
 def add_audience(senders: Senders, seed: int, people: int, *, at: float) -> None:
-    """Send one mailing per provider to so many people and machines at an instant."""
+    """Send one mailing per provider to `people` recipients at an instant."""
     rng = random.Random(f"audience {seed}")  # noqa: S311 - reproducible
     addresses = [
         f"{role}-{number}@{DOMAINS.get(role, 'audience.example')}"
@@ -97,7 +97,7 @@ def add_audience(senders: Senders, seed: int, people: int, *, at: float) -> None
 
 
 def _acts(rng: random.Random, address: str) -> list[Act]:
-    """Return what a recipient of this role does, in order of time."""
+    """Return the opens and clicks of a recipient by its role, in order of time."""
     role = address.partition("-")[0]
     found = list(_PLANS[role](rng))
     return sorted(found, key=lambda act: act.after)
@@ -186,7 +186,7 @@ _PLANS: dict[str, Callable[[random.Random], Iterator[Act]]] = {
 def _mail_encompass(
     account: Encompass, rng: random.Random, addresses: list[str], at: float
 ) -> None:
-    """Send a message; its rows are numbered in the order in which they appear."""
+    """Send a message whose rows are numbered in the order of their appearance."""
     message = account.add_message(
         sent=at, date_added=at + 60, emailName="Audience", sentCount=len(addresses)
     )
@@ -214,7 +214,7 @@ def _mail_encompass(
 def _mail_constant_contact(
     account: ConstantContact, rng: random.Random, addresses: list[str], at: float
 ) -> None:
-    """Send a campaign. The vendor shows no agents, and withdraws opens by proxies."""
+    """Send a campaign. The vendor shows no user agents and removes opens by proxies."""
     contacts = [account.add_contact(created=at - DAY, email=one) for one in addresses]
     campaign = account.add_campaign(
         sent=at, recipients=contacts, links=LINKS, name="Audience"
@@ -241,7 +241,7 @@ def _mail_constant_contact(
 def _mail_luxsci(
     account: LuxSci, rng: random.Random, addresses: list[str], at: float
 ) -> None:
-    """Send an email of the account to all."""
+    """Send an email of the account to all recipients."""
     if not account.logins:
         account.add_user(created=at - 400 * DAY)
     email = account.add_message(sent=float(int(at)), recipients=addresses)

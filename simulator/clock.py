@@ -1,4 +1,4 @@
-"""The world's time: it moves only when told."""
+"""The clock of a world: time passes only on request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STUCK = 0.5
 
 
 def day(seconds: float) -> str:
-    """Return the UTC date of an instant, which is rounded to milliseconds."""
+    """Return the UTC date of an instant after rounding it to milliseconds."""
     moment = _EPOCH + timedelta(milliseconds=round(seconds * 1000))
     return moment.date().isoformat()
 
@@ -43,12 +43,12 @@ class SimClock:
             return self._now
 
     def monotonic(self) -> float:
-        """Return seconds since construction, less any step back."""
+        """Return seconds since construction, without steps back."""
         with self._lock:
             return self._monotonic
 
     def sleep(self, seconds: float) -> None:
-        """Advance at once by `seconds`; none for a negative number."""
+        """Advance at once by `seconds`; do nothing for a negative number."""
         self.advance(max(seconds, 0.0))
 
     def advance(self, seconds: float) -> None:
@@ -60,19 +60,19 @@ class SimClock:
             self._monotonic += seconds
 
     def set(self, now: float) -> None:
-        """Jump to `now`, UTC seconds; back too, which `monotonic` does not follow."""
+        """Jump to `now`, UTC seconds; a jump back does not affect `monotonic`."""
         with self._lock:
             self._monotonic += max(now - self._now, 0.0)
             self._now = float(now)
 
 
 class ThreadedClock(SimClock):
-    """The world's time for several threads: it passes only while all of them wait.
+    """A clock for several threads: time passes only while all of them wait.
 
     A sleep lasts until its wake-up time. Once every thread that has used this clock is
     asleep or waits for another thread, time jumps to the earliest wake-up. So no
-    thread's sleep delays what another thread does next, such as sending a request
-    after it got its turn.
+    thread's sleep delays the next step of another thread, for example a request that
+    it is about to send.
     """
 
     def __init__(self, now: float) -> None:
@@ -97,7 +97,7 @@ class ThreadedClock(SimClock):
 
     @override
     def sleep(self, seconds: float) -> None:
-        """Return once so many seconds have passed; at once for a negative number."""
+        """Return after `seconds`, at once for a negative number."""
         me = threading.get_ident()
         with self._changed:
             self._threads.add(me)
@@ -135,7 +135,7 @@ class ThreadedClock(SimClock):
             for one in self._threads
             if self._wakes.get(one, 0.0) <= self._monotonic and not _waits(frames[one])
         }
-        # One that wants this clock's lock wants it from whoever looks here.
+        # A thread that waits for this clock's lock waits for the thread that runs this.
         here = any(code.co_filename == __file__ for _, code, _ in busy)
         if busy and (here or busy != self._busy):
             self._busy, self._busy_since = busy, time.monotonic()
@@ -143,10 +143,10 @@ class ThreadedClock(SimClock):
 
 
 def _frames() -> dict[int, FrameType]:
-    """Return where each thread is.
+    """Return the current frame of each thread.
 
-    A garbage collection in the midst of it waits for ever for a lock that the call
-    holds, up to Python 3.11.8 (python/cpython#106883).
+    Up to Python 3.11.8, a garbage collection during the call waits for ever for a lock
+    that the call holds (python/cpython#106883).
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -158,7 +158,7 @@ def _frames() -> dict[int, FrameType]:
 
 
 def _waits(frame: FrameType) -> bool:
-    """Return True if a thread waits for a notice or for the end of another thread.
+    """Return True if a thread waits for a notification or the end of another thread.
 
     A thread that was notified and has not woken up yet no longer waits.
     """

@@ -1,4 +1,4 @@
-"""The control interface below `/_sim`: clock, faults, odds, truth, log and changes."""
+"""The control interface below `/_sim`: clock, faults, oddities, truth, log, changes."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ if TYPE_CHECKING:
 
 PREFIX = "/_sim/"
 HELP = """\
-Control interface (JSON; not logged, no token needed; 400 says what is wrong):
+Control interface (JSON; not logged, no token needed; a 400 names the error):
   GET    /_sim/health            {"status": "ok", "now": epoch seconds}
   GET    /_sim/clock             {"now": epoch seconds}
   POST   /_sim/clock             {"now": s} or {"advance_days": d} or
                                  {"advance_seconds": s}; never past the real present
-  GET    /_sim/faults            the rules in force
-  POST   /_sim/faults            a list of rules, put in place of all:
+  GET    /_sim/faults            the active rules
+  POST   /_sim/faults            a list of rules that replaces all others:
            kind     status, message_body, not_json, wrong_shape, cut, half_body,
                     slow, expire_token, max_rows, shift_total, repeat_row,
                     skip_row
            path     regular expression searched in the path (default "^/v2/")
            message_id, times (first attempts of each request; default all),
-           probability and seed (decided by seed, request and attempt number),
+           probability and seed (by seed, request and attempt number),
            status, retry_after and body (status; body: JSON, "" for none),
            shape (wrong_shape), seconds (slow), by (shift_total),
-           rows (max_rows: 504 when more are asked for)
-  DELETE /_sim/faults            no more faults
-  GET    /_sim/oddities          the names of all oddities, with what each does and
-                                 the providers whose answers it can change
-  GET    /_sim/odds              the odds in force
-  POST   /_sim/odds              a list of odds, put in place of all:
-           name     of an oddity,
+           rows (max_rows: 504 if more are requested)
+  DELETE /_sim/faults            remove all rules
+  GET    /_sim/oddities          all oddities: name, description, and the providers
+                                 whose answers it can change
+  GET    /_sim/odds              the active oddities
+  POST   /_sim/odds              a list of active oddities that replaces all others:
+           name     name of the oddity,
            path     regular expression searched in the path (default: the oddity's),
            times (first answers of each path; default all), until (epoch seconds),
-           share (of the parents, or paths without one, that are struck; default 1),
-           parent (the only one that is struck), seed (decides which, and how)
-  DELETE /_sim/odds              the API is ordinary again
+           share (share of the parents, or of paths without one; default 1),
+           parent (the only parent it changes), seed (chooses the parents)
+  DELETE /_sim/odds              remove all active oddities
   GET    /_sim/truth/<stream>    JSON lines: the records that a complete reading now,
-           ?at=s1,s2             or at these instants (epoch seconds), must yield;
-                                 for LuxSci besides user (the login, in user scope),
+           ?at=s1,s2             or at these instants (epoch seconds), must give;
+                                 for LuxSci also user (the login, in user scope),
                                  logins (with commas), start (epoch seconds),
                                  lookback_days, delivery_lookback_days,
-                                 tracked_headers=1, detail=1, and now: the reader's
-                                 clock at each instant, where it is not the world's
+                                 tracked_headers=1, detail=1, and now: the clock of
+                                 the reader at each instant, if it differs
   GET    /_sim/requests          {"total", "counts": [...], "requests": [...]}
-  DELETE /_sim/requests          forget them
-  POST   /_sim/script            a list of changes; answers a list of ids or nulls:
+  DELETE /_sim/requests          clear the log
+  POST   /_sim/script            a list of changes; the answer lists ids or nulls:
            {"do": "add_message", "sent": s, "date_added": s, <vendor's fields>}
            {"do": "add_row", "kind": "opens", "message_id": n, <vendor's fields>}
            {"do": "correct", "kind": "messages", "row_id": n, "sentCount": n}
@@ -66,24 +66,24 @@ Control interface (JSON; not logged, no token needed; 400 says what is wrong):
            {"do": "set_policy", "archive_on": "send", ...}
            {"do": "set_order", "order": "shuffled", "kind": "opens"}
            {"do": "revoke_tokens"}
-           times in epoch seconds, default now; a row's own fields in milliseconds
-         and for Constant Contact any of its building methods, by name:
+           times in epoch seconds, default now; fields of rows in milliseconds
+         for Constant Contact, any method of its account that builds or changes it:
            {"do": "constant_contact.add_campaign", "sent": s, "recipients": n}
            {"do": "constant_contact.add_event", "kind": "opens", "activity": id,
             "contact": id, "created": s, "visible_from": s, "device": "mobile"}
            {"do": "constant_contact.set_policy", "requests_per_second": 0}
            {"do": "constant_contact.approve_device", "user_code": code}
-         and likewise for LuxSci:
+         likewise for LuxSci:
            {"do": "luxsci.add_message", "sent": s, "recipients": 2, "login": login}
            {"do": "luxsci.add_open", "sendmail_id": id, "to": email, "at": s}
            {"do": "luxsci.add_row", "kind": "complaints", "visible_from": s,
             "fields": {"to": "redacted", "complaint_date": s}}
            {"do": "luxsci.correct", "row": n, "at": s, "fields": {"Opens": 3}}
            {"do": "luxsci.set_policy", "rows": "objects", "denied": ["getLists"]}
-           (the choices: Policy in simulator/luxsci/policy.py)
-  GET    /_sim/limits            Constant Contact's: {"used_today", "used_by_day",
+           (see Policy in simulator/luxsci/policy.py)
+  GET    /_sim/limits            for Constant Contact: {"used_today", "used_by_day",
                                  "throttled", "refused", "busiest_second"}
-  GET    /_sim/limits/luxsci     LuxSci's, with "busiest_minute"
+  GET    /_sim/limits/luxsci     for LuxSci, with "busiest_minute"
 """
 _BUILDERS = frozenset(
     {
@@ -110,7 +110,7 @@ _LUXSCI_BUILDERS = frozenset(
 
 
 class Control:
-    """Answers for one world; `present` returns the real UTC seconds."""
+    """Answers for one world; `present` returns the real time in UTC seconds."""
 
     def __init__(
         self, world: World, present: Callable[[], float] | None = None
@@ -177,7 +177,7 @@ class Control:
         return json_reply(200, found)
 
     def _limits(self, provider: str) -> Limits:
-        """Return a provider's counters; KeyError for one that has none."""
+        """Return the counters of a provider; KeyError for a provider without."""
         world = self._world
         accounts: dict[str, Limits] = {
             "": world.constant_contact.limits,
@@ -211,7 +211,7 @@ class Control:
         return Reply(200, lines, {"Content-Type": "application/x-ndjson"})
 
     def _apply(self, step: dict[str, Any]) -> object:
-        """Make one change; the keys but `do` are the method's arguments."""
+        """Make one change; the keys except `do` are the arguments of the method."""
         account = self._world.encompass
         changes: dict[str, Callable[..., object]] = {
             "add_message": account.add_message,
@@ -227,13 +227,13 @@ class Control:
             return getattr(self._world.constant_contact, builder)(**step)
         if provider == "luxsci" and builder in _LUXSCI_BUILDERS:
             return getattr(self._world.luxsci, builder)(**step)
-        if name == "correct":  # its first two are positional only
+        if name == "correct":  # its first two parameters are positional only
             return account.correct(step.pop("kind"), step.pop("row_id"), **step)  # type: ignore[func-returns-value]
         return changes[name](**step)
 
 
 def _reading(query: Mapping[str, str]) -> Reading:
-    """Return the settings of LuxSci that a query tells; ValueError for a bad number."""
+    """Return the settings of LuxSci in a query; ValueError for a bad number."""
     numbers: dict[str, Any] = {
         name: float(query[name])
         for name in ("start", "lookback_days", "delivery_lookback_days")

@@ -1,4 +1,4 @@
-"""Faults on demand, decided by the request and its attempt, never by arrival order."""
+"""Faults on demand, which depend on request and attempt and not on arrival order."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ ROWS = (
     *("link_click_counts", "campaigns", "contacts", "lists", "tags", "custom_fields"),
     *("segments", "campaign_activities"),
 )
-"""Names under which a page has its rows."""
+"""Keys under which a page holds its rows."""
 DEFAULT_ROWS = 1000
-"""Rows that a request without a page size asks for."""
+"""Rows of a request without a page size."""
 
 
 @dataclass(eq=False)
 class Rule:
-    """A fault: which requests it matches, when it fires and what it does.
+    """A fault: the requests it matches, when it fires, and its effect.
 
-    A rule counts the attempts of each request identity from 1, from when the rule was
-    set. It does not see attempts that an earlier rule struck.
+    A rule counts the attempts of each request identity from 1 since the rule was added.
+    It does not count attempts that an earlier rule changed.
     """
 
     kind: str
@@ -67,21 +67,21 @@ class Rule:
     message_id: int | None = None
     """Only requests below `/v2/messages/{message_id}`."""
     times: int | None = None
-    """Fire on the first so many attempts of each identity; None: on all."""
+    """Number of first attempts of each identity on which it fires; None for all."""
     probability: float = 1.0
     seed: int = 0
     status: int = 503
-    """For `status`; 504 carries the gateway's time-out message."""
+    """For `status`; a 504 has the time-out message of the gateway."""
     body: object = None
-    """For `status`, the JSON in place of the message; "" for an empty body."""
+    """For `status`, the JSON body; "" for an empty body, None for a message."""
     retry_after: str | None = None
-    """`Retry-After` header for `status`, verbatim."""
+    """For `status`, the `Retry-After` header, unchanged."""
     shape: str = "no_data"
     """For `wrong_shape`, one of SHAPES."""
     seconds: float = 0.0
     """For `slow`."""
     rows: int = 100
-    """For `max_rows`: 504 when more rows are asked for at once."""
+    """For `max_rows`: requests for more rows get a 504."""
     by: int = 1
     """For `shift_total`."""
     _seen: Counter[str] = field(default_factory=Counter, init=False, repr=False)
@@ -104,7 +104,7 @@ class Rule:
 
     @classmethod
     def from_json(cls, value: object) -> Rule:
-        """Return the rule in a JSON object; ValueError names what is wrong."""
+        """Return the rule of a JSON object; ValueError names the wrong part."""
         if not isinstance(value, dict) or "kind" not in value:
             raise ValueError("a rule is an object with a kind")
         known = {item.name for item in fields(cls) if item.init}
@@ -113,13 +113,13 @@ class Rule:
         return cls(**value)
 
     def as_json(self) -> dict[str, object]:
-        """Return the rule as `from_json` takes it."""
+        """Return the rule as an object for `from_json`."""
         return {
             item.name: getattr(self, item.name) for item in fields(self) if item.init
         }
 
     def fires(self, request: Request) -> bool:
-        """Count the attempt if it matches, and return whether it is struck."""
+        """Count the attempt if it matches; return whether the rule fires."""
         if not self._matches(request):
             return False
         identity = request.identity
@@ -139,7 +139,7 @@ class Rule:
         return f"{request.path}/".startswith(f"/v2/messages/{self.message_id}/")
 
     def replace(self) -> Reply | None:
-        """Return the reply given in place of the face's; None to let it answer."""
+        """Return the reply that replaces the provider's, or None if it shall answer."""
         if self.kind == "status":
             text = TIMED_OUT if self.status == 504 else None  # noqa: PLR2004
             reply = message_reply(self.status, text)
@@ -159,7 +159,7 @@ class Rule:
         return Reply(0, cut=True) if self.kind == "cut" else None
 
     def spoil(self, reply: Reply) -> None:
-        """Change the face's own reply in place."""
+        """Change the reply of the provider in place."""
         if self.kind == "half_body":
             reply.half = True
         elif self.kind == "slow":
@@ -187,27 +187,27 @@ class Rule:
 
 
 class Faults:
-    """The rules in force; of those that fire, the first wins."""
+    """The active rules; the first that fires wins."""
 
     def __init__(self) -> None:
         self.rules: list[Rule] = []
 
     def add(self, kind: str, **settings: object) -> Rule:
-        """Append a rule, with the fields of Rule as settings, and return it."""
+        """Append a rule with fields of Rule as settings, and return it."""
         rule = Rule.from_json({"kind": kind, **settings})
         self.rules.append(rule)
         return rule
 
     def set(self, rules: Iterable[Rule]) -> None:
-        """Put these rules in place of all."""
+        """Replace all rules by these."""
         self.rules = list(rules)
 
     def clear(self) -> None:
-        """Drop every rule."""
+        """Remove every rule."""
         self.rules = []
 
     def pick(self, request: Request) -> Rule | None:
-        """Return the rule that strikes this request, if any."""
+        """Return the rule that fires for this request, if any."""
         return next((rule for rule in self.rules if rule.fires(request)), None)
 
 

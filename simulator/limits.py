@@ -1,4 +1,4 @@
-"""A provider's limits: requests in a sliding span and requests a UTC day."""
+"""Limits of a provider: requests in a sliding span, and requests per UTC day."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SLACK = 1e-6
-"""Instants as large as today's are this coarse."""
+"""The precision of a float that holds today's UTC seconds."""
 _NAMES = {1.0: "second", 60.0: "minute"}
 
 
@@ -27,21 +27,21 @@ class Limits:
         self._recent: deque[float] = deque()
         self.used_by_day: Counter[str] = Counter()
         self.throttled = 0
-        """Requests refused for the short limit."""
+        """Requests refused by the short limit."""
         self.refused = 0
-        """Requests refused for the day's limit."""
+        """Requests refused by the daily limit."""
         self.busiest = 0
-        """The most requests let through in any sliding span."""
+        """The most requests admitted in any sliding span."""
 
     @property
     def used_today(self) -> int:
-        """Requests let through since 00:00 UTC."""
+        """Requests admitted since 00:00 UTC."""
         return self.used_by_day[day(self._now())]
 
     def refuse(self, tick: float, per_span: float, per_day: int) -> str | None:
-        """Let a request through, or return the error key of its refusal.
+        """Admit a request and return None, or return the error key of its refusal.
 
-        `tick` is the instant on the clock of the short limit. A limit of 0 is no limit.
+        `tick` is the time on the clock of the short limit. A limit of 0 is no limit.
         """
         recent = self._recent
         while recent and not tick - self._span + _SLACK < recent[0] <= tick:

@@ -1,4 +1,4 @@
-"""The log of requests and of how they were answered."""
+"""The log of requests and their answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A served request; `at` in UTC seconds, `status` 0 for a cut connection."""
+    """A request; `at` in UTC seconds, `status` 0 for a cut connection."""
 
     at: float
     method: str
@@ -32,7 +32,7 @@ class RequestLog:
         self.entries: list[Entry] = []
 
     def add(self, at: float, request: Request, status: int, fault: str | None) -> None:
-        """Note one request."""
+        """Add one request."""
         self.entries.append(
             Entry(
                 at,
@@ -46,7 +46,7 @@ class RequestLog:
         )
 
     def reset(self) -> None:
-        """Forget every request."""
+        """Remove every request."""
         self.entries = []
 
     def counts(self) -> Counter[tuple[str, str, int]]:

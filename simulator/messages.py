@@ -18,14 +18,14 @@ _ID = re.compile(rf"(?<=/)(?:\d+|{_UUID})(?=/|$)")
 _LOGIN = re.compile(r"(?<=/v2/user/)[^/]+")
 _LIST = re.compile(r"(?<=/stats/)(email_campaigns|email_campaign_activities)/[^/]+")
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-"""Made once: it takes longer to make than to encode a row."""
+"""An encoder for JSON, made once because making it takes longer than encoding a row."""
 
 
 @dataclass(frozen=True)
 class Request:
     """One request: header names in lower case, query decoded, last value wins.
 
-    `raw_query` is the query as it came, still encoded, as the path is.
+    `raw_query` and the path are still encoded.
     """
 
     method: str
@@ -47,19 +47,19 @@ class Request:
 
     @cached_property
     def identity(self) -> str:
-        """Method, path and sorted query: what faults are decided by."""
+        """Method, path and sorted query, by which faults are chosen."""
         return f"{self.method} {self.path}?{urlencode(sorted(self.query.items()))}"
 
     @cached_property
     def template(self) -> str:
-        """The path without its ids, as `/v2/messages/{id}/opens` or `…/{ids}`."""
+        """The path without ids, for example `/v2/messages/{id}/opens` or `…/{ids}`."""
         path = _LOGIN.sub("{login}", _LIST.sub(r"\1/{ids}", self.path))
         return _ID.sub("{id}", path)
 
 
 @dataclass
 class Reply:
-    """An answer, with instructions for the adapter or server that delivers it."""
+    """An answer with instructions for the adapter or server that delivers it."""
 
     status: int
     body: bytes = b""
@@ -69,7 +69,7 @@ class Reply:
     cut: bool = False
     """Close the connection without an answer."""
     half: bool = False
-    """Announce the whole body, send the first half and close."""
+    """Announce the whole body, send its first half, and close the connection."""
     drip: float = 0.0
     """Seconds before each byte of the body."""
 
@@ -85,5 +85,5 @@ def json_reply(status: int, value: object) -> Reply:
 
 
 def message_reply(status: int, message: str | None = None) -> Reply:
-    """Return a gateway's `{"message": …}`, by default the status's phrase."""
+    """Return a gateway's `{"message": …}`, by default with the phrase of the status."""
     return json_reply(status, {"message": message or HTTPStatus(status).phrase})

@@ -1,8 +1,8 @@
-"""Answers in the shapes that a contract report has recorded of an account.
+"""Answers in the shapes that a contract report recorded from an account.
 
 `tap-email-metrics-doctor --record FOLDER` writes the shapes: structure, types and
-rounded lengths. Here values are made up for them. `python -m simulator --replay FOLDER`
-serves them in place of the generated account's GET answers.
+rounded lengths. This module fills them with invented values. `python -m simulator
+--replay FOLDER` serves them instead of the GET answers of the generated account.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Replay:
     """The recorded shapes of a folder.
 
     Args:
-        folder: as the doctor wrote it, with a folder for each provider.
+        folder: the folder written by the doctor, with a folder for each provider.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class Replay:
             self._shapes.append((re.compile(_BASES + escaped), content["shapes"]))
 
     def answer(self, request: Request) -> Reply | None:
-        """Return an answer in a recorded shape; None for a path that has none."""
+        """Return an answer in a recorded shape, or None for a path without one."""
         if request.method != "GET":
             return None
         for pattern, shapes in self._shapes:
@@ -68,7 +68,7 @@ class Replay:
 
 
 def made_up(shape: Any, numbers: itertools.count[int]) -> Any:  # noqa: ANN401 -- JSON
-    """Return a value of a shape; `numbers` tells values apart."""
+    """Return a value of a shape; `numbers` makes values different."""
     if isinstance(shape, dict) and shape.keys() == _LIST:
         items = itertools.islice(itertools.cycle(shape["of"]), shape["list"])
         return [made_up(one, numbers) for one in items]

@@ -1,4 +1,4 @@
-"""Rows that appear, change and vanish, and the lists that show them in order."""
+"""Rows that appear, change and vanish, and ordered lists of them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Absent:
 
 
 ABSENT: Final = Absent()
-"""As a field's value: leave the field out of the row."""
+"""As the value of a field: the row does not have the field."""
 
 
 class Row:
-    """A record with its versions; all instants in UTC seconds.
+    """A row with its versions; all instants are UTC seconds.
 
-    The list shows it over [visible_from, deleted_at). `clocks` are the three instants
-    by which the archive may take it: action, date added, send.
+    A list shows it during [visible_from, deleted_at). `clocks` are the three instants
+    from which the archive may count its age: action, date added, send.
     """
 
     __slots__ = (
@@ -59,13 +59,13 @@ class Row:
         self._values = [_present(fields)]
         self._texts: list[bytes | None] = [None]
         self._changes: tuple[Mapping[str, object], ...] = ()
-        """The changes that each version after the first made."""
+        """The changes of each version after the first."""
 
     def correct(self, at: float, fields: Mapping[str, object]) -> None:
-        """Add a version that shows these fields otherwise from `at` on.
+        """Add a version with these fields from `at` on.
 
-        Later versions keep what they change themselves. ValueError if the row is not
-        visible yet by then.
+        Later versions keep their own changes. ValueError if the row is not visible at
+        that time.
         """
         if at < self.visible_from:
             raise ValueError("a row cannot be corrected before it is visible")
@@ -82,19 +82,19 @@ class Row:
         return max(bisect_right(self._times, at) - 1, 0)
 
     def value(self, at: float, name: str) -> object:
-        """Return a field as of `at`; None when absent."""
+        """Return a field at `at`, or None if it is absent."""
         return self._values[self._index(at)].get(name)
 
     def fields(self, at: float) -> dict[str, object]:
-        """Return a copy of the row as of `at`."""
+        """Return the fields of the row at `at`, as a copy."""
         return dict(self._values[self._index(at)])
 
     def is_shown(self, at: float) -> bool:
-        """Return whether the row holds its place at `at`."""
+        """Return whether the row is in its list at `at`."""
         return self.visible_from <= at < self.deleted_at
 
     def text(self, at: float) -> bytes:
-        """Return the row as JSON, as of `at`."""
+        """Return the row at `at` as JSON."""
         index = self._index(at)
         text = self._texts[index]
         if text is None:
@@ -102,7 +102,7 @@ class Row:
         return text
 
     def next_version(self, after: float) -> float:
-        """Return the instant of the next correction; infinity for none."""
+        """Return the instant of the next correction, or infinity."""
         if len(self._times) == 1:
             return math.inf
         position = bisect_right(self._times, after)
@@ -115,19 +115,19 @@ def _present(fields: Mapping[str, object]) -> dict[str, object]:
 
 @dataclass(slots=True)
 class View:
-    """A list as it stands: its places in order, and what is to come."""
+    """A list at one time: its rows in order, and the next changes."""
 
     order: str
     at: float
     rows: list[Row]
     upcoming: list[tuple[float, int, Row]]
-    """A heap of (instant, row id, row): when to look at which row again."""
+    """A heap of (instant, row id, row) at which rows must be updated."""
     chosen: dict[tuple[int, int], list[Row]] = field(default_factory=dict)
-    """Filtered copies of `rows`, kept by the owner."""
+    """Filtered copies of `rows`, stored by the owner of the list."""
 
 
 class RowList:
-    """A list of rows, with a view that is brought forward row by row."""
+    """A list of rows with a view that is updated row by row as time passes."""
 
     def __init__(self, seed: str) -> None:
         self._keys: dict[str, Callable[[Row], tuple[int, int]]] = {
@@ -139,17 +139,17 @@ class RowList:
         self.rows: list[Row] = []
 
     def add(self, row: Row) -> None:
-        """Append a row; the order decides where it is shown."""
+        """Add a row; its position depends on the order."""
         self.rows.append(row)
         if self._view:
             heappush(self._view.upcoming, (row.visible_from, row.row_id, row))
 
     def touch(self) -> None:
-        """Forget the view: a row or the policy changed."""
+        """Discard the view because a row or the policy changed."""
         self._view = None
 
     def view(self, at: float, order: str, gone: Callable[[Row], float]) -> View:
-        """Return the places at `at`; `gone(row)` is the instant one is freed."""
+        """Return the view at `at`; `gone(row)` is the instant at which a row leaves."""
         view = self._view
         if view is None or view.order != order or at < view.at:
             view = self._view = self._look(at, order, gone)
@@ -166,7 +166,7 @@ class RowList:
         return View(order, at, rows, upcoming)
 
     def _follow(self, view: View, at: float, gone: Callable[[Row], float]) -> None:
-        """Bring a view forward to `at`."""
+        """Update a view to `at`."""
         key = self._keys.get(view.order, _ascending)
         while view.upcoming and view.upcoming[0][0] <= at:
             row = heappop(view.upcoming)[2]
@@ -187,7 +187,7 @@ class RowList:
 
 
 def _next_change(row: Row, at: float, gone: Callable[[Row], float]) -> float:
-    """Return when next the row appears, changes or goes; infinity for never."""
+    """Return the next instant at which a row appears, changes or goes, or infinity."""
     if row.visible_from > at:
         return row.visible_from
     end = gone(row)
@@ -203,7 +203,7 @@ def _descending(row: Row) -> tuple[int, int]:
 
 
 def reshuffled(rows: list[Row], seed: str) -> list[Row]:
-    """Return the rows in an order that `seed` decides."""
+    """Return the rows in a random order given by `seed`."""
     copy = list(rows)
     random.Random(seed).shuffle(copy)  # noqa: S311 -- reproducible, not secret
     return copy

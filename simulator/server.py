@@ -1,4 +1,4 @@
-"""The world behind a real HTTP/1.1 port on the loopback interface."""
+"""A world behind an HTTP/1.1 port on the loopback interface."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SimulatorServer(ThreadingHTTPServer):
-    """Serves a world's faces and its control interface; closes what it opened."""
+    """Serves the APIs of a world and the control interface."""
 
     daemon_threads = False  # so that server_close() joins them
     request_queue_size = 128
@@ -31,18 +31,18 @@ class SimulatorServer(ThreadingHTTPServer):
         self.control = Control(world, present)
         self.stopping = threading.Event()
         self.connections: set[socket.socket] = set()
-        # The world's clock stands still between calls: seconds are told by a real one.
+        # The clock of the world stands still between calls, so limits use a real clock.
         world.constant_contact.ticker = world.luxsci.ticker = time.monotonic
         world.luxsci.present = present or time.time
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property
     def url(self) -> str:
-        """Return the base URL, without a slash at its end."""
+        """Return the base URL without a trailing slash."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def answer(self, request: Request) -> Reply:
-        """Return the reply of the world or of its control interface."""
+        """Return the reply of the world or of the control interface."""
         if request.path.startswith(PREFIX):
             return self.control.answer(request)
         return self.world.answer(request)
@@ -60,7 +60,7 @@ class SimulatorServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # one write a reply
+    wbufsize = -1  # one write per reply
     server: SimulatorServer
 
     def handle(self) -> None:
@@ -103,23 +103,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     def _drip(self, reply: Reply) -> None:
-        """Send the body byte by byte, until the server stops."""
+        """Send the body byte by byte until the server stops."""
         for place in range(len(reply.body)):
             if self.server.stopping.wait(reply.drip):
                 return
             self.wfile.write(reply.body[place : place + 1])
 
     def log_message(self, *args: object) -> None:
-        """Say nothing: the world keeps the log."""
+        """Print nothing: the world keeps the log."""
 
 
 @contextmanager
 def serve(
     world: World, port: int = 0, present: Callable[[], float] | None = None
 ) -> Iterator[SimulatorServer]:
-    """Serve a world in threads while in the context; port 0 finds a free one.
+    """Serve a world in threads until the end of the block; port 0 finds a free port.
 
-    `present` returns the UTC seconds that the control interface's clock may reach.
+    `present` returns the UTC seconds up to which the control interface may move time.
     """
     server = SimulatorServer(world, port, present)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))

@@ -1,7 +1,7 @@
-"""The rows that a complete reading of the world yields, computed without the tap.
+"""The rows that a complete reading of a world gives, computed without the tap.
 
-Rows are shaped as the tap promises: snake_case columns, epoch milliseconds beside
-UTC companions, values that fit no column in `additional_fields`.
+Rows have the columns of the tap: snake_case names, a UTC time beside each epoch in
+milliseconds, and values that do not fit their column in `additional_fields`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class _Column:
     name: str
-    """The vendor's."""
+    """Name of the vendor's field."""
     convert: Callable[[object], int | str | None]
     companion: str | None = None
-    """The column after it that shows the value in another form."""
+    """Name of the next column, which shows the value in another form."""
     show: Callable[[object], str | None] = utc
-    """Makes the companion's value."""
+    """Function that makes the value of the next column."""
 
     @cached_property
     def column(self) -> str:
@@ -96,11 +96,11 @@ def truth(
     account: str | None = None,
     reading: Reading = luxsci_truth.ACCOUNT_SCOPE,
 ) -> list[dict[str, object]]:
-    """Return every row the API shows at any of the instants, sorted by key.
+    """Return every row that the API shows at any of the instants, sorted by key.
 
     Instants are UTC seconds (default: now). A row has the values of the latest of
-    these instants at which it is shown. `reading` are the settings of LuxSci's reader;
-    `simulator.luxsci.truth` says what they change. KeyError for an unknown stream.
+    these instants at which it is shown. `reading` holds settings of the reader of
+    LuxSci (see `simulator.luxsci.truth`). KeyError for an unknown stream.
     """
     with world.lock:
         instants = sorted([world.clock.now()] if at is None else at)
@@ -124,7 +124,7 @@ def truth(
 def encompass_record(
     stream: str, account: str, message_id: int, text: bytes
 ) -> dict[str, object]:
-    """Return the record of a row of Encompass, which is given as its JSON."""
+    """Return the record of a row of Encompass, which is given as JSON."""
     owner = _owner(stream.removeprefix("encompass_"), message_id)
     return {"account": account} | owner | _shape(_COLUMNS[stream], text)
 
@@ -163,7 +163,7 @@ def _spans(world: World, kind: str) -> Iterator[tuple[int, Row, float, float]]:
 
 
 def _shape(columns: tuple[_Column, ...], text: bytes) -> dict[str, object]:
-    """Return a vendor's row as the columns of a stream."""
+    """Return a row of the vendor as the columns of a stream."""
     rest = json.loads(text)
     shaped: dict[str, object] = {}
     for column in columns:

@@ -1,4 +1,4 @@
-"""Vendors' values as a warehouse gets them: None where one does not fit its type."""
+"""Conversions of vendors' values to column types; None if a value does not fit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _BAD_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 _EMITTED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z")
 _LARGE_DOMAINS = frozenset({"gmail.com", "icloud.com"})
-"""Domains of large mailbox providers, of those that the worlds' addresses have."""
+"""Domains of large mailbox providers among the addresses of simulated worlds."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def to_integer(value: object) -> int | None:
-    """Return a 64-bit integer, also out of text or a float without a fraction."""
+    """Return a 64-bit integer, also from text or a float without a fraction."""
     whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
     digits = isinstance(value, str) and _INTEGER.fullmatch(value)
     if type(value) is not int and not whole and not digits:
@@ -30,7 +30,7 @@ def to_integer(value: object) -> int | None:
 
 
 def to_number(value: object) -> float | None:
-    """Return a number, also out of text."""
+    """Return a number, also from text."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -39,14 +39,14 @@ def to_number(value: object) -> float | None:
 
 
 def to_boolean(value: object) -> bool | None:
-    """Return a truth value, also out of its JSON as text."""
+    """Return a boolean, also from text."""
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value)
     return value if isinstance(value, bool) else None
 
 
 def to_string(value: object) -> str | None:
-    """Return text fit for a database, also out of a number or truth value."""
+    """Return text that a database can store, also from a number or boolean."""
     if isinstance(value, str):
         return _BAD_CHARACTER.sub("\ufffd", value)
     if isinstance(value, bool | int | float):
@@ -70,7 +70,7 @@ def to_instant(value: object) -> str | None:
 
 
 def to_date(value: object) -> str | None:
-    """Return a date, also a date-time's in UTC."""
+    """Return a date in UTC, also from a date-time."""
     if isinstance(value, str) and _DATE.fullmatch(value):
         return value
     instant = to_instant(value)
@@ -93,7 +93,7 @@ def to_object(value: object) -> object:
 
 
 def to_recipient_domain(address: object) -> str | None:
-    """Return the domain of an address if it is a large provider's, else `other`."""
+    """Return the domain of an address if it is a large provider, else `other`."""
     if not isinstance(address, str) or "@" not in address:
         return None
     domain = address.rpartition("@")[2].strip().lower()
@@ -101,7 +101,7 @@ def to_recipient_domain(address: object) -> str | None:
 
 
 def utc(milliseconds: object) -> str | None:
-    """Return epoch milliseconds in RFC 3339; None outside the years 1 to 9999."""
+    """Return epoch milliseconds as RFC 3339, or None outside the years 1 to 9999."""
     if not isinstance(milliseconds, int):
         return None
     try:
@@ -113,7 +113,7 @@ def utc(milliseconds: object) -> str | None:
 
 
 def clean(value: object) -> object:
-    """Return JSON with every string, keys too, fit for a database."""
+    """Return JSON in which a database can store every string and key."""
     if isinstance(value, dict):
         return {to_string(name): clean(item) for name, item in value.items()}
     if isinstance(value, list):

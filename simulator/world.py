@@ -1,4 +1,4 @@
-"""A world: its clock, accounts, faults and log. Every request passes through it."""
+"""A world: a clock, accounts, faults and a log. Every request passes through it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from simulator.replay import Replay
 
 AUDIENCE_DAYS = 9.3
-"""Days before the start of a world at which its audience was sent its mailing."""
+"""Days before the start of a world at which its audience gets a mailing."""
 Hook = Callable[[str, str, Mapping[str, str]], None]
 """Called with (method, path, query) before a request is answered."""
 ReplyHook = Callable[[Request, Reply], None]
@@ -39,10 +39,10 @@ ReplyHook = Callable[[Request, Reply], None]
 
 
 class Face(Protocol):
-    """A provider's API."""
+    """The simulated API of a provider."""
 
     def serves(self, path: str) -> bool:
-        """Return True if this face answers requests for the path."""
+        """Return True if a request for the path belongs to this API."""
 
     def answer(self, request: Request) -> Reply:
         """Return the reply to one request."""
@@ -52,7 +52,7 @@ class Face(Protocol):
 
 
 class World:
-    """All the simulated APIs at one instant; thread-safe, with one lock for all."""
+    """All simulated APIs with one clock; thread-safe, with one lock for all."""
 
     def __init__(
         self, now: float, *, seed: int = 0, clock: SimClock | None = None
@@ -92,12 +92,12 @@ class World:
         audience: int = 0,
         clock: SimClock | None = None,
     ) -> World:
-        """Return a pseudo-random world at `now` that goes on for `days_ahead`.
+        """Return a pseudo-random world at `now` with events for `days_ahead` days.
 
-        `messages` are Encompass's, `campaigns` Constant Contact's and `luxsci` is a
-        number of messages. One message of Encompass and one campaign have `largest`
-        recipients. To `audience`, so many people and machines, each provider sends one
-        mailing more.
+        `messages`, `campaigns` and `luxsci` are the numbers of messages of Encompass,
+        campaigns of Constant Contact and emails of LuxSci. One message and one campaign
+        have `largest` recipients. If `audience` is not 0, each provider sends one more
+        mailing to so many people and machines.
         """
         world = cls(now, seed=seed, clock=clock)
         generate_encompass(
@@ -130,15 +130,15 @@ class World:
     def on_reply(self, hook: ReplyHook) -> Callable[[], None]:
         """Call `hook` after every answer, before the reply is delivered.
 
-        An exception that it raises reaches the caller in process and cuts a real
-        connection: the world has changed, but the caller does not learn it. Return a
+        An exception of the hook reaches a caller in this process and cuts a real
+        connection: the world has changed but the caller does not know. Return a
         function that removes the hook.
         """
         self._reply_hooks.append(hook)
         return lambda: self._reply_hooks.remove(hook)
 
     def odd(self, name: str, **settings: Any) -> Odd:  # noqa: ANN401 -- see `odd`
-        """Put an oddity in force, with the settings of Odd; return it.
+        """Switch on an oddity with the settings of Odd; return it.
 
         `world.odds.remove` ends it. KeyError for an unknown name.
         """
@@ -167,7 +167,7 @@ class World:
             return reply
 
     def _reply(self, request: Request, rule: Rule | None) -> tuple[Reply, str | None]:
-        """Return the reply, and the names of the fault and the odds that changed it."""
+        """Return the reply and the names of the fault and oddities that changed it."""
         if rule and (reply := rule.replace()):
             self._stamp(reply)
             return reply, rule.kind
@@ -196,7 +196,7 @@ class World:
         return reply, " ".join(names) or None
 
     def _face(self, path: str) -> str:
-        """Return the name of the face that serves a path, or nothing."""
+        """Return the name of the provider that serves a path, or an empty string."""
         found = (name for name, face in self._faces.items() if face.serves(path))
         return next(found, "")
 

@@ -1,7 +1,6 @@
-"""A Constant Contact account, and how to build and change it.
+"""A Constant Contact account with methods to build and change it.
 
-Instants given to this module are UTC seconds as floats; only the vendor's own fields
-hold date-times as text.
+Instants are UTC seconds as floats; only fields of the vendor hold date-times as text.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Account(Facts):
-    """An account that can be filled.
+    """An account to which campaigns, events and contacts can be added.
 
-    Where an activity is asked for, a campaign's id stands for its primary email.
+    As an activity, the id of a campaign stands for its primary email.
     """
 
     def __init__(self, clock: SimClock, lock: threading.RLock, seed: int = 0) -> None:
@@ -48,10 +47,10 @@ class Account(Facts):
     ) -> str:
         """Add a campaign and return its id.
 
-        Sent at `sent`, perhaps in the future; without, it is Scheduled where
-        `scheduled` says for when, else a Draft. `recipients` (their number: new ones)
-        get a row of sends each, `resend` adds the second activity, `links` so many
-        links to each. `fields` are the vendor's.
+        It is sent at `sent`, perhaps in the future. Without `sent` it is Scheduled for
+        `scheduled`, or a Draft. Each of the `recipients` gets a row of sends; a number
+        adds as many new contacts. `resend` adds a second activity, `links` adds a
+        number of links to each activity. `fields` are fields of the vendor.
         """
         with self._lock:
             start = self._clock.now() if sent is None else sent
@@ -88,7 +87,7 @@ class Account(Facts):
         visible: float | None = None,
         **fields: object,
     ) -> str:
-        """Add an activity that is not sent yet, and return its id."""
+        """Add an unsent activity and return its id."""
         with self._lock:
             campaign = self.campaigns[campaign_id]
             visible = self._clock.now() if visible is None else visible
@@ -124,7 +123,7 @@ class Account(Facts):
         visible: float | None = None,
         recipients: int | Iterable[str] = 0,
     ) -> str:
-        """Add a resend to a campaign, send it, and return the activity's id."""
+        """Add a resend to a campaign, send it, and return the id of the activity."""
         with self._lock:
             sent = self._clock.now() if sent is None else sent
             visible = sent if visible is None else visible
@@ -139,7 +138,7 @@ class Account(Facts):
         at: float | None = None,
         recipients: int | Iterable[str] = 0,
     ) -> None:
-        """Send an activity at `at` (default: now), perhaps not for the first time."""
+        """Send an activity at `at` (default: now); it may have been sent before."""
         with self._lock:
             at = self._clock.now() if at is None else at
             mailing = self.activity(activity)
@@ -157,7 +156,7 @@ class Account(Facts):
     def update_campaign(
         self, campaign_id: str, *, at: float | None = None, **fields: object
     ) -> None:
-        """Change a campaign's fields; `updated_at` moves along, unless given."""
+        """Change fields of a campaign and, unless given, its `updated_at`."""
         with self._lock:
             at = self._clock.now() if at is None else at
             fields = {"updated_at": stamp(at), **fields}
@@ -166,13 +165,13 @@ class Account(Facts):
     def update_activity(
         self, activity: str, *, at: float | None = None, **fields: object
     ) -> None:
-        """Change what an activity's endpoint shows; its campaign's date stays."""
+        """Change fields of an activity; the date of its campaign stays the same."""
         with self._lock:
             at = self._clock.now() if at is None else at
             self.activity(activity).row.correct(at, fields)
 
     def remove_campaign(self, campaign_id: str, *, at: float | None = None) -> None:
-        """Remove a campaign as a user does: /emails goes on to show it."""
+        """Remove a campaign as a user does: /emails continues to show it."""
         with self._lock:
             at = self._clock.now() if at is None else at
             self.update_campaign(campaign_id, at=at, current_status="Removed")
@@ -213,10 +212,10 @@ class Account(Facts):
     ) -> int:
         """Add one of COUNTED_KINDS to a sent activity; return a handle for it.
 
-        `created` (default: now) is the row's created_time; the list shows it from
-        `visible_from` (default: created), the counters count it from `counted_from`
-        (default: visible_from). Without a contact, a new one is made. A click without
-        `url_id` is one on the activity's first link.
+        `created` (default: now) is the created_time of the row. The list shows it from
+        `visible_from` (default: created), counters count it from `counted_from`
+        (default: visible_from). Without a contact, a new one is added. A click without
+        `url_id` is on the first link of the activity.
         """
         with self._lock:
             if kind not in COUNTED_KINDS:
@@ -277,7 +276,7 @@ class Account(Facts):
         at: float | None = None,
         uncounted_from: float | None = None,
     ) -> None:
-        """Take an event out of its list at `at` (default: now), and of the counters."""
+        """Remove an event from its list and the counters at `at` (default: now)."""
         with self._lock:
             at = self._clock.now() if at is None else at
             found = self._events[event]
@@ -295,7 +294,7 @@ class Account(Facts):
         contact_id: str | None = None,
         **fields: object,
     ) -> str:
-        """Add a contact, `fields` being the vendor's, and return its id."""
+        """Add a contact with fields of the vendor and return its id."""
         with self._lock:
             created = self._clock.now() if created is None else created
             contact_id = contact_id or self._uuid("contact")
@@ -331,7 +330,7 @@ class Account(Facts):
         moves_updated: bool = True,
         **fields: object,
     ) -> None:
-        """Change a contact; `updated_at` moves along, unless told not to."""
+        """Change a contact and, by default, its `updated_at`."""
         with self._lock:
             at = self._clock.now() if at is None else at
             moved = {"updated_at": stamp(at)} if moves_updated else {}
@@ -340,7 +339,7 @@ class Account(Facts):
     def unsubscribe(
         self, contact_id: str, *, at: float | None = None, reason: str | None = None
     ) -> None:
-        """Opt a contact out; by default `updated_at` does not tell."""
+        """Opt a contact out; by default its `updated_at` does not change."""
         with self._lock:
             at = self._clock.now() if at is None else at
             address = self.catalogs["contacts"][contact_id].value(at, "email_address")
@@ -358,7 +357,7 @@ class Account(Facts):
             )
 
     def delete_contact(self, contact_id: str, *, at: float | None = None) -> None:
-        """Delete a contact: from then on it, and its rows, say when."""
+        """Delete a contact; from then on the contact and its rows show the date."""
         with self._lock:
             at = self._clock.now() if at is None else at
             moves = self.policy.delete_moves_updated
@@ -371,7 +370,7 @@ class Account(Facts):
     ) -> str:
         """Add a contact list, tag, custom field or segment (see CATALOGS).
 
-        Return its id, as text.
+        Return its id as text.
         """
         with self._lock:
             if kind == "contacts" or kind not in CATALOGS:
@@ -394,7 +393,7 @@ class Account(Facts):
             self.catalogs[kind][item_id].correct(at, {name: stamp(at), **fields})
 
     def delete_item(self, kind: str, item_id: str, *, at: float | None = None) -> None:
-        """Delete one: a list is shown on with the date, others vanish."""
+        """Delete an item: a contact list stays with the date, others vanish."""
         with self._lock:
             at = self._clock.now() if at is None else at
             if kind == "contact_lists":
@@ -403,7 +402,7 @@ class Account(Facts):
                 self.catalogs[kind][item_id].deleted_at = at
 
     def update_account(self, *, at: float | None = None, **fields: object) -> None:
-        """Change what /account/summary shows."""
+        """Change fields of /account/summary."""
         with self._lock:
             at = self._clock.now() if at is None else at
             self.summary.correct(at, fields)
@@ -431,7 +430,7 @@ class Account(Facts):
 
 
 def _item(kind: str, number: int, at: str) -> dict[str, object]:
-    """Return a plausible contact list, tag, custom field or segment but its id."""
+    """Return the fields of a plausible list, tag, custom field or segment, no id."""
     dates: dict[str, object] = {"created_at": at, "updated_at": at}
     if kind == "contact_lists":
         plain = {"name": f"List {number}", "description": "", "favorite": False}

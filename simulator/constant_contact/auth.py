@@ -1,4 +1,4 @@
-"""Constant Contact's authorisation server: refresh tokens, rotation, device flow."""
+"""The authorisation server of Constant Contact: refresh tokens and the device flow."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OAuthError(Exception):
 
 @dataclass(eq=False)
 class Grant:
-    """A consent: its scopes and its refresh token."""
+    """A consent with its scopes and refresh token."""
 
     scopes: frozenset[str]
     used: float
@@ -58,25 +58,25 @@ class _Device:
 
 @dataclass(frozen=True)
 class Rules:
-    """How the app and its authorisation server behave.
+    """The behaviour of the app and its authorisation server.
 
-    The owner of the app chooses some of it; the vendor's documents leave the rest open.
+    Some of it is chosen by the owner of the app; the vendor leaves the rest open.
     """
 
     confidential: bool = True
-    """The app has a secret and sends it by HTTP Basic; else it sends only its id."""
+    """Whether the app has a secret for HTTP Basic; otherwise it sends only its id."""
     rotating_tokens: bool = True
     reuse_revokes: bool = False
-    """A refresh token that is used twice ends its whole consent."""
+    """Whether using a refresh token twice revokes its consent."""
     access_token_lifetime: float = DAY
     refresh_token_days: float = 180.0
     """Days after which an unused refresh token expires."""
     scopes: str = "campaign_data contact_data account_read offline_access"
-    """Scopes that `consent()` agrees to by default."""
+    """Scopes of `consent()` by default."""
     device_code_lifetime: float = 600.0
     device_interval: float = 5.0
     token_requests_per_second: float = 1
-    """0 is no limit."""
+    """0 means no limit."""
 
 
 class App(Protocol):
@@ -89,7 +89,7 @@ class App(Protocol):
 
     @property
     def policy(self) -> Rules:
-        """The rules in force, which may change between two requests."""
+        """The present rules, which may change between two requests."""
 
 
 class Authority:
@@ -104,14 +104,14 @@ class Authority:
         self._devices: dict[str, _Device] = {}
         self._stamps: list[float] = []
         self.refreshed = 0
-        """How many refreshes succeeded."""
+        """Number of successful refreshes."""
 
-    # What a person does
+    # Actions of a person
 
     def consent(self, scopes: str | None = None) -> str:
-        """Agree anew, to these space-separated scopes; return a refresh token.
+        """Give a new consent to space-separated scopes; return a refresh token.
 
-        Earlier consents go on. Without offline_access it could not be had: ValueError.
+        Earlier consents remain valid. ValueError without the scope offline_access.
         """
         wanted = self._account.policy.scopes if scopes is None else scopes
         grant = Grant(frozenset(wanted.split()), self._now())
@@ -120,11 +120,11 @@ class Authority:
         return self._renew(grant)
 
     def approve_device(self, user_code: str) -> None:
-        """Agree to what a device asked for; KeyError for an unknown code."""
+        """Approve the request of a device; KeyError for an unknown code."""
         self._device(user_code).decision = True
 
     def deny_device(self, user_code: str) -> None:
-        """Refuse it."""
+        """Deny the request of a device; KeyError for an unknown code."""
         self._device(user_code).decision = False
 
     def _device(self, user_code: str) -> _Device:
@@ -133,7 +133,7 @@ class Authority:
                 return device
         raise KeyError(user_code)
 
-    # What the vendor does
+    # Actions of the vendor
 
     def revoke_access(self) -> None:
         """Refuse every access token issued so far."""
@@ -145,12 +145,12 @@ class Authority:
             grant.is_revoked = True
 
     def is_current(self, refresh_token: str) -> bool:
-        """Return whether a refresh with this token would be granted now."""
+        """Return whether a refresh with this token would succeed now."""
         grant = self._refresh.get(refresh_token)
         return grant is not None and self._is_good(grant, refresh_token)
 
     def scopes(self, request: Request) -> frozenset[str] | None:
-        """Return the scopes of a request's bearer token; None if it has no good one."""
+        """Return the scopes of a request's bearer token, or None if it is not valid."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         expires, scopes = self._access.get(token, (0.0, frozenset()))
         is_good = scheme.lower() == "bearer" and self._now() < expires
@@ -230,7 +230,7 @@ class Authority:
         return self._now() - grant.used < policy.refresh_token_days * DAY
 
     def _renew(self, grant: Grant) -> str:
-        """Return the grant's refresh token: a new one if it rotates."""
+        """Return the refresh token of a grant, a new one if tokens rotate."""
         grant.used = self._now()
         if grant.token is None or self._account.policy.rotating_tokens:
             grant.token = f"{self._opaque('refresh')}-aA1_{self._issued}"
@@ -321,7 +321,7 @@ def _form(request: Request) -> dict[str, str]:
 
 
 def _basic(request: Request) -> tuple[str, str] | None:
-    """Return the id and the secret of HTTP Basic."""
+    """Return the id and the secret of HTTP Basic, or None."""
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return None

@@ -1,6 +1,6 @@
-"""Constant Contact's tracking events, the lists that show them and their counters.
+"""Tracking events of Constant Contact, their lists and their counters.
 
-Instants are UTC seconds as floats; only what is rendered is text.
+Instants are UTC seconds as floats; only rendered rows hold text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EVENT_KINDS = ("sends", "opens", "forwards", "clicks", "optouts", "bounces")
 COUNTED_KINDS = (*EVENT_KINDS, "abuse")
-"""Reports of abuse are counted, and shown in no list."""
+"""Reports of abuse are counted but not in any list."""
 REPORTS = (*EVENT_KINDS, "unique_opens", "didnotopens")
 DEVICES = ("computer", "mobile", "tablet", "other")
 BOUNCES = {
@@ -46,7 +46,7 @@ ACTIVITY_STATS = (*CAMPAIGN_STATS, "em_abuse", *BOUNCES.values())
 
 
 def stamp(seconds: float, style: str = "millis") -> str:
-    """Return an RFC 3339 date-time: in millis, whole seconds, or with an offset."""
+    """Return an RFC 3339 date-time with milliseconds, without, or with an offset."""
     moment = _EPOCH + timedelta(milliseconds=round(seconds * 1000))
     if style == "seconds":
         return f"{moment.isoformat(timespec='seconds')[:-6]}Z"
@@ -59,8 +59,8 @@ def stamp(seconds: float, style: str = "millis") -> str:
 class Event:
     """An action of a contact.
 
-    Its row is listed over [visible_from, removed_at) and counted over [counted_from,
-    uncounted_from).
+    Its row is listed during [visible_from, removed_at) and counted during
+    [counted_from, uncounted_from).
     """
 
     serial: int
@@ -71,7 +71,7 @@ class Event:
     visible_from: float
     counted_from: float
     fields: Mapping[str, object]
-    """The vendor's, over what its kind and contact give; ABSENT leaves one out."""
+    """Fields that replace those of its kind and contact; ABSENT removes a field."""
     device: str | None = None
     url_id: str | None = None
     removed_at: float = math.inf
@@ -81,7 +81,7 @@ class Event:
 
     @property
     def place(self) -> tuple[float, int]:
-        """Newest first; of one instant, first come first."""
+        """The sort key: newest first, and equal times in the order of addition."""
         return -self.created, self.serial
 
     def row(self, style: str, deleted_at: str | None) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Event:
 
 @dataclass(slots=True)
 class _View:
-    """The events that are listed over [since, until)."""
+    """The events that are listed during [since, until)."""
 
     since: float
     until: float
@@ -125,7 +125,7 @@ class EventList:
         self._view: _View | None = None
 
     def add(self, event: Event) -> None:
-        """Put an event into its place."""
+        """Insert an event in order."""
         if self.events and event.place < self.events[-1].place:
             insort(self.events, event, key=_place)
         else:
@@ -133,11 +133,11 @@ class EventList:
         self._view = None
 
     def touch(self) -> None:
-        """Forget what was worked out: an event changed."""
+        """Discard the cached view because an event changed."""
         self._view = None
 
     def listed(self, at: float) -> list[Event]:
-        """Return the events listed at `at`; not to be changed."""
+        """Return the events listed at `at`; the caller must not change the list."""
         view = self._view
         if view is None or not view.since <= at < view.until:
             view = self._view = self._look(at)
@@ -168,9 +168,9 @@ class Counters:
 
     stats: Mapping[str, int]
     changed: float
-    """When a counter moved last."""
+    """Time of the last change of a counter."""
     until: float = math.inf
-    """When one moves next."""
+    """Time of the next change of a counter."""
 
     def __add__(self, other: Counters) -> Counters:
         stats = {name: value + other.stats[name] for name, value in self.stats.items()}
@@ -187,40 +187,40 @@ def _whole(stats: dict[str, int]) -> dict[str, int]:
 
 @dataclass(eq=False)
 class Activity:
-    """A mailing of a campaign, with the actions of its receivers."""
+    """A mailing of a campaign with the actions of its recipients."""
 
     activity_id: str
     campaign_id: str
     role: str
     row: Row
-    """The answer of the activity's own endpoint."""
+    """The answer of the endpoint of the activity."""
     sends: list[float] = field(default_factory=list)
-    """When it goes out, ascending."""
+    """Times of its sends, ascending."""
     lists: dict[str, EventList] = field(
         default_factory=lambda: {kind: EventList() for kind in COUNTED_KINDS}
     )
     links: dict[str, dict[str, object]] = field(default_factory=dict)
-    """By url_id: the fields of the links report but the counts."""
+    """Fields of the links report without the counts, by url_id."""
     _counters: Counters | None = None
     _counted_at: float = 0.0
 
     @property
     def reports(self) -> bool:
-        """Whether the vendor has reports for an activity of this role."""
+        """Whether an activity of this role has reports."""
         return self.role in ("primary_email", "resend")
 
     def sent(self, at: float) -> float | None:
-        """Return when it was sent last, as of `at`."""
+        """Return the time of the last send before `at`, or None."""
         return max((sent for sent in self.sends if sent <= at), default=None)
 
     def touch(self) -> None:
-        """Forget what was worked out."""
+        """Discard cached counters and views."""
         self._counters = None
         for events in self.lists.values():
             events.touch()
 
     def add(self, event: Event) -> None:
-        """Take an event in."""
+        """Add an event."""
         self.lists[event.kind].add(event)
         self._counters = None
 
@@ -278,7 +278,7 @@ class Activity:
         return sorted(sends.values(), key=_place)
 
     def report(self, name: str, at: float) -> list[Event]:
-        """Return the events of one of REPORTS at `at`; not to be changed."""
+        """Return the events of one of REPORTS at `at`; do not change the list."""
         special: dict[str, Callable[[float], list[Event]]] = {
             "unique_opens": self.unique_opens,
             "didnotopens": self.did_not_open,
@@ -287,7 +287,7 @@ class Activity:
         return read(at)
 
     def link_rows(self, at: float, *, no_clicks: bool) -> list[dict[str, object]]:
-        """Return the rows of the links report; unclicked ones too, if wanted."""
+        """Return the rows of the links report; `no_clicks` includes unclicked links."""
         clickers: dict[str, set[str]] = {url_id: set() for url_id in self.links}
         for event in self.lists["clicks"].listed(at):
             if event.url_id in clickers:
@@ -307,7 +307,7 @@ NOTHING = Counters(dict.fromkeys(ACTIVITY_STATS, 0), 0.0)
 
 
 def percents(stats: Mapping[str, int]) -> dict[str, float]:
-    """Return the percentages of a campaign's statistics, to one decimal."""
+    """Return the percentages of the statistics of a campaign, to one decimal."""
     delivered = stats["em_sends"] - stats["em_bounces"]
     opens, clicks = stats["em_opens_all"], stats["em_clicks_all"]
     at_desk = {

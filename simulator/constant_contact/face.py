@@ -1,4 +1,4 @@
-"""The Constant Contact face: authorisation, limits, errors and routes of the V3 API."""
+"""The HTTP endpoints of Constant Contact: authorisation, limits, errors and routes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Route:
 
 
 class Face:
-    """Answers as the vendor does, with the facts of the account now."""
+    """Answers requests like the vendor, with the contents of the account at present."""
 
     def __init__(self, account: Facts, clock: SimClock) -> None:
         self._account = account
@@ -125,7 +125,7 @@ class Face:
         self._add("/segments/{id}", metadata.segment, lists)
 
     def serves(self, path: str) -> bool:
-        """Return True if this face answers requests for the path."""
+        """Return True if a request for the path belongs to Constant Contact."""
         return path.startswith((f"{PREFIX}/", f"{auth.BASE}/"))
 
     def revoke_tokens(self) -> None:

@@ -1,7 +1,6 @@
-"""The contents of a Constant Contact account, and its app's rights.
+"""The contents of a Constant Contact account, and the rights of its app.
 
-Instants given to and returned by this module are UTC seconds as floats; only the
-vendor's own fields hold date-times as text.
+Instants are UTC seconds as floats; only fields of the vendor hold date-times as text.
 """
 
 from __future__ import annotations
@@ -42,51 +41,51 @@ CATALOGS = {
     "contact_custom_fields": "custom_field_id",
     "segments": "segment_id",
 }
-"""Contents of the account beside campaigns, and the names of their ids."""
+"""Kinds of items in an account beside campaigns, with the names of their ids."""
 ENDS = ("no_links", "null_links", "no_next", "null_next", "null_href")
 
 
 @dataclass(frozen=True)
 class Policy(Rules):
-    """Every choice of the app's owner and of what the vendor's documents leave open."""
+    """Choices of the owner of the app, and those that the vendor leaves open."""
 
     # The app and its user
     privileges: Sequence[str] = PRIVILEGES
     deactivated: bool = False
-    # Limits; 0 is none
+    # Limits; 0 means no limit
     requests_per_second: float = 4
     requests_per_day: int = 10_000
     # Shapes
     error_shape: Literal["mixed", "array", "object", "empty"] = "mixed"
-    """mixed: an object from the gateway (401, 403, 429), else an array; empty: no
-    body at all, but for 429."""
+    """mixed: an object from the gateway (401, 403, 429), otherwise an array; empty: no
+    body except for a 429."""
     paging_end: Literal[
         "varied", "no_links", "null_links", "no_next", "null_next", "null_href"
     ] = "varied"
-    """How the last page says so; varied: each path in a way of its own."""
+    """Form of the end of the last page; varied: it depends on the path."""
     max_page: int = 0
-    """Rows of a page at most, whatever is asked for; 0: as many as are asked for."""
+    """The most rows of a page; 0: as many as requested."""
     empty_last_page: bool = False
-    """A page that is just full has a next one, without rows."""
+    """Whether a page that is exactly full has a next page without rows."""
     stats_keys: Literal["underscores", "dots"] = "underscores"
     counts_as_strings: bool = False
     aggregate_percents: Literal["object", "array", "absent"] = "object"
     activity_type_in_stats: bool = False
     time_format: Literal["millis", "seconds", "offset"] = "millis"
-    """Of the tracking rows' created_time."""
+    """Format of created_time in tracking rows."""
     segments_pending: int = 0
-    """How often /segments answers 202 before it answers."""
+    """Number of 202 answers of /segments before the first 200."""
     # Behaviour
     stats_refresh_seconds: float = 0.0
-    """Counters are as of the last multiple of this; 0: always fresh."""
+    """Counters are those of the last multiple of this; 0: always of the present."""
     refreshed: Literal["change", "read"] = "change"
-    """The meaning of last_refresh_time: when a counter last moved, or now."""
+    """Meaning of last_refresh_time: the last change of a counter, or now."""
     removed_reported: bool = True
-    """Reports go on for campaigns that were removed."""
+    """Whether removed campaigns keep their reports."""
     removed_activity_status: int = 404
     emails_order: Literal["updated", "created"] = "updated"
     after_inclusive: bool = False
-    """A row at the very bound passes `…_after` and `…_before`."""
+    """Whether a row exactly at a bound passes `…_after` and `…_before`."""
     unsubscribe_moves_updated: bool = False
     delete_moves_updated: bool = True
 
@@ -102,19 +101,19 @@ class Campaign:
     removed_at: float = math.inf
 
     def shown(self, at: float) -> list[Activity]:
-        """Return the activities that are there at `at`."""
+        """Return the activities that exist at `at`."""
         return [one for one in self.activities if one.row.is_shown(at)]
 
     def last_sent(self, at: float) -> float | None:
-        """Return when one of its activities was sent last."""
+        """Return the time of the last send of an activity before `at`, or None."""
         sends = [one.sent(at) for one in self.activities if one.reports]
         return max((sent for sent in sends if sent is not None), default=None)
 
 
 class Facts:
-    """The facts of one account, its app and its limits.
+    """The contents of one account, its app and its limits.
 
-    Where an activity is asked for, a campaign's id stands for its primary email.
+    As an activity, the id of a campaign stands for its primary email.
     """
 
     def __init__(self, clock: SimClock, lock: threading.RLock, seed: int = 0) -> None:
@@ -123,11 +122,11 @@ class Facts:
         self.policy = Policy()
         self.seed = seed
         self.ticker = clock.now
-        """The clock of the short limits: the real one behind a real port."""
+        """The clock of the limit per second: the real one behind a port."""
         self.limits = Limits(clock.now)
         self.auth = Authority(self, clock.now)
         self.refresh_token = self.auth.consent()
-        """Of the latest consent: what a user writes into the settings."""
+        """The refresh token of the latest consent, for the settings of the tap."""
         self.catalogs: dict[str, dict[str, Row]] = {name: {} for name in CATALOGS}
         self.campaigns: dict[str, Campaign] = {}
         self.activities: dict[str, Activity] = {}
@@ -141,27 +140,27 @@ class Facts:
 
     @property
     def used_today(self) -> int:
-        """Requests that counted since 00:00 UTC."""
+        """Requests counted since 00:00 UTC."""
         return self.limits.used_today
 
     @property
     def throttled(self) -> int:
-        """Requests refused for the second's limit."""
+        """Requests refused by the limit per second."""
         return self.limits.throttled
 
     def consent(self, scopes: str | None = None) -> str:
-        """Agree anew, as a person does in a browser; return the refresh token."""
+        """Give a new consent, like a person in a browser; return the refresh token."""
         with self._lock:
             self.refresh_token = self.auth.consent(scopes)
             return self.refresh_token
 
     def approve_device(self, user_code: str) -> None:
-        """Agree to what a device asked for."""
+        """Approve the request of a device."""
         with self._lock:
             self.auth.approve_device(user_code)
 
     def deny_device(self, user_code: str) -> None:
-        """Refuse what a device asked for."""
+        """Deny the request of a device."""
         with self._lock:
             self.auth.deny_device(user_code)
 
@@ -178,17 +177,17 @@ class Facts:
     # Reading
 
     def activity(self, activity: str) -> Activity:
-        """Return an activity by its id or its campaign's."""
+        """Return an activity by its id or that of its campaign."""
         campaign = self.campaigns.get(activity)
         return campaign.activities[0] if campaign else self.activities[activity]
 
     def activities_of(self, campaign_id: str) -> dict[str, str]:
-        """Return a campaign's activity ids by role, the last of each."""
+        """Return the last activity id of each role of a campaign."""
         activities = self.campaigns[campaign_id].activities
         return {one.role: one.activity_id for one in activities}
 
     def events_of(self, contact_id: str) -> list[Event]:
-        """Return all that a contact ever did or will do."""
+        """Return all events of a contact at any time."""
         return self._of_contact[contact_id]
 
     def event(self, event: int) -> Event:
@@ -196,12 +195,12 @@ class Facts:
         return self._events[event]
 
     def deleted_at(self, contact_id: str, at: float) -> str | None:
-        """Return the day a contact was deleted, if it was by `at`."""
+        """Return the day on which a contact was deleted before `at`, or None."""
         value = self.catalogs["contacts"][contact_id].value(at, "deleted_at")
         return value if isinstance(value, str) else None
 
     def shown(self, kind: str, at: float) -> list[tuple[str, Row]]:
-        """Return (id, row) of what a catalog holds at `at`, oldest first."""
+        """Return (id, row) of the items of a kind at `at`, oldest first."""
         return [
             (item_id, row)
             for item_id, row in self.catalogs[kind].items()
@@ -209,12 +208,12 @@ class Facts:
         ]
 
     def is_reported(self, campaign: Campaign, at: float) -> bool:
-        """Return whether reports know a campaign at `at`."""
+        """Return whether a campaign has reports at `at`."""
         is_there = self.policy.removed_reported or at < campaign.removed_at
         return is_there and campaign.row.is_shown(at)
 
     def reported_activity(self, activity_id: str, at: float) -> Activity | None:
-        """Return an activity that reports know at `at`, sent or not."""
+        """Return an activity with reports at `at`, sent or not."""
         found = self.activities.get(activity_id)
         if found is None or not (found.reports and found.row.is_shown(at)):
             return None
@@ -222,7 +221,7 @@ class Facts:
         return found if self.is_reported(campaign, at) else None
 
     def sent_campaigns(self, at: float) -> list[tuple[float, Campaign]]:
-        """Return (last sent, campaign) of those in the reports, newest first."""
+        """Return (last sent, campaign) of campaigns with reports, newest first."""
         found = [
             (sent, campaign)
             for campaign in self.campaigns.values()
@@ -232,28 +231,28 @@ class Facts:
         return sorted(found, key=_newest_sent)
 
     def counted_at(self, at: float) -> float:
-        """Return the instant whose counters are shown at `at`."""
+        """Return the time of the counters that are shown at `at`."""
         step = self.policy.stats_refresh_seconds
         return at - at % step if step else at
 
     def counters(self, activity: Activity, at: float) -> Counters | None:
-        """Return the counters of an activity; None if it is not sent."""
+        """Return the counters of an activity, or None if it is not sent."""
         when = self.counted_at(at)
         return None if activity.sent(at) is None else activity.counters(when)
 
     def campaign_counters(self, campaign: Campaign, at: float) -> Counters | None:
-        """Return the counters of a campaign; None if it is not sent."""
+        """Return the counters of a campaign, or None if it is not sent."""
         found = [self.counters(one, at) for one in campaign.activities if one.reports]
         known = [counters for counters in found if counters is not None]
         return sum(known, NOTHING) if known else None
 
     def refreshed(self, counters: Counters, at: float) -> str:
-        """Return last_refresh_time."""
+        """Return the value of last_refresh_time."""
         is_read = self.policy.refreshed == "read"
         return stamp(self.counted_at(at) if is_read else counters.changed)
 
     def history(self, activity: Activity, at: float) -> list[dict[str, Any]]:
-        """Return the rows of an activity's send history."""
+        """Return the rows of the send history of an activity."""
         sends = [sent for sent in activity.sends if sent <= at]
         ends = [*sends[1:], math.inf]
         listed = activity.lists["sends"].listed(at)

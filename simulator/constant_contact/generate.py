@@ -1,7 +1,8 @@
-"""A pseudo-random Constant Contact account, the same for the same seed and instant.
+"""A pseudo-random Constant Contact account, the same for the same seed and time.
 
-Instants are UTC seconds. What moves no counter (second forwards, bounces and opt-outs)
-happens before `now` only, so that a reader of counters can be compared with the truth.
+Instants are UTC seconds. Events that change no counter (second forwards, bounces and
+opt-outs) happen only before `now`, so that a reader that follows counters can be
+compared with the truth.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LARGE_AGE = 20.3
 _POOL = 1500
 _HOUR = 3600.0
 _LAST_DAYS = 75.0
-"""Nothing happens later after a send."""
+"""Seconds after a send within which all its events happen."""
 _RESENT, _PERMALINKED, _REMOVED, _RENAMED = 5, 4, 11, 13
 _OPENED, _OPENED_LATE, _CLICKED, _BOUNCED = 0.45, 1 / 7, 0.2, 0.05
 _PROXY, _FORWARDED, _OPTED_OUT, _ABUSED = 0.04, 0.03, 0.02, 0.004
@@ -45,9 +46,9 @@ def generate(  # noqa: PLR0913
     in_window: int | None = None,
     largest: int = LARGEST,
 ) -> None:
-    """Fill the account: so many campaigns sent up to `now`, and more to come.
+    """Fill an account with `campaigns` campaigns up to `now`, and more after it.
 
-    `in_window` of them (default: half, but 60 at most) in the last 90 days. The first
+    `in_window` of them (default: half, at most 60) are in the last 90 days. The first
     has `largest` recipients.
     """
     if campaigns <= 0:
@@ -60,7 +61,7 @@ def generate(  # noqa: PLR0913
 
 
 def _falls(number: int, every: int, turn: int) -> bool:
-    """Return whether a number is turn so-and-so of each run of so many."""
+    """Return whether a number is number `turn` in each run of `every` numbers."""
     return number % every == turn
 
 
@@ -70,7 +71,7 @@ class _Mailing:
     sent: float
     links: tuple[str, ...]
     is_coarse: bool
-    """Its times are in whole seconds."""
+    """A mailing; its times are whole seconds."""
 
 
 class _Generator:
@@ -90,7 +91,7 @@ class _Generator:
         self._turn = 0
         self._pool: list[str] = []
         self._gone: dict[str, float] = {}
-        """Contacts that are deleted, and when."""
+        """Deleted contacts with the time of their deletion."""
         self._opted_out: set[str] = set()
 
     def run(self, campaigns: int, in_window: int) -> None:
@@ -114,7 +115,7 @@ class _Generator:
         removed = self._account.add_campaign(created=now - 50 * DAY)
         self._account.remove_campaign(removed, at=now - 45 * DAY)
 
-    # Contacts and what belongs to them
+    # Contacts, lists, tags and custom fields
 
     def _people(self, start: float) -> None:
         account, rng = self._account, self._rng
@@ -227,7 +228,7 @@ class _Generator:
     def _mail(
         self, mailing: _Mailing, people: list[str], opens: int | None
     ) -> set[str]:
-        """Send to contacts and let them act; return who opened."""
+        """Send to contacts and add their events; return the contacts who opened."""
         rng = self._rng
         reached: list[str] = []
         for person in people:
@@ -246,7 +247,7 @@ class _Generator:
         return set(openers)
 
     def _openers(self, reached: list[str], opens: int | None) -> dict[str, int]:
-        """Return how often each contact opens."""
+        """Return the number of opens of each contact."""
         rng = self._rng
         if opens is None:
             found = (one for one in reached if rng.random() < _OPENED)
@@ -288,7 +289,7 @@ class _Generator:
         device: str | None,
         shown: dict[str, float],
     ) -> None:
-        """Add an open at the very time of another."""
+        """Add an open at the same time as another."""
         self._account.add_event(
             "opens",
             mailing.activity_id,
@@ -308,7 +309,7 @@ class _Generator:
             self._event("bounces", mailing, person, at + _HOUR, bounce_code=code)
 
     def _others(self, mailing: _Mailing, person: str) -> None:
-        """Let a contact forward, opt out or complain, now and then."""
+        """Sometimes add a forward, an opt-out or a complaint of a contact."""
         rng = self._rng
         at = mailing.sent + rng.uniform(0.05, 5) * DAY
         if rng.random() < _FORWARDED:
@@ -329,7 +330,7 @@ class _Generator:
     def _event(
         self, kind: str, mailing: _Mailing, person: str, at: float, **fields: object
     ) -> int:
-        """Add an event; some are shown late, or counted at another time."""
+        """Add an event; some are shown late or counted at another time."""
         rng = self._rng
         self._turn += 1
         at = float(int(at)) if mailing.is_coarse else round(at, 3)

@@ -1,4 +1,4 @@
-"""The endpoints of the Constant Contact face that are not reports."""
+"""The endpoints of Constant Contact that are not reports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ACTIVE = ("explicit", "implicit")
 
 
 class Metadata:
-    """Reads one account."""
+    """Answers requests about one account."""
 
     def __init__(self, account: Facts) -> None:
         self._account = account
@@ -41,7 +41,7 @@ class Metadata:
     # Account
 
     def privileges(self, ask: Ask) -> Reply:
-        """Answer the user's privileges."""
+        """Answer the privileges of the user."""
         names = sorted(ask.policy.privileges)
         rows = [
             {"privilege_id": number, "privilege_name": name}
@@ -50,7 +50,7 @@ class Metadata:
         return json_reply(200, rows)
 
     def summary(self, ask: Ask) -> Reply:
-        """Answer the account's summary."""
+        """Answer the summary of the account."""
         wanted = ask.words("extra_fields", _ACCOUNT_EXTRAS)
         return json_reply(200, self.account_row(ask.at, wanted))
 
@@ -62,7 +62,7 @@ class Metadata:
     # Campaigns
 
     def emails(self, ask: Ask) -> Reply:
-        """Answer the campaigns, also removed ones, newest first."""
+        """Answer the campaigns, including removed ones, newest first."""
         size = ask.limit(50, 500)
         after, before = ask.instant("after_date"), ask.instant("before_date")
         found = [
@@ -95,7 +95,7 @@ class Metadata:
         return json_reply(200, body)
 
     def email_activity(self, ask: Ask) -> Reply:
-        """Answer an activity's details."""
+        """Answer the details of an activity."""
         activity = self._activity(ask)
         wanted = ask.words("include", _ACTIVITY_INCLUDES)
         return json_reply(200, activity_row(activity, ask.at, wanted))
@@ -160,7 +160,7 @@ class Metadata:
     def list_row(
         self, list_id: str, row: Row, at: float, counted: str | None
     ) -> dict[str, Any]:
-        """Return a list, with its membership_count over `counted` contacts if any."""
+        """Return a list, with the membership_count of `counted` contacts if given."""
         fields = row.fields(at)
         if counted:
             members = self._members("list_memberships", list_id, at)
@@ -188,7 +188,7 @@ class Metadata:
     def tag_row(
         self, tag_id: str, row: Row, at: float, *, counted: bool
     ) -> dict[str, Any]:
-        """Return a tag, with its contacts_count if wanted."""
+        """Return a tag, with its contacts_count on request."""
         fields = row.fields(at)
         if counted:
             fields["contacts_count"] = len(self._members("taggings", tag_id, at))
@@ -210,7 +210,7 @@ class Metadata:
         return json_reply(200, row.fields(ask.at))
 
     def segments(self, ask: Ask) -> Reply:
-        """Answer the segments, or that they are not ready yet."""
+        """Answer the segments, or a 202 while they are not ready."""
         self._asked_segments += 1
         if self._asked_segments <= ask.policy.segments_pending:
             return Reply(202)
@@ -232,7 +232,7 @@ class Metadata:
         return row
 
     def _members(self, field: str, item_id: str, at: float) -> list[Row]:
-        """Return the contacts, not deleted, that name an item in a field."""
+        """Return the contacts that are not deleted and have an item in a field."""
         found = []
         for _, row in self._account.shown("contacts", at):
             names = row.value(at, field)
@@ -246,12 +246,12 @@ class Metadata:
 
 
 def activity_row(activity: Activity, at: float, include: set[str]) -> dict[str, object]:
-    """Return an activity's details with what is included."""
+    """Return the details of an activity with the included fields."""
     return _without(activity.row.fields(at), set(_ACTIVITY_INCLUDES) - include)
 
 
 def contact_row(row: Row, at: float, include: set[str]) -> dict[str, object]:
-    """Return a contact with what is included."""
+    """Return a contact with the included fields."""
     return _without(row.fields(at), set(INCLUDES) - include)
 
 

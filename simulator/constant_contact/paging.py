@@ -1,4 +1,4 @@
-"""Parsed requests to Constant Contact, and pages with cursors as answers."""
+"""Parsed requests to Constant Contact, and answers in pages with cursors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ENDINGS = {
 
 
 class RefusalError(Exception):
-    """A refusal of the API: status, error_key and error_message."""
+    """A refusal of the API with status, error_key and error_message."""
 
     def __init__(self, status: int, key: str, text: str) -> None:
         super().__init__(key)
@@ -41,12 +41,12 @@ class RefusalError(Exception):
 
 
 def bad(text: str) -> RefusalError:
-    """Return the refusal of a request that is not valid."""
+    """Return the refusal of an invalid request."""
     return RefusalError(400, "query.param.invalid", text)
 
 
 def missing(text: str = "The resource was not found.") -> RefusalError:
-    """Return the refusal for a missing resource."""
+    """Return the refusal of a request for a missing resource."""
     return RefusalError(404, "not_found", text)
 
 
@@ -57,7 +57,7 @@ def is_uuid(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Ask:
-    """A valid request: ids from the path, and parameters, perhaps from a cursor."""
+    """A valid request: ids of the path, and parameters of the query or of a cursor."""
 
     path: str
     ids: tuple[str, ...]
@@ -76,10 +76,10 @@ class Ask:
         at: float,
         policy: Policy,
     ) -> Ask:
-        """Return the request, its parameters among the known ones.
+        """Return the parsed request; RefusalError for an unknown parameter.
 
-        A cursor comes alone: it holds all of the first request's parameters and an
-        offset, which is why rows shift when new ones arrive.
+        A cursor must be the only parameter: it holds those of the first request and an
+        offset. New rows therefore shift the rows of later pages.
         """
         cursor = next((query[name] for name in _CURSORS if name in query), None)
         if cursor is None:
@@ -95,21 +95,21 @@ class Ask:
         return cls(path, ids, parameters, offset, at, policy)
 
     def limit(self, default: int, largest: int, smallest: int = 1) -> int:
-        """Return the page size asked for, or the largest that the server gives."""
+        """Return the requested page size, limited by that of the policy."""
         text = self.parameters.get("limit", str(default))
         if not text.isdecimal() or not smallest <= int(text) <= largest:
             raise bad(f"The limit must be {smallest} to {largest}.")
         return min(int(text), self.policy.max_page or largest)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
-        """Return a parameter that is true or false."""
+        """Return a boolean parameter."""
         text = self.parameters.get(name, "true" if default else "false")
         if text not in ("true", "false"):
             raise bad(f"{name} must be true or false.")
         return text == "true"
 
     def instant(self, name: str) -> float | None:
-        """Return a date or date-time in UTC seconds; None if it is not given."""
+        """Return a date or date-time in UTC seconds, or None if it is missing."""
         text = self.parameters.get(name)
         if text is None:
             return None
@@ -122,14 +122,14 @@ class Ask:
         return moment.timestamp()
 
     def required(self, name: str) -> float:
-        """Return an instant that must be given."""
+        """Return an instant; RefusalError if it is missing."""
         value = self.instant(name)
         if value is None:
             raise bad(f"{name} is required.")
         return value
 
     def words(self, name: str, known: Sequence[str]) -> set[str]:
-        """Return a comma list of known words."""
+        """Return a comma-separated list of known words."""
         words = {word for word in self.parameters.get(name, "").split(",") if word}
         if not words <= set(known):
             raise bad(f"{name} must be of {', '.join(known)}.")
@@ -165,7 +165,7 @@ def page(  # noqa: PLR0913
     extra: Mapping[str, object] | None = None,
     cursor: str = "next",
 ) -> Reply:
-    """Return one page of `total` rows, of which `rows` are shown, with its link."""
+    """Return a page with `rows` of `total` rows, and the link to the next page."""
     body = b'{"%s":[%s]' % (name.encode(), b",".join(rows))
     for key, value in (extra or {}).items():
         body += b',"%s":%s' % (key.encode(), encode(value))

@@ -1,4 +1,4 @@
-"""The report endpoints of the Constant Contact face."""
+"""The report endpoints of Constant Contact."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SMALLEST_SUMMARIES = 50
 
 
 class Reports:
-    """Reads one account."""
+    """Answers requests for reports of one account."""
 
     def __init__(self, account: Facts) -> None:
         self._account = account
@@ -72,7 +72,7 @@ class Reports:
     def summary_row(
         self, sent: float, campaign: Campaign, counters: Counters, at: float
     ) -> dict[str, Any]:
-        """Return a campaign's summary."""
+        """Return the summary of a campaign."""
         counts = {name: counters.stats[stat] for name, stat in UNIQUE_COUNTS.items()}
         return {
             "campaign_id": campaign.campaign_id,
@@ -89,7 +89,7 @@ class Reports:
         return {"aggregate_percents": values if shape == "object" else [values]}
 
     def campaign_stats(self, ask: Ask) -> Reply:
-        """Answer the stats of campaigns; an unknown one fails the whole request."""
+        """Answer the stats of campaigns; one unknown id fails the whole request."""
         ids = self._ids(ask, _MOST_CAMPAIGNS)
         results = [self.campaign_stats_row(campaign_id, ask.at) for campaign_id in ids]
         if None in results:
@@ -97,7 +97,7 @@ class Reports:
         return json_reply(200, {"errors": [], "results": results})
 
     def campaign_stats_row(self, campaign_id: str, at: float) -> dict[str, Any] | None:
-        """Return a campaign's stats; None if there are none."""
+        """Return the stats of a campaign, or None."""
         campaign = self._account.campaigns.get(campaign_id)
         if campaign is None or not self._account.is_reported(campaign, at):
             return None
@@ -113,7 +113,7 @@ class Reports:
         }
 
     def activity_stats(self, ask: Ask) -> Reply:
-        """Answer the stats of activities; unknown ones are errors beside results."""
+        """Answer the stats of activities; unknown ids are listed as errors."""
         ids = self._ids(ask, _MOST_ACTIVITIES)
         if not all(map(is_uuid, ids)):
             raise missing("An id is not valid.")
@@ -130,7 +130,7 @@ class Reports:
         return json_reply(200, {"errors": errors, "results": results})
 
     def activity_stats_row(self, activity_id: str, at: float) -> dict[str, Any] | None:
-        """Return an activity's stats; None if there are none."""
+        """Return the stats of an activity, or None."""
         activity = self._account.reported_activity(activity_id, at)
         if activity is None:
             return None
@@ -191,7 +191,7 @@ class Reports:
         raise bad(f"There are no parameters {sorted(extra)}.")
 
     def events(self, activity_id: str, name: str, at: float) -> Sequence[Event]:
-        """Return the events of a report; none for an activity that is not sent."""
+        """Return the events of a report, none for an unsent activity."""
         activity = self._find(activity_id, at)
         return () if activity.sent(at) is None else activity.report(name, at)
 
@@ -232,7 +232,7 @@ class Reports:
         return page(ask, "tracking_activities", rows, size, len(events))
 
     def contact_events(self, contact_id: str, at: float) -> list[Event]:
-        """Return the events of a contact that lists show, newest first."""
+        """Return the visible events of a contact, newest first."""
         found = [
             event
             for event in self._account.events_of(contact_id)
@@ -243,7 +243,7 @@ class Reports:
         return sorted(found, key=_place)
 
     def detail_row(self, event: Event, at: float, *, names: bool) -> dict[str, Any]:
-        """Return an event as a contact's report shows it."""
+        """Return an event in the form of a contact report."""
         row = event.row(self._account.policy.time_format, None)
         shown = ("contact_id", "campaign_activity_id", "created_time")
         detail = {name: row[name] for name in (*shown, "tracking_activity_type")}
@@ -254,7 +254,7 @@ class Reports:
         return detail
 
     def contact_summary(self, ask: Ask) -> Reply:
-        """Answer a contact's events in each mailing sent between two dates."""
+        """Answer the events of a contact in each mailing sent between two dates."""
         contact_id = self._contact(ask)
         rows = self.summaries_of(
             contact_id, ask.required("start"), ask.required("end"), ask.at
@@ -268,7 +268,7 @@ class Reports:
     def summaries_of(
         self, contact_id: str, start: float, end: float, at: float
     ) -> list[dict[str, Any]]:
-        """Return a contact's mailings of an interval, newest first."""
+        """Return the mailings to a contact in an interval, newest first."""
         rows: dict[str, dict[str, Any]] = {}
         for event in self.contact_events(contact_id, at):
             activity = self._account.activities[event.activity_id]
@@ -281,7 +281,7 @@ class Reports:
         return sorted(rows.values(), key=_start_on, reverse=True)
 
     def contact_rates(self, ask: Ask) -> Reply:
-        """Answer a contact's open and click rates."""
+        """Answer the open and click rates of a contact."""
         row = self.rates_of(
             self._contact(ask), ask.required("start"), ask.required("end"), ask.at
         )
@@ -290,7 +290,7 @@ class Reports:
     def rates_of(
         self, contact_id: str, start: float, end: float, at: float
     ) -> dict[str, Any]:
-        """Return a contact's rates between two dates."""
+        """Return the rates of a contact between two dates."""
         rows = self.summaries_of(contact_id, start, end, at)
         sent = [row for row in rows if row["em_sends"]]
         rates = {

@@ -1,9 +1,9 @@
-"""The rows that a complete reading of Constant Contact yields, without the tap.
+"""The rows that a complete reading of Constant Contact gives, computed without the tap.
 
-It supposes that contacts are read with `status=all` and CONTACT_INCLUDES, lists with
+Contacts are read with `status=all` and CONTACT_INCLUDES, lists with
 `include_membership_count=all` and `status=all`, tags with `include_count=true`, links
 with `no_clicks=true`, the account and activities without extra fields, and contact
-reports from 1970 on. A snapshot's `as_of` is the latest instant that shows the row.
+reports from 1970 on. `as_of` of a snapshot is the latest instant that shows the row.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ IDENTITY = (
     *("campaign_activity_id", "contact_id", "tracking_activity_type"),
     *("created_time", "url_id"),
 )
-"""The fields that an `event_id` is made of, in every event stream."""
+"""The fields of which an `event_id` is made in every event stream."""
 _EPOCH = 0.0
 
 
@@ -56,7 +56,7 @@ _EPOCH = 0.0
 class _Column:
     name: str
     source: str
-    """The vendor's name, with a dot between a group and its field."""
+    """Name of the vendor's field, with a dot between a group and its field."""
     convert: Convert
 
 
@@ -228,7 +228,7 @@ SNAPSHOTS = {
     "did_not_opens": "didnotopens",
     "links": "links",
 }
-"""Streams that are read as a whole, and the vendor's names of them."""
+"""Streams of item lists, with the vendor's names."""
 _BY_EVENT = (*EVENT_KINDS, "contact_activity_details")
 KEYS: dict[str, tuple[str, ...]] = {
     f"{PREFIX}{name}": ("account", *key)
@@ -260,7 +260,7 @@ STREAMS = tuple(KEYS)
 
 
 def columns(stream: str) -> list[tuple[str, str | None]]:
-    """Return (column, vendor's name) of a stream's own columns, in order."""
+    """Return (column, vendor's name) of the columns of a stream, in order."""
     name = stream.removeprefix(PREFIX)
     return [(column.name, column.source) for column in _COLUMNS.get(name, ())]
 
@@ -270,7 +270,8 @@ def truth(
 ) -> list[Record]:
     """Return every row that the API shows at any of the instants, sorted by key.
 
-    Instants are UTC seconds, ascending. A row is as of the latest that shows it.
+    Instants are UTC seconds, ascending. A row has the values of the latest instant at
+    which it is shown.
     """
     name = stream.removeprefix(PREFIX)
     reader = _Reader(world, world.client_id if account is None else account)
@@ -301,10 +302,10 @@ class _Reader:
             "contact_open_and_click_rates": self._rates,
         }
 
-    # Rows as of one instant
+    # Rows at one instant
 
     def rows(self, name: str, at: float) -> Iterator[Record]:
-        """Yield a stream's records as of an instant."""
+        """Yield the records of a stream at an instant."""
         if name == "snapshots":
             yield from self._readings(at)
             return
@@ -320,7 +321,7 @@ class _Reader:
         return {"account": self._account, **path, **shaped, **(last or {}), **extra}
 
     def _raw(self, name: str, at: float) -> Iterator[tuple[Record, Raw]]:
-        """Yield (columns from the path, vendor's row)."""
+        """Yield (columns from the path, row of the vendor)."""
         path: Record
         if name == "contact_activity_summary":
             for contact_id, _ in self._world.shown("contacts", at):
@@ -339,7 +340,7 @@ class _Reader:
                 yield {}, raw
 
     def _listed(self, name: str, activity: Activity, at: float) -> list[Raw]:
-        """Return an activity's rows of a snapshot or of its send history."""
+        """Return the rows of a snapshot or of the send history of an activity."""
         if name == "send_history":
             return self._world.history(activity, at)
         if name == "links":
@@ -398,7 +399,7 @@ class _Reader:
                     yield row.fields(at)
 
     def _present(self, at: float) -> Iterator[Activity]:
-        """Yield the activities whose own endpoint answers."""
+        """Yield the activities whose endpoint answers."""
         for activity in self._world.activities.values():
             campaign = self._world.campaigns[activity.campaign_id]
             if activity.row.is_shown(at) and at < campaign.removed_at:
@@ -412,7 +413,7 @@ class _Reader:
                 yield activity
 
     def _read(self, at: float) -> Iterator[Activity]:
-        """Yield what a sent campaign has: the lists of an unsent resend are empty."""
+        """Yield the activities of sent campaigns, including unsent resends."""
         for _, campaign in self._world.sent_campaigns(at):
             for activity in campaign.activities:
                 if self._world.reported_activity(activity.activity_id, at):
@@ -437,7 +438,7 @@ class _Reader:
     # Events
 
     def events(self, stream: str, instants: Sequence[float]) -> Iterator[Record]:
-        """Yield an event stream's records; the later of equal key wins."""
+        """Yield the records of an event stream; a later record of equal key wins."""
         name = stream.removeprefix(PREFIX)
         for events in self._event_lists(name):
             groups: defaultdict[tuple[object, ...], list[Event]] = defaultdict(list)
@@ -455,7 +456,7 @@ class _Reader:
                     yield from self._equal(stream, identity, group, instants)
 
     def _event_lists(self, name: str) -> Iterator[list[Event]]:
-        """Yield the events of each list, in the order that the API shows."""
+        """Yield the events of each list in the order of the API."""
         if name in EVENT_KINDS:
             for activity in self._world.activities.values():
                 yield activity.lists[name].events
@@ -472,7 +473,7 @@ class _Reader:
         group: list[Event],
         instants: Sequence[float],
     ) -> Iterator[Record]:
-        """Yield events that only their turn in the list tells apart."""
+        """Yield equal events, which only their position in the list distinguishes."""
         name = stream.removeprefix(PREFIX)
         for at in instants:
             shown = (one for one in group if self._last_shown(one, [at]) is not None)
@@ -481,7 +482,7 @@ class _Reader:
                 yield self._identified(stream, record, identity, turn)
 
     def _last_shown(self, event: Event, instants: Sequence[float]) -> float | None:
-        """Return the latest of the instants at which an event's list shows it."""
+        """Return the latest of the instants at which an event is listed, or None."""
         world = self._world
         activity = world.activities[event.activity_id]
         if not activity.sends or not activity.reports:
@@ -519,7 +520,7 @@ def _place(event: Event) -> tuple[float, int]:
 
 
 def _shape(columns: list[_Column], raw: Raw) -> Record:
-    """Return a vendor's row as the columns of a stream."""
+    """Return a row of the vendor as the columns of a stream."""
     groups = {
         column.source.partition(".")[0] for column in columns if "." in column.source
     }
@@ -546,5 +547,5 @@ def _shape(columns: list[_Column], raw: Raw) -> Record:
 
 
 def _underscored(group: str, name: str) -> str:
-    """Return a counter's name as in Swagger: guides write `em_opens.all`."""
+    """Return the name of a counter as in Swagger; guides write `em_opens.all`."""
     return name.replace(".", "_") if group == "stats" else name

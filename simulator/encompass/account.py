@@ -1,7 +1,6 @@
-"""An Encompass account: its messages, their lists, and how its API reads them.
+"""An Encompass account: its messages and their lists, at any time.
 
-Instants given to and returned by this module are UTC seconds as floats; only the
-rows' own fields hold epoch milliseconds.
+Instants are UTC seconds as floats; only fields of rows hold epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ CHILD_KINDS = ("recipients", "opens", "clicks", "bounces", "delivers", "links")
 ACTION_KINDS = ("opens", "clicks", "bounces", "delivers")
 KINDS = ("messages", *CHILD_KINDS)
 EARLIEST_SEND = 1_451_606_400.0
-"""2016-01-01: messages sent before are not served."""
+"""2016-01-01: messages sent earlier are not served."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The behaviours that the vendor's documents leave open."""
+    """Choices of behaviour that the vendor's documents leave open."""
 
     archive_on: Literal["action", "date_added", "send"] = "date_added"
     archive_days: float = 180.0
@@ -39,7 +38,7 @@ class Policy:
     bounds_inclusive: bool = True
     links_envelope: bool = False
     links_paged: bool = False
-    """A bare array heeds startAt and maxResults; an envelope always does."""
+    """Whether a bare array obeys startAt and maxResults; an envelope always does."""
     max_page: int = 1000
     token_lifetime: float = DAY
     auth_failure_status: int = 401
@@ -51,7 +50,7 @@ def ms(seconds: float) -> int:
 
 
 class Account:
-    """The facts of one Encompass site."""
+    """The messages and lists of one Encompass site."""
 
     def __init__(self, clock: SimClock, lock: threading.RLock, seed: int = 0) -> None:
         self.client_id = "10055"
@@ -79,8 +78,8 @@ class Account:
     ) -> int:
         """Add a message sent at `sent` (default: now) and return its id.
 
-        `date_added` defaults to `sent`, `visible_from` to `date_added`; `fields`
-        are the vendor's, `id` among them.
+        `date_added` defaults to `sent`, `visible_from` to `date_added`; `fields` are
+        fields of the vendor, including `id`.
         """
         with self._lock:
             sent = self._clock.now() if sent is None else sent
@@ -104,9 +103,9 @@ class Account:
         """Add a row of one of CHILD_KINDS to a message and return its id.
 
         `date_added` defaults to the field `dateAdded`, else to now (a link's to its
-        message's), `visible_from` to `date_added`, `timestamp` and the other vendor's
-        fields to plausible values. The archive goes by what is given here, whatever
-        is corrected later.
+        message's), `visible_from` to `date_added`, `timestamp` and other fields of the
+        vendor to plausible values. The archive uses the values given here, even if they
+        are corrected later.
         """
         if kind not in CHILD_KINDS:
             raise ValueError(f"unknown kind: {kind}")
@@ -149,9 +148,10 @@ class Account:
         message_id: int | None = None,
         **fields: object,
     ) -> None:
-        """Show these fields of a row otherwise from `at` (default: now) on.
+        """Show these fields of a row from `at` (default: now) on.
 
-        ABSENT removes a field. Name the `message_id` of a recipient: its id recurs.
+        ABSENT removes a field. The id of a recipient is not unique: name its
+        `message_id` too.
         """
         with self._lock:
             home = self._find_home(kind, row_id, message_id)
@@ -167,7 +167,7 @@ class Account:
         at: float | None = None,
         message_id: int | None = None,
     ) -> None:
-        """Make a row vanish at `at` (default: now); a message with its lists."""
+        """Delete a row at `at` (default: now); a message is deleted with its lists."""
         with self._lock:
             home = self._find_home(kind, row_id, message_id)
             row = self._rows[kind, home, row_id]
@@ -184,9 +184,9 @@ class Account:
     def set_order(
         self, order: str, kind: str | None = None, message_id: int | None = None
     ) -> None:
-        """Order lists by one of ORDERS: all, of a kind, of a message, or just one.
+        """Set the order of all lists, those of a kind, of a message, or of one list.
 
-        The latest setting that covers a list wins.
+        `order` is one of ORDERS. The latest setting that covers a list wins.
         """
         if order not in ORDERS:
             raise ValueError(f"unknown order: {order}")
@@ -197,12 +197,12 @@ class Account:
     # Reading
 
     def order(self, kind: str, message_id: int) -> str:
-        """Return the order in force for a list."""
+        """Return the order of a list."""
         keys = ((kind, message_id), (None, message_id), (kind, None), (None, None))
         return max(self._orders.get(key, (0, "ascending")) for key in keys)[1]
 
     def message(self, message_id: int, at: float) -> Row | None:
-        """Return a message if it is served at `at`."""
+        """Return a message if it is served at `at`, else None."""
         row = self._rows.get(("messages", 0, message_id))
         if row is None or not row.visible_from <= at < self.shown_until(
             "messages", row
@@ -211,12 +211,12 @@ class Account:
         return row
 
     def places(self, kind: str, message_id: int, at: float) -> list[Row]:
-        """Return the rows that a list's offsets count at `at`, archived or not."""
+        """Return the rows with a position in a list at `at`, archived or not."""
         rows = self._list(kind, message_id)
         return rows.view(at, self.order(kind, message_id), self._freeing(kind)).rows
 
     def messages_between(self, start: int, end: int, at: float) -> list[Row]:
-        """Return the listed messages whose filtered field is within epoch ms."""
+        """Return the listed messages whose filter field is between two epochs in ms."""
         order = self.order("messages", 0)
         view = self._list("messages", 0).view(at, order, self._message_until)
         if (start, end) not in view.chosen:
@@ -247,7 +247,7 @@ class Account:
         return ms(row.clocks[1])
 
     def shown_until(self, kind: str, row: Row) -> float:
-        """Return when the API stops to show a row: deletion or archive."""
+        """Return when the API stops showing a row, by deletion or archive."""
         if kind == "messages":
             return self._message_until(row)
         if kind in ACTION_KINDS or (
@@ -257,7 +257,7 @@ class Account:
         return row.deleted_at
 
     def children(self, kind: str) -> Iterator[tuple[int, Row, Row]]:
-        """Yield (message id, message, row) for every row of a kind, ever."""
+        """Yield (message id, message, row) for every row of a kind at any time."""
         for (of_kind, message_id), rows in self._lists.items():
             if of_kind == kind:
                 message = self._rows["messages", 0, message_id]
@@ -265,13 +265,13 @@ class Account:
                     yield message_id, message, row
 
     def all_messages(self) -> list[Row]:
-        """Return every message, ever."""
+        """Return every message of any time."""
         return self._list("messages", 0).rows
 
     # Inside
 
     def _freeing(self, kind: str) -> Callable[[Row], float]:
-        """Return a function: the instant from which `total` no longer counts a row."""
+        """Return a function that gives the instant at which a row leaves `total`."""
         if kind in ACTION_KINDS:
             counts_archived = self.policy.archived_in_total
             return _deleted if counts_archived else self._archived
@@ -299,7 +299,7 @@ class Account:
 
 
 def _seconds(fields: dict[str, object], name: str, default: float) -> float:
-    """Return an epoch-ms field in seconds; the default unless it is a number."""
+    """Return an epoch-ms field in seconds, or the default if it is not a number."""
     value = fields.get(name)
     return value / 1000 if isinstance(value, int | float) else default
 
@@ -309,7 +309,7 @@ def _deleted(row: Row) -> float:
 
 
 def message_fields(row_id: int, sent: float, added: float) -> dict[str, object]:
-    """Return a plausible message."""
+    """Return the fields of a plausible message."""
     return {
         "id": row_id,
         "subCommunityId": 0,
@@ -327,7 +327,7 @@ def message_fields(row_id: int, sent: float, added: float) -> dict[str, object]:
 
 
 def child_fields(kind: str, row_id: int, added: float) -> dict[str, object]:
-    """Return a plausible row of one of CHILD_KINDS."""
+    """Return the fields of a plausible row of one of CHILD_KINDS."""
     if kind == "links":
         url = f"https://example.edu/{row_id}"
         return {"id": row_id, "name": f"Link {row_id}", "url": url}

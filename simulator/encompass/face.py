@@ -1,4 +1,4 @@
-"""The Encompass face: authentication and the Email Metric API v2 over HTTP."""
+"""The HTTP endpoints of Encompass: authentication and the Email Metric API v2."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MESSAGE = re.compile(r"/v2/messages/(\d+)(?:/(\w+))?")
 
 
 class Face:
-    """Answers as the vendor does, with the facts of the account now."""
+    """Answers requests like the vendor, with the rows of the account at present."""
 
     def __init__(self, account: Account, clock: SimClock) -> None:
         self._account = account
@@ -34,7 +34,7 @@ class Face:
         self._asked: Counter[str] = Counter()
 
     def serves(self, path: str) -> bool:
-        """Return True if this face answers requests for the path."""
+        """Return True if a request for the path belongs to Encompass."""
         return path in (AUTHENTICATE, "/v2") or path.startswith("/v2/")
 
     def answer(self, request: Request) -> Reply:
@@ -74,7 +74,7 @@ class Face:
         return json_reply(200, self._issue())
 
     def _issue(self) -> dict[str, object]:
-        """Return a fresh token's answer; the token is a JWT in form only."""
+        """Return the answer with a new token, which only has the form of a JWT."""
         lifetime = self._account.policy.token_lifetime
         self._issued += 1
         expires = self._clock.now() + lifetime
@@ -142,7 +142,7 @@ class Face:
     def _shuffle(
         self, request: Request, kind: str, message_id: int, rows: list[Row]
     ) -> list[Row]:
-        """Return the rows, in an order of this request's own if so set."""
+        """Return the rows; in a new order at each request if the order says so."""
         if self._account.order(kind, message_id) != "reshuffled":
             return rows
         identity = request.identity
@@ -151,7 +151,7 @@ class Face:
         return reshuffled(rows, seed)
 
     def _slice(self, request: Request) -> tuple[int, int]:
-        """Return (start, size) in rows; ValueError if not numbers."""
+        """Return (start, size) in rows; ValueError if they are not numbers."""
         size = int(request.query.get("maxResults", DEFAULT_PAGE))
         first = int(request.query.get("startAt", 0))
         return max(first, 0), min(max(size, 1), self._account.policy.max_page)

@@ -1,6 +1,6 @@
-"""Field values for generated rows: mostly plain, each known oddity now and then.
+"""Field values for generated rows: mostly plain, sometimes odd.
 
-Oddities come by turns, not by chance, so that every account has each of them.
+Odd values come in turn and not by chance, so that every account has each of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SUBJECTS = (
     None,
 )
 
-# (turn, of how many, what is shown instead): turn n of each run of that length.
+# (turn, length, fields): in each run of `length` rows, row `turn` has these fields.
 _Odds = tuple[tuple[int, int, Fields], ...]
 _MESSAGE_ODDS: _Odds = (
     (1, 4, {"emailName": ""}),
@@ -85,7 +85,7 @@ class FieldMaker:
         self._turns: Counter[str] = Counter()
 
     def message(self) -> Fields:
-        """Return a message's fields but ids and times."""
+        """Return the fields of a message without ids and times."""
         turn = self._turn("messages")
         return {
             "emailName": f"Mailing {turn}",
@@ -94,13 +94,13 @@ class FieldMaker:
         } | _odd(_MESSAGE_ODDS, turn)
 
     def link(self) -> Fields:
-        """Return a link's fields but its id."""
+        """Return the fields of a link without its id."""
         turn = self._turn("links")
         fields: Fields = {"name": f"Story {turn}", "url": f"https://example.edu/{turn}"}
         return fields | _odd(_LINK_ODDS, turn)
 
     def recipient(self, person: int) -> Fields:
-        """Return a recipient's fields but times; the same person is alike."""
+        """Return the fields of a recipient without times, the same for each person."""
         return {
             "id": person,
             "emailAddress": f"person{person}@example.com",
@@ -114,7 +114,7 @@ class FieldMaker:
     def action(
         self, kind: str, person: int, at: float, link_ids: Sequence[int]
     ) -> Fields:
-        """Return the fields of an open, click, bounce or deliver but its date added."""
+        """Return the fields of an open, click, bounce or deliver without dateAdded."""
         turn = self._turn(kind)
         fields: Fields = {"recipientId": person, "timestamp": ms(at)}
         if kind == "bounces":

@@ -1,4 +1,4 @@
-"""A pseudo-random Encompass account, the same for the same seed and instant.
+"""A pseudo-random Encompass account, the same for the same seed and time.
 
 Instants are UTC seconds.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PAST_DAYS = 400.0
 _PINNED_DAYS = (20.3, 2.1, 178.5, 186.2)
-"""Ages of the first messages: large, empty, archived soon, archived."""
+"""Ages of the first messages in days: large, empty, archived soon, archived."""
 _LARGE, _EMPTY = 0, 1
 _HOUR = 3600.0
 _LISTS = ("recipients", "opens", "clicks", "bounces", "delivers")
@@ -42,13 +42,13 @@ class _Mailing:
     sent: float
     recipients: int
     opens: int | None
-    """How many to force; None: as they fall."""
+    """Fixed numbers of rows; None for random numbers."""
     link_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, order=True)
 class _Event:
-    """A row to come; the database numbers rows in this order."""
+    """A row to add; ids are given in this order."""
 
     visible_from: float
     serial: int
@@ -67,10 +67,10 @@ def generate(  # noqa: PLR0913
     days_ahead: float = FUTURE_DAYS,
     largest: int = LARGEST,
 ) -> None:
-    """Fill an account: `messages` of them up to `now`, then more as time goes on.
+    """Fill an account with `messages` messages up to `now`, and more after it.
 
-    Nothing edits a recipient once shown, and links come with their message. The first
-    has `largest` recipients.
+    Recipients are not edited after they are shown, and links appear with their message.
+    The first message has `largest` recipients.
     """
     rng = random.Random(seed)  # noqa: S311 -- reproducible, not secret
     _Generator(account, rng, largest).run(_sends(rng, messages, now, days_ahead))
@@ -79,7 +79,7 @@ def generate(  # noqa: PLR0913
 def _sends(
     rng: random.Random, messages: int, now: float, days_ahead: float
 ) -> list[float]:
-    """Return when each message is sent, the pinned first, those to come last."""
+    """Return the send time of each message: fixed ages first, future sends last."""
     past = [now - days * DAY for days in _PINNED_DAYS[:messages]]
     past += [
         now - rng.uniform(0.5, PAST_DAYS) * DAY for _ in range(messages - len(past))
@@ -116,7 +116,7 @@ class _Generator:
         self._order_lists()
 
     def _order_lists(self) -> None:
-        """Give each list an order; one that is never the same only to one page."""
+        """Set the order of each list; only lists of one page may change theirs."""
         choice = self._rng.choices
         self._account.set_order(choice(_ORDERS[:3])[0], "messages")
         for row in self._account.all_messages():
@@ -126,7 +126,7 @@ class _Generator:
                 self._account.set_order(order, kind, row.row_id)
 
     def _mail(self, index: int, sent: float) -> _Mailing:
-        """Add a message; every second is shown some days before it is sent."""
+        """Add a message; every second one is visible some days before it is sent."""
         rng = self._rng
         number = self._recipients(index)
         early = index % 2 == 1
@@ -178,7 +178,7 @@ class _Generator:
     def _openings(
         self, mailing: _Mailing, reached: list[tuple[int, float]]
     ) -> list[tuple[int, float]]:
-        """Return (person, delivered at) for each open; some open many times."""
+        """Return (person, delivery time) of each open; some people open many times."""
         rng = self._rng
         if mailing.opens is not None:
             return rng.choices(reached, k=mailing.opens)
@@ -186,7 +186,7 @@ class _Generator:
         return [one for one in openers for _ in range(1 + int(rng.expovariate(1)))]
 
     def _open(self, mailing: _Mailing, person: int, delivered: float) -> list[_Event]:
-        """Return an open and perhaps its clicks, mostly within days, else weeks."""
+        """Return an open with its clicks, mostly within days, sometimes weeks later."""
         rng = self._rng
         mean = 18 * DAY if rng.random() < _OPENED_LATE else 0.8 * DAY
         at = delivered + rng.expovariate(1 / mean)
@@ -208,7 +208,7 @@ class _Generator:
     def _event(
         self, kind: str, mailing: _Mailing, added: float, fields: Fields
     ) -> _Event:
-        """Return the row; some are shown up to an hour after they are written."""
+        """Return the row; some rows are visible up to an hour after being written."""
         rng = self._rng
         late = rng.uniform(0, _HOUR) if rng.random() < _SHOWN_LATE else 0.0
         added = round(added, 3)

@@ -1,8 +1,7 @@
-"""A LuxSci account, and how to build and change it.
+"""A LuxSci account with methods to build and change it.
 
-Instants given to this module are UTC seconds; so may be the values of DATETIME
-columns, which the vendor's text would do for as well. Rows are told by the handles
-that the builders return.
+Instants are UTC seconds. Values of DATETIME columns may be UTC seconds or text of the
+vendor. Methods that add a row return a handle, which identifies the row.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ _COUNTERS = {"opens": "Opens", "clicks": "Clicks"}
 
 
 class Account(Marketing):
-    """An account that can be filled; rows without an owner belong to the first user."""
+    """An account to which rows can be added; the first user owns rows without owner."""
 
     def __init__(self, clock: SimClock, lock: threading.RLock, seed: int = 0) -> None:
         super().__init__(clock, lock, seed)
         self._deliveries: dict[tuple[str, str], int] = {}
-        """By sendmail_id and address, as is `_messages` by the first of them."""
+        """Delivery rows by sendmail_id and address; `_messages` is by sendmail_id."""
         self._messages: dict[str, int] = {}
 
     # Messages
@@ -46,9 +45,9 @@ class Account(Marketing):
         fields: Fields | None = None,
         **more: object,
     ) -> str:
-        """Send a message: one row of sent, one of delivery status a recipient.
+        """Send a message: add a row of sent, and a delivery status per recipient.
 
-        Return its sendmail_id. Columns given go to the rows that have them.
+        Return its sendmail_id. Given columns go to the rows that have them.
         """
         with self._lock:
             sent = self._clock.now() if sent is None else sent
@@ -105,7 +104,7 @@ class Account(Marketing):
         }
 
     def delivery(self, sendmail_id: str, to: str | None = None) -> Entry:
-        """Return a recipient's row of a message, by default the first one's."""
+        """Return the delivery row of a recipient, by default of the first."""
         return self.entry(self._rows_of(sendmail_id, to)[0])
 
     def update_delivery(
@@ -118,10 +117,10 @@ class Account(Marketing):
         fields: Fields | None = None,
         **more: object,
     ) -> None:
-        """Change a message's row of one recipient, or of all.
+        """Change the delivery row of one recipient or of all recipients.
 
-        `last_updated` moves to `at`, unless given; the change is shown from then, or
-        `visible_from`, on.
+        `last_updated` becomes `at`, unless it is given. The change is visible from `at`
+        or `visible_from` on.
         """
         with self._lock:
             at = self._clock.now() if at is None else at
@@ -139,7 +138,7 @@ class Account(Marketing):
         status: str = "Delivered",
         **fields: object,
     ) -> None:
-        """Note what became of a message to one recipient, or all."""
+        """Set the delivery status of a message to one recipient or all."""
         with self._lock:
             at = self._clock.now() if at is None else at
             is_good = status == "Delivered"
@@ -161,14 +160,14 @@ class Account(Marketing):
     def add_open(
         self, sendmail_id: str, to: str | None = None, **options: object
     ) -> int:
-        """Note that a message was opened; return the row's handle (see `_happen`)."""
+        """Add an open of a message; return the handle of the row (see `_happen`)."""
         shown = {"opener_ip": "203.0.113.9", "user_agent": AGENT}
         return self._happen("opens", sendmail_id, to, shown, **options)  # type: ignore[arg-type]
 
     def add_click(
         self, sendmail_id: str, to: str | None = None, **options: object
     ) -> int:
-        """Note a click; return the row's handle (see `_happen`)."""
+        """Add a click; return the handle of the row (see `_happen`)."""
         shown = {
             "clicker_ip": "203.0.113.9",
             "user_agent": AGENT,
@@ -179,7 +178,7 @@ class Account(Marketing):
     def add_complaint(
         self, sendmail_id: str, to: str | None = None, **options: object
     ) -> int:
-        """Note a complaint; `fields={"to": "redacted"}` says not whose."""
+        """Add a complaint; `fields={"to": "redacted"}` hides the address."""
         shown = {
             "complaint_source": "AOL",
             "message_type": "SMTP",
@@ -191,7 +190,7 @@ class Account(Marketing):
     def add_temporary_failure(
         self, sendmail_id: str, to: str | None = None, **options: object
     ) -> int:
-        """Note that a delivery has to be tried again."""
+        """Add a temporary failure of a delivery."""
         shown = {"temp_fail_message": "452 4.2.2 mailbox full"}
         return self._happen("temporary_failures", sendmail_id, to, shown, **options)  # type: ignore[arg-type]
 
@@ -207,10 +206,10 @@ class Account(Marketing):
         fields: Fields | None = None,
         **more: object,
     ) -> int:
-        """Add an event of a message at `at`, shown from then or `visible_from` on.
+        """Add an event of a message at `at`, visible from `at` or `visible_from` on.
 
-        What it means for the delivery's row (a counter, `spam`) is shown from then
-        on, too, and `last_updated` is `at`. Columns given go to the event's row.
+        From then on the delivery row shows its effect (a counter, `spam`), with
+        `last_updated` at `at`. Given columns go to the row of the event.
         """
         with self._lock:
             at = self._clock.now() if at is None else at
@@ -242,7 +241,7 @@ class Account(Marketing):
         at: float | None = None,
         **fields: object,
     ) -> int:
-        """Note that a recipient unsubscribed; return the suppression's handle."""
+        """Unsubscribe a recipient; return the handle of the suppression."""
         with self._lock:
             at = self._clock.now() if at is None else at
             row = self._rows_of(sendmail_id, to)[0]
@@ -264,7 +263,7 @@ class Account(Marketing):
         fields: Fields | None = None,
         **more: object,
     ) -> int:
-        """Add a suppression, of a user's or the account's; return its handle."""
+        """Add a suppression of a user or of the account; return its handle."""
         with self._lock:
             at = self._clock.now() if at is None else at
             shown: Fields = {
@@ -290,7 +289,7 @@ class Account(Marketing):
         visible_from: float | None = None,
         **fields: object,
     ) -> int:
-        """Note that a program could not log in; return the row's handle."""
+        """Add a failed login of a program; return the handle of the row."""
         with self._lock:
             at = self._clock.now() if at is None else at
             shown = {
@@ -306,7 +305,7 @@ class Account(Marketing):
     # Inside
 
     def _rows_of(self, sendmail_id: str, to: str | None) -> list[int]:
-        """Return the handles of a message's deliveries; KeyError if there is none."""
+        """Return the handles of the deliveries of a message; KeyError if none."""
         if to is not None:
             return [self._deliveries[sendmail_id, to]]
         text = self.entry(self._messages[sendmail_id]).row.value(_FAR, "to")
@@ -319,7 +318,7 @@ class Account(Marketing):
 
 
 def _moved(kind: str, before: Fields) -> Fields:
-    """Return the columns of the delivery's row that an event changes."""
+    """Return the columns of the delivery row that an event changes."""
     counter = _COUNTERS.get(kind)
     if counter and before[counter] >= 0:
         return {counter: before[counter] + 1}

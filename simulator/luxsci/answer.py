@@ -1,4 +1,4 @@
-"""LuxSci's report answers: header, rows and count in every possible shape."""
+"""Answers of LuxSci's reports: header, rows and count in every possible shape."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Ask:
 def columns_of(
     kind: Kind, custom: Iterable[str], *, tracked_headers: bool, detail: bool
 ) -> list[Column]:
-    """Return the columns that a report shows, in the vendor page's order."""
+    """Return the columns of a report in the order of the vendor's page."""
     shown = [one for one in kind.columns if tracked_headers or not one.tracked]
     if detail and kind.is_detailed:
         shown += [Column(name, "string") for name in custom]
@@ -47,7 +47,7 @@ def columns_of(
 
 
 def renderers(columns: Sequence[Column], policy: Policy) -> list[Render | None]:
-    """Return for each column the function that renders its values; None: sent as is."""
+    """Return the function that renders each column, or None for unchanged values."""
     return [_renderer(column, policy) for column in columns]
 
 
@@ -71,7 +71,7 @@ def _looseness(column: Column, policy: Policy) -> Render | None:
 
 @dataclass(frozen=True)
 class _Emptied:
-    """Renders a null as empty text, anything else as told."""
+    """Renders a null as empty text, and other values with a given function."""
 
     inner: Render | None
 
@@ -96,7 +96,7 @@ def _as_number(value: object) -> object:
 
 
 def fields_of(store: Store, found: Sequence[Any], at: float) -> Iterator[Raw]:
-    """Yield the fields of entries, custom ones too, or of computed rows as they are."""
+    """Yield the fields of entries including custom fields, or of computed rows."""
     blank = dict.fromkeys(store.custom_fields)
     for item in found:
         if isinstance(item, dict):
@@ -108,7 +108,7 @@ def fields_of(store: Store, found: Sequence[Any], at: float) -> Iterator[Raw]:
 
 
 class Answer:
-    """Builds an answer; `turn` seeds its shuffles."""
+    """Builds an answer; `turn` is the seed of its random order."""
 
     def __init__(self, store: Store, kind: Kind, ask: Ask, turn: int) -> None:
         self._store = store
@@ -118,7 +118,7 @@ class Answer:
         self._random = random.Random(f"{store.seed}/{kind.name}/{turn}")  # noqa: S311 -- reproducible
 
     def build(self, found: Sequence[Any], at: float, renewed: str | None) -> Reply:
-        """Return the reply; `found` is every row that matches."""
+        """Return the reply; `found` holds all matching rows."""
         head: dict[str, bytes] = {"success": b"1"}
         if renewed:
             head["auth"] = encode(renewed)
@@ -152,7 +152,7 @@ class Answer:
         return columns
 
     def _spelt(self, column: Column) -> str:
-        """Return a column's name as this header spells it; code words stay."""
+        """Return the name of a column in the letter case of the header."""
         if column.name in self._store.custom_fields:
             return column.name
         match self._policy.header_case:
@@ -195,7 +195,7 @@ class Answer:
                 return
 
     def _count(self, total: int, texts: Sequence[object]) -> bytes | None:
-        """Return the count as JSON; None where it is not told."""
+        """Return the count as JSON, or None if the answer has no count."""
         policy = self._policy
         if self._ask.matches:
             if policy.count_of == "nothing":
@@ -222,7 +222,7 @@ class Answer:
     def _place(
         self, parts: dict[str, bytes], top: dict[str, bytes], data: dict[str, bytes]
     ) -> None:
-        """Put header and rows where the policy says."""
+        """Place header and rows by the policy."""
         policy = self._policy
         is_first = policy.header_place == "before"
         if policy.header_at == "top":
@@ -239,6 +239,6 @@ class Answer:
 
 
 def _object(parts: dict[str, bytes]) -> bytes:
-    """Return a JSON object of values that are JSON already, in their order."""
+    """Return a JSON object of encoded values in their order."""
     inside = b",".join(encode(name) + b":" + value for name, value in parts.items())
     return b"{" + inside + b"}"

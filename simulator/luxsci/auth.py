@@ -1,4 +1,4 @@
-"""LuxSci's signed requests, verified: auth codes, cookies and API keys."""
+"""Verification of LuxSci's signed requests: auth codes, cookies and API keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH = f"{PREFIX}/auth"
 
 
 class RefusalError(Exception):
-    """The API refuses a request for one of the reasons in REFUSALS."""
+    """A refusal of the API, with one of the reasons in REFUSALS."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -29,12 +29,12 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Rules:
-    """How authentication behaves."""
+    """The behaviour of authentication."""
 
     disabled: bool = False
     auth_lifetime: float = DAY
     max_skew: float = 300.0
-    """Seconds that the `date` of an auth request may be off."""
+    """Seconds by which the `date` of an auth request may differ."""
 
 
 class Integration(Protocol):
@@ -48,7 +48,7 @@ class Integration(Protocol):
 
     @property
     def policy(self) -> Rules:
-        """The rules in force, which may change between two requests."""
+        """The present rules, which may change between two requests."""
 
 
 @dataclass(eq=False)
@@ -56,7 +56,7 @@ class Grant:
     """The meaning of an auth code."""
 
     login: str | None
-    """Whose it is; None: the account's."""
+    """The login of the user, or None for the account."""
     expires: float
     is_revoked: bool = False
 
@@ -74,9 +74,9 @@ class Authority:
         self._now = now
         self._grants: dict[str, Grant] = {}
         self.issued = 0
-        """How many auth codes were given out, renewals included."""
+        """Number of issued auth codes, including renewals."""
         self.authenticated = 0
-        """How many auth requests were granted."""
+        """Number of successful auth requests."""
 
     def revoke_all(self) -> None:
         """Refuse every code issued so far."""
@@ -89,7 +89,7 @@ class Authority:
         return grant is not None and self._is_good(grant)
 
     def issue(self, login: str | None) -> str:
-        """Return a fresh code."""
+        """Return a new code."""
         self.issued += 1
         now = self._now()
         seed = f"{self._account.seed}/auth/{self.issued}"
@@ -100,7 +100,7 @@ class Authority:
     # The auth request
 
     def authenticate(self, request: Request) -> str:
-        """Return a code for a signed request of one; RefusalError if not good."""
+        """Return a code for a signed auth request; RefusalError if it is wrong."""
         if self._account.policy.disabled:
             raise RefusalError("disabled")
         body = _object(request.body)
@@ -137,9 +137,9 @@ class Authority:
     # Every other request
 
     def admit(self, request: Request) -> str | None:
-        """Return the login whose code it is, None for the account's.
+        """Return the login of a request's code, or None for the account.
 
-        RefusalError for a request that is not signed as it has to be.
+        RefusalError if the signature of the request is wrong.
         """
         if self._account.policy.disabled:
             raise RefusalError("disabled")
@@ -151,7 +151,7 @@ class Authority:
         return self._signed(request).login
 
     def revoke(self, request: Request) -> None:
-        """End the code that a request is signed with."""
+        """Revoke the code with which a request is signed."""
         self._signed(request).is_revoked = True
 
     def _signed(self, request: Request) -> Grant:
@@ -161,7 +161,7 @@ class Authority:
             raise RefusalError("signature")
         hashes = [body_hash(request.body)]
         if request.method == "DELETE" and not request.body.strip():
-            # What an empty body's hash is there, is not documented.
+            # The hash of an empty body is not documented.
             hashes.append(hashlib.sha256(b"").hexdigest())
         secret = self._account.secret
         if signature not in [sign(secret, to_sign(code, request, h)) for h in hashes]:
@@ -175,19 +175,19 @@ class Authority:
 
 
 def to_sign(code: str, request: Request, digest: str) -> str:
-    """Return the signed text of a request, with the path and query still encoded."""
+    """Return the text of a request to sign, with path and query still encoded."""
     parts = (code, request.method, request.path, request.raw_query, digest)
     return "".join(f"{part}\n" for part in parts)
 
 
 def body_hash(body: bytes) -> str:
-    """Return the hash of a trimmed body; "" for none."""
+    """Return the hash of a trimmed body, or "" for no body."""
     trimmed = body.strip()
     return hashlib.sha256(trimmed).hexdigest() if trimmed else ""
 
 
 def _cookie(request: Request) -> str:
-    """Return the cookie `signature`; RefusalError if there is none."""
+    """Return the cookie `signature`; RefusalError if it is missing."""
     for part in request.headers.get("cookie", "").split(";"):
         name, _, value = part.strip().partition("=")
         if name == "signature":

@@ -1,4 +1,4 @@
-"""Rows of any report, users and jobs: what every builder of LuxSci's account needs."""
+"""The base of building a LuxSci account: rows of any report, users and jobs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126
 
 
 class Builder(Store):
-    """An account to which rows can be added; handles tell them apart."""
+    """An account to which rows can be added; handles identify rows."""
 
     def __init__(self, clock: SimClock, lock: threading.RLock, seed: int = 0) -> None:
         super().__init__(clock, lock, seed)
         self._issued: Counter[str] = Counter()
         self._serial = 0
         self._by_id: dict[tuple[str, int], int] = {}
-        """Handles by kind and the vendor's number: logs, jobs, users and so on."""
+        """Handles by kind and number of the vendor: logs, jobs, users and so on."""
 
     def add_row(  # noqa: PLR0913
         self,
@@ -42,9 +42,9 @@ class Builder(Store):
         fields: Fields | None = None,
         **more: object,
     ) -> int:
-        """Add a row to a report just as it is, and return its handle.
+        """Add a row to a report without effects on others, and return its handle.
 
-        `fields` and `more` are the vendor's columns; those not given are null.
+        `fields` and `more` are columns of the vendor; columns not given are null.
         KeyError for an unknown kind.
         """
         with self._lock:
@@ -65,19 +65,19 @@ class Builder(Store):
         fields: Fields | None = None,
         **more: object,
     ) -> None:
-        """Show columns of a row otherwise from `at` on; no date moves by itself."""
+        """Change columns of a row from `at` on; no date changes by itself."""
         with self._lock:
             at = self._clock.now() if at is None else at
             self._of[row].correct(row, at, {**(fields or {}), **more})
 
     def delete(self, row: int, *, at: float | None = None) -> None:
-        """Take a row out of its report."""
+        """Remove a row from its report."""
         with self._lock:
             entry = self.entry(row)
             entry.row.deleted_at = self._clock.now() if at is None else at
 
     def fields(self, row: int, at: float | None = None) -> Fields:
-        """Return a row's columns as of `at`."""
+        """Return the columns of a row at `at`."""
         at = self._clock.now() if at is None else at
         return self.entry(row).row.fields(at)
 
@@ -91,7 +91,7 @@ class Builder(Store):
         created: float | None = None,
         **fields: object,
     ) -> str:
-        """Add a user, who may authenticate at once, and return the login."""
+        """Add a user, who can authenticate at once, and return the login."""
         with self._lock:
             created = self._clock.now() if created is None else created
             user_id = self._number("users")
@@ -113,14 +113,14 @@ class Builder(Store):
     def update_user(
         self, login: str, *, at: float | None = None, **fields: object
     ) -> None:
-        """Change a user's row; `modified` moves along, unless given."""
+        """Change the row of a user and, unless given, its `modified`."""
         with self._lock:
             at = self._clock.now() if at is None else at
             row = self._by_id["users", self.user_id(login)]
             self.correct(row, at=at, fields={"modified": at, **fields})
 
     def user_id(self, login: str | None) -> int:
-        """Return a user's number; 0 for none."""
+        """Return the number of a user, or 0 for no user."""
         if login is None:
             return 0
         return self.logins.index(login) + 1
@@ -132,7 +132,7 @@ class Builder(Store):
         created: float | None = None,
         **fields: object,
     ) -> int:
-        """Add a job, submitted by a user or at the account's level; return its id."""
+        """Add a job of a user or of the account; return its id."""
         with self._lock:
             created = self._clock.now() if created is None else created
             job_id = self._number("jobs")
@@ -154,7 +154,7 @@ class Builder(Store):
     def update_job(
         self, job_id: int, *, at: float | None = None, **fields: object
     ) -> None:
-        """Change a job's row; `updated` moves along, unless given."""
+        """Change the row of a job and, unless given, its `updated`."""
         with self._lock:
             at = self._clock.now() if at is None else at
             row = self._by_id["jobs", job_id]
@@ -163,7 +163,7 @@ class Builder(Store):
     # Inside
 
     def _someone(self, at: float) -> str:
-        """Return the first user's login; the user is added if there is none."""
+        """Return the login of the first user, who is added if there is none."""
         if not self.passwords:
             self.add_user(created=at - DAY)
         return self.logins[0]
@@ -177,6 +177,6 @@ class Builder(Store):
 
 
 def only(kind: str, fields: Fields) -> Fields:
-    """Return those fields that a kind of report has."""
+    """Return the fields that a kind of report has."""
     names = {column.name for column in KINDS[kind].columns}
     return {name: value for name, value in fields.items() if name in names}

@@ -1,4 +1,4 @@
-"""The LuxSci face: authentication, limits, refusals and the routes of every report."""
+"""The HTTP endpoints of LuxSci: authentication, limits, refusals and all reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Route:
 
 
 class Face:
-    """Answers as the vendor does, with the facts of the account now."""
+    """Answers requests like the vendor, with the rows of the account at present."""
 
     def __init__(self, account: Store, clock: SimClock) -> None:
         self._account = account
@@ -45,7 +45,7 @@ class Face:
         self._answered = 0
 
     def serves(self, path: str) -> bool:
-        """Return True if this face answers requests for the path."""
+        """Return True if a request for the path belongs to LuxSci."""
         return path.startswith(f"{PREFIX}/")
 
     def revoke_tokens(self) -> None:
@@ -116,7 +116,7 @@ class Face:
         return reply.build(found, at, renewed)
 
     def _find(self, path: str) -> tuple[Endpoint, str]:
-        """Return the endpoint of a path, and the account or login in it."""
+        """Return the endpoint of a path and the account or login in the path."""
         policy = self._account.policy
         if self._paths is not policy.paths:
             self._paths = policy.paths
@@ -129,7 +129,7 @@ class Face:
         raise RefusalError("missing")
 
     def _permit(self, endpoint: Endpoint, where: str, own: str | None) -> str | None:
-        """Return the login whose report it is, None for the account's."""
+        """Return the login of the requested report, or None for the account."""
         account = self._account
         if endpoint.operation in account.policy.denied:
             raise RefusalError("denied")
@@ -146,7 +146,7 @@ class Face:
         return login
 
     def _renew(self, own: str | None) -> str | None:
-        """Return a fresh auth code where this answer carries one."""
+        """Return a new auth code if this answer carries one, else None."""
         every = self._account.policy.renew_every
         return self._account.auth.issue(own) if self._is_turn(every) else None
 
@@ -175,7 +175,7 @@ def read(query: Mapping[str, str]) -> Ask:
 
 
 def _dates(query: Mapping[str, str], name: str) -> list[str]:
-    """Return the DATETIME in a parameter, if it is given; a DATE is its midnight."""
+    """Return a list with the DATETIME of a parameter if given; a DATE is midnight."""
     if name not in query:
         return []
     match = _DATETIME.fullmatch(query[name])

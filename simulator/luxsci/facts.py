@@ -1,7 +1,7 @@
-"""The parts of LuxSci's reports: columns, dates and endpoints.
+"""LuxSci's reports: columns, dates and endpoints.
 
-Column names are the vendor's. Instants given to builders are UTC seconds; only the
-vendor's own fields hold date-times as text.
+Names of columns are those of the vendor. Instants are UTC seconds; only fields of the
+vendor hold date-times as text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 PREFIX = "/perl/api/v2"
 MOST_ROWS = 50_000
-"""Most rows in one answer; also the default of `matches`."""
+"""The most rows in one answer, and the default of `matches`."""
 
 Type = Literal["integer", "float", "datetime", "string"]
 
@@ -24,26 +24,26 @@ class Column:
     name: str
     type: Type
     tracked: bool = False
-    """Shown only when `tracked_headers` is asked for."""
+    """Whether the column is shown only with `tracked_headers`."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of report; it is the same in every scope and channel."""
+    """A kind of report, which is the same in every scope and channel."""
 
     name: str
     columns: tuple[Column, ...]
     date: str | None = None
-    """The date that bounds apply to."""
+    """The date to which bounds apply."""
     sent: str | None = None
-    """The date of the send, where a row has another one besides."""
+    """The date of the send, if rows have it beside another date."""
     has_channels: bool = False
     is_detailed: bool = False
-    """Shows custom fields when `detail` is asked for."""
+    """Whether the report shows custom fields with `detail`."""
 
     @property
     def dates(self) -> tuple[str, ...]:
-        """The columns that the API may filter by."""
+        """The columns by which the API may filter."""
         return tuple(name for name in (self.date, self.sent) if name)
 
 
@@ -56,7 +56,7 @@ _TYPES: dict[str, Type] = {
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """Return columns from `name:letter`; `headers` is the six tracked ones."""
+    """Return columns of `name:letter`; `headers` stands for the six tracked ones."""
     made: list[Column] = []
     for word in text.split():
         if word == "headers":
@@ -125,7 +125,7 @@ _DELIVERY_SUMMARY = " ".join(
     )
 )
 COUNTED = tuple(_SHARES)
-"""Numbers that the delivery summary has, each with a percentage."""
+"""Numbers in the delivery summary, each with a percentage."""
 _ALL = (
     Kind("delivery_status", _columns(_DELIVERY), "last_updated", "date_sent", True),  # noqa: FBT003
     Kind("sent", _columns(_SENT), "date_sent", has_channels=True),
@@ -218,7 +218,7 @@ _ALL = (
     Kind("jobs", _columns(_JOBS), "updated"),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
-"""Every kind of report, in the order in which the tap reads them."""
+"""Every kind of report in the order in which the tap reads them."""
 CHANNELS = ("smtp", "webmail")
 SUMMARIES = {
     "delivery_status_summary": "delivery_status",
@@ -228,27 +228,27 @@ SUMMARIES = {
     "suppressions_summary": "suppressions",
     "users_summary": "users",
 }
-"""Summaries, and the kind of the rows that they are computed from."""
+"""Summaries, with the kind of the rows of which they are computed."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A report, named as in the vendor's OpenAPI file."""
+    """A report, with its name in the vendor's OpenAPI file."""
 
     operation: str
     path: str
-    """Below PREFIX; with `{account}` or `{login}`."""
+    """Path below PREFIX with `{account}` or `{login}`."""
     kind: str
     channel: str | None = None
 
     @property
     def is_of_account(self) -> bool:
-        """Return whether it is in account scope."""
+        """Whether the report is in account scope."""
         return self.path.startswith("/account/")
 
     @property
     def is_marketing(self) -> bool:
-        """Return whether it is about a login's marketing."""
+        """Whether the report is about the marketing of a login."""
         return self.kind.startswith("marketing_")
 
 
@@ -271,7 +271,7 @@ _BY_CHANNEL = {
     "Click": ("clicks", "clicks"),
     "Open": ("opens", "opens"),
 }
-# (operation, with @ for the scope; path below {scope}/report/email; kind)
+# (operation with @ for the scope, path below {scope}/report/email, kind)
 _SCOPED = (
     ("getEmailFeedBackLoopsReport@", "fbl", "complaints"),
     ("get@SuppressionReport", "suppressions", "suppressions"),
@@ -316,7 +316,7 @@ def _endpoints() -> tuple[Endpoint, ...]:
         for word, (tail, kind) in _BY_CHANNEL.items():
             for channel, spelt in zip(CHANNELS, ("SMTP", "WebMail"), strict=True):
                 name = f"getEmail{spelt}{word}Report{scope}"
-                if name != "getEmailWebMailClickReportUser":  # the vendor has none
+                if name != "getEmailWebMailClickReportUser":  # it does not exist
                     path = f"{email}/{channel}/{tail}"
                     made.append(Endpoint(name, path, kind, channel))
     return tuple(made)
@@ -326,10 +326,10 @@ ENDPOINTS = _endpoints()
 
 
 def gmt(at: float) -> str:
-    """Return UTC seconds as the vendor's DATETIME."""
+    """Return UTC seconds as a DATETIME of the vendor."""
     return datetime.fromtimestamp(at // 1, UTC).isoformat(" ", "seconds")[:19]
 
 
 def epoch(text: str) -> int:
-    """Return a DATETIME as UTC seconds; ValueError if it is none."""
+    """Return a DATETIME as UTC seconds; ValueError for other text."""
     return int(datetime.fromisoformat(f"{text}+00:00").timestamp())

@@ -1,7 +1,7 @@
-"""A pseudo-random LuxSci account, the same for the same seed and instant.
+"""A pseudo-random LuxSci account, the same for the same seed and time.
 
-Instants are UTC seconds. What is shown late is late by less than a look-back of two
-days; oddities come by turns, not by chance, so that every account has each of them.
+Instants are UTC seconds. Rows are visible within a look-back of two days after their
+date. Odd values come in turn and not by chance, so that every account has each of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _HOUR = 3600.0
 _PAST_DAYS = 60.0
 _LATEST = 1.4 * DAY
-"""A row is shown at most so long after its date."""
+"""The most seconds after its date at which a row becomes visible."""
 _LAST_DAYS = 20.0
-"""Nothing happens to a message later after its send."""
+"""Seconds after a send within which all its events happen."""
 _USERS = 3
 _PER_CAMPAIGN = 12
 _OPENED, _CLICKED, _LATE, _COMPLAINED, _UNSUBSCRIBED = 0.5, 0.25, 0.08, 0.04, 0.03
@@ -39,7 +39,7 @@ _URLS = (
 )
 _STATUSES = ("Failed", "Post-Delivery Hard Fail", "Soft Bounce", "No Data Available")
 _HEADERS: dict[str, Any] = {"header1": "x-clinic", "header1_value": "Gh6577hh-abc"}
-# (turn, of how many, columns): turn n of each run of that length.
+# (turn, length, columns): in each run of `length` rows, row `turn` has these columns.
 _MESSAGE_ODDS: tuple[tuple[int, int, dict[str, Any]], ...] = (
     (0, 3, _HEADERS),
     (1, 7, {"from_ip": "MobileSync"}),
@@ -67,7 +67,7 @@ def generate(
     *,
     days_ahead: float = FUTURE_DAYS,
 ) -> None:
-    """Fill the account: so many messages sent up to `now`, and more to come."""
+    """Fill an account with `messages` messages up to `now`, and more after it."""
     if messages <= 0:
         return
     rng = random.Random(f"luxsci {seed}")  # noqa: S311 -- reproducible
@@ -77,7 +77,7 @@ def generate(
 def _odd(
     odds: tuple[tuple[int, int, dict[str, Any]], ...], turn: int
 ) -> dict[str, Any]:
-    """Return the columns that this turn shows otherwise."""
+    """Return the odd columns of this turn."""
     shown: dict[str, Any] = {}
     for which, every, columns in odds:
         if turn % every == which:
@@ -98,7 +98,7 @@ class _Generator:
         self._deliveries = 0
 
     def run(self, messages: int) -> None:
-        """Fill the account, oldest first."""
+        """Fill the account, oldest message first."""
         account, rng = self._account, self._rng
         for number in range(_USERS):
             created = self._start - rng.uniform(5, 400) * DAY
@@ -140,18 +140,18 @@ class _Generator:
             self._deliver(sendmail_id, to, sent, is_smtp=channel == "smtp")
 
     def _shown(self, at: float) -> float:
-        """Return when a row of an instant is shown: mostly at once."""
+        """Return when a row of an instant becomes visible, mostly at once."""
         rng = self._rng
         return at + rng.uniform(0, _LATEST) if rng.random() < _LATE else at
 
     def _deliver(
         self, sendmail_id: str, to: str, sent: float, *, is_smtp: bool
     ) -> None:
-        """Let happen, in order, all that happens to one recipient's message."""
+        """Add all events of a message to one recipient in order of time."""
         account, rng = self._account, self._rng
         turn = self._deliveries
         self._deliveries += 1
-        # Nothing changes before the row can have been seen.
+        # Rows do not change before they are visible.
         at = sent + _LATEST + rng.uniform(1, 9 * _HOUR) if turn % 6 == 0 else sent
         at = max(at, self._visible(sendmail_id, to)) + rng.uniform(1, 300)
         if is_smtp and rng.random() < _TEMPORARY:
@@ -177,7 +177,7 @@ class _Generator:
             if rng.random() < _LATE:
                 fields["opener_ip"] = None
             account.add_open(sendmail_id, to, at=at, fields=fields)
-            if rng.random() < _LATE:  # the same again, in the same second
+            if rng.random() < _LATE:  # an equal event in the same second
                 account.add_open(sendmail_id, to, at=at, fields=fields)
             if rng.random() < _CLICKED:
                 at += rng.uniform(1, 600)
@@ -191,7 +191,7 @@ class _Generator:
             account.unsubscribe(sendmail_id, to, at=at + rng.uniform(60, _HOUR))
 
     def _redacted_twins(self) -> None:
-        """Add complaints of which nothing tells two apart, in one second."""
+        """Add pairs of equal complaints in the same second."""
         sent = self._now - 4 * DAY
         for at in (self._now - 3 * DAY, self._now + 2 * DAY):
             for turn in range(2):
@@ -208,7 +208,7 @@ class _Generator:
                 )
 
     def _undated(self) -> None:
-        """Add messages of which nobody knows when their row was updated."""
+        """Add messages with no or an empty `last_updated`."""
         for sent, updated in ((self._now - DAY, None), (self._now + DAY, "")):
             self._account.add_message(
                 sent=sent,
@@ -218,7 +218,7 @@ class _Generator:
             )
 
     def _beside(self) -> None:
-        """Add what belongs to no message."""
+        """Add rows that belong to no message."""
         account, rng = self._account, self._rng
         span = (self._start, self._end)
         for turn in range(int((self._end - self._start) / (2 * DAY))):
@@ -279,7 +279,7 @@ class _Generator:
         )
 
     def _by_hand(self, login: str, list_id: int) -> None:
-        """Add events without a log, one of them twice in a second."""
+        """Add events without a log, one of them twice in the same second."""
         for at in (self._now - 5 * DAY, self._now - 5 * DAY, self._now + DAY):
             row = {"list_id": list_id, "log_id": None, "email": "by.hand@example.org"}
             for kind, more in (
@@ -295,7 +295,7 @@ class _Generator:
 
     @staticmethod
     def _custom(number: int) -> dict[str, object]:
-        """Return a contact's custom fields: some, none, or an odd one."""
+        """Return the custom fields of a contact: some, none, or an odd one."""
         return (
             {"favorite_color": "blüe", "member_no": str(7000 + number)}
             if (number % 3)

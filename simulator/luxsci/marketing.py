@@ -1,4 +1,4 @@
-"""LuxSci's marketing: lists, contacts, campaigns and what becomes of their messages."""
+"""LuxSci's marketing: lists, contacts, campaigns and the events of their messages."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LOG_COUNTERS = {
 
 
 class Marketing(Builder):
-    """The marketing of an account's logins."""
+    """The marketing of the logins of an account."""
 
     def add_list(
         self, login: str, *, created: float | None = None, **fields: object
     ) -> int:
-        """Add a list of contacts, and return its id."""
+        """Add a list of contacts and return its id."""
         number = self._number("marketing_lists")
         shown = {
             "list_id": number,
@@ -50,7 +50,7 @@ class Marketing(Builder):
         custom: Fields | None = None,
         **fields: object,
     ) -> int:
-        """Add a contact, and return its id; `custom` by code word."""
+        """Add a contact and return its id; `custom` holds fields by code word."""
         email = str(fields.pop("email", None) or self._address())
         shown = {
             "contact_id": self._number("marketing_contacts"),
@@ -67,7 +67,7 @@ class Marketing(Builder):
     def add_campaign(
         self, login: str, *, created: float | None = None, **fields: object
     ) -> int:
-        """Add a campaign that is only scheduled, and return its id."""
+        """Add a scheduled campaign and return its id."""
         number = self._number("marketing_campaigns")
         zeros = [
             column.name
@@ -91,7 +91,7 @@ class Marketing(Builder):
     def update_item(
         self, kind: str, item_id: int, *, at: float | None = None, **fields: object
     ) -> None:
-        """Change a list, contact or campaign; `modified` moves along unless given."""
+        """Change a list, contact or campaign and, unless given, its `modified`."""
         with self._lock:
             at = self._clock.now() if at is None else at
             row = self._by_id[kind, item_id]
@@ -200,7 +200,7 @@ class Marketing(Builder):
         at: float | None = None,
         **fields: object,
     ) -> None:
-        """Note what became of a campaign's message; bounces get a row of their own."""
+        """Set the result of a message of a campaign; a bounce also adds a row."""
         with self._lock:
             at = self._clock.now() if at is None else at
             handle = self._by_id["marketing_logs", log_id]
@@ -228,10 +228,10 @@ class Marketing(Builder):
         visible_from: float | None = None,
         **fields: object,
     ) -> int:
-        """Add an open, click, complaint or unsubscribe of a campaign's message.
+        """Add an open, click, complaint or unsubscribe of a message of a campaign.
 
-        `kind` is as in KINDS. The log's counter moves, its date does not. Return the
-        row's handle.
+        `kind` is one of KINDS. The counter of the log changes, its date does not.
+        Return the handle of the row.
         """
         with self._lock:
             at = self._clock.now() if at is None else at

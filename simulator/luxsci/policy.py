@@ -1,4 +1,4 @@
-"""The behaviours that LuxSci leaves open or the account's owner chooses."""
+"""Behaviour that LuxSci leaves open or that the owner of the account chooses."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ REFUSALS: dict[str, str] = {
     "method": "method not allowed",
     "invalid": "invalid parameter",
 }
-"""Reasons, and the vendor's text for each."""
+"""The vendor's text for each reason of a refusal."""
 _MASTERED = frozenset({"signature", "date", "token", "login", "expired", "disabled"})
 
 
 @dataclass(frozen=True)
 class Policy(Rules):
-    """Every choice of the account's owner and of what the vendor leaves open."""
+    """Choices of the owner of the account, and those that the vendor leaves open."""
 
     # The integration
     denied: frozenset[str] = frozenset()
@@ -41,56 +41,56 @@ class Policy(Rules):
     absent: frozenset[str] = frozenset()
     """operationIds that answer 404."""
     paths: Mapping[str, str] = field(default_factory=dict)
-    """operationId to its path below PREFIX, in place of the built-in one."""
+    """Paths below PREFIX that replace the built-in ones, by operationId."""
     renew_every: int = 0
-    """Every so many answers carry a fresh auth code; 0: none."""
+    """Every how many answers carry a new auth code; 0: none."""
     user_limit: int = 50
-    # Limits; 0 is none
+    # Limits; 0 means no limit
     requests_per_minute: int = 60
     requests_per_day: int = 6_000
     throttle_status: int = 429
     retry_after: str | None = None
-    # Refusals: 200 is an answer whose `success` is 0
+    # Refusals; with 200 the answer has `success` 0
     auth_status: int = 401
-    """Of signature, date, token, login, expired and disabled."""
+    """Status for signature, date, token, login, expired and disabled."""
     access_status: int = 403
-    """Of scope and denied."""
+    """Status for scope and denied."""
     error_field: Literal["error_message", "error"] = "error_message"
     texts: Mapping[str, str] = field(default_factory=dict)
-    """In place of those in REFUSALS, by reason."""
+    """Texts that replace those in REFUSALS, by reason."""
     at_sign: Literal["both", "plain", "encoded"] = "both"
-    """How the `@` of a login has to be written in a path: a refusal of the signature
-    follows from the other way."""
+    """How the `@` of a login must be written in a path; the other way is refused as a
+    wrong signature."""
     # Shapes
     rows: Literal["arrays", "objects"] = "arrays"
     header_entries: Literal["strings", "objects"] = "strings"
     header_at: Literal["top", "data"] = "top"
     header_place: Literal["before", "after"] = "before"
     header_order: Literal["page", "shuffled"] = "page"
-    """page: as on the vendor's page; shuffled: each answer in its own way."""
+    """page: as on the vendor's page; shuffled: in another order in each answer."""
     header_case: Literal["page", "lower", "upper", "mixed"] = "page"
-    """Of the vendor's columns; code words stay."""
+    """Letter case of the vendor's columns, not of code words."""
     rows_name: str = "rows"
-    """Where `data` is an object."""
+    """Key of the rows if `data` is an object."""
     count_at: Literal["top", "data"] = "top"
     count_name: str = "count"
     count_type: Literal["number", "string"] = "number"
     count_of: Literal["all", "page", "nothing"] = "all"
-    """The rows it counts; with `matches=0` it always counts all."""
+    """The rows that the count counts; with `matches=0` always all rows."""
     numbers_as_strings: bool = False
     strings_as_numbers: bool = False
-    """Where the text is an integer's."""
+    """Applies to text that is an integer."""
     nulls: Literal["null", "empty_dates", "zero_dates", "empty"] = "null"
-    """empty: of every type; empty_dates and zero_dates: DATETIMEs only."""
+    """Form of nulls; empty_dates and zero_dates apply to DATETIMEs only."""
     max_rows: int = 0
-    """Rows in one answer, however many are asked for; 0: MOST_ROWS."""
+    """The most rows in one answer; 0: MOST_ROWS."""
     max_bytes: int = 50_000_000
-    """An answer ends with the row that passes it."""
+    """An answer ends with the row that exceeds this length."""
     # Behaviour
     delivery_date: Literal["last_updated", "date_sent"] = "last_updated"
-    """The date that bounds apply to: of delivery status, and of marketing's logs."""
+    """The date to which bounds apply in delivery status and marketing logs."""
     event_date: Literal["own", "date_sent"] = "own"
-    """The date that bounds apply to: of opens, clicks and other events."""
+    """The date to which bounds apply in opens, clicks and other events."""
     rows_order: Literal["date", "insertion", "descending"] = "date"
 
     def status(self, reason: str) -> int:
@@ -104,7 +104,7 @@ class Policy(Rules):
         return {"missing": 404, "method": 405}.get(reason, 400)
 
     def column(self, kind: Kind) -> str | None:
-        """Return the column that the API filters a kind's rows by."""
+        """Return the column by which the API filters a kind of report."""
         if kind.sent is None:
             return kind.date
         if kind.name in ("delivery_status", "marketing_logs"):

@@ -1,4 +1,4 @@
-"""The contents of a LuxSci account, its integration's rights and its reports."""
+"""The contents of a LuxSci account, the rights of its integration, and its reports."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Store:
         self.token = "tk-3f9a51c07be2"  # noqa: S105 -- made up
         self.secret = "s3cr3t-of-the-integration-0f1e2d"  # noqa: S105 -- likewise
         self.passwords: dict[str, str] = {}
-        """By login."""
+        """Passwords by login."""
         self.custom_fields: tuple[str, ...] = ("favorite_color", "member_no")
-        """Code words that detail reports show a column of."""
+        """Code words that have a column in detail reports."""
         self.policy = Policy()
         self.seed = seed
         self.ticker = clock.now
-        """The clock of the short limits: the real one behind a real port."""
+        """The clock of the limit per minute: the real one behind a port."""
         self.present = clock.now
-        """The clock that the `date` of an auth request is compared with. Behind a real
-        port it is the real one: the world is in the past."""
+        """The clock with which the `date` of an auth request is compared. Behind a port
+        it is the real one, because the world is in the past."""
         self.limits = Limits(clock.now, MINUTE)
         self.auth = Authority(self, clock.now)
         self._clock = clock
@@ -50,17 +50,17 @@ class Store:
 
     @property
     def used_today(self) -> int:
-        """Requests that counted since 00:00 UTC."""
+        """Requests counted since 00:00 UTC."""
         return self.limits.used_today
 
     @property
     def throttled(self) -> int:
-        """Requests refused for the minute's limit."""
+        """Requests refused by the limit per minute."""
         return self.limits.throttled
 
     @property
     def logins(self) -> list[str]:
-        """The users' logins, in the order in which they were added."""
+        """The logins of the users in the order in which they were added."""
         return list(self.passwords)
 
     def set_policy(self, **changes: object) -> None:
@@ -79,7 +79,7 @@ class Store:
     # Reading
 
     def table(self, kind: str, channel: str | None = None) -> Table:
-        """Return the rows of a kind; those of SMTP where nothing is said."""
+        """Return the rows of a kind, by default those of SMTP."""
         if channel is None and KINDS[kind].has_channels:
             channel = CHANNELS[0]
         return self._tables[kind, channel]
@@ -96,7 +96,7 @@ class Store:
         interval: Interval = EVERYTHING,
         login: str | None = None,
     ) -> list[Entry]:
-        """Return the rows that a report shows at `at`, in its order."""
+        """Return the rows of a report at `at` in its order."""
         table = self.table(kind, channel)
         column = self.policy.column(table.kind)
         found = table.shown(at, column, interval, login)
@@ -109,7 +109,7 @@ class Store:
     def computed(
         self, kind: str, at: float, interval: Interval, login: str | None
     ) -> list[dict[str, object]]:
-        """Return the rows of a report that is computed from another's."""
+        """Return the rows of a report that is computed from other rows."""
         if kind == "marketing_urls":
             clicks = self.entries("marketing_clicks", None, at, login=login)
             return urls(entry.row.fields(at) for entry in clicks)
@@ -120,7 +120,7 @@ class Store:
 
 
 def is_computed(kind: str) -> bool:
-    """Return whether a report has no rows of its own."""
+    """Return whether a report is computed from other rows."""
     return kind in SUMMARIES or kind == "marketing_urls"
 
 

@@ -1,4 +1,4 @@
-"""Reports that LuxSci computes from rows: the summaries, and clicks by URL."""
+"""Reports that LuxSci computes from rows: summaries, and clicks by URL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ESCROW, _TLS = 3, 4
 def summarise(
     kind: str, rows: Sequence[Raw], at: float, interval: Interval, user_limit: int
 ) -> Raw:
-    """Return the one row of a summary of these rows; of users, all of them."""
+    """Return the row of a summary of these rows; for users, these are all rows."""
     match kind:
         case "delivery_status_summary":
             shown = _deliveries(rows)
@@ -52,7 +52,7 @@ def _deliveries(rows: Sequence[Raw]) -> Raw:
 
 
 def _traits(row: Raw) -> Iterable[str]:
-    """Yield what a delivery counts as."""
+    """Yield the numbers of the summary in which a delivery counts."""
     status, secured = row.get("status"), row.get("secureline")
     if status in _HARD:
         yield "hard_failed"

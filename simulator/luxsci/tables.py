@@ -1,4 +1,4 @@
-"""The rows of LuxSci's reports, found by date as of any instant."""
+"""The rows of LuxSci's reports, found by their date at any time."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 _DATETIME = len("YYYY-MM-DD HH:MM:SS")
 _ZERO = "0000"
 NOWHERE = "\uffff"
-"""Sorts after every date."""
+"""Text that sorts after every date."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Dates as the API takes them: texts, `low` in it, `high` not; "" is no bound."""
+    """An interval of texts: `low` is in it, `high` is not; "" means no bound."""
 
     low: str = ""
     high: str = NOWHERE
 
     @property
     def is_all(self) -> bool:
-        """Return whether rows without a date pass."""
+        """Whether rows without a date are in it."""
         return not self.low and self.high == NOWHERE
 
 
@@ -38,18 +38,18 @@ EVERYTHING = Interval()
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """A row with what does not change of it."""
+    """A row with its unchangeable facts."""
 
     serial: int
     row: Row
     login: str | None
-    """Whose report shows it besides the account's."""
+    """The login whose reports show the row besides those of the account."""
     custom: dict[str, object]
-    """Custom fields, by code word."""
+    """Custom fields by code word."""
 
 
 class Table:
-    """The rows of one kind and channel; every date that a row ever had is indexed."""
+    """The rows of one kind and channel, indexed by every date that a row ever has."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -65,13 +65,13 @@ class Table:
         self._note(entry.serial, entry.row.fields(entry.row.visible_from))
 
     def correct(self, serial: int, at: float, fields: Mapping[str, object]) -> None:
-        """Show these fields otherwise from `at` on; instants become DATETIMEs."""
+        """Change fields from `at` on; instants become DATETIMEs."""
         changed = self.spelt(fields)
         self.entries[serial].row.correct(at, changed)
         self._note(serial, changed)
 
     def spelt(self, fields: Mapping[str, object]) -> dict[str, object]:
-        """Return fields with instants in DATETIME columns as the vendor spells them."""
+        """Return fields with instants of DATETIME columns in the vendor's form."""
         spelt = dict(fields)
         for name in self._dates:
             value = spelt.get(name)
@@ -98,8 +98,8 @@ class Table:
     ) -> list[Entry]:
         """Return the rows at `at` whose date is in the interval, by date.
 
-        Without a column they are in the order of insertion. A row without a date
-        comes first, and only where every date will do.
+        Without a column they are in the order of insertion. Rows without a date come
+        first, and only if the interval has no bounds.
         """
         found = self._found(at, column, interval)
         return [
@@ -141,5 +141,5 @@ def _is_date(value: object) -> bool:
 
 
 def after(value: str) -> str:
-    """Return the bound just above a DATETIME."""
+    """Return the smallest bound above a DATETIME."""
     return f"{value}\0"

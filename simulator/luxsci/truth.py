@@ -1,15 +1,15 @@
 """The rows that complete readings of LuxSci leave in a target, without the tap.
 
-The target keeps the last record of each key. A window stream starts a reading at the
-end of the last one less the look-back (the first: at the start date) and ends it
-SETTLING seconds before the instant, in whole seconds. Rows whose own date is later wait
-for the next reading. Lists of things are read whole every WHOLE_DAYS as well.
-Marketing's URLs and complaints are read whole by the first reading of a UTC day. So are
-the summaries, for each whole day since the last reading and in the look-back.
+The target keeps the last record of each key. A reading of a window stream starts at the
+end of the previous one less the look-back (the first: at the start date) and ends
+SETTLING seconds before the instant, in whole seconds. Rows with a later date wait for
+the next reading. Lists of entities are also read in full every WHOLE_DAYS. The first
+reading of a UTC day reads marketing URLs and complaints in full, and the summaries of
+each whole day since the last reading and in the look-back.
 
-A reader's clock may be ahead of the world's, as an unmodified reader's is behind a real
-port. `Reading.now` has that clock: it decides which dates are requested, the world's
-clock which rows are answered.
+The clock of a reader may be ahead of the world, as it is behind a real port.
+`Reading.now` holds that clock, which decides which dates are requested; the clock of
+the world decides which rows are answered.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 PREFIX = "luxsci_"
 SETTLING = 300.0
-"""Seconds before a reading that it leaves to the next one."""
+"""Seconds before a reading that are left to the next one."""
 START_DAYS = 365.0
 WHOLE_DAYS = 7.0
 _SLOW = ("delivery_status", "marketing_logs", "marketing_bounces")
-"""Kinds with a look-back of their own."""
+"""Kinds with a different look-back."""
 _THINGS = (
     "marketing_campaigns",
     "marketing_lists",
@@ -60,7 +60,7 @@ _THINGS = (
     "users",
     "jobs",
 )
-"""Kinds that are besides read whole."""
+"""Kinds that are also read in full."""
 _ACCOUNT_ONLY = ("users", "users_summary", "login_failures")
 _DATETIME = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}")
 _NO_DATE = ("", "0000-00-00", "0000-00-00 00:00:00")
@@ -87,7 +87,7 @@ _LOGIN = frozenset(
         *(name for name in KINDS if name.startswith("marketing_")),
     }
 )
-"""Kinds with a column of whose report it is."""
+"""Kinds with a column for the login."""
 IDENTITY: dict[str, tuple[str, ...]] = {
     "delivery_status": ("login", "channel", "sendmail_id", "to_address", "date_sent"),
     "opens": (
@@ -113,9 +113,9 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "marketing_unsubscribes": ("login", "log_id", "email", "unsubscribed_date"),
     "marketing_urls": ("login", "campaign_id", "url"),
 }
-"""The columns that make up an event_id, by kind."""
+"""The columns of which an event_id is made, by kind."""
 _CHANGING = ("delivery_status", "suppressions")
-"""Kinds whose rows are not numbered: a changed one may come alone."""
+"""Kinds whose rows are not numbered, because a changed row may come alone."""
 KEYS: dict[str, tuple[str, ...]] = {
     f"{PREFIX}{name}": ("account", *key)
     for name, key in {
@@ -153,7 +153,7 @@ STREAMS = tuple(KEYS)
 
 @dataclass(frozen=True)
 class Visit:
-    """A reading: the world's instant and the reader's, in UTC seconds."""
+    """A reading: times of the world and of the reader in UTC seconds."""
 
     at: float
     now: float
@@ -164,17 +164,17 @@ class Reading:
     """The settings that decide what is read."""
 
     user: str | None = None
-    """The login in user scope; None is account scope."""
+    """The login in user scope, or None for account scope."""
     logins: tuple[str, ...] | None = None
-    """Whose marketing is read; None: the user's, or every user's of the account."""
+    """Logins whose marketing is read; None: that of the user or of all users."""
     start: float | None = None
-    """UTC seconds; None: START_DAYS before the first reading."""
+    """Start date in UTC seconds; None: START_DAYS before the first reading."""
     lookback_days: float = 2.0
     delivery_lookback_days: float = 30.0
     tracked_headers: bool = False
     detail: bool = False
     now: tuple[float, ...] = ()
-    """The reader's clock at each reading, if it differs from the world's."""
+    """The clock of the reader at each reading, if it differs from the world."""
 
     def visits(self, instants: Sequence[float]) -> list[Visit]:
         """Return the readings; ValueError unless `now` fits the instants."""
@@ -195,13 +195,13 @@ class _Report:
 
 
 def columns(stream: str) -> list[tuple[str, str | None]]:
-    """Return (column, vendor's name) of a stream's own columns, in order."""
+    """Return (column, vendor's name) of the columns of a stream, in order."""
     kind = KINDS[stream.removeprefix(PREFIX)]
     return [(renamed(kind.name, one.name), one.name) for one in kind.columns]
 
 
 def renamed(kind: str, name: str) -> str:
-    """Return the column for a vendor's name."""
+    """Return the column for a name of the vendor."""
     return _RENAMED_IN.get((kind, name)) or RENAMED.get(name, name)
 
 
@@ -285,7 +285,7 @@ class _Reader:
     # When and what
 
     def _windows(self, report: _Report, visits: Sequence[Visit]) -> Iterator[Record]:
-        """Yield what the windows of each reading show, and the whole lists."""
+        """Yield the records of the windows and full lists of each reading."""
         days = self._lookback()
         whole = -math.inf
         end = None
@@ -309,9 +309,9 @@ class _Reader:
         return visits[0].now - START_DAYS * DAY if start is None else start
 
     def _summaries(self, report: _Report, visits: Sequence[Visit]) -> Iterator[Record]:
-        """Yield a row a whole day: days since the last reading, and the look-back's.
+        """Yield a row per whole day since the last reading and in the look-back.
 
-        A day is whole once it has had time to settle.
+        A day is whole after it has had time to settle.
         """
         end = None
         for visit in _daily(visits, SETTLING):
@@ -328,7 +328,7 @@ class _Reader:
     def _rows(
         self, report: _Report, at: float, interval: Interval, settled: str | None = None
     ) -> Iterator[Record]:
-        """Yield the records of one report at an instant; later ones are left out."""
+        """Yield the records of one report at an instant, without later rows."""
         world, name = self._world, self._kind.name
         found: Sequence[Any]
         if is_computed(name):
@@ -365,7 +365,7 @@ class _Reader:
         return {**record, "additional_fields": clean(rest) if rest else None}
 
     def _shaped(self, raw: dict[str, Any], rest: dict[str, object]) -> Record:
-        """Return every column of the stream; what fits none goes into `rest`."""
+        """Return every column of the stream; values that fit none go into `rest`."""
         known = {column.name for column in self._kind.columns}
         shaped: Record = {}
         for column in self._kind.columns:
@@ -399,9 +399,9 @@ class _Reader:
 
 
 def _daily(visits: Sequence[Visit], settling: float = 0.0) -> list[Visit]:
-    """Return the first reading of each UTC day of the reader's.
+    """Return the first reading of each UTC day on the clock of the reader.
 
-    A day begins so many seconds late.
+    A day begins `settling` seconds after midnight.
     """
     first: dict[int, Visit] = {}
     for visit in visits:
@@ -414,7 +414,7 @@ def _channel_order(channel: str | None) -> int:
 
 
 def to_instant(value: object) -> str | None:
-    """Return a DATETIME in RFC 3339; None for none, and for no such one."""
+    """Return a DATETIME as RFC 3339, or None if it is missing or invalid."""
     if not isinstance(value, str) or not _DATETIME.fullmatch(value):
         return None
     try:

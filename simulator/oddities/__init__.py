@@ -1,7 +1,6 @@
-"""Oddities: answers that mean something else than they should.
+"""Oddities: well-formed answers with a wrong meaning.
 
-A fault spoils an answer so that nobody can take it for a good one. An oddity leaves a
-well-formed answer and changes its meaning: a list is empty for once, a total is off by
-one, a field has another name. Each module has the oddities of one kind; `names` lists
-them all.
+A fault makes an answer visibly bad. An oddity keeps the answer well-formed and changes
+its meaning: a list is empty once, a total is one too high, a field has another name.
+Each module has the oddities of one kind; `names` lists them all.
 """

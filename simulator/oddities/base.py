@@ -1,4 +1,4 @@
-"""Oddities by name, and those that are in force in a world."""
+"""Oddities, and those that are active in a world."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ _PARENT = re.compile(
 
 @dataclass(frozen=True)
 class Case:
-    """An answer that is about to be changed.
+    """An answer to change.
 
     Attributes:
         request: the request that it answers.
-        rng: seeded by the odd and the parent, so that equal requests fare alike.
+        rng: random numbers seeded by the odd and the parent, so that equal requests get
+            equal changes.
         now: UTC seconds.
-        seed: of the odd.
-        memory: kept by the odd from answer to answer.
+        seed: seed of the odd.
+        memory: storage of the odd for use in later answers.
     """
 
     request: Request
@@ -43,27 +44,27 @@ class Case:
 
 
 Change = Callable[[Case, Reply], None]
-"""Changes a reply in place; leaves it as it is where the oddity does not apply."""
+"""Function that changes a reply in place, if the oddity applies to it."""
 Ask = Callable[[Case], Request]
-"""Returns the request that the face answers instead."""
+"""Function that returns the request to answer instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Oddity:
-    """A way in which answers can be odd.
+    """A kind of change of answers.
 
     Attributes:
-        name: its name.
-        says: what it does, in a line.
-        change: makes an answer odd.
-        ask: changes the request before the face sees it, if given.
+        name: unique name.
+        says: description in one line.
+        change: function that changes an answer.
+        ask: function that changes the request before it is answered, if given.
         faces: providers whose answers it can change.
-        paths: regular expression of the paths that it changes by default.
-        telling: regular expression of the paths on which no row goes missing unless a
-            careful reader notices it, by the answer itself or by other answers' counts.
-        changes_values: rows can carry other values, so records can differ.
-        changes_clock: a reader can take another time for now, whatever the path.
-        is_dear: it costs so much memory or time that it is not drawn by chance.
+        paths: regular expression of the paths whose answers it changes by default.
+        telling: regular expression of the paths on which a careful reader notices every
+            missing row, in the answer itself or by counts in other answers.
+        changes_values: whether rows can have other values, so that records differ.
+        changes_clock: whether a reader can take another time for the present.
+        is_dear: whether it takes so much memory or time that it is not drawn at random.
     """
 
     name: str
@@ -78,22 +79,22 @@ class Oddity:
     is_dear: bool = False
 
     def as_json(self) -> dict[str, object]:
-        """Return what a person has to know of it."""
+        """Return name, description and providers."""
         return {"name": self.name, "says": self.says, "faces": self.faces}
 
 
 @dataclass(eq=False)
 class Odd:
-    """An oddity in force.
+    """An active oddity.
 
     Attributes:
-        oddity: what it does.
-        path: regular expression of the paths that it strikes.
-        times: the first so many answers of each path are struck; None: all.
+        oddity: the kind of change.
+        path: regular expression of the paths whose answers it changes.
+        times: number of first answers of each path that it changes; None: all.
         until: UTC seconds at which it ends; None: never.
-        share: share of the parents, or of the paths without one, that are struck.
-        parent: the only parent that is struck, if given.
-        seed: decides which parents are struck, and how.
+        share: share of the parents, or of paths without one, that it changes.
+        parent: the only parent that it changes, if given.
+        seed: chooses the parents and the random parts of the change.
     """
 
     oddity: Oddity
@@ -107,7 +108,7 @@ class Odd:
     _seen: Counter[str] = field(default_factory=Counter, init=False, repr=False)
 
     def strikes(self, request: Request, face: str, now: float) -> bool:
-        """Return True if the answer to a request is to be changed; count it."""
+        """Count a request; return True if its answer must be changed."""
         if face not in self.oddity.faces or not re.search(self.path, request.path):
             return False
         if self.until is not None and now >= self.until:
@@ -118,7 +119,7 @@ class Odd:
         return self.times is None or self._seen[request.path] <= self.times
 
     def case(self, request: Request, now: float) -> Case:
-        """Return what the change gets to know."""
+        """Return the case of a request for the change."""
         text = f"{self.seed}/{self.oddity.name}/{parent_of(request.path)}"
         rng = random.Random(text)  # noqa: S311 -- reproducible, not secret
         return Case(request, rng, now, self.seed, self.memory)
@@ -130,14 +131,14 @@ class Odd:
         return self.share >= 1.0 or chance(self.seed, parent) < self.share
 
     def as_json(self) -> dict[str, object]:
-        """Return the odd as the control interface takes it."""
+        """Return the odd in the form of the control interface."""
         names = ("path", "times", "until", "share", "parent", "seed")
         shown = {name: getattr(self, name) for name in names}
         return {"name": self.oddity.name, **shown}
 
 
 class Odds:
-    """The odds in force; each that strikes an answer changes it, in order."""
+    """The active oddities, which change an answer one after the other."""
 
     def __init__(self) -> None:
         self.rules: list[Odd] = []
@@ -150,16 +151,16 @@ class Odds:
         return [odd for odd in self.rules if odd.strikes(request, face, now)]
 
     def remove(self, odd: Odd) -> None:
-        """End an odd."""
+        """Remove an odd."""
         self.rules.remove(odd)
 
     def clear(self) -> None:
-        """End every odd."""
+        """Remove every odd."""
         self.rules = []
 
 
 def parent_of(path: str) -> str:
-    """Return the id in a path: of a message, campaign, activity, contact or login."""
+    """Return the id of a message, campaign, activity, contact or login in a path."""
     match = _PARENT.search(path)
     return match[1] if match else path
 
@@ -171,9 +172,10 @@ def chance(seed: int, text: str) -> float:
 
 
 def of_json(change: Callable[[Case, Any], Any]) -> Change:
-    """Return the change of a reply whose JSON body `change` replaces.
+    """Return a change of replies that replaces the JSON body by that of `change`.
 
-    `change` gets the body of a 2xx answer and returns the new one. Other answers stay.
+    `change` gets the body of a 2xx answer and returns the new one. Other answers stay
+    the same.
     """
 
     def changed(case: Case, reply: Reply) -> None:

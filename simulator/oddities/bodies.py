@@ -1,4 +1,4 @@
-"""Error pages with any status, bodies that drip or are too long, absurd headers."""
+"""Error pages with any status, slow and very long bodies, and absurd headers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _retry_after(text: str) -> Change:
 
 
 def _throttle(text: str, case: Case, reply: Reply) -> None:
-    """Refuse every second request, in a way that says when to come back."""
+    """Answer every second request with a 429 and a Retry-After."""
     turn = case.memory["turn"] = case.memory.get("turn", 0) + 1
     if turn % 2:
         other = message_reply(429)
@@ -87,13 +87,13 @@ ODDITIES = (
     ),
     Oddity(
         name="says_no",
-        says="200 with a JSON object that tells of an error",
+        says="a 200 with a JSON object that describes an error",
         change=_said_no,
         paths="^/v2/|^/v3/|/report/|/marketing/",
     ),
     Oddity(
         name="drips",
-        says="a body that comes at one byte a second",
+        says="a body that comes at one byte per second",
         change=_drip,
     ),
     Oddity(

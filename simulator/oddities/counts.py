@@ -1,4 +1,4 @@
-"""Totals, counts and counters that are off, absent, of another type, or late."""
+"""Totals, counts and counters that are wrong, absent, of another type, or late."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _COUNTERS = (
     *("em_sends", "em_bounces", "em_forwards", "em_optouts"),
     *("em_opens_all", "em_opens.all", "em_clicks_all", "em_clicks.all"),
 )
-"""Counters that a reader compares lists with, as both spellings have them."""
+"""Counters with which a reader compares lists, in both spellings."""
 _LAG = DAY
 _OFF = 0.5
-"""Share of the campaigns of which a counter is off."""
+"""Share of the campaigns with a wrong counter."""
 _GONE = object()
-"""In place of a value: the key is left out."""
+"""Stands for a value whose key is left out."""
 Value = Callable[["Case", object, object], object]
-"""Returns the new value of a number, given its case, what it is of, and itself."""
+"""Function that returns the new value, given the case, the owner and the old value."""
 
 
 def _by(number: int) -> Value:
@@ -50,7 +50,7 @@ def _as_text(_case: Case, _of: object, value: object) -> object:
 
 
 def _late(case: Case, of: object, value: object) -> object:
-    """Return the number as it was a day ago, or the oldest that was ever asked for."""
+    """Return the value of a day ago, or the oldest requested value."""
     seen = case.memory.setdefault(of, [])
     seen.append((case.now, value))
     while len(seen) > 1 and seen[1][0] <= case.now - _LAG:
@@ -113,7 +113,7 @@ def _among_errors(case: Case, body: Any) -> Any:  # noqa: ANN401 -- any JSON
 
 
 def _not_a_number(_case: Case, reply: Reply) -> None:
-    """Put NaN in place of the first percentage, which no JSON reader has to accept."""
+    """Replace the first percentage by NaN, which is not valid JSON."""
     for name in (b'"percents":{"bounce":', b'"em_bounces":'):
         place = reply.body.find(name)
         if place >= 0:

@@ -1,4 +1,4 @@
-"""Fields that are missing, renamed or of another type; ids and dates that are odd."""
+"""Fields that are missing, renamed or of another type, and odd ids and dates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KEYS = frozenset(
         *("updated_at", "to", "email", "linkId", "stats", "unique_counts", "send_id"),
     }
 )
-"""Fields that identify a row or that a reader goes by: other oddities change them."""
+"""Fields that identify a row or that a reader needs: other oddities change them."""
 _KEYS_OF_LUXSCI = frozenset(
     {
         *("account_id", "click_date", "clicker_ip", "complaint_date", "date"),
@@ -33,12 +33,12 @@ _KEYS_OF_LUXSCI = frozenset(
         *("unsubscribed_date", "url", "user_agent"),
     }
 )
-"""Fields of LuxSci that tell events apart, which have no id; in lower case."""
+"""Fields that identify events of LuxSci, which have no id; in lower case."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}.*")
 _UNUSABLE = 0.4
-"""Share of the rows that get an id that nobody can use."""
+"""Share of the rows that get an unusable id."""
 Edit = Callable[[dict[str, Any], str], None]
-"""Changes a field of a row in place."""
+"""Function that changes a field of a row in place."""
 
 
 def _missing(row: dict[str, Any], name: str) -> None:
@@ -63,7 +63,7 @@ def _retyped(row: dict[str, Any], name: str) -> None:
 
 
 def _respelt(row: dict[str, Any], name: str) -> None:
-    """Write the field's name in the other style: snake_case or camelCase."""
+    """Write the name of the field in the other style, snake_case or camelCase."""
     value = row.pop(name)
     if "_" in name:
         head, *rest = name.split("_")
@@ -73,7 +73,7 @@ def _respelt(row: dict[str, Any], name: str) -> None:
 
 
 def _doubled(row: dict[str, Any], name: str) -> None:
-    """Add the field again, in other letters and with another value."""
+    """Add the field again in another letter case and with another value."""
     row[name.upper()] = "other"
 
 
@@ -82,7 +82,7 @@ def _one_field(edit: Edit) -> Change:
 
 
 def _edit_field(edit: Edit, case: Case, page: Page) -> None:
-    """Change one field, the same in all rows that are objects."""
+    """Change one field in all rows that are objects."""
     rows = [row for row in page.rows if isinstance(row, dict)]
     names = sorted({name for row in rows for name in row} - _KEYS)
     if case.request.path.startswith(PREFIX):
@@ -101,7 +101,7 @@ def _ids(value: object) -> Change:
 
 
 def _edit_id(value: object, case: Case, page: Page) -> None:
-    """Give some of the rows, always the same, an id that nobody can use."""
+    """Give some rows, always the same ones, an unusable id."""
     for row in page.rows:
         is_chosen = chance(case.seed, f"{case.request.path} {_id_of(row)}") < _UNUSABLE
         if isinstance(row, dict) and "id" in row and is_chosen:
@@ -117,7 +117,7 @@ def _dates(spell: Callable[[str], object]) -> Change:
 
 
 def _edit_dates(spell: Callable[[str], object], _case: Case, page: Page) -> None:
-    """Spell every date-time in the rows anew."""
+    """Write every date-time in the rows in another form."""
     rows = page.rows
     for row in rows:
         items = row.items() if isinstance(row, dict) else enumerate(row)
@@ -182,7 +182,7 @@ def _labels(page: Page) -> list[str]:
 
 
 def _no_event_ids(_case: Case, page: Page) -> None:
-    """Empty the column sendmail_id of LuxSci's rows."""
+    """Empty the column sendmail_id in LuxSci's rows."""
     labels = [label.lower() for label in _labels(page)]
     rows = page.rows
     for row in rows:
@@ -221,7 +221,7 @@ ODDITIES = (
     *(
         Oddity(
             name=f"field_{name}",
-            says=f"{says}; not one that tells rows apart",
+            says=f"{says}; not a field that identifies rows",
             change=_one_field(edit),
             faces=_FIELD_FACES,
             paths=LISTS,

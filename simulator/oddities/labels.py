@@ -1,4 +1,4 @@
-"""LuxSci's header in other forms and letters, doubled, unknown, short or absent."""
+"""LuxSci's header in other forms: letter case, doubled, unknown, short or absent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _labels(relabel: Labels) -> Change:
 
 
 def _relabel(relabel: Labels, _case: Case, page: Page) -> None:
-    """Change the header, and the keys of rows that are objects along with it."""
+    """Change the header and the keys of rows that are objects."""
     found = page.header
     if found is None:
         return
@@ -85,7 +85,7 @@ def _absent(_case: Case, page: Page) -> None:
 
 
 def _doubled(_case: Case, page: Page) -> None:
-    """Add a column whose label differs from the first one's in its letters only."""
+    """Add a column whose label differs from the first only in letter case."""
     found = page.header
     if found is None or not found[1]:
         return
@@ -132,7 +132,7 @@ ODDITIES = (
     ),
     Oddity(
         name="labels_doubled",
-        says="a column twice, the second in other letters and with another value",
+        says="a column twice, the second in another letter case and with another value",
         change=of_page(_doubled),
         faces=("luxsci",),
         paths=_PATHS,

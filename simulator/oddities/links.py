@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PATHS = "^/v3/"
 Link = Callable[["Case", str], object]
-"""Returns what `_links` is, given the case and the link's path and query."""
+"""Function that returns `_links`, given the case and the path and query of the link."""
 
 
 def _links(link: Link) -> Change:
@@ -73,7 +73,7 @@ def _looping(case: Case, _href: str) -> object:
 
 
 def _first_page(case: Case) -> Request:
-    """Return the request without its offset: the first page comes again."""
+    """Return the request without its offset, so that the first page comes again."""
     query = {
         name: value
         for name, value in case.request.query.items()
@@ -83,7 +83,7 @@ def _first_page(case: Case) -> Request:
 
 
 def _as_is(_case: Case, _reply: Reply) -> None:
-    """Leave the answer as it is."""
+    """Do not change the answer."""
 
 
 _FORMS: tuple[tuple[str, str, Link], ...] = (

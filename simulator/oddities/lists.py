@@ -14,9 +14,9 @@ _UNLIKE = (
     r"^/v2/messages(?:/\d+/(?!links)\w+)?$"
     r"|/tracking/(?:sends|optouts|forwards)$|/delivery$|/sent$"
 )
-"""Paths of lists in which no two rows are alike."""
+"""Paths of lists in which no two rows are equal."""
 _NAMED = rf"{COUNTED}|/contacts$|/contact_(?:lists|tags|custom_fields)$|/segments$"
-"""Paths of lists that a reader cannot take for empty when the answer has no list."""
+"""Paths of lists that a reader must not take for empty if the answer has no list."""
 _TIMES = ("created_time", "timestamp", "dateAdded")
 
 
@@ -59,7 +59,7 @@ def _last_again(_case: Case, page: Page) -> None:
 
 
 def _reordered(case: Case, page: Page) -> None:
-    """Shuffle rows of the same second among one another; all rows without a time."""
+    """Shuffle rows of the same second, and all rows without a time."""
     places: dict[str, list[int]] = {}
     for place, row in enumerate(page.rows):
         places.setdefault(_second(row), []).append(place)
@@ -97,7 +97,7 @@ def _agree(page: Page, number: int) -> None:
 
 
 def _end(page: Page) -> None:
-    """Leave no link to a next page."""
+    """Remove the link to the next page."""
     if isinstance(page.body, dict):
         page.body.pop("_links", None)
 
@@ -105,21 +105,21 @@ def _end(page: Page) -> None:
 ODDITIES = (
     Oddity(
         name="list_null",
-        says="null in place of a list",
+        says="null instead of a list",
         change=of_page(_null),
         paths=LISTS,
         telling=_NAMED,
     ),
     Oddity(
         name="list_absent",
-        says="an answer without the list that it is about",
+        says="an answer without its list",
         change=of_page(_absent),
         paths=LISTS,
         telling=_NAMED,
     ),
     Oddity(
         name="list_empty",
-        says="an empty list; the total stays",
+        says="an empty list; the total stays the same",
         change=of_rows(_empty),
         paths=LISTS,
         telling=COUNTED,
@@ -133,25 +133,25 @@ ODDITIES = (
     ),
     Oddity(
         name="list_short",
-        says="a third of a list missing at its end; the total stays",
+        says="the last third of a list missing; the total stays the same",
         change=of_rows(_short),
         paths=LISTS,
         telling=COUNTED,
     ),
     Oddity(
         name="list_capped",
-        says="a third of a list missing at its end, also from the total",
+        says="the last third of a list missing, also from the total",
         change=of_rows(_capped),
         paths=LISTS,
         telling="/tracking/(?:sends|opens|clicks|forwards|optouts|bounces)$",
     ),
     Oddity(
         name="first_row_again",
-        says="the first row of a page again in place of the last",
+        says="the first row of a page again instead of the last",
         change=of_rows(_first_again),
         paths=LISTS,
         telling=_UNLIKE,
-        changes_values=True,  # a row without an id is another event
+        changes_values=True,  # a row without an id becomes another event
     ),
     Oddity(
         name="last_row_again",
@@ -169,14 +169,14 @@ ODDITIES = (
     ),
     Oddity(
         name="list_one_object",
-        says="the first row itself in place of the list",
+        says="the first row itself instead of the list",
         change=of_rows(_one_object),
         paths=LISTS,
         telling=_NAMED,
     ),
     Oddity(
         name="list_flat",
-        says="the values of the first row in place of the list of rows",
+        says="the values of the first row instead of the list of rows",
         change=of_rows(_flat),
         paths="/report/|/marketing/",
         faces=("luxsci",),

@@ -32,10 +32,10 @@ def odd(  # noqa: PLR0913 -- the settings of an odd
     parent: str | None = None,
     seed: int = 0,
 ) -> Odd:
-    """Return an oddity to be put in force; see Odd for the settings.
+    """Return an odd of the named oddity; see Odd for the settings.
 
     Raises:
-        KeyError: there is no oddity of this name.
+        KeyError: there is no oddity with this name.
     """
     oddity = ODDITIES[name]
     where = oddity.paths if path is None else path
@@ -43,10 +43,10 @@ def odd(  # noqa: PLR0913 -- the settings of an odd
 
 
 def of_face(face: str) -> list[str]:
-    """Return the names of a face's oddities that may be drawn by chance."""
+    """Return the names of the oddities of a provider that may be drawn at random."""
     return [one.name for one in _ALL if face in one.faces and not one.is_dear]
 
 
 def described(oddities: Iterable[Oddity] = _ALL) -> str:
-    """Return a line for each oddity: its name and what it does."""
+    """Return a line for each oddity with its name and description."""
     return "\n".join(f"  {one.name:<20} {one.says}" for one in oddities)

@@ -1,4 +1,4 @@
-"""Where the vendors keep rows, totals, labels and links in a page."""
+"""The places of rows, totals, labels and links in the vendors' answers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ LISTS = (
     r"|/contact_custom_fields$|/emails$|_summaries$|/send_history$"
     r"|/report/|/marketing/"
 )
-"""Paths that answer lists, of all three faces."""
+"""Paths of lists, of all three providers."""
 COUNTED = (
     r"^/v2/messages(?:/\d+/(?!links)\w+)?$|/report/|/marketing/"
     r"|/tracking/(?:sends|opens|clicks|forwards|optouts|bounces)$"
 )
-"""Paths of lists of which something counts the rows."""
+"""Paths of lists whose rows are counted somewhere."""
 
 
 class Page:
-    """A decoded answer with a list in it; changes go into `body`."""
+    """A decoded answer with a list; changes affect `body`."""
 
     def __init__(self, body: Any) -> None:  # noqa: ANN401 -- any JSON
         self._root: dict[str, Any] = {"": body}
@@ -43,7 +43,7 @@ class Page:
 
     @property
     def has_rows(self) -> bool:
-        """True if there is a list in the answer, though it may be empty."""
+        """Whether the answer has a list, which may be empty."""
         return self._holder is not None
 
     @property
@@ -57,7 +57,7 @@ class Page:
             self._holder[self._name] = rows
 
     def drop_rows(self) -> None:
-        """Take the list out of the answer; a bare list becomes an empty object."""
+        """Remove the list from the answer; a bare list becomes an empty object."""
         if self._holder is self._root:
             self._root[""] = {}
         elif self._holder is not None:
@@ -65,7 +65,7 @@ class Page:
 
     @property
     def totals(self) -> list[tuple[dict[str, Any], str]]:
-        """Where the answer says how many rows there are."""
+        """The objects and keys that hold numbers of rows."""
         return [
             (holder, name)
             for holder in self._objects()
@@ -75,7 +75,7 @@ class Page:
 
     @property
     def header(self) -> tuple[dict[str, Any], list[Any]] | None:
-        """The object with LuxSci's header, and its labels."""
+        """The object that holds LuxSci's header, and the labels."""
         for holder in self._objects():
             if isinstance(holder.get("header"), list):
                 return holder, holder["header"]
@@ -98,7 +98,7 @@ class Page:
 
 
 def of_page(change: Callable[[Case, Page], None]) -> Change:
-    """Return the change of answers that have a list."""
+    """Return a change that applies to answers with a list."""
 
     def changed(case: Case, body: Any) -> Any:  # noqa: ANN401 -- any JSON
         page = Page(body)
@@ -110,7 +110,7 @@ def of_page(change: Callable[[Case, Page], None]) -> Change:
 
 
 def of_rows(change: Callable[[Case, Page], None]) -> Change:
-    """Return the change of answers that have rows."""
+    """Return a change that applies to answers with rows."""
 
     def changed(case: Case, page: Page) -> None:
         if page.rows:

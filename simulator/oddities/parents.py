@@ -1,4 +1,4 @@
-"""Parents that answer otherwise than all others, and ids that poison a batch."""
+"""Parents that answer differently from others, and bad ids that fail a whole batch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PATHS = (
 )
 _BATCHES = "/stats/"
 _POISONED = 0.2
-"""Share of the ids that poison a batch."""
+"""Share of the ids that make a batch fail."""
 _OTHER = "0d1d0d1d-"
-"""Begins the new id of an activity that has got another one."""
+"""The beginning of the new id of an activity."""
 
 
 def _status(status: int) -> Change:
@@ -59,7 +59,7 @@ def _answer_poisoned(status: int, case: Case, reply: Reply) -> None:
 
 
 def _is_poisoned(case: Case) -> bool:
-    """Return True if one of the ids of a batch is bad: by its hash, always the same."""
+    """Return True if a batch contains a bad id; a hash decides which ids are bad."""
     ids = case.request.path.rpartition("/")[2].split(",")
     return any(chance(case.seed, one) < _POISONED for one in ids)
 
@@ -85,7 +85,7 @@ def _change_activities(change: str, _case: Case, body: Any) -> Any:  # noqa: ANN
 
 
 def _asked_by_new_id(case: Case) -> Request:
-    """Return the request with the activity's old id; the old id itself is unknown."""
+    """Return the request with the old id of an activity; the old id is unknown."""
     path = case.request.path
     if _OTHER in path:
         old = case.memory.get(path.partition(_OTHER)[2][:27], "")
@@ -96,7 +96,7 @@ def _asked_by_new_id(case: Case) -> Request:
 
 
 def _with_new_ids(case: Case, reply: Reply) -> None:
-    """Show every id of an activity with another beginning."""
+    """Replace the beginning of every id of an activity."""
 
     def other(match: re.Match[bytes]) -> bytes:
         rest = match[2][9:]
@@ -148,7 +148,7 @@ ODDITIES = (
     *(
         Oddity(
             name=f"batch_{status}",
-            says=f"a batch with one of some ids in it answers {status}",
+            says=f"a batch that contains a bad id answers {status}",
             change=_poison(status),
             faces=("constant_contact",),
             paths=_BATCHES,
