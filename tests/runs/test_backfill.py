@@ -1,4 +1,4 @@
-"""A backfill beside the live bookmarks, of every stream of each provider."""
+"""Backfills of every stream of each provider, beside the live bookmarks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.luxsci import NAMES as LUXSCI_NAMES
 from tests.support.luxsci import Clinic
 from tests.support.state import flat
 
-#: Days before the present that the interval begins and ends.
+#: Start and end of the interval in days before the present.
 FROM, TO = 40, 12
 pytestmark = pytest.mark.slow
 CLASSES: list[Any] = [s for provider in PROVIDERS for s in provider.streams]
@@ -29,7 +29,7 @@ KEYS: dict[str, str] = {
 
 
 def site_of(provider: str) -> tuple[Site, list[str]]:
-    """Return an account and the names of its streams, without the prefix."""
+    """Return an account and the names of its streams without the prefix."""
     world = World.generate(5, 8, NOW, campaigns=6, luxsci=16, days_ahead=0)
     if provider == "encompass":
         return Site(world), [name.removeprefix("encompass_") for name in STREAMS]
@@ -40,7 +40,7 @@ def site_of(provider: str) -> tuple[Site, list[str]]:
 
 
 def live(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the bookmarks but for the backfill's own entries."""
+    """Return the bookmarks without the entries of the backfill."""
     return {
         name: {key: value for key, value in entry.items() if key != "backfill"}
         for name, entry in json.loads(json.dumps(flat(state))).items()
@@ -52,7 +52,9 @@ def moment(value: Any) -> float:
 
 
 @pytest.mark.parametrize("provider", ["encompass", "constant_contact", "luxsci"])
-def test_the_interval_comes_and_no_live_bookmark_moves(provider: str) -> None:
+def test_a_backfill_emits_its_interval_and_moves_no_live_bookmark(
+    provider: str,
+) -> None:
     site, names = site_of(provider)
     site.common["start_date"] = iso(NOW - 60 * DAY)
     assert site.sync(streams=tuple(names)).code == 0
@@ -71,7 +73,7 @@ def test_the_interval_comes_and_no_live_bookmark_moves(provider: str) -> None:
             continue
         rows = run.records(stream)
         if name == "contacts":
-            # Those who opted out come, too, whenever they were updated.
+            # Contacts who opted out are also emitted, whatever their date.
             assert all(moment(row[key]) < end for row in rows)
             continue
         assert all(start <= moment(row[key]) < end for row in rows if row[key])

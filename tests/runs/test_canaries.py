@@ -1,4 +1,4 @@
-"""Canaries in every field, header and error of each API, and where none is found."""
+"""Canaries are planted in every field, header and error of each API."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ WORDS = {
     *("taggings", "tls_info", "tracking_activity_type", "tracking_code", "type"),
     *("update_source",),
 }
-"""Text that is no id and has no mark, by the vendor's name: each is a word of the
-vendor's, or tells of a group."""
+"""Fields of text that are not ids and have no mark, by the vendor's name: each holds
+words of the vendor or describes a group."""
 
 
 class Logs:
-    """All that is logged at any level, as two formatters show it, and the tap's own
-    lines as they were before anything was masked."""
+    """The log of all levels in two formats, and the lines of the tap before
+    masking."""
 
     def __init__(self) -> None:
         self.shown = [io.StringIO(), io.StringIO()]
@@ -72,7 +72,7 @@ class Logs:
         self.handlers = [plain, structured]
 
     def unmasked(self) -> None:
-        """Take the tap's own lines first: a mask changes them for all that follow."""
+        """Collect the lines of the tap before a mask changes them."""
         logging.root.handlers.insert(0, self._own)
 
     @property
@@ -101,7 +101,7 @@ def logs() -> Iterator[Logs]:
 
 
 class _Planted:
-    """A site whose API answers with canaries, and whose tap masks as the command's."""
+    """A site whose API answers with canaries; its tap masks as the command does."""
 
     logs: Logs
     provider: ClassVar[str]
@@ -179,12 +179,12 @@ def planted(
 
 
 def mapped(site: Any) -> dict[str, Any]:
-    """Stream maps that change next to nothing: the SDK's way of writing records."""
+    """Return stream maps with almost no effect, so that the SDK writes the records."""
     return {name: {"mapped": "'1'"} for name in site.tap().streams}
 
 
 def every(site: Any, *, but: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A catalog in which all is selected but for some columns."""
+    """Return a catalog in which all but some columns are selected."""
     catalog: dict[str, Any] = site.tap().catalog_dict
     for entry in catalog["streams"]:
         left_out = {*but, *(columns(entry["tap_stream_id"]) if but else ())}
@@ -199,13 +199,13 @@ def ways(site: Any, way: str) -> None:
         site.common["stream_maps"] = mapped(site)
 
 
-def test_each_word_without_a_mark_was_looked_at() -> None:
-    """A new column of text is an id, has a mark, or is named above."""
+def test_every_text_column_without_a_mark_is_listed() -> None:
+    """A new text column must be an id, have a mark, or be listed above."""
     assert unmarked_words() == WORDS
 
 
 @providers
-def test_every_column_is_reached(provider: str, logs: Logs) -> None:
+def test_every_column_gets_a_canary(provider: str, logs: Logs) -> None:
     site, _ = planted(provider, logs)
     run = site.sync(catalog=every(site))
     assert {r["outcome"] for r in run.reports.values()} <= {"complete", "empty"}
@@ -245,11 +245,9 @@ def test_records_hold_no_canary(provider: str, mode: str, way: str, logs: Logs) 
 
 @providers
 @pytest.mark.parametrize("way", ["tables", "mapped"])
-def test_what_is_not_selected_holds_no_canary(
-    provider: str, way: str, logs: Logs
-) -> None:
+def test_deselected_columns_leak_no_canary(provider: str, way: str, logs: Logs) -> None:
     site, planter = planted(provider, logs, extras=way != "tables")
-    # The SDK maps no stream that is not selected.
+    # The SDK maps only selected streams.
     catalog = every(site, but=(EXTRA,))
     ways(site, way)
     run = site.sync(catalog=catalog)
@@ -259,7 +257,7 @@ def test_what_is_not_selected_holds_no_canary(
 
 @providers
 @pytest.mark.parametrize(("mode", "faults"), [("plain", 3), ("hash", 2)])
-def test_logs_state_and_names_hold_no_canary(
+def test_logs_state_and_file_names_hold_no_canary(
     provider: str, mode: str, faults: int, logs: Logs, tmp_path: Path
 ) -> None:
     site, planter = planted(provider, logs, faults=faults)
@@ -281,7 +279,7 @@ def test_logs_state_and_names_hold_no_canary(
 
 @providers
 @pytest.mark.parametrize("number", range(0, 17, 2))
-def test_a_refused_token_says_nothing_of_what_was_sent(
+def test_a_refused_token_request_is_not_quoted(
     provider: str, number: int, logs: Logs
 ) -> None:
     site, planter = planted(provider, logs)
@@ -298,7 +296,7 @@ def test_a_refused_token_says_nothing_of_what_was_sent(
 
 
 def _words(body: str) -> set[str]:
-    """What a request for a token sends that is long enough for a secret."""
+    """Return the parts of a token request that are long enough for a secret."""
     return set(re.findall(r"[\w-]{20,}", body)) - {"client_credentials"}
 
 
@@ -316,12 +314,12 @@ def test_a_damaged_token_store_is_not_quoted(content: bytes, logs: Logs) -> None
     "maps",
     [
         {},
-        # Nobody foresaw that: the error quotes the row.
+        # An unexpected error of a library quotes the row.
         {"encompass_recipients": {"number": "int(first_name)"}},
         {"encompass_recipients": {"__filter__": "first_name"}},
     ],
 )
-def test_the_command_says_nothing_at_any_level(
+def test_the_command_logs_no_canary_at_any_level(
     maps: dict[str, Any], tmp_path: Path
 ) -> None:
     world = small_world()

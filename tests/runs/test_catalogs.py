@@ -1,4 +1,4 @@
-"""Catalogs in whole runs: older than the tap, of older tools, for more than is set."""
+"""Catalogs in whole runs: older than the tap, or with streams that are not set up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def site() -> Site:
 
 
 def catalog_of(of: Site, *names: str) -> dict[str, Any]:
-    """Return the catalog with these streams alone."""
+    """Return the catalog with only these streams."""
     catalog: dict[str, Any] = of.tap().catalog_dict
     streams = [one for one in catalog["streams"] if one["tap_stream_id"] in names]
     assert len(streams) == len(names)
@@ -31,7 +31,7 @@ def catalog_of(of: Site, *names: str) -> dict[str, Any]:
 
 
 def columns(run: Sync, stream: str) -> tuple[set[str], set[str]]:
-    """Return the columns of a stream's SCHEMA, and all of its RECORDs."""
+    """Return the columns in the SCHEMA of a stream, and those in all its RECORDs."""
     (schema,) = [
         message["schema"]["properties"]
         for message in run.messages
@@ -46,10 +46,10 @@ def columns(run: Sync, stream: str) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize(
     "maps", [{}, {"stream_maps": {"*": {"twice": "str(account)"}}}]
 )
-def test_records_hold_the_columns_of_an_older_catalog_alone(
+def test_records_hold_only_the_columns_of_an_older_catalog(
     stream: str, maps: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K8: targets refuse a record with a column that its SCHEMA does not have."""
+    """Targets refuse a record with a column that its SCHEMA does not have."""
     one = site()
     one.common |= maps
     catalog = catalog_of(one, OPENS, RUNS)
@@ -74,8 +74,8 @@ def test_records_hold_the_columns_of_an_older_catalog_alone(
 
 
 @pytest.mark.parametrize("column", ["date_added", "additional_fields", "added_at"])
-def test_any_column_but_the_key_may_be_missing(column: str) -> None:
-    """K8: the replication key, too."""
+def test_a_catalog_may_lack_any_column_except_the_key(column: str) -> None:
+    """The replication key may be missing, too."""
     one = site()
     catalog = catalog_of(one, OPENS)
     (entry,) = catalog["streams"]
@@ -88,14 +88,14 @@ def test_any_column_but_the_key_may_be_missing(column: str) -> None:
     assert one.state["bookmarks"][OPENS]["replication_key_value"]
 
 
-def test_the_time_of_extraction_is_left_out_unless_it_is_selected() -> None:
+def test_extracted_at_is_left_out_unless_selected() -> None:
     one = site()
     for catalog in (None, catalog_of(one, OPENS)):
         in_schema, in_records = columns(one.sync(load=False, catalog=catalog), OPENS)
         assert EXTRACTED_AT not in in_schema | in_records
 
 
-def test_the_time_of_extraction_is_that_of_the_read_and_later_in_a_later_run() -> None:
+def test_extracted_at_is_the_time_of_the_read() -> None:
     one = site()
     catalog = catalog_of(one, OPENS)
     for item in catalog["streams"][0]["metadata"]:
@@ -107,7 +107,7 @@ def test_the_time_of_extraction_is_that_of_the_read_and_later_in_a_later_run() -
         run = one.sync(load=False, catalog=catalog)
         assert EXTRACTED_AT in columns(run, OPENS)[0]
         moments = [from_iso(row[EXTRACTED_AT]) for row in run.records(OPENS)]
-        # It has milliseconds.
+        # The text has milliseconds.
         assert int(before) <= min(moments) <= max(moments) <= one.world.clock.now()
         spans.append(moments)
         one.world.clock.advance(DAY)
@@ -121,7 +121,7 @@ def test_streams_that_the_catalog_does_not_name_are_not_read() -> None:
     assert {m["stream"] for m in run.messages if "stream" in m} == {OPENS}
 
 
-def test_a_catalog_that_selects_nothing_says_so(
+def test_a_catalog_that_selects_nothing_logs_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     one = site()
@@ -131,15 +131,15 @@ def test_a_catalog_that_selects_nothing_says_so(
 
 
 def elsewhere() -> dict[str, Any]:
-    """Return entries of a provider that is not configured."""
+    """Return the catalog entries of a provider that is not configured."""
     names = ("constant_contact_opens", "constant_contact_clicks")
     return catalog_of(Account(World.generate(3, 6, NOW, campaigns=1)), *names)
 
 
-def test_selected_streams_of_a_provider_that_is_off_are_named(
+def test_selected_streams_of_an_unconfigured_provider_are_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K5: nothing of them was said, and the exit code was 0."""
+    """Otherwise the run would succeed without a word about them."""
     one = site()
     both = catalog_of(one, OPENS)["streams"] + elsewhere()["streams"]
     run = one.sync(catalog={"streams": both})
@@ -150,7 +150,6 @@ def test_selected_streams_of_a_provider_that_is_off_are_named(
     assert "constant_contact_opens, constant_contact_clicks" in line
 
 
-def test_a_run_of_which_nothing_is_left_is_refused() -> None:
-    """K5."""
+def test_a_catalog_of_unconfigured_providers_alone_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"no stream that can be read.*client_id"):
         site().tap(catalog=elsewhere())

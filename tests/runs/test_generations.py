@@ -1,4 +1,4 @@
-"""States that a target or Meltano cut, copied or merged: nothing stays unread."""
+"""States that were cut, copied or merged: no row stays unread."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PROVIDERS = ("encompass", "constant_contact", "luxsci")
 
 @dataclass
 class Refreshed:
-    """An account whose state was kept, and then read anew from the start.
+    """An account with an old state, and full refreshes of it.
 
     Attributes:
         old: the state of the ordinary runs.
-        again: what each full refresh wrote, one message after the other.
-        whole: what a target holds after a refresh that nothing cut.
+        again: the messages of each full refresh.
+        whole: the rows of a target after a complete refresh.
     """
 
     site: Site
@@ -40,7 +40,7 @@ class Refreshed:
     whole: Target
 
     def cut(self, which: int, share: float) -> tuple[dict[str, Any], Target]:
-        """Return what a refresh left that ended after a share of its STATEs."""
+        """Return state and target of a refresh cut after a share of its STATEs."""
         messages = self.again[which].messages
         places = [n for n, one in enumerate(messages) if one["type"] == "STATE"]
         place = places[round(share * (len(places) - 1))]
@@ -73,14 +73,14 @@ def refreshed(provider: str) -> Refreshed:
         site.advance(1)
         site.state = {}
         again.append(site.sync(load=False))
-    # Now, because the archive takes rows from day to day.
+    # At the present time, because the archive takes rows from day to day.
     whole = Target()
     whole.load(site.sync(load=False).messages)
     return Refreshed(site, old, again, whole)
 
 
 def keys(target: Target) -> dict[str, set[Any]]:
-    """Return the keys that a target holds, but for the streams about runs."""
+    """Return the keys of the rows in a target, without streams about runs."""
     return {
         stream: set(rows)
         for stream, rows in target.rows.items()
@@ -90,7 +90,7 @@ def keys(target: Target) -> dict[str, set[Any]]:
 
 @pytest.fixture
 def _many_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a STATE whenever anything was written since the last."""
+    """Write a STATE whenever anything was written since the last one."""
     monkeypatch.setattr(tap_email_metrics.run.run, "STATE_SHARE", 0)
 
 
@@ -99,10 +99,10 @@ def _many_states(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("provider", PROVIDERS)
 @given(shares=st.lists(st.floats(0, 1), min_size=1, max_size=2))
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
-def test_a_refresh_that_is_cut_is_made_up_for(
+def test_a_full_refresh_that_was_cut_is_completed_by_the_next_run(
     provider: str, shares: list[float]
 ) -> None:
-    """Cut once or in two refreshes in a row; the state is merged each time. K1."""
+    """One or two refreshes in a row are cut; the state is merged each time."""
     found = refreshed(provider)
     state = found.old
     for which, share in enumerate(shares):
@@ -118,7 +118,7 @@ def test_a_refresh_that_is_cut_is_made_up_for(
     assert {s: len(lost) for s, lost in missing.items() if lost} == {}
 
 
-def test_a_refresh_of_one_stream_has_the_others_go_on() -> None:
+def test_a_full_refresh_of_one_stream_lets_the_others_continue() -> None:
     site, messages = site_of(5, 9)
     site.sync()
     old = site.state
@@ -135,7 +135,7 @@ def test_a_refresh_of_one_stream_has_the_others_go_on() -> None:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_the_label_of_an_account_is_not_the_account(provider: str) -> None:
+def test_another_label_does_not_make_another_account(provider: str) -> None:
     site = any_site(provider)
     site.sync()
     site.settings["account"] = "another label"
@@ -170,7 +170,7 @@ def refused(site: Site, **changed: Any) -> str:
 def test_the_state_of_another_account_is_refused(
     provider: str, changed: dict[str, Any]
 ) -> None:
-    """It names both, and the way out. K1."""
+    """The error names both accounts and the way out."""
     site = any_site(provider)
     site.sync(streams=("messages", "account", "users"))
     [known] = site.shared["accounts"].values()
@@ -180,8 +180,7 @@ def test_the_state_of_another_account_is_refused(
     assert "--full-refresh" in said
 
 
-def test_the_state_of_one_user_is_not_that_of_another() -> None:
-    """K1."""
+def test_the_state_of_another_user_is_refused() -> None:
     clinic = Clinic(scope="user", user="bob@clinic.example", password="p")
     clinic.api.add_user("bob@clinic.example", created=NOW - DAY)
     clinic.sync(streams=("sent",))
@@ -191,7 +190,9 @@ def test_the_state_of_one_user_is_not_that_of_another() -> None:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_old_state_gets_an_account_and_is_refused_by_another(provider: str) -> None:
+def test_a_state_of_version_1_gets_an_account_and_is_then_refused_by_others(
+    provider: str,
+) -> None:
     site = any_site(provider)
     site.sync(streams=("messages", "account", "users"))
     kept = flat(site.state)
@@ -213,7 +214,6 @@ def test_a_side_backfill_of_another_account_is_refused() -> None:
 def test_a_bookmark_lowered_by_hand_says_what_replays_the_stream(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K1."""
     site, _ = site_of(5, 9)
     site.sync()
     site.advance(1)
@@ -227,8 +227,8 @@ def test_a_bookmark_lowered_by_hand_says_what_replays_the_stream(
     assert len([r for r in caplog.records if "by hand" in r.message]) == 1
 
 
-def test_a_start_that_moved_back_is_read_also_where_states_are_merged() -> None:
-    """`meltano run --merge-state`, paused half-way. K1."""
+def test_an_earlier_start_date_is_read_though_states_are_merged() -> None:
+    """`meltano run --merge-state`, paused half-way."""
     site = Site(World.generate(5, 12, NOW, days_ahead=0), max_concurrency=1)
     site.common["start_date"] = iso(NOW - 20 * DAY)
     site.sync()
@@ -256,22 +256,21 @@ def test_a_start_that_moved_back_is_read_also_where_states_are_merged() -> None:
     assert {s: len(lost) for s, lost in missing.items() if lost} == {}
 
 
-# How much is written
+# Size of the output
 
 
-def test_a_quiet_sync_writes_one_state() -> None:
-    """K12."""
+def test_a_quiet_sync_writes_few_states() -> None:
     site, _ = site_of(5, 9, 40)
     site.sync()
     site.advance(1)
     run = site.sync()
     assert run.rows == []
-    # One after each list that is asked for twice, as a change may show late.
+    # Lists that are requested twice, because changes may appear late, add one each.
     assert len(run.states) <= 6
     assert run.messages[-1]["type"] == "STATE"
 
 
-def test_a_state_comes_where_records_did_and_at_the_end() -> None:
+def test_a_state_follows_new_records_and_ends_the_run() -> None:
     site, (message, *_) = site_of(5, 9, 40)
     site.sync()
     site.advance(1)
@@ -287,8 +286,8 @@ def test_a_state_comes_where_records_did_and_at_the_end() -> None:
     assert len(run.states) == len(written) + 1
 
 
-def test_a_quiet_sync_of_many_campaigns_is_small() -> None:
-    """10,000 campaigns make at most 3 MB: 300 bytes each at most. K12."""
+def test_a_quiet_sync_of_many_campaigns_writes_a_small_state() -> None:
+    """10,000 campaigns make at most 3 MB, which is 300 bytes each."""
     account = Account()
     count = 200
     for number in range(count):
@@ -299,7 +298,7 @@ def test_a_quiet_sync_of_many_campaigns_is_small() -> None:
         account.advance(1)
     run = account.sync()
     wrote = {m["stream"] for m in run.messages if m["type"] == "RECORD"}
-    # One where a stream wrote records, and one at the end.
+    # One STATE where a stream wrote records, and one at the end.
     assert len(run.states) <= len(wrote - ABOUT_RUN) + 1
     state = len(json.dumps(run.state, separators=(",", ":")))
     fixed = [m for m in run.messages if m["type"] == "SCHEMA"]

@@ -1,4 +1,4 @@
-"""Answers that mean harm: bounded, refused, reported, and the other streams go on."""
+"""Hostile answers are bounded, refused and reported, and other streams go on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECRET = "canary-4711"
 
 
 class Case(NamedTuple):
-    """A provider, one list of it that is struck, and one that is not."""
+    """A provider with one list that is attacked and one that is not."""
 
     make: Callable[..., OverHttp]
     token: str
@@ -46,7 +46,7 @@ class Case(NamedTuple):
     other: str
 
     def reports(self, run: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the run says of both streams."""
+        """Return the reports of both streams."""
         prefix = self.make.__name__
         return (run.reports[f"{prefix}_{name}"] for name in (self.struck, self.other))  # type: ignore[return-value]
 
@@ -67,7 +67,7 @@ def server() -> Iterator[Front]:
 
 @pytest.fixture
 def elsewhere() -> Iterator[Front]:
-    """Another host, which must never be asked for anything."""
+    """Serve another host, which must never get a request."""
     with front() as running:
         yield running
         assert running.seen == []
@@ -83,7 +83,7 @@ def endless(_request: Request, reply: Reply) -> None:
 
 
 def leads(to: str) -> Callable[[Request, Reply], None]:
-    """Redirect to another place; the body of the answer is a bomb, too."""
+    """Redirect to another URL with a bomb as the body."""
 
     def change(request: Request, reply: Reply) -> None:
         explode(request, reply)
@@ -101,7 +101,7 @@ def body(content: bytes) -> Callable[[Request, Reply], None]:
 
 
 def assert_struck(case: Case, run: Any, said: str) -> None:
-    """Check that the list failed with a clear word, and that the rest was read."""
+    """Check that the list failed with a clear message and the other was read."""
     struck, other = case.reports(run)
     assert run.code == 1
     assert struck["outcome"] == "failed", struck
@@ -113,13 +113,13 @@ def assert_struck(case: Case, run: Any, said: str) -> None:
 # Size
 
 
-def test_the_bomb_is_one() -> None:
+def test_the_bomb_is_small() -> None:
     assert len(BOMB) < 2 * 2**20
 
 
 @pytest.mark.slow
 @each_case
-def test_a_bomb_is_never_inflated_whole(
+def test_a_bomb_is_never_fully_inflated(
     case: Case, server: Front, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = case.make(server)
@@ -131,7 +131,7 @@ def test_a_bomb_is_never_inflated_whole(
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # The parts and the whole of one body, for each of four at once.
+    # Four bodies at once, each in parts and as a whole.
     assert peak < 2 * 4 * MOST_BODY + 2**24
     assert_struck(case, run, "could be read")
     most = MOST_ANSWER if case.make is luxsci else MOST_BODY
@@ -140,14 +140,14 @@ def test_a_bomb_is_never_inflated_whole(
 
 @pytest.mark.slow
 @each_case
-def test_a_body_without_an_end_is_cut(case: Case, server: Front) -> None:
+def test_an_endless_body_is_cut(case: Case, server: Front) -> None:
     site = case.make(server)
     server.strike(case.path, endless)
     run = site.sync(case.struck, case.other)
     assert_struck(case, run, "could be read")
     most = MOST_ANSWER if case.make is luxsci else MOST_BODY
-    # What a socket holds was sent, and read by nobody.
-    # A report that is too long is asked for again in ever smaller parts.
+    # Bytes in the buffer of a socket were sent but not read.
+    # A report that is too long is requested again in ever smaller parts.
     tries = 7 if case.make is luxsci else 3
     assert server.sent < tries * 2 * (most + 2**24)
 
@@ -155,7 +155,7 @@ def test_a_body_without_an_end_is_cut(case: Case, server: Front) -> None:
 @pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("strike", [explode, endless], ids=["bomb", "endless"])
-def test_a_token_endpoint_is_bounded_too(
+def test_the_size_of_a_token_answer_is_bounded(
     case: Case, server: Front, strike: Callable[[Request, Reply], None]
 ) -> None:
     site = case.make(server)
@@ -169,7 +169,7 @@ def test_a_token_endpoint_is_bounded_too(
 
 @each_case
 @pytest.mark.parametrize("status", [403, 404, 429, 500])
-def test_an_error_that_is_a_bomb_is_never_inflated_whole(
+def test_a_bomb_in_an_error_is_never_fully_inflated(
     case: Case, server: Front, status: int
 ) -> None:
     site = case.make(server)
@@ -256,7 +256,7 @@ def test_a_link_that_looks_like_a_path_stays_on_the_host(
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=["encompass", "luxsci"])
-def test_providers_without_links_follow_none(
+def test_providers_without_next_links_follow_no_link(
     case: Case, server: Front, elsewhere: Front
 ) -> None:
     site = case.make(server)
@@ -276,10 +276,10 @@ def test_providers_without_links_follow_none(
     assert not [h for _, h in server.seen if "a=b" in h.get("cookie", "")]
 
 
-# Without end
+# Endless lists
 
 
-def test_links_that_lead_on_for_ever_end(
+def test_an_endless_chain_of_links_ends(
     server: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "MOST_PAGES", 30)
@@ -299,7 +299,7 @@ def test_links_that_lead_on_for_ever_end(
     assert len(asked) == 2 * 31
 
 
-def test_links_end_at_a_day_of_requests() -> None:
+def test_a_chain_of_links_ends_after_10000_pages() -> None:
     trail = Trail()
     for number in range(client.MOST_PAGES):
         trail.follow(LinkedPage([], f"/v3/{number}"))
@@ -307,7 +307,7 @@ def test_links_end_at_a_day_of_requests() -> None:
         trail.follow(LinkedPage([], "/v3/more"))
 
 
-def test_a_list_that_is_held_has_a_limit(
+def test_a_list_that_is_kept_in_memory_has_a_limit(
     server: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "MOST_ROWS", 20)
@@ -331,7 +331,7 @@ def test_a_list_that_is_held_has_a_limit(
 
 
 def growing(request: Request, reply: Reply) -> None:
-    """Answer with full pages of new rows, and announce as many again."""
+    """Answer with full pages of new rows and a total that is always higher."""
     start = int(request.query.get("startAt", 0))
     rows = [{"id": start + number, "dateAdded": 1} for number in range(1000)]
     page = {"data": rows, "total": start + 2000, "maxResults": 1000}
@@ -339,7 +339,7 @@ def growing(request: Request, reply: Reply) -> None:
 
 
 @pytest.mark.slow
-def test_a_total_that_runs_ahead_is_given_up(server: Front) -> None:
+def test_a_list_whose_total_always_runs_ahead_is_given_up(server: Front) -> None:
     case = CASES[0]
     site = case.make(server)
     server.strike("/1/opens$", growing)
@@ -354,7 +354,7 @@ def test_a_total_that_runs_ahead_is_given_up(server: Front) -> None:
 
 @pytest.mark.parametrize("total", [MOST_ROWS + 1, 2**63, 10**4000])
 @pytest.mark.parametrize("rows", [[], [{"id": 1}]], ids=["empty", "one row"])
-def test_a_total_out_of_this_world_is_given_up(
+def test_a_list_with_an_impossible_total_is_given_up(
     server: Front, total: int, rows: list[Any]
 ) -> None:
     case = CASES[0]
@@ -370,7 +370,7 @@ def _json(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def test_pages_of_one_row_that_announce_millions() -> None:
+def test_a_list_of_millions_in_pages_of_one_row_is_given_up() -> None:
     fetched = 0
 
     def fetch(start: int) -> ListPage:
@@ -384,7 +384,7 @@ def test_pages_of_one_row_that_announce_millions() -> None:
     assert fetched == MOST_PAGES
 
 
-def test_a_bare_array_that_never_ends_is_given_up(
+def test_an_endless_bare_array_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scan_module, "MOST_ROWS", 10_000)
@@ -399,7 +399,7 @@ def test_a_bare_array_that_never_ends_is_given_up(
             pass
 
 
-def test_a_report_that_never_ends_is_given_up(
+def test_an_endless_report_is_given_up(
     server: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tap_email_metrics.streams.window_reader.MOST_ROWS", 1000)
@@ -422,7 +422,7 @@ def test_a_report_that_never_ends_is_given_up(
     assert_struck(case, run, "none of its lists could be read")
 
 
-# Form
+# Malformed answers
 
 DEEP = b"[" * 400 + b"]" * 400
 FORMS = {
@@ -456,21 +456,21 @@ FORMS = {
 @pytest.mark.slow
 @each_case
 @pytest.mark.parametrize("form", FORMS)
-def test_bodies_of_another_form_fail_their_stream_only(
+def test_malformed_bodies_fail_only_their_own_stream(
     case: Case,
     server: Front,
     form: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A page without a usable count comes again and again.
+    # A page without a usable count is requested again and again.
     monkeypatch.setattr("tap_email_metrics.streams.window_reader.MOST_PAGES", 30)
     site = case.make(server)
     server.strike(case.path, body(FORMS[form]))
     with caplog.at_level(logging.INFO):
         run = site.sync(case.struck, case.other)
     struck, other = case.reports(run)
-    # Nothing, or rows without an id, may be all that is wrong with it.
+    # The only error may be an empty answer, or rows without an id.
     assert struck["outcome"] in {"failed", "complete", "incomplete", "empty"}
     assert run.code == (struck["outcome"] == "failed")
     assert other["outcome"] == "complete"
@@ -480,7 +480,7 @@ def test_bodies_of_another_form_fail_their_stream_only(
 
 @each_case
 @pytest.mark.parametrize("form", FORMS)
-def test_tokens_of_another_form_are_refused(
+def test_malformed_token_answers_are_refused(
     case: Case, server: Front, form: str
 ) -> None:
     site = case.make(server)
@@ -493,7 +493,7 @@ def test_tokens_of_another_form_are_refused(
 
 
 @each_case
-def test_headers_without_measure_are_refused(case: Case, server: Front) -> None:
+def test_too_many_headers_are_refused(case: Case, server: Front) -> None:
     site = case.make(server)
 
     def change(_request: Request, reply: Reply) -> None:

@@ -1,4 +1,4 @@
-"""Personal data in a whole run: what is emitted in each mode, also by old catalogs."""
+"""Personal data in a whole run in each mode, also with old catalogs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PEOPLE = {
 
 
 def one_person() -> World:
-    """A world in which each API knows the same person, each in its own spelling."""
+    """Return a world in which each API has the same person in another spelling."""
     world = World(NOW)
     sent = NOW - DAY
     message = world.encompass.add_message(sent=sent)
@@ -76,7 +76,7 @@ def one_person() -> World:
 
 
 def seen(world: World, pepper: str) -> dict[str, set[str]]:
-    """What each provider's stream of people shows of an address."""
+    """Return the values of the person's address in a stream of each provider."""
     found = {}
     for site in (Site(world), Account(world), Clinic(world)):
         site.common["pii"] = {"mode": "hash", "pepper": pepper}
@@ -87,7 +87,9 @@ def seen(world: World, pepper: str) -> dict[str, set[str]]:
     return found
 
 
-def test_one_person_joins_across_the_providers_and_with_nobody_elses_data() -> None:
+def test_a_person_has_one_hash_in_all_providers_and_another_with_another_pepper() -> (
+    None
+):
     first, second = seen(one_person(), "one" * 9), seen(one_person(), "another" * 9)
     address = b"jane.doe@x.org"
     for pepper, found in ((b"one" * 9, first), (b"another" * 9, second)):
@@ -101,7 +103,7 @@ def test_one_person_joins_across_the_providers_and_with_nobody_elses_data() -> N
     ("made", "run"), [("hash", "plain"), ("drop", "plain"), ("hash", "domain")]
 )
 @pytest.mark.parametrize("stripped", [False, True])
-def test_a_catalog_of_another_mode_is_taken_for_this_one(
+def test_a_catalog_made_in_another_mode_gives_records_of_the_present_mode(
     made: str,
     run: str,
     stripped: bool,  # noqa: FBT001
@@ -109,7 +111,7 @@ def test_a_catalog_of_another_mode_is_taken_for_this_one(
     site = Site(World.generate(3, 3, NOW))
     site.common["pii"] = {"mode": made, "pepper": "a pepper of the tests"}
     catalog = site.tap().catalog_dict
-    if stripped:  # as Meltano passes it back
+    if stripped:  # as in a catalog that Meltano passes back
         for entry in catalog["streams"]:
             for column in entry["schema"]["properties"].values():
                 column.pop("x-pii", None)
@@ -123,7 +125,7 @@ def test_a_catalog_of_another_mode_is_taken_for_this_one(
 
 
 @pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
-def test_keys_stay_distinct_and_both_ways_write_the_same(mode: str) -> None:
+def test_keys_stay_distinct_and_the_sdk_writes_the_same_records(mode: str) -> None:
     runs = []
     for settings in (
         {},

@@ -1,4 +1,4 @@
-"""What a run tells of itself: how each list compares, and what each stream did."""
+"""The streams about the run: comparisons of lists, and a row for each stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KINDS = ("opens", "clicks", "bounces", "delivers", "recipients", "links")
 
 
 def lists(run: Sync, stream: str = "") -> dict[str, Record]:
-    """Return what a run tells of the lists of a stream, by parent."""
+    """Return the rows about the lists of a stream, by parent."""
     found = [r for r in run.records(LISTS) if stream in {"", r["stream"]}]
     rows = {(r["stream"] if not stream else "") + r["parent"]: r for r in found}
     assert len(rows) == len(found)
@@ -47,7 +47,7 @@ def verdicts(rows: Iterable[Record]) -> dict[str, int]:
 
 
 def numbers(row: Record) -> tuple[int | None, int, int | None, str]:
-    """Return what is counted, what is read, the difference and the verdict."""
+    """Return the vendor's count, the rows read, their difference and the verdict."""
     return row["api_rows"], row["rows_read"], row["difference"], row["verdict"]
 
 
@@ -56,7 +56,7 @@ def numbers(row: Record) -> tuple[int | None, int, int | None, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 7])
-def test_every_list_that_is_read_is_compared_with_what_it_holds(seed: int) -> None:
+def test_every_list_that_is_read_has_a_row_with_its_counts(seed: int) -> None:
     site = Site(World.generate(seed, 12, NOW, days_ahead=10), revisit="always")
     for _ in range(3):
         run = site.sync()
@@ -84,11 +84,11 @@ def test_every_list_that_is_read_is_compared_with_what_it_holds(seed: int) -> No
     [
         ({"kind": "repeat_row"}, (3, 2, 1, "differs")),
         ({"kind": "shift_total", "by": -1}, (2, 3, -1, "differs")),
-        # The page after the last says 3 again.
+        # The page after the last has a total of 3 again.
         ({"kind": "shift_total", "by": 2}, (5, 3, 2, "differs")),
     ],
 )
-def test_a_list_that_does_not_hold_what_its_total_says(
+def test_a_list_that_differs_from_its_total_gets_this_verdict(
     fault: dict[str, Any],
     expected: tuple[int, int, int, str],
     caplog: pytest.LogCaptureFixture,
@@ -112,7 +112,7 @@ def test_a_list_that_differs_is_named_in_the_run_summary(
     caplog.set_level(logging.INFO, "tap-email-metrics")
     site, (odd,) = site_of(3)
     site.world.faults.add("repeat_row", message_id=odd, path="/opens$")
-    site.sync(streams=("opens",))  # not only where the rows are selected
+    site.sync(streams=("opens",))  # also if the stream of lists is not selected
     [line] = [r.getMessage() for r in caplog.records if "run_summary" in r.getMessage()]
     summary = json.loads(line)
     assert summary["reconciliation"] == {"differs": 1}
@@ -121,13 +121,13 @@ def test_a_list_that_differs_is_named_in_the_run_summary(
 
 
 @pytest.mark.parametrize("in_total", [True, False])
-def test_rows_that_the_archive_took_are_told_from_lost_ones(
+def test_archived_rows_are_not_reported_as_lost(
     in_total: bool,  # noqa: FBT001
 ) -> None:
     site, (old, new) = site_of(179, 3)
     site.api.set_policy(archived_in_total=in_total)
     assert numbers(lists(site.sync(), OPENS)[str(old)]) == (3, 3, 0, "equal")
-    site.advance(1.00002)  # the first of three is past 180 days
+    site.advance(1.00002)  # the first of three rows is older than 180 days
     site.settings["revisit"] = "always"
     told = lists(site.sync(), OPENS)
     wanted = (3, 2, 1, "archived") if in_total else (2, 2, 0, "equal")
@@ -135,7 +135,7 @@ def test_rows_that_the_archive_took_are_told_from_lost_ones(
     assert numbers(told[str(new)]) == (3, 3, 0, "equal")
 
 
-def test_recipients_stand_beside_what_was_sent() -> None:
+def test_recipients_are_compared_with_the_sent_count() -> None:
     site, (message,) = site_of(3)
     for _ in range(4):
         site.api.add_row("recipients", message)
@@ -147,7 +147,7 @@ def test_recipients_stand_beside_what_was_sent() -> None:
     assert lists(site.sync(), OPENS)[str(message)]["aggregate"] is None
 
 
-def test_a_probe_tells_of_all_rows_that_are_known() -> None:
+def test_after_a_probe_the_row_counts_the_whole_list() -> None:
     site, (message,) = site_of(3)
     site.sync()
     site.api.add_row("opens", message)
@@ -161,12 +161,12 @@ def test_a_probe_tells_of_all_rows_that_are_known() -> None:
 
 @pytest.fixture
 def _many_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a STATE whenever anything was written since the last."""
+    """Write a STATE whenever anything was written since the last one."""
     monkeypatch.setattr(tap_email_metrics.run.run, "STATE_SHARE", 0)
 
 
 @pytest.mark.usefixtures("_many_states")
-def test_rows_come_first_then_what_tells_of_them_then_the_state() -> None:
+def test_rows_come_before_the_row_about_their_list_and_then_the_state() -> None:
     site = Site(World.generate(4, 8, NOW))
     told: set[tuple[str, str]] = set()
     for message in site.sync().messages:
@@ -177,13 +177,13 @@ def test_rows_come_first_then_what_tells_of_them_then_the_state() -> None:
             assert (stream, str(record["message_id"])) not in told
         for name, entry in flat(message.get("value", {})).items():
             for parent, mark in entry.get("marks", {}).items():
-                # A list that is half read has a mark before there is anything to tell.
+                # A list that is half read has a mark but no row about it yet.
                 assert (name, parent) in told or is_cut(Mark.unpack(mark))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["encompass", "constant_contact", "luxsci"])
-def test_telling_of_a_run_costs_no_request_and_no_state(kind: str) -> None:
+def test_the_streams_about_the_run_cost_no_request_and_no_state(kind: str) -> None:
     found = []
     for left_out in (False, True):
         site = any_site(kind, max_concurrency=1)
@@ -233,7 +233,7 @@ def test_records_fit_their_schemas(kind: str) -> None:
         assert {r["provider"] for r in records} == {kind}
 
 
-def test_columns_can_be_left_out_and_mapped() -> None:
+def test_the_streams_about_the_run_can_be_mapped() -> None:
     site, _ = site_of(3)
     site.common["stream_maps"] = {LISTS: {"__alias__": "counts", "login": None}}
     run = site.sync(load=False)
@@ -245,10 +245,10 @@ def test_columns_can_be_left_out_and_mapped() -> None:
 # The run itself
 
 
-def test_a_run_has_a_row_for_each_stream_that_is_its_summary(
+def test_a_run_has_a_row_for_each_stream_equal_to_its_summary(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # where requests are counted
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # the folder of the ledger
     site, _ = site_of(3, 400, daily_requests=1000)
     run = site.sync()
     rows = {row["stream"]: row for row in run.records(RUNS)}
@@ -259,7 +259,7 @@ def test_a_run_has_a_row_for_each_stream_that_is_its_summary(
         for name in ("outcome", "records", "requests"):
             assert rows[stream][name] == report[name]
         assert rows[stream]["parents"] == report.get("parents", 0)
-        # Less what this process has set aside of the day.
+        # Without the requests that this process has reserved.
         assert 950 < rows[stream]["quota_left"] <= 1000 - run.requests
         assert rows[stream]["started_at"] <= rows[stream]["finished_at"]
     assert rows[OPENS]["behind_since"] == run.reports[OPENS]["behind_since"].replace(
@@ -273,7 +273,7 @@ def test_a_run_has_a_row_for_each_stream_that_is_its_summary(
     assert len(site.target.rows[RUNS]) == 2 * len(rows)
 
 
-def test_a_run_that_a_signal_ends_tells_so() -> None:
+def test_a_run_ended_by_a_signal_is_recorded_so() -> None:
     site, _ = site_of(*range(1, 20), max_concurrency=1)
     tap = site.tap()
     seen = 0
@@ -300,7 +300,7 @@ def test_a_run_that_a_signal_ends_tells_so() -> None:
     assert {row["parent"] for row in told} <= {"all", *map(str, read)}
 
 
-def test_a_run_out_of_time_and_one_that_fails_tell_so() -> None:
+def test_paused_and_failed_runs_are_recorded_so() -> None:
     site, _ = site_of(*range(1, 20), max_concurrency=1)
     site.common["max_run_minutes"] = 0.2
     run = site.sync(transport=SimulatorAdapter(site.world, latency=1.0))
@@ -313,8 +313,8 @@ def test_a_run_out_of_time_and_one_that_fails_tell_so() -> None:
     assert "GET /v2/messages answered 500" in run.records(RUNS)[0]["message"]
 
 
-def test_a_backfill_tells_that_it_is_one() -> None:
-    """Else it would pass for a run that has read what is new."""
+def test_a_backfill_is_recorded_as_one() -> None:
+    """Otherwise it would pass for a run that has read new rows."""
     site, _ = site_of(3)
     assert {row["backfill"] for row in site.sync().records(RUNS)} == {False}
     site.common |= {
@@ -325,11 +325,11 @@ def test_a_backfill_tells_that_it_is_one() -> None:
     rows = site.sync().records(RUNS)
     assert {row["backfill"] for row in rows} == {True}
     assert {row["outcome"] for row in rows} <= {"complete", "empty"}
-    # The mart of the headroom passes it over by this.
+    # The mart of the headroom leaves backfills out by this column.
     assert {row["headroom_days"] for row in rows} == {None}
 
 
-def test_a_run_that_no_provider_let_in_has_no_rows() -> None:
+def test_a_run_with_refused_credentials_has_no_rows() -> None:
     """A record would tell `meltano config test` that the credentials are right."""
     site, _ = site_of(3, client_secret="wrong")
     run = site.sync()
@@ -341,7 +341,7 @@ def test_a_run_that_no_provider_let_in_has_no_rows() -> None:
 
 
 @pytest.mark.slow
-def test_lists_are_held_against_the_campaigns_counters() -> None:
+def test_lists_are_compared_with_the_counters_of_their_campaign() -> None:
     account = Account(World.generate(6, 0, NOW, campaigns=6, days_ahead=6))
     streams = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
     found = set()
@@ -370,7 +370,7 @@ def test_lists_are_held_against_the_campaigns_counters() -> None:
     }
 
 
-def test_a_counter_that_announces_rows_in_vain_differs_in_the_end() -> None:
+def test_a_counter_of_rows_that_never_appear_differs_in_the_end() -> None:
     account = Account()
     api = account.api
     sent = api.add_campaign(sent=NOW - 3 * DAY, recipients=4, links=1)
@@ -384,11 +384,11 @@ def test_a_counter_that_announces_rows_in_vain_differs_in_the_end() -> None:
         seen.append(row["verdict"])
         account.advance(1)
     assert seen == ["unsettled"] * 3 + ["differs"]
-    # Its counter stands still: nothing is read, and nothing told.
+    # Its counter does not move: nothing is read or reported.
     assert lists(account.sync(), "constant_contact_opens") == {}
 
 
-def test_where_a_counter_counts_contacts_contacts_are_compared() -> None:
+def test_counters_of_contacts_are_compared_with_contacts() -> None:
     account = Account()
     api = account.api
     sent = api.add_campaign(sent=NOW - 3 * DAY, recipients=4, links=1)
@@ -410,7 +410,7 @@ def clinic_of(**settings: Any) -> Clinic:
 
 
 @pytest.mark.slow
-def test_windows_and_days_are_held_against_counts_and_summaries() -> None:
+def test_windows_are_compared_with_counts_and_days_with_summaries() -> None:
     clinic = clinic_of()
     days = set()
     for _ in range(3):
@@ -432,11 +432,11 @@ def test_windows_and_days_are_held_against_counts_and_summaries() -> None:
                 days.add(time)
                 assert row["aggregate_name"] == "opens_summary.all_opens"
         clinic.advance(1)
-    assert len(days) == 39 + 2  # the first run's whole days, and a new one in each
+    assert len(days) == 39 + 2  # whole days of the first run, one of each later run
 
 
 @pytest.mark.slow
-def test_a_summary_that_counts_more_than_a_day_shows_differs() -> None:
+def test_a_day_with_fewer_rows_than_its_summary_differs() -> None:
     clinic = clinic_of()
     sent = clinic.api.add_message(sent=NOW - 5 * DAY, recipients=1)
     [to] = [
@@ -459,7 +459,7 @@ def test_a_summary_that_counts_more_than_a_day_shows_differs() -> None:
     }
 
 
-def test_days_are_not_compared_where_a_list_goes_by_another_date() -> None:
+def test_days_are_not_compared_if_a_list_is_filtered_by_another_date() -> None:
     clinic = clinic_of()
     clinic.api.set_policy(event_date="date_sent")
     told = lists(clinic.sync(streams=("opens", "opens_summary", LISTS)), "luxsci_opens")
@@ -469,7 +469,7 @@ def test_days_are_not_compared_where_a_list_goes_by_another_date() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["plain", "hash", "domain", "drop"])
-def test_no_login_is_told_where_none_may_be(mode: str) -> None:
+def test_no_login_appears_where_the_mode_forbids_it(mode: str) -> None:
     clinic = clinic_of()
     if mode != "plain":
         clinic.common["pii"] = {"mode": mode, "pepper": "a pepper of the tests"}
@@ -488,12 +488,12 @@ def test_no_login_is_told_where_none_may_be(mode: str) -> None:
     assert len(logins) == (len(given) if mode == "hash" else 1)
 
 
-# The demo's comparison
+# The comparison of the demo
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["encompass", "constant_contact", "luxsci"])
-def test_the_demo_sees_what_is_wrong_in_what_runs_tell(kind: str) -> None:
+def test_the_demo_finds_errors_in_the_streams_about_the_run(kind: str) -> None:
     site = any_site(kind)
     records = []
     for _ in range(2):

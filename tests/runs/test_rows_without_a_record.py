@@ -20,7 +20,7 @@ LISTS = "email_metrics_reconciliation"
 
 
 def change(site: Site, end: str, new: Callable[[Any], Any]) -> None:
-    """Change the JSON of all answers whose path ends so."""
+    """Change the JSON of all answers to paths that end so."""
 
     def strike(request: Any, reply: Any) -> None:
         if request.path.endswith(end) and reply.status == 200:
@@ -30,7 +30,7 @@ def change(site: Site, end: str, new: Callable[[Any], Any]) -> None:
 
 
 def check(run: Sync, stream: str, reasons: dict[str, int]) -> None:
-    """Check that rows are set aside in the run summary and in the reconciliation."""
+    """Check the counts of rows without a record in run summary and reconciliation."""
     report = run.reports[stream]
     assert report["set_aside"] == reasons
     assert report["outcome"] == "incomplete"
@@ -104,8 +104,8 @@ def test_opens_whose_dates_never_can_be_read_are_not_read_in_each_run(
     assert sum(reads[4:]) <= 1
 
 
-def test_campaigns_without_an_id_are_counted_each(account: Account) -> None:
-    """They share no id, so that none of them stands for the others."""
+def test_each_campaign_without_an_id_is_counted(account: Account) -> None:
+    """They have no id in common, so none of them replaces another."""
     good, *odd = [campaign(account) for _ in range(3)]
 
     def spoil(answer: Any) -> Any:
@@ -127,7 +127,7 @@ def test_campaigns_without_an_id_are_counted_each(account: Account) -> None:
 def test_a_summary_without_an_id_is_counted_by_each_report(
     account: Account, odd: object
 ) -> None:
-    """No report is asked for under a name that no campaign has."""
+    """No report is requested with an id that no campaign has."""
     for _ in range(3):
         campaign(account)
 
@@ -248,7 +248,7 @@ def test_an_entry_of_a_luxsci_report_that_is_not_a_row_is_counted(odd: object) -
 
 
 def test_a_message_without_an_id_makes_each_of_its_lists_incomplete() -> None:
-    """Also where the stream of messages is not selected."""
+    """This holds also if the stream of messages is not selected."""
     site, (_, odd) = site_of(1, 2)
     site.api.correct("messages", odd, id=None)
     run = site.sync(streams=("opens", "links", LISTS))

@@ -1,4 +1,4 @@
-"""The SDK's own standard test suite, against the simulator."""
+"""The standard test suite of the SDK, against the simulator."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 HISTORY = 75 * DAY
-"""Seconds before the simulated present: the account is younger, its users are not."""
+"""Seconds before the simulated present: the account is younger, its users are older."""
 
 
 def clinic() -> SimulatorServer:
     """Serve a LuxSci account with rows in every report."""
     world = World.generate(3, 0, float(int(time.time() - 20 * DAY)), luxsci=30)
-    # The tap's clock is the real one; the world's stands still behind it.
+    # The tap uses the real clock; the clock of the world stands still behind it.
     world.luxsci.set_policy(requests_per_minute=0, max_skew=math.inf)
     return SimulatorServer(world)
 
 
 def luxsci(server: SimulatorServer) -> dict[str, Any]:
-    """Return settings that read it."""
+    """Return settings to read the account."""
     account = server.world.luxsci
     start = time.gmtime(server.world.clock.now() - HISTORY)
     section = {
@@ -50,13 +50,13 @@ def luxsci(server: SimulatorServer) -> dict[str, Any]:
     return {"start_date": time.strftime("%Y-%m-%d", start), "luxsci": section}
 
 
-# The suite runs discovery when it is defined, so they are served from here on; by
-# daemons, as the tests below may be collected and not run.
+# The suite runs discovery when it is defined, so servers must run from here on. They
+# are daemons, because the tests may be collected without running.
 _server = SimulatorServer(small_world(unknown="kept"))
 _clinic = clinic()
 for _one in (_server, _clinic):
     threading.Thread(target=_one.serve_forever, args=(0.05,), daemon=True).start()
-# The ledger goes where no other test counts.
+# A separate folder for the ledger.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()
 
 

@@ -1,4 +1,4 @@
-"""A state of every released version is taken up where it stopped."""
+"""A run continues from a state of every released version."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def luxsci() -> Site:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("build", [encompass, constant_contact, luxsci])
-def test_a_state_is_taken_up(build: Callable[[], Site], version: int) -> None:
+def test_a_run_continues_from_a_state_of_any_version(
+    build: Callable[[], Site], version: int
+) -> None:
     site = build()
     site.advance(1)
     site.state = json.loads((STATES / f"version-{version}.json").read_text())

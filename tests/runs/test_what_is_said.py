@@ -1,4 +1,4 @@
-"""What a run says of rows without a record, of its own errors, and of its lag."""
+"""Reports of a run about rows without a record, unexpected errors, and lag."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def account_of(provider: str) -> Site:
 
 
 def change(site: Site, path: str, rows: str, edit: Callable[[list[Any]], None]) -> None:
-    """Change the rows of each answer whose path ends so."""
+    """Change the rows of each answer to a path that ends so."""
 
     def tamper(request: Any, reply: Any) -> None:
         if request.path.endswith(path):
@@ -84,7 +84,7 @@ def summary(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
         ("luxsci", "users", "/report/users", "data", "user_id"),
     ],
 )
-def test_rows_without_a_usable_id_are_counted_and_said(  # noqa: PLR0913, PLR0917
+def test_rows_without_a_usable_id_are_counted_and_reported(  # noqa: PLR0913, PLR0917
     provider: str,
     stream: str,
     path: str,
@@ -93,7 +93,6 @@ def test_rows_without_a_usable_id_are_counted_and_said(  # noqa: PLR0913, PLR091
     odd: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K3."""
     if provider == "constant_contact" and odd in {"ten", HUGE, True}:
         pytest.skip("any text or number is an id there")
     site = account_of(provider)
@@ -124,8 +123,8 @@ def test_rows_without_a_usable_id_are_counted_and_said(  # noqa: PLR0913, PLR091
         assert said(caplog, reason) >= 1
 
 
-def test_a_row_without_a_record_is_counted_whenever_its_list_is_read() -> None:
-    """K3: it was never emitted, so that it does not pass for unchanged."""
+def test_a_row_without_a_record_is_counted_at_each_read_of_its_list() -> None:
+    """It was never emitted, so it does not count as unchanged."""
     site, (message, _) = site_of(3, 4, revisit="always", lookback_days=0)
     change(site, f"/{message}/opens", "data", lambda rows: rows[0].update(id="ten"))
     for _ in range(3):
@@ -136,7 +135,7 @@ def test_a_row_without_a_record_is_counted_whenever_its_list_is_read() -> None:
         site.advance(1)
 
 
-def test_a_row_outside_the_interval_is_not_set_aside() -> None:
+def test_a_row_outside_the_interval_is_not_counted_as_set_aside() -> None:
     site, _ = site_of(3)
     change(site, "/opens", "data", lambda rows: rows[0].update(id="ten"))
     site.common["start_date"] = iso(NOW)
@@ -145,7 +144,6 @@ def test_a_row_outside_the_interval_is_not_set_aside() -> None:
 
 
 def test_messages_without_any_field_are_counted() -> None:
-    """K3."""
     site, _ = site_of(3, 4, 5)
 
     def empty(rows: list[Any]) -> None:
@@ -158,7 +156,7 @@ def test_messages_without_any_field_are_counted() -> None:
     assert (row["set_aside"], row["verdict"]) == (2, "set_aside")
 
 
-# Errors that nobody foresaw
+# Unexpected errors
 
 
 @pytest.mark.parametrize(
@@ -169,10 +167,9 @@ def test_messages_without_any_field_are_counted() -> None:
         ({"__filter__": "int(ip_address) > 1"}, "__filter__"),
     ],
 )
-def test_a_failing_stream_map_ends_its_stream_alone(
+def test_a_failing_stream_map_fails_only_its_stream(
     stream_map: dict[str, str], column: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K6."""
     caplog.set_level(logging.INFO)
     site, _ = site_of(3, 4)
     site.common["stream_maps"] = {OPENS: stream_map}
@@ -194,10 +191,9 @@ def test_a_failing_stream_map_ends_its_stream_alone(
 
 
 @pytest.mark.parametrize("stream", [LISTS, RUNS])
-def test_a_failing_stream_map_of_what_a_run_tells_ends_nothing_else(
+def test_a_failing_stream_map_of_a_stream_about_the_run_fails_only_it(
     stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K6."""
     caplog.set_level(logging.INFO)
     site, _ = site_of(3, 4)
     site.common["stream_maps"] = {stream: {"x": "int(stream)"}}
@@ -214,10 +210,9 @@ def test_a_failing_stream_map_of_what_a_run_tells_ends_nothing_else(
 
 
 @pytest.mark.parametrize("where", ["in a reader", "in the stream"])
-def test_a_bug_ends_its_stream_alone_and_shows_no_value(
+def test_an_unexpected_error_fails_only_its_stream_and_shows_no_value(
     where: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K6."""
     caplog.set_level(logging.DEBUG)
 
     def broken(*_: Any, **__: Any) -> Any:
@@ -240,7 +235,7 @@ def test_a_bug_ends_its_stream_alone_and_shows_no_value(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_the_process_is_not_swallowed(
+def test_exceptions_that_end_the_process_are_not_caught(
     error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ends(_: object) -> Any:
@@ -251,10 +246,9 @@ def test_what_ends_the_process_is_not_swallowed(
         site_of(3)[0].sync()
 
 
-def test_a_provider_that_cannot_be_opened_is_told_of(
+def test_a_provider_that_cannot_be_opened_is_reported(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K6."""
     caplog.set_level(logging.INFO)
 
     def damaged(_: object) -> Any:
@@ -275,13 +269,12 @@ def test_a_provider_that_cannot_be_opened_is_told_of(
 
 @pytest.mark.parametrize("provider", ["encompass", "constant_contact", "luxsci"])
 @pytest.mark.parametrize("why", ["quota", "refused", "time"])
-def test_a_run_that_read_nothing_newer_says_how_far_behind_it_is(
+def test_a_run_without_new_rows_reports_how_far_behind_it_is(
     provider: str,
     why: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """K5."""
 
     def spent_quota(*_: object, **__: object) -> Any:
         raise Exhausted("the quota of this day is spent")
@@ -320,5 +313,5 @@ def test_a_run_that_read_nothing_newer_says_how_far_behind_it_is(
     assert summary(caplog)["behind_since"] == min(through.values())
     for row in run.records(RUNS):
         assert row["behind_since"][:19] == through[row["stream"]][:19]
-    # A refused provider ends the run with 2.
+    # Refused credentials end the run with exit code 2.
     assert (why == "refused") or run.code == 1

@@ -1,10 +1,10 @@
-"""A backfill of Constant Contact that is larger than the daily quota, day by day.
+"""Simulate a backfill of Constant Contact that takes several daily quotas.
 
 `python -m tests.runs.constant_contact.quota_sim` runs the real tap against the
-simulator, in process and on the simulated clock: each day until its budget is spent,
-then on the next day. It prints what each day took and compares the target with the
-truth; exit code 1 if a row differs, a request was answered 429, or a day took more than
-it may.
+simulator, in this process and on the simulated clock: each day until its budget is
+spent, then on the next day. It prints the cost of each day and compares the target with
+the truth. The exit code is 1 if a row differs, a request got a 429, or a day took more
+requests than allowed.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 DAY = 86_400
 DAYS = 3
 CAMPAIGNS = 1_700
-"""As many as take about 25,000 calls to read."""
+"""The number of campaigns that take about 25,000 calls to read."""
 DAILY, PER_SECOND = 9_500, 4
 SNAPSHOTS = ("constant_contact_unique_opens", "constant_contact_links")
 READINGS = "constant_contact_snapshots"
 TOO_MANY = 429
 FINE = {"complete", "incomplete", "empty", "paused"}
 BETWEEN = 60.0
-"""Seconds from the end of a run to the start of the next: a scheduler's."""
+"""Seconds from the end of a run to the start of the next by a scheduler."""
 ONE_WAY = (0.14, 0.16)
-"""Seconds that a request travels to the server, and an answer back."""
+"""Seconds of the way of a request to the server, and of the answer back."""
 URL = "https://api.example.test"
 Row = dict[str, Any]
 Rows = dict[str, dict[tuple[Any, ...], Row]]
@@ -53,7 +53,7 @@ Rows = dict[str, dict[tuple[Any, ...], Row]]
 
 @dataclass
 class Today:
-    """What one simulated day took."""
+    """The cost of one simulated day."""
 
     runs: int = 0
     calls: int = 0
@@ -64,12 +64,12 @@ class Today:
 
     @property
     def rate(self) -> float:
-        """Calls a second while the tap ran, as a share of what is allowed."""
+        """Calls per second while the tap ran, as a share of the limit."""
         return self.calls / self.seconds / PER_SECOND if self.seconds else 0.0
 
 
 class Target(Writer):
-    """Upserts by key what the tap writes, and keeps the last state."""
+    """Upserts the records of the tap by key and keeps the last state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,13 +90,13 @@ class Target(Writer):
 
 @dataclass
 class Simulation:
-    """An account, its quota, and what was read of it so far.
+    """An account, its quota, and the rows read so far.
 
     Attributes:
-        world: as of `NOW`; nothing happens in it after that.
-        folder: takes the token store and the ledger of the day.
-        daily: requests that the tap may make in a day.
-        streams: those that were read.
+        world: the world at `NOW`, without later events.
+        folder: folder for the token store and the ledger.
+        daily: requests that the tap may send per day.
+        streams: streams that were read.
     """
 
     world: World
@@ -109,7 +109,7 @@ class Simulation:
     def run(self, today: Today) -> None:
         """Run the tap once."""
         api, log = self.world.constant_contact, self.world.log
-        os.environ["XDG_STATE_HOME"] = str(self.folder)  # the ledger's place
+        os.environ["XDG_STATE_HOME"] = str(self.folder)  # the folder of the ledger
         log.reset()
         self.times.append(self.world.clock.now())
         config = {
@@ -155,15 +155,15 @@ class Simulation:
         return today
 
     def next_day(self) -> None:
-        """Let the clock move to the next midnight of UTC."""
+        """Move the clock to the next midnight in UTC."""
         clock = self.world.clock
         clock.set((clock.now() // DAY + 1) * DAY)
 
     def compared(self) -> Iterator[tuple[str, int, int, int]]:
-        """Yield each stream with its rows, those of the truth, and how many differ."""
+        """Yield (stream, rows, rows of the truth, differing rows)."""
         for stream in self.streams:
             if stream == READINGS:
-                continue  # it says which rows of the snapshots count
+                continue  # it only tells which rows of snapshots count
             key = KEYS[stream]
             times = self.times[-1:] if stream in SNAPSHOTS else self.times
             rows = truth(self.world.constant_contact, stream, times, None)
@@ -198,7 +198,7 @@ def _undated(rows: dict[tuple[Any, ...], Row]) -> dict[tuple[Any, ...], Row]:
 
 
 def simulate(simulation: Simulation, days: int = DAYS) -> bool:
-    """Run the days and print them; return whether all is as it should be."""
+    """Run the days and print them; return whether the result is right."""
     good = True
     api = simulation.world.constant_contact
     api.set_policy(requests_per_day=simulation.daily, requests_per_second=PER_SECOND)

@@ -1,4 +1,4 @@
-"""A side backfill of Constant Contact: one interval's events, no live mark touched."""
+"""A backfill of Constant Contact reads the events of its interval only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
 
 
 def live(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the bookmarks but for the backfill's own entries."""
+    """Return the bookmarks without the entries of the backfill."""
     return {
         name: {key: value for key, value in entry.items() if key != "backfill"}
         for name, entry in flat(state).items()
@@ -23,7 +23,7 @@ def moment(value: int | str) -> float:
     return from_iso(value) if isinstance(value, str) else value / 1000
 
 
-def test_a_backfill_emits_its_interval_and_touches_no_live_mark() -> None:
+def test_a_backfill_emits_its_interval_and_changes_no_live_mark() -> None:
     account = Account()
     for days in (4, 20, 60, 200, 400):
         sent = NOW - days * DAY

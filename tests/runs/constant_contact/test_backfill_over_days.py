@@ -1,4 +1,4 @@
-"""A backfill over several days' quotas, as `make quota-sim` runs it, but small."""
+"""A small backfill over several daily quotas, as in `make quota-sim`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 DAYS = 4
-"""Which threads come first decides whether what two days leave fits into a third."""
+"""The order of threads decides whether the rest of two days fits into the third."""
 SMALL = ["--campaigns", "10", "--daily-requests", "100"]
 
 
@@ -30,7 +30,7 @@ def simulation(folder: Path) -> Simulation:
 
 @pytest.fixture(scope="module")
 def backfilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Simulation, str]:
-    """A simulation that was as it should be, and what was printed of it."""
+    """Return a successful simulation and its output."""
     one, said = simulation(tmp_path_factory.mktemp("quota")), io.StringIO()
     with redirect_stdout(said):
         assert simulate(one, DAYS)
@@ -47,7 +47,7 @@ def test_a_backfill_takes_several_days_and_matches_the_truth(
     assert days[-1][5] == "nothing"
 
 
-def test_a_row_that_differs_is_no_success(
+def test_a_row_that_differs_fails_the_simulation(
     backfilled: tuple[Simulation, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, _ = backfilled
@@ -62,7 +62,7 @@ def test_a_row_that_differs_is_no_success(
     assert line.split()[-1] == "1"
 
 
-def test_the_command_says_by_its_code_whether_all_is_well() -> None:
+def test_the_exit_code_of_the_command_tells_success() -> None:
     assert main([*SMALL, "--days", "1"]) == 1
     enough = ["--campaigns", "2", "--daily-requests", "500"]
     assert main([*enough, "--days", "1"]) == 0

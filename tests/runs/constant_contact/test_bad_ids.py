@@ -1,4 +1,4 @@
-"""Ids that spoil a call, and contacts that cannot be read, cost only themselves."""
+"""Bad ids in a batch, and contacts that cannot be read, cost no other rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def account() -> Account:
 
 
 def fill(account: Account, count: int) -> list[str]:
-    """Return the ids of campaigns with an open each, newest first."""
+    """Add campaigns with one open each; return their ids, newest first."""
     reader = account.api.add_contact(created=NOW - 99 * DAY)
     found = []
     for number in range(count):
@@ -38,7 +38,7 @@ def fill(account: Account, count: int) -> list[str]:
 def spoil(
     account: Account, part: str, ids: Iterable[str], how: int | str
 ) -> tuple[list[str], Callable[[], None]]:
-    """Spoil each call for one of some ids; return its paths, and what ends it."""
+    """Fail each call for some ids; return the list of its paths, and how to end it."""
     struck: list[str] = []
     ids = [*ids]
 
@@ -71,8 +71,10 @@ def spoil(
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_one_bad_id_costs_its_stats_only(account: Account, how: int | str) -> None:
-    """Streams by campaign and summaries go on; the id is named, and remembered. K2."""
+def test_one_bad_campaign_id_costs_only_its_own_stats(
+    account: Account, how: int | str
+) -> None:
+    """Other streams go on; the id is named in the report and remembered."""
     ids = fill(account, 40)
     bad = ids[17]
     struck, heal = spoil(account, STATS, [bad], how)
@@ -87,7 +89,7 @@ def test_one_bad_id_costs_its_stats_only(account: Account, how: int | str) -> No
     struck.clear()
     account.advance(1 / 24)
     account.sync()
-    assert len(struck) <= 1  # alone, once
+    assert len(struck) <= 1  # requested alone and only once
     heal()
     account.advance(8)
     account.sync()
@@ -99,7 +101,7 @@ def test_one_bad_id_costs_its_stats_only(account: Account, how: int | str) -> No
 def test_stats_that_are_refused_for_a_day_are_read_the_next_day(
     account: Account, how: int
 ) -> None:
-    """On the days between, the campaign is named and `behind_since` stays. K2, K5."""
+    """Until then the campaign is named and `behind_since` stays the same."""
     streams = ("campaign_stats",)
     ids = fill(account, 5)
     account.sync(streams=streams)
@@ -121,10 +123,10 @@ def test_stats_that_are_refused_for_a_day_are_read_the_next_day(
 
 
 @pytest.mark.parametrize("how", [404, 403, 500])
-def test_many_bad_ids_hide_none_that_can_be_read(
+def test_many_bad_campaign_ids_do_not_hide_other_campaigns(
     account: Account, how: int | str
 ) -> None:
-    """The newest 12 campaigns are bad, in every run. K2."""
+    """The newest 12 campaigns are bad in every run."""
     ids = fill(account, 60)
     spoil(account, STATS, ids[:12], how)
     for _ in range(2):
@@ -134,10 +136,10 @@ def test_many_bad_ids_hide_none_that_can_be_read(
     assert account.wrong("opens") == []
 
 
-def test_stats_that_fail_for_all_ids_are_asked_for_a_few_times(
+def test_stats_that_fail_for_every_id_are_requested_a_few_times(
     account: Account,
 ) -> None:
-    """A service that is down costs a bounded number of requests. K2."""
+    """A service that is down costs a bounded number of requests."""
     ids = fill(account, 400)
     struck, heal = spoil(account, STATS, ids, 500)
     run = account.sync(streams=("campaign_stats", "campaign_summaries"))
@@ -153,7 +155,7 @@ def test_stats_that_fail_for_all_ids_are_asked_for_a_few_times(
 def test_a_repeated_open_of_a_campaign_without_stats_is_read_within_a_day(
     account: Account,
 ) -> None:
-    """No counter moves where the stats are refused: unknown is not 0. K2, K3."""
+    """If stats are refused, no counter moves: unknown is not 0."""
     ids = fill(account, 5)
     spoil(account, STATS, [ids[2]], 404)
     account.sync(streams=("opens",))
@@ -166,12 +168,12 @@ def test_a_repeated_open_of_a_campaign_without_stats_is_read_within_a_day(
 
 @pytest.mark.parametrize("how", [*HOW, "errors"])
 @pytest.mark.parametrize("place", [0, 3, 9, 13])
-def test_one_bad_activity_costs_its_own_stats_only(
+def test_one_bad_activity_id_costs_only_its_own_stats(
     account: Account, place: int, how: int | str
 ) -> None:
-    """The 10th of 14 is bad: 13 are read, and the mark of the other does not move. K2.
+    """The 10th of 14 is bad: 13 are read, and the mark of the 10th does not move.
 
-    Ids that are among the errors, missing, or refused alone do not count as read. K3.
+    Ids that are listed as errors, missing, or refused alone do not count as read.
     """
     ids = fill(account, 14)
     bad = account.api.activities_of(ids[place])["primary_email"]
@@ -197,7 +199,7 @@ def test_one_bad_activity_costs_its_own_stats_only(
 
 
 def details(account: Account, count: int) -> list[str]:
-    """Return the ids of contacts with an event each, in the order of reading."""
+    """Add contacts with one event each; return their ids in the order of reading."""
     account.api.add_campaign(sent=NOW - 3 * DAY, recipients=count)
     account.settings["contact_reports"] = True
     return sorted(account.api.catalogs["contacts"])
@@ -208,10 +210,10 @@ def details(account: Account, count: int) -> list[str]:
 )
 @pytest.mark.parametrize("count", [5, 40])
 @pytest.mark.parametrize("how", [400, 403, 404, 500, "garbage"])
-def test_a_report_that_no_contact_has_is_not_empty(
+def test_a_report_that_fails_for_every_contact_is_not_empty(
     account: Account, stream: str, how: int | str, count: int
 ) -> None:
-    """No contact can be read: that is said, after a few requests. K2."""
+    """If no contact can be read, the report says so after a few requests."""
     ids = details(account, count)
     struck, heal = spoil(account, "/contact_reports/", ids, how)
     for _ in range(2):
@@ -227,10 +229,10 @@ def test_a_report_that_no_contact_has_is_not_empty(
 
 
 @pytest.mark.parametrize("how", [400, 403, 404, 500])
-def test_bad_contacts_hide_none_that_can_be_read(
+def test_many_bad_contacts_do_not_hide_other_contacts(
     account: Account, how: int | str
 ) -> None:
-    """The first 15 of 40 are bad, in every run. K2."""
+    """The first 15 of 40 contacts are bad in every run."""
     ids = details(account, 40)
     struck, _ = spoil(account, "/contact_reports/", ids[:15], how)
     run = account.sync(streams=("contact_activity_details",))
@@ -245,7 +247,7 @@ def test_bad_contacts_hide_none_that_can_be_read(
 
 
 def test_only_a_deleted_contact_may_have_no_report(account: Account) -> None:
-    """404 for another one is a failure."""
+    """A 404 for a contact that is not deleted is a failure."""
     ids = details(account, 3)
     account.api.delete_contact(ids[0], at=NOW - DAY)
     spoil(account, "/contact_reports/", ids[:2], 404)
@@ -254,10 +256,10 @@ def test_only_a_deleted_contact_may_have_no_report(account: Account) -> None:
     assert (report["outcome"], report["failed"]) == ("incomplete", ids[1:2])
 
 
-def test_a_date_header_of_long_ago_leaves_nothing_out_of_counts(
+def test_a_date_header_in_the_past_does_not_cut_the_counts_of_contacts(
     account: Account,
 ) -> None:
-    """The counts are asked for up to the later of the two clocks. K6."""
+    """The counts are requested up to the later of the two clocks."""
     details(account, 3)
     account.world.odd("date_behind")
     account.sync(streams=("contact_activity_summary",))

@@ -1,4 +1,4 @@
-"""The rules that keep Constant Contact's rows, each against what would lose them."""
+"""Reports of campaigns of Constant Contact: the rules that keep every row."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_list_that_lags_its_counter_is_read_again(account: Account) -> None:
     account.advance(1 / 24)
     sync(account)
     mark = account.counter_mark("opens", sent)
-    assert (mark.counter, mark.tries) == (1, 1)  # announced, not found: nothing stored
+    assert (mark.counter, mark.tries) == (1, 1)  # counted but not listed yet
     account.advance(1 / 24)
     sync(account)
     assert account.counter_mark("opens", sent).tries == 2
@@ -52,8 +52,10 @@ def test_a_list_that_lags_its_counter_is_read_again(account: Account) -> None:
     assert account.wrong(*EVENTS) == []
 
 
-def test_a_counter_that_never_agrees_is_not_asked_for_ever(account: Account) -> None:
-    """Three tries and two days, every 6 hours after the third. K4."""
+def test_a_list_whose_counter_never_agrees_is_not_read_for_ever(
+    account: Account,
+) -> None:
+    """It is tried three times and for two days, every 6 hours after the third."""
     sent = campaign(account)
     account.api.add_event("opens", sent, created=NOW - HOUR)
     sync(account)
@@ -75,10 +77,10 @@ def test_a_counter_that_never_agrees_is_not_asked_for_ever(account: Account) -> 
     assert account.paths("/opens") == []
 
 
-def test_a_known_shortfall_is_settled_at_once_at_the_next_verification(
+def test_a_known_shortfall_is_settled_by_one_read_at_the_next_verification(
     account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What stays wrong is said once, and costs no more than what is right. K4."""
+    """A permanent difference is reported once and costs no more than other lists."""
     sent = campaign(account)
     account.api.add_event(
         "opens", sent, created=NOW, visible_from=NOW + 999 * DAY, counted_from=NOW
@@ -97,13 +99,13 @@ def test_a_known_shortfall_is_settled_at_once_at_the_next_verification(
     )
     account.advance(1)
     sync(account, "opens")
-    assert account.counter_mark("opens", sent).unsettled  # it begins anew
+    assert account.counter_mark("opens", sent).unsettled  # the tries start again
 
 
-def test_a_list_that_lags_for_an_hour_is_complete_with_runs_every_10_minutes(
+def test_a_list_an_hour_behind_its_counter_is_complete_with_runs_every_10_minutes(
     account: Account,
 ) -> None:
-    """Three tries are not enough to give a list up. K4."""
+    """Three tries are not enough to settle a list."""
     sent = campaign(account)
     sync(account, "opens")
     for number in range(10):
@@ -119,7 +121,7 @@ def test_a_list_that_lags_for_an_hour_is_complete_with_runs_every_10_minutes(
     assert account.wrong("opens") == []
 
 
-def test_an_event_dated_below_the_look_back_is_found_by_its_counter(
+def test_an_event_dated_before_the_look_back_is_found_by_its_counter(
     account: Account,
 ) -> None:
     sent = campaign(account, days=20)
@@ -133,7 +135,7 @@ def test_an_event_dated_below_the_look_back_is_found_by_its_counter(
     assert account.wrong(*EVENTS) == []
 
 
-def test_a_descent_stops_below_the_look_back(account: Account) -> None:
+def test_a_read_stops_at_the_look_back(account: Account) -> None:
     sent = campaign(account, days=30, recipients=1)
     for number in range(1200):
         account.api.add_event("opens", sent, created=NOW - 20 * DAY - 600 * number)
@@ -143,12 +145,12 @@ def test_a_descent_stops_below_the_look_back(account: Account) -> None:
     account.advance(1)
     run = sync(account, "opens")
     assert len(account.paths("/opens")) == 1
-    # The new one, and what is not strictly older than the look-back.
+    # The new row, and rows that are not strictly older than the look-back.
     assert len(run.records("constant_contact_opens")) == 1 + 2 * 144 + 1
     assert account.wrong("opens") == []
 
 
-def test_twins_across_a_page_boundary_are_two(account: Account) -> None:
+def test_equal_events_on_two_pages_are_separate_rows(account: Account) -> None:
     sent = campaign(account, recipients=1)
     contact = account.api.add_contact()
     for number in range(499):
@@ -160,7 +162,7 @@ def test_twins_across_a_page_boundary_are_two(account: Account) -> None:
     assert len(account.rows("opens")) == 502
 
 
-def test_a_row_that_shifts_onto_the_next_page_is_one(account: Account) -> None:
+def test_a_row_that_shifts_to_the_next_page_is_emitted_once(account: Account) -> None:
     sent = campaign(account, recipients=1)
     for number in range(700):
         account.api.add_event("opens", sent, created=NOW - 60 - number)
@@ -186,7 +188,7 @@ def test_two_opens_of_one_second_on_two_devices_are_two_rows(account: Account) -
         account.api.add_event("opens", sent, contact, created=NOW - HOUR, device=device)
     sync(account)
     assert len(account.rows("opens")) == 2
-    # A third in the same second, later: no row is newer, the counter has moved.
+    # A third open in the same second later: no row is newer, but the counter moved.
     account.api.add_event(
         "opens",
         sent,
@@ -201,7 +203,7 @@ def test_two_opens_of_one_second_on_two_devices_are_two_rows(account: Account) -
     assert account.wrong(*EVENTS) == []
 
 
-def test_an_emptied_snapshot_says_so(account: Account) -> None:
+def test_a_snapshot_that_became_empty_is_recorded(account: Account) -> None:
     sent = campaign(account, recipients=1)
     activity = account.api.activities_of(sent)["primary_email"]
     event = account.api.add_event("opens", sent, created=NOW - HOUR)
@@ -263,7 +265,7 @@ def test_links_are_read_again_once_their_clicks_have_caught_up(
     assert account.paths("/links") == []
 
 
-def test_proxy_opens_removed_later_hide_nothing_at_verification(
+def test_opens_that_replace_removed_proxy_opens_are_found_at_verification(
     account: Account,
 ) -> None:
     sent = campaign(account)
@@ -273,7 +275,7 @@ def test_proxy_opens_removed_later_hide_nothing_at_verification(
     sync(account)
     for event in proxies:
         account.api.remove_event(event, at=NOW + HOUR)
-    for number in range(3):  # as many real ones surface, dated earlier
+    for number in range(3):  # as many real opens appear with earlier dates
         account.api.add_event(
             "opens", sent, created=NOW - 2.9 * DAY + number, visible_from=NOW + HOUR
         )
@@ -300,7 +302,7 @@ def test_a_second_forward_is_found_at_verification(account: Account) -> None:
     assert account.wrong(*EVENTS) == []
 
 
-def test_a_resend_keeps_its_activities_apart(account: Account) -> None:
+def test_a_resend_has_rows_of_its_own_activity(account: Account) -> None:
     sent = campaign(account)
     sync(account)
     account.advance(1)
@@ -318,7 +320,7 @@ def test_a_resend_keeps_its_activities_apart(account: Account) -> None:
 
 
 @pytest.mark.parametrize("reported", [True, False])
-def test_a_removed_campaign_stops_nothing(
+def test_a_removed_campaign_does_not_stop_other_campaigns(
     account: Account,
     reported: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
@@ -333,7 +335,9 @@ def test_a_removed_campaign_stops_nothing(
     assert account.wrong(*EVENTS, "campaigns", "send_history") == []
 
 
-def test_one_refused_id_does_not_cost_the_others(account: Account) -> None:
+def test_one_refused_campaign_id_does_not_cost_the_stats_of_others(
+    account: Account,
+) -> None:
     ids = [campaign(account, days=day, recipients=1) for day in range(1, 6)]
     refused: list[str] = []
 
@@ -352,15 +356,17 @@ def test_one_refused_id_does_not_cost_the_others(account: Account) -> None:
     account.api.add_event("opens", ids[3])
     account.advance(1 / 24)
     account.sync()
-    assert refused == []  # remembered
-    account.api.add_event("opens", ids[2])  # its summary moves: asked for alone
+    assert refused == []  # the id is remembered
+    account.api.add_event("opens", ids[2])  # its summary changes: it is tried alone
     account.advance(1 / 24)
     account.sync()
     assert len(refused) == 1
     assert account.wrong(*EVENTS) == []
 
 
-def test_a_closed_campaign_that_moves_is_read_once_more(account: Account) -> None:
+def test_a_closed_campaign_whose_counters_move_is_read_once_more(
+    account: Account,
+) -> None:
     old = campaign(account, days=200)
     account.sync()
     assert "marks" not in account.entry("opens") or not account.entry("opens")["marks"]
@@ -373,7 +379,9 @@ def test_a_closed_campaign_that_moves_is_read_once_more(account: Account) -> Non
     assert account.paths("/opens") == []
 
 
-def test_a_closed_campaign_owes_also_what_is_not_selected(account: Account) -> None:
+def test_a_closed_campaign_is_read_for_a_stream_that_is_selected_later(
+    account: Account,
+) -> None:
     old = campaign(account, days=200)
     sync(account)
     account.advance(1)
@@ -389,7 +397,7 @@ def test_a_closed_campaign_owes_also_what_is_not_selected(account: Account) -> N
 def test_a_campaign_that_the_history_has_not_reached_is_read_once(
     account: Account,
 ) -> None:
-    """A closed campaign that moves is read with the history, and not before it, too."""
+    """A closed campaign that moves is read with the history and not a second time."""
     oldest, *_ = [campaign(account, days=300 - number) for number in range(22)]
     account.settings |= {"daily_requests": 15, "max_concurrency": 1}
     run = account.sync(streams=("opens",))
@@ -405,7 +413,7 @@ def test_a_campaign_that_the_history_has_not_reached_is_read_once(
     assert account.wrong("opens") == []
 
 
-def test_a_repeated_open_of_a_closed_campaign_is_found_weekly(
+def test_a_repeated_open_of_a_closed_campaign_is_found_within_a_week(
     account: Account,
 ) -> None:
     old = campaign(account, days=200)
@@ -418,7 +426,7 @@ def test_a_repeated_open_of_a_closed_campaign_is_found_weekly(
     assert account.wrong(*EVENTS) == []
 
 
-def test_unsubscribes_come_by_their_own_pass(account: Account) -> None:
+def test_unsubscribes_are_read_by_their_own_date(account: Account) -> None:
     contact = account.api.add_contact(created=NOW - 90 * DAY)
     account.sync(streams=("contacts",))
     account.advance(1)
@@ -427,7 +435,7 @@ def test_unsubscribes_come_by_their_own_pass(account: Account) -> None:
     assert account.wrong("contacts") == []
 
 
-def test_a_change_that_shows_late_is_within_the_overlap(account: Account) -> None:
+def test_a_change_that_appears_late_is_found_by_the_overlap(account: Account) -> None:
     contact = account.api.add_contact(created=NOW - 90 * DAY)
     account.sync(streams=("contacts",))
     account.advance(0.25)
@@ -456,7 +464,7 @@ def test_segments_that_are_not_ready_are_unavailable(account: Account) -> None:
         ({"privileges": ("campaign:read",)}, None, ("opens",), "ui:campaign:metrics"),
     ],
 )
-def test_what_may_not_be_read_is_unavailable(
+def test_streams_without_permission_are_unavailable(
     changes: dict[str, Any],
     scopes: str | None,
     streams: tuple[str],
@@ -486,8 +494,10 @@ def test_a_deactivated_app_ends_the_run_with_exit_code_2(account: Account) -> No
     assert "deactivated" in message
 
 
-def test_stats_that_fail_for_now_are_no_refused_ids(account: Account) -> None:
-    """Stats that fail stop no list of a campaign; they fail in a row of calls. K2."""
+def test_stats_that_fail_temporarily_do_not_mark_ids_as_refused(
+    account: Account,
+) -> None:
+    """Failing stats stop no list of a campaign; all calls of stats fail."""
     ids = [campaign(account, days=day) for day in range(1, 6)]
     for one in ids:
         account.api.add_event("opens", one, created=NOW - HOUR)
@@ -508,7 +518,7 @@ def test_stats_that_fail_for_now_are_no_refused_ids(account: Account) -> None:
     assert account.shared["constant_contact"]["refused"] == {}
 
 
-def test_contacts_go_on_where_they_stopped(account: Account) -> None:
+def test_contacts_continue_at_the_page_where_they_stopped(account: Account) -> None:
     for _ in range(1600):
         account.api.add_contact(created=NOW - 9 * DAY)
     failing: list[str] = []
@@ -524,7 +534,7 @@ def test_contacts_go_on_where_they_stopped(account: Account) -> None:
     remove()
     assert account.entry("contacts")["resume"]
     run = account.sync(streams=("contacts",))
-    assert (run.code, run.requests) == (0, 2)  # the last two pages of four
+    assert (run.code, run.requests) == (0, 2)  # the last two of four pages
     assert account.wrong("contacts") == []
 
 
@@ -552,7 +562,7 @@ def test_a_link_that_leaves_the_api_is_not_followed(account: Account) -> None:
         ("campaign_summaries", "_summaries", "bulk_email_campaign_summaries"),
     ],
 )
-def test_pages_that_go_in_circles_end(
+def test_links_that_lead_in_a_circle_end_the_list(
     account: Account,
     caplog: pytest.LogCaptureFixture,
     stream: str,
@@ -575,7 +585,7 @@ def test_pages_that_go_in_circles_end(
     assert run.requests < 20
 
 
-def test_activities_of_another_shape_are_passed_over(account: Account) -> None:
+def test_malformed_activities_are_skipped(account: Account) -> None:
     campaign(account)
 
     def spoil(request: Any, reply: Any) -> None:
@@ -589,7 +599,7 @@ def test_activities_of_another_shape_are_passed_over(account: Account) -> None:
     assert account.wrong("campaign_activities", "opens") == []
 
 
-def test_a_contact_that_is_no_text_is_an_event_like_any_other(account: Account) -> None:
+def test_an_event_whose_contact_id_is_not_text_is_emitted(account: Account) -> None:
     sent = campaign(account)
     account.api.add_event("optouts", sent, created=NOW - HOUR)
 
@@ -606,7 +616,7 @@ def test_a_contact_that_is_no_text_is_an_event_like_any_other(account: Account) 
     assert row["additional_fields"]["contact_id"]
 
 
-def test_an_event_that_arrives_between_two_pages_of_a_contact_hides_none() -> None:
+def test_an_event_that_arrives_between_two_pages_of_a_contact_hides_no_row() -> None:
     account = Account(contact_reports=True)
     sent = campaign(account, recipients=1)
     contact = account.api.add_contact(created=NOW - 99 * DAY)
@@ -629,12 +639,12 @@ def test_an_event_that_arrives_between_two_pages_of_a_contact_hides_none() -> No
     assert account.wrong("contact_activity_details") == []
 
 
-def test_a_campaign_that_closes_is_read_whole_once_more(account: Account) -> None:
+def test_a_campaign_that_closes_is_read_in_full_once_more(account: Account) -> None:
     sent = campaign(account, days=80)
     contact, other = account.api.add_contact(), account.api.add_contact()
     account.api.add_event("forwards", sent, contact, created=NOW - 20 * DAY)
     sync(account, "forwards")
-    # It moves no counter, and lies below the look-back of the one that does.
+    # It moves no counter and is below the look-back of the list whose counter moves.
     account.api.add_event(
         "forwards", sent, contact, created=NOW - 30 * DAY, visible_from=NOW + DAY
     )
@@ -645,10 +655,10 @@ def test_a_campaign_that_closes_is_read_whole_once_more(account: Account) -> Non
     assert account.wrong("forwards") == []
 
 
-def test_an_event_that_nothing_tells_apart_is_left_out_and_counted(
+def test_an_event_without_identifying_values_is_left_out_and_counted(
     account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An id that is made of the campaign alone would be shared by all such rows."""
+    """An id made of the campaign alone would be the same for all such rows."""
     sent = campaign(account)
     account.api.add_event("opens", sent, created=NOW - HOUR)
 
@@ -665,7 +675,7 @@ def test_an_event_that_nothing_tells_apart_is_left_out_and_counted(
     assert "constant_contact_opens: rows without a record: 1:" in caplog.text
 
 
-def test_a_list_that_shifts_in_every_try_is_not_taken_for_settled(
+def test_a_list_that_shifts_during_every_read_is_not_settled(
     account: Account,
 ) -> None:
     sent = campaign(account, recipients=1)

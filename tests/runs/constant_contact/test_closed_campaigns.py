@@ -1,4 +1,4 @@
-"""The state keeps closed campaigns by buckets, and still notices what moves."""
+"""Closed campaigns: the state keeps them in buckets and still finds changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPEN, CLOSED = 2, 30
 
 @pytest.fixture(name="account")
 def read_account() -> Account:
-    """Return an account with campaigns that are closed, and have been read."""
+    """Return an account with closed campaigns that have been read."""
     account = Account()
     reader = account.api.add_contact(created=NOW - 900 * DAY)
     for number in range(OPEN + CLOSED):
@@ -36,7 +36,7 @@ def read_account() -> Account:
 
 
 def run(account: Account) -> int:
-    """Sync some streams; return how many lists of opens were asked for."""
+    """Sync some streams; return the number of lists of opens that were requested."""
     assert account.sync(streams=STREAMS).code == 0
     return len(account.paths("/opens"))
 
@@ -74,7 +74,7 @@ def refuse(account: Account, end: str) -> None:
 
 
 def test_the_state_has_entries_of_open_campaigns_only(account: Account) -> None:
-    """The state does not grow with every campaign ever sent. K12."""
+    """The state does not grow with every campaign ever sent."""
     assert len(kept(account)["campaigns"]) == OPEN
     assert len(account.entry("campaign_stats")["rows"]) == OPEN
     names = {bucket_of(one) for one in closed(account)}
@@ -82,7 +82,7 @@ def test_the_state_has_entries_of_open_campaigns_only(account: Account) -> None:
     assert account.entry("campaign_stats")["closed"].keys() == names
 
 
-def test_buckets_are_bounded_and_short() -> None:
+def test_buckets_are_few_and_short() -> None:
     fullest = Bucket()
     for number in range(1000):
         fullest = fullest.plus(str(number), "row", "counters")
@@ -91,13 +91,15 @@ def test_buckets_are_bounded_and_short() -> None:
     assert Bucket.unpack(fullest.pack()) == fullest
 
 
-def test_equal_campaigns_do_not_cancel_each_other() -> None:
+def test_two_equal_campaigns_in_a_bucket_do_not_cancel_each_other() -> None:
     both = Bucket().plus("a", "row", "counters").plus("b", "row", "counters")
     assert both.rows
     assert both.counters
 
 
-def test_a_closed_campaign_that_moves_is_found_in_its_bucket(account: Account) -> None:
+def test_a_closed_campaign_whose_counters_move_is_found_in_its_bucket(
+    account: Account,
+) -> None:
     moved = closed(account)[7]
     account.api.add_event("opens", moved)
     bucket = [one for one in closed(account) if bucket_of(one) == bucket_of(moved)]
@@ -110,7 +112,7 @@ def test_a_closed_campaign_that_moves_is_found_in_its_bucket(account: Account) -
     assert len(kept(account)["campaigns"]) == OPEN
 
 
-def test_a_counter_alone_is_noticed_within_a_week(account: Account) -> None:
+def test_a_change_of_a_counter_alone_is_found_within_a_week(account: Account) -> None:
     moved = closed(account)[3]
     [reader] = {row["contact_id"] for row in account.truth("opens")}
     account.api.add_event("opens", moved, reader)
@@ -133,10 +135,10 @@ def test_a_campaign_that_closed_is_not_read_again(account: Account) -> None:
 
 
 @pytest.mark.parametrize("hidden", [CLOSED, CLOSED // 2])
-def test_a_list_that_is_short_once_has_nothing_read_again(
+def test_a_list_of_campaigns_that_is_short_once_causes_no_reads(
     hidden: int, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Empty once is not empty for ever, and costs no request. K12."""
+    """A list that is empty once is not taken for empty and costs no request."""
     account.state = {}
     monkeypatch.setattr(buckets, "BUCKETS", 4)
     run(account)

@@ -1,4 +1,4 @@
-"""What a sync costs with many sent campaigns, 60 of them in the window."""
+"""The cost of a sync with many sent campaigns, 60 of them in the window."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def say(text: str) -> None:
     scope="module", params=[pytest.param(1000, marks=pytest.mark.nightly), 200]
 )
 def campaigns(request: pytest.FixtureRequest) -> int:
-    """How many campaigns were sent."""
+    """The number of sent campaigns."""
     number: int = request.param
     return number
 
@@ -59,7 +59,7 @@ def test_a_quiet_sync_takes_at_most_twenty_requests(
     assert run.records("constant_contact_opens") == []
 
 
-def test_one_campaign_that_moved_costs_only_itself(
+def test_one_campaign_that_changed_costs_only_its_own_requests(
     account: Account, campaigns: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     account.advance(1)
@@ -75,7 +75,7 @@ def test_one_campaign_that_moved_costs_only_itself(
     run = account.sync()
     with capsys.disabled():
         say(f"\none campaign moved: {run.requests} requests ({quiet} when quiet)")
-    # Opens, clicks, unique opens, links and its activity's stats, a page each.
+    # One page each of opens, clicks, unique opens, links and stats of its activity.
     assert run.requests - quiet == 5
     assert account.wrong("opens", "clicks", "campaign_stats") == []
     entry = len(str(account.state)) / campaigns

@@ -1,4 +1,4 @@
-"""Constant Contact over forty days: what reached the target is what the API showed."""
+"""Forty days of Constant Contact: the target holds the rows that the API showed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLAIN = tuple(
 
 
 def current(account: Account, stream: str) -> dict[Any, Any]:
-    """The rows of the last complete reading of each list, without the instant."""
+    """Return the rows of the last complete reading of each list without its time."""
     readings = {
         (r["campaign_activity_id"], r["as_of"])
         for r in account.rows("snapshots").values()
@@ -51,7 +51,7 @@ def test_forty_days_match_the_truth(seed: int, step: int) -> None:
         assert current(account, stream) == wanted
 
 
-def test_who_did_not_open_is_read_where_it_is_selected() -> None:
+def test_did_not_opens_are_read_only_if_selected() -> None:
     account = Account(World.generate(6, 0, NOW, campaigns=6, days_ahead=12))
     assert "did_not_opens" not in {
         name.removeprefix("constant_contact_")
@@ -68,7 +68,7 @@ def test_who_did_not_open_is_read_where_it_is_selected() -> None:
 
 
 @pytest.mark.slow
-def test_shapes_that_the_vendor_leaves_open_make_no_difference() -> None:
+def test_shapes_that_the_vendor_leaves_open_change_no_row() -> None:
     world = World.generate(5, 0, NOW, campaigns=6, days_ahead=10)
     account = Account(world)
     account.api.set_policy(
@@ -85,7 +85,7 @@ def test_shapes_that_the_vendor_leaves_open_make_no_difference() -> None:
     assert account.wrong(*PLAIN) == []
 
 
-def test_contact_reports_are_offered_only_when_asked_for() -> None:
+def test_contact_reports_are_offered_only_if_switched_on() -> None:
     world = World(NOW)
     sent = world.constant_contact.add_campaign(sent=NOW - DAY, recipients=3, links=1)
     world.constant_contact.add_event("opens", sent, created=NOW - DAY / 2)
@@ -104,7 +104,7 @@ def test_contact_reports_are_offered_only_when_asked_for() -> None:
     assert account.paths("/activity_details") == []
 
 
-def test_a_second_link_that_a_contact_clicks_moves_the_links() -> None:
+def test_a_click_on_a_second_link_updates_the_links() -> None:
     world = World(NOW)
     api = world.constant_contact
     person = api.add_contact(created=NOW - 9 * DAY)

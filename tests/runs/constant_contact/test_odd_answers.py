@@ -1,4 +1,4 @@
-"""What was not understood is not knowledge: odd answers lose no row of a campaign."""
+"""Odd answers of Constant Contact: an answer that is not understood loses no row."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def campaign(account: Account, days: float = 3, **options: Any) -> str:
 
 
 def change(account: Account, end: str, new: Callable[[Any], Any]) -> Callable[[], None]:
-    """Change the JSON of all answers whose path ends so; return what ends it."""
+    """Change the JSON of all answers to paths that end so; return how to end it."""
 
     def strike(request: Any, reply: Any) -> None:
         if request.path.endswith(end) and reply.status == 200:
@@ -59,10 +59,10 @@ def outcome(run: Any, stream: str) -> Any:
 @pytest.mark.parametrize(
     "given", [[], None, "absent", [{"role": "primary_email"}], {"a": 1}]
 )
-def test_a_sent_campaign_without_activities_is_asked_again(
+def test_a_sent_campaign_without_activities_is_requested_again(
     account: Account, given: Any
 ) -> None:
-    """Empty once is not empty for ever. K3."""
+    """A list that is empty once is not empty for ever."""
     sent = campaign(account)
     new = {} if given == "absent" else {"campaign_activities": given}
     heal = change(
@@ -79,10 +79,10 @@ def test_a_sent_campaign_without_activities_is_asked_again(
 
 
 @pytest.mark.parametrize("given", [[], None])
-def test_a_campaign_sent_to_nobody_without_activities_is_asked_again(
+def test_a_campaign_sent_to_nobody_without_activities_is_requested_again(
     account: Account, given: Any
 ) -> None:
-    """It has links, though its counters say that nothing was sent."""
+    """It has links although its counters say that nothing was sent."""
     sent = campaign(account, recipients=0)
     heal = change(
         account,
@@ -98,8 +98,10 @@ def test_a_campaign_sent_to_nobody_without_activities_is_asked_again(
 
 
 @pytest.mark.parametrize("role", ["PRIMARY_EMAIL", " Primary-Email", "main", None, 7])
-def test_a_role_of_another_spelling_has_reports(account: Account, role: object) -> None:
-    """If no role is known, all activities but permalinks have reports. K3."""
+def test_an_activity_whose_role_has_another_spelling_has_reports(
+    account: Account, role: object
+) -> None:
+    """If no role is known, all activities except permalinks have reports."""
     sent = campaign(account)
 
     def rename(answer: Any) -> Any:
@@ -116,7 +118,7 @@ def test_a_role_of_another_spelling_has_reports(account: Account, role: object) 
 def test_an_activity_that_gets_another_id_is_found_after_a_404(
     account: Account,
 ) -> None:
-    """The campaign's activities are asked for again. K3."""
+    """The activities of the campaign are requested again."""
     sent = campaign(account)
     account.sync(streams=EVENTS)
     entry = account.shared["constant_contact"]["campaigns"]
@@ -129,10 +131,10 @@ def test_an_activity_that_gets_another_id_is_found_after_a_404(
     assert account.wrong(*EVENTS) == []
 
 
-def test_the_activities_are_asked_for_again_while_rows_are_missing(
+def test_activities_are_requested_again_while_rows_are_missing(
     account: Account,
 ) -> None:
-    """An activity that the state does not know has them. K3."""
+    """An activity that the state does not know has the missing rows."""
     sent = campaign(account)
     again = account.api.add_resend(sent, sent=NOW - DAY, recipients=2)
     account.sync(streams=("opens",))
@@ -149,7 +151,7 @@ def test_the_activities_are_asked_for_again_while_rows_are_missing(
 def test_activities_that_are_missing_once_are_read_the_next_day(
     account: Account, name: str
 ) -> None:
-    """Only a removed campaign has none. K3."""
+    """Only a removed campaign has no activities."""
     streams = ("campaign_activities", "send_history")
     first, second = campaign(account, 2), campaign(account)
     account.sync(streams=streams)
@@ -167,10 +169,10 @@ def test_activities_that_are_missing_once_are_read_the_next_day(
 
 
 @pytest.mark.parametrize("path", ["/emails/activities/", "/emails/[^/]+$"])
-def test_activities_that_answer_404_for_days_are_read_after_them(
+def test_activities_that_answer_404_for_days_are_read_afterwards(
     account: Account, path: str
 ) -> None:
-    """Their campaign was not removed, though it changed long before. K3."""
+    """The campaign was not removed, and it changed long before."""
     streams = ("campaign_activities", "send_history")
     sent = campaign(account)
     odd = account.world.odd("parent_404", path=path)
@@ -189,10 +191,8 @@ def test_activities_that_answer_404_for_days_are_read_after_them(
 
 
 @pytest.mark.parametrize("name", ["parent_204", "list_null"])
-def test_links_that_are_absent_are_unsettled_and_looked_for_again(
-    account: Account, name: str
-) -> None:
-    """No counter counts them. K3."""
+def test_absent_links_are_unsettled_and_read_again(account: Account, name: str) -> None:
+    """No counter counts links."""
     streams = ("links", "snapshots")
     campaign(account)
     odd = account.world.odd(name, path="/links$")
@@ -225,8 +225,8 @@ def test_a_snapshot_with_a_row_twice_is_read_again(
     assert len(account.rows(stream)) == 3
 
 
-def test_links_that_stay_absent_are_none(account: Account) -> None:
-    """The reading settles after three tries and two days. K3."""
+def test_links_that_stay_absent_settle_as_none(account: Account) -> None:
+    """The reading settles after three tries and two days."""
     streams = ("links", "snapshots")
     campaign(account, links=0)
     account.world.odd("list_null", path="/links$")
@@ -239,10 +239,8 @@ def test_links_that_stay_absent_are_none(account: Account) -> None:
 
 
 @pytest.mark.parametrize("form", ["null", "absent", "empty object", "204"])
-def test_a_list_that_is_null_is_empty_where_nothing_is_counted(
-    account: Account, form: str
-) -> None:
-    """Twelve campaigns without bounces do not end a stream. K3."""
+def test_a_null_list_is_empty_if_its_counter_is_0(account: Account, form: str) -> None:
+    """Twelve campaigns without bounces do not fail the stream."""
     for number in range(12):
         campaign(account, 1 + number)
     forms: dict[str, Callable[[Any], Any]] = {
@@ -255,14 +253,14 @@ def test_a_list_that_is_null_is_empty_where_nothing_is_counted(
     change(account, "/sends", forms[form])
     run = account.sync(streams=("bounces", "sends"))
     assert outcome(run, "bounces") == "empty"
-    assert outcome(run, "sends") == "failed"  # their counters are above 0
+    assert outcome(run, "sends") == "failed"  # the counters are above 0
 
 
 @pytest.mark.parametrize("form", ["null", "absent", "204"])
 def test_all_streams_of_an_account_that_never_sent_are_empty(
     account: Account, form: str
 ) -> None:
-    """No list says anything, and no counter that there are rows. K3."""
+    """No answer has a list, and no counter says that there are rows."""
 
     def strike(_request: Any, reply: Any) -> None:
         if reply.body.startswith(b"{") and b"_links" in reply.body:
@@ -281,10 +279,8 @@ def test_all_streams_of_an_account_that_never_sent_are_empty(
 
 
 @pytest.mark.parametrize("stream", ["contacts", "campaigns"])
-def test_the_cursor_of_a_list_that_is_absent_does_not_move(
-    account: Account, stream: str
-) -> None:
-    """The changes since the last answer with a list are asked for again. K3."""
+def test_an_absent_list_does_not_move_its_cursor(account: Account, stream: str) -> None:
+    """The changes since the last answer with a list are requested again."""
     contact = account.api.add_contact(created=NOW - 9 * DAY)
     sent = campaign(account)
     account.sync(streams=(stream,))
@@ -305,10 +301,10 @@ def test_the_cursor_of_a_list_that_is_absent_does_not_move(
     assert account.wrong(stream) == []
 
 
-def test_changes_that_an_empty_list_hides_once_are_found_in_the_next_run(
+def test_changes_hidden_once_by_an_empty_list_are_found_in_the_next_run(
     account: Account,
 ) -> None:
-    """Each interval of changes is asked for twice. K3."""
+    """Each interval of changes is requested twice."""
     contact = account.api.add_contact(created=NOW - 90 * DAY)
     account.sync(streams=("contacts",))
     account.advance(0.5)
@@ -323,10 +319,10 @@ def test_changes_that_an_empty_list_hides_once_are_found_in_the_next_run(
 
 
 @pytest.mark.parametrize("stream", ["campaigns", "campaign_activities", "contacts"])
-def test_changes_that_a_list_hides_for_days_are_found_within_a_week(
+def test_changes_hidden_for_days_are_found_within_a_week(
     account: Account, stream: str
 ) -> None:
-    """Once a week, the changes of two weeks are asked for. K3."""
+    """Once a week the changes of two weeks are requested."""
     sent = campaign(account)
     contact = account.api.add_contact(created=NOW - 90 * DAY)
     account.sync(streams=(stream,))
@@ -353,10 +349,10 @@ def test_changes_that_a_list_hides_for_days_are_found_within_a_week(
 @pytest.mark.parametrize("cut", [0, 1])
 @pytest.mark.parametrize("start", [None, "2026-01-01"])
 @pytest.mark.parametrize("stream", ["contacts", "campaigns", "campaign_activities"])
-def test_a_first_list_that_is_empty_or_cut_short_is_asked_for_again(
+def test_a_first_list_that_is_empty_or_cut_is_read_in_full_again(
     account: Account, stream: str, start: str | None, cut: int
 ) -> None:
-    """The second run asks for everything, not for the changes since the first. K3."""
+    """The second run requests everything, not only the changes since the first."""
     if start:
         account.common["start_date"] = start
     for days in (50, 90):
@@ -382,7 +378,7 @@ def test_a_first_list_that_is_empty_or_cut_short_is_asked_for_again(
 def test_an_opt_out_between_start_date_and_the_first_run_is_read(
     account: Account,
 ) -> None:
-    """It does not move `updated_at`, which may be of before start_date. K3."""
+    """An opt-out does not change `updated_at`, which may be before start_date."""
     account.common["start_date"] = "2026-09-01"
     contact = account.api.add_contact(created=NOW - 300 * DAY)
     account.api.unsubscribe(contact)
@@ -410,10 +406,10 @@ def test_an_opt_out_between_start_date_and_the_first_run_is_read(
         lambda href: href,
     ],
 )
-def test_a_link_to_the_next_page_has_many_forms(
+def test_links_to_the_next_page_are_followed_in_any_known_form(
     account: Account, form: Callable[[str], Any]
 ) -> None:
-    """All 700 contacts are read. K3."""
+    """All 700 contacts are read."""
     for _ in range(700):
         account.api.add_contact(created=NOW - 9 * DAY)
 
@@ -441,10 +437,10 @@ def test_a_link_to_the_next_page_has_many_forms(
         {"next": {"href": "https://[/v3/contacts"}},
     ],
 )
-def test_a_link_that_is_not_understood_fails_loudly(
+def test_a_link_that_is_not_understood_fails_the_stream(
     account: Account, links: Any
 ) -> None:
-    """A list that may go on is not complete. K3."""
+    """A list that may have a next page is not complete."""
     account.api.add_contact(created=NOW - 9 * DAY)
     change(account, "/contacts", lambda answer: answer | {"_links": links})
     run = account.sync(streams=("contacts",))
@@ -454,16 +450,16 @@ def test_a_link_that_is_not_understood_fails_loudly(
 
 @pytest.mark.parametrize("times", [1, None])
 @pytest.mark.parametrize("stream", ["opens", "contact_activity_details"])
-def test_the_rows_of_a_page_that_comes_again_are_no_twins(
+def test_rows_of_a_page_that_comes_again_are_not_emitted_twice(
     account: Account, stream: str, times: int | None
 ) -> None:
-    """The link to the next page leads back to the page that it is on."""
+    """The link to the next page leads back to the same page."""
     account.settings["contact_reports"] = True
     account.api.set_policy(max_page=3)
     person = account.api.add_contact(created=NOW - 9 * DAY)
     sent = campaign(account, recipients=[person])
     for number in range(8):
-        # Two opens each are twins; a page ends between the two of one pair.
+        # Each two opens are equal; a page ends between the two of one pair.
         at = NOW - DAY + number // 2 * HOUR
         account.api.add_event("opens", sent, person, created=at)
     odd = account.world.odd(
@@ -503,10 +499,10 @@ def test_a_contact_report_without_a_list_is_said(
 
 
 @pytest.mark.parametrize("value", ["absent", None, "many", []])
-def test_opens_are_read_daily_where_their_counter_is_unknown(
+def test_opens_are_read_daily_if_their_counter_is_unknown(
     account: Account, value: Any
 ) -> None:
-    """Unknown is not 0, and `behind_since` tells of the last check. K3, K5."""
+    """Unknown is not 0, and `behind_since` is the last check."""
     sent = campaign(account)
 
     def hide(answer: Any) -> Any:
@@ -536,7 +532,7 @@ def test_opens_are_read_daily_where_their_counter_is_unknown(
 
 
 def test_reports_are_incomplete_while_all_stats_fail(account: Account) -> None:
-    """Also where the stream of stats is not selected: the run says why. K3."""
+    """This holds also if the stream of stats is not selected; the run says why."""
     sent = campaign(account)
     heal = account.world.on_reply(
         lambda request, reply: setattr(
@@ -556,8 +552,8 @@ def test_reports_are_incomplete_while_all_stats_fail(account: Account) -> None:
     assert account.wrong("opens") == []
 
 
-def test_a_campaign_that_stats_leave_out_is_behind(account: Account) -> None:
-    """`behind_since` does not say now. K5."""
+def test_a_campaign_missing_from_the_stats_counts_as_behind(account: Account) -> None:
+    """`behind_since` is not the present."""
     sent = campaign(account)
     campaign(account, 4)
     account.sync(streams=("opens", "campaign_stats"))
@@ -575,14 +571,14 @@ def test_a_campaign_that_stats_leave_out_is_behind(account: Account) -> None:
     run = account.sync(streams=("opens", "campaign_stats"))
     behind = run.reports["constant_contact_campaign_stats"]["behind_since"]
     assert behind <= "2026-09-21T14:13:20Z"
-    assert account.wrong("opens") == []  # its summary has moved
+    assert account.wrong("opens") == []  # the summary of the campaign changed
 
 
 @pytest.mark.parametrize("date", ["absent", None, "", "soon", "2026-09-18"])
-def test_a_send_without_a_readable_instant_is_not_of_1970(
+def test_a_send_without_a_readable_date_is_not_dated_1970(
     account: Account, date: Any
 ) -> None:
-    """With a start date, it is read all the same. K3."""
+    """It is read although there is a start date."""
     account.common["start_date"] = "2026-09-01"
     campaign(account)
 
@@ -602,7 +598,7 @@ def test_a_send_without_a_readable_instant_is_not_of_1970(
 def test_a_campaign_whose_send_has_no_readable_date_stays_open(
     account: Account, date: str
 ) -> None:
-    """Each run asks for its counters, also where its summary did not move. K3."""
+    """Each run requests its counters, even if its summary did not change."""
     person = account.api.add_contact()
     sent = campaign(account, recipients=[person])
     account.api.add_event("opens", sent, person, created=NOW - HOUR)
@@ -618,7 +614,7 @@ def test_a_campaign_whose_send_has_no_readable_date_stays_open(
     account.sync(streams=("campaign_stats",))
     for days in (1, 2):
         account.advance(1)
-        # A second open of one person counts in the stats, not in the summary.
+        # A second open of a person counts in the stats but not in the summary.
         account.api.add_event("opens", sent, person, created=NOW + days * DAY - HOUR)
         run = account.sync(streams=("campaign_stats",))
         [row] = run.records("constant_contact_campaign_stats")
@@ -626,10 +622,10 @@ def test_a_campaign_whose_send_has_no_readable_date_stays_open(
 
 
 @pytest.mark.parametrize("days", [1, 200])
-def test_sent_campaigns_without_a_summary_are_said_and_read(
+def test_sent_campaigns_without_a_summary_are_reported_and_read(
     account: Account, caplog: pytest.LogCaptureFixture, days: float
 ) -> None:
-    """The list of summaries is capped: 18 of 30 sends are not all. K3."""
+    """The list of summaries is cut: 18 of 30 sends are not all."""
     for number in range(30):
         campaign(account, days + number, recipients=1)
 
@@ -653,10 +649,10 @@ def test_sent_campaigns_without_a_summary_are_said_and_read(
 # Rows
 
 
-def test_campaigns_that_the_list_of_campaigns_lacks_are_said(
+def test_campaigns_missing_from_the_list_of_campaigns_are_reported(
     account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The list is capped, the summaries are not: compared once a week. K3."""
+    """The list is cut but the summaries are not; they are compared once a week."""
     for number in range(6):
         campaign(account, 3 + number)
     change(
@@ -677,10 +673,10 @@ def test_campaigns_that_the_list_of_campaigns_lacks_are_said(
     assert [row for row in run.records(lists) if row["stream"] == name] == []
 
 
-def test_distinct_contacts_are_held_against_a_counter_of_contacts(
+def test_distinct_contacts_are_compared_with_a_counter_of_contacts(
     account: Account,
 ) -> None:
-    """Two forwards of one contact do not settle a counter of two contacts. K4."""
+    """Two forwards of one contact do not satisfy a counter of two contacts."""
     sent = campaign(account)
     one, other = account.api.add_contact(), account.api.add_contact()
     for number in range(2):
@@ -703,12 +699,12 @@ def test_distinct_contacts_are_held_against_a_counter_of_contacts(
 
 @pytest.mark.parametrize("stays", [False, True])
 @pytest.mark.parametrize("kind", ["sends", "optouts", "forwards"])
-def test_ties_in_a_new_order_on_each_page_are_noticed_and_read_again(
+def test_rows_of_one_second_in_changing_order_are_noticed_and_read_again(
     account: Account,
     kind: str,
     stays: bool,  # noqa: FBT001 - a parameter: each page keeps its order for a run
 ) -> None:
-    """1,200 rows of one second: some twice and others missing is not `equal`. K4."""
+    """Of 1,200 rows of one second some come twice and others not: not `equal`."""
     account.api.set_policy(time_format="seconds")
     sent = campaign(account, recipients=1200 if kind == "sends" else 1)
     for _ in range(1200 if kind != "sends" else 0):
@@ -755,8 +751,8 @@ def test_ties_in_a_new_order_on_each_page_are_noticed_and_read_again(
     assert stays or not missing
 
 
-def test_what_closes_is_read_once_more(account: Account) -> None:
-    """Three proxy opens became three real ones: no counter moved. K4."""
+def test_a_closing_campaign_is_read_once_more(account: Account) -> None:
+    """Three proxy opens became three real ones: no counter moved."""
     sent = campaign(account, 1)
     proxies = [account.api.add_event("opens", sent, created=NOW - i) for i in range(3)]
     account.sync(streams=("opens",))
@@ -777,8 +773,8 @@ def test_what_closes_is_read_once_more(account: Account) -> None:
     assert account.paths("/opens") == []
 
 
-def test_links_are_read_again_when_the_send_moves(account: Account) -> None:
-    """The links of a campaign that is sent again later may be others. K4."""
+def test_links_are_read_again_after_another_send(account: Account) -> None:
+    """A campaign that is sent again may have other links."""
     sent = campaign(account)
     account.sync(streams=("links",))
     activity = account.api.activities_of(sent)["primary_email"]
@@ -791,10 +787,10 @@ def test_links_are_read_again_when_the_send_moves(account: Account) -> None:
 
 
 @pytest.mark.parametrize("name", ["list_empty", "list_short"])
-def test_a_list_of_campaigns_that_lacks_some_moves_no_check(
+def test_an_incomplete_list_of_campaigns_does_not_move_their_checks(
     account: Account, name: str
 ) -> None:
-    """Without their counters, an empty list may be one for once. K3, K5."""
+    """Without counters, an empty list may be empty only once."""
     for day in range(1, 4):
         campaign(account, day)
     account.sync(streams=EVENTS)
@@ -822,7 +818,6 @@ def test_a_list_of_campaigns_that_lacks_some_moves_no_check(
 def test_an_absurd_date_header_closes_no_campaign_and_skips_no_change(
     account: Account, name: str, path: str
 ) -> None:
-    """K6."""
     streams = ("opens", "campaigns")
     campaign(account)
     account.sync(streams=streams)

@@ -1,4 +1,4 @@
-"""Quotas: waited out, or left in good order and resumed the next day."""
+"""Quotas of Constant Contact: throttling is waited out, a spent day is resumed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def fill(account: Account, closed: int, opened: int = 3) -> None:
         account.api.add_event("opens", campaign, contacts[0], created=sent + DAY / 3)
 
 
-def test_throttled_is_waited_out() -> None:
+def test_throttling_is_waited_out() -> None:
     account = Account(max_concurrency=1)
     fill(account, 3)
-    account.api.set_policy(requests_per_second=2)  # fewer than the tap expects
+    account.api.set_policy(requests_per_second=2)  # fewer than the tap assumes
     run = account.sync()
     assert run.code == 0
     assert account.api.throttled > 0
     assert account.wrong(*EVENTS) == []
 
 
-def test_the_rate_causes_no_throttling() -> None:
+def test_the_rate_of_the_tap_causes_no_throttling() -> None:
     account = Account(max_concurrency=1, requests_per_second=4)
     fill(account, 40)
     account.api.set_policy(requests_per_second=4)
@@ -43,7 +43,7 @@ def test_the_rate_causes_no_throttling() -> None:
 
 
 @pytest.mark.slow
-def test_quota_exceeded_pauses_and_the_next_day_goes_on() -> None:
+def test_a_spent_quota_pauses_and_the_next_day_continues() -> None:
     account = Account()
     fill(account, 30)
     account.api.set_policy(requests_per_day=150)
@@ -53,7 +53,7 @@ def test_quota_exceeded_pauses_and_the_next_day_goes_on() -> None:
         run = account.sync()
         codes.append(run.code)
         paused.append(sum(r["outcome"] == "paused" for r in run.reports.values()))
-        again = account.sync()  # the ledger knows that the day is spent
+        again = account.sync()  # the ledger knows that the budget is spent
         assert again.code == 0
         if paused[-1]:
             assert account.world.log.count() <= 1
@@ -74,7 +74,7 @@ def test_a_backlog_starves_no_stream() -> None:
     for stream in EVENTS:
         report = run.reports[f"constant_contact_{stream}"]
         assert report["outcome"] == "paused"
-        assert report["parents"] > 3  # the window, and some of the history
+        assert report["parents"] > 3  # the window and some of the history
     for _ in range(6):
         account.advance(1)
         run = account.sync(streams=EVENTS)
@@ -85,7 +85,7 @@ def test_a_backlog_starves_no_stream() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.25, 0.6])
-def test_max_run_minutes_pauses_well(share: float) -> None:
+def test_runs_cut_by_max_run_minutes_complete_the_data_together(share: float) -> None:
     account = Account(max_concurrency=1, requests_per_second=4)
     fill(account, 30)
     account.common["max_run_minutes"] = share
@@ -95,7 +95,7 @@ def test_max_run_minutes_pauses_well(share: float) -> None:
     assert account.wrong(*EVENTS) == []
 
 
-def test_a_backlog_shares_the_time_of_a_run() -> None:
+def test_streams_with_a_backlog_share_the_time_of_a_run() -> None:
     account = Account(max_concurrency=1, requests_per_second=4)
     fill(account, 60)
     account.common["max_run_minutes"] = 0.5
@@ -105,14 +105,14 @@ def test_a_backlog_shares_the_time_of_a_run() -> None:
 
 
 @pytest.mark.slow
-def test_a_first_sync_of_open_campaigns_is_shared_out() -> None:
+def test_streams_share_the_budget_of_a_first_sync() -> None:
     account = Account(daily_requests=100)
     fill(account, 0, opened=60)
     run = account.sync(streams=EVENTS)
     assert run.code == 0
     for stream in EVENTS:
         report = run.reports[f"constant_contact_{stream}"]
-        # Of a list that the budget cut, no parent is read.
+        # A list that the budget cut is not counted as a parent.
         assert report["requests"] > 5
         assert report["behind_since"]
     for _ in range(6):
@@ -122,7 +122,7 @@ def test_a_first_sync_of_open_campaigns_is_shared_out() -> None:
 
 
 @pytest.mark.slow
-def test_campaigns_that_changed_all_at_once_starve_no_stream() -> None:
+def test_many_campaigns_that_change_at_once_starve_no_stream() -> None:
     account = Account()
     fill(account, 60)
     streams = ("campaign_activities", "opens", "contacts")
@@ -209,7 +209,7 @@ def test_the_last_run_of_a_turn_tries_contacts_again_that_failed() -> None:
     assert account.wrong(streams[0]) == []
 
 
-def test_a_backfill_of_contact_reports_touches_no_live_turn() -> None:
+def test_a_backfill_of_contact_reports_does_not_change_live_turns() -> None:
     account = Account(contact_reports=True)
     fill(account, 0)
     streams = ("contact_activity_details",)
@@ -226,8 +226,8 @@ def test_a_backfill_of_contact_reports_touches_no_live_turn() -> None:
     assert after == before
 
 
-def test_a_campaign_that_is_new_before_the_first_read_ends_is_read() -> None:
-    """The cursor covers campaigns of all days that the first read takes. K2."""
+def test_a_campaign_added_before_the_first_read_has_ended_is_read() -> None:
+    """The cursor covers the campaigns of all days that the first read takes."""
     account = Account(daily_requests=8)
     streams = ("campaign_activities",)
     for number in range(6):

@@ -1,4 +1,4 @@
-"""The rate: all of it is used, and no request is throttled, with four in flight."""
+"""The rate with four requests in flight: it is used in full without a 429."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CAMPAIGNS, FEW = 700, 250
-"""The slower the answers, the longer it takes until the rate is that of a long read."""
+"""Campaigns to read: with slower answers the rate takes longer to become steady."""
 STREAMS = ("opens", "clicks")
 DEFAULTS = {
     name: SCHEMA["properties"][name]["default"]
@@ -24,7 +24,7 @@ DEFAULTS = {
 
 
 def closed(campaigns: int) -> Account:
-    """An account whose history is to be read, on a clock that is right for threads."""
+    """Return an account with unread history, on a clock for threads."""
     world = World(NOW, clock=ThreadedClock(NOW))
     account = Account(world, **DEFAULTS)
     contacts = [account.api.add_contact(created=NOW - 999 * DAY) for _ in range(2)]
@@ -36,7 +36,7 @@ def closed(campaigns: int) -> Account:
 
 
 def rate(account: Account, latency: float | Callable[[], float]) -> float:
-    """Read all of it; return requests a second as a share of what is allowed."""
+    """Read the account; return the requests per second as a share of the limit."""
     start = account.world.clock.monotonic()
     transport = SimulatorAdapter(account.world, latency=latency)
     run = account.sync(streams=STREAMS, transport=transport)
@@ -46,7 +46,7 @@ def rate(account: Account, latency: float | Callable[[], float]) -> float:
     return run.requests / taken / float(DEFAULTS["requests_per_second"])
 
 
-def test_the_defaults_are_those_of_the_vendor() -> None:
+def test_the_defaults_are_the_limits_of_the_vendor() -> None:
     assert DEFAULTS == {"max_concurrency": 4, "requests_per_second": 4}
 
 
@@ -61,20 +61,20 @@ def test_the_defaults_are_those_of_the_vendor() -> None:
         pytest.param(jitter(0.48, 0.5), CAMPAIGNS, id="0.96 to 1 s"),
     ],
 )
-def test_a_backfill_uses_the_rate_and_causes_no_429(
+def test_a_backfill_uses_the_full_rate_without_a_429(
     latency: float | Callable[[], float], campaigns: int
 ) -> None:
     account = closed(campaigns)
     used = rate(account, latency)
     assert account.api.throttled == 0
-    # The lists that come first are asked for one request at a time, and which thread
-    # comes first is for the machine to say: quiet ones get to 0.95 and more.
+    # The first lists are read with one request at a time. The order of the threads
+    # depends on the machine: a quiet one gets to 0.95 and more.
     assert used >= 0.9
     assert account.api.limits.busiest == 4
 
 
 @pytest.mark.slow
-def test_jitter_beyond_the_headroom_is_throttled_a_few_times_only() -> None:
+def test_strong_jitter_causes_only_a_few_429s() -> None:
     account = closed(FEW)
     used = rate(account, jitter(0.02, 0.15))
     assert 0 < account.api.throttled < 10
@@ -82,9 +82,9 @@ def test_jitter_beyond_the_headroom_is_throttled_a_few_times_only() -> None:
 
 
 @pytest.mark.slow
-def test_another_user_of_the_key_is_made_room_for() -> None:
+def test_the_tap_slows_down_for_another_user_of_the_key() -> None:
     account = closed(FEW)
-    account.api.set_policy(requests_per_second=2)  # the other takes the rest
+    account.api.set_policy(requests_per_second=2)  # another user takes the rest
     used = rate(account, 0.1)
     assert 0 < account.api.throttled < 20
     assert used > 0.4

@@ -1,4 +1,4 @@
-"""Tokens that Constant Contact issues never reach a log, whatever goes wrong."""
+"""Tokens of Constant Contact never reach a log, whatever fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Masked(Account):
-    """An account whose tap masks secrets, as the command's does."""
+    """An account whose tap masks secrets as the command does."""
 
     def tap(self, **options: Any) -> TapEmailMetrics:
         tap = super().tap(**options)
@@ -28,7 +28,7 @@ class Masked(Account):
 
 
 def tokens(account: Account) -> set[str]:
-    """All that the account's app was ever given, and what its user wrote."""
+    """Return all tokens that were issued to the app, and those in the settings."""
     auth = account.api.auth
     issued = {*auth._access, *auth._refresh}  # noqa: SLF001 - all there ever were
     given = {*issued, account.settings["client_secret"]}
@@ -87,8 +87,10 @@ def test_a_renewal_that_fails_logs_no_token(lines: io.StringIO, status: int) -> 
     assert not [token for token in tokens(account) if token in said]
 
 
-def test_an_issued_token_is_masked_whoever_logs_it(lines: io.StringIO) -> None:
-    """The mask knows the tokens: a library's line or traceback is covered too."""
+def test_an_issued_token_is_masked_in_the_log_of_any_library(
+    lines: io.StringIO,
+) -> None:
+    """The mask also covers lines and tracebacks of libraries."""
     account = Masked()
     account.sync(streams=("account",))
     for token in tokens(account) - {account.settings["refresh_token"]}:
@@ -102,7 +104,7 @@ def test_an_issued_token_is_masked_whoever_logs_it(lines: io.StringIO) -> None:
     assert not [token for token in tokens(account) if token in said]
 
 
-def test_only_a_cursor_is_kept_of_a_link() -> None:
+def test_only_links_with_known_parameters_are_kept_as_cursors() -> None:
     assert is_cursor("/v3/contacts?cursor=x&limit=5", {"limit"})
     assert is_cursor("/v3/contacts?next=x", {"limit"})
     assert not is_cursor("/v3/contacts?cursor=x&token=y", {"limit"})

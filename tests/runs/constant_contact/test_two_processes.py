@@ -1,4 +1,4 @@
-"""Two taps at the same time, as processes, on one token store and one ledger."""
+"""Two processes of the tap at the same time with one token store and one ledger."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 HOSTS = ("127.0.0.1", "localhost")
-"""Both are the server: they tell the two processes apart."""
+"""Two names of the server, which distinguish the processes."""
 STREAMS = ("constant_contact_opens", "constant_contact_sends")
 CAMPAIGNS = 40
 LIMIT = 60.0
@@ -33,10 +33,10 @@ LIMIT = 60.0
 
 @dataclass
 class Two:
-    """An account, and what two processes asked of it.
+    """An account and the requests of two processes.
 
     Attributes:
-        expire_after: numbers of API requests after which all access tokens end.
+        expire_after: counts of API requests after which all access tokens expire.
     """
 
     server: SimulatorServer
@@ -46,7 +46,7 @@ class Two:
     refreshes: list[int] = field(default_factory=list)
 
     def note(self, request: Request, reply: Reply) -> None:
-        """Note who asked for what, and end the access tokens where it is time to."""
+        """Note sender and status of a request, and expire tokens when it is time."""
         if request.path.endswith("/token"):
             self.refreshes.append(reply.status)
         else:
@@ -56,7 +56,7 @@ class Two:
                 self.server.world.revoke_tokens()
 
     def run(self, **settings: Any) -> list[Ended]:
-        """Run both to their ends."""
+        """Run both processes to their ends."""
         api = self.server.world.constant_contact
         common = {
             "client_id": api.client_id,
@@ -85,13 +85,13 @@ class Two:
 
     @property
     def ledger(self) -> dict[str, Any]:
-        """What the shared ledger holds."""
+        """The content of the shared ledger."""
         [file] = (self.folder / "tap-email-metrics").glob("ledger-*.json")
         value: dict[str, Any] = json.loads(file.read_bytes())
         return value
 
     def overlapped(self) -> bool:
-        """Whether the two asked by turns, not one after the other."""
+        """Whether the requests of the two were interleaved."""
         hosts = [host for host, _ in self.asked]
         return sum(a != b for a, b in itertools.pairwise(hosts)) > 10
 
@@ -112,12 +112,12 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
         yield two
 
 
-def test_tokens_rotate_once_for_both(two: Two) -> None:
+def test_two_processes_share_each_refresh_of_the_token(two: Two) -> None:
     two.expire_after = (60, 150, 260)
     ended = two.run()
     assert [one.code for one in ended] == [0, 0]
     assert two.overlapped()
-    # The first one, and one for each time that all ended: never one for each process.
+    # One refresh at first and one for each expiry, not one for each process.
     assert two.refreshes.count(200) == two.server.world.constant_contact.auth.refreshed
     assert two.refreshes == [200] * (1 + len(two.expire_after))
     refused = [status for _, status in two.asked if status == 401]
@@ -141,7 +141,7 @@ def assert_all_there(world: World, ended: Ended) -> None:
         }
 
 
-def test_the_budget_of_the_day_is_one_for_both(two: Two) -> None:
+def test_two_processes_share_the_daily_budget(two: Two) -> None:
     ended = two.run(daily_requests=200)
     assert [one.code for one in ended] == [0, 0]
     assert two.overlapped()

@@ -280,7 +280,7 @@ def test_a_start_date_before_2016_is_as_good_as_none() -> None:
 def test_a_backfill_says_which_part_of_its_interval_is_archived(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K11: it found nothing, and said nothing."""
+    """It found nothing, and said nothing."""
     site, _ = site_of(250)
     site.common |= {
         "backfill": True,

@@ -52,7 +52,7 @@ def opens_of(site: Site, message: int) -> int:
 def test_the_newest_messages_may_all_fail_and_the_older_ones_are_read(
     fault: str, bad: int
 ) -> None:
-    """K2: messages that are scheduled and not sent answer 404 for their lists."""
+    """Messages that are scheduled and not sent answer 404 for their lists."""
     site, messages = site_of(*range(1, bad + 13))
     for message in messages[:bad]:
         fail(site, message, fault)
@@ -70,7 +70,7 @@ def test_the_newest_messages_may_all_fail_and_the_older_ones_are_read(
 def test_one_list_tells_nothing_of_a_stream_that_could_be_read_before(
     fault: str, bad: int, outcome: str
 ) -> None:
-    """K2: the only lists that are due fail: one may, of several the stream is told."""
+    """The only lists that are due fail: one may, of several the stream is told."""
     site, messages = site_of(*range(1, bad + 1))
     site.sync(**ONLY_OPENS)
     for message in messages:
@@ -93,7 +93,7 @@ def test_one_list_tells_nothing_of_a_stream_that_could_be_read_before(
 def test_whatever_misbehaves_for_ever_every_other_list_is_read(
     data: st.DataObject,
 ) -> None:
-    """K2: within two runs, and one more for each twenty that misbehave."""
+    """Within two runs, and one more for each twenty that misbehave."""
     count = data.draw(st.integers(2, 45))
     site, messages = site_of(
         *(number * 2 for number in range(1, count + 1)), opens=1, revisit="always"
@@ -124,7 +124,7 @@ def test_whatever_misbehaves_for_ever_every_other_list_is_read(
 def test_where_nothing_can_be_read_a_sample_is_asked_for_and_no_more(
     fault: str,
 ) -> None:
-    """K2: the sample is of all ages, and the messages not tried keep their marks."""
+    """The sample is of all ages, and the messages not tried keep their marks."""
     site, messages = site_of(*range(1, 101), opens=0)
     for message in messages:
         fail(site, message, fault)
@@ -152,7 +152,7 @@ def test_a_list_larger_than_the_day_leaves_the_others_their_turn(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K2: the cut list waits, and an ascending one goes on where it was cut.
+    """The cut list waits, and an ascending one goes on where it was cut.
 
     One in another order cannot go on: the run says so, and how far behind it is.
     """
@@ -189,7 +189,7 @@ def test_a_list_larger_than_the_day_leaves_the_others_their_turn(
 def test_what_ends_behind_a_cut_list_is_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K2: another worker has read a small list while the budget ran out."""
+    """Another worker has read a small list while the budget ran out."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     site, (huge, small) = site_of(1, 2, daily_requests=90, max_concurrency=2)
     site.api.set_policy(max_page=10)
@@ -204,7 +204,7 @@ def test_what_ends_behind_a_cut_list_is_committed(
 def test_a_sweep_larger_than_the_day_goes_on_in_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K2: the same lists were read each day, and the others never."""
+    """The same lists were read each day, and the others never."""
     site, messages = budgeted(
         tmp_path,
         monkeypatch,
@@ -227,7 +227,7 @@ def test_a_sweep_larger_than_the_day_goes_on_in_the_next(
 def test_lists_that_are_due_in_every_run_take_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K2: the newest used up the day, and the older ones were never read again."""
+    """The newest used up the day, and the older ones were never read again."""
     site, messages = budgeted(
         tmp_path, monkeypatch, *range(1, 31), opens=1, revisit="always"
     )
@@ -248,7 +248,7 @@ def test_lists_that_are_due_in_every_run_take_turns(
 def test_a_run_that_ends_before_it_knows_its_lists_says_how_far_it_is_behind(
     why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K5: the state says up to when the lists were read; too far behind is exit 1."""
+    """The state says up to when the lists were read; too far behind is exit 1."""
     site, _ = budgeted(tmp_path, monkeypatch, 1, 2)
     site.common["max_lag_days"] = 10
     assert site.sync().code == 0
@@ -269,7 +269,7 @@ def test_a_run_that_ends_before_it_knows_its_lists_says_how_far_it_is_behind(
 def test_headroom_is_what_remains_at_the_end_of_the_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K5: a first sync that read everything has nothing to warn of."""
+    """A first sync that read everything has nothing to warn of."""
     site, _ = site_of(1, 178.5)
     run = site.sync()
     assert run.reports[OPENS]["headroom_days"] == 180.0
@@ -278,7 +278,7 @@ def test_headroom_is_what_remains_at_the_end_of_the_run(
 
 
 def test_a_list_that_has_closed_unread_is_behind_until_it_is_read() -> None:
-    """K5: lists that closed during an outage are not up to date."""
+    """Lists that closed during an outage are not up to date."""
     site, _ = site_of(60, activity_window_days=90)
     site.sync(**ONLY_OPENS)
     read = site.entry("opens")["checked_through"]

@@ -35,7 +35,7 @@ def said(caplog: pytest.LogCaptureFixture, words: str) -> bool:
 def test_a_quiet_list_whose_total_is_wrong_for_ever_costs_a_probe(
     by: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K4: it was read whole in every run, 100,000 records an hour."""
+    """It was read whole in every run, 100,000 records an hour."""
     site, (message,) = site_of(3, opens=1_500)
     site.world.faults.add("shift_total", path="/opens$", by=by)
     run = site.sync(**ONLY_OPENS)
@@ -67,7 +67,7 @@ def test_a_total_that_counts_its_own_page_does_not_end_a_list(age: int) -> None:
 def test_a_message_list_whose_total_is_wrong_for_ever_is_whole(
     by: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K4: closed lists were never swept; the difference is reported once."""
+    """Closed lists were never swept; the difference is reported once."""
     site, (closed, _) = site_of(400, 1, sweep_days=3)
     site.api.set_policy(archive_days=10_000)
     site.world.faults.add("shift_total", path=LIST, by=by)
@@ -87,7 +87,7 @@ def test_a_message_list_whose_total_is_wrong_for_ever_is_whole(
 
 @pytest.mark.parametrize("total", [None, "7", -1, 2.5, True], ids=repr)
 def test_a_total_that_is_no_number_is_unknown_and_not_0(total: object) -> None:
-    """K4: the list is read until nothing new comes, and its count stays unknown."""
+    """The list is read until nothing new comes, and its count stays unknown."""
     site, (message,) = site_of(3, opens=0)
     rows = [{"id": n, "dateAdded": int((NOW - DAY) * 1000)} for n in range(1, 6)]
     body = {"data": rows, "maxResults": 1000, "startAt": 0, "total": total}
@@ -116,7 +116,7 @@ ODD: dict[str, object] = {
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
 def test_a_list_that_is_not_understood_keeps_its_mark(body: object) -> None:
-    """K4: a 200 of another shape tells nothing of its list, and stops no other."""
+    """A 200 of another shape tells nothing of its list, and stops no other."""
     site, (odd, good) = site_of(3, 4)
     site.sync(**ONLY_OPENS)
     before = site.mark("opens", odd)
@@ -138,7 +138,7 @@ def test_a_list_that_is_not_understood_keeps_its_mark(body: object) -> None:
 def test_an_empty_message_list_closes_nothing_and_the_run_says_so(
     body: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K4: empty once is not empty for ever; the history waits for the whole list."""
+    """Empty once is not empty for ever; the history waits for the whole list."""
     site, messages = site_of(1, 89, 400, 500, opens=2, activity_window_days=90)
     site.api.set_policy(archive_days=10_000)
     # The history is half read when the list comes empty.
@@ -167,7 +167,7 @@ def test_an_empty_message_list_closes_nothing_and_the_run_says_so(
 def test_a_message_list_cut_short_closes_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K4: some messages are deleted now and then, but not half of the open ones."""
+    """Some messages are deleted now and then, but not half of the open ones."""
     site, messages = site_of(*range(1, 21))
     site.sync(**ONLY_OPENS)
     swept = site.entry("opens")["swept"]
@@ -187,7 +187,7 @@ def site_differences(site: Site) -> list[str]:
 
 
 def test_a_list_that_lacks_rows_it_had_is_read_again_in_the_next_run() -> None:
-    """K3, K4: a shortfall is believed once a second run has found it, too."""
+    """A shortfall is believed once a second run has found it, too."""
     site, (message,) = site_of(20, opens=6)
     site.sync(**ONLY_OPENS)
     site.advance(2)
@@ -204,7 +204,7 @@ def test_a_list_that_lacks_rows_it_had_is_read_again_in_the_next_run() -> None:
 
 
 def test_a_list_that_lacks_rows_for_good_is_settled() -> None:
-    """K4: it is said, and read as often as any other list."""
+    """It is said, and read as often as any other list."""
     site, (message,) = site_of(20, opens=6)
     site.sync(**ONLY_OPENS)
     site.world.odd("list_empty", path="/opens$")

@@ -396,7 +396,7 @@ def test_a_list_is_read_to_the_largest_total_that_any_page_says() -> None:
 def test_a_row_that_stays_hidden_is_reported_once_and_found_when_it_shows(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K4: the list is a known shortfall, and is read again as seldom as others."""
+    """The list is a known shortfall, and is read again as seldom as others."""
     site, message = site_with(1_500, age=100)
     site.world.faults.add("repeat_row", path="/opens$")
     said = []

@@ -23,7 +23,6 @@ def paused(reports: dict[str, dict[str, str]]) -> list[str]:
 
 
 def test_lists_without_a_date_are_read_once_in_a_backfill() -> None:
-    """K11."""
     clinic = clinic_of(1)
     streams = ("marketing_urls", "marketing_complaints", "opens")
     backfill(clinic, 90, 1)
@@ -39,7 +38,7 @@ def test_lists_without_a_date_are_read_once_in_a_backfill() -> None:
 
 
 def test_the_width_of_windows_goes_on_in_the_next_run() -> None:
-    """K11: else each run would begin with a window of a day."""
+    """Else each run would begin with a window of a day."""
     clinic = Clinic()
     backfill(clinic, 400, 1)
     clinic.api.set_policy(requests_per_day=4)
@@ -62,7 +61,7 @@ def _coverages(entry: dict) -> list[dict]:  # type: ignore[type-arg]
 
 
 def test_a_backfill_on_a_small_budget_ends_in_about_the_estimated_days() -> None:
-    """K11: 40 requests a day, all streams; it held 0 of 16 opens after 60 days."""
+    """40 requests a day, all streams; it held 0 of 16 opens after 60 days."""
     clinic = clinic_of(1)
     for number in range(16):
         sent = clinic.api.add_message(sent=NOW - (30 + number) * DAY)
@@ -84,7 +83,7 @@ def test_a_backfill_on_a_small_budget_ends_in_about_the_estimated_days() -> None
 def test_adjoining_backfills_of_a_list_by_the_send_hold_every_event(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """K11: events of emails that were sent before the interval are found, too."""
+    """Events of emails that were sent before the interval are found, too."""
     live, clinic = Clinic(), Clinic()
     for one in (live, clinic):
         one.api.set_policy(event_date="date_sent")
@@ -108,7 +107,7 @@ def test_adjoining_backfills_of_a_list_by_the_send_hold_every_event(
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_live_window_larger_than_a_day_is_read_over_days(*, first: bool) -> None:
-    """K2: what the end of a run has cut is read in parts by the next ones."""
+    """What the end of a run has cut is read in parts by the next ones."""
     clinic = Clinic(lookback_days=2)
     clinic.common["start_date"] = day(3)
     clinic.api.set_policy(max_rows=1)

@@ -21,7 +21,7 @@ def of_logins(count: int = LOGINS) -> Clinic:
 
 
 def test_hourly_runs_with_a_hundred_quiet_logins_fit_into_a_day() -> None:
-    """K12: 13,428 requests for the first sync and 1,628 for each quiet run before."""
+    """13,428 requests for the first sync and 1,628 for each quiet run before."""
     clinic = of_logins()
     first = clinic.sync(streams=MARKETING).requests
     assert first <= 31 * LOGINS
@@ -38,7 +38,7 @@ def test_hourly_runs_with_a_hundred_quiet_logins_fit_into_a_day() -> None:
 
 
 def test_a_quiet_login_that_stirs_is_seen_within_a_day() -> None:
-    """K12: and is then read in each run."""
+    """And is then read in each run."""
     clinic = of_logins(12)
     api = clinic.api
     login = api.logins[5]
@@ -72,7 +72,7 @@ def test_few_logins_are_all_read_in_each_run() -> None:
 
 
 def test_an_empty_list_is_verified_by_one_request_and_no_summary_as_a_whole() -> None:
-    """K12: and K4, as a list that was empty once need not be so for ever."""
+    """And K4, as a list that was empty once need not be so for ever."""
     clinic = Clinic()
     streams = ("login_failures", "opens_summary")
     clinic.sync(streams=streams)

@@ -67,7 +67,6 @@ UNDERSTOOD: dict[str, Callable[[str], Any]] = {
 
 @pytest.mark.parametrize("form", UNDERSTOOD)
 def test_labels_in_other_forms_are_the_same_columns(form: str) -> None:
-    """K3."""
     clinic = clinic_of()
     spoilt(clinic, "/opens", labelled(UNDERSTOOD[form]))
     run = clinic.sync(streams=OPENS)
@@ -96,7 +95,7 @@ NOT_UNDERSTOOD: dict[str, Change] = {
 
 @pytest.mark.parametrize("form", NOT_UNDERSTOOD)
 def test_what_is_not_understood_moves_nothing(form: str) -> None:
-    """K3: the window is read again once the answers are right."""
+    """The window is read again once the answers are right."""
     clinic = clinic_of()
     heal = spoilt(clinic, "/smtp/opens", NOT_UNDERSTOOD[form])
     run = clinic.sync(streams=OPENS)
@@ -128,7 +127,6 @@ ONE_ROW: dict[str, Change] = {
 
 @pytest.mark.parametrize("form", ONE_ROW)
 def test_the_row_of_a_summary_may_come_without_a_list(form: str) -> None:
-    """K3."""
     clinic = clinic_of()
     spoilt(clinic, "/opens/summary", ONE_ROW[form])
     assert clinic.sync(streams=SUMMARY).code == 0
@@ -155,7 +153,7 @@ NO_ROW: dict[str, Change] = {
 
 @pytest.mark.parametrize("form", NO_ROW)
 def test_a_day_whose_summary_is_not_understood_is_due_again(form: str) -> None:
-    """K3: it becomes neither a row of nulls nor a day that was read."""
+    """It becomes neither a row of nulls nor a day that was read."""
     clinic = clinic_of()
     heal = spoilt(clinic, "/opens/summary", NO_ROW[form])
     run = clinic.sync(streams=SUMMARY)
@@ -196,7 +194,7 @@ COUNTS: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("most", [0, 7])
 @pytest.mark.parametrize("form", COUNTS)
 def test_counts_that_say_nothing_cost_no_row(form: str, most: int) -> None:
-    """K4: a page's own count is not that of the window."""
+    """A page's own count is not that of the window."""
     clinic = clinic_of()
     clinic.api.set_policy(
         max_rows=most, count_of="page" if "of pages" in form else "all"
@@ -210,7 +208,7 @@ def test_counts_that_say_nothing_cost_no_row(form: str, most: int) -> None:
 
 
 def test_a_count_behind_an_empty_list_is_seen() -> None:
-    """K4: each page tells its own number; the whole is told behind an empty list."""
+    """Each page tells its own number; the whole is told behind an empty list."""
 
     def behind(body: dict[str, Any], request: Any) -> dict[str, Any]:
         if is_page(request):
@@ -230,7 +228,6 @@ def test_a_count_behind_an_empty_list_is_seen() -> None:
 def test_a_count_that_is_always_wrong_settles_and_is_reported_once(
     off: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K4."""
     clinic = clinic_of()
     spoilt(
         clinic,
@@ -259,7 +256,7 @@ def test_a_count_that_is_always_wrong_settles_and_is_reported_once(
 
 
 def test_rows_that_two_reads_missed_are_found_by_a_verification() -> None:
-    """K4: a settled shortfall decays; it is never the last word."""
+    """A settled shortfall decays; it is never the last word."""
     clinic = clinic_of(20)
 
     def emptied(body: dict[str, Any], _request: Any) -> dict[str, Any]:
@@ -276,7 +273,7 @@ def test_rows_that_two_reads_missed_are_found_by_a_verification() -> None:
 
 
 def test_a_list_that_was_empty_once_is_asked_for_again() -> None:
-    """K4: it claimed to have no rows at all, in its first sync."""
+    """It claimed to have no rows at all, in its first sync."""
     clinic = clinic_of(60)
     heal = spoilt(
         clinic,
@@ -293,7 +290,7 @@ def test_a_list_that_was_empty_once_is_asked_for_again() -> None:
 
 
 def test_a_list_without_a_count_whose_pages_repeat_is_not_complete() -> None:
-    """K4: nothing shows that the first page has all rows. They are emitted, once."""
+    """Nothing shows that the first page has all rows. They are emitted, once."""
     clinic = clinic_of(5)
     whole: dict[str, list[Any]] = {}
 
@@ -313,7 +310,7 @@ def test_a_list_without_a_count_whose_pages_repeat_is_not_complete() -> None:
 
 @pytest.mark.parametrize("most", [1, 9])
 def test_a_page_that_comes_again_is_no_second_event(most: int) -> None:
-    """K4: the count agrees with the page and its repetition, in every read."""
+    """The count agrees with the page and its repetition, in every read."""
     clinic = clinic_of()
     first: dict[str, list[Any]] = {}
 
@@ -339,7 +336,7 @@ def test_a_page_that_comes_again_is_no_second_event(most: int) -> None:
 
 
 def test_rows_that_a_short_window_hid_are_emitted_though_they_did_not_change() -> None:
-    """K4: only changed deliveries are emitted, and these were never emitted."""
+    """Only changed deliveries are emitted, and these were never emitted."""
     clinic = clinic_of()
     clinic.sync(streams=DELIVERIES)
     message = clinic.api.add_message(sent=NOW + DAY / 2)
@@ -396,7 +393,7 @@ def _deliveries_of(clinic: Clinic, message: str) -> list[dict[str, Any]]:
 def test_an_answer_that_is_too_long_is_asked_for_in_parts(
     monkeypatch: pytest.MonkeyPatch, place: Any
 ) -> None:
-    """K12: a page that is cut goes on behind its last row, or is asked for smaller."""
+    """A page that is cut goes on behind its last row, or is asked for smaller."""
     monkeypatch.setattr(bounds, "MOST_ANSWER", 60_000)
     clinic = Clinic()
     clinic.common["start_date"] = day(5)
@@ -412,7 +409,7 @@ def test_an_answer_that_is_too_long_is_asked_for_in_parts(
 def test_a_list_that_can_be_read_in_no_way_fails_its_stream(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """K12: the other list is read; the run says that it failed."""
+    """The other list is read; the run says that it failed."""
     monkeypatch.setattr(bounds, "MOST_ANSWER", 200_000)
     clinic = clinic_of()
 
@@ -435,7 +432,7 @@ def test_a_list_that_can_be_read_in_no_way_fails_its_stream(
 def test_a_row_that_is_too_long_fails_its_list_and_costs_no_other_row(
     place: str,
 ) -> None:
-    """K12: no request can read it, so that the run says which list is lost."""
+    """No request can read it, so that the run says which list is lost."""
     clinic = clinic_of()
     clinic.api.set_policy(header_place=place)
 
@@ -469,7 +466,7 @@ def test_a_row_that_is_too_long_fails_its_list_and_costs_no_other_row(
 
 
 def test_a_list_that_is_refused_and_could_be_read_before_is_named() -> None:
-    """K5: the other list's rows do not make the stream complete."""
+    """The other list's rows do not make the stream complete."""
     clinic = clinic_of()
     assert outcome(clinic.sync(streams=OPENS), "opens") == "complete"
     clinic.advance(1)
@@ -485,7 +482,7 @@ def test_a_list_that_is_refused_and_could_be_read_before_is_named() -> None:
 
 
 def test_a_row_without_a_record_is_read_again_outside_of_the_look_back() -> None:
-    """K3: its window is one of those that are read again, daily at first."""
+    """Its window is one of those that are read again, daily at first."""
     clinic = clinic_of(60)
     message = clinic.api.add_message(sent=NOW - 45 * DAY)
     clinic.api.add_open(message, at=NOW - 45 * DAY + 60)
@@ -508,7 +505,6 @@ def test_a_row_without_a_record_is_read_again_outside_of_the_look_back() -> None
 
 
 def test_a_date_header_that_is_ahead_moves_no_window() -> None:
-    """K6."""
     clinic = clinic_of(lookback_days=1)
     clinic.sync(streams=OPENS)
     clinic.advance(1)
@@ -526,7 +522,6 @@ def test_a_date_header_that_is_ahead_moves_no_window() -> None:
 
 
 def test_a_date_header_that_is_behind_takes_back_nothing_that_was_read() -> None:
-    """K6."""
     clinic = clinic_of(lookback_days=1)
     streams = ("opens", "clicks", "jobs", "opens_summary")
     clinic.sync(streams=streams)
@@ -547,7 +542,7 @@ def test_a_date_header_that_is_behind_takes_back_nothing_that_was_read() -> None
 
 
 def test_no_day_is_read_before_this_machine_has_it() -> None:
-    """K6: the API's clock is 400 days ahead, and a summary is of days that are over."""
+    """The API's clock is 400 days ahead, and a summary is of days that are over."""
     clinic = clinic_of()
     clinic.world.odd("date_ahead")
     clinic.sync(streams=("opens", "opens_summary"))
