@@ -1,4 +1,4 @@
-"""Requests of a day of hourly syncs, counted in process on a simulated clock."""
+"""Count the requests of a day of hourly syncs on a simulated clock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS = ("recipients", "opens", "clicks", "bounces", "delivers", "links")
 
 
 class _Nowhere(Writer):
-    """Drops what would go to stdout, but for the last state."""
+    """Drops the output except for the last state."""
 
     state: dict[str, Any]
 
@@ -41,10 +41,10 @@ class _Nowhere(Writer):
 
 
 def count_requests(messages: int) -> dict[str, Any]:
-    """Return the requests of a first sync, of quiet hourly ones, and of news.
+    """Return the requests of a first sync, of quiet hourly syncs, and of one with news.
 
     Args:
-        messages: spread evenly over the last 365 days, each with rows in every list.
+        messages: number of messages of the last 365 days, with rows in every list.
     """
     logging.disable(logging.WARNING)
     try:
@@ -83,7 +83,7 @@ def _count(messages: int) -> dict[str, Any]:
 
 
 def _sync(world: SimulatedWorld, state: dict[str, Any]) -> int:
-    """Run the tap once, and take its state over; return the requests."""
+    """Run the tap once and keep its state; return the number of requests."""
     world.log.reset()
     account = world.encompass
     settings = {

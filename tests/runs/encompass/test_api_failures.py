@@ -1,4 +1,4 @@
-"""What the API answers in place of rows, for a while and for ever."""
+"""Failures of the Encompass API, temporary and permanent."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def busy_site(messages: int = 6, opens: int = 30, **settings: Any) -> Site:
 
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in HARMLESS])
-def test_a_fault_that_passes_costs_tries_and_no_row(name: str) -> None:
+def test_a_temporary_fault_costs_retries_but_no_row(name: str) -> None:
     site = busy_site(messages=4, opens=5)
-    # After a time-out less is asked for: that is another request, struck anew.
+    # After a timeout the tap requests fewer rows: a new request can fail again.
     often = {"probability": 0.3} if name in TIME_OUTS else {"times": 2}
     site.world.faults.add(**FAULTS[name], **often)
     run = site.sync()
@@ -65,7 +65,7 @@ def test_a_fault_that_passes_costs_tries_and_no_row(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in HARMLESS])
-def test_a_fault_that_lasts_for_one_message_fails_this_message_only(name: str) -> None:
+def test_a_permanent_fault_of_one_message_fails_only_that_message(name: str) -> None:
     site = busy_site(messages=4, opens=5)
     site.world.faults.add(**FAULTS[name], message_id=3)
     run = site.sync()
@@ -83,7 +83,7 @@ def test_a_fault_that_lasts_for_one_message_fails_this_message_only(name: str) -
 
 
 @pytest.mark.parametrize("status", [400, 404, 410, 405])
-def test_a_refusal_of_one_list_is_not_tried_again_and_fails_this_list_only(
+def test_a_refused_list_is_not_retried_and_fails_alone(
     status: int,
 ) -> None:
     site = busy_site()
@@ -103,7 +103,7 @@ def test_an_envelope_without_a_total_hides_no_row_for_good() -> None:
     assert not site.differences()
 
 
-def test_a_page_without_a_total_in_the_midst_of_a_list_is_not_its_end() -> None:
+def test_a_page_without_a_total_does_not_end_a_list() -> None:
     site = busy_site(messages=1, opens=1_500)
 
     def hook(_method: str, path: str, query: Any) -> None:
@@ -119,14 +119,14 @@ def test_a_page_without_a_total_in_the_midst_of_a_list_is_not_its_end() -> None:
 # Tokens
 
 
-def test_one_token_serves_a_run() -> None:
+def test_a_run_requests_one_token() -> None:
     site = busy_site()
     assert site.sync().lists[TOKENS] == 1
 
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_token_that_is_refused_in_the_run_is_replaced_once(
+def test_a_token_refused_during_a_run_is_replaced_once(
     status: int, workers: int
 ) -> None:
     site = busy_site(max_concurrency=workers)
@@ -141,7 +141,7 @@ def test_a_token_that_is_refused_in_the_run_is_replaced_once(
 
 @pytest.mark.parametrize("lifetime", [10.0, 3_600.0])
 def test_a_token_is_renewed_before_it_expires(lifetime: float) -> None:
-    # On a clock that others move, a thread may send late: here only one does.
+    # With several threads on one clock a request may be late, so there is one here.
     rate = 0.01 if lifetime > 100 else 3
     site = busy_site(requests_per_second=rate, max_concurrency=1)
     site.api.set_policy(token_lifetime=lifetime)
@@ -152,7 +152,7 @@ def test_a_token_is_renewed_before_it_expires(lifetime: float) -> None:
     assert run.lists[TOKENS] > 1
 
 
-def test_a_message_that_is_forbidden_for_ever_fails_alone() -> None:
+def test_a_permanently_forbidden_message_fails_alone() -> None:
     site = busy_site()
     site.world.faults.add("status", status=403, message_id=3, path="/opens$")
     run = site.sync()
@@ -161,7 +161,7 @@ def test_a_message_that_is_forbidden_for_ever_fails_alone() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_token_that_is_refused_is_replaced_also_where_one_message_is_forbidden(
+def test_a_refused_token_is_replaced_though_one_message_is_forbidden(
     status: int,
 ) -> None:
     site = busy_site(messages=20, opens=1, max_concurrency=1)
@@ -173,7 +173,7 @@ def test_a_token_that_is_refused_is_replaced_also_where_one_message_is_forbidden
     assert run.reports[OPENS]["failed"] == [2]
 
 
-def test_where_no_token_is_ever_good_the_tap_stops() -> None:
+def test_the_run_stops_if_every_token_is_refused() -> None:
     site = busy_site()
     site.world.faults.add("expire_token", path="^/v2/")
     run = site.sync()
@@ -185,7 +185,7 @@ def test_where_no_token_is_ever_good_the_tap_stops() -> None:
 # Waits
 
 
-def test_a_wait_that_the_server_names_is_kept() -> None:
+def test_retry_after_is_honoured() -> None:
     site = busy_site(messages=1)
     site.world.faults.add(
         "status", path="/opens$", status=429, retry_after="40", times=1
@@ -195,7 +195,7 @@ def test_a_wait_that_the_server_names_is_kept() -> None:
     assert 40 <= two.at - one.at < 41
 
 
-def test_while_a_wait_lasts_nobody_asks() -> None:
+def test_no_request_is_sent_during_a_retry_after() -> None:
     site = busy_site(messages=40, opens=1, max_concurrency=4)
     site.world.faults.add(
         "status", message_id=1, path="/opens$", status=429, retry_after="40", times=1
@@ -207,7 +207,7 @@ def test_while_a_wait_lasts_nobody_asks() -> None:
     assert min(later) >= struck + 40
 
 
-def test_without_a_word_of_the_server_the_waits_are_bounded() -> None:
+def test_waits_without_retry_after_are_bounded() -> None:
     site = busy_site(messages=1)
     site.world.faults.add("status", path="/opens$", status=429, times=5)
     site.sync()
@@ -220,12 +220,12 @@ def test_without_a_word_of_the_server_the_waits_are_bounded() -> None:
 
 
 def sizes(site: Site) -> list[int]:
-    """Return the numbers of rows that the last run asked for at opens."""
+    """Return the page sizes that the last run requested from opens."""
     return [int(entry.query["maxResults"]) for entry in site.asked("opens")]
 
 
 @pytest.mark.parametrize("name", ["504", "message", "slow"])
-def test_after_a_time_out_half_as_much_is_asked_for_and_then_more_again(
+def test_the_page_size_is_halved_after_a_timeout_and_then_grows_again(
     name: str,
 ) -> None:
     site = busy_site(messages=1, opens=3_000)
@@ -243,7 +243,7 @@ def test_after_a_time_out_half_as_much_is_asked_for_and_then_more_again(
     assert site.starts("opens") == [0, 0, *range(0, 2_000, 250), 2_000, 2_500, 3_000]
 
 
-def test_a_list_that_is_never_given_in_large_pages_is_read() -> None:
+def test_a_list_that_times_out_with_large_pages_is_read_in_small_ones() -> None:
     site = busy_site(messages=2, opens=1_000)
     site.world.faults.add("max_rows", rows=60, message_id=1, path="/opens$")
     run = site.sync(streams=(OPENS,))
@@ -252,7 +252,7 @@ def test_a_list_that_is_never_given_in_large_pages_is_read() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_third_of_all_requests_failing_in_any_way_loses_nothing(seed: int) -> None:
+def test_no_row_is_lost_though_a_third_of_the_requests_fail(seed: int) -> None:
     site = busy_site(messages=12, opens=10)
     for number, name in enumerate(("500", "cut", "half_body", "429", "message")):
         site.world.faults.add(**FAULTS[name], probability=0.08, seed=10 * seed + number)
@@ -262,7 +262,7 @@ def test_a_third_of_all_requests_failing_in_any_way_loses_nothing(seed: int) -> 
     assert not site.differences()
 
 
-def test_the_message_list_failing_for_ever_fails_all_streams() -> None:
+def test_a_permanent_failure_of_the_message_list_fails_all_streams() -> None:
     site = busy_site()
     site.world.faults.add("status", path="/v2/messages$", status=500)
     run = site.sync()

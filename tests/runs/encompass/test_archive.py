@@ -1,4 +1,4 @@
-"""The archive: what it is about to take comes first, and no gap is passed over."""
+"""The archive of Encompass: endangered rows come first, and every gap is reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def site_of(*ages: float, **settings: object) -> tuple[Site, list[int]]:
 
 
 def after_an_outage(days: float, **settings: object) -> tuple[Site, int]:
-    """Return a site whose one message was read once, and then not for days."""
+    """Return a site with one message that was read once, and then not for `days`."""
     site, (message,) = site_of(10, **settings)
     site.sync()
     site.advance(days)
@@ -42,7 +42,7 @@ def after_an_outage(days: float, **settings: object) -> tuple[Site, int]:
 
 
 def gaps(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the warnings of a gap."""
+    """Return the warnings about gaps."""
     return [
         record.getMessage()
         for record in caplog.records
@@ -50,7 +50,7 @@ def gaps(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-def test_a_first_run_reads_first_what_the_archive_is_about_to_take() -> None:
+def test_a_first_run_starts_with_messages_near_the_archive() -> None:
     ages = (10, 100, 151, 178, 300, 400, 3)
     site, _ = site_of(*ages, max_concurrency=1)
     site.sync()
@@ -58,9 +58,7 @@ def test_a_first_run_reads_first_what_the_archive_is_about_to_take() -> None:
     assert order == [178, 151, 3, 10, 100, 300, 400]
 
 
-def test_after_an_outage_the_longest_unread_comes_first_and_new_messages_after() -> (
-    None
-):
+def test_after_an_outage_the_longest_unread_message_comes_first() -> None:
     site, (old, older) = site_of(20, 30, max_concurrency=1)
     site.world.faults.add("status", message_id=older, path="/opens$", status=500)
     site.sync()
@@ -76,7 +74,7 @@ def test_after_an_outage_the_longest_unread_comes_first_and_new_messages_after()
     assert site.visited("opens")[0] == newer
 
 
-def test_what_the_archive_is_about_to_take_comes_before_what_failed() -> None:
+def test_messages_near_the_archive_come_before_messages_that_failed() -> None:
     site, (failing, old) = site_of(3, 20, max_concurrency=1)
     site.sync()
     site.advance(160)
@@ -87,7 +85,7 @@ def test_what_the_archive_is_about_to_take_comes_before_what_failed() -> None:
     assert site.visited("opens") == [failing, old, fresh]
 
 
-def test_a_list_that_the_archive_shrinks_is_no_deletion() -> None:
+def test_rows_taken_by_the_archive_stay_in_the_target_and_settle_the_list() -> None:
     site, message = after_an_outage(165, revisit="always")
     site.sync()
     site.advance(8)
@@ -101,11 +99,11 @@ def test_a_list_that_the_archive_shrinks_is_no_deletion() -> None:
     assert not site.differences()
 
 
-def test_the_headroom_is_said_for_each_stream_and_warned_of_below_thirty_days(
+def test_headroom_is_logged_for_each_stream_with_a_warning_below_30_days(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, _ = after_an_outage(100)
-    # What a run reads is safe at its end, so nothing can be read here.
+    # Rows that a run reads are safe at its end, so here no list can be read.
     site.world.faults.add("status", path="/messages/[0-9]+/", status=500)
     caplog.clear()
     run = site.sync()
@@ -124,7 +122,9 @@ def test_the_headroom_is_said_for_each_stream_and_warned_of_below_thirty_days(
 
 
 @pytest.mark.slow
-def test_a_quiet_summer_is_no_gap(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_time_without_new_rows_is_not_a_gap(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     site, _ = site_of(10)
     site.sync()
     for _ in range(40):
@@ -133,7 +133,7 @@ def test_a_quiet_summer_is_no_gap(caplog: pytest.LogCaptureFixture) -> None:
     assert not gaps(caplog)
 
 
-def test_a_first_run_finds_no_gap_whatever_the_archive_took_before(
+def test_a_first_run_reports_no_gap_for_rows_archived_before(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, _ = site_of(170, 200, 300, 500)
@@ -142,7 +142,9 @@ def test_a_first_run_finds_no_gap_whatever_the_archive_took_before(
 
 
 @pytest.mark.slow
-def test_a_list_in_quarantine_makes_no_gap(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_list_in_quarantine_does_not_count_as_a_gap(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     site, (bad, _) = site_of(10, 9)
     site.sync()
     site.world.faults.add("status", message_id=bad, path="/opens$", status=500)
@@ -172,7 +174,7 @@ def test_a_list_that_was_never_read_makes_a_gap_however_old_its_message(
     assert end == iso(limit)
 
 
-def test_the_exact_interval_of_a_gap_is_named_and_acknowledged_in_the_state(
+def test_a_gap_is_reported_with_its_exact_interval_and_stored_in_the_state(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, message = after_an_outage(200)
@@ -196,7 +198,7 @@ def test_the_exact_interval_of_a_gap_is_named_and_acknowledged_in_the_state(
     assert site.entry(OPENS)["gaps"] == [[iso(read), iso(limit)]]
 
 
-def test_an_unacknowledged_gap_stops_a_run_that_shall_fail_before_it_reads(
+def test_with_on_archive_gap_fail_a_new_gap_ends_the_run_before_it_reads(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, _ = after_an_outage(200, on_archive_gap="fail")
@@ -219,11 +221,11 @@ def test_an_unacknowledged_gap_stops_a_run_that_shall_fail_before_it_reads(
     assert site.sync().code == 0
 
 
-def test_an_acknowledged_gap_is_reported_and_passed_also_with_fail(
+def test_with_on_archive_gap_fail_a_known_gap_is_reported_and_the_run_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, _ = after_an_outage(200)
-    # The run that acknowledges it ends before it has read anything.
+    # The run that acknowledges the gap ends before it has read anything.
     site.common["max_run_minutes"] = 0.03
     site.sync(transport=SimulatorAdapter(site.world, latency=1))
     assert site.asked("opens") == []
@@ -238,7 +240,7 @@ def test_an_acknowledged_gap_is_reported_and_passed_also_with_fail(
     assert site.asked("opens")
 
 
-def test_another_gap_later_is_a_new_one() -> None:
+def test_a_later_gap_is_a_new_gap() -> None:
     site, _ = after_an_outage(200)
     site.sync()
     site.api.add_message(sent=NOW + 199 * DAY)
@@ -259,7 +261,7 @@ def test_gaps_of_deselected_streams_and_of_backfills_do_not_matter() -> None:
     assert site.sync(load=False).code == 0
 
 
-def test_messages_sent_before_2016_are_not_asked_for() -> None:
+def test_messages_sent_before_2016_are_not_requested() -> None:
     site, (message,) = site_of(1)
     times = ("actualSendTimestamp", "scheduledDateTimestamp", "dateAdded")
     before = site.api.add_message(**dict.fromkeys(times, ms(FLOOR) - 1))
@@ -270,17 +272,17 @@ def test_messages_sent_before_2016_are_not_asked_for() -> None:
     assert run.ids("encompass_messages") == [message, before, after]
 
 
-def test_a_start_date_before_2016_is_as_good_as_none() -> None:
+def test_a_start_date_before_2016_reads_everything() -> None:
     site, _ = site_of(1, 300)
     site.common["start_date"] = "2010-01-01"
     assert site.sync().code == 0
     assert not site.differences()
 
 
-def test_a_backfill_says_which_part_of_its_interval_is_archived(
+def test_a_backfill_reports_the_archived_part_of_its_interval(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It found nothing, and said nothing."""
+    """Otherwise it would find nothing without a word."""
     site, _ = site_of(250)
     site.common |= {
         "backfill": True,

@@ -1,4 +1,4 @@
-"""No message stops, starves or blinds the others, whatever its lists answer."""
+"""Fairness: failing or huge lists of one message do not hold up other messages."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "nonsense": {"kind": "wrong_shape", "shape": "no_data"},
 }
 IN_DOUBT = 10 + 4 * 8 + 10
-"""Lists at most that a run asks for where none can be read: the failures in a row,
-those that eight workers have begun by then, and the sample."""
+"""The most lists that a run requests if none can be read: failures in a row, lists that
+eight workers have begun by then, and the sample."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,22 +37,22 @@ def _log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def fail(site: Site, message: int, fault: str) -> None:
-    """Let the opens of a message fail for ever."""
+    """Make the opens of a message fail for ever."""
     site.world.faults.add(**FAULTS[fault], message_id=message, path="/opens$")
 
 
 def opens_of(site: Site, message: int) -> int:
-    """Return how many opens of a message the target has."""
+    """Return the number of opens of a message in the target."""
     rows = site.target.rows.get(OPENS, {}).values()
     return sum(row["message_id"] == message for row in rows)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("bad", [12, 24])
-def test_the_newest_messages_may_all_fail_and_the_older_ones_are_read(
+def test_older_messages_are_read_though_all_of_the_newest_fail(
     fault: str, bad: int
 ) -> None:
-    """Messages that are scheduled and not sent answer 404 for their lists."""
+    """Lists of messages that are scheduled but not sent answer 404."""
     site, messages = site_of(*range(1, bad + 13))
     for message in messages[:bad]:
         fail(site, message, fault)
@@ -67,10 +67,10 @@ def test_the_newest_messages_may_all_fail_and_the_older_ones_are_read(
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("bad", "outcome"), [(1, "incomplete"), (2, "failed")])
-def test_one_list_tells_nothing_of_a_stream_that_could_be_read_before(
+def test_one_failing_list_does_not_fail_a_stream_that_was_read_before(
     fault: str, bad: int, outcome: str
 ) -> None:
-    """The only lists that are due fail: one may, of several the stream is told."""
+    """If all due lists fail, one failure says nothing about the stream, several do."""
     site, messages = site_of(*range(1, bad + 1))
     site.sync(**ONLY_OPENS)
     for message in messages:
@@ -90,10 +90,10 @@ def test_one_list_tells_nothing_of_a_stream_that_could_be_read_before(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
-def test_whatever_misbehaves_for_ever_every_other_list_is_read(
+def test_every_other_list_is_read_though_some_fail_for_ever(
     data: st.DataObject,
 ) -> None:
-    """Within two runs, and one more for each twenty that misbehave."""
+    """It takes two runs, and one more for each twenty bad lists."""
     count = data.draw(st.integers(2, 45))
     site, messages = site_of(
         *(number * 2 for number in range(1, count + 1)), opens=1, revisit="always"
@@ -108,11 +108,11 @@ def test_whatever_misbehaves_for_ever_every_other_list_is_read(
     good = [message for message in messages if message not in bad]
     for _ in range(2 + len(bad) // 20):
         site.sync(**ONLY_OPENS)
-        # A list that is broken for the first time takes six tries.
+        # The first failure of a list takes six tries.
         assert len(site.asked("opens")) <= len(good) * 2 + len(bad) * 6
         site.advance(1)
     assert all(opens_of(site, message) == 1 for message in good)
-    # Those that go on failing cost one try each, and hide nothing that comes.
+    # Lists that keep failing cost one try each and hide no new rows.
     for message in good:
         site.api.add_row("opens", message)
     site.sync(**ONLY_OPENS)
@@ -121,10 +121,10 @@ def test_whatever_misbehaves_for_ever_every_other_list_is_read(
 
 
 @pytest.mark.parametrize("fault", ["403", "500"])
-def test_where_nothing_can_be_read_a_sample_is_asked_for_and_no_more(
+def test_if_no_list_can_be_read_only_a_sample_is_requested(
     fault: str,
 ) -> None:
-    """The sample is of all ages, and the messages not tried keep their marks."""
+    """The sample has messages of all ages; messages not tried keep their marks."""
     site, messages = site_of(*range(1, 101), opens=0)
     for message in messages:
         fail(site, message, fault)
@@ -140,21 +140,21 @@ def test_where_nothing_can_be_read_a_sample_is_asked_for_and_no_more(
 def budgeted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *ages: float, **more: Any
 ) -> tuple[Site, list[int]]:
-    """Return a site that may send a few requests a day, one after the other."""
+    """Return a site with a small daily budget and one request at a time."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return site_of(*ages, max_concurrency=1, **more)
 
 
 @pytest.mark.parametrize("order", ["ascending", "shuffled"])
-def test_a_list_larger_than_the_day_leaves_the_others_their_turn(
+def test_a_list_larger_than_the_daily_budget_does_not_starve_others(
     order: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The cut list waits, and an ascending one goes on where it was cut.
+    """The cut list waits, and an ascending list continues where it was cut.
 
-    One in another order cannot go on: the run says so, and how far behind it is.
+    A list in another order cannot continue: the run reports it and its lag.
     """
     ages = range(1, 22)
     site, (huge, *small) = budgeted(
@@ -186,10 +186,10 @@ def test_a_list_larger_than_the_day_leaves_the_others_their_turn(
         assert from_iso(behind) == pytest.approx(NOW - DAY, abs=60)
 
 
-def test_what_ends_behind_a_cut_list_is_committed(
+def test_a_list_read_after_a_cut_list_keeps_its_mark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another worker has read a small list while the budget ran out."""
+    """Another worker has read a small list while the budget was used up."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     site, (huge, small) = site_of(1, 2, daily_requests=90, max_concurrency=2)
     site.api.set_policy(max_page=10)
@@ -201,10 +201,10 @@ def test_what_ends_behind_a_cut_list_is_committed(
     assert not site.mark("opens", huge).settled
 
 
-def test_a_sweep_larger_than_the_day_goes_on_in_the_next(
+def test_a_sweep_larger_than_the_daily_budget_continues_the_next_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same lists were read each day, and the others never."""
+    """Otherwise the same lists would be read each day, and the others never."""
     site, messages = budgeted(
         tmp_path,
         monkeypatch,
@@ -227,7 +227,7 @@ def test_a_sweep_larger_than_the_day_goes_on_in_the_next(
 def test_lists_that_are_due_in_every_run_take_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newest used up the day, and the older ones were never read again."""
+    """Otherwise the newest lists would use up each day."""
     site, messages = budgeted(
         tmp_path, monkeypatch, *range(1, 31), opens=1, revisit="always"
     )
@@ -241,14 +241,14 @@ def test_lists_that_are_due_in_every_run_take_turns(
     assert all(opens_of(site, message) == 2 for message in messages)
 
 
-# How far behind a run is
+# Lag of a run
 
 
 @pytest.mark.parametrize("why", ["quota", "403", "time"])
-def test_a_run_that_ends_before_it_knows_its_lists_says_how_far_it_is_behind(
+def test_a_run_that_ends_before_reading_its_messages_reports_its_lag(
     why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state says up to when the lists were read; too far behind is exit 1."""
+    """The state holds the time of the last read; too large a lag is exit code 1."""
     site, _ = budgeted(tmp_path, monkeypatch, 1, 2)
     site.common["max_lag_days"] = 10
     assert site.sync().code == 0
@@ -266,10 +266,10 @@ def test_a_run_that_ends_before_it_knows_its_lists_says_how_far_it_is_behind(
     assert run.code == (2 if why == "403" else 1)
 
 
-def test_headroom_is_what_remains_at_the_end_of_the_run(
+def test_headroom_is_measured_at_the_end_of_the_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A first sync that read everything has nothing to warn of."""
+    """A first sync that read everything logs no warning."""
     site, _ = site_of(1, 178.5)
     run = site.sync()
     assert run.reports[OPENS]["headroom_days"] == 180.0
@@ -277,7 +277,7 @@ def test_headroom_is_what_remains_at_the_end_of_the_run(
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
 
 
-def test_a_list_that_has_closed_unread_is_behind_until_it_is_read() -> None:
+def test_a_list_that_closed_unread_counts_as_behind_until_it_is_read() -> None:
     """Lists that closed during an outage are not up to date."""
     site, _ = site_of(60, activity_window_days=90)
     site.sync(**ONLY_OPENS)

@@ -1,4 +1,4 @@
-"""Rows whose id cannot be used, and what becomes of them once it can be."""
+"""Rows with an unusable id: they are emitted when the id becomes usable."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.support.encompass import DAY, NOW, site_of
 
 ONLY_OPENS: dict[str, Any] = {"streams": ("encompass_opens",)}
 DAYS = (0.0, 4.0)
-"""Young lists are read in every run; the rows lie outside of the look-back by then."""
+"""Days before each of two runs; at the second the rows lie before the look-back."""
 
 
 @pytest.mark.parametrize("name", ["id_text", "id_huge", "id_null"])
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
 @pytest.mark.parametrize("age", [1, 176])
-def test_a_row_with_an_unusable_id_comes_once_its_id_is_usable(
+def test_a_row_is_emitted_when_its_unusable_id_becomes_usable(
     name: str, order: str, age: int
 ) -> None:
     site, (message,) = site_of(age, opens=0)
@@ -38,16 +38,14 @@ def test_a_row_with_an_unusable_id_comes_once_its_id_is_usable(
         assert report["outcome"] == "incomplete"
         assert report["set_aside"]
     site.world.odds.remove(odd)
-    # A new row hides among the others that their number has grown.
+    # A new row conceals that the number of the other rows has grown.
     ids.add(site.api.add_row("opens", message, date_added=NOW + 4 * DAY))
     run = site.sync(**ONLY_OPENS)
     assert site.target_ids("opens") == ids
     assert "set_aside" not in run.reports["encompass_opens"]
 
 
-def test_a_new_row_with_an_unusable_id_does_not_hide_an_old_one_that_got_usable() -> (
-    None
-):
+def test_a_new_row_with_an_unusable_id_hides_no_row_that_became_usable() -> None:
     site, (message,) = site_of(10, opens=0)
     site.settings["revisit"] = "always"
     site.api.set_order("shuffled", "opens", message)
@@ -63,7 +61,7 @@ def test_a_new_row_with_an_unusable_id_does_not_hide_an_old_one_that_got_usable(
     assert site.target_ids("opens") == {old}
 
 
-def test_rows_whose_ids_stay_unusable_are_not_read_twice_in_every_run() -> None:
+def test_rows_with_permanently_unusable_ids_do_not_cost_two_reads_per_run() -> None:
     site, (message,) = site_of(1, opens=5)
     site.settings["revisit"] = "always"
     site.world.odd("id_null", path=rf"/{message}/opens$", seed=3)
@@ -74,7 +72,7 @@ def test_rows_whose_ids_stay_unusable_are_not_read_twice_in_every_run() -> None:
 
 
 def _seed_that_strikes(row_id: int, *spared: int) -> int:
-    """Return a seed of the oddity that strikes one row and spares others."""
+    """Return a seed with which the oddity changes one row but not the others."""
 
     def strikes(seed: int, one: int) -> bool:
         return chance(seed, f"/v2/messages/1/opens {one}") < 0.4

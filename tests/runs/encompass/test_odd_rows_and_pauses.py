@@ -1,4 +1,4 @@
-"""Where rules meet: odd pages, odd times, odd ids, and pauses of all lengths."""
+"""Combinations of rules: odd pages, times and ids, and pauses of any length."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def _log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was warned of."""
+    """Return the warnings."""
     return [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
 
 
-# Places of archived rows
+# Positions of archived rows
 
 
-def test_a_server_with_small_pages_whose_first_places_are_archived_is_read_on() -> None:
+def test_a_list_is_read_on_after_small_pages_of_archived_rows() -> None:
     site, (message,) = site_of(250, opens=0)
     site.api.set_policy(max_page=100, archived_in_total=True)
     for _ in range(250):
@@ -61,7 +61,7 @@ def test_a_server_with_small_pages_whose_first_places_are_archived_is_read_on() 
     assert site.target_ids("opens") == set(live)
 
 
-def test_a_survivor_here_and_there_among_archived_rows_costs_few_requests() -> None:
+def test_a_few_rows_among_archived_ones_cost_few_requests() -> None:
     site, (message,) = site_of(250, opens=0)
     site.api.set_policy(archived_in_total=True)
     ids = {
@@ -86,7 +86,7 @@ def test_a_survivor_here_and_there_among_archived_rows_costs_few_requests() -> N
 
 @pytest.mark.parametrize(("window", "pause"), [(90, 200), (365, 400)])
 @pytest.mark.parametrize("on_gap", ["warn", "fail"])
-def test_a_pause_longer_than_the_window_is_a_gap_as_any_other(
+def test_a_pause_longer_than_the_window_is_reported_as_a_gap(
     window: int, pause: int, on_gap: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     site, (message,) = site_of(1, activity_window_days=window, on_archive_gap=on_gap)
@@ -108,7 +108,7 @@ def test_a_pause_longer_than_the_window_is_a_gap_as_any_other(
     assert bool(site.asked("opens")) == (on_gap == "warn")
 
 
-def test_a_list_that_has_closed_is_read_once_more_before_its_mark_goes() -> None:
+def test_a_closed_list_is_read_once_more_before_its_mark_is_deleted() -> None:
     site, (busy, quiet) = site_of(85, 85, activity_window_days=90)
     site.sync(**ONLY_OPENS)
     late = site.api.add_row("opens", busy, date_added=NOW + DAY)
@@ -127,7 +127,7 @@ def test_a_list_that_has_closed_is_read_once_more_before_its_mark_goes() -> None
 # Dates
 
 
-def test_a_start_moved_back_emits_the_wider_interval_in_the_next_run(
+def test_an_earlier_start_date_emits_the_wider_interval_in_the_next_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, (new, old, older) = site_of(10, 60, 100)
@@ -152,7 +152,7 @@ def test_a_start_moved_back_emits_the_wider_interval_in_the_next_run(
     assert not site.differences()
 
 
-def test_a_start_moved_forward_loses_nothing_that_comes_then() -> None:
+def test_a_later_start_date_loses_no_new_row() -> None:
     site, (new, old) = site_of(10, 60)
     site.common["start_date"] = iso(NOW - 70 * DAY)
     site.sync()
@@ -180,13 +180,13 @@ def test_a_message_with_an_unset_time_is_read_by_its_other_times(
     late = site.api.add_row("opens", message)
     site.advance(0.1)
     assert site.sync().ids(OPENS) == [late]
-    # Its archive does not begin in 1970: it is probed from its known end.
+    # It does not count as archived since 1970: it is probed from its known end.
     assert site.starts("opens", message) == [2]
 
 
 @pytest.mark.parametrize("unset", UNSET)
 @pytest.mark.parametrize("opens", [0, 3])
-def test_a_row_with_an_unset_time_is_read_and_leaves_a_state_that_loads(
+def test_a_row_with_an_unset_time_is_read_and_the_state_still_loads(
     unset: int, opens: int
 ) -> None:
     site, (message, other) = site_of(20, 1, opens=opens)
@@ -211,7 +211,7 @@ def test_a_row_with_an_unset_time_is_read_and_leaves_a_state_that_loads(
 
 
 @pytest.mark.slow
-def test_a_daily_budget_that_is_never_enough_starves_no_stream(
+def test_a_daily_budget_that_is_always_too_small_starves_no_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -241,7 +241,7 @@ def test_a_daily_budget_that_is_never_enough_starves_no_stream(
 
 
 @pytest.mark.parametrize("age_of_hidden", [420, 600])
-def test_a_message_hidden_by_a_list_that_changes_under_two_reads_is_read_later(
+def test_a_message_hidden_by_changes_during_two_reads_is_read_later(
     age_of_hidden: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = World(NOW)
@@ -255,7 +255,7 @@ def test_a_message_hidden_by_a_list_that_changes_under_two_reads_is_read_later(
     reads = 0
 
     def hook(_method: str, path: str, query: Mapping[str, str]) -> None:
-        """Let 13 slip from the second page to the first, in each of two reads."""
+        """Move message 13 from the second page to the first in each of two reads."""
         nonlocal reads
         if path != "/v2/messages":
             return
@@ -280,7 +280,7 @@ def test_a_message_hidden_by_a_list_that_changes_under_two_reads_is_read_later(
     run = site.sync()
     assert 13 in run.ids(MESSAGES)
     assert "unsettled" not in run.reports[MESSAGES]
-    # Below what is read of the history it is read now, else by the next sweep.
+    # If the history is not read so far yet it is read now, otherwise by the sweep.
     assert (13 in site.visited("recipients")) == (age_of_hidden == 600)
     assert site.entry(RECIPIENTS)["history"] == [0, 0]
     for _ in range(7):
@@ -291,7 +291,7 @@ def test_a_message_hidden_by_a_list_that_changes_under_two_reads_is_read_later(
 
 
 @pytest.mark.parametrize("odd", [{"x": 1}, [1, 2], None, "ten", True])
-def test_messages_whose_id_is_no_number_are_left_out_alone(
+def test_only_messages_whose_id_is_not_a_number_are_left_out(
     odd: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     site, (good, one, two) = site_of(1, 2, 3)
@@ -313,7 +313,7 @@ def test_messages_whose_id_is_no_number_are_left_out_alone(
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
-def test_a_redirect_of_one_list_fails_this_list_only(status: int) -> None:
+def test_a_redirected_list_fails_alone(status: int) -> None:
     site, (bad, good, other) = site_of(1, 2, 3)
     site.world.faults.add("status", message_id=bad, path="/opens$", status=status)
     run = site.sync()
@@ -341,11 +341,11 @@ def test_a_stream_that_is_refused_for_every_message_is_unavailable(
         for stream in STREAMS:
             if stream != "encompass_delivers":
                 assert run.reports[stream]["outcome"] in {"complete", "empty"}
-        # Some more are asked for until the tenth in a row has ended; then a sample.
+        # A few more are requested until the tenth failure in a row; then a sample.
         assert len(site.asked("delivers")) <= 10 + 4 * 8 + 10
         assert run.lists["/apiservices/authenticate"] <= 8
         site.advance(1)
-    # Once it is granted, nothing of it is missing.
+    # After access is granted, no row is missing.
     late = {
         site.api.add_row("delivers", message, date_added=NOW + 2 * DAY)
         for message in messages
@@ -358,7 +358,7 @@ def test_a_stream_that_is_refused_for_every_message_is_unavailable(
 # The end of a run
 
 
-def test_many_workers_that_wait_for_answers_end_under_one_deadline(
+def test_many_waiting_workers_end_within_one_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(workers, "_JOIN", 0.2)
@@ -398,12 +398,12 @@ def test_many_workers_that_wait_for_answers_end_under_one_deadline(
 # Clocks
 
 
-def test_a_check_in_the_future_is_none_and_the_next_visit_emits_all() -> None:
+def test_after_a_check_in_the_future_the_next_visit_emits_every_row() -> None:
     site, (message,) = site_of(20, opens=30)
     site.api.set_order("shuffled")
     site.sync()
     mark = site.mark("opens", message)
-    # As a machine leaves it whose clock is ten days ahead.
+    # The mark of a machine whose clock was ten days ahead.
     ahead = replace(mark, checked=NOW + 10 * DAY)
     site.entry(OPENS)["marks"][str(message)] = ahead.pack()
     site.api.delete("opens", 7)
@@ -416,7 +416,7 @@ def test_a_check_in_the_future_is_none_and_the_next_visit_emits_all() -> None:
     assert mark.checked <= site.world.clock.now()
 
 
-def test_a_backfill_does_not_ask_for_messages_that_came_after_its_end() -> None:
+def test_a_backfill_does_not_read_messages_added_after_its_end() -> None:
     ages = range(0, 800, 10)
     site, messages = site_of(*ages, opens=0)
     for message, age in zip(messages, ages, strict=True):
@@ -436,8 +436,8 @@ def test_a_backfill_does_not_ask_for_messages_that_came_after_its_end() -> None:
     }
 
 
-def test_a_backfill_that_goes_on_reads_no_list_twice() -> None:
-    """Its lists are all closed, and no sweep reads what the backfill has read."""
+def test_a_continued_backfill_reads_no_list_twice() -> None:
+    """All its lists are closed, and the sweep does not read them again."""
     site, messages = site_of(*range(310, 400, 10))
     site.common |= {
         "start_date": iso(NOW - 405 * DAY),
@@ -454,10 +454,10 @@ def test_a_backfill_that_goes_on_reads_no_list_twice() -> None:
     assert "swept" not in site.entry("opens")["backfill"]
 
 
-# What the summary says
+# The summary
 
 
-def test_the_summary_counts_the_lists_that_do_not_add_up() -> None:
+def test_the_summary_counts_unsettled_lists() -> None:
     site, messages = site_of(1, 2, 3, opens=3)
     rules = [
         site.world.faults.add("shift_total", path=f"/{message}/opens$")
@@ -481,7 +481,7 @@ def test_the_summary_counts_the_lists_that_do_not_add_up() -> None:
 # Throttling, and memory
 
 
-def test_five_minutes_of_429_without_a_wait_cost_time_and_no_list() -> None:
+def test_five_minutes_of_429_cost_time_but_no_list() -> None:
     site, _ = site_of(*(number / 20 for number in range(1, 31)), max_concurrency=4)
     end = NOW + 300
 
@@ -497,12 +497,12 @@ def test_five_minutes_of_429_without_a_wait_cost_time_and_no_list() -> None:
         assert run.reports[stream]["outcome"] in {"complete", "empty"}
         assert "failed" not in run.reports[stream]
     assert not site.differences()
-    # All wait while one has to: a request each at most after each wait.
+    # While one request waits all wait: after each wait each sends at most one.
     struck = [entry for entry in site.world.log.entries if entry.status == 429]
     assert 0 < len(struck) <= 4 * 12
 
 
-def test_a_429_without_a_wait_holds_all_requests_back(
+def test_a_429_without_retry_after_delays_all_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site, _ = site_of(*(number / 20 for number in range(1, 41)), max_concurrency=4)
@@ -524,7 +524,7 @@ def test_a_429_without_a_wait_holds_all_requests_back(
         assert min(entry.at for entry in entries if entry.at > at + 0.1) >= at + wait
 
 
-def test_a_descending_list_that_gained_many_rows_is_read_page_by_page(
+def test_many_new_rows_of_a_descending_list_are_never_all_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site, (message,) = site_of(1, opens=5)

@@ -1,4 +1,4 @@
-"""Totals that are wrong for ever, and lists that are empty or cut short once."""
+"""Totals that stay wrong, and lists that are empty or cut once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def said(caplog: pytest.LogCaptureFixture, words: str) -> bool:
-    """Return whether the log has a warning with these words, and forget the log."""
+    """Return whether the log has a warning with these words, and clear the log."""
     found = any(
         words in record.getMessage()
         for record in caplog.records
@@ -32,10 +32,10 @@ def said(caplog: pytest.LogCaptureFixture, words: str) -> bool:
 
 
 @pytest.mark.parametrize("by", [1, -1])
-def test_a_quiet_list_whose_total_is_wrong_for_ever_costs_a_probe(
+def test_a_quiet_list_with_a_permanently_wrong_total_costs_a_probe(
     by: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was read whole in every run, 100,000 records an hour."""
+    """It is not read in full in every run."""
     site, (message,) = site_of(3, opens=1_500)
     site.world.faults.add("shift_total", path="/opens$", by=by)
     run = site.sync(**ONLY_OPENS)
@@ -64,10 +64,10 @@ def test_a_total_that_counts_its_own_page_does_not_end_a_list(age: int) -> None:
 
 
 @pytest.mark.parametrize("by", [1, -1])
-def test_a_message_list_whose_total_is_wrong_for_ever_is_whole(
+def test_a_message_list_with_a_permanently_wrong_total_counts_as_complete(
     by: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Closed lists were never swept; the difference is reported once."""
+    """Closed lists are swept, and the difference is reported once."""
     site, (closed, _) = site_of(400, 1, sweep_days=3)
     site.api.set_policy(archive_days=10_000)
     site.world.faults.add("shift_total", path=LIST, by=by)
@@ -86,8 +86,8 @@ def test_a_message_list_whose_total_is_wrong_for_ever_is_whole(
 
 
 @pytest.mark.parametrize("total", [None, "7", -1, 2.5, True], ids=repr)
-def test_a_total_that_is_no_number_is_unknown_and_not_0(total: object) -> None:
-    """The list is read until nothing new comes, and its count stays unknown."""
+def test_a_total_that_is_not_a_number_is_unknown_and_not_0(total: object) -> None:
+    """The list is read until a page has no new rows; its count stays unknown."""
     site, (message,) = site_of(3, opens=0)
     rows = [{"id": n, "dateAdded": int((NOW - DAY) * 1000)} for n in range(1, 6)]
     body = {"data": rows, "maxResults": 1000, "startAt": 0, "total": total}
@@ -116,7 +116,7 @@ ODD: dict[str, object] = {
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
 def test_a_list_that_is_not_understood_keeps_its_mark(body: object) -> None:
-    """A 200 of another shape tells nothing of its list, and stops no other."""
+    """A 200 of another shape says nothing about its list and stops no other list."""
     site, (odd, good) = site_of(3, 4)
     site.sync(**ONLY_OPENS)
     before = site.mark("opens", odd)
@@ -135,13 +135,13 @@ def test_a_list_that_is_not_understood_keeps_its_mark(body: object) -> None:
 
 
 @pytest.mark.parametrize("body", [[], {"data": [], "total": 0, "maxResults": 1000}])
-def test_an_empty_message_list_closes_nothing_and_the_run_says_so(
+def test_an_empty_message_list_closes_no_message_and_is_reported(
     body: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Empty once is not empty for ever; the history waits for the whole list."""
+    """A list that is empty once is not empty for ever; the history waits for it."""
     site, messages = site_of(1, 89, 400, 500, opens=2, activity_window_days=90)
     site.api.set_policy(archive_days=10_000)
-    # The history is half read when the list comes empty.
+    # The history is half read when the list is empty.
     site.world.faults.add("status", path="/opens$", message_id=messages[3], status=500)
     site.sync(**ONLY_OPENS)
     entry = site.entry("opens")
@@ -164,10 +164,10 @@ def test_an_empty_message_list_closes_nothing_and_the_run_says_so(
     assert not site_differences(site)
 
 
-def test_a_message_list_cut_short_closes_nothing(
+def test_a_message_list_that_was_cut_closes_no_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Some messages are deleted now and then, but not half of the open ones."""
+    """A few messages may be deleted at once, but not half of the open ones."""
     site, messages = site_of(*range(1, 21))
     site.sync(**ONLY_OPENS)
     swept = site.entry("opens")["swept"]
@@ -181,13 +181,13 @@ def test_a_message_list_cut_short_closes_nothing(
 
 
 def site_differences(site: Site) -> list[str]:
-    """Return what differs from the truth in the streams that were read."""
+    """Return the differences from the truth in the streams that were read."""
     lines = site.differences()
     return [line for line in lines if line.split(":")[0] in {OPENS, MESSAGES}]
 
 
-def test_a_list_that_lacks_rows_it_had_is_read_again_in_the_next_run() -> None:
-    """A shortfall is believed once a second run has found it, too."""
+def test_a_list_that_lost_rows_is_read_again_in_the_next_run() -> None:
+    """A shortfall counts only after a second run has found it, too."""
     site, (message,) = site_of(20, opens=6)
     site.sync(**ONLY_OPENS)
     site.advance(2)
@@ -203,8 +203,8 @@ def test_a_list_that_lacks_rows_it_had_is_read_again_in_the_next_run() -> None:
     assert len(site.target_ids("opens")) == 7
 
 
-def test_a_list_that_lacks_rows_for_good_is_settled() -> None:
-    """It is said, and read as often as any other list."""
+def test_a_list_that_lost_rows_permanently_settles() -> None:
+    """It is reported once and then read as often as any other list."""
     site, (message,) = site_of(20, opens=6)
     site.sync(**ONLY_OPENS)
     site.world.odd("list_empty", path="/opens$")

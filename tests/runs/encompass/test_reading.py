@@ -1,4 +1,4 @@
-"""How lists are read: order, totals, pages, and what moves meanwhile."""
+"""Reading lists of Encompass: order, totals, pages, and changes during a read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def site_with(
     ids: Callable[[int], int] | None = None,
     **settings: Any,
 ) -> tuple[Site, int]:
-    """Return a site with one message, `age` days old, and so many opens."""
+    """Return a site with one message, `age` days old, and a number of opens."""
     world = World(NOW)
     message = world.encompass.add_message(sent=NOW - age * DAY)
     world.encompass.set_order(order)
@@ -38,7 +38,7 @@ def site_with(
 
 
 def when_asked(site: Site, start: int, then: Callable[[], object]) -> Callable[[], int]:
-    """Do something whenever opens are asked for from that index on; count it."""
+    """Call `then` at each request for opens from `start` on; return a counter."""
     done = []
 
     def hook(_method: str, path: str, query: Mapping[str, str]) -> None:
@@ -50,7 +50,7 @@ def when_asked(site: Site, start: int, then: Callable[[], object]) -> Callable[[
 
 
 def when_asked_first(site: Site, start: int, then: Callable[[], object]) -> None:
-    """Do something when opens are first asked for from that index on."""
+    """Call `then` at the first request for opens from `start` on."""
     left = [then]
     when_asked(site, start, lambda: left and left.pop()())
 
@@ -59,7 +59,7 @@ def when_asked_first(site: Site, start: int, then: Callable[[], object]) -> None
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_an_open_that_shows_days_after_its_date_is_found_at_the_next_visit(
+def test_an_open_that_appears_days_after_its_date_is_found_at_the_next_visit(
     order: str,
 ) -> None:
     site, message = site_with(5, age=20, order=order)
@@ -83,7 +83,7 @@ def test_an_open_months_after_the_send_is_found_within_a_week(order: str) -> Non
 
 
 @pytest.mark.parametrize("order", ["shuffled", "reshuffled"])
-def test_growth_that_no_new_row_explains_is_found_at_the_next_visit(order: str) -> None:
+def test_a_back_dated_row_is_found_at_the_next_visit_by_the_total(order: str) -> None:
     site, message = site_with(60, age=20, order=order)
     site.sync()
     assert site.mark("opens", message).order == "n"
@@ -96,7 +96,7 @@ def test_growth_that_no_new_row_explains_is_found_at_the_next_visit(order: str) 
     assert run.reports[OPENS]["outcome"] == "complete"
 
 
-def test_growth_that_new_rows_explain_emits_those_and_the_look_back_only() -> None:
+def test_a_list_with_new_rows_emits_those_and_the_look_back_only() -> None:
     site, message = site_with(60, age=20, order="shuffled")
     site.sync()
     site.advance(1)
@@ -111,7 +111,9 @@ def test_growth_that_new_rows_explain_emits_those_and_the_look_back_only() -> No
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_what_no_count_betrays_is_found_by_the_next_verification(order: str) -> None:
+def test_a_row_that_no_total_reveals_is_found_at_the_next_verification(
+    order: str,
+) -> None:
     site, message = site_with(40, age=20, order=order)
     site.sync()
     site.advance(1)
@@ -126,7 +128,7 @@ def test_what_no_count_betrays_is_found_by_the_next_verification(order: str) -> 
     assert hidden in {*site.sync().ids(OPENS), *site.target_ids("opens")}
 
 
-def test_rows_without_a_readable_date_are_emitted_whenever_the_list_is_read() -> None:
+def test_rows_without_a_readable_date_are_emitted_at_each_read() -> None:
     site, message = site_with(3, age=20, order="shuffled")
     undated = site.api.add_row("opens", message, dateAdded=None)
     other = site.api.add_row("opens", message, dateAdded="yesterday")
@@ -135,20 +137,20 @@ def test_rows_without_a_readable_date_are_emitted_whenever_the_list_is_read() ->
     assert sorted(site.sync().ids(OPENS)) == [undated, other]
 
 
-def test_a_row_that_shows_late_is_within_the_look_back_of_the_next_visit() -> None:
+def test_a_late_row_is_found_by_the_look_back_of_the_next_visit() -> None:
     site, message = site_with(40, age=20, order="shuffled")
     site.sync()
     site.api.add_row(
         "opens", message, id=900, date_added=NOW - DAY, visible_from=NOW + 60
     )
     site.advance(1)
-    site.api.delete("opens", 3)  # the total stays as it was
+    site.api.delete("opens", 3)  # the total stays the same
     assert site.sync().ids(OPENS) == [900]
 
 
-def test_the_look_back_starts_from_the_lists_own_last_check() -> None:
-    # A list read weekly beside one read all the time: what comes to the first
-    # is older than the stream's bookmark by days.
+def test_the_look_back_starts_at_the_last_check_of_the_list_itself() -> None:
+    # New rows of a list that is read weekly are days older than the bookmark of the
+    # stream, which follows a list that is read in every run.
     site, slow = site_with(4, age=120, order="shuffled")
     quick = site.api.add_message()
     site.sync()
@@ -158,12 +160,12 @@ def test_the_look_back_starts_from_the_lists_own_last_check() -> None:
         site.api.add_row("opens", quick)
         if day == 1:
             late = site.api.add_row("opens", slow)
-            site.api.delete("opens", 2)  # the total stays as it was
+            site.api.delete("opens", 2)  # the total stays the same
         site.sync()
     assert late in site.target_ids("opens")
 
 
-# Order is learned
+# The order of a list
 
 
 def test_a_quiet_ascending_list_costs_one_request_from_its_known_end() -> None:
@@ -177,7 +179,7 @@ def test_a_quiet_ascending_list_costs_one_request_from_its_known_end() -> None:
     assert site.mark("opens", message).rows == 1_200
 
 
-def test_a_probe_emits_just_what_came_at_the_end() -> None:
+def test_a_probe_emits_only_the_new_rows_at_the_end() -> None:
     site, message = site_with(1_200)
     site.sync()
     site.advance(1)
@@ -197,7 +199,7 @@ def test_a_probe_goes_on_over_pages_of_new_rows() -> None:
     assert sorted(site.starts("opens")) == [9, 1_009, 2_009]
 
 
-def test_before_a_whole_read_no_order_is_trusted() -> None:
+def test_a_list_is_not_probed_before_its_order_is_known() -> None:
     site, message = site_with(1)
     site.sync()
     site.advance(1)
@@ -208,7 +210,7 @@ def test_before_a_whole_read_no_order_is_trusted() -> None:
 
 
 @pytest.mark.parametrize("order", ["descending", "shuffled", "reshuffled"])
-def test_a_list_that_stops_being_ascending_is_read_whole(order: str) -> None:
+def test_a_list_that_is_no_longer_ascending_is_read_in_full(order: str) -> None:
     site, message = site_with(30)
     site.sync()
     site.advance(1)
@@ -235,11 +237,11 @@ def test_a_row_inserted_in_the_middle_is_found(order: str, beside: int) -> None:
     assert not site.differences()
 
 
-def test_a_known_end_that_holds_while_new_rows_are_unordered_is_read_whole() -> None:
+def test_a_list_is_read_in_full_if_new_rows_after_its_known_end_are_unordered() -> None:
     site, message = site_with(30, ids=lambda n: 10 * n + 10)
     site.sync()
     site.advance(1)
-    # One leaves and one is put in before the known end: place and total agree.
+    # A row is removed and another inserted before the known end: end and total agree.
     site.api.delete("opens", 50)
     site.api.add_row("opens", message, id=155)
     new = site.api.add_row("opens", message, id=900)
@@ -250,7 +252,7 @@ def test_a_known_end_that_holds_while_new_rows_are_unordered_is_read_whole() -> 
     assert new in site.target_ids("opens")
 
 
-def test_a_probe_whose_total_is_not_made_up_reads_the_list_whole() -> None:
+def test_a_probe_that_does_not_reach_the_total_reads_the_whole_list() -> None:
     site, message = site_with(30, age=20)
     site.sync()
     site.advance(1)
@@ -264,13 +266,13 @@ def test_a_new_row_in_the_place_of_the_known_last_one_is_found() -> None:
     site, message = site_with(30, age=20)
     site.sync()
     site.advance(1)
-    site.api.delete("opens", 9)  # the last row moves up: the total stays
+    site.api.delete("opens", 9)  # the last row moves up, and the total stays the same
     new = site.api.add_row("opens", message)
     assert new in site.sync().ids(OPENS)
     assert site.starts("opens") == [29, 0]
 
 
-def test_a_descending_list_that_grows_while_its_head_is_read_is_read_whole() -> None:
+def test_a_descending_list_that_grows_during_a_probe_is_read_in_full() -> None:
     site, message = site_with(200, age=20, order="descending")
     site.sync()
     site.advance(1)
@@ -302,7 +304,7 @@ def test_a_list_that_may_lose_rows_to_the_archive_is_never_probed(order: str) ->
     site, message = site_with(30, age=176, order=order, revisit="always")
     site.sync()
     site.advance(1)
-    # What the archive takes is made up for by what comes: the total stays.
+    # A new row makes up for an archived one: the total stays the same.
     site.api.delete("opens", 3)
     new = site.api.add_row("opens", message)
     assert new in site.sync().ids(OPENS)
@@ -330,7 +332,9 @@ def test_two_rows_that_arrive_between_two_pages_are_not_lost(order: str) -> None
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
-def test_a_list_that_drifts_all_the_time_is_due_in_the_next_run(order: str) -> None:
+def test_a_list_that_grows_during_every_read_is_read_again_in_the_next_run(
+    order: str,
+) -> None:
     site, message = site_with(1_500, age=100, order=order)
     grown = when_asked(site, 1_000, lambda: site.api.add_row("opens", message))
     run = site.sync()
@@ -348,7 +352,7 @@ def test_a_list_that_drifts_all_the_time_is_due_in_the_next_run(order: str) -> N
     assert not site.differences()
 
 
-def test_a_total_that_stays_wrong_costs_two_reads_once_and_blocks_nothing() -> None:
+def test_a_permanently_wrong_total_costs_two_reads_once_and_blocks_nothing() -> None:
     site, message = site_with(1_500, age=100)
     other = site.api.add_message(sent=NOW - 100 * DAY)
     site.api.add_row("opens", other, date_added=NOW - 99 * DAY)
@@ -357,7 +361,7 @@ def test_a_total_that_stays_wrong_costs_two_reads_once_and_blocks_nothing() -> N
     assert run.code == 0
     assert "unsettled" not in run.reports[OPENS]
     assert len(site.asked("opens", message)) <= 6
-    assert not site.differences()  # what was seen was emitted
+    assert not site.differences()  # all rows were emitted
     site.advance(0.01)
     site.sync()
     assert site.visited("opens") == []
@@ -372,7 +376,7 @@ def test_a_total_that_stays_wrong_costs_two_reads_once_and_blocks_nothing() -> N
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
-def test_a_row_that_another_one_hides_is_read_at_the_second_try(order: str) -> None:
+def test_a_row_hidden_by_a_repeated_one_is_found_by_the_second_read(order: str) -> None:
     site, _ = site_with(1_500, order=order)
     site.world.faults.add("repeat_row", path="/opens$", times=1)
     run = site.sync()
@@ -380,7 +384,7 @@ def test_a_row_that_another_one_hides_is_read_at_the_second_try(order: str) -> N
     assert "unsettled" not in run.reports[OPENS]
 
 
-def test_a_list_is_read_to_the_largest_total_that_any_page_says() -> None:
+def test_a_list_is_read_up_to_the_largest_total_of_any_page() -> None:
     site, _ = site_with(3_500)
 
     def hook(_method: str, _path: str, query: Mapping[str, str]) -> None:
@@ -393,10 +397,10 @@ def test_a_list_is_read_to_the_largest_total_that_any_page_says() -> None:
     assert site.target_ids("opens") == set(range(1, 3_501))
 
 
-def test_a_row_that_stays_hidden_is_reported_once_and_found_when_it_shows(
+def test_a_hidden_row_is_reported_once_and_found_when_it_appears(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The list is a known shortfall, and is read again as seldom as others."""
+    """The list has a known shortfall and is read as rarely as others."""
     site, message = site_with(1_500, age=100)
     site.world.faults.add("repeat_row", path="/opens$")
     said = []
@@ -414,7 +418,7 @@ def test_a_row_that_stays_hidden_is_reported_once_and_found_when_it_shows(
     assert not site.differences()
 
 
-def test_a_probe_that_meets_a_shifted_total_reads_the_list_whole() -> None:
+def test_a_probe_with_a_repeated_row_reads_the_whole_list() -> None:
     site, message = site_with(100, age=20)
     site.sync()
     site.advance(1)
@@ -424,12 +428,12 @@ def test_a_probe_that_meets_a_shifted_total_reads_the_list_whole() -> None:
     assert site.mark("opens", message).rows == 101
 
 
-# One archived and one inserted at once
+# Rows that are archived and inserted during a read
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])
 @pytest.mark.parametrize(("pages", "at"), [(2, 900), (4, 900), (4, 1_900)])
-def test_one_archived_and_one_inserted_between_pages_hides_no_row(
+def test_a_row_archived_and_one_inserted_between_pages_hide_no_row(
     order: str, pages: int, at: int
 ) -> None:
     rows = 1_000 * pages - 400
@@ -446,7 +450,7 @@ def test_one_archived_and_one_inserted_between_pages_hides_no_row(
     assert len(site.asked("opens")) <= 4 * pages
 
 
-def test_a_list_in_which_one_goes_and_one_comes_all_the_time_stays_due() -> None:
+def test_a_list_that_loses_and_gains_rows_during_every_read_stays_due() -> None:
     site, message = site_with(2_500, age=178)
     gone = iter(range(1, 100))
     when_asked(
@@ -474,7 +478,7 @@ def test_a_list_in_which_one_goes_and_one_comes_all_the_time_stays_due() -> None
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
-def test_archived_rows_that_the_total_counts_are_kept_as_a_shortfall(
+def test_archived_rows_in_the_total_are_kept_as_a_shortfall(
     order: str,
 ) -> None:
     site, message = site_with(
@@ -500,7 +504,7 @@ def test_archived_rows_that_the_total_counts_are_kept_as_a_shortfall(
     assert site.mark("opens", message).rows == 301
 
 
-def test_empty_pages_below_the_total_are_no_end() -> None:
+def test_empty_pages_below_the_total_do_not_end_a_list() -> None:
     site, message = site_with(
         5_500, age=200, added=lambda n: NOW - (190 if n < 5_450 else 20) * DAY + n
     )
@@ -512,7 +516,7 @@ def test_empty_pages_below_the_total_are_no_end() -> None:
     assert site.mark("opens", message).rows == 50
 
 
-def test_a_list_of_archived_rows_alone_ends_after_two_reads() -> None:
+def test_a_list_of_only_archived_rows_settles_after_two_reads() -> None:
     site, message = site_with(2_500, age=200, added=lambda _: NOW - 190 * DAY)
     site.api.set_policy(archived_in_total=True)
     site.sync()
@@ -522,7 +526,7 @@ def test_a_list_of_archived_rows_alone_ends_after_two_reads() -> None:
 
 
 @pytest.mark.parametrize("alive", [5, 30])
-def test_a_few_rows_among_many_archived_in_no_order_cost_bounded_requests(
+def test_a_few_rows_scattered_among_many_archived_ones_cost_bounded_requests(
     alive: int,
 ) -> None:
     site, _ = site_with(
@@ -538,7 +542,7 @@ def test_a_few_rows_among_many_archived_in_no_order_cost_bounded_requests(
     assert len(site.asked("opens")) <= 2 * 1_500
 
 
-def test_a_young_list_that_stays_short_of_its_total_is_not_taken_for_archived() -> None:
+def test_a_young_list_below_its_total_is_not_reported_as_archived() -> None:
     site, message = site_with(50, age=20)
     site.world.faults.add("shift_total", path="/opens$")
     run = site.sync()
@@ -551,7 +555,7 @@ def test_a_young_list_that_stays_short_of_its_total_is_not_taken_for_archived() 
 # Sizes and shapes
 
 
-def test_an_empty_list_that_fills_is_read() -> None:
+def test_rows_that_come_to_an_empty_list_are_read() -> None:
     site, message = site_with(0, age=3.5)
     assert site.sync().ids(OPENS) == []
     site.advance(1)
@@ -560,7 +564,7 @@ def test_an_empty_list_that_fills_is_read() -> None:
     assert not site.differences()
 
 
-def test_an_empty_list_that_fills_with_old_rows_is_read() -> None:
+def test_old_rows_that_come_to_an_empty_list_are_read() -> None:
     site, message = site_with(0, age=15)
     site.sync()
     site.advance(1)
@@ -573,7 +577,7 @@ def test_an_empty_list_that_fills_with_old_rows_is_read() -> None:
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
 @pytest.mark.parametrize("age", [5, 178])
-def test_a_server_that_gives_at_most_a_hundred_rows_is_read_to_the_end(
+def test_a_list_in_pages_of_at_most_100_rows_is_read_to_the_end(
     order: str, age: float
 ) -> None:
     site, message = site_with(1_050, age=age, order=order, revisit="always")
@@ -587,7 +591,7 @@ def test_a_server_that_gives_at_most_a_hundred_rows_is_read_to_the_end(
     assert not site.differences()
 
 
-def test_a_server_that_is_slow_beyond_the_first_rows_is_read_to_the_end() -> None:
+def test_a_list_whose_later_pages_time_out_is_read_to_the_end() -> None:
     site, message = site_with(8_000)
 
     def hook(_method: str, path: str, query: Mapping[str, str]) -> None:
@@ -605,7 +609,7 @@ def test_a_server_that_is_slow_beyond_the_first_rows_is_read_to_the_end() -> Non
 @pytest.mark.parametrize("envelope", [False, True])
 @pytest.mark.parametrize("paged", [False, True])
 @pytest.mark.parametrize("links", [0, 1, 3, 1_000, 2_300])
-def test_links_are_read_bare_or_in_an_envelope_paged_or_not(
+def test_links_are_read_as_an_array_or_an_envelope_with_or_without_pages(
     links: int,
     envelope: bool,  # noqa: FBT001
     paged: bool,  # noqa: FBT001
@@ -639,7 +643,7 @@ def test_links_are_read_at_first_sight_and_at_verifications_only() -> None:
     assert days == [0, 3, 30]
 
 
-def test_a_list_that_grows_as_fast_as_it_is_read_ends_the_read_all_the_same() -> None:
+def test_the_read_of_a_list_that_grows_as_fast_as_it_is_read_ends() -> None:
     site, message = site_with(30)
     site.api.set_policy(max_page=10)
 
@@ -656,7 +660,7 @@ def test_a_list_that_grows_as_fast_as_it_is_read_ends_the_read_all_the_same() ->
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_list_in_another_order_at_each_request_is_settled_once_all_was_seen(
+def test_a_list_in_another_order_at_each_request_settles_after_every_row_was_seen(
     seed: int,
 ) -> None:
     world = World(NOW, seed=seed)

@@ -1,4 +1,4 @@
-"""Encompass lists of many pages: what is read ahead, and that it costs nothing."""
+"""Encompass lists of many pages: pages read ahead give the same rows at no cost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def site_with(
 
 
 class AtOnce(SimulatorAdapter):
-    """Answers the later pages of lists of opens once so many are asked for."""
+    """Answers later pages of opens only when `together` requests are in flight."""
 
     def __init__(self, world: World, together: int) -> None:
         super().__init__(world)
@@ -52,7 +52,7 @@ class AtOnce(SimulatorAdapter):
         return super().send(request, *args, **kw)
 
 
-def test_all_later_pages_are_asked_for_at_once() -> None:
+def test_all_later_pages_are_requested_at_once() -> None:
     site = site_with(6_500)
     site.settings["max_concurrency"] = 6
     run = site.sync(streams=(OPENS,), transport=AtOnce(site.world, 6))
@@ -65,7 +65,7 @@ def test_all_later_pages_are_asked_for_at_once() -> None:
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
 @pytest.mark.parametrize("age", [1.0, 175.0])
 @pytest.mark.parametrize("served", [None, 300])
-def test_what_is_read_ahead_is_what_is_read_one_by_one(
+def test_reading_ahead_gives_the_same_rows_and_requests_as_reading_one_by_one(
     order: str, age: float, served: int | None
 ) -> None:
     seen = []

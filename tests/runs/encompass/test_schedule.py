@@ -1,4 +1,4 @@
-"""What is due when: revisits, verifications, failures, the sweep, and order."""
+"""The schedule of Encompass: revisits, verifications, failures, sweep, and order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ONLY_OPENS: dict[str, Any] = {"streams": (OPENS,)}
 # Failures
 
 
-def test_a_list_that_always_fails_leaves_the_others_alone() -> None:
+def test_a_list_that_always_fails_does_not_affect_others() -> None:
     site, (bad, good, other) = site_of(1, 2, 3)
     site.world.faults.add("status", message_id=bad, path="/opens$", status=500)
     run = site.sync()
@@ -31,7 +31,7 @@ def test_a_list_that_always_fails_leaves_the_others_alone() -> None:
     assert site.mark("opens", good).settled
 
 
-def test_a_list_that_failed_is_tried_last_and_less_in_the_next_run() -> None:
+def test_a_failed_list_comes_last_with_fewer_tries_in_the_next_run() -> None:
     site, (bad, *_) = site_of(60, 1, 2, max_concurrency=1)
     site.world.faults.add("status", message_id=bad, path="/opens$", status=500)
     site.sync()
@@ -60,13 +60,13 @@ def test_a_list_in_quarantine_is_tried_daily_and_reported_in_each_run(
             assert run.reports[OPENS]["quarantined"] == [bad]
             assert f"quarantine (tried daily): [{bad}]" in caplog.text
         site.advance(1 / 6)
-    assert tried == 5 + 4  # 4 days of 6 runs after the first five
+    assert tried == 5 + 4  # the first five runs, and one run in each of 4 days
     assert fault in site.world.faults.rules
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
 @pytest.mark.parametrize("runs", [1, 4, 8])
-def test_a_list_that_failed_recovers_and_has_lost_nothing(
+def test_a_list_that_failed_recovers_without_losing_a_row(
     runs: int, order: str
 ) -> None:
     site, (bad, _) = site_of(20, 1)
@@ -104,7 +104,7 @@ def test_a_list_that_needs_small_pages_recovers_after_it_failed() -> None:
     assert new in site.target_ids("opens")
 
 
-def test_a_list_of_many_pages_recovers_where_one_request_in_ten_fails() -> None:
+def test_a_list_of_many_pages_recovers_though_one_request_in_ten_fails() -> None:
     site, (large, _) = site_of(3.5, 1, opens=1_500)
     site.api.set_policy(max_page=20)
     outage = site.world.faults.add("status", message_id=large, status=500)
@@ -117,7 +117,7 @@ def test_a_list_of_many_pages_recovers_where_one_request_in_ten_fails() -> None:
     assert not site.differences()
 
 
-def test_a_failed_verification_is_made_up_for() -> None:
+def test_a_failed_verification_is_repeated() -> None:
     site, (bad, _) = site_of(1, 1)
     site.sync()
     site.api.correct("opens", 1, userAgent="Corrected")
@@ -130,7 +130,7 @@ def test_a_failed_verification_is_made_up_for() -> None:
     assert not site.differences()
 
 
-def test_where_every_list_fails_the_stream_fails_and_the_others_complete() -> None:
+def test_a_stream_whose_lists_all_fail_does_not_affect_other_streams() -> None:
     site, messages = site_of(1, 2, 3)
     site.world.faults.add("status", path="/opens$", status=500)
     run = site.sync()
@@ -141,7 +141,7 @@ def test_where_every_list_fails_the_stream_fails_and_the_others_complete() -> No
     assert run.reports["encompass_clicks"]["outcome"] == "empty"
 
 
-def test_after_ten_failures_in_a_row_and_in_a_sample_the_stream_is_given_up() -> None:
+def test_a_stream_is_given_up_after_ten_failures_in_a_row_and_a_failed_sample() -> None:
     site, messages = site_of(*range(1, 41), max_concurrency=1)
     site.world.faults.add("status", path="/opens$", status=500)
     run = site.sync()
@@ -158,7 +158,7 @@ def test_after_ten_failures_in_a_row_and_in_a_sample_the_stream_is_given_up() ->
     assert not site.differences()
 
 
-def test_ten_failures_that_are_not_in_a_row_are_borne() -> None:
+def test_ten_failures_that_are_not_in_a_row_do_not_fail_the_stream() -> None:
     site, messages = site_of(*range(1, 26), max_concurrency=2)
     for message in messages[::2]:
         site.world.faults.add("status", message_id=message, path="/opens$", status=500)
@@ -185,7 +185,7 @@ def test_an_open_the_day_after_a_weekly_check_is_found_within_seven_days() -> No
 
 
 @pytest.mark.parametrize("number", range(1, 40, 13))
-def test_a_weekly_check_is_never_more_than_seven_days_after_the_last(
+def test_weekly_checks_are_never_more_than_seven_days_apart(
     number: int,
 ) -> None:
     site, _ = site_of()
@@ -199,7 +199,7 @@ def test_a_weekly_check_is_never_more_than_seven_days_after_the_last(
     assert waits <= {6, 7}
 
 
-def test_lists_are_read_every_run_then_daily_then_weekly() -> None:
+def test_lists_are_read_in_every_run_then_daily_then_weekly_as_they_age() -> None:
     site, (young, middle, old) = site_of(1, 10, 60)
     visits = dict.fromkeys((young, middle, old), 0)
     for _ in range(5 * 4):
@@ -210,7 +210,7 @@ def test_lists_are_read_every_run_then_daily_then_weekly() -> None:
     assert visits == {young: 20, middle: 5, old: 1}
 
 
-def test_a_new_row_makes_an_old_list_one_of_every_run_again() -> None:
+def test_an_old_list_with_a_new_row_is_read_in_every_run_again() -> None:
     site, (message,) = site_of(60)
     site.sync()
     site.advance(7)
@@ -230,7 +230,7 @@ def test_revisit_always_reads_every_open_list_in_every_run() -> None:
         site.advance(0.1)
 
 
-def test_a_clock_that_was_ahead_and_is_put_right_does_not_stop_the_visits() -> None:
+def test_lists_are_read_after_a_clock_that_was_ahead_is_corrected() -> None:
     site, (message,) = site_of(60)
     site.advance(30)
     site.sync()
@@ -242,7 +242,7 @@ def test_a_clock_that_was_ahead_and_is_put_right_does_not_stop_the_visits() -> N
 # Verifications
 
 
-def test_verifications_count_from_the_send_however_young_new_rows_keep_a_list() -> None:
+def test_verifications_count_from_the_send_though_new_rows_keep_a_list_young() -> None:
     site, (message,) = site_of(0.001)
     site.api.set_policy(archive_days=10_000)
     first = 1
@@ -257,7 +257,7 @@ def test_verifications_count_from_the_send_however_young_new_rows_keep_a_list() 
 
 @pytest.mark.slow
 def test_every_row_is_verified_before_the_archive_takes_it() -> None:
-    # Whenever a row comes, a verification follows within its 180 days.
+    # A verification follows within the 180 days of each row.
     site, (message,) = site_of(0, opens=0)
     site.api.set_policy(archive_days=10_000)
     added: dict[int, int] = {}
@@ -272,7 +272,7 @@ def test_every_row_is_verified_before_the_archive_takes_it() -> None:
             assert any(4 < at - day < 180 for at in seen[row]), (row, day, seen[row])
 
 
-def test_a_list_closed_to_revisits_is_still_verified_when_that_is_due() -> None:
+def test_a_list_that_is_not_due_for_a_revisit_is_still_verified() -> None:
     site, (message,) = site_of(28)
     site.sync()
     site.advance(2.1)
@@ -300,7 +300,7 @@ def test_an_edited_recipient_is_emitted_again_at_the_next_verification(
     assert not site.differences()
 
 
-def test_a_whole_read_of_recipients_emits_every_row_and_so_every_edit() -> None:
+def test_a_full_read_of_recipients_emits_every_row_and_so_every_edit() -> None:
     site, (message,) = site_of(20)
     site.api.set_order("shuffled")
     for _ in range(5):
@@ -315,7 +315,7 @@ def test_a_whole_read_of_recipients_emits_every_row_and_so_every_edit() -> None:
 # Messages
 
 
-def test_a_message_that_is_corrected_is_emitted_again_and_others_are_not() -> None:
+def test_only_a_corrected_message_is_emitted_again() -> None:
     site, (first, second) = site_of(1, 200)
     assert site.sync().ids("encompass_messages") == [first, second]
     site.advance(1)
@@ -329,7 +329,7 @@ def test_a_message_that_is_corrected_is_emitted_again_and_others_are_not() -> No
     "change",
     [{"subjectLine": None}, {"newField": 1}, {"actualSendTimestamp": ms(NOW)}],
 )
-def test_any_change_of_a_message_counts(change: dict[str, Any]) -> None:
+def test_any_change_of_a_message_emits_it_again(change: dict[str, Any]) -> None:
     site, (message,) = site_of(1)
     site.sync()
     site.api.correct("messages", message, **change)
@@ -349,7 +349,7 @@ def test_the_order_of_the_message_list_changes_nothing(order: str) -> None:
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
-def test_messages_that_arrive_between_two_pages_hide_none(order: str) -> None:
+def test_messages_that_arrive_between_two_pages_hide_no_other(order: str) -> None:
     site, _ = site_of(*[5 + n / 100 for n in range(1_200)], opens=0)
     site.api.set_order(order, "messages")
 
@@ -377,7 +377,7 @@ def test_a_message_that_leaves_the_list_is_read_while_it_is_open() -> None:
     assert run.code == 0
 
 
-def test_a_message_that_is_gone_is_dropped_once_it_answers_404() -> None:
+def test_a_deleted_message_is_dropped_after_a_404() -> None:
     site, (gone, kept) = site_of(1, 2)
     site.sync()
     site.api.delete("messages", gone)
@@ -392,7 +392,7 @@ def test_a_message_that_is_gone_is_dropped_once_it_answers_404() -> None:
     assert len(site.target.rows[OPENS]) == 6  # nothing is deleted
 
 
-def test_a_listed_message_that_answers_404_has_failed_and_is_not_dropped() -> None:
+def test_a_listed_message_that_answers_404_fails_and_is_not_dropped() -> None:
     site, (bad, _) = site_of(1, 2)
     site.world.faults.add("status", message_id=bad, path="/opens$", status=404)
     run = site.sync()
@@ -403,7 +403,7 @@ def test_a_listed_message_that_answers_404_has_failed_and_is_not_dropped() -> No
     assert not site.differences()
 
 
-def test_a_lag_that_the_schedule_intends_is_none() -> None:
+def test_the_intervals_of_the_schedule_do_not_count_as_lag() -> None:
     site, _ = site_of(100, 20, 1)
     site.common["max_lag_days"] = 10
     for _ in range(20):
@@ -415,7 +415,7 @@ def test_a_lag_that_the_schedule_intends_is_none() -> None:
 
 
 def closed_site(count: int, **settings: Any) -> tuple[Site, list[int]]:
-    """Return a site whose messages are all closed, and shown by the API still."""
+    """Return a site whose messages are all closed but still shown by the API."""
     site, messages = site_of(*[400 + n for n in range(count)], opens=1, **settings)
     site.api.set_policy(archive_days=10_000)
     return site, messages
@@ -433,7 +433,7 @@ def test_closed_messages_are_read_once_newest_first_and_leave_no_mark() -> None:
 
 
 @pytest.mark.slow
-def test_each_closed_list_is_swept_once_in_sweep_days() -> None:
+def test_each_closed_list_is_swept_once_per_sweep_days() -> None:
     site, messages = closed_site(24, sweep_days=5)
     site.sync()
     for _ in range(2):
@@ -449,7 +449,7 @@ def test_each_closed_list_is_swept_once_in_sweep_days() -> None:
         assert sorted(visits) == messages
 
 
-def test_the_sweep_finds_what_came_to_a_closed_list() -> None:
+def test_the_sweep_finds_new_rows_of_a_closed_list() -> None:
     site, messages = closed_site(6, sweep_days=4)
     site.sync()
     for message in messages:
@@ -460,7 +460,7 @@ def test_the_sweep_finds_what_came_to_a_closed_list() -> None:
     assert not site.differences()
 
 
-def test_buckets_that_were_missed_are_swept_at_the_next_run() -> None:
+def test_sweeps_missed_in_a_pause_are_made_in_the_next_run() -> None:
     site, messages = closed_site(24, sweep_days=5)
     site.sync()
     site.advance(17)
@@ -489,7 +489,7 @@ def test_a_closed_list_that_fails_keeps_a_mark_until_it_is_read() -> None:
     assert others
 
 
-def test_a_sweep_that_fails_is_made_up_for() -> None:
+def test_a_failed_sweep_of_a_list_is_repeated() -> None:
     site, (bad, *_) = closed_site(4, sweep_days=3)
     site.sync()
     site.api.add_row("opens", bad)
@@ -505,7 +505,9 @@ def test_a_sweep_that_fails_is_made_up_for() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_history_that_time_cuts_short_goes_on_where_it_was(workers: int) -> None:
+def test_a_history_cut_by_max_run_minutes_continues_where_it_stopped(
+    workers: int,
+) -> None:
     site, messages = closed_site(40, max_concurrency=workers)
     site.common["max_run_minutes"] = 0.3
     visits: list[int] = []
@@ -527,7 +529,7 @@ def test_a_history_that_time_cuts_short_goes_on_where_it_was(workers: int) -> No
     assert site.target_ids("opens") == set(range(1, 41))
 
 
-def test_a_pause_says_what_is_left_and_starts_there_in_the_next_run() -> None:
+def test_a_paused_run_reports_the_lists_left_and_the_next_run_starts_there() -> None:
     site, _ = closed_site(30, max_concurrency=1)
     site.common["max_run_minutes"] = 0.5
     slow = SimulatorAdapter(site.world, latency=1)
@@ -536,7 +538,7 @@ def test_a_pause_says_what_is_left_and_starts_there_in_the_next_run() -> None:
     assert run.reports[OPENS]["outcome"] == "paused"
     assert run.reports[OPENS]["parents_left"] == 30 - len(run.ids(OPENS))
     assert "left to read" in run.reports[OPENS]["message"]
-    # Its share was about half of the time: the other stream got the rest.
+    # The stream used about half of the time: the other stream got the rest.
     assert 8 <= len(run.ids(OPENS)) <= 16
     assert site.visited("clicks")
     assert site.shared["last_stream"] == OPENS
@@ -553,7 +555,7 @@ def test_open_lists_come_before_the_history() -> None:
     assert newer in site.visited("opens")
 
 
-def test_a_list_that_falls_silent_closes_and_is_not_new_again() -> None:
+def test_a_list_without_new_rows_closes_and_is_not_read_as_new_again() -> None:
     site, (message,) = site_of(300, activity_window_days=365)
     site.sync()
     for _ in range(12):

@@ -1,4 +1,4 @@
-"""State: what a STATE covers, what a catalog asks, backfills, and what all costs."""
+"""State of Encompass: STATE messages, catalogs, backfills, bookmarks, and costs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAN_OUT = STREAMS[1:]
 
 
 def varied_site(messages: int = 6, rows: int = 4, **settings: Any) -> Site:
-    """Return a site whose messages, two of them closed, have rows in all lists."""
+    """Return a site of messages with rows in all lists; two messages are closed."""
     world = World(NOW)
     for number in range(messages):
         sent = NOW - (400 + number if number < 2 else 3 * number) * DAY
@@ -46,7 +46,7 @@ def varied_site(messages: int = 6, rows: int = 4, **settings: Any) -> Site:
 
 @pytest.fixture
 def _many_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a STATE whenever anything was written since the last."""
+    """Write a STATE whenever anything was written since the last one."""
     monkeypatch.setattr(tap_email_metrics.run.run, "STATE_SHARE", 0)
 
 
@@ -56,10 +56,10 @@ def marks(state: dict[str, Any], stream: str) -> dict[str, str]:
 
 
 def owner_of(message: dict[str, Any]) -> tuple[str, int]:
-    """Return the stream and the parent of the list that a record belongs to."""
+    """Return stream and parent of the list to which a record belongs."""
     record, stream = message["record"], message["stream"]
     if stream == "email_metrics_reconciliation":
-        # It has to be covered as the rows are that it tells of.
+        # A row about a list must be covered together with the rows of the list.
         return record["stream"], int(record["parent"].replace("all", "0"))
     if stream == "email_metrics_runs":
         return stream, 0
@@ -67,7 +67,7 @@ def owner_of(message: dict[str, Any]) -> tuple[str, int]:
 
 
 def covered_too_early(before: dict[str, Any], run: Sync) -> Iterator[str]:
-    """Yield each STATE that covers a list of which a record comes later."""
+    """Yield each STATE that covers a list with a later record."""
     later: dict[str, set[int]] = defaultdict(set)
     for message in reversed(run.messages):
         if message["type"] == "RECORD":
@@ -80,7 +80,7 @@ def covered_too_early(before: dict[str, Any], run: Sync) -> Iterator[str]:
             known, old = marks(state, stream), marks(before, stream)
             for parent in map(str, later[stream]):
                 mark = known.get(parent)
-                # One of a list that is half read covers its first rows only.
+                # The STATE of a list that is half read covers only its first rows.
                 if mark != old.get(parent) and not (mark and is_cut(Mark.unpack(mark))):
                     yield f"{stream} {parent}: {known.get(parent)}"
             entry = flat(state).get(stream, {})
@@ -96,7 +96,7 @@ def covered_too_early(before: dict[str, Any], run: Sync) -> Iterator[str]:
 
 
 def crash_everywhere(site: Site, run: Sync, before: Target) -> int:
-    """Cut a run's output everywhere, load it, sync again, and compare; count cuts."""
+    """Cut the output of a run at each line, load it, sync again and compare."""
     start = site.state
     for cut in range(len(run.messages) + 1):
         target = Target({name: dict(rows) for name, rows in before.rows.items()})
@@ -111,7 +111,7 @@ def crash_everywhere(site: Site, run: Sync, before: Target) -> int:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_many_states")
-def test_a_first_run_that_is_cut_anywhere_loses_nothing() -> None:
+def test_a_first_run_that_is_cut_anywhere_loses_no_row() -> None:
     site = varied_site(4, rows=2, max_concurrency=1)
     run = site.sync(load=False)
     assert len(run.states) > 20
@@ -121,7 +121,7 @@ def test_a_first_run_that_is_cut_anywhere_loses_nothing() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_many_states")
-def test_a_later_run_that_is_cut_anywhere_loses_nothing() -> None:
+def test_a_later_run_that_is_cut_anywhere_loses_no_row() -> None:
     site = varied_site(5, rows=1, max_concurrency=2, sweep_days=2)
     site.sync()
     site.advance(2)
@@ -151,7 +151,7 @@ def test_no_state_covers_a_record_that_comes_after_it(seed: int) -> None:
         site.advance(3)
 
 
-def test_states_come_as_records_do_and_in_the_end() -> None:
+def test_states_come_between_records_and_at_the_end() -> None:
     site = Site(World.generate(2, 15, NOW))
     run = site.sync()
     bytes_of = {"RECORD": 0, "STATE": 0, "SCHEMA": 0}
@@ -167,7 +167,7 @@ def test_states_come_as_records_do_and_in_the_end() -> None:
     assert site.sync().messages[-1]["type"] == "STATE"
 
 
-def test_a_paused_run_goes_on_at_the_stream_that_stopped() -> None:
+def test_paused_runs_continue_at_the_stream_that_stopped() -> None:
     site = varied_site(12)
     slow = SimulatorAdapter(site.world, latency=1.0)
     site.common["max_run_minutes"] = 0.4
@@ -184,7 +184,7 @@ def test_a_paused_run_goes_on_at_the_stream_that_stopped() -> None:
 
 
 def catalog_of(site: Site) -> dict[str, Any]:
-    """Return the catalog as a user's file passes it back."""
+    """Return the catalog as a user passes it back in a file."""
     catalog: dict[str, Any] = json.loads(json.dumps(site.tap().catalog_dict))
     return catalog
 
@@ -200,7 +200,7 @@ def test_a_catalog_that_is_passed_back_changes_no_record() -> None:
 
 
 @pytest.mark.parametrize("by_metadata", [True, False])
-def test_full_table_in_a_catalog_reads_everything_anew_and_rewrites_the_marks(
+def test_full_table_in_a_catalog_reads_everything_again_and_keeps_new_marks(
     by_metadata: bool,  # noqa: FBT001
 ) -> None:
     site = varied_site()
@@ -220,7 +220,7 @@ def test_full_table_in_a_catalog_reads_everything_anew_and_rewrites_the_marks(
         site.advance(0.01)
         again = site.sync(catalog=catalog)
         for stream in STREAMS:
-            if stream != "encompass_links":  # FULL_TABLE by itself: it has no key
+            if stream != "encompass_links":  # always FULL_TABLE: it has no key
                 assert sorted(again.ids(stream)) == sorted(first.ids(stream)), stream
         assert again.code == 0
     for parent, packed in marks(site.state, OPENS).items():
@@ -233,7 +233,7 @@ def test_full_table_in_a_catalog_reads_everything_anew_and_rewrites_the_marks(
 
 
 def without_keys(catalog: dict[str, Any]) -> dict[str, Any]:
-    """Return a catalog of which no entry names a replication key."""
+    """Return a catalog without replication keys."""
     for entry in catalog["streams"]:
         entry.pop("replication_key", None)
         (root,) = [m for m in entry["metadata"] if not m["breadcrumb"]]
@@ -267,7 +267,7 @@ def test_a_catalog_without_replication_keys_changes_no_record(provider: str) -> 
 
 
 def all_records(run: Sync) -> list[dict[str, Any]]:
-    """Return the records of a run, but for those about it, and when it read a list."""
+    """Return the records of a run without those about the run and read times."""
     return [
         {**message["record"], "as_of": None}
         for message in run.messages
@@ -326,7 +326,7 @@ def test_a_start_date_filters_rows_by_their_own_date() -> None:
         assert record["date_added"] >= ms(start)
 
 
-def test_parents_are_planned_from_the_start_date_less_the_window() -> None:
+def test_messages_are_read_from_the_start_date_less_the_window() -> None:
     site = varied_site(8, activity_window_days=5)
     site.common["start_date"] = iso(NOW - 6 * DAY)
     site.sync()
@@ -334,7 +334,7 @@ def test_parents_are_planned_from_the_start_date_less_the_window() -> None:
 
 
 def backfilled(days: tuple[float, float], site: Site) -> None:
-    """Ask for a backfill of an interval, in days before NOW."""
+    """Set a backfill of an interval in days before NOW."""
     start, end = days
     site.common |= {
         "backfill": True,
@@ -344,14 +344,14 @@ def backfilled(days: tuple[float, float], site: Site) -> None:
 
 
 def live(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the bookmarks but for the backfill's own entries."""
+    """Return the bookmarks without the entries of the backfill."""
     return {
         name: {key: value for key, value in entry.items() if key != "backfill"}
         for name, entry in flat(state).items()
     }
 
 
-def test_a_backfill_emits_its_interval_and_touches_no_live_mark() -> None:
+def test_a_backfill_emits_its_interval_and_changes_no_live_mark() -> None:
     site = varied_site(8)
     site.sync()
     before = live(site.state)
@@ -373,7 +373,7 @@ def test_a_backfill_emits_its_interval_and_touches_no_live_mark() -> None:
     assert not site.differences()
 
 
-def test_a_backfill_that_is_done_reads_nothing_more_and_another_interval_does() -> None:
+def test_a_finished_backfill_reads_nothing_more_unless_its_interval_changes() -> None:
     site = varied_site(8)
     site.sync()
     backfilled((13, 8), site)
@@ -384,7 +384,7 @@ def test_a_backfill_that_is_done_reads_nothing_more_and_another_interval_does() 
     assert len(site.sync().ids(OPENS)) == 12
 
 
-def test_a_backfill_that_time_cuts_short_goes_on_where_it_was() -> None:
+def test_a_backfill_cut_by_max_run_minutes_continues_where_it_stopped() -> None:
     site = varied_site(20, max_concurrency=1)
     site.sync()
     before = live(site.state)
@@ -430,7 +430,7 @@ def test_the_bookmark_is_the_newest_key_and_never_goes_back() -> None:
     assert site.state["bookmarks"][OPENS]["replication_key_value"] == value
 
 
-def test_a_date_in_the_future_moves_the_bookmark_no_further_than_now() -> None:
+def test_a_date_in_the_future_moves_the_bookmark_only_to_now() -> None:
     site = varied_site(8)
     later = ms(NOW + 300 * DAY)
     site.api.add_row("opens", 8, dateAdded=later, date_added=NOW)
@@ -461,15 +461,15 @@ def steady_site(count: int, rows: int = 3) -> Site:
 
 
 @pytest.mark.slow
-def test_requests_for_three_hundred_messages() -> None:
+def test_three_hundred_messages_cost_this_number_of_requests() -> None:
     site = steady_site(300)
     first = site.sync()
-    assert first.requests == 1 + 1 + 300 * 5 + 300 * 2  # a bare array shows its end
+    assert first.requests == 1 + 1 + 300 * 5 + 300 * 2  # an array needs a second page
     assert not site.differences()
     site.advance(0.001)
     quiet = site.sync()
     due = sum(len(site.visited(kind)) for kind in KINDS)
-    assert due == 12 * 5  # sent less than a week ago
+    assert due == 12 * 5  # messages sent less than a week ago
     assert quiet.requests == 1 + 1 + due
     assert quiet.ids(OPENS) == []
     site.advance(0.001)
@@ -483,7 +483,7 @@ def test_requests_for_three_hundred_messages() -> None:
     )
 
 
-def test_a_quiet_run_over_all_lists_costs_one_request_each() -> None:
+def test_a_quiet_run_costs_one_request_per_list() -> None:
     site = steady_site(100)
     site.sync()
     site.settings["revisit"] = "always"
@@ -493,12 +493,12 @@ def test_a_quiet_run_over_all_lists_costs_one_request_each() -> None:
     assert sum(len(run.ids(stream)) for stream in STREAMS) == 0
 
 
-def test_a_state_takes_at_most_250_bytes_a_message() -> None:
+def test_a_state_takes_at_most_250_bytes_per_message() -> None:
     count = 10_000
     site = steady_site(20)
     site.sync()
     assert len(json.dumps(site.state)) < 20 * 250 + 4_500
-    # As large as marks become: many rows, large ids, failures.
+    # The longest marks: many rows, large ids, failures.
     mark = Mark(
         rows=170_000,
         last_id=2_000_000_000,

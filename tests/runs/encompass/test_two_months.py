@@ -1,4 +1,4 @@
-"""Two months of runs over a pseudo-random account, under each policy."""
+"""Two months of runs on a pseudo-random Encompass account with each policy."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ POLICIES: tuple[dict[str, Any], ...] = (
         *(2, 3),
     ],
 )
-def test_sixty_days_of_runs_end_in_the_truth(number: int) -> None:
+def test_sixty_days_of_runs_match_the_truth(number: int) -> None:
     world = World.generate(number, 40, NOW, days_ahead=61)
     world.encompass.set_policy(**POLICIES[number])
     site = Site(world)
@@ -79,7 +79,7 @@ def test_sixty_days_of_runs_end_in_the_truth(number: int) -> None:
     assert site.differences() == []
 
 
-def test_a_month_of_runs_with_faults_all_the_time_ends_in_the_truth() -> None:
+def test_a_month_of_runs_with_constant_faults_matches_the_truth() -> None:
     world = World.generate(11, 25, NOW, days_ahead=31)
     site = Site(world)
     faults: tuple[dict[str, Any], ...] = (
@@ -103,7 +103,7 @@ def test_a_month_of_runs_with_faults_all_the_time_ends_in_the_truth() -> None:
     assert site.differences() == []
 
 
-def test_oddities_reach_the_target_as_in_the_truth() -> None:
+def test_odd_values_reach_the_target_as_in_the_truth() -> None:
     site = Site(World.generate(1, 40, NOW))
     site.sync()
     assert site.differences() == []

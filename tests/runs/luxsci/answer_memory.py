@@ -1,9 +1,10 @@
-"""A LuxSci answer of 24 MB: what decoding it takes, and whether every row is right.
+"""Measure decoding a LuxSci answer of 24 MB, and check every row.
 
-The tap's own path, from the chunks of a body to encoded RECORD lines, beside
-`json.loads` of the whole body. Each is measured in a process of its own, once for what
-Python allocates (tracemalloc) and once for what the process takes (VmHWM, so on Linux
-only). `python -m tests.runs.luxsci.answer_memory`; the last line is a JSON object.
+The path of the tap, from the chunks of a body to encoded RECORD lines, is compared with
+`json.loads` of the whole body. Each is measured in separate processes: once for the
+memory that Python allocates (tracemalloc), and once for that of the process (VmHWM, on
+Linux only). Run `python -m tests.runs.luxsci.answer_memory`; the last line is a JSON
+object.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 STREAM, ACCOUNT, ROWS = "luxsci_delivery_status", "4711", 50_000
 MOST_MB = 10.0
-"""MB above the rest of the process that the tap may take, at its peak."""
+"""The most MB that the tap may take at its peak above the rest of the process."""
 MB = 1e6
 _CHUNK = 64 * 1024
 _NEW_NAMES = {
@@ -52,17 +53,17 @@ _NEW_NAMES = {
 }
 _DATES = ("date_sent", "last_updated", "delivery_status_updated")
 _CODE_WORD = "member_no"
-"""A column that the schema does not know."""
+"""A column that is not in the schema."""
 _IDENTITY = ("channel", "sendmail_id", "to_address", "date_sent")
 _COLUMNS = {"login": None, "channel": "smtp"}
-"""What a record has from the request."""
+"""Columns of a record that come from the request."""
 
 
-# The answer, and what it means
+# The answer and the expected records
 
 
 def source(number: int) -> dict[str, Any]:
-    """Return a row of the answer, under the vendor's names."""
+    """Return a row of the answer with the vendor's names."""
     second = f"2026-{number % 12 + 1:02}-{number % 28 + 1:02} 10:{number % 60:02}:07"
     to = f"patient{number}@example.org"
     return {
@@ -100,7 +101,7 @@ def source(number: int) -> dict[str, Any]:
 
 
 def expected(number: int) -> dict[str, Any]:
-    """Return the record of a row, made without the tap's code."""
+    """Return the record of a row, made without code of the tap."""
     row = source(number)
     beside = {_CODE_WORD: row.pop(_CODE_WORD)}
     for name in _DATES:
@@ -114,7 +115,7 @@ def expected(number: int) -> dict[str, Any]:
 
 
 def chunks(rows: int) -> Iterator[bytes]:
-    """Yield the body of an answer of so many rows, in pieces as off the wire."""
+    """Yield the body of an answer of `rows` rows, in chunks as from a socket."""
     header = json.dumps(list(source(0)))
     held = bytearray(f'{{"success": 1, "header": {header}, "data": ['.encode())
     for number in range(rows):
@@ -130,7 +131,7 @@ def chunks(rows: int) -> Iterator[bytes]:
 
 
 class _Answer:
-    """One page, as the client gives it."""
+    """One page as the client returns it."""
 
     def __init__(self, rows: int, names: dict[str, str]) -> None:
         self._report = Report(chunks(rows), names)
@@ -152,7 +153,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Source:
-    """A list with one window, of one page."""
+    """A list with one window of one page."""
 
     size: int
     names: dict[str, str]
@@ -170,7 +171,7 @@ class _Source:
 
 
 def by_the_tap(rows: int) -> Iterator[bytes]:
-    """Yield RECORD lines as the tap makes them, the proof of the window included."""
+    """Yield RECORD lines as the tap makes them, including the check of the window."""
     schema = load_schema(STREAM)
     columns = schema["properties"]
     builder = RecordBuilder(
@@ -195,7 +196,7 @@ def by_the_tap(rows: int) -> Iterator[bytes]:
 
 
 class _Lines(Writer):
-    """Keeps the lines that it would have written."""
+    """Keeps the lines instead of writing them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,7 +215,7 @@ class _Lines(Writer):
 
 
 def by_json_loads(rows: int) -> Iterator[bytes]:
-    """Yield the rows of a body that was decoded as one, each as a line."""
+    """Yield the rows of a body that was decoded at once, each as a line."""
     body = b"".join(chunks(rows))
     answer = json.loads(body)
     for row in answer["data"]:
@@ -232,7 +233,7 @@ CONTESTANTS: dict[str, Callable[[int], Iterator[bytes]]] = {
 
 
 def differences(rows: int) -> int:
-    """Return how many of the tap's rows are not what the source says."""
+    """Return the number of rows of the tap that differ from the source."""
     wrong = 0
     found = 0
     for number, line in enumerate(by_the_tap(rows)):
@@ -242,8 +243,8 @@ def differences(rows: int) -> int:
 
 
 def allocated(contestant: str, rows: int) -> float:
-    """Return the MB that Python allocates at most above what it had."""
-    _consume(contestant, 100)  # what is made once, and kept
+    """Return the peak of the MB that Python allocates above the start."""
+    _consume(contestant, 100)  # objects that are made once and kept
     gc.collect()
     tracemalloc.start()
     try:
@@ -256,11 +257,11 @@ def allocated(contestant: str, rows: int) -> float:
 
 
 def resident(contestant: str, rows: int) -> float:
-    """Return the MB that the process takes at most above what it had."""
+    """Return the peak of the MB of the process above the start."""
     _consume(contestant, 100)
     gc.collect()
     before = _status("VmRSS")
-    # Linux forgets the highest value so far.
+    # Linux resets the peak of the process.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     _consume(contestant, rows)
     return max(0.0, _status("VmHWM") - before)
@@ -272,7 +273,7 @@ def _consume(contestant: str, rows: int) -> None:
 
 
 def _status(name: str) -> float:
-    """Return a line of the process's status, in MB."""
+    """Return a line of the status of the process in MB."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024 / MB
@@ -280,7 +281,7 @@ def _status(name: str) -> float:
 
 
 def main() -> None:
-    """Measure and compare; exit 1 where the tap takes too much or a row is wrong."""
+    """Measure and compare; exit with 1 if the tap takes too much or a row is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
@@ -308,7 +309,7 @@ def main() -> None:
 
 
 def _measured(contestant: str, rows: int) -> dict[str, float]:
-    """Return what processes of their own say of a contestant."""
+    """Return the measurements of a contestant in separate processes."""
     found: dict[str, float] = {}
     for what in ("allocated", "resident"):
         command = [sys.executable, "-m", "tests.runs.luxsci.answer_memory"]

@@ -1,4 +1,4 @@
-"""Backfills of LuxSci: each run keeps what it did, and none loses an event."""
+"""Backfills of LuxSci: each run continues the last one, and no event is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPENS = ("opens",)
 
 
 def backfill(clinic: Clinic, start: float, end: float) -> None:
-    """Ask for the days from `start` to `end` days back."""
+    """Set a backfill of the days from `start` to `end` days ago."""
     clinic.common |= {"start_date": day(start), "end_date": day(end), "backfill": True}
 
 
@@ -37,8 +37,8 @@ def test_lists_without_a_date_are_read_once_in_a_backfill() -> None:
     assert whole == 2
 
 
-def test_the_width_of_windows_goes_on_in_the_next_run() -> None:
-    """Else each run would begin with a window of a day."""
+def test_the_next_run_continues_with_the_width_of_windows() -> None:
+    """Otherwise each run would begin with a window of one day."""
     clinic = Clinic()
     backfill(clinic, 400, 1)
     clinic.api.set_policy(requests_per_day=4)
@@ -60,8 +60,8 @@ def _coverages(entry: dict) -> list[dict]:  # type: ignore[type-arg]
     return [one for part in found for one in part.get("lists", {}).values()]
 
 
-def test_a_backfill_on_a_small_budget_ends_in_about_the_estimated_days() -> None:
-    """40 requests a day, all streams; it held 0 of 16 opens after 60 days."""
+def test_a_backfill_with_a_small_budget_ends_in_about_the_estimated_days() -> None:
+    """With 40 requests a day for all streams the opens must not starve."""
     clinic = clinic_of(1)
     for number in range(16):
         sent = clinic.api.add_message(sent=NOW - (30 + number) * DAY)
@@ -80,7 +80,7 @@ def test_a_backfill_on_a_small_budget_ends_in_about_the_estimated_days() -> None
     )
 
 
-def test_adjoining_backfills_of_a_list_by_the_send_hold_every_event(
+def test_adjoining_backfills_of_a_list_filtered_by_send_date_have_every_event(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Events of emails that were sent before the interval are found, too."""
@@ -106,8 +106,10 @@ def test_adjoining_backfills_of_a_list_by_the_send_hold_every_event(
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_live_window_larger_than_a_day_is_read_over_days(*, first: bool) -> None:
-    """What the end of a run has cut is read in parts by the next ones."""
+def test_a_live_window_larger_than_the_daily_budget_is_read_over_days(
+    *, first: bool
+) -> None:
+    """A window that the end of a run cut is read in parts by the next runs."""
     clinic = Clinic(lookback_days=2)
     clinic.common["start_date"] = day(3)
     clinic.api.set_policy(max_rows=1)

@@ -1,4 +1,4 @@
-"""What LuxSci's reports cost in requests: the table on its page."""
+"""The cost of LuxSci's reports in requests, as in the table of the documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.luxsci import DAY, NOW, Clinic, World
 
 pytestmark = pytest.mark.slow
 
-#: Streams by (first sync, each run, first run of a UTC day besides), a list each.
+#: Requests per list: (first sync, each run, additional first run of a UTC day).
 BY_WINDOWS = (5, 1, 0)
 COSTS = {
     **{
@@ -20,7 +20,7 @@ COSTS = {
         for kind in KINDS.values()
         if kind.date and kind.name not in SUMMARIES
     },
-    "users": (2, 2, 0),  # it has rows
+    "users": (2, 2, 0),  # this list has rows
     "jobs": (1, 1, 0),
     **{f"marketing_{n}": (1, 1, 0) for n in ("campaigns", "lists", "contacts")},
     **{f"marketing_{n}": (1, 0, 1) for n in ("urls", "complaints")},
@@ -33,7 +33,7 @@ OWNERS = {PREFIX + one.path.replace("{account}", "{id}"): one.kind for one in EN
 
 
 def spent(world: World) -> Counter[str]:
-    """The requests since the last time, by report; "auth" for the auth code's."""
+    """Return the requests since the last call by report; "auth" for auth codes."""
     found: Counter[str] = Counter()
     for entry in world.log.entries:
         found[OWNERS.get(entry.template, entry.template.rpartition("/")[2])] += 1
@@ -42,7 +42,7 @@ def spent(world: World) -> Counter[str]:
 
 
 def expected(*columns: int) -> dict[str, int]:
-    """What these columns of the table add up to."""
+    """Return the sum of these columns of the table by report."""
     costs = {
         kind: sum(cost[column] for column in columns)
         * (LOGINS if kind.startswith("marketing_") else LISTS[kind])
@@ -51,7 +51,7 @@ def expected(*columns: int) -> dict[str, int]:
     return {kind: cost for kind, cost in (costs | {"auth": 2}).items() if cost}
 
 
-def test_the_table_is_what_a_sync_takes() -> None:
+def test_a_sync_takes_the_requests_of_the_table() -> None:
     world = World(NOW)
     for number in range(LOGINS):
         world.luxsci.add_user(f"user{number}@clinic.example", created=NOW - DAY)

@@ -1,4 +1,4 @@
-"""Many logins, most of them without mail: what they cost, and what is still seen."""
+"""Many logins, most of them without mail: their cost, and finding new rows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def of_logins(count: int = LOGINS) -> Clinic:
     return Clinic(world)
 
 
-def test_hourly_runs_with_a_hundred_quiet_logins_fit_into_a_day() -> None:
-    """13,428 requests for the first sync and 1,628 for each quiet run before."""
+def test_hourly_runs_with_100_quiet_logins_fit_into_the_daily_quota() -> None:
+    """Empty lists must not cost requests in every run."""
     clinic = of_logins()
     first = clinic.sync(streams=MARKETING).requests
     assert first <= 31 * LOGINS
-    # The rest of that day, then whole days: the visits are spread over it.
+    # The rest of that day, then whole days, over which the visits are spread.
     spent = []
     for hour in range(1, 49):
         clinic.advance(1 / 24)
@@ -37,8 +37,8 @@ def test_hourly_runs_with_a_hundred_quiet_logins_fit_into_a_day() -> None:
     assert max(spent) < 5 * LOGINS
 
 
-def test_a_quiet_login_that_stirs_is_seen_within_a_day() -> None:
-    """And is then read in each run."""
+def test_new_rows_of_a_quiet_login_are_found_within_a_day() -> None:
+    """From then on it is read in each run."""
     clinic = of_logins(12)
     api = clinic.api
     login = api.logins[5]
@@ -61,22 +61,22 @@ def test_a_quiet_login_that_stirs_is_seen_within_a_day() -> None:
     assert len(clinic.rows("marketing_opens")) == 2
 
 
-def test_few_logins_are_all_read_in_each_run() -> None:
+def test_all_of_a_few_logins_are_read_in_each_run() -> None:
     clinic = of_logins(3)
     clinic.sync(streams=MARKETING)
     for _ in range(3):
         clinic.advance(1 / 24)
         run = clinic.sync(streams=MARKETING)
-        # One request for each empty list that has a date, and the auth code's two.
+        # One request for each empty list with a date, and two for the auth code.
         assert run.requests == 2 + 3 * 8
 
 
-def test_an_empty_list_is_verified_by_one_request_and_no_summary_as_a_whole() -> None:
-    """And K4, as a list that was empty once need not be so for ever."""
+def test_verifying_an_empty_list_costs_one_request() -> None:
+    """A list that was empty once may get rows."""
     clinic = Clinic()
     streams = ("login_failures", "opens_summary")
     clinic.sync(streams=streams)
     for _ in range(9):
         clinic.advance(1)
-        # The auth code's two, the list's, and the days of the look-back.
+        # Two for the auth code, one for the list, and the days of the look-back.
         assert clinic.sync(streams=streams).requests <= 2 + 1 + 3

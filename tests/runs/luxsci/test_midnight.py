@@ -1,4 +1,4 @@
-"""A LuxSci summary is of a whole day, and a day is whole once it has settled."""
+"""A LuxSci summary covers a whole day and is read after the day has settled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ SETTLING = 300
 @pytest.mark.parametrize(
     ("seconds", "last"), [(125, "2026-09-19"), (SETTLING + 5, "2026-09-20")]
 )
-def test_the_last_day_is_read_once_it_has_settled(seconds: int, last: str) -> None:
+def test_the_summary_of_a_day_is_read_after_it_has_settled(
+    seconds: int, last: str
+) -> None:
     world = World(MIDNIGHT + seconds)
     world.luxsci.add_user()
     clinic = Clinic(world)

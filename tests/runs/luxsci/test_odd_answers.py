@@ -1,4 +1,4 @@
-"""Answers of LuxSci that are not as documented: nothing is lost, nothing is claimed."""
+"""Odd answers of LuxSci: no row is lost, and no incomplete list counts as complete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUMMARY = ("opens_summary",)
 
 
 def spoilt(clinic: Clinic, path: str, change: Change) -> Callable[[], None]:
-    """Change each 200 of a report; return what ends it."""
+    """Change each 200 of a report; return how to end it."""
 
     def spoil(request: Any, reply: Any) -> None:
         if reply.status == 200 and request.path.endswith(path):
@@ -34,7 +34,7 @@ def spoilt(clinic: Clinic, path: str, change: Change) -> Callable[[], None]:
 
 
 def told(run: Sync) -> list[dict[str, Any]]:
-    """What a run says of the opens' lists, a record per window."""
+    """Return the records about lists of opens, one per window."""
     found = run.records("email_metrics_reconciliation")
     assert found
     return [record for record in found if record["stream"] == "luxsci_opens"]
@@ -66,7 +66,7 @@ UNDERSTOOD: dict[str, Callable[[str], Any]] = {
 
 
 @pytest.mark.parametrize("form", UNDERSTOOD)
-def test_labels_in_other_forms_are_the_same_columns(form: str) -> None:
+def test_labels_in_any_known_form_give_the_same_columns(form: str) -> None:
     clinic = clinic_of()
     spoilt(clinic, "/opens", labelled(UNDERSTOOD[form]))
     run = clinic.sync(streams=OPENS)
@@ -94,8 +94,8 @@ NOT_UNDERSTOOD: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("form", NOT_UNDERSTOOD)
-def test_what_is_not_understood_moves_nothing(form: str) -> None:
-    """The window is read again once the answers are right."""
+def test_an_answer_that_is_not_understood_moves_no_mark(form: str) -> None:
+    """The window is read again when the answers are right."""
     clinic = clinic_of()
     heal = spoilt(clinic, "/smtp/opens", NOT_UNDERSTOOD[form])
     run = clinic.sync(streams=OPENS)
@@ -152,8 +152,8 @@ NO_ROW: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("form", NO_ROW)
-def test_a_day_whose_summary_is_not_understood_is_due_again(form: str) -> None:
-    """It becomes neither a row of nulls nor a day that was read."""
+def test_a_day_whose_summary_is_not_understood_is_read_again(form: str) -> None:
+    """It gives no row of nulls, and the day does not count as read."""
     clinic = clinic_of()
     heal = spoilt(clinic, "/opens/summary", NO_ROW[form])
     run = clinic.sync(streams=SUMMARY)
@@ -193,8 +193,8 @@ COUNTS: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("most", [0, 7])
 @pytest.mark.parametrize("form", COUNTS)
-def test_counts_that_say_nothing_cost_no_row(form: str, most: int) -> None:
-    """A page's own count is not that of the window."""
+def test_counts_that_mean_nothing_cost_no_row(form: str, most: int) -> None:
+    """The count of a page is not that of the window."""
     clinic = clinic_of()
     clinic.api.set_policy(
         max_rows=most, count_of="page" if "of pages" in form else "all"
@@ -207,8 +207,8 @@ def test_counts_that_say_nothing_cost_no_row(form: str, most: int) -> None:
     assert clinic.sync(streams=OPENS).requests <= 14 + (30 if most else 0)
 
 
-def test_a_count_behind_an_empty_list_is_seen() -> None:
-    """Each page tells its own number; the whole is told behind an empty list."""
+def test_a_count_after_an_empty_list_is_read() -> None:
+    """Each page holds its own count; the count of all rows follows an empty list."""
 
     def behind(body: dict[str, Any], request: Any) -> dict[str, Any]:
         if is_page(request):
@@ -225,7 +225,7 @@ def test_a_count_behind_an_empty_list_is_seen() -> None:
 
 
 @pytest.mark.parametrize("off", [1, 3, -1])
-def test_a_count_that_is_always_wrong_settles_and_is_reported_once(
+def test_a_permanently_wrong_count_settles_and_is_reported_once(
     off: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     clinic = clinic_of()
@@ -245,7 +245,7 @@ def test_a_count_that_is_always_wrong_settles_and_is_reported_once(
     for _ in range(24):
         clinic.advance(1 / 24)
         requests.append(clinic.sync(streams=OPENS).requests)
-    # The window and, once a day in the first week, what was settled short.
+    # The window and, once a day in the first week, the windows settled short.
     assert max(requests) <= 2 + 2 * (4 if off > 0 else 6)
     assert sum(requests) <= 24 * (2 + (4 if off > 0 else 6)) + 6
     assert caplog.text.count("opens: smtp: the API counts") == 1
@@ -255,8 +255,8 @@ def test_a_count_that_is_always_wrong_settles_and_is_reported_once(
     assert max(requests) < 20
 
 
-def test_rows_that_two_reads_missed_are_found_by_a_verification() -> None:
-    """A settled shortfall decays; it is never the last word."""
+def test_rows_missed_by_two_reads_are_found_by_a_verification() -> None:
+    """A settled shortfall is checked again, ever more rarely."""
     clinic = clinic_of(20)
 
     def emptied(body: dict[str, Any], _request: Any) -> dict[str, Any]:
@@ -272,15 +272,15 @@ def test_rows_that_two_reads_missed_are_found_by_a_verification() -> None:
     assert clinic.wrong("opens") == []
 
 
-def test_a_list_that_was_empty_once_is_asked_for_again() -> None:
-    """It claimed to have no rows at all, in its first sync."""
+def test_a_list_that_was_empty_once_is_read_again() -> None:
+    """Its first sync showed no rows at all."""
     clinic = clinic_of(60)
     heal = spoilt(
         clinic,
         "/opens",
         lambda body, _: {**body, "data": [], "count": 0} if "data" in body else body,
     )
-    # Counts are right: only the lists are empty.
+    # The counts are right: only the lists are empty.
     clinic.sync(streams=OPENS)
     heal()
     for _ in range(9):
@@ -290,7 +290,7 @@ def test_a_list_that_was_empty_once_is_asked_for_again() -> None:
 
 
 def test_a_list_without_a_count_whose_pages_repeat_is_not_complete() -> None:
-    """Nothing shows that the first page has all rows. They are emitted, once."""
+    """Nothing shows that the first page has all rows, which are emitted once."""
     clinic = clinic_of(5)
     whole: dict[str, list[Any]] = {}
 
@@ -309,8 +309,8 @@ def test_a_list_without_a_count_whose_pages_repeat_is_not_complete() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 9])
-def test_a_page_that_comes_again_is_no_second_event(most: int) -> None:
-    """The count agrees with the page and its repetition, in every read."""
+def test_rows_of_a_repeated_page_are_emitted_once(most: int) -> None:
+    """In every read the count includes the repeated page."""
     clinic = clinic_of()
     first: dict[str, list[Any]] = {}
 
@@ -335,8 +335,8 @@ def test_a_page_that_comes_again_is_no_second_event(most: int) -> None:
     assert clinic.wrong("opens") == []
 
 
-def test_rows_that_a_short_window_hid_are_emitted_though_they_did_not_change() -> None:
-    """Only changed deliveries are emitted, and these were never emitted."""
+def test_rows_hidden_by_a_short_window_are_emitted_though_unchanged() -> None:
+    """Only changed deliveries are emitted, and these were never emitted before."""
     clinic = clinic_of()
     clinic.sync(streams=DELIVERIES)
     message = clinic.api.add_message(sent=NOW + DAY / 2)
@@ -390,10 +390,10 @@ def _deliveries_of(clinic: Clinic, message: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-def test_an_answer_that_is_too_long_is_asked_for_in_parts(
+def test_an_answer_that_is_too_long_is_read_in_parts(
     monkeypatch: pytest.MonkeyPatch, place: Any
 ) -> None:
-    """A page that is cut goes on behind its last row, or is asked for smaller."""
+    """After a cut page the read continues, or requests fewer rows."""
     monkeypatch.setattr(bounds, "MOST_ANSWER", 60_000)
     clinic = Clinic()
     clinic.common["start_date"] = day(5)
@@ -406,10 +406,10 @@ def test_an_answer_that_is_too_long_is_asked_for_in_parts(
     assert clinic.wrong("login_failures") == []
 
 
-def test_a_list_that_can_be_read_in_no_way_fails_its_stream(
+def test_a_list_that_cannot_be_read_in_any_size_fails_its_stream(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The other list is read; the run says that it failed."""
+    """The other list is read, and the run reports the failure."""
     monkeypatch.setattr(bounds, "MOST_ANSWER", 200_000)
     clinic = clinic_of()
 
@@ -432,7 +432,7 @@ def test_a_list_that_can_be_read_in_no_way_fails_its_stream(
 def test_a_row_that_is_too_long_fails_its_list_and_costs_no_other_row(
     place: str,
 ) -> None:
-    """No request can read it, so that the run says which list is lost."""
+    """No request can read the row, so the run names the list."""
     clinic = clinic_of()
     clinic.api.set_policy(header_place=place)
 
@@ -462,11 +462,11 @@ def test_a_row_that_is_too_long_fails_its_list_and_costs_no_other_row(
     assert run.requests < 60
 
 
-# Lists and rows of which some could be read
+# Lists and rows that were read in part
 
 
-def test_a_list_that_is_refused_and_could_be_read_before_is_named() -> None:
-    """The other list's rows do not make the stream complete."""
+def test_a_list_that_is_refused_after_earlier_reads_is_named() -> None:
+    """Rows of the other list do not make the stream complete."""
     clinic = clinic_of()
     assert outcome(clinic.sync(streams=OPENS), "opens") == "complete"
     clinic.advance(1)
@@ -481,8 +481,8 @@ def test_a_list_that_is_refused_and_could_be_read_before_is_named() -> None:
     assert clinic.wrong("opens") == []
 
 
-def test_a_row_without_a_record_is_read_again_outside_of_the_look_back() -> None:
-    """Its window is one of those that are read again, daily at first."""
+def test_the_window_of_a_row_without_a_record_is_read_again() -> None:
+    """Its window is read again, at first daily."""
     clinic = clinic_of(60)
     message = clinic.api.add_message(sent=NOW - 45 * DAY)
     clinic.api.add_open(message, at=NOW - 45 * DAY + 60)
@@ -504,7 +504,7 @@ def test_a_row_without_a_record_is_read_again_outside_of_the_look_back() -> None
     assert "short" not in str(clinic.entry("opens")["lists"])
 
 
-def test_a_date_header_that_is_ahead_moves_no_window() -> None:
+def test_a_date_header_in_the_future_moves_no_window() -> None:
     clinic = clinic_of(lookback_days=1)
     clinic.sync(streams=OPENS)
     clinic.advance(1)
@@ -521,7 +521,7 @@ def test_a_date_header_that_is_ahead_moves_no_window() -> None:
     assert clinic.wrong("opens") == []
 
 
-def test_a_date_header_that_is_behind_takes_back_nothing_that_was_read() -> None:
+def test_a_date_header_in_the_past_does_not_undo_reads() -> None:
     clinic = clinic_of(lookback_days=1)
     streams = ("opens", "clicks", "jobs", "opens_summary")
     clinic.sync(streams=streams)
@@ -541,8 +541,8 @@ def test_a_date_header_that_is_behind_takes_back_nothing_that_was_read() -> None
     assert clinic.wrong(*streams) == []
 
 
-def test_no_day_is_read_before_this_machine_has_it() -> None:
-    """The API's clock is 400 days ahead, and a summary is of days that are over."""
+def test_no_summary_is_read_of_a_day_after_today() -> None:
+    """The API's clock is 400 days ahead, and summaries are of past days."""
     clinic = clinic_of()
     clinic.world.odd("date_ahead")
     clinic.sync(streams=("opens", "opens_summary"))

@@ -1,4 +1,4 @@
-"""LuxSci by the front door: what reached the target is what the API showed."""
+"""LuxSci's reports: the target holds the rows that the API showed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def day(back: float) -> str:
 
 
 def clinic_of(back: float = 5, **settings: Any) -> Clinic:
-    """An account with one message an hour for three days, and an open of each."""
+    """Return an account with one message per hour for three days, each opened."""
     clinic = Clinic(**settings)
     api = clinic.api
     api.add_user("ann@clinic.example", created=NOW - 400 * DAY)
@@ -59,7 +59,7 @@ def message(run: Sync, stream: str) -> str:
     return str(run.reports[f"luxsci_{stream}"].get("message", ""))
 
 
-# Every reading of what the API leaves open
+# Choices that the vendor leaves open
 
 POLICIES: dict[str, dict[str, Any]] = {
     "objects": {"rows": "objects", "header_case": "upper", "header_at": "data"},
@@ -94,7 +94,9 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", POLICIES)
-def test_every_reading_of_the_api_gives_the_same_rows(name: str) -> None:
+def test_every_choice_that_the_vendor_leaves_open_gives_the_same_rows(
+    name: str,
+) -> None:
     world = World.generate(7, 0, NOW, luxsci=30, days_ahead=4)
     clinic = Clinic(world)
     clinic.common["start_date"] = day(40)
@@ -107,12 +109,12 @@ def test_every_reading_of_the_api_gives_the_same_rows(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_weeks_of_runs_end_in_the_truth() -> None:
+def test_two_weeks_of_runs_match_the_truth() -> None:
     world = World.generate(1, 0, NOW, luxsci=60, days_ahead=16)
     world.luxsci.update_user("user1@clinic.example", at=NOW - DAY, name="Ann")
     clinic = Clinic(world, tracked_headers=True, detail=True)
     clinic.settings["max_concurrency"] = 4
-    clinic.common["start_date"] = day(70)  # nothing is older now
+    clinic.common["start_date"] = day(70)  # no row is older now
     names = clinic.offered()
     for _ in range(14):
         assert clinic.sync().code == 0
@@ -120,7 +122,7 @@ def test_two_weeks_of_runs_end_in_the_truth() -> None:
     assert clinic.wrong(*names) == []
 
 
-# What happens while a window is read
+# Changes during the read of a window
 
 
 def hooked(clinic: Clinic, at: int, change: Any, path: str = "/smtp/opens") -> None:
@@ -141,7 +143,7 @@ def hooked(clinic: Clinic, at: int, change: Any, path: str = "/smtp/opens") -> N
 @pytest.mark.parametrize("count_of", ["all", "page", "nothing"])
 @pytest.mark.parametrize("order", ["date", "descending"])
 @pytest.mark.parametrize("at", [2, 4, 7])
-def test_rows_that_change_while_a_window_is_paged_are_not_lost(
+def test_changes_between_pages_of_a_window_lose_no_row(
     at: int, order: str, count_of: str
 ) -> None:
     clinic = clinic_of()
@@ -153,13 +155,13 @@ def test_rows_that_change_while_a_window_is_paged_are_not_lost(
     def change() -> None:
         api.delete(opens[0])
         api.add_open(late, at=NOW - 2.2 * DAY, visible_from=NOW)
-        api.add_open(late, at=NOW - 2.2 * DAY, visible_from=NOW)  # a twin
+        api.add_open(late, at=NOW - 2.2 * DAY, visible_from=NOW)  # an equal event
 
     hooked(clinic, at, change)
     assert clinic.sync(streams=OPENS).code == 0
     clinic.advance(1)
     assert clinic.sync(streams=OPENS).code == 0
-    # What was deleted may have come before that; no other row is one too many.
+    # Deleted rows may have been emitted before; no other row is superfluous.
     wanted = {row["event_id"] for row in clinic.truth("opens", [NOW + DAY])}
     have = {key[1] for key in clinic.rows("opens")}
     assert not wanted - have
@@ -167,7 +169,7 @@ def test_rows_that_change_while_a_window_is_paged_are_not_lost(
 
 
 @pytest.mark.parametrize("order", ["date", "insertion", "descending"])
-def test_a_row_that_moves_to_the_next_page_gets_no_twin(order: str) -> None:
+def test_a_row_that_moves_to_the_next_page_is_emitted_once(order: str) -> None:
     clinic = clinic_of()
     api = clinic.api
     api.set_policy(max_rows=5, rows_order=order)
@@ -188,7 +190,7 @@ def test_a_row_that_moves_to_the_next_page_gets_no_twin(order: str) -> None:
 
 @pytest.mark.parametrize("order", ["date", "descending"])
 @pytest.mark.parametrize("most", [1, 2, 3, 0])
-def test_twins_on_two_pages_are_two_rows(order: str, most: int) -> None:
+def test_equal_events_on_two_pages_are_separate_rows(order: str, most: int) -> None:
     clinic = Clinic()
     api = clinic.api
     clinic.common["start_date"] = day(5)
@@ -202,7 +204,7 @@ def test_twins_on_two_pages_are_two_rows(order: str, most: int) -> None:
     assert clinic.coverage("opens", "smtp").todo == ()
 
 
-def test_pages_that_repeat_each_other_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_repeats_its_pages_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window_reader, "LARGEST", 100)
     clinic = clinic_of()
     clinic.api.set_policy(count_of="nothing")
@@ -221,7 +223,7 @@ def test_pages_that_repeat_each_other_end(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(run.records("luxsci_opens")) < 500
 
 
-def test_a_window_that_never_settles_is_due_again() -> None:
+def test_a_window_that_never_settles_is_read_again() -> None:
     clinic = clinic_of()
     api = clinic.api
     sent = api.add_message(sent=NOW - 3 * HOUR)
@@ -245,7 +247,7 @@ def test_a_window_that_never_settles_is_due_again() -> None:
     assert clinic.wrong("opens") == []
 
 
-def test_rows_that_come_late_are_found_within_the_look_back() -> None:
+def test_late_rows_are_found_within_the_look_back() -> None:
     clinic = clinic_of()
     sent = clinic.api.add_message(sent=NOW - 2 * DAY)
     for hours in (1, 20, 40, 47):
@@ -282,7 +284,7 @@ def test_a_large_window_is_split(
     monkeypatch.setattr(window_reader, "LARGEST", largest)
     clinic = clinic_of()
     clinic.api.set_policy(count_of=count_of)
-    for _ in range(12):  # more than fit, in one second
+    for _ in range(12):  # more rows in one second than fit into a page
         clinic.api.add_message(sent=NOW - DAY, login="ann@clinic.example")
     run = clinic.sync(streams=SENT)
     assert run.code == 0
@@ -297,7 +299,7 @@ def test_a_large_window_is_split(
 
 
 @pytest.mark.slow
-def test_a_window_of_more_than_fifty_thousand_rows_is_parted() -> None:
+def test_a_window_of_more_than_50000_rows_is_split() -> None:
     clinic = Clinic()
     clinic.common["start_date"] = day(2)
     for number in range(50_400):
@@ -307,7 +309,7 @@ def test_a_window_of_more_than_fifty_thousand_rows_is_parted() -> None:
     assert run.code == 0
     assert clinic.wrong("login_failures") == []
     asked = [e for e in clinic.world.log.entries if e.query.get("matches") == "50000"]
-    # Halves, down to where 4,000 seconds of rows are parted; not a page of 50 for each.
+    # Windows are halved down to the 4,000 seconds with rows, not to single pages.
     assert len(asked) < 20
 
 
@@ -329,7 +331,7 @@ def test_history_windows_grow_while_they_are_small(
 
 
 class BrokenError(BaseException):
-    """What no code of the tap raises."""
+    """An exception that no code of the tap raises."""
 
 
 def finish(clinic: Clinic, streams: tuple[str, ...]) -> None:
@@ -375,7 +377,7 @@ def crashed(tap: TapEmailMetrics) -> None:
 
 
 def load(clinic: Clinic, tap: TapEmailMetrics) -> None:
-    """Take over what a run wrote that did not end."""
+    """Load the output of a run that did not end."""
     writer: Any = tap.message_writer
     writer.flush()
     state = clinic.target.load(writer.messages)
@@ -384,7 +386,7 @@ def load(clinic: Clinic, tap: TapEmailMetrics) -> None:
 
 
 @pytest.mark.parametrize("at", [1, 10, 40, 90, 150])
-def test_the_writer_may_break_at_any_record(at: int) -> None:
+def test_the_writer_may_fail_at_any_record(at: int) -> None:
     clinic = clinic_of()
     tap = clinic.tap(streams=SOME)
     tap.run.write_state_in_time = tap.run.write_state  # type: ignore[method-assign]
@@ -408,7 +410,7 @@ def test_the_writer_may_break_at_any_record(at: int) -> None:
 
 @pytest.mark.slow
 def test_a_state_never_covers_a_row_that_was_not_written() -> None:
-    """Each STATE of a run, with what came before it, is a good place to go on from."""
+    """Each STATE of a run, with the records before it, is a valid place to continue."""
     first = clinic_of()
     tap = first.tap(streams=("sent", "opens"))
     tap.run.write_state_in_time = tap.run.write_state  # type: ignore[method-assign]
@@ -426,17 +428,19 @@ def test_a_state_never_covers_a_row_that_was_not_written() -> None:
         assert clinic.wrong("sent", "opens") == []
 
 
-def test_a_window_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_that_was_read_is_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(windows, "EMPTY_FACTOR", 2)
     clinic = clinic_of(400)
-    # Without any row the list would be verified as a whole.
+    # Without any row the list would be verified in full.
     clinic.api.add_login_failure(at=NOW - DAY)
     clinic.api.set_policy(requests_per_day=6)
     asked = []
     for _ in range(16):
         run = clinic.sync(streams=("login_failures",))
         assert run.code == 0
-        # The count after the page is the last that is asked of a window.
+        # The count after the page is the last request of a window.
         asked += [
             e.query["from_date"]
             for e in clinic.world.log.entries
@@ -455,7 +459,7 @@ def test_a_window_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
-def test_history_starves_nobody_and_live_windows_come_first() -> None:
+def test_history_starves_no_stream_and_live_windows_come_first() -> None:
     clinic = clinic_of(300, daily_requests=120)
     streams = ("sent", "opens", "login_failures", "delivery_status_summary")
     run = clinic.sync(streams=streams)
@@ -480,7 +484,7 @@ def test_history_starves_nobody_and_live_windows_come_first() -> None:
 
 
 @pytest.mark.slow
-def test_the_servers_daily_quota_pauses_and_the_next_day_goes_on() -> None:
+def test_a_spent_daily_quota_pauses_and_the_next_day_continues() -> None:
     for status in (429, 403, 200, 503):
         clinic = clinic_of(60)
         clinic.api.set_policy(requests_per_day=25, throttle_status=status)
@@ -507,7 +511,7 @@ def test_throttling_is_waited_out(status: int, after: str | None) -> None:
     assert clinic.wrong(*SOME) == []
 
 
-def test_the_rate_causes_no_throttling() -> None:
+def test_the_rate_of_the_tap_causes_no_throttling() -> None:
     clinic = clinic_of(requests_per_minute=60, max_concurrency=4)
     clinic.api.set_policy(requests_per_minute=61)
     start = clinic.world.clock.now()
@@ -516,10 +520,10 @@ def test_the_rate_causes_no_throttling() -> None:
     assert run.requests / (clinic.world.clock.now() - start) > 0.9
 
 
-# What part of time is read
+# Intervals
 
 
-def test_a_start_that_moves_back_is_read_and_one_that_moves_on_is_not() -> None:
+def test_an_earlier_start_date_is_read_and_a_later_one_reads_nothing() -> None:
     clinic = clinic_of(2)
     clinic.sync(streams=SENT)
     few = len(clinic.rows("sent"))
@@ -535,7 +539,7 @@ def test_a_start_that_moves_back_is_read_and_one_that_moves_on_is_not() -> None:
     assert min(asked) >= "2026-09-28"
 
 
-def test_without_a_start_a_year_is_read_once() -> None:
+def test_without_a_start_date_one_year_is_read_once() -> None:
     clinic = Clinic()
     old = clinic.api.add_message(sent=NOW - 364 * DAY)
     clinic.api.add_message(sent=NOW - 367 * DAY)
@@ -547,7 +551,7 @@ def test_without_a_start_a_year_is_read_once() -> None:
     assert clinic.world.log.count() < 12
 
 
-def test_a_backfill_reads_its_interval_and_leaves_the_live_marks_alone() -> None:
+def test_a_backfill_reads_its_interval_and_changes_no_live_mark() -> None:
     clinic = clinic_of(1)
     clinic.sync(streams=(*SOME,))
     before = json.loads(json.dumps(flat(clinic.state)))
@@ -565,7 +569,7 @@ def test_a_backfill_reads_its_interval_and_leaves_the_live_marks_alone() -> None
     assert days == {"2026-09-18", "2026-09-19"}
 
 
-def test_a_backfill_up_to_the_future_goes_on_the_next_day() -> None:
+def test_a_backfill_with_an_end_in_the_future_continues_the_next_day() -> None:
     clinic = clinic_of(1)
     clinic.common |= {"start_date": day(4), "end_date": day(-9), "backfill": True}
     run = clinic.sync(streams=SOME)
@@ -579,7 +583,7 @@ def test_a_backfill_up_to_the_future_goes_on_the_next_day() -> None:
     assert days == {"2026-09-21", "2026-09-22"}
 
 
-def test_an_interrupted_backfill_goes_on() -> None:
+def test_an_interrupted_backfill_continues() -> None:
     clinic = clinic_of(1)
     clinic.common |= {"start_date": day(30), "end_date": day(1), "backfill": True}
     clinic.api.set_policy(requests_per_day=9)
@@ -589,7 +593,7 @@ def test_an_interrupted_backfill_goes_on() -> None:
     assert len(clinic.rows("sent")) == 48
 
 
-def test_full_table_reads_all_again() -> None:
+def test_full_table_reads_everything_again() -> None:
     clinic = clinic_of()
     clinic.sync(streams=SENT)
     clinic.advance(0.1)
@@ -617,14 +621,16 @@ def delivered(**policy: Any) -> Clinic:
 
 @pytest.mark.parametrize("reading", ["last_updated", "date_sent"])
 @pytest.mark.parametrize("lookback", [0, 2])
-def test_deliveries_are_right_under_both_readings(reading: str, lookback: int) -> None:
+def test_deliveries_are_right_for_both_dates_that_the_api_may_filter_by(
+    reading: str, lookback: int
+) -> None:
     clinic = delivered(delivery_date=reading)
     clinic.settings["lookback_days"] = lookback
     api = clinic.api
     ids = [api.add_message(sent=NOW - back * DAY) for back in range(1, 50)]
     for turn in range(8):
         now = clinic.world.clock.now()
-        # Also what changes just before and while a run reads.
+        # This includes changes just before and during a run.
         api.deliver(ids[turn], at=now - 100)
         api.update_delivery(ids[turn + 10], at=now - 400, Opens=turn)
         assert clinic.sync(streams=("delivery_status",)).code == 0
@@ -637,7 +643,7 @@ def test_deliveries_are_right_under_both_readings(reading: str, lookback: int) -
     assert len(shown) == 49
 
 
-def test_unchanged_deliveries_are_not_emitted_again_but_weekly() -> None:
+def test_unchanged_deliveries_are_emitted_again_only_weekly() -> None:
     clinic = delivered()
     ids = [clinic.api.add_message(sent=NOW - (5 + n) * DAY) for n in range(6)]
     assert len(clinic.sync(streams=("delivery_status",)).records(DELIVERY)) == 6
@@ -654,7 +660,7 @@ def test_unchanged_deliveries_are_not_emitted_again_but_weekly() -> None:
 DELIVERY = "luxsci_delivery_status"
 
 
-def test_the_weekly_verification_finds_what_came_too_late() -> None:
+def test_the_weekly_verification_finds_rows_that_came_too_late() -> None:
     clinic = delivered()
     clinic.sync(streams=("delivery_status",))
     late = NOW + 4 * DAY
@@ -668,7 +674,7 @@ def test_the_weekly_verification_finds_what_came_too_late() -> None:
     assert found[3] == []
 
 
-def test_a_delivery_without_a_date_of_change_always_passes() -> None:
+def test_a_delivery_without_a_date_of_change_is_emitted_in_every_run() -> None:
     clinic = delivered(delivery_date="date_sent")
     sent = clinic.api.add_message(sent=NOW - 4 * DAY)
     row = clinic.api.delivery(sent).serial
@@ -699,7 +705,7 @@ def test_after_an_unsettled_look_back_all_rows_are_emitted() -> None:
     assert clinic.wrong("delivery_status") == []
 
 
-def test_twins_of_deliveries_are_warned_about(
+def test_equal_delivery_rows_log_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clinic = delivered()
@@ -714,7 +720,7 @@ def test_twins_of_deliveries_are_warned_about(
 
 
 @pytest.mark.parametrize("stream", ["opens", "clicks", "complaints"])
-def test_events_filtered_by_the_send_are_found(
+def test_events_that_the_api_filters_by_send_date_are_found(
     stream: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     clinic = delivered(event_date="date_sent")
@@ -739,7 +745,7 @@ def test_events_filtered_by_the_send_are_found(
 # Summaries and lists without a date
 
 
-def test_summaries_are_of_whole_days_and_never_of_today() -> None:
+def test_summaries_cover_whole_days_and_never_today() -> None:
     clinic = clinic_of(6)
     run = clinic.sync(streams=("opens_summary",))
     days = [row["interval_start"] for row in run.records("luxsci_opens_summary")]
@@ -748,7 +754,7 @@ def test_summaries_are_of_whole_days_and_never_of_today() -> None:
     assert clinic.sync(streams=("opens_summary",)).requests == 0  # once a day
     clinic.advance(9.77 / 24)  # to 23:59:32
     assert clinic.sync(streams=("opens_summary",)).requests == 0
-    clinic.advance(0.01)  # the next day; and what is just over has settled
+    clinic.advance(0.01)  # the next day, after the last one has settled
     clinic.advance(0.01)
     run = clinic.sync(streams=("opens_summary",))
     days = [row["interval_start"] for row in run.records("luxsci_opens_summary")]
@@ -762,7 +768,7 @@ def test_summaries_are_of_whole_days_and_never_of_today() -> None:
     assert clinic.wrong("opens_summary") == []
 
 
-def test_summaries_without_look_back_miss_no_day() -> None:
+def test_summaries_with_a_look_back_of_0_miss_no_day() -> None:
     clinic = clinic_of(6, lookback_days=0)
     for _ in range(4):
         assert clinic.sync(streams=("opens_summary",)).code == 0
@@ -786,7 +792,7 @@ def test_lists_without_a_date_are_read_in_full_and_daily_at_most() -> None:
     assert clinic.rows("marketing_urls")
 
 
-def test_entity_lists_are_read_in_full_weekly() -> None:
+def test_entity_lists_are_read_in_full_once_a_week() -> None:
     clinic = clinic_of()
     clinic.common.clear()
     row = clinic.api.add_row(
@@ -803,7 +809,7 @@ def test_entity_lists_are_read_in_full_weekly() -> None:
 # Empty, denied, elsewhere
 
 
-def test_a_report_without_rows_is_empty_and_no_failure() -> None:
+def test_a_report_without_rows_is_empty_and_exit_code_0() -> None:
     clinic = Clinic()
     clinic.common["start_date"] = day(3)
     run = clinic.sync(streams=DATED)
@@ -811,7 +817,7 @@ def test_a_report_without_rows_is_empty_and_no_failure() -> None:
     assert {r["outcome"] for r in run.reports.values()} <= {"empty"}
 
 
-def test_an_assumed_path_that_is_not_there_is_unavailable(
+def test_a_report_missing_at_its_assumed_path_is_unavailable(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clinic = clinic_of()
@@ -829,7 +835,7 @@ def test_an_assumed_path_that_is_not_there_is_unavailable(
     assert clinic.wrong("sent") == []
 
 
-def test_a_channel_that_is_not_there_leaves_the_other(
+def test_a_report_missing_in_one_channel_is_read_in_the_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clinic = clinic_of()
@@ -843,7 +849,7 @@ def test_a_channel_that_is_not_there_leaves_the_other(
     assert {row["channel"] for row in clinic.rows("opens").values()} == {"smtp"}
 
 
-def test_a_confirmed_path_that_is_not_there_is_a_failure() -> None:
+def test_a_report_missing_at_its_confirmed_path_fails() -> None:
     clinic = clinic_of()
     clinic.api.set_policy(
         absent={"getEmailSMTPSentReportAccount", "getEmailWebMailSentReportAccount"}
@@ -854,7 +860,7 @@ def test_a_confirmed_path_that_is_not_there_is_a_failure() -> None:
     assert outcome(run, "opens") == "complete"
 
 
-def test_what_could_be_read_before_fails_when_it_is_gone() -> None:
+def test_a_report_that_disappears_after_earlier_reads_fails() -> None:
     clinic = clinic_of()
     clinic.sync(streams=("jobs",))
     clinic.advance(1)
@@ -868,7 +874,7 @@ def test_what_could_be_read_before_fails_when_it_is_gone() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 401, 200])
-def test_a_report_that_may_not_be_read_is_unavailable(status: int) -> None:
+def test_a_denied_report_is_unavailable(status: int) -> None:
     clinic = clinic_of()
     operations = {"getAccountSuppressionReport", "getEmailSMTPOpenReportAccount"}
     clinic.api.set_policy(denied=operations, access_status=status)
@@ -880,7 +886,7 @@ def test_a_report_that_may_not_be_read_is_unavailable(status: int) -> None:
     assert clinic.wrong("sent") == []
 
 
-# Where reports are
+# Paths of reports
 
 ODD = "/account/{accountId}/odd/fbl"
 
@@ -896,7 +902,7 @@ def moved(**paths: str) -> Clinic:
     return clinic
 
 
-def test_an_override_is_where_the_report_is() -> None:
+def test_a_report_is_read_at_its_path_override() -> None:
     operation = "getEmailFeedBackLoopsReportAccount"
     clinic = moved(**{operation: ODD})
     clinic.settings["path_overrides"] = {operation: ODD}
@@ -905,7 +911,7 @@ def test_an_override_is_where_the_report_is() -> None:
     assert clinic.rows("complaints")
 
 
-def test_a_wrong_override_says_so() -> None:
+def test_a_wrong_path_override_fails_its_stream() -> None:
     operation = "getEmailFeedBackLoopsReportAccount"
     clinic = clinic_of(path_overrides={operation: "/account/{account}/nowhere"})
     run = clinic.sync(streams=("complaints", "sent"))
@@ -915,7 +921,7 @@ def test_a_wrong_override_says_so() -> None:
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
 @pytest.mark.parametrize("base", ["", "/perl/api/v2"])
-def test_the_vendors_file_says_where_reports_are(
+def test_paths_of_reports_are_taken_from_the_vendors_openapi_file(
     tmp_path: Any, form: str, base: str
 ) -> None:
     operation = "getEmailFeedBackLoopsReportAccount"
@@ -947,7 +953,7 @@ BAD_PATHS = [
 
 @pytest.mark.parametrize("path", BAD_PATHS)
 @pytest.mark.parametrize("how", ["override", "file"])
-def test_odd_paths_of_reports_are_refused_by_name(
+def test_invalid_paths_of_reports_are_refused_by_name(
     tmp_path: Any, path: str, how: str
 ) -> None:
     operation = "getAccountJobs"
@@ -963,7 +969,7 @@ def test_odd_paths_of_reports_are_refused_by_name(
 
 
 @pytest.mark.parametrize("content", ["", "[1", "a: [", "{}", "paths: 7", "\x00", "x"])
-def test_a_file_that_is_no_api_description_is_refused(
+def test_a_file_that_is_not_an_openapi_description_is_refused(
     tmp_path: Any, content: str
 ) -> None:
     clinic = clinic_of()
@@ -973,7 +979,7 @@ def test_a_file_that_is_no_api_description_is_refused(
     assert "luxsci.openapi_path" in refusal(clinic)
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Any) -> None:
+def test_an_openapi_file_that_cannot_be_read_is_refused(tmp_path: Any) -> None:
     clinic = clinic_of()
     for file in (tmp_path / "missing.yaml", tmp_path):
         clinic.settings["openapi_path"] = str(file)
@@ -997,7 +1003,7 @@ def refusal(clinic: Clinic) -> str:
 
 
 @pytest.mark.parametrize("kind", ["half_body", "cut", "not_json", "status"])
-def test_faults_that_pass_cost_no_row(kind: str) -> None:
+def test_temporary_faults_cost_no_row(kind: str) -> None:
     clinic = clinic_of()
     clinic.world.faults.add(kind, path="/report/", times=2, probability=0.7, seed=4)
     assert clinic.sync(streams=SOME).code == 0
@@ -1005,7 +1011,7 @@ def test_faults_that_pass_cost_no_row(kind: str) -> None:
 
 
 def outage_longer_than_the_lookback() -> Clinic:
-    """Sync, have one list fail for four days, and sync again."""
+    """Sync, let one list fail for four days, and sync again."""
     clinic = clinic_of()
     assert clinic.sync(streams=("sent",)).code == 0
     clinic.world.faults.add("status", status=500, path="/smtp/sent")
@@ -1021,14 +1027,14 @@ def outage_longer_than_the_lookback() -> Clinic:
 
 
 @pytest.mark.slow
-def test_what_could_not_be_read_is_read_as_soon_as_it_can_be(
+def test_windows_that_failed_are_read_as_soon_as_possible(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert outage_longer_than_the_lookback().wrong("sent") == []
     finish = windows.WindowStream._finish  # noqa: SLF001 - broken on purpose
 
     def drop_retry_list(stream: Any, done: Any) -> None:
-        """Take a window for read that could not be."""
+        """Count a window as read although it failed."""
         key, window = done.task.source.key, done.task.window
         if isinstance(done.error, Skippable) and window:
             coverage = stream._coverages[key].after(window, whole=True)  # noqa: SLF001
@@ -1039,11 +1045,11 @@ def test_what_could_not_be_read_is_read_as_soon_as_it_can_be(
     assert outage_longer_than_the_lookback().wrong("sent")
 
 
-def test_a_body_cut_late_counts_as_a_short_page(
+def test_a_cut_body_counts_as_a_short_page(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(report, "ROWS_AT_ONCE", 3)
-    # What a broken connection had in hand beyond whole chunks is lost.
+    # Bytes of a broken connection after the last whole chunk are lost.
     for module in (client, bounds):
         monkeypatch.setattr(module, "_CHUNK", 100)
     clinic = clinic_of()
@@ -1055,7 +1061,7 @@ def test_a_body_cut_late_counts_as_a_short_page(
 
 
 @pytest.mark.parametrize("order", ["first", "last"])
-def test_success_zero_on_a_200_is_a_failure(order: str) -> None:
+def test_a_200_with_success_0_is_a_failure(order: str) -> None:
     clinic = clinic_of()
 
     def fail(request: Any, reply: Any) -> None:
@@ -1079,7 +1085,7 @@ def test_success_zero_on_a_200_is_a_failure(order: str) -> None:
 
 
 @pytest.mark.slow
-def test_one_odd_answer_fails_no_later_run() -> None:
+def test_one_odd_answer_does_not_fail_later_runs() -> None:
     odd = [
         *(b"", b"[]", b"{}", b"null", b'{"success":1}', b'{"success":1,"data":null}'),
         *(b'{"data":[[1]]}', b'{"success":1,"count":"x"}', b'{"count":-5}'),
@@ -1100,14 +1106,14 @@ def test_one_odd_answer_fails_no_later_run() -> None:
         clinic.advance(0.1)
         run = clinic.sync(streams=SENT)
         assert run.code == 0
-        if body != b'{"success":1,"header":null,"data":[]}':  # as an empty one is
+        if body != b'{"success":1,"header":null,"data":[]}':  # a valid empty answer
             assert clinic.wrong("sent") == [], body
 
 
 # Rows
 
 
-def test_two_redacted_complaints_of_one_second_are_two_rows() -> None:
+def test_two_redacted_complaints_in_one_second_are_two_rows() -> None:
     clinic = Clinic()
     clinic.common["start_date"] = day(9)
     sent = clinic.api.add_message(sent=NOW - 2 * DAY, recipients=2)
@@ -1138,7 +1144,7 @@ def test_custom_fields_and_tracked_headers_are_kept(detail: bool) -> None:  # no
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["hash", "domain", "drop"])
-def test_pii_modes_keep_rows_apart_and_name_nobody(
+def test_pii_modes_keep_rows_distinct_and_contain_no_address(
     mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = World.generate(9, 0, NOW, luxsci=30, days_ahead=0)
@@ -1163,7 +1169,7 @@ def test_pii_modes_keep_rows_apart_and_name_nobody(
 
 
 @pytest.mark.slow
-def test_state_names_logins_by_digests_and_stays_small() -> None:
+def test_the_state_holds_digests_of_logins_and_stays_small() -> None:
     world = World.generate(9, 0, NOW, luxsci=30, days_ahead=20)
     clinic = Clinic(world)
     clinic.common["start_date"] = day(9)
@@ -1182,13 +1188,13 @@ def test_state_names_logins_by_digests_and_stays_small() -> None:
 
 
 @pytest.mark.parametrize("auth", ["secure", "api_key"])
-def test_a_machine_that_runs_ahead_marks_nothing_unread(auth: str) -> None:
+def test_a_clock_that_is_ahead_marks_no_unread_time_as_read(auth: str) -> None:
     clinic = clinic_of(auth=auth)
     ahead = 20 * DAY
     world_now = clinic.world.clock.now
 
     class Ahead:
-        """A machine whose clock is wrong."""
+        """A machine with a wrong clock."""
 
         def now(self) -> float:
             return world_now() + ahead
@@ -1215,7 +1221,7 @@ def test_a_machine_that_runs_ahead_marks_nothing_unread(auth: str) -> None:
     assert ("4711", "smtp", missed) in clinic.rows("sent")
 
 
-def test_late_events_of_lists_by_send_date_are_found_within_a_week() -> None:
+def test_late_events_of_lists_filtered_by_send_date_are_found_within_a_week() -> None:
     clinic = Clinic()
     clinic.api.set_policy(event_date="date_sent")
     sent = clinic.api.add_message(sent=NOW - HOUR, recipients=1)
@@ -1231,10 +1237,10 @@ def test_late_events_of_lists_by_send_date_are_found_within_a_week() -> None:
     assert len(clinic.rows("opens")) == 1
 
 
-def test_an_event_that_nothing_tells_apart_is_left_out_and_counted(
+def test_an_event_without_identifying_values_is_left_out_and_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An id that is made of the login alone would be shared by all such rows."""
+    """An id made of the login alone would be the same for all such rows."""
     clinic = clinic_of()
     clinic.api.set_policy(rows="objects")
 
