@@ -1,4 +1,4 @@
-"""A fault of the tap, put in place for a while."""
+"""Break the tap on purpose for a while."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ODD_LENGTH = 30
-"""Days of an odd world: so many that oddities begin in its first days."""
+"""Days of a world with oddities: enough for oddities to begin in its first days."""
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """One fault of the tap: a function in place of another, as a careless change.
+    """A fault of the tap: a replaced function, as after a careless change.
 
     Attributes:
-        provider: whose days find it.
-        seed: of a world in which they do.
-        days: within how many of them.
-        owner: module or class of what is replaced.
-        attribute: its name there.
-        broken: gets the original, after `self` if it is a method, and its arguments.
+        provider: provider whose simulated days find the fault.
+        seed: seed of a world in which they find it.
+        days: number of days within which they find it.
+        owner: module or class of the replaced function.
+        attribute: name of the replaced function.
+        broken: replacement, which gets the original, after `self` for a method, and
+            its arguments.
         odd: names of the oddities of that world, which then has no other faults and
             no kills; None for a world without oddities.
     """
@@ -40,13 +41,13 @@ class Mutation:
 
     @property
     def length(self) -> int:
-        """Days that the world is made for."""
+        """Length of the world in days."""
         return self.days if self.odd is None else _ODD_LENGTH
 
 
 @contextmanager
 def broken(mutation: Mutation) -> Iterator[None]:
-    """Break the tap for as long as the context lasts."""
+    """Break the tap until the end of the block."""
     owner, attribute = mutation.owner, mutation.attribute
     original = vars(owner)[attribute]
     plain = original.fget if isinstance(original, property) else original

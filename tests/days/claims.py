@@ -1,7 +1,7 @@
-"""Taps that claim more than they know: they count as read what they did not understand.
+"""Faults of taps that count as read what they did not understand.
 
-Odd answers show each fault: rows are lost, or they are missing and the run does not say
-so.
+Odd answers reveal each fault: rows are lost, or they are missing and the run does not
+report it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def _set_aside_is_nothing(this: Any, original: Any) -> Made:
-    """Leave rows out that have no record, without counting them."""
+    """Leave out rows without a record, without counting them."""
     made: Made = original(this)
     return made._replace(set_aside=Counter())
 
@@ -42,7 +42,7 @@ def _set_aside_is_nothing(this: Any, original: Any) -> Made:
 
 
 def _no_list_is_empty(original: Any, body: bytes) -> Any:
-    """Take an answer that has no list of rows for an empty list."""
+    """Treat an answer without a list of rows as an empty list."""
     try:
         return original(body)
     except numbered.OddBody:
@@ -50,12 +50,12 @@ def _no_list_is_empty(original: Any, body: bytes) -> Any:
 
 
 def _ends_at_total(this: Any, original: Any, *arguments: Any, **options: Any) -> Any:
-    """Trust a total though it may count the rows of its own page only."""
+    """Trust a total although it may count only the rows of its page."""
     return replace(original(this, *arguments, **options), full=False)
 
 
 def _rows_are_counted(this: Any, original: Any, visit: Any, mark: Any) -> Any:
-    """Compare the rows that were read with their own number."""
+    """Compare the number of rows read with itself."""
     count = original(this, visit, mark)
     return replace(count, api_rows=count.rows, moved=False)
 
@@ -67,7 +67,7 @@ def _grown_anyway(
     total: Any,  # noqa: ARG001
     now: float,
 ) -> Any:
-    """Take new rows for all new rows, whatever the total says."""
+    """Treat the new rows as all new rows, whatever the total says."""
     return replace(reached, checked=now, total=None, failures=0, tried=None)
 
 
@@ -75,19 +75,19 @@ def _grown_anyway(
 
 
 def _unknown_is_zero(this: Any, original: Any, stream: str, campaign: str) -> int:
-    """Take a counter that is not known for 0."""
+    """Treat an unknown counter as 0."""
     return original(this, stream, campaign) or 0
 
 
 def _found_is_counter(this: Any, original: Any) -> int:
-    """Take the rows that a counter announces for found."""
+    """Treat the rows counted by a counter as found."""
     counter: int | None = this._counter  # noqa: SLF001
     found: int = original(this)
     return found if counter is None else counter
 
 
 def _unanswered_is_read(this: Any, original: Any, ids: Any, tries: int) -> Any:
-    """Take ids for read that the answer leaves out."""
+    """Treat ids missing from the answer as read."""
     error = original(this, ids, tries)
     for one in ids:
         if isinstance(this.failed.get(one), NotUnderstood):
@@ -96,7 +96,7 @@ def _unanswered_is_read(this: Any, original: Any, ids: Any, tries: int) -> Any:
 
 
 def _unknown_link_is_the_end(original: Any, answer: Any) -> str | None:
-    """End a list where the link to its next page is not understood."""
+    """End a list at a link to the next page that is not understood."""
     try:
         link: str | None = original(answer)
     except NotUnderstood:
@@ -107,7 +107,7 @@ def _unknown_link_is_the_end(original: Any, answer: Any) -> str | None:
 def _failed_contact_is_read(
     this: Any, original: Any, contact_id: str, *, tries: int
 ) -> Any:
-    """Take a contact whose report could not be read for one without events."""
+    """Treat a contact whose report could not be read as one without events."""
     records = original(this, contact_id, tries=tries)
     if records is not None:
         return records
@@ -116,12 +116,12 @@ def _failed_contact_is_read(
 
 
 def _failed_is_checked(this: Any, original: Any, now: float) -> Any:  # noqa: ARG001
-    """Take a report that could not be read for read."""
+    """Treat a report that could not be read as read."""
     return replace(this, checked=now, tried=None)
 
 
 def _owes_nothing(this: Any, original: Any) -> bool:  # noqa: ARG001
-    """Come back to no report that was read before, however the last read went."""
+    """Never read a report again after its first read, however it ended."""
     return this.checked is not None
 
 
@@ -129,7 +129,7 @@ def _owes_nothing(this: Any, original: Any) -> bool:  # noqa: ARG001
 
 
 def _page_is_counted(this: Any, original: Any, window: Any, attempt: Any) -> bool:
-    """Trust the count in an answer though it may be that of its page."""
+    """Trust the count in an answer although it may count only its page."""
     if attempt.before is not None and attempt.received >= attempt.before:
         attempt.after = attempt.before
         return True
@@ -138,17 +138,17 @@ def _page_is_counted(this: Any, original: Any, window: Any, attempt: Any) -> boo
 
 
 def _what_came_is_whole(this: Any, original: Any) -> bool:  # noqa: ARG001
-    """Take every window for whole."""
+    """Treat every window as complete."""
     return True
 
 
 def _settle_for_less(this: Any, original: Any, due: Any, part: Any) -> None:
-    """Do not read a window again that came short of its count."""
+    """Do not read a window again that has fewer rows than its count."""
     original(this, due, replace(part, whole=True))
 
 
 def _drop_failed(this: Any, original: Any, done: Any) -> None:
-    """Do not read a window again that could not be read."""
+    """Do not read a window again after a failure."""
     original(this, done)
     window, key = done.task.window, done.task.source.key
     if isinstance(done.error, Skippable) and window is not None:
@@ -157,7 +157,7 @@ def _drop_failed(this: Any, original: Any, done: Any) -> None:
 
 
 def _short_is_settled(this: Any, *_arguments: Any, **_options: Any) -> Any:
-    """Do not read a window again that stayed short of its count."""
+    """Do not read a window again that was settled short of its count."""
     return this
 
 

@@ -1,26 +1,27 @@
-"""Simulated days: the real tap, killed and cut off, against a world of faults.
+"""Simulated days: the real tap, killed and cut off, in a world of faults.
 
-`Days(account, seed).run(days)` runs the tap in process, with its real threads, on the
-simulated clock. What happens on a day is drawn from the seed and the day's number:
+`Days(account, seed).run(days)` runs the tap in this process, with its real threads, on
+the simulated clock. The events of a day are drawn from the seed and its number:
 
 - *faults* of the API, each decided by (seed, request, attempt);
-- *kills*, by the index of the message that is written last, or when a token has just
-  arrived; the tap is then started again;
-- a *target that died*: it took over a part of what was written only, and confirmed
-  any STATE of that part.
+- *kills* after a message of the output, or when a token has just arrived; the tap is
+  then started again;
+- a *target that died*: it loaded only a part of the output and confirmed any STATE in
+  that part;
 
-- *oddities* of the API, over some days each (see `spells`).
+- *oddities* of the API, which last some days each (see `spells`).
 
-A run *counts* if it was neither killed nor cut off, and a list was *disturbed* by it
-if a fault struck the list or what all lists need. Visits are counted in runs that
-count, at lists that were not disturbed; each account's module says which are due.
+A run *counts* if it was neither killed nor cut off. A list was *disturbed* if a fault
+hit the list or a request that all lists need. Visits are counted in runs that count, at
+undisturbed lists; the module of each account says which lists are due.
 
-A list that an oddity struck is not promised on that day. But where a careful reader can
-notice the oddity, and rows are missing after the run, the run has to *say* so: by its
-exit code, by the stream's outcome or a number of its summary, by the list's verdict, or
-by a `behind_since` before the rows were first shown. Else they are `unsaid`.
+A list that an oddity changed is not promised on that day. But if a careful reader can
+notice the oddity and rows are missing after the run, the run must report it: by its
+exit code, by the outcome of the stream or a number in its summary, by the verdict on
+the list, or by a `behind_since` before the rows were first shown. Otherwise the rows
+are `unsaid`.
 
-What is broken is raised as `BrokenError` after the day, with the command that replays
+A broken promise is raised as `BrokenError` after the day, with the command that replays
 it.
 """
 
@@ -57,25 +58,25 @@ Written = dict[str, Any]
 Weather = Literal["calm", "faults", "storm"]
 FINE = {"complete", "incomplete", "empty"}
 _ODD = "odd"
-"""Goes before the names of the oddities in the log."""
+"""Prefix of the names of oddities in the log."""
 _QUIET = {
     *("outcome", "records", "requests", "parents"),
     *("behind_since", "headroom_days", "message"),
 }
-"""Names in a stream's summary that do not say that anything is missing."""
+"""Names in the summary of a stream that do not mean that rows are missing."""
 _CLAIMS = {"equal", "above"}
-"""Verdicts that say that nothing is missing."""
+"""Verdicts that claim that no row is missing."""
 _CONTENT = {*_CLAIMS, "unknown"}
-"""Verdicts that do not say that anything is missing."""
+"""Verdicts that do not report missing rows."""
 _PATIENCE = 3
-"""Runs in which a list may go unread because of others of its stream."""
+"""The most runs in which other lists of a stream may keep a list unread."""
 _KILLED, _TOKEN_KILLED, _CUT_OFF = 0.14, 0.03, 0.08
 _LAST_CONFIRMED = 0.6
 _RECONCILIATION = "email_metrics_reconciliation"
 _STEP = 10.0
-"""Seconds between two looks at what a run was shown."""
+"""Seconds between two snapshots of the rows shown during a run."""
 _LOOKS = 400
-"""Most looks at what a run was shown."""
+"""The most snapshots of the rows shown during a run."""
 _BETWEEN = 0.25
 """Days between two runs of a day."""
 _LARGEST_KILL = 9
@@ -83,7 +84,7 @@ _LARGEST_KILL = 9
 
 
 class Killed(BaseException):
-    """The process is gone, as with `kill -9`."""
+    """The end of the process, as with `kill -9`."""
 
 
 class BrokenError(AssertionError):
@@ -91,7 +92,7 @@ class BrokenError(AssertionError):
 
 
 class Journal(MemoryWriter):
-    """Keeps what was written, up to the kill."""
+    """Keeps the output up to the kill."""
 
     def __init__(self, last: int | None) -> None:
         super().__init__()
@@ -107,7 +108,7 @@ class Journal(MemoryWriter):
 
 @dataclass(frozen=True)
 class Today:
-    """What is to happen to one run."""
+    """The events planned for one run."""
 
     weather: Weather = "calm"
     kill_at: int | None = None
@@ -117,11 +118,11 @@ class Today:
 
 @dataclass
 class Ran:
-    """What one run did, and when.
+    """The result of one run.
 
     Attributes:
-        counts: it ended by itself, and the target took all of it.
-        spent: a limit of the provider's stopped it, as the simulator knows.
+        counts: whether it ended by itself and the target loaded all of it.
+        spent: whether a limit of the provider stopped it, according to the simulator.
     """
 
     code: int | None
@@ -134,16 +135,16 @@ class Ran:
 
     @property
     def outcomes(self) -> dict[str, str]:
-        """How each stream ended."""
+        """The outcome of each stream."""
         return {name: report["outcome"] for name, report in self.reports.items()}
 
     @property
     def faults(self) -> int:
-        """Requests that a fault or an oddity struck."""
+        """The number of requests with a fault or an oddity."""
         return sum(entry.fault is not None for entry in self.entries)
 
     def odd(self) -> Iterator[tuple[str, Oddity]]:
-        """Yield (path, oddity) of the requests that an oddity struck."""
+        """Yield (path, oddity) of the requests with an oddity."""
         for entry in self.entries:
             names = (entry.fault or "").split()
             if _ODD in names:
@@ -151,13 +152,13 @@ class Ran:
                     yield entry.path, ODDITIES[name]
 
     def says(self, list_id: ListId, since: float) -> bool:
-        """Return True if the run says that rows of a list are missing.
+        """Return True if the run reports that rows of a list are missing.
 
-        A `behind_since` says so unless the run claims that it has the whole list.
+        A `behind_since` reports it unless the run claims to have the whole list.
 
         Args:
-            list_id: of the list.
-            since: UTC seconds at which the first of them was shown.
+            list_id: the list.
+            since: UTC seconds at which the first missing row was shown.
         """
         stream, parent = list_id
         report = self.reports.get(stream)
@@ -175,7 +176,7 @@ class Ran:
         return not any(one in lists and verdict in _CLAIMS for one, verdict in verdicts)
 
     def verdicts(self, stream: str) -> Iterator[tuple[str, str]]:
-        """Yield (parent, verdict) of the lists of a stream that were read."""
+        """Yield (parent, verdict) of the read lists of a stream."""
         for one in self.messages:
             if one["type"] == "RECORD" and one["stream"] == _RECONCILIATION:
                 record = one["record"]
@@ -185,7 +186,7 @@ class Ran:
 
 @dataclass
 class Summary:
-    """What came of some days."""
+    """The results of some days."""
 
     days: int = 0
     syncs: int = 0
@@ -203,15 +204,15 @@ class Summary:
 
 
 class Account:
-    """A simulated account of one provider, and what is promised of it.
+    """A simulated account of one provider, with the promises about it.
 
     Attributes:
-        provider: its name.
+        provider: name of the provider.
         site: the account with its tap and its state.
-        rows: what the target holds, which upserts by key.
-        token_path: of the requests that a token answers.
-        outage: the number of the day before which nothing ran, and for how many days.
-        settling: seconds after which `shown` tells of a row.
+        rows: the rows of the target, which upserts by key.
+        token_path: path of the requests for a token.
+        outage: number of the day before which nothing ran, and length in days.
+        settling: seconds after which `shown` includes a row.
     """
 
     provider: ClassVar[str]
@@ -223,27 +224,27 @@ class Account:
     settling: ClassVar[float] = 0.0
 
     def __init__(self, seed: int, days: int) -> None:
-        """Build the world of a seed, with so many days to come."""
+        """Build the world of a seed with events for `days` days."""
         raise NotImplementedError
 
     def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
-        """Return the rules of a day's weather."""
+        """Return the rules for the faults of a day."""
         raise NotImplementedError
 
     def shown(self, at: float) -> Shown:
-        """Return what each list shows at an instant, UTC seconds."""
+        """Return the rows of each list at an instant in UTC seconds."""
         raise NotImplementedError
 
     def visits(self, ran: Ran, shown: Shown) -> Iterable[Visit]:
-        """Return the promises that came due with a run that counts."""
+        """Return the promises that come due with a run that counts."""
         raise NotImplementedError
 
     def known(self, stream: str, record: Record) -> Record:  # noqa: ARG002
-        """Return a record without what the truth cannot know."""
+        """Return a record without the values that the truth does not know."""
         return record
 
     def lists_of(self, path: str) -> Iterable[ListId]:
-        """Return the lists that cannot be read without what a path answers."""
+        """Return the lists that cannot be read without the answer of a path."""
         raise NotImplementedError
 
     def not_due(
@@ -252,56 +253,56 @@ class Account:
         rows: Mapping[Key, Record],  # noqa: ARG002
         now: float,  # noqa: ARG002
     ) -> Iterable[Key]:
-        """Return the keys that no run at an instant has to bring, of those shown."""
+        """Return the shown keys that a run at an instant need not read."""
         return ()
 
     def derived(self, path: str) -> Iterable[str]:  # noqa: ARG002
-        """Return the streams whose records count the rows that a path answers."""
+        """Return the streams whose records count the rows in the answer of a path."""
         return ()
 
     def may_serve(self, path: str, row: Record) -> bool:  # noqa: ARG002
-        """Return whether the answers of a path could have a row of one of its lists."""
+        """Return whether an answer of a path could have a row of one of its lists."""
         return True
 
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
-        """Note that a run could not know that what a list told was odd.
+        """Note that a run could not notice that a list was odd.
 
         Args:
-            list_id: of the list.
-            missing: rows that the target lacks, or has with other values.
-            now: UTC seconds at which the run began.
+            list_id: the list.
+            missing: keys of rows that the target lacks or has with other values.
+            now: start of the run in UTC seconds.
         """
         raise NotImplementedError
 
     def settled(self, ran: Ran) -> Iterable[ListId]:  # noqa: ARG002
-        """Return the lists that a run took for read though it missed some rows."""
+        """Return the lists that a run counted as read though it missed some rows."""
         return ()
 
     def recover(self, ran: Ran) -> list[str]:  # noqa: ARG002
-        """Do after any run what an operator would; return what none could mend."""
+        """Act like an operator after a run; return problems that nobody could mend."""
         return []
 
     def complaints(self, ran: Ran, shown: Shown) -> list[str]:
-        """Return what else a run broke: its requests, and the rate of them."""
+        """Return other broken promises of a run: number and rate of its requests."""
         raise NotImplementedError
 
     def state_complaints(
         self, old: Mapping[str, Any], new: Mapping[str, Any]
     ) -> list[str]:
-        """Return what is wrong with a state that follows another."""
+        """Return the errors of a state that follows another."""
         raise NotImplementedError
 
 
 class Days:
-    """Days of one account, one after the other.
+    """Successive days of one account.
 
     Args:
-        account: what is read.
-        seed: of what happens on a day.
-        length: the days that the account was made for, to tell how to replay it.
-        spells: the oddities of its API.
-        options: of the command that replays it.
-        calm: no other faults and no kills.
+        account: the account to read.
+        seed: seed of the events of the days.
+        length: number of days for which the account was made, for the replay command.
+        spells: the spells of oddities of its API.
+        options: further options of the replay command.
+        calm: whether there are no other faults and no kills.
     """
 
     def __init__(  # noqa: PLR0913 -- what a world is made of
@@ -332,7 +333,7 @@ class Days:
         self._start = self._site.world.clock.now()
 
     def run(self, days: int) -> Summary:
-        """Let days pass; raise BrokenError at the first promise that is."""
+        """Let days pass; raise BrokenError at the first broken promise."""
         for number in range(days):
             if self.account.outage and number == self.account.outage[0]:
                 self._start += self.account.outage[1] * DAY
@@ -383,13 +384,13 @@ class Days:
         broken = []
         plans = (Today(),) if self._calm else _plans(rng)
         for number, today in enumerate(plans):
-            # At an instant that does not hang on how long the run before waited.
+            # At a time that does not depend on the waits of the run before.
             self._to(start + number * _BETWEEN)
             broken += self.sync(today, rng)
         return broken
 
     def sync(self, today: Today, rng: random.Random) -> list[str]:
-        """Run the tap once, with what is drawn of the rest; return what it broke."""
+        """Run the tap once with further random events; return broken promises."""
         now = self._site.world.clock.now()
         before = self.account.shown(now)
         self._promises.show(before, now)
@@ -415,9 +416,9 @@ class Days:
         return broken
 
     def _excuse(self, ran: Ran, shown: Shown) -> None:
-        """Note the lists of which no reader could know that they were odd.
+        """Note the lists that no reader could recognise as odd.
 
-        Also a run that was killed has read them, and its state may have been kept.
+        A killed run has also read them, and its state may have been kept.
         """
         hiding = self._struck(ran, is_telling=False)
         for list_id in self.account.settled(ran):
@@ -430,13 +431,13 @@ class Days:
             self.account.excuse(list_id, hidden, ran.begun)
 
     def _unsaid(self, ran: Ran, shown: Shown) -> list[str]:
-        """Return what is missing in lists that were told oddly, and the run hides."""
+        """Return the rows missing in odd lists that the run does not report."""
         lines = []
         hiding = self._struck(ran, is_telling=False)
         for list_id, paths in self._struck(ran, is_telling=True).items():
             rows = shown.get(list_id, {})
             missing = self._missing(list_id, rows, ran.begun)
-            # What the other oddity hid may be all that is missing.
+            # All missing rows may be hidden by the other oddity.
             missing -= self._served(hiding.get(list_id, ()), rows, missing)
             if missing and not ran.says(list_id, self._since(list_id, missing)):
                 first = min(missing, key=repr)
@@ -448,11 +449,11 @@ class Days:
         return lines
 
     def _struck(self, ran: Ran, *, is_telling: bool) -> dict[ListId, dict[str, str]]:
-        """Return by list and path the oddity that struck it.
+        """Return the name of the oddity by list and path.
 
         Args:
             ran: the run.
-            is_telling: take those that a reader can notice; else the others.
+            is_telling: return those that a reader can notice, otherwise the others.
         """
         found: defaultdict[ListId, dict[str, str]] = defaultdict(dict)
         for path, oddity in ran.odd():
@@ -464,14 +465,14 @@ class Days:
     def _served(
         self, paths: Iterable[str], rows: Mapping[Key, Record], keys: Iterable[Key]
     ) -> set[Key]:
-        """Return those of the keys whose rows the answers of some paths could have."""
+        """Return the keys whose rows could be in the answers of some paths."""
         may_serve = self.account.may_serve
         return {k for k in keys if any(may_serve(path, rows[k]) for path in paths)}
 
     def _missing(
         self, list_id: ListId, rows: Mapping[Key, Record], now: float
     ) -> set[Key]:
-        """Return the keys that a run at an instant had to bring and did not."""
+        """Return the keys that a run at an instant should have read but did not."""
         have = self._rows.get(list_id[0], {})
         missing = rows.keys() - have.keys()
         return (
@@ -486,7 +487,7 @@ class Days:
     def _starved(
         self, list_id: ListId, rows: Mapping[Key, Record], ran: Ran
     ) -> list[str]:
-        """Return what other parents keep a list from for too many runs."""
+        """Return the lists that others kept unread for too many runs."""
         self._unread[list_id] += 1
         missing = self._missing(list_id, rows, ran.begun)
         if self._unread[list_id] <= _PATIENCE or not missing or not self._odds:
@@ -495,9 +496,9 @@ class Days:
         return [f"starved: {list_id} of {len(missing)} rows, {outcome}"]
 
     def _invented(self, ran: Ran) -> list[str]:
-        """Return what was never shown, not even for a while during the run.
+        """Return the rows that were never shown, not even for a while during the run.
 
-        What is shown takes long to work out: first at the start, then at the end.
+        Computing the shown rows is slow: it is done at the start, then at the end.
         """
         self._taint(ran)
         found = self._promises.invented(self._fresh)
@@ -511,10 +512,10 @@ class Days:
         return found
 
     def _looks(self, ran: Ran) -> Sequence[float]:
-        """Return when a run's lists were answered whose rows seem invented.
+        """Return the times at which lists with seemingly invented rows were answered.
 
-        Of a large run it is steps of its time. A run that had to wait for hours sent
-        few requests in many steps.
+        For a run of many requests these are steps of its time. A run that waited for
+        hours sent few requests in many steps.
         """
         streams = self._promises.unshown(self._fresh)
         answered = {
@@ -530,7 +531,7 @@ class Days:
         return [ran.begun + step * _STEP for step in range(1, steps + 1)]
 
     def _taint(self, ran: Ran) -> None:
-        """Leave records of values that were told oddly out of what is compared."""
+        """Exclude records with values from odd answers from the comparison."""
         streams = {
             list_id[0]
             for path, oddity in ran.odd()
@@ -596,11 +597,11 @@ class Days:
         return _TokenKiller(self.account.token_path if today.kill_at_token else None)
 
     def _deliver(self, ran: Ran, today: Today, rng: random.Random) -> None:
-        """Let the target take over all of it, or as much as it lived to."""
+        """Load the output into the target, up to its death if it dies."""
         taken, state = ran.messages, None
         places = [n for n, one in enumerate(taken) if one["type"] == "STATE"]
         if today.cut_off:
-            # Half of those that die do so just after a STATE.
+            # Half of the targets that die do so just after a STATE.
             ends = rng.choice((range(len(taken) + 1), [n + 1 for n in places]))
             taken = taken[: rng.choice(ends) if ends else 0]
             places = [n for n in places if n < len(taken)]
@@ -632,7 +633,7 @@ class Days:
 
 
 class _TokenKiller:
-    """Kills the tap when a token has arrived and nothing has stored it."""
+    """Kills the tap when a token has arrived but is not stored yet."""
 
     def __init__(self, path: str | None) -> None:
         self._path = path
@@ -643,7 +644,7 @@ class _TokenKiller:
 
 
 def _plans(rng: random.Random) -> Sequence[Today]:
-    """Draw what the runs of a day are: none, one, or one after a kill."""
+    """Draw the runs of a day: none, one, or one after a kill."""
     draw = rng.random()
     if draw < 0.08:
         return ()
@@ -661,5 +662,5 @@ def _plans(rng: random.Random) -> Sequence[Today]:
 
 
 def quiet() -> None:
-    """Say nothing of what the tap says."""
+    """Silence the log of the tap."""
     logging.disable(logging.CRITICAL)

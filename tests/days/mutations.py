@@ -1,7 +1,7 @@
-"""Taps that are broken on purpose: what the simulated days have to find.
+"""Faults of the tap that the simulated days must find.
 
-Those of `claims` take for known what was not understood; odd answers show them. The
-others show in worlds without oddities.
+Those of `claims` count as read what was not understood, which odd answers reveal. The
+others are found in worlds without oddities.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def _state_first(this: Any, original: Any, message: Any) -> None:
-    """Write a STATE ahead of the records that it covers."""
+    """Write a STATE before the records that it covers."""
     if isinstance(message, StateMessage):
         waiting, this._buffer = this._buffer, bytearray()  # noqa: SLF001
         this._buffer += this.serialize_message(message)  # noqa: SLF001
@@ -59,7 +59,7 @@ def _skip_last_page(
             rows = next(pages)
         except StopIteration as end:
             if held is not None and len(set(end.value.ids)) == len(held):
-                yield held  # it is the only one
+                yield held  # the only page
             return end.value
         if held is not None:
             yield held
@@ -67,34 +67,34 @@ def _skip_last_page(
 
 
 def _trust_total(this: Any, original: Any) -> int:
-    """Take a list for read as far as its total says."""
+    """Count a list as read up to its total."""
     total = this.totals[1]
     return original(this) if total is None else total  # type: ignore[no-any-return]
 
 
 def _no_verification(original: Any, sent: Any, now: float) -> int:  # noqa: ARG001
-    """Never emit everything again."""
+    """Never verify a list."""
     return 0
 
 
 def _ignore_late_rows(this: Any, original: Any, row: Any) -> bool:
-    """Never notice that a list grew by rows with old dates."""
+    """Do not notice that a list grew by rows with old dates."""
     kept: bool = original(this, row)
     this.new += 1
     return kept
 
 
 def _no_gap(original: Any, *_arguments: Any) -> None:
-    """Say nothing of what the archive took."""
+    """Do not report rows taken by the archive."""
 
 
 def _rest_a_month(original: Any, seconds: float) -> float:  # noqa: ARG001
-    """Come back to a list once in 30 days."""
+    """Read a list once in 30 days."""
     return 30.0 * DAY
 
 
 def _no_sweep(original: Any, *_arguments: Any) -> dict[int, int]:  # noqa: ARG001
-    """Never read again what has closed."""
+    """Never read closed lists again."""
     return {}
 
 
@@ -102,12 +102,12 @@ def _no_sweep(original: Any, *_arguments: Any) -> dict[int, int]:  # noqa: ARG00
 
 
 def _never_misses(this: Any, original: Any, mark: Any) -> bool:  # noqa: ARG001
-    """Ignore that the counter announced more rows than are new."""
+    """Ignore that the counter counts more rows than are new."""
     return False
 
 
 def _early_cursor(this: Any, original: Any) -> str:  # noqa: ARG001
-    """Ask the next time for changes from some days later on."""
+    """Request the next changes from a few days later on."""
     return iso(this.now() + 3 * DAY)
 
 
@@ -118,7 +118,7 @@ def _primary_only(original: Any, campaign: Any) -> list[str]:
 
 
 def _twins_are_one(this: Any, original: Any, values: Any, occurrence: int) -> Any:  # noqa: ARG001
-    """Give rows that are equal one key."""
+    """Give equal rows the same key."""
     return original(this, values, 0)
 
 
@@ -126,12 +126,12 @@ def _twins_are_one(this: Any, original: Any, values: Any, occurrence: int) -> An
 
 
 def _no_lookback(this: Any, original: Any) -> int:  # noqa: ARG001
-    """Read nothing again."""
+    """Read without a look-back."""
     return 0
 
 
 def _first_page_only(this: Any, _original: Any, window: Any, look: Any) -> Any:
-    """End a window with its first page."""
+    """End a window after its first page."""
     yield from this._next_page(window, look)  # noqa: SLF001
     look.ended = look.has_list = True
     look.before = look.after = look.received
@@ -140,7 +140,7 @@ def _first_page_only(this: Any, _original: Any, window: Any, look: Any) -> Any:
 def _first_channel_only(
     this: Any, original: Any, operations: Any, *arguments: Any
 ) -> Any:
-    """Leave out what was sent from the web."""
+    """Leave out emails sent from the web."""
     return original(this, operations[:1], *arguments)
 
 
@@ -205,4 +205,4 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     **CLAIMS,
 }
-"""Faults by name: the simulated days have to find each of them."""
+"""Faults by name: the simulated days must find each of them."""

@@ -1,12 +1,12 @@
-"""What was promised of what the API showed, and whether the target has it.
+"""Promises about the rows that the API showed, compared with the target.
 
-A list is what is read by itself: one report of one message, say. What it shows at an
-instant is worked out by the simulator's truth. Its *visits* are those runs at which
-its provider's module says that the list was due and nothing came in between; two of
-them in a row, and what both showed is promised:
+A list is a unit of reading, for example one report of one message. The simulator's
+truth gives its rows at any instant. Its *visits* are the runs at which, by the module
+of its provider, the list was due and nothing disturbed it. Rows that two successive
+visits showed are promised:
 
-- `Promises.visit` returns what is then missing, or is older than the first of them;
-- `Promises.invented` returns what the target holds and the API never showed.
+- `Promises.visit` returns rows that are missing or older than at the first visit;
+- `Promises.invented` returns rows of the target that the API never showed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tests.support.encompass import Key, Record
 
 ListId = tuple[str, Any]
-"""A stream, and what tells its lists apart."""
+"""A stream, and the parent that identifies a list of it."""
 Chain = tuple[ListId, str]
-"""A list, and which of its promises is meant."""
+"""A list and the name of a promise about it."""
 Shown = dict[ListId, dict["Key", "Record"]]
 Rows = dict[str, dict["Key", "Record"]]
 ROWS, VALUES = "rows", "values"
@@ -31,12 +31,12 @@ ROWS, VALUES = "rows", "values"
 
 @dataclass(frozen=True)
 class Visit:
-    """One promise of a list that has come due.
+    """A promise about a list that has come due.
 
     Attributes:
-        list_id: of the list.
-        name: "rows" promises that they are there; "values", besides, and any other
-            name, what they hold. Each has visits of its own.
+        list_id: the list.
+        name: "rows" promises that the rows are there; "values", and any other name,
+            promises their values, too. Each name has its own visits.
         later: keys that this promise does not cover.
     """
 
@@ -47,7 +47,7 @@ class Visit:
 
 @dataclass(eq=False)
 class _Since:
-    """A chain since its last visit: what that showed, and what was shown since."""
+    """The rows shown at the last visit of a promise, and those shown since."""
 
     shown: Mapping[Key, Record]
     versions: defaultdict[Key, list[Record]] = field(
@@ -56,22 +56,22 @@ class _Since:
 
 
 class Promises:
-    """Everything that the API showed, as far as it still matters."""
+    """All rows that the API showed, as far as they still matter."""
 
     def __init__(self) -> None:
         self.events = 0
-        """Rows promised so far, each once."""
+        """Number of rows promised so far, each counted once."""
         self._since: dict[Chain, _Since] = {}
         self._of_list: defaultdict[ListId, list[_Since]] = defaultdict(list)
         self._ever: defaultdict[str, dict[Key, list[Record]]] = defaultdict(dict)
         self.first_shown: dict[tuple[str, Key], float] = {}
-        """By stream and key: when a row was first seen, in UTC seconds."""
+        """UTC seconds at which a row was first seen, by stream and key."""
         self.tainted: set[tuple[str, Key]] = set()
-        """Streams and keys of records whose values were told oddly."""
+        """Streams and keys of records with values from odd answers."""
         self._promised: defaultdict[str, set[Key]] = defaultdict(set)
 
     def show(self, shown: Shown, at: float) -> None:
-        """Note what the API shows at an instant, UTC seconds."""
+        """Store the rows that the API shows at an instant in UTC seconds."""
         for list_id, rows in shown.items():
             ever = self._ever[list_id[0]]
             for key, row in rows.items():
@@ -86,7 +86,7 @@ class Promises:
                         _add(since.versions[key], row)
 
     def visit(self, visit: Visit, shown: Mapping[Key, Record], have: Rows) -> list[str]:
-        """Note a visit; return what was promised before it and is not kept."""
+        """Store a visit; return the promises that are now broken."""
         stream = visit.list_id[0]
         before = self._since.get((visit.list_id, visit.name))
         broken = []
@@ -118,7 +118,7 @@ class Promises:
         }
 
     def invented(self, rows: Iterable[tuple[str, Key, Record]]) -> list[str]:
-        """Return those of the rows that the API never showed."""
+        """Return the rows that the API never showed."""
         return [
             f"invented: {stream} {_difference(row, self._ever[stream].get(key, []))}"
             for stream, key, row in rows
@@ -132,7 +132,7 @@ def _add(versions: list[Record], row: Record) -> None:
 
 
 def _difference(row: Record, known: list[Record]) -> str:
-    """Return a row, or what of it differs from each known version."""
+    """Return a row, or its differences from each known version."""
     if not known:
         return f"{row}: no such key"
     columns = {name for one in known for name in one if one[name] != row.get(name)}

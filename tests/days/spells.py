@@ -1,8 +1,8 @@
-"""Spells of oddities: which answers of a world are odd, from which day to which.
+"""Spells of oddities: the days on which answers of a world are odd.
 
-A spell strikes all answers of its kind, or those of some parents only; all its days
-long, or each path only once or a few times. Between spells the API is ordinary, so that
-what was missed has days to come right.
+A spell changes all answers of its kind, or only those of some parents; on all its days,
+or only the first answers of each path. Between spells the API is ordinary, so that
+missed rows can be read on later days.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _CALM_AT_LAST = 10
 
 @dataclass(frozen=True)
 class Spell:
-    """An oddity over some days.
+    """An oddity that lasts some days.
 
     Attributes:
-        name: of the oddity.
-        start: the number of its first day.
-        end: the number of the first day after it.
-        times: answers of each path that are odd; None: all.
-        share: share of the parents, or paths, that are struck.
-        seed: decides which ones.
+        name: name of the oddity.
+        start: number of its first day.
+        end: number of the first day after it.
+        times: number of odd answers of each path; None: all.
+        share: share of the parents, or of paths, that are odd.
+        seed: chooses the parents or paths.
     """
 
     name: str
@@ -56,10 +56,10 @@ def drawn(
     """Return the spells of a world.
 
     Args:
-        provider: whose world it is.
-        seed: of the world.
-        days: that it has.
-        chosen: names of oddities to draw from; all of the provider's if empty.
+        provider: provider of the world.
+        seed: seed of the world.
+        days: length of the world.
+        chosen: names of oddities to draw from; if empty, all of the provider.
     """
     rng = random.Random(f"spells {provider} {seed}")  # noqa: S311 -- reproducible
     names = [name for name in chosen or of_face(provider) if _fits(name, provider)]
@@ -70,7 +70,7 @@ def drawn(
         for _ in range(rng.choice((1, 1, 2))):
             times = rng.choice((1, 1, 3, None, None, None))
             one = rng.choice(names)
-            # Of a batch it is the oddity that chooses among the ids.
+            # For a batch the oddity itself chooses the ids.
             shares = (1.0,) if ODDITIES[one].paths == "/stats/" else _SHARES
             share = rng.choice(shares)
             spell = Spell(one, day, day + length, times, share, rng.getrandbits(32))

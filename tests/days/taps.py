@@ -1,8 +1,8 @@
-"""The real tap, without what each run of an account finds out alike.
+"""The real tap, without the work that is the same in each run of an account.
 
-A simulated day starts it anew, as a schedule does. What a start makes of the packaged
-schemas and the settings alone takes longer than all else of a quiet day, and is made
-once an account.
+A simulated day starts the tap anew, as a schedule does. Preparing the packaged schemas
+and the settings takes longer than the rest of a quiet day, so it is done once per
+account.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SELDOM = (20_000, 20, 50)
 
 @dataclass
 class Discovery:
-    """What the first start of an account's tap made, and no run changes."""
+    """The parts of a started tap that no run changes."""
 
     catalog: Catalog | None = None
     mapper: PluginMapper | None = None
@@ -47,11 +47,11 @@ class Discovery:
 
 
 class KnownTap(TapEmailMetrics):
-    """The tap of an account, which starts with an earlier start's discovery.
+    """The tap of an account, which starts with the discovery of an earlier start.
 
     Args:
-        discovery: made by the first start.
-        options: of the tap.
+        discovery: discovery of the first start.
+        options: options of the tap.
     """
 
     def __init__(self, discovery: Discovery, **options: Any) -> None:
@@ -75,8 +75,8 @@ class KnownTap(TapEmailMetrics):
 class InlineFanOut(FanOut[Task, Page, Result]):
     """Reads with one worker in the thread of the caller.
 
-    It gives what a thread would, in the same order, without the cost of switching
-    between the two. Several workers are threads, as ever.
+    It gives the same results as a thread in the same order, without the cost of
+    switching between threads. Several workers are still threads.
     """
 
     @override
@@ -125,11 +125,11 @@ class InlineFanOut(FanOut[Task, Page, Result]):
 
 @contextmanager
 def in_a_hurry() -> Iterator[None]:
-    """Make runs cheap while this lasts, without a change of what they do.
+    """Make runs cheap until the end of the block, without changing their results.
 
-    One reader needs no thread. A schema is prepared once: no run changes one. Nothing
-    waits for the disk. Garbage is seldom collected: a collection looks at all modules
-    and worlds again.
+    One reader needs no thread. A schema is prepared once, because no run changes it.
+    Nothing waits for the disk. Garbage is collected rarely, because a collection looks
+    at all modules and worlds again.
     """
     usual = gc.get_threshold()
     gc.set_threshold(*_SELDOM)
@@ -147,7 +147,7 @@ def in_a_hurry() -> Iterator[None]:
 
 
 def _applied_once() -> Callable[[Privacy, dict[str, Any]], dict[str, Any]]:
-    """Return `Privacy.apply_to_schema` with a memory: a schema is the same each run."""
+    """Return a cached `Privacy.apply_to_schema`: a schema is the same in each run."""
     apply = Privacy.apply_to_schema
     known: dict[tuple[str, int], dict[str, Any]] = {}
 
@@ -161,10 +161,10 @@ def _applied_once() -> Callable[[Privacy, dict[str, Any]], dict[str, Any]]:
 
 
 def _nothing(_descriptor: int) -> None:
-    """Do nothing: no day ends in a power cut."""
+    """Do nothing: no day ends in a power failure."""
 
 
 def copied(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state as another process would get it."""
+    """Return a state as another process would load it."""
     found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(state))
     return found

@@ -1,4 +1,4 @@
-"""Simulated days, one provider at a time; `make soak` lets many more pass."""
+"""Simulated days of each provider; `make soak` runs many more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.days.worlds import run
 pytestmark = pytest.mark.slow
 
 LENGTH = {"encompass": 100, "constant_contact": 40, "luxsci": 20}
-"""Days of a world, by provider: the dearer a run, the fewer."""
+"""Days of a world by provider: fewer if its runs are slow."""
 WORLDS = {"encompass": 3, "constant_contact": 2, "luxsci": 2}
 SEEDS = [
     (provider, 1000 + number)
@@ -33,16 +33,16 @@ ODD = [
     ("luxsci", 1, 9, ()),
     ("luxsci", 5, 9, ()),
 ]
-"""Provider, seed, days and oddities of odd worlds; (): all that its API can have."""
+"""Provider, seed, days and oddities of odd worlds; () stands for all oddities."""
 FOUND_IN = sorted(
     {(m.provider, m.seed, m.days, m.length, m.odd or ()) for m in MUTATIONS.values()}
 )
 """Provider, seed, days, length and oddities of the worlds in which a broken tap is
-found out."""
+found."""
 
 
 @pytest.mark.parametrize(("provider", "seed"), SEEDS)
-def test_nothing_is_lost_and_nothing_invented(provider: str, seed: int) -> None:
+def test_no_row_is_lost_or_invented_over_many_days(provider: str, seed: int) -> None:
     length = LENGTH[provider]
     summary = run(provider, seed, length, length)
     assert summary.broken == []
@@ -51,7 +51,7 @@ def test_nothing_is_lost_and_nothing_invented(provider: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("provider", "seed", "days", "length", "odd"), FOUND_IN)
-def test_the_tap_breaks_nothing_where_a_broken_one_is_found_out(
+def test_the_tap_keeps_its_promises_in_the_worlds_that_find_faults(
     provider: str, seed: int, days: int, length: int, odd: tuple[str, ...]
 ) -> None:
     summary = run(
@@ -62,7 +62,7 @@ def test_the_tap_breaks_nothing_where_a_broken_one_is_found_out(
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_tap_that_is_broken_on_purpose_is_found_out(name: str) -> None:
+def test_simulated_days_find_each_fault_of_the_tap(name: str) -> None:
     fault = MUTATIONS[name]
     with broken(fault):
         summary = run(
@@ -77,7 +77,7 @@ def test_a_tap_that_is_broken_on_purpose_is_found_out(name: str) -> None:
     assert summary.lost + (summary.unsaid if fault.odd else 0) > 0
 
 
-def test_faults_of_all_providers_claim_what_the_tap_does_not_know() -> None:
+def test_every_provider_has_faults_that_count_unknown_rows_as_read() -> None:
     found = Counter(fault.provider for fault in CLAIMS.values())
     assert found.keys() == set(LENGTH)
     assert found.total() >= 15
@@ -85,7 +85,7 @@ def test_faults_of_all_providers_claim_what_the_tap_does_not_know() -> None:
 
 
 @pytest.mark.parametrize(("provider", "seed", "days", "odd"), ODD)
-def test_what_an_oddity_hid_is_said_and_comes_later(
+def test_rows_hidden_by_an_oddity_are_reported_and_read_later(
     provider: str, seed: int, days: int, odd: tuple[str, ...]
 ) -> None:
     summary = run(provider, seed, days, 34, steady=True, odd=odd)
@@ -94,7 +94,7 @@ def test_what_an_oddity_hid_is_said_and_comes_later(
     assert summary.faults > 0
 
 
-def test_a_run_that_hides_what_it_could_not_read_is_found_out(
+def test_a_run_that_does_not_report_missing_rows_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(StreamReport, "summary", _hushed)
@@ -106,11 +106,11 @@ def test_a_run_that_hides_what_it_could_not_read_is_found_out(
 
 
 def _hushed(report: StreamReport) -> dict[str, Any]:
-    """Return the summary of a stream that never says that anything is missing."""
+    """Return the summary of a stream without any sign of missing rows."""
     return {"outcome": "complete", "records": report.records}
 
 
-def test_soak_runs_a_broken_tap_and_says_so(
+def test_soak_with_a_broken_tap_fails_with_its_replay_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MUTATION", "trust_total")

@@ -1,4 +1,4 @@
-"""When oddities come and go in a world, and what counts as saying that rows miss."""
+"""The days of oddities in a world, and the ways to report missing rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.days.worlds import ACCOUNTS
 STREAM = "encompass_opens"
 LIST = (STREAM, 5)
 SHOWN = 1_790_000_000.0
-"""When the missing row was first shown, in UTC seconds."""
+"""UTC seconds at which the missing row was first shown."""
 
 
 def ran(
     verdict: str | None = None, parent: object = 5, code: int = 0, **report: Any
 ) -> Ran:
-    """Return a run of one stream, that read one list if a verdict of it is given."""
+    """Return a run of one stream, which read one list if its verdict is given."""
     record = {"stream": STREAM, "parent": str(parent), "verdict": verdict}
     message = {"type": "RECORD", "stream": "email_metrics_reconciliation"}
     messages = [{**message, "record": record}] if verdict else []
@@ -41,7 +41,9 @@ def ran(
         ran(parents=3, headroom_days=3.0),
     ],
 )
-def test_a_run_that_claims_all_of_a_list_does_not_say_that_rows_miss(run: Ran) -> None:
+def test_a_run_that_claims_a_complete_list_does_not_report_missing_rows(
+    run: Ran,
+) -> None:
     assert not run.says(LIST, SHOWN)
 
 
@@ -61,12 +63,12 @@ def test_a_run_that_claims_all_of_a_list_does_not_say_that_rows_miss(run: Ran) -
         ran("equal", parent=6, behind_since=iso(SHOWN - 9)),
     ],
 )
-def test_a_run_says_that_rows_miss_in_each_of_these_ways(run: Ran) -> None:
+def test_each_of_these_runs_reports_missing_rows(run: Ran) -> None:
     assert run.says(LIST, SHOWN)
 
 
 @pytest.mark.parametrize("provider", ACCOUNTS)
-def test_spells_leave_the_last_days_ordinary_and_are_the_same_each_time(
+def test_spells_spare_the_last_days_and_are_the_same_for_the_same_seed(
     provider: str,
 ) -> None:
     for seed in range(20):
@@ -77,19 +79,19 @@ def test_spells_leave_the_last_days_ordinary_and_are_the_same_each_time(
         assert {spell.name for spell in spells} <= {*of_face(provider)}
 
 
-def test_spells_are_drawn_of_the_chosen_oddities_that_a_provider_has() -> None:
+def test_spells_are_drawn_from_chosen_oddities_of_the_provider() -> None:
     chosen = ("labels_lower", "list_null")
     assert {one.name for one in drawn("encompass", 1, 60, chosen)} == {"list_null"}
     assert drawn("encompass", 1, 60, ("labels_lower",)) == []
 
 
-def test_many_spells_make_every_oddity_occur() -> None:
+def test_every_oddity_occurs_in_many_worlds() -> None:
     for provider in ACCOUNTS:
         found = {s.name for seed in range(120) for s in drawn(provider, seed, 60)}
         assert found == {*of_face(provider)}
 
 
-def test_an_odd_is_in_force_on_the_days_of_its_spell_only() -> None:
+def test_an_oddity_is_active_only_on_the_days_of_its_spell() -> None:
     account: Account = EncompassDays(1, 40)
     spells = drawn("encompass", 1, 40)
     days = Days(account, 1, 40, spells=spells)

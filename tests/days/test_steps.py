@@ -1,9 +1,9 @@
-"""What happens to a site in any order, and what the tap then has to hold.
+"""Events of a site in any order, and the promises of the tap after them.
 
-Hypothesis draws the steps: it finds orders that no calendar of days has, and shrinks
-one that breaks a promise to the few steps that matter. The site is Encompass's: its
-lists have neither a change date nor a counter that can be trusted, so that most of
-what may be lost is lost there; and a run costs least, so that most orders fit in.
+Hypothesis draws the steps: it finds orders that do not occur in simulated days, and
+shrinks one that breaks a promise to the few steps that matter. The site is one of
+Encompass: its lists have neither a date of change nor a reliable counter, so rows are
+lost most easily there, and its runs are the cheapest.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 KNOWN = ("_places", "_ends", "_late", "_actions")
-"""What the account works out of all its rows, once."""
+"""Values that the account computes once from all its rows."""
 MINUTE = 60.0
 ORDERS = ("ascending", "descending", "shuffled")
 SETTINGS = settings(
@@ -52,14 +52,14 @@ SETTINGS = settings(
 
 
 class GrowingSite(EncompassDays):
-    """A site to which nothing happens by itself."""
+    """A site without events of its own."""
 
     @override
     def _build(self, days: int) -> None:
-        """Leave it empty."""
+        """Add nothing."""
 
     def send(self) -> int:
-        """Let a message appear that was sent just before; return its number."""
+        """Add a message that was just sent; return its number."""
         api, now = self.site.api, self.site.world.clock.now()
         sent = float(round(now - 2 * MINUTE))
         message: int = api.add_message(sent=sent, date_added=sent, visible_from=now)
@@ -70,7 +70,7 @@ class GrowingSite(EncompassDays):
         return message
 
     def show(self, kind: str, message: int, late: float) -> int:
-        """Show a row that is dated so many days ago, after the send at the earliest."""
+        """Add a row dated `late` days ago, but not before the send."""
         now = self.site.world.clock.now()
         dated = round(max(self._sent(message, now) + MINUTE, now - late * DAY), 3)
         fields = {} if kind == "recipients" else {"timestamp": ms(dated)}
@@ -81,7 +81,7 @@ class GrowingSite(EncompassDays):
         return row
 
     def correct(self, kind: str, row: int, **fields: object) -> None:
-        """Change a row, from now on."""
+        """Change a row from now on."""
         now = self.site.world.clock.now()
         self.site.api.correct(kind, row, at=now, **fields)
         self._forget()
@@ -93,7 +93,7 @@ class GrowingSite(EncompassDays):
 
 
 class Steps(RuleBasedStateMachine):
-    """A site, its tap and its target; each run checks what it was to bring."""
+    """A site, its tap and its target; each run checks the promises."""
 
     @initialize(seed=st.integers(0, 99))
     def begin(self, seed: int) -> None:
@@ -103,7 +103,7 @@ class Steps(RuleBasedStateMachine):
         self.messages = [self.site.send()]
         self.recipients: list[tuple[int, int]] = []
 
-    # What happens to the site
+    # Events of the site
 
     @precondition(lambda self: len(self.messages) < 4)
     @rule()
@@ -138,7 +138,7 @@ class Steps(RuleBasedStateMachine):
     def time_passes(self, days: float) -> None:
         self.site.site.advance(days)
 
-    # What the tap does
+    # Runs of the tap
 
     @rule(weather=st.sampled_from(("calm", "calm", "faults", "storm")))
     def run(self, weather: Weather) -> None:
@@ -158,13 +158,13 @@ class Steps(RuleBasedStateMachine):
 
     @override
     def teardown(self) -> None:
-        """Let all come due once more, twice."""
+        """Let everything become due twice more."""
         if hasattr(self, "days"):
             for _ in "ab":
                 self._run(Today())
 
     def _run(self, today: Today) -> None:
-        # Two runs are never at one instant, and rows show up between them.
+        # Two runs are never at the same time, and rows appear between them.
         self.site.site.advance(0.1)
         assert self.days.sync(today, self.random) == []
 
@@ -181,7 +181,7 @@ def test_no_order_of_steps_loses_or_invents_a_row() -> None:
 
 
 @pytest.mark.parametrize("fault", ["skip_last_page", "state_first"])
-def test_steps_find_a_broken_tap(fault: str) -> None:
+def test_random_steps_find_a_broken_tap(fault: str) -> None:
     found = partial(
         run_state_machine_as_test,
         settings=settings(

@@ -1,4 +1,4 @@
-"""Worlds of simulated days, one of a provider at a time, and their sum."""
+"""Worlds of simulated days of one provider at a time."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def run(  # noqa: PLR0913 -- what a world is made of
     odd: Sequence[str] | None = None,
     calm: bool = False,
 ) -> Summary:
-    """Let days pass in the world of a seed, which is made for `length` of them.
+    """Let days pass in the world of a seed, which has `length` days.
 
-    A promise that is broken ends it; the summary says which, and how it is replayed.
+    A broken promise ends it; the summary names the promise and the replay command.
 
     Args:
-        provider: whose account it is.
-        seed: of the world and of what happens in it.
-        days: that pass.
-        length: days that the world is made for.
-        steady: let one reader read, so that each run sends the same requests at the
-            same instants. Otherwise it depends on the machine which thread comes first.
+        provider: provider of the account.
+        seed: seed of the world and its events.
+        days: number of days that pass.
+        length: number of days for which the world is made.
+        steady: use one reader, so that each run sends the same requests at the same
+            times. Otherwise the order of threads depends on the machine.
         odd: names of oddities that may occur; empty: all; None: no oddity occurs.
         calm: no other faults and no kills.
     """
