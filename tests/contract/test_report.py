@@ -400,7 +400,7 @@ def test_every_open_point_is_a_question_and_on_the_page(name: str) -> None:
             assert says in page
 
 
-def test_a_setting_that_a_confirmed_answer_makes_unnecessary_says_so(
+def test_the_settings_table_marks_what_a_confirmed_answer_makes_unnecessary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     [provider] = [one for one in PROVIDERS if one.name == "luxsci"]

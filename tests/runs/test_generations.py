@@ -211,7 +211,7 @@ def test_a_side_backfill_of_another_account_is_refused() -> None:
     assert "another encompass account" in refused(site, client_id="other")
 
 
-def test_a_bookmark_lowered_by_hand_says_what_replays_the_stream(
+def test_a_bookmark_lowered_by_hand_logs_how_to_read_the_stream_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, _ = site_of(5, 9)

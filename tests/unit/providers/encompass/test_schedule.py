@@ -317,7 +317,9 @@ def test_a_postponed_send_is_verified_by_its_new_date() -> None:
     assert not verification_due(kept, mark, NOW)
 
 
-def test_verifications_are_due_at_these_days_after_the_send() -> None:
+def test_verifications_are_due_3_30_170_and_every_60_days_from_230_after_the_send() -> (
+    None
+):
     found = [
         day
         for day in range(1000)
