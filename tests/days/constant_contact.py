@@ -1,16 +1,16 @@
-"""A Constant Contact account for simulated days, and what is promised of it.
+"""A Constant Contact account for simulated days, with the promises about it.
 
 Lists of the account, its campaigns and their statistics are due in every run, the
 statistics of a campaign outside of the window once in 8 days.
 
-A campaign's report of events is due at a run when its counter has caught up: the
-counter equals the rows that the lists of all activities show. Outside of the window
-it is due once in 8 days besides. What is read whole and once a UTC day (unique opens,
-links) is due at the first such run of a day; links of a resend are not promised, since
-no counter tells of them before one is clicked.
+A report of events of a campaign is due at a run when its counter has caught up: the
+counter equals the rows that the lists of all activities show. Outside of the window it
+is also due once in 8 days. Lists that are read in full once a UTC day (unique opens,
+links) are due at the first such run of a day. Links of a resend are not promised,
+because no counter changes before one is clicked.
 
-Rows that came while others vanished may leave the counter as it was. They are promised
-at verifications only ("verified"): at visits 31 days apart, in the window.
+Rows that came while others vanished may leave the counter unchanged. They are promised
+only at verifications ("verified"), which are visits 31 days apart in the window.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ COUNTERS = {
     "bounces": "em_bounces",
 }
 _DAILY = {"unique_opens": "opens", "links": "clicks"}
-"""Read once a day, and the events that move them."""
+"""Lists that are read once a day, with the events that change them."""
 _BY_CAMPAIGN = ("campaign_stats", "campaign_activity_stats", "send_history")
 _PLAIN = (
     *("campaign_summaries", "campaigns", "campaign_activities", "contacts"),
     *("contact_lists", "contact_tags", "contact_custom_fields", "segments", "account"),
 )
 _CHANGES = ("campaigns", "contacts", "campaign_activities")
-"""Asked for by their date of change: what is left out there once comes in a week."""
+"""Lists that are read by date of change: a row left out once is read within a week."""
 _OF_CONTACTS = tuple(
     f"contact_{name}"
     for name in ("activity_details", "activity_summary", "open_and_click_rates")
@@ -74,19 +74,19 @@ _PATHS = {
     "campaign_summaries": "/nowhere",
     "campaign_stats": "/nowhere",
 }
-"""What a stream is read from, beside what all that goes by campaign needs."""
+"""Paths from which a stream is read, beside those of all reports of campaigns."""
 _SHARED = "/token$|_summaries$|/email_campaigns/|/emails/[^/]+$|/privileges$"
 _CONTACTS = "/contact_reports/|/contacts$"
 _UNKNOWABLE = {
     **dict.fromkeys((*_DAILY, "snapshots"), "as_of"),
     "campaign_activity_stats": "last_refresh_time",
 }
-"""Columns that tell when something was read, or moved besides."""
+"""Columns with the time of a read or of other changes."""
 _REPORTED = 0.1
 """Share of the accounts whose contact reports are read."""
 _NOT_FOUND = 404
 _REMEMBERED = 2 * DAY
-"""Seconds for which the tap may not ask for stats again that were refused."""
+"""Seconds for which the tap may not request refused stats again."""
 _WEEK = 8 * DAY
 _MONTH = 31 * DAY
 _LISTS = "/tracking/|/links$|/contacts$|/contact_|/segments$|/emails$|_summaries$"
@@ -106,7 +106,7 @@ _CHANCES: Mapping[Weather, float] = {"calm": 0.0, "faults": 0.004, "storm": 0.05
 
 @dataclass(slots=True)
 class _Course:
-    """Where a list stands with its visits."""
+    """The visits of a list so far."""
 
     visited: float = float("-inf")
     before: float = float("-inf")
@@ -252,7 +252,7 @@ class ConstantContactDays(Account):
         return round(sent + 60 + rng.expovariate(1 / (mean * DAY)), 3)
 
     def _shown(self, at: float) -> dict[str, Any]:
-        """Draw when an event is listed, most at once, and when it is counted."""
+        """Draw when an event is listed, mostly at once, and when it is counted."""
         rng = self._rng
         late = rng.choices((0.0, 3600.0, 8 * DAY, 30 * DAY), (80, 12, 6, 2))[0]
         shown = at + rng.uniform(0, late)
@@ -287,7 +287,7 @@ class ConstantContactDays(Account):
 
     @override
     def recover(self, ran: Ran) -> list[str]:
-        """Agree anew where a token is lost, as the owner of the account does."""
+        """Give a new consent if a token is lost, as the owner of the account does."""
         for entry in ran.entries:
             campaigns = re.search("/email_campaigns/(.+)", entry.path)
             if campaigns and entry.status == _NOT_FOUND:
@@ -303,7 +303,7 @@ class ConstantContactDays(Account):
         self.site.settings["refresh_token"] = self._api.consent()
         return []
 
-    # What is shown
+    # Shown rows
 
     @override
     def shown(self, at: float) -> Shown:
@@ -329,7 +329,7 @@ class ConstantContactDays(Account):
         activity = row.get("campaign_activity_id")
         return row.get("campaign_id") or self._campaign_of[str(activity)]
 
-    # What is due
+    # Due lists
 
     @override
     def lists_of(self, path: str) -> Iterator[ListId]:
@@ -339,7 +339,7 @@ class ConstantContactDays(Account):
         yield from self._lists_of_campaigns(path.split("/"))
 
     def _lists_of_campaigns(self, parts: list[str]) -> Iterator[ListId]:
-        """Yield the lists by campaign that a path, in parts, is needed for."""
+        """Yield the lists by campaign for which a path, in parts, is needed."""
         match parts:
             case [*_, "email_reports", activity, "tracking", name]:
                 yield f"{PREFIX}{name}", self._campaign_of.get(activity)
@@ -386,7 +386,7 @@ class ConstantContactDays(Account):
 
     @override
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
-        # The tap takes it for a visit, and comes again when the next one is due.
+        # The tap counts it as a visit and reads again when the next one is due.
         course = self._courses[list_id]
         course.visited = course.verified = course.excused = now
         course.hidden |= {*missing}
@@ -415,7 +415,7 @@ class ConstantContactDays(Account):
         return later
 
     def _hidden(self, list_id: ListId, now: float) -> set[Key]:
-        """Return what an odd answer hid, until the list is read whole again."""
+        """Return the keys that an odd answer hid, until a full read of the list."""
         course = self._courses[list_id]
         if now - course.excused >= (_MONTH if list_id[1] else _WEEK):
             course.hidden.clear()
@@ -506,7 +506,7 @@ class ConstantContactDays(Account):
             yield Visit(list_id, "verified")
 
     def _of_resends(self, rows: Mapping[Key, Record]) -> frozenset[Key]:
-        """Return the links of resends: they come when one is clicked."""
+        """Return the links of resends, which are read when one is clicked."""
         return frozenset(
             key
             for key, row in rows.items()
@@ -515,7 +515,7 @@ class ConstantContactDays(Account):
         )
 
     def _of_removed(self, rows: Mapping[Key, Record], now: float) -> frozenset[Key]:
-        """Return the activities of removed campaigns: nothing shows them any more."""
+        """Return the activities of removed campaigns, which nothing shows any more."""
         return frozenset(
             key
             for key, row in rows.items()
@@ -540,13 +540,13 @@ class ConstantContactDays(Account):
         )
         return counters is not None and counters.stats[COUNTERS[kind]] == listed
 
-    # What else has to hold
+    # Other promises
 
     @override
     def complaints(self, ran: Ran, shown: Shown) -> list[str]:
         found = []
         limits = self._api.limits
-        # A thread that waits for the processor sends late on a clock that others move.
+        # With several threads on one clock a request may be late.
         alone = self.site.settings["max_concurrency"] == 1
         if (alone and limits.throttled) or limits.refused:
             found.append(
@@ -573,7 +573,7 @@ class ConstantContactDays(Account):
         size = 0
         known = flat(old)
         was_odd, self._is_clock_odd = self._is_clock_odd, self._has_odd_clock()
-        # A cursor may follow an odd clock back, or come back from one.
+        # A cursor may follow an odd clock back, or return from one.
         is_clock_odd = was_odd or self._is_clock_odd
         for name, entry in flat(new).items():
             before = known.get(name, {})

@@ -1,27 +1,27 @@
-"""An Encompass site for simulated days, and what is promised of it.
+"""An Encompass site for simulated days, with the promises about it.
 
 The list of messages is due in every run. Another list is due at a run when the time
-since its last visit has reached the interval of its *age*; that counts from the
-newest of its message's times and of the rows that the visit before the last one
-showed (the tap may have read the list any time since):
+since its last visit has reached the interval of its *age*, which counts from the newest
+of the times of its message and of the rows at the visit before the last one (the tap
+may have read the list at any time since):
 
     under 7 days: every run; under 30: 1 day; up to the window: 7 days;
-    older: `sweep_days`, and a day, since a sweep goes by whole days.
+    older: `sweep_days` and a day, because a sweep counts whole days.
 
-Promised of a list's rows is that they are there ("rows"), of messages and links their
-values besides. Edits, and rows dated before the look-back that came while others
-vanished, are promised at verifications only ("verified"): the first visits from 3, 30
-and 170 days after the send on, and from every 60th after that, in the window.
+Rows of a list are promised to be there ("rows"), messages and links also with their
+values. Edits, and rows dated before the look-back that came while others vanished, are
+promised only at verifications ("verified"): the first visits from 3, 30 and 170 days
+after the send on, and from every 60th day after that, in the window.
 
-A list that counts a row and hides it is settled without the row, and so is one that
-differs twice, or that has rows without a usable id: that is said once, and counts as a
+A list that counts a row but hides it is settled without the row, and so is one that
+differs twice or has rows without a usable id: this is reported once and counts as a
 visit.
 
-A list that failed in five runs is due once a day: each run says that it waits in
-quarantine, and is no visit of it.
+A list that failed in five runs is due once a day. Each run reports that the list is in
+quarantine, and does not count as a visit of it.
 
-A row that was archived and is missing, though it showed up in time, has to lie in a
-gap that the state tells of, by its date or since it shows.
+If a row that appeared in time was archived and is missing, it must lie in a gap that
+the state contains, by its date or by the time since which it shows.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _MINUTE = 60.0
 _TIMELY = 2 * DAY
 _MARK_BYTES = 60
 _OUT = 0.2
-"""Share of the sites where nothing runs for half a year."""
+"""Share of the sites where the tap does not run for half a year."""
 _SHARED = ("/v2/messages", "/apiservices/authenticate")
 _FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "status", "status": 500},
@@ -80,7 +80,7 @@ _CHANCES: Mapping[Weather, float] = {"calm": 0.0, "faults": 0.01, "storm": 0.06}
 
 @dataclass(slots=True)
 class _Place:
-    """A row, and when its list shows it."""
+    """A row and the time during which its list shows it."""
 
     list_id: ListId
     key: Key
@@ -92,12 +92,12 @@ class _Place:
 
 @dataclass(slots=True)
 class _Course:
-    """Where a list stands with its visits.
+    """The visits of a list so far.
 
     Attributes:
-        newest: dates of the newest row, at the visit before the last and at the last.
-        later: keys that only a verification brings.
-        keys: rows that the last visit showed.
+        newest: dates of the newest row at the last two visits.
+        later: keys that only a verification finds.
+        keys: keys of the rows at the last visit.
         before: the visit before the last one.
     """
 
@@ -110,7 +110,7 @@ class _Course:
 
 
 class EncompassDays(Account):
-    """A site with a message every second week, few rows in each list."""
+    """A site with a message every second week and few rows in each list."""
 
     provider = "encompass"
     token_path = "/authenticate"
@@ -157,7 +157,7 @@ class EncompassDays(Account):
             self._afterwards(one["kind"], row_id, one["message"], one["shown"])
 
     def _message(self, sent: float) -> Iterator[dict[str, Any]]:
-        """Add a message; yield the rows to come."""
+        """Add a message; yield its future rows."""
         rng, api = self._rng, self._api
         added = sent - rng.choice((0.0, rng.uniform(0, 3) * DAY))
         message = api.add_message(sent=sent, date_added=added)
@@ -176,7 +176,7 @@ class EncompassDays(Account):
                 yield self._event(kind, message, sent)
 
     def _event(self, kind: str, message: int, sent: float) -> dict[str, Any]:
-        """Draw a row: most come within days, some in weeks; some are shown late."""
+        """Draw a row: most come within days, some within weeks; some appear late."""
         rng = self._rng
         mean = rng.choices((0.5, 4.0, 30.0, 120.0), (50, 30, 15, 5))[0]
         at = sent + _MINUTE + rng.expovariate(1 / (mean * DAY))
@@ -201,7 +201,7 @@ class EncompassDays(Account):
             api.correct(
                 kind, row_id, at=at, message_id=message, emailAddress="x@example.com"
             )
-        # A row that goes while another comes before the last one hides it.
+        # A row that vanishes while another comes before the last one hides it.
         if self._numbered_by == "shown" and rng.random() < 0.05:
             at = shown + rng.uniform(0, 40) * DAY
             api.delete(kind, row_id, at=at, message_id=message)
@@ -223,7 +223,7 @@ class EncompassDays(Account):
             path = "/v2/" if rule["kind"] != "cut" else "/"
             yield {"path": path, **rule, "probability": chance, "seed": seed + number}
 
-    # What is shown
+    # Shown rows
 
     @cached_property
     def _places(self) -> list[_Place]:
@@ -259,7 +259,7 @@ class EncompassDays(Account):
             )
         return place.texts[text]
 
-    # What is due
+    # Due lists
 
     @override
     def lists_of(self, path: str) -> Iterator[ListId]:
@@ -271,8 +271,8 @@ class EncompassDays(Account):
 
     @override
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
-        # The tap takes it for a visit, and comes again when the next one is due. It
-        # comes to the list of messages in each run.
+        # The tap counts it as a visit and reads again when the next one is due. It
+        # reads the list of messages in each run.
         if list_id in self._courses and list_id != MESSAGES:
             course = self._courses[list_id]
             course.visited = now
@@ -347,7 +347,7 @@ class EncompassDays(Account):
         return DAY if age >= 7 * DAY else 0.0
 
     def _lost_rows(self, list_id: ListId, since: float, now: float) -> bool:
-        """Return whether rows have gone: then late ones wait for a verification."""
+        """Return whether rows have vanished: late rows then wait for a verification."""
         return any(since < end <= now for end in self._ends[list_id])
 
     @cached_property
@@ -365,7 +365,7 @@ class EncompassDays(Account):
     def _sent(self, message_id: int, at: float) -> float:
         return _seconds(self._messages[message_id].fields(at), "actualSendTimestamp")
 
-    # What else has to hold
+    # Other promises
 
     @override
     def complaints(self, ran: Ran, shown: Shown) -> list[str]:
@@ -384,7 +384,7 @@ class EncompassDays(Account):
 
     def _archived_unread(self, ran: Ran) -> list[str]:
         if self._api.policy.archive_on == "send":
-            return []  # a row may go the day after it came
+            return []  # a row may be archived the day after it came
         entries = flat(self.site.state)
         have = self.rows
         return [
@@ -396,9 +396,9 @@ class EncompassDays(Account):
         ]
 
     def _archived_since(self, ran: Ran) -> list[_Place]:
-        """Return the actions that were archived of late, each once.
+        """Return the actions that were archived recently, each once.
 
-        Those of a stream that failed wait for a run that gets as far as its gaps.
+        Those of a failed stream wait for a run that reports the gaps of the stream.
         """
         read = {stream for stream, outcome in ran.outcomes.items() if outcome in FINE}
         gone = [p for p in self._actions if p.end <= ran.ended and p.list_id[0] in read]
@@ -408,7 +408,7 @@ class EncompassDays(Account):
 
     @cached_property
     def _late(self) -> frozenset[Key]:
-        """The rows whose date was before the look-back when they were first shown."""
+        """The rows whose date was before the look-back when they appeared."""
         return frozenset(
             place.key
             for place in self._places
@@ -417,7 +417,7 @@ class EncompassDays(Account):
 
     @cached_property
     def _actions(self) -> list[_Place]:
-        """The actions that show up in time, and are not archived in two weeks."""
+        """The actions that appear in time and are not archived within two weeks."""
         return [
             place
             for place in self._places
@@ -459,7 +459,7 @@ def _policy(rng: random.Random) -> dict[str, Any]:
 
 
 def _verifications(sent: float, now: float) -> int:
-    """Return how many days of verification have passed since the send."""
+    """Return the number of verification days since the send."""
     days = (now - sent) / DAY
     return sum(days >= point for point in (3, 30, *range(170, 2000, 60)))
 

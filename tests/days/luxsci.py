@@ -1,22 +1,22 @@
-"""A LuxSci account for simulated days, and what is promised of it.
+"""A LuxSci account for simulated days, with the promises about it.
 
-Some are read as one of its users, who sees what is its own.
+Some accounts are read as one of their users, who sees only own rows.
 
-A report that is asked for by dates is due in every run, with the rows whose date, as
-the API filters by it, is within the look-back before the run, and whose own date is
-older than the five minutes that rows may take to show. Rows that were there at the
-start, and those that showed up within the look-back of their date, are due in the first
-run that can read them, however long after.
+A report that is filtered by date is due in every run, with the rows whose filter date
+is within the look-back before the run and whose own date is older than the five minutes
+that rows may take to appear. Rows that were there at the start, and rows that appeared
+within the look-back of their date, are due in the first run that can read them, however
+late.
 
-Users, jobs and marketing's things are due as a whole once in 8 days besides; its links
-and complaints, and all summaries, at the first run of a UTC day. A summary is due for
-the whole days within the look-back.
+Users, jobs and the lists, contacts and campaigns of marketing are also due in full once
+in 8 days; marketing links and complaints, and all summaries, at the first run of a UTC
+day. A summary is due for the whole days within the look-back.
 
-A report that counts a row and hides it is settled without the row, and read again on
-the next day: what it may have hidden is due from then on.
+A report that counts a row but hides it is settled without the row and read again on the
+next day: rows that it may have hidden are due from then on.
 
-Events that the API filters by the send are promised within the look-back of the send
-only: nothing shows that it does so before rows come that lie outside of their window.
+Events that the API filters by the date of the send are promised only within the
+look-back of the send: the tap notices the filter only by rows outside of their window.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _STREAM = "luxsci_"
 _START = NOW - 8 * DAY
 _SETTLING = 300.0
 _RECENT = 40 * DAY
-"""What is shown of the reports that are asked for by dates."""
+"""Rows shown by the reports that are filtered by date."""
 _WEEK = 8 * DAY
 _THINGS = (
     *("marketing_campaigns", "marketing_lists", "marketing_contacts"),
@@ -57,12 +57,12 @@ _THINGS = (
 _WHOLE = ("marketing_urls", "marketing_complaints")
 _SLOW = ("delivery_status", "marketing_logs", "marketing_bounces")
 _CHANGES = "delivery_status"
-"""The report of which a run emits only what changed."""
+"""The report of which a run emits only changed rows."""
 _HOUR = 3600.0
 _OF_USER = 0.25
-"""Share of the accounts of which one user's reports are read."""
+"""Share of the accounts that are read as one user."""
 _LASTING = 4
-"""Days that an ill report is ill."""
+"""Days for which a failing report fails."""
 _ILL = ("/opens$", "/sent$", "/clicked$")
 _FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "status", "status": 500},
@@ -79,7 +79,7 @@ _CHANCES: Mapping[Weather, float] = {"calm": 0.0, "faults": 0.004, "storm": 0.05
 
 
 class LuxSciDays(Account):
-    """An account with three users, of whom one does marketing."""
+    """An account with three users, one of whom does marketing."""
 
     provider = "luxsci"
     settling = _SETTLING
@@ -112,7 +112,7 @@ class LuxSciDays(Account):
         self._hid: dict[str, float] = {}
 
     def _scope(self, seed: int, auth: str) -> dict[str, Any]:
-        """Draw whose reports are read: the account's or, of some, one user's."""
+        """Draw whether the reports of the account or of one user are read."""
         rng = random.Random(f"luxsci scope {seed}")  # noqa: S311 -- reproducible
         if rng.random() < _OF_USER:
             return {"scope": "user"}
@@ -141,7 +141,7 @@ class LuxSciDays(Account):
         self._marketing(api.logins[0], end, 1 + days // 20)
 
     def _late(self, at: float) -> float:
-        """Draw when a row of an instant is shown; a few after any look-back."""
+        """Draw when a row appears, rarely after any look-back."""
         late = self._rng.choices((0.0, _HOUR, DAY, 6 * DAY), (75, 15, 7, 3))[0]
         return at + self._rng.uniform(0, late)
 
@@ -203,7 +203,7 @@ class LuxSciDays(Account):
 
     @override
     def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
-        # For days on end a report cannot be read, or counts a row that it hides.
+        # For some days a report cannot be read, or counts a row that it hides.
         period = int((self.site.world.clock.now() / DAY + self._phase) // _LASTING)
         if period % 2:
             path = _ILL[period // 2 % len(_ILL)]
@@ -217,7 +217,7 @@ class LuxSciDays(Account):
         for number, rule in enumerate(_FAULTS):
             yield {"path": "/", **rule, "probability": chance, "seed": seed + number}
 
-    # What is shown
+    # Shown rows
 
     @override
     def shown(self, at: float) -> Shown:
@@ -232,7 +232,7 @@ class LuxSciDays(Account):
         shown: Shown = {}
         for stream, key in KEYS.items():
             rows = truth(self._api, stream, [at], None, reading)
-            # Older ones may come in full, and are left out wherever they come from.
+            # Older rows may come in full lists and are left out everywhere.
             shown[stream, None] = {
                 tuple(row[part] for part in key): self.known(stream, row)
                 for row in rows
@@ -253,7 +253,7 @@ class LuxSciDays(Account):
         return date is None or date >= _START
 
     def _date(self, stream: str, row: Record) -> float | None:
-        """Return a row's own date, by which start_date goes."""
+        """Return the date of a row, which is compared with start_date."""
         kind = KINDS[stream.removeprefix(_STREAM)]
         if kind.name in SUMMARIES:
             return _seconds(row["interval_start"])
@@ -263,7 +263,7 @@ class LuxSciDays(Account):
     def known(self, stream: str, record: Record) -> Record:
         return {name: value for name, value in record.items() if name != "report_date"}
 
-    # What is due
+    # Due lists
 
     @override
     def lists_of(self, path: str) -> Iterator[ListId]:
@@ -273,7 +273,7 @@ class LuxSciDays(Account):
 
     @override
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
-        # What is out of the look-back by the next run will not be asked for.
+        # Rows that are out of the look-back by the next run are not requested.
         self._excused |= {(list_id[0], key): now for key in missing}
 
     @override
@@ -318,7 +318,7 @@ class LuxSciDays(Account):
         if now - hid < DAY:
             hidden = {key for key in rows if self._first_seen[stream, key] <= hid}
         if kind.name == _CHANGES:
-            # Taken for known: each row comes again once a week.
+            # Counted as known: each row is emitted again once a week.
             hidden |= {
                 key
                 for key in rows
@@ -344,7 +344,7 @@ class LuxSciDays(Account):
         return filtered is not None and filtered >= now - self._days(name) * DAY
 
     def _is_timely(self, stream: str, key: Key, row: Record) -> bool:
-        """Return whether a row showed up so early that no look-back missed it."""
+        """Return whether a row appeared early enough for every look-back."""
         name = stream.removeprefix(_STREAM)
         if name in SUMMARIES:
             return False
@@ -360,13 +360,13 @@ class LuxSciDays(Account):
         """Return the date by which the API filters a row."""
         return _seconds(row.get(_column(name, self._api.policy.column(KINDS[name]))))
 
-    # What else has to hold
+    # Other promises
 
     @override
     def complaints(self, ran: Ran, shown: Shown) -> list[str]:
         found = []
         limits = self._api.limits
-        # A thread that waits for the processor sends late on a clock that others move.
+        # With several threads on one clock a request may be late.
         alone = self.site.settings["max_concurrency"] == 1
         if (alone and limits.throttled) or limits.refused:
             found.append(
