@@ -1,14 +1,15 @@
-{#- What an incremental run of email_events reads: the rows of which anything was loaded
-since the last run, by the common table expression `known` of that model. -#}
+{#- The rows that an incremental run of email_events reads: those that were loaded since the
+last run. The model's common table expression `known` has the times of the last run. -#}
 
-{#- Where a model of events reads a stream: the staging model, or of an incremental run the
-common table expression that `changed_streams` made of it. -#}
+{#- The relation from which a model of events reads a stream: the staging model, or in an
+incremental run the common table expression that `changed_streams` made. -#}
 {% macro rows_of(stream, changed) -%}
 {{ ('changed_' ~ stream) if changed else ref('stg_' ~ stream) }}
 {%- endmacro %}
 
 
-{#- Keys of the rows of a stream that were loaded since the last run, of an events' stream. -#}
+{#- Selects the keys of a stream's rows that were loaded since the last run. `events` names
+the stream of events whose last run counts; by default the stream itself. -#}
 {% macro loaded_keys(stream, columns, events=none) -%}
 {%- set table = source('email_metrics', stream) -%}
 {%- set held = held_columns(table) -%}
@@ -29,7 +30,7 @@ from ({{ latest(stream) }}) as nothing
 {%- endmacro %}
 
 
-{#- Common table expressions `changed_<stream>` for each stream of events. -#}
+{#- Defines a common table expression `changed_<stream>` for each stream of events. -#}
 {% macro changed_streams() -%}
 {%- set found = [] -%}
 {%- for provider in var('providers') -%}
@@ -43,7 +44,7 @@ from ({{ latest(stream) }}) as nothing
 {%- endmacro %}
 
 
-{#- An event is read again, too, where its recipient or its link was loaded. -#}
+{#- An event is also read again if its recipient or its link was loaded. -#}
 {% macro changed_encompass() -%}
 {%- set keys = ['account', 'message_id', 'id'] -%}
 {%- for kind in encompass_kinds() %}
@@ -97,7 +98,8 @@ changed_constant_contact_{{ kind }} as (
 {%- endmacro %}
 
 
-{#- Of an email all rows are read again: two channels may show it. -#}
+{#- If a row of an email was loaded, all rows of that email are read again, because two
+channels may show it. -#}
 {% macro changed_luxsci() -%}
 {%- for kind in luxsci_kinds() %}
 {%- set stream = 'luxsci_' ~ kind %}

@@ -1,4 +1,4 @@
-{#- Constant Contact's letter for a bounce in the words of its own counters. -#}
+{#- Translates Constant Contact's letter for a bounce into the word of its counters. -#}
 {% macro constant_contact_bounce(code) -%}
 case {{ code }}
     when 'B' then 'nonexistent_address'

@@ -10,8 +10,8 @@
 {%- endmacro %}
 
 
-{#- Deliveries are not told, and complaints only as counts. No row says when the vendor
-recorded it. -#}
+{#- Constant Contact reports no deliveries, complaints only as counts, and no time at which
+it recorded an event. -#}
 {% macro constant_contact_events(changed=false) -%}
 {%- for kind, event_type in constant_contact_kinds().items() %}
 {%- set stream = 'constant_contact_' ~ kind %}

@@ -1,6 +1,6 @@
-{#- What differs between Postgres, DuckDB, Snowflake and BigQuery and is not in dbt. -#}
+{#- Differences between Postgres, DuckDB, Snowflake and BigQuery that dbt does not cover. -#}
 
-{#- A value as one of the types of `sources.yml`; what has none is passed on as it is. -#}
+{#- Casts a value to a type of `sources.yml`; a value without a type stays as it is. -#}
 {% macro typed(value, type) -%}
 {%- if type or value == 'null' -%}
 cast({{ value }} as {{ {
@@ -16,20 +16,20 @@ cast({{ value }} as {{ {
 {%- endmacro %}
 
 
-{#- A number with 15 digits: DuckDB's FLOAT has 7. -#}
+{#- The type of a number with 15 digits. dbt's type_float is too short: DuckDB's has 7. -#}
 {% macro double() -%}
 {{ 'float64' if target.type == 'bigquery' else 'double precision' }}
 {%- endmacro %}
 
 
-{#- Before a common table expression that is used more than once: DuckDB would compute it
-each time. The other warehouses have no such word, and choose themselves. -#}
+{#- A keyword for a common table expression that is used more than once, so that Postgres
+and DuckDB compute it once. The other warehouses have no such keyword. -#}
 {% macro once() -%}
 {{ 'materialized ' if target.type in ('postgres', 'duckdb') }}
 {%- endmacro %}
 
 
-{#- The present, as a time in UTC like all others here. -#}
+{#- The current time in UTC, without a time zone like all times here. -#}
 {% macro utc_now() -%}
 {{ return(adapter.dispatch('utc_now', 'email_metrics')()) }}
 {%- endmacro %}
@@ -47,7 +47,7 @@ current_timestamp()
 {%- endmacro %}
 
 
-{#- A time in UTC as the clock on the wall of the variable `timezone` shows it. -#}
+{#- Converts a time from UTC to local time in the variable `timezone`. -#}
 {% macro local_time(time) -%}
 {{ return(adapter.dispatch('local_time', 'email_metrics')(time)) }}
 {%- endmacro %}
@@ -66,13 +66,13 @@ datetime({{ time }}, '{{ var("timezone") }}')
 {%- endmacro %}
 
 
-{#- The day on which something happened, by the clock of the variable `timezone`. -#}
+{#- The local date of a time in UTC, in the variable `timezone`. -#}
 {% macro local_date(time) -%}
 cast({{ local_time(time) }} as date)
 {%- endmacro %}
 
 
-{#- The Monday of a day's week. -#}
+{#- The Monday of the week of a day. -#}
 {% macro week_of(day) -%}
 {{ return(adapter.dispatch('week_of', 'email_metrics')(day)) }}
 {%- endmacro %}
@@ -110,7 +110,7 @@ mod(extract(dayofweek from {{ time }}) + 5, 7) + 1
 {%- endmacro %}
 
 
-{#- A share, without a result where there is nothing to have a share of. -#}
+{#- A share from 0 to 1; null if the whole is 0. -#}
 {% macro share(part, whole) -%}
 cast({{ part }} as {{ double() }}) / nullif({{ whole }}, 0)
 {%- endmacro %}

@@ -8,7 +8,7 @@
 {%- endmacro %}
 
 
-{#- There is no record of each email sent, of unsubscriptions, complaints or forwards. -#}
+{#- Encompass reports no events for sends, unsubscriptions, complaints and forwards. -#}
 {% macro encompass_events(changed=false) -%}
 {%- for kind, event_type in encompass_kinds().items() %}
 {%- set stream = 'encompass_' ~ kind %}

@@ -1,4 +1,4 @@
-{#- The columns that a provider gives of an event, and of what type they are. -#}
+{#- The columns of an event and their types. -#}
 {% macro event_columns() -%}
 {{ return({
     'event_key': 'string',
@@ -23,7 +23,7 @@
 {%- endmacro %}
 
 
-{#- A select list of events: these expressions, and null for what the provider lacks. -#}
+{#- Selects events from expressions by column; columns without one are null. -#}
 {% macro event(facts) -%}
 select
 {%- for name, type in event_columns().items() %}
@@ -32,7 +32,7 @@ select
 {%- endmacro %}
 
 
-{#- The key of an event: its stream, account and the vendor's or tap's key, readable. -#}
+{#- The key of an event: its stream and these parts, joined by slashes. -#}
 {% macro event_key(stream, parts) -%}
 {%- set texts = ["'" ~ stream ~ "'"] -%}
 {%- for part in parts -%}
@@ -43,13 +43,13 @@ select
 {%- endmacro %}
 
 
-{#- Who received a message: the address, or what `pii.mode` left of it. -#}
+{#- The key of a recipient: the address in lower case, or what `pii.mode` left of it. -#}
 {% macro recipient_key(address) -%}
 nullif(lower(trim({{ address }})), '')
 {%- endmacro %}
 
 
-{#- The latest of several times of loading; the first may be null only if all are. -#}
+{#- The latest of several load times; the result is null if the first is. -#}
 {% macro latest_of(first, others) -%}
 greatest({{ first }}{% for other in others %}, coalesce({{ other }}, {{ first }}){% endfor %})
 {%- endmacro %}
@@ -63,7 +63,7 @@ greatest({{ first }}{% for other in others %}, coalesce({{ other }}, {{ first }}
 {%- endmacro %}
 
 
-{#- The models of this suffix, one a provider that is switched on, as one. -#}
+{#- The union of the models `<provider><suffix>` of all providers in use. -#}
 {% macro union_of_providers(suffix) -%}
 {%- for provider in var('providers') %}
 select * from {{ ref(provider ~ suffix) }}
@@ -74,7 +74,7 @@ union all
 {%- endmacro %}
 
 
-{#- The events of all providers, or only those that were loaded since the last run. -#}
+{#- The events of all providers; with `changed` only those loaded since the last run. -#}
 {% macro events_of_providers(changed=false) -%}
 {%- for provider in var('providers') %}
 {%- if changed %}

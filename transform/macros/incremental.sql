@@ -1,4 +1,4 @@
-{#- Keys of the events that were written since this model was last built. -#}
+{#- Selects the keys of the events that were written since this model was last built. -#}
 {% macro touched(columns) -%}
 select distinct {{ columns | join(', ') }}
 from {{ ref('email_events') }}
@@ -10,7 +10,7 @@ where
 {%- endmacro %}
 
 
-{#- Indexes for Postgres, which else scans a table to replace a few rows of it. -#}
+{#- Indexes for Postgres. Without them it scans the whole table to replace a few rows. -#}
 {% macro indexes() -%}
 {%- set found = [] -%}
 {%- if target.type == 'postgres' -%}
@@ -22,13 +22,14 @@ where
 {%- endmacro %}
 
 
-{#- A model that replaces all rows of a key at once. BigQuery has no such thing. -#}
+{#- The materialization of a model that replaces all rows of a key. BigQuery cannot do
+that, so it builds the whole table. -#}
 {% macro by_key() -%}
 {{ return('table' if target.type == 'bigquery' else 'incremental') }}
 {%- endmacro %}
 
 
-{#- Remove the recipients that no event has any more, as their address was corrected. -#}
+{#- Deletes recipients without events: their address was corrected. -#}
 {% macro forget_former_recipients() -%}
 {%- if is_incremental() -%}
 delete from {{ this }}

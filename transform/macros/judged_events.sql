@@ -1,5 +1,5 @@
-{#- All events, with which opens and clicks are a machine's; or of an incremental run those that
-are new or differ from what `this` holds. -#}
+{#- All events, with the opens and clicks of machines marked. An incremental run selects only
+those that are new, or differ from their row in `this`. -#}
 {% macro judged_events(incremental) -%}
 {%- set constant_contact = 'constant_contact' in var('providers') %}
 {%- set pair = ['provider', 'account', 'message_key', 'recipient_id'] %}
@@ -51,7 +51,7 @@ pairs as {{ once() }}(
     where message_key is not null and recipient_id is not null
 ),
 
--- Messages of which the list of links, or of those who opened, was read again.
+-- Messages whose list of links or of openers was loaded again.
 turned as {{ once() }}(
     select distinct listed.provider, listed.account, listed.message_key
     from (

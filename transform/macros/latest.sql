@@ -1,11 +1,12 @@
-{#- The rows of a stream as they stand: of each key the row that was loaded last.
+{#- Selects the current rows of a stream: the row of each key that was loaded last.
 
-Reads key and columns from `sources.yml`. A column that the target does not hold, because it
-or the whole stream was not selected, is null or empty here. Ranked by the time of the load,
-not by the vendor's time of change, which is absent or wrong where rows are corrected.
+Key and columns come from `sources.yml`. A column that the table lacks is null, and a stream
+without a table has no rows. Rows are ranked by load time, because the vendor's time of
+change is missing or wrong on corrected rows.
 
-`among` is SQL that selects keys, columns `by`: only these are read and ranked. The rows of
-a key are the same with and without it, as all loads of the key take part. -#}
+`among` is SQL that selects keys in the columns `by`, by default the stream's key: only rows
+with these keys are read. All loads of such a key are ranked, so its row is the same as
+without `among`. -#}
 {% macro latest(stream, among=none, by=none) -%}
 {%- set table = source('email_metrics', stream) -%}
 {%- if execute -%}
@@ -42,7 +43,7 @@ limit 0
 {%- endmacro %}
 
 
-{#- The columns that a table has, quoted, by their names in lower case; none without it. -#}
+{#- The quoted columns of a table by lower-case name; empty if the table is missing. -#}
 {% macro held_columns(table) -%}
 {%- set held = {} -%}
 {%- if load_relation(table) -%}
@@ -54,10 +55,9 @@ limit 0
 {%- endmacro %}
 
 
-{#- When a row was loaded. `_sdc_received_at` is when the target took that very row, and
-`_sdc_batched_at` when it began the batch, the same for two versions of a row in it;
-target-duckdb has only the latter, of each row. A target that adds no columns leaves them
-empty: `extracted_at` is the tap's own, where it is selected. -#}
+{#- The time at which a row was loaded. The target adds `_sdc_received_at` when it receives a
+row, and `_sdc_batched_at` when it begins a batch; target-duckdb adds only the latter, per
+row. If the target adds neither, the tap's `extracted_at` is used, if it was selected. -#}
 {% macro loaded_at(held, table=none) -%}
 {%- set moments = [] -%}
 {%- for name in ('_sdc_received_at', '_sdc_batched_at', 'extracted_at') if name in held -%}
@@ -71,7 +71,7 @@ coalesce({{ moments | join(', ') }})
 {%- endmacro %}
 
 
-{#- The one column whose name warehouses reserve. -#}
+{#- Renames the column `rows`, because that word is reserved in SQL. -#}
 {% macro alias(name) -%}
 {{ 'row_count' if name == 'rows' else name }}
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{#- The columns of a link of a message, and of what type they are. -#}
+{#- The columns of a message's link and their types. -#}
 {% macro link_columns() -%}
 {{ return({
     'provider': 'string',
@@ -12,7 +12,7 @@
 {%- endmacro %}
 
 
-{#- A select list of links: these expressions, and null for what the provider lacks. -#}
+{#- Selects links from expressions by column; columns without one are null. -#}
 {% macro link(facts) -%}
 select
 {%- for name, type in link_columns().items() %}

@@ -1,4 +1,4 @@
-{#- The message key of a campaign of Secure Marketing, apart from the ids of messages. -#}
+{#- The message key of a Secure Marketing campaign; its prefix tells it from email ids. -#}
 {% macro luxsci_campaign_key(campaign_id) -%}
 case
     when {{ campaign_id }} <> 0

@@ -7,23 +7,23 @@
 {%- endmacro %}
 
 
-{#- The message key of an email: its id, which is the same in all reports. -#}
+{#- The message key of a transactional email: its id, the same in all reports. -#}
 {% macro luxsci_email_key() -%}
 nullif(trim(sendmail_id), '')
 {%- endmacro %}
 
 
-{#- The recipient as a person: the address or its hash. In `pii.mode` domain the key is the
-domain of many. -#}
+{#- The id of a recipient: the address or its hash. Null if `pii.mode` is domain, because
+many recipients share a domain. -#}
 {% macro luxsci_recipient(key) -%}
 case when {{ key }} like '%@%' or {{ key }} not like '%.%' then {{ key }} end
 {%- endmacro %}
 
 
-{#- Rows of emails, each event once. SMTP and WebMail may both show an email, with ids of
-their own. Rows that are alike in `columns` are told apart by their place among those of
-their channel, and are one event where channels agree in both: `same_event`. A row without
-the id of an email is an event of its own. -#}
+{#- Selects the rows of a stream of emails without duplicates. SMTP and WebMail may both show
+the same event under different ids. Rows with equal `columns` are numbered within each
+channel; rows of two channels with equal `columns` and the same number are one event, with
+the key `same_event`. A row without an email id is always an event of its own. -#}
 {% macro luxsci_once(stream, columns, changed) -%}
 {%- set email = ["coalesce(" ~ luxsci_email_key() ~ ", event_id)"] -%}
 {%- set alike = [] -%}
@@ -59,13 +59,13 @@ the id of an email is an event of its own. -#}
 {%- endmacro %}
 
 
-{#- A delivery row is one email to one recipient. It is sent once, and has one outcome, which
-changes: the event of an outcome keeps its key, so that a failure after the delivery takes
-the delivery's place, as in the vendor's own counts.
+{#- A delivery row is one email to one recipient. It has one event for the send and one for
+the outcome. The outcome can change, but its event keeps its key, so that a failure after
+the delivery replaces the delivery, as in the vendor's own counts.
 
-Attempts that the vendor makes again (luxsci_temporary_failures) are not bounces, and
-luxsci_marketing_bounces repeats luxsci_marketing_logs. A suppression is an unsubscription
-where it names the message that led to it. -#}
+Two streams have no events here: the attempts in luxsci_temporary_failures are not bounces,
+and luxsci_marketing_bounces repeats luxsci_marketing_logs. A suppression is an
+unsubscription if it names the message that led to it. -#}
 {% macro luxsci_events(changed=false) -%}
 {%- set email = {
     'provider': "'luxsci'",
@@ -194,7 +194,7 @@ union all
 )) }}
 from {{ rows_of('luxsci_marketing_clicks', changed) }}
 union all
-{#- The vendor gives no date of these. #}
+{#- The vendor reports no time for these complaints. #}
 {{ event(dict(marketing,
     event_key=event_key('luxsci_marketing_complaints', ['account', 'log_id']),
     event_type="'complained'",
@@ -202,7 +202,7 @@ union all
 )) }}
 from {{ rows_of('luxsci_marketing_complaints', changed) }}
 union all
-{#- Those entered by hand are of no campaign. #}
+{#- Unsubscriptions that were entered by hand have no campaign. #}
 {{ event(dict(marketing,
     event_key=event_key('luxsci_marketing_unsubscribes', ['account', 'event_id']),
     event_type="'unsubscribed'",

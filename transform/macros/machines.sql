@@ -1,11 +1,12 @@
-{#- Opens and clicks that a machine made, by rules over the events of a message and recipient.
+{#- Rules that attribute opens and clicks to machines, over the events of each message and
+recipient.
 
-Each macro is a select over `pool`, which holds all events of the pairs to be judged. The
-thresholds are variables of `dbt_project.yml`. -#}
+The macros select from `pool`, which holds all events of the pairs of message and recipient
+to judge. The thresholds are variables in `dbt_project.yml`. -#}
 
-{#- When the message reached each recipient: of Encompass the delivery, to the millisecond;
-of the other providers the send. LuxSci moves the time of a delivery when its state changes,
-and Constant Contact tells none. -#}
+{#- The time at which a message reached each recipient: the delivery for Encompass, the send
+for the others. LuxSci changes the time of a delivery with its status, and Constant Contact
+reports no deliveries. -#}
 {% macro arrivals() -%}
 select
     provider,
@@ -21,8 +22,9 @@ group by provider, account, message_key, recipient_id
 {%- endmacro %}
 
 
-{#- Clicks of a recipient in one message, in groups in which each follows the one before
-within so many seconds, with how many different links the group has. -#}
+{#- Groups the clicks of a recipient in a message, and counts the different links of each
+group. A click belongs to the group of the click before it if at most `seconds` lie between
+them. `by_source` groups each IP address separately. -#}
 {% macro click_groups(seconds, by_source) -%}
 {%- set parts = ['provider', 'account', 'message_key', 'recipient_id'] -%}
 {%- do parts.append("coalesce(ip_address, '')") if by_source -%}
@@ -32,7 +34,7 @@ select
     provider,
     account,
     message_key,
-    -- max(dense_rank) is count(distinct), which windows lack.
+    -- The maximum of dense_rank replaces count(distinct), which windows do not have.
     max(link_rank) over (partition by {{ parts }}, click_group) as links
 from (
     select
@@ -70,10 +72,10 @@ from (
 {%- endmacro %}
 
 
-{#- What owns the network of each IP address, or of the network that `pii.mode` left of it.
+{#- The kind of network of each IP address, or of the network that `pii.mode` left of it.
 
-The beginnings of an address are compared for equality, as a comparison of each address
-with each network would take hours with a list like Apple's. -#}
+Prefixes of the address are joined by equality. Comparing each address with each network
+would take hours with a list as long as Apple's. -#}
 {% macro network_owners() -%}
 {%- set addresses %}
 select distinct lower(ip_address) as folded, ip_address
@@ -110,7 +112,7 @@ group by beginnings.ip_address
 {%- endmacro %}
 
 
-{#- The first so many parts of a text, each with the sign that ends it. -#}
+{#- The first `parts` parts of a text, each with the sign that ends it. -#}
 {% macro beginning(text, sign, parts) -%}
 {%- set pieces = [] -%}
 {%- for part in range(1, parts + 1) -%}
@@ -121,7 +123,7 @@ group by beginnings.ip_address
 {%- endmacro %}
 
 
-{#- How many links a message has, where the provider lists them. -#}
+{#- The number of links of each message whose links the provider lists. -#}
 {% macro link_counts() -%}
 select provider, account, message_key, count(distinct link) as links
 from (
@@ -131,13 +133,14 @@ group by provider, account, message_key
 {%- endmacro %}
 
 
-{#- A time that is later by so many seconds. -#}
+{#- A time plus a number of seconds. -#}
 {% macro later(time, seconds) -%}
 cast({{ dbt.dateadd('second', seconds, time) }} as {{ dbt.type_timestamp() }})
 {%- endmacro %}
 
 
-{#- The rules, the first that holds counts: name, condition, and what the mart says of it. -#}
+{#- The rules, in order: name, condition, and text for the mart. The first that is true
+counts. -#}
 {% macro machine_rules() -%}
 {%- set bare = "pool.event_type = 'opened' and trim(pool.user_agent) in ('Mozilla/5.0', 'Mozilla')" -%}
 {{ return([

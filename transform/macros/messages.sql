@@ -1,4 +1,4 @@
-{#- The columns of a message, and of what type they are. -#}
+{#- The columns of a message and their types. -#}
 {% macro message_columns() -%}
 {{ return({
     'provider': 'string',
@@ -24,7 +24,7 @@
 {%- endmacro %}
 
 
-{#- A select list of messages: these expressions, and null for what the provider lacks. -#}
+{#- Selects messages from expressions by column; columns without one are null. -#}
 {% macro message(facts) -%}
 select
 {%- for name, type in message_columns().items() %}

@@ -1,6 +1,6 @@
-{#- The domain of a recipient. The key is the address, or in `pii.mode` domain a domain; a hash
-has no dot. Of a hashed address the tap names the domain where it is that of a large mailbox
-provider, and others `other`. -#}
+{#- The domain of a recipient. `key` is an address, a domain (`pii.mode` domain) or a hash,
+which has no dot. For a hash, `named` is used: the tap names the domains of large mailbox
+providers there, and writes `other` for the rest. -#}
 {% macro recipient_domain(key, named) -%}
 case
     when {{ key }} like '%@%' then {{ dbt.split_part(key, "'@'", -1) }}
@@ -10,8 +10,8 @@ end
 {%- endmacro %}
 
 
-{#- Whether a bounce says that the address will never take email, or may later: null where
-the vendor's word tells neither. -#}
+{#- The kind of a bounce: hard if the address will never accept email, soft if it may later,
+null if the vendor's word says neither. -#}
 {% macro bounce_kind(provider, bounce_class) -%}
 case
     when {{ provider }} = 'constant_contact' and {{ bounce_class }} in ('nonexistent_address', 'suspended') then 'hard'
@@ -22,7 +22,7 @@ end
 {%- endmacro %}
 
 
-{#- When this run of dbt began, in UTC: what it writes bears it. -#}
+{#- The start of this run of dbt, in UTC. -#}
 {% macro built_at() -%}
 cast('{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' as {{ dbt.type_timestamp() }})
 {%- endmacro %}

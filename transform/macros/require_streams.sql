@@ -1,5 +1,5 @@
-{#- Fails where not one stream is loaded, most likely for want of the right schema: all marts
-would be empty, and pass their tests. -#}
+{#- Fails if no stream is loaded, most likely because the schema is wrong. Otherwise all
+marts would be empty and pass their tests. -#}
 {% macro require_streams() -%}
 {%- if execute and flags.WHICH in ('build', 'run') -%}
 {%- set held = [] -%}
@@ -11,8 +11,8 @@ would be empty, and pass their tests. -#}
 {%- if not held -%}
 {%- set schema = (graph.sources.values() | selectattr('source_name', 'equalto', 'email_metrics') | first).schema -%}
 {%- do exceptions.raise_compiler_error(
-    "Schema " ~ schema ~ " holds no stream. Load one first, or say where the target has "
-    ~ "loaded them: source_schema of the utility in Meltano, otherwise EMAIL_METRICS_SCHEMA."
+    "Schema " ~ schema ~ " holds no stream. Load one first, or name the schema into which the "
+    ~ "target loads: source_schema of the utility in Meltano, otherwise EMAIL_METRICS_SCHEMA."
 ) -%}
 {%- endif -%}
 {%- endif -%}

@@ -1,5 +1,5 @@
--- Lists whose last complete reading had other rows than the API counts, although the list
--- stood still.
+-- Lists whose last complete reading differed from the API's count, although the list did not
+-- change.
 {{ config(severity='warn', tags=['alert']) }}
 select checked.*
 from (

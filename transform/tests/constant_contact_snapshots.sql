@@ -1,4 +1,4 @@
--- Of each snapshot as many rows are current as its reading had.
+-- Each snapshot has as many current rows as its reading had.
 {{ config(enabled='constant_contact' in var('providers')) }}
 with found as (
 {%- for report in ('unique_opens', 'links') %}

@@ -1,6 +1,6 @@
--- The vendor's counters, but for opens: machine opens that it takes out of them later stay
--- in the list. It counts contacts, and clicks besides each for itself. A warning only: the
--- counters are refreshed some time after the events.
+-- Compares the lists with the vendor's counters. It counts contacts, and clicks also one by one.
+-- Opens are left out, because the vendor later removes machine opens from its counter but not
+-- from the list. This is a warning only: the counters are updated some time after the events.
 {{ config(
     enabled='constant_contact' in var('providers'),
     severity='warn',

@@ -1,5 +1,5 @@
--- An email that both channels show is sent once to each recipient: there are as many events as
--- the channel with the most rows of it has.
+-- An email that both channels show counts once per recipient: the number of events equals the
+-- rows in the channel that has the most.
 {{ config(enabled='luxsci' in var('providers')) }}
 with shown as (
     select account, message_key, recipient_key, sent_at, max(row_count) as row_count

@@ -1,6 +1,6 @@
--- The vendor's daily summaries, which are of SMTP. Not those of deliveries: which of a
--- delivery's dates they go by is not documented. A warning only: a day's summary is not
--- read again after the look-back, and events that come later still are in the lists.
+-- Compares the lists with the vendor's daily summaries, which count SMTP only. The summary of
+-- deliveries is left out, because it is not documented which date of a delivery it uses. This
+-- is a warning only: after the look-back a summary is not read again, but late events are.
 {{ config(enabled='luxsci' in var('providers'), severity='warn') }}
 {%- set summaries = {
     'opens': ('open_date', 'all_opens'),

@@ -1,6 +1,6 @@
 -- depends_on: {{ ref('email_events_in_full') }}
--- What incremental runs have gathered is what a full one would. Compared is what was loaded in
--- the last `check_hours` before the newest row, or everything where that is 0.
+-- Incremental runs give the same events as a full refresh. The test compares the rows that were
+-- loaded in the last `check_hours` before the newest row, or all rows if that is 0.
 {%- set columns = ['event_key', 'event_type', 'recipient_key', 'occurred_at', 'link'] %}
 {%- do columns.append('machine') if not var('check_hours') %}
 {%- if var('check_hours') %}

@@ -1,5 +1,5 @@
--- Who is in the last complete reading of the unique opens. A later reading that is not
--- complete yet has taken the rows of some along: they are openers all the same.
+-- Contacts in the last complete reading of the unique opens. A later, incomplete reading may
+-- already have replaced some of their rows; those contacts count as well.
 {{ config(enabled='constant_contact' in var('providers')) }}
 select distinct latest.account, latest.campaign_activity_id, latest.contact_id
 from ({{ latest('constant_contact_unique_opens') }}) as latest

@@ -1,2 +1,2 @@
--- What email_events is after a full refresh.
+-- The rows of email_events after a full refresh.
 {{ judged_events(false) }}

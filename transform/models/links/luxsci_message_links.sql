@@ -1,5 +1,5 @@
--- Of Secure Marketing only. Whether the vendor lists links that nobody clicked is not
--- documented. It lists none of transactional email.
+-- Secure Marketing only; the vendor lists no links of transactional email. It does not document
+-- whether it lists links that nobody clicked.
 {{ config(enabled='luxsci' in var('providers')) }}
 {{ link({
     'provider': "'luxsci'",

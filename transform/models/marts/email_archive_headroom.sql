@@ -1,6 +1,6 @@
--- A view, as its days pass by themselves. Encompass archives actions after 180 days. What a
--- run has left unread it says by behind_since; headroom_days is from before it read, and
--- null in a backfill, which measures none.
+-- A view, because its days change without new rows. Encompass archives actions after 180 days.
+-- behind_since is the oldest check that a run left open at its end. headroom_days was measured
+-- before the run read; it is null in a backfill.
 {{ config(materialized='view') }}
 with measured as (
     select

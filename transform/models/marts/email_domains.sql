@@ -1,5 +1,5 @@
--- A message counts in the week of its send to the recipient, by the variable `timezone`,
--- whenever it was opened. Domains with few recipients are counted as `other`.
+-- All events of a message count in the week in which it was sent to the recipient, by the
+-- variable `timezone`. Domains with few recipients are counted as `other`.
 with pairs as (
     select
         pairs.*,

@@ -1,4 +1,4 @@
--- Incremental: recipients with an event that was written since, with all their events.
+-- Incremental: rebuilds the recipients with an event written since the last build.
 {{ config(
     materialized=by_key(),
     unique_key=['provider', 'account', 'recipient_key'],

@@ -1,7 +1,7 @@
--- Incremental by the time of the load. Read are the rows that were loaded since the newest
--- row of the account that is here, less `reload_hours`. Of each message and recipient that
--- such a row tells of, opens and clicks are judged anew: an event may show another to be a
--- machine's. Written is what is new or differs.
+-- Incremental by load time. A run reads the rows that were loaded after the account's newest
+-- row here, less `reload_hours`. It judges all opens and clicks of their messages and
+-- recipients again, because a new event may show that an older one was a machine's. It writes
+-- the rows that are new or changed.
 {{ config(
     materialized='incremental',
     unique_key='event_key',

@@ -1,7 +1,7 @@
--- A view, as its hours pass by themselves. A run that was complete has read all that was due
--- when it began. An incomplete one has read up to behind_since, which leaves out lists that cannot
--- be read (they are in quarantine) and rows without a record: neither makes the others late. A
--- backfill reads a past interval only. Older taps told nothing of it.
+-- A view, because its hours change without new rows. A complete run has read everything that was
+-- due when it began. An incomplete run has read everything up to behind_since; lists in quarantine
+-- and rows without a record do not count there, so that they do not make the stream late.
+-- Backfills read only a past interval. Rows of older taps have no column for that.
 {{ config(materialized='view') }}
 with ranked as (
     select

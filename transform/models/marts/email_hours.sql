@@ -1,4 +1,4 @@
--- By the clock of the variable `timezone`.
+-- Weekdays and hours are those of the variable `timezone`.
 select
     provider,
     account,

@@ -1,4 +1,4 @@
--- Links that the vendor lists, also those that nobody clicked, and links that were clicked.
+-- All links that were clicked, and all that the vendor lists, with or without clicks.
 with listed as (
     select
         provider,

@@ -1,6 +1,6 @@
--- From contacts, opt-outs and suppressions. Encompass reports none. A contact joins on the day
--- on which it was created, and leaves on the first day on which it opted out, was suppressed
--- or was deleted. Days are those of the variable `timezone`.
+-- Made from contacts, opt-outs and suppressions; Encompass reports none. A contact joins on the
+-- day of its creation, and leaves on the first day on which it opted out, was suppressed or was
+-- deleted. Days are those of the variable `timezone`.
 {%- set here = var('providers') %}
 with joined as (
     select

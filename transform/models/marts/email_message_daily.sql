@@ -1,5 +1,5 @@
--- Incremental: messages with an event that was written since, with all their days. Days are
--- those of the variable `timezone`. Events without a time have a row without a day.
+-- Incremental: rebuilds all days of the messages with an event written since the last build.
+-- Days are those of the variable `timezone`. Events without a time have a row without a day.
 {{ config(
     materialized=by_key(),
     unique_key=['provider', 'account', 'message_key'],
@@ -14,7 +14,7 @@ select
     {{ local_date('occurred_at') }} as event_date,
     count(*) as event_count,
     count(case when machine is null then 1 end) as human_event_count,
-    -- Nobody is counted where nobody is known.
+    -- Null instead of 0 if no recipient is known.
     nullif(count(distinct recipient_key), 0) as recipient_count,
     max(events.built_at) as built_at
 from {{ ref('email_events') }} as events

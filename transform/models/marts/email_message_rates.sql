@@ -1,5 +1,4 @@
--- Recipients are counted once per message. Every rate has the same numerator and denominator
--- for all providers.
+-- Each recipient counts once per message. Each rate has the same definition for all providers.
 with counted as (
     select
         provider,
@@ -25,7 +24,7 @@ with counted as (
     group by provider, account, message_key
 ),
 
--- What the provider does not report is null, or stands in for it.
+-- A number that the provider does not report is null, or replaced by the nearest that it does.
 reported as (
     select
         messages.*,

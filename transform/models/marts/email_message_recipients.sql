@@ -1,5 +1,5 @@
--- Incremental: pairs of message and recipient with an event that was written since, with all
--- their events.
+-- Incremental: rebuilds the pairs of message and recipient with an event written since the
+-- last build.
 {{ config(
     materialized=by_key(),
     unique_key=['provider', 'account', 'message_key', 'recipient_id'],
@@ -52,7 +52,7 @@ pairs as (
         {%- endfor %}
         {%- endfor %}
         max(bounce_class) as bounce_class,
-        -- hard comes before soft, and is final.
+        -- A hard bounce is final. In the alphabet it comes before soft.
         min(bounce_kind) as bounce_kind,
         max(built_at) as built_at
     from events

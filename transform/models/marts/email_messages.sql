@@ -1,5 +1,5 @@
--- Also those that only their events tell of, as of messages sent before the history that
--- was read: with nulls.
+-- Messages that occur only in events are included, with nulls. They were sent before the
+-- history that was read.
 with listed as (
     {{- union_of_providers('_messages') | indent(4) }}
 ),

@@ -1,5 +1,5 @@
--- Per provider and account, and over all (provider and account `all`) by the address or its
--- hash, which is the same everywhere under one pepper.
+-- One row per recipient and account, and one over all accounts (provider and account `all`),
+-- joined by the address or its hash. The hash is the same in all accounts with one pepper.
 {%- set here = var('providers') %}
 with pairs as (
     select

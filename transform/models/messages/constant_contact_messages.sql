@@ -1,5 +1,5 @@
--- A message is a campaign activity: one email of a campaign. Of removed campaigns only the
--- counts can be read. Only emails and resends have reports.
+-- A message is a campaign activity: an email of a campaign, or its resend; other activities have
+-- no reports. For removed campaigns only the counts can be read.
 {{ config(enabled='constant_contact' in var('providers')) }}
 with sends as (
     select account, campaign_activity_id, min(run_date) as sent_at

@@ -1,7 +1,6 @@
--- Transactional email has a message for each email sent and no campaign; in Secure Marketing
--- a campaign is the message. The vendor reports no subjects. The id of an email is the same in
--- all reports: an email that both channels show is one message, and a row without an id is
--- none.
+-- A message is a transactional email, which has no campaign, or a campaign of Secure Marketing.
+-- The vendor reports no subjects. An email has the same id in all reports, so an email that both
+-- channels show is one message. Rows without an id are left out.
 {{ config(enabled='luxsci' in var('providers')) }}
 with emails as (
     select

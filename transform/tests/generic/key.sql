@@ -1,4 +1,4 @@
-{#- These columns are never null and together unique. -#}
+{#- The columns are never null, and unique together. -#}
 {% test key(model, columns) %}
 select {{ columns | join(', ') }}, count(*) as row_count
 from {{ model }}

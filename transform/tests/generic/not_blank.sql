@@ -1,4 +1,4 @@
-{#- A text has a letter, or is null: an empty key would make one thing of many. -#}
+{#- A text is null or not blank: a blank key would merge unrelated rows. -#}
 {% test not_blank(model, column_name) %}
 select {{ column_name }}
 from {{ model }}

@@ -1,4 +1,4 @@
-{#- No value is below a limit. -#}
+{#- No value is below the limit. -#}
 {% test not_less(model, column_name, least) %}
 select *
 from {{ model }}

@@ -1,4 +1,4 @@
-{#- No value is above a limit. -#}
+{#- No value is above the limit. -#}
 {% test not_more(model, column_name, most) %}
 select *
 from {{ model }}

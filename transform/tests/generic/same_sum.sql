@@ -1,4 +1,4 @@
-{#- A column adds up to as many events as there are, of each of these kinds. -#}
+{#- The sum of a column equals the number of events for which `events` is true. -#}
 {% test same_sum(model, column_name, events) %}
 select counted.total, held.total as held_total
 from (select coalesce(sum({{ column_name }}), 0) as total from {{ model }}) as counted

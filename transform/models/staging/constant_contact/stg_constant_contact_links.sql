@@ -1,5 +1,5 @@
 {{ config(enabled='constant_contact' in var('providers')) }}
--- Rows of earlier readings are past: current are those of the last complete one.
+-- Only rows of the last complete reading are current.
 select latest.*
 from ({{ latest('constant_contact_links') }}) as latest
 inner join {{ ref('stg_constant_contact_snapshots') }} as snapshots
