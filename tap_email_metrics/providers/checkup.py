@@ -36,7 +36,7 @@ _BEST_FIRST: tuple[Access, ...] = (
 
 
 @dataclass(slots=True)
-class Finding:
+class StreamAccess:
     """How the requests for a stream's lists were answered.
 
     Attributes:
@@ -90,7 +90,7 @@ class Checkup:
     ) -> None:
         self.streams = {stream.name: stream for stream in streams}
         self.has_state = has_state
-        self.findings = {name: Finding() for name in self.streams}
+        self.findings = {name: StreamAccess() for name in self.streams}
         self.facts: dict[str, Any] = {}
         self.notes: list[str] = []
         self.problems: list[str] = []

@@ -27,32 +27,32 @@ CAPACITY = 8 * 2**20
 _LOOK = 0.2  # seconds between two checks whether the run has to end
 _JOIN = 3.0  # seconds that all workers together have to end
 
-Task = TypeVar("Task")
+SomeTask = TypeVar("SomeTask")
 SomePage = TypeVar("SomePage")
 Result = TypeVar("Result")
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class PageRead(Generic[Task, SomePage]):
+class PageRead(Generic[SomeTask, SomePage]):
     """A page of a task."""
 
-    task: Task
+    task: SomeTask
     page: SomePage
 
 
 @dataclass(frozen=True, slots=True)
-class TaskDone(Generic[Task, Result]):
+class TaskDone(Generic[SomeTask, Result]):
     """The end of a task: its result, or the error that ended it."""
 
-    task: Task
+    task: SomeTask
     result: Result | None
     error: TapError | None = None
 
 
 @dataclass(slots=True)
-class _Lane(Generic[Task, SomePage, Result]):
-    task: Task
+class _Lane(Generic[SomeTask, SomePage, Result]):
+    task: SomeTask
     pages: deque[tuple[SomePage, int]] = field(default_factory=deque)
     ended: bool = False
     result: Result | None = None
@@ -84,7 +84,7 @@ class Prefetch(Generic[Value]):
     error: BaseException | None = None
 
 
-class FanOut(Generic[Task, SomePage, Result]):
+class FanOut(Generic[SomeTask, SomePage, Result]):
     """Reads tasks concurrently and returns their pages and results in order.
 
     Args:
@@ -97,7 +97,7 @@ class FanOut(Generic[Task, SomePage, Result]):
 
     def __init__(
         self,
-        work: Callable[[Task], Generator[SomePage, None, Result]],
+        work: Callable[[SomeTask], Generator[SomePage, None, Result]],
         *,
         workers: int,
         received: Received,
@@ -113,7 +113,7 @@ class FanOut(Generic[Task, SomePage, Result]):
         self._arrived = threading.Condition(lock)  # wakes the caller
         self._changed = threading.Condition(lock)  # wakes workers that read a task
         self._free = threading.Condition(lock)  # wakes idle workers
-        self._lanes: deque[_Lane[Task, SomePage, Result]] = deque()
+        self._lanes: deque[_Lane[SomeTask, SomePage, Result]] = deque()
         self._running = 0
         self._planned = 0
         self._mine = threading.local()
@@ -122,7 +122,7 @@ class FanOut(Generic[Task, SomePage, Result]):
         self._threads: list[threading.Thread] = []
         self._active = 0
         self._broken: BaseException | None = None
-        self._tasks: Iterator[Task] = iter(())
+        self._tasks: Iterator[SomeTask] = iter(())
         self._looked = 0.0
 
     @property
@@ -151,8 +151,8 @@ class FanOut(Generic[Task, SomePage, Result]):
             thread.join(max(0.0, end - time.monotonic()))
 
     def read(
-        self, tasks: Iterable[Task], on_wait: Callable[[], None]
-    ) -> Iterator[PageRead[Task, SomePage] | TaskDone[Task, Result]]:
+        self, tasks: Iterable[SomeTask], on_wait: Callable[[], None]
+    ) -> Iterator[PageRead[SomeTask, SomePage] | TaskDone[SomeTask, Result]]:
         """Yield the pages of each task and then its end, in the order of the tasks.
 
         Args:
@@ -175,7 +175,7 @@ class FanOut(Generic[Task, SomePage, Result]):
 
     def _next(
         self, on_wait: Callable[[], None]
-    ) -> PageRead[Task, SomePage] | TaskDone[Task, Result] | None:
+    ) -> PageRead[SomeTask, SomePage] | TaskDone[SomeTask, Result] | None:
         while True:
             if self._stop.is_set():
                 raise Terminated("the run is ending")
@@ -203,7 +203,9 @@ class FanOut(Generic[Task, SomePage, Result]):
         self._changed.notify_all()
         self._free.notify()
 
-    def _done(self, lane: _Lane[Task, SomePage, Result]) -> TaskDone[Task, Result]:
+    def _done(
+        self, lane: _Lane[SomeTask, SomePage, Result]
+    ) -> TaskDone[SomeTask, Result]:
         if isinstance(lane.error, TapError):
             return TaskDone(lane.task, None, lane.error)
         if lane.error is not None:
@@ -233,7 +235,7 @@ class FanOut(Generic[Task, SomePage, Result]):
             with self._changed:
                 self._end(job)
 
-    def _end(self, lane: _Lane[Task, SomePage, Result]) -> None:
+    def _end(self, lane: _Lane[SomeTask, SomePage, Result]) -> None:
         self._planned -= len(lane.planned)
         lane.planned.clear()
         for early in list(lane.fetched):
@@ -245,7 +247,7 @@ class FanOut(Generic[Task, SomePage, Result]):
         if not self._running:
             self._free.notify_all()
 
-    def _take(self) -> _Lane[Task, SomePage, Result] | Prefetch[Any] | None:
+    def _take(self) -> _Lane[SomeTask, SomePage, Result] | Prefetch[Any] | None:
         """Return the next job of a worker, None if there will be no more."""
         with self._changed:
             while not self._closed and not self._stop.is_set():
@@ -253,7 +255,7 @@ class FanOut(Generic[Task, SomePage, Result]):
                     return early
                 if len(self._lanes) < 4 * self.workers:
                     for task in self._tasks:
-                        lane = _Lane[Task, SomePage, Result](task)
+                        lane = _Lane[SomeTask, SomePage, Result](task)
                         self._lanes.append(lane)
                         self._running += 1
                         return lane
@@ -262,7 +264,7 @@ class FanOut(Generic[Task, SomePage, Result]):
                 self._free.wait(_LOOK)
             return None
 
-    def _run(self, lane: _Lane[Task, SomePage, Result]) -> Result:
+    def _run(self, lane: _Lane[SomeTask, SomePage, Result]) -> Result:
         pages = self._work(lane.task)
         while True:
             try:
@@ -273,7 +275,7 @@ class FanOut(Generic[Task, SomePage, Result]):
             self._put(lane, page, self._received.take())
 
     def _put(
-        self, lane: _Lane[Task, SomePage, Result], page: SomePage, weight: int
+        self, lane: _Lane[SomeTask, SomePage, Result], page: SomePage, weight: int
     ) -> None:
         """Hand a page over when there is room; until then prefetch for other tasks.
 
@@ -292,7 +294,7 @@ class FanOut(Generic[Task, SomePage, Result]):
                 self._fetch(early)
 
     def _handed_over(
-        self, lane: _Lane[Task, SomePage, Result], page: SomePage, weight: int
+        self, lane: _Lane[SomeTask, SomePage, Result], page: SomePage, weight: int
     ) -> bool:
         with self._changed:
             if self._closed or self._full(lane):
@@ -303,7 +305,7 @@ class FanOut(Generic[Task, SomePage, Result]):
                 self._arrived.notify()
             return True
 
-    def _full(self, lane: _Lane[Task, SomePage, Result]) -> bool:
+    def _full(self, lane: _Lane[SomeTask, SomePage, Result]) -> bool:
         if lane is self._lanes[0]:
             return len(lane.pages) >= 2  # noqa: PLR2004 - one in use, one ready
         return self._waiting >= self._capacity

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-WEEK = 7
-"""Days in which a short window is read once a day."""
+DAYS_PER_WEEK = 7
 QUIET = 7 * DAY
 """A list without a row for this many seconds is quiet."""
 _MOST_DOUBLINGS = 5
@@ -214,8 +213,8 @@ class Coverage:
         """
         if not self.short or self.short_read is None:
             return bool(self.short)
-        weeks = self.short_reads - WEEK
-        wait = 1 if weeks < 0 else WEEK * 2 ** min(weeks, _MOST_DOUBLINGS)
+        weeks = self.short_reads - DAYS_PER_WEEK
+        wait = 1 if weeks < 0 else DAYS_PER_WEEK * 2 ** min(weeks, _MOST_DOUBLINGS)
         return self.short_read > now or now // DAY - self.short_read // DAY >= wait
 
     def is_quiet(self, now: float) -> bool:

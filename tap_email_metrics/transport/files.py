@@ -14,7 +14,7 @@ from tap_email_metrics.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-POLL = 0.05
+LOCK_POLL = 0.05
 """Real seconds between two tries to lock a file, because other processes do not share
 the tap's clock."""
 BRIEF = 10
@@ -124,7 +124,7 @@ def _wait_for(lock: IO[str], check: Callable[[], None]) -> None:
             tries += 1
             if tries >= BRIEF:
                 check()
-            time.sleep(POLL)
+            time.sleep(LOCK_POLL)
         else:
             return
 

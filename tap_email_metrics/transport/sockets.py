@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SLICE = 0.5
 """Longest wait in seconds between two checks whether the run has to end."""
-WHOLE = 180.0
+MOST_WAIT = 180.0
 """Most seconds of waiting for one response. The time that the caller needs to process
 the received part does not count."""
 
@@ -86,8 +86,8 @@ class WatchedSocket:
             waited = self._monotonic() - before
             idle += waited
             self._waited += waited
-            if self._waited > WHOLE:
-                raise TimeoutError(f"no whole answer within {WHOLE:.0f} s")
+            if self._waited > MOST_WAIT:
+                raise TimeoutError(f"no complete answer within {MOST_WAIT:.0f} s")
             if count >= 0:
                 return count
             if self._idle is not None and idle >= self._idle:

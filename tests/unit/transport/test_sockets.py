@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tap_email_metrics.errors import Exhausted
-from tap_email_metrics.transport.sockets import WHOLE, WatchedSocket
+from tap_email_metrics.transport.sockets import MOST_WAIT, WatchedSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,13 +48,13 @@ def test_the_whole_time_of_an_answer_is_bounded(
 ) -> None:
     ours, theirs = pair
     seconds = itertools.count()
-    bytes_at_most = int(WHOLE) + 5
+    bytes_at_most = int(MOST_WAIT) + 5
     watched = WatchedSocket(
         ours, dripping(theirs, bytes_at_most), lambda: float(next(seconds))
     )
     with (
         watched.makefile("rb") as file,
-        pytest.raises(TimeoutError, match="no whole answer within 180 s"),
+        pytest.raises(TimeoutError, match="no complete answer within 180 s"),
     ):
         file.read(bytes_at_most)
     # The next answer has the full time again.
