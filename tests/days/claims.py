@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from tap_email_metrics.errors import NotUnderstood, Skippable
 from tap_email_metrics.providers.constant_contact import client as linked
 from tap_email_metrics.providers.constant_contact.batches import Batches
-from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
+from tap_email_metrics.providers.constant_contact.campaign_snapshot import (
+    CampaignSnapshot,
+)
 from tap_email_metrics.providers.constant_contact.contact_streams import ContactReport
 from tap_email_metrics.providers.constant_contact.reading import EventReader
 from tap_email_metrics.providers.constant_contact.schedule import CounterMark
@@ -193,7 +195,7 @@ CLAIMS: dict[str, Mutation] = {
         "constant_contact",
         159,
         3,
-        CampaignCache,
+        CampaignSnapshot,
         "counter",
         _unknown_is_zero,
         ("counter_absent", "counter_null", "counter_words"),

@@ -19,11 +19,11 @@ from tap_email_metrics.providers.constant_contact.activities import (
     nameless_activities,
     reported,
 )
+from tap_email_metrics.providers.constant_contact.campaign_snapshot import by_campaign
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     CampaignStream,
     ConstantContactStream,
 )
-from tap_email_metrics.providers.constant_contact.campaigns import by_campaign
 from tap_email_metrics.providers.constant_contact.client import (
     Trail,
     envelope,

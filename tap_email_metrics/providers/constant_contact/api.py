@@ -21,10 +21,8 @@ from tap_email_metrics.errors import (
 from tap_email_metrics.providers.constant_contact.auth import (
     ConstantContactAuthenticator,
 )
-from tap_email_metrics.providers.constant_contact.campaigns import (
-    CampaignCache,
-    by_campaign,
-)
+from tap_email_metrics.providers.constant_contact.campaign_snapshot import by_campaign
+from tap_email_metrics.providers.constant_contact.campaigns import CampaignCache
 from tap_email_metrics.providers.constant_contact.client import (
     ConstantContactClient,
     parse_page,

@@ -78,7 +78,9 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
 
     def counter(self, campaign_id: str) -> int | None:
         """Return the number that gates this stream for a campaign, None if unknown."""
-        return self.constant_contact.campaigns().counter(self.name, campaign_id)
+        return self.constant_contact.campaigns().snapshot.counter(
+            self.name, campaign_id
+        )
 
     @cached_property
     @override
@@ -103,7 +105,9 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
 
     def is_quiet(self, campaign_id: str) -> bool:
         """Return whether no counter indicates rows in a campaign's lists."""
-        return not self.constant_contact.campaigns().announced(self.name, campaign_id)
+        return not self.constant_contact.campaigns().snapshot.announced(
+            self.name, campaign_id
+        )
 
     @override
     def lacks_parents(
@@ -143,7 +147,9 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
 
         The lists have no totals, only the campaign has counters.
         """
-        known = self.constant_contact.campaigns().aggregate(self.name, campaign_id)
+        known = self.constant_contact.campaigns().snapshot.aggregate(
+            self.name, campaign_id
+        )
         name, aggregate = known or (None, None)
         return Count(
             parent=campaign_id,
@@ -383,7 +389,7 @@ class SnapshotStream(ActivityStream):
             return True
         if all(reading.is_listed for reading in readings):
             return False
-        return not campaigns.aggregate(self.name, campaign_id)
+        return not campaigns.snapshot.aggregate(self.name, campaign_id)
 
     def _lags(self, campaign_id: str) -> bool:
         """Return whether events that change the list are counted but not yet listed.
@@ -395,7 +401,7 @@ class SnapshotStream(ActivityStream):
         campaigns = self.constant_contact.campaigns()
         for name in {*self.events}.intersection(self.run.selected(self.provider)):
             mark = self.run.stream_state(name).marks.get(campaign_id)
-            counter = campaigns.counter(name, campaign_id)
+            counter = campaigns.snapshot.counter(name, campaign_id)
             if mark and not (mark.settled and mark.counter == counter):
                 return True
         return False

@@ -1,4 +1,6 @@
-"""All campaigns of an account: their summaries, counters and activities.
+"""The campaigns of an account in the state, and their activities.
+
+`campaign_snapshot.py` has the campaigns as one run sees them.
 
 A report of a campaign is read only if a counter of the campaign has changed. The state
 keeps two digests, of the summary and of the counters: for each campaign that is open
@@ -10,9 +12,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import zlib
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY
@@ -24,6 +23,11 @@ from tap_email_metrics.providers.constant_contact.activities import (
     reported,
 )
 from tap_email_metrics.providers.constant_contact.batches import Batches
+from tap_email_metrics.providers.constant_contact.campaign_snapshot import (
+    CampaignSnapshot,
+    by_campaign,
+    sent_parent,
+)
 from tap_email_metrics.providers.constant_contact.campaign_state import campaigns_of
 from tap_email_metrics.providers.constant_contact.closed import (
     Bucket,
@@ -31,9 +35,7 @@ from tap_email_metrics.providers.constant_contact.closed import (
     by_bucket,
 )
 from tap_email_metrics.providers.constant_contact.counters import (
-    AGGREGATES,
     GATES,
-    WHOLE,
     counters_of,
 )
 from tap_email_metrics.providers.constant_contact.schedule import (
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import (
         Callable,
         Collection,
-        Iterable,
         Sequence,
     )
 
@@ -81,39 +82,6 @@ SHOWN = 20
 """Most ids in a message."""
 
 _STATS_STREAM = "constant_contact_campaign_stats"
-
-
-@dataclass(slots=True)
-class CampaignSnapshot:
-    """All campaigns as one run sees them.
-
-    Attributes:
-        summaries: the summary of each campaign id, newest send first.
-        nameless: summaries without a usable id.
-        parents: each campaign id as a parent, also those without a summary.
-        stats: the stats of each campaign id that was asked for.
-        others: stats without one of the ids that were asked for.
-        counters: the counters of each campaign id, with the vendor's names.
-        moved: ids of campaigns whose summary may have changed since the last run.
-        hidden: campaigns with a summary that the list of campaigns lacks, if the two
-            were compared.
-        failed: why ids that were asked for have no stats.
-        given_up: why the remaining ids were not asked for, if any were not.
-        unlisted: epoch ms of creation and of the last change of each sent campaign that
-            has no summary; None if this was not compared.
-    """
-
-    summaries: dict[str, Row] = field(default_factory=dict)
-    nameless: list[Row] = field(default_factory=list)
-    parents: dict[str, Parent[str]] = field(default_factory=dict)
-    stats: dict[str, Row] = field(default_factory=dict)
-    others: list[Row] = field(default_factory=list)
-    counters: dict[str, dict[str, int]] = field(default_factory=dict)
-    moved: set[str] = field(default_factory=set)
-    hidden: list[str] = field(default_factory=list)
-    failed: dict[str, Skippable] = field(default_factory=dict)
-    given_up: Skippable | None = None
-    unlisted: dict[str, list[int]] | None = None
 
 
 class CampaignCache:
@@ -168,7 +136,9 @@ class CampaignCache:
             may_lack=not (self._shared["campaigns"] or self._shared["closed"]),
         )
         snapshot.summaries, snapshot.nameless = by_campaign(rows)
-        snapshot.parents = {one: _parent(r) for one, r in snapshot.summaries.items()}
+        snapshot.parents = {
+            one: sent_parent(r) for one, r in snapshot.summaries.items()
+        }
         if self._is_of_interest() and self._is_due("compared"):
             snapshot.unlisted = self._compare(snapshot)
         unlisted = snapshot.unlisted or self._shared["unlisted"]
@@ -537,37 +507,6 @@ class CampaignCache:
         """Return whether the summary of a campaign may have changed."""
         return campaign_id in self.snapshot.moved
 
-    def counter(self, stream: str, campaign_id: str) -> int | None:
-        """Return the number that gates a stream for a campaign, None if unknown."""
-        counters = self.snapshot.counters.get(campaign_id, {})
-        names = GATES[stream]
-        if names == (WHOLE,):
-            has_stats = campaign_id in self.snapshot.stats
-            return zlib.crc32(digest(counters).encode()) if has_stats else None
-        if not counters.keys() >= {*names}:
-            return None  # an absent counter is not 0
-        if len(names) == 1:
-            return counters[names[0]]
-        return zlib.crc32(digest([counters[name] for name in names]).encode())
-
-    def announced(self, stream: str, campaign_id: str) -> int | None:
-        """Return how many rows a counter announces at least, None if unknown."""
-        name = AGGREGATES.get(stream, GATES[stream][0])
-        return self.snapshot.counters.get(campaign_id, {}).get(name)
-
-    def aggregate(self, stream: str, campaign_id: str) -> tuple[str, int] | None:
-        """Return name and value of the counter of a stream's rows, None if unknown."""
-        name = AGGREGATES.get(stream)
-        counters = self.snapshot.counters.get(campaign_id, {})
-        # The numbers in a summary count contacts, not events.
-        if (
-            name is None
-            or name not in counters
-            or campaign_id not in self.snapshot.stats
-        ):
-            return None
-        return name, counters[name]
-
     # Activities
 
     def activities(self, campaign_id: str, *, anew: bool = False) -> list[str]:
@@ -666,33 +605,3 @@ class CampaignCache:
         # Activities without an id are asked for again: they may have one then.
         if entry and listed and known and not self.nameless(campaign_id):
             entry[2:] = [self._stamp(campaign_id), *map(short_id, known)]
-
-
-def by_campaign(rows: Iterable[Row]) -> tuple[dict[str, Row], list[Row]]:
-    """Return rows by their campaign id, each once, and the rows without a usable id.
-
-    A list that shifts while it is paged shows rows twice.
-    """
-    found: dict[str, Row] = {}
-    nameless = []
-    for row in rows:
-        one = row.get("campaign_id")
-        if is_id(one):
-            found.setdefault(str(one), row)
-        else:
-            nameless.append(row)
-    return found, nameless
-
-
-def _parent(summary: Row) -> Parent[str]:
-    """Return a campaign as a parent, without times if its send has no readable date."""
-    campaign_id, text = str(summary.get("campaign_id")), summary.get("last_sent_date")
-    at = to_milliseconds(text)
-    if at is not None:
-        return Parent(campaign_id, at / 1000, at / 1000, at / 1000)
-    try:
-        day = datetime.strptime(str(text).strip(), "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        return Parent(campaign_id)
-    start = day.timestamp()
-    return Parent(campaign_id, start, start + DAY, start)
