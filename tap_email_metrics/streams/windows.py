@@ -281,10 +281,12 @@ class WindowStream(EmailMetricsStream):
         """Return the epoch ms from which on rows of the live window are emitted."""
         if not self.changes_only or coverage.seen is None:
             return None
+        now = self.api.now()
         # Rows of a short window were counted and not served: they were never emitted.
-        if touch((*coverage.todo, *coverage.short), window):
+        short = coverage.short if coverage.short_due(now) else ()
+        if touch((*coverage.todo, *short), window):
             return None
-        if coverage.verification_due(self.api.now(), REEMIT_DAYS):
+        if coverage.verification_due(now, REEMIT_DAYS):
             return None
         # The last run may have left rows after `through` to this run.
         return (min(coverage.seen, coverage.through) - self.lateness) * 1000
@@ -493,9 +495,11 @@ class WindowStream(EmailMetricsStream):
                 self._warn_of_shortfall(key, coverage, part)
                 # A row without a record may have one when the API answers it again.
                 short = bool(part.short or part.set_aside)
-                coverage = coverage.after_short(
-                    window, now, short=short, again=due.again
-                )
+                # A window stays short until all its rows are emitted.
+                if short or due.since is None:
+                    coverage = coverage.after_short(
+                        window, now, short=short, again=due.again
+                    )
                 if part.short:
                     coverage = replace(coverage, shortfall=part.short)
         elif whole:

@@ -381,6 +381,23 @@ def test_a_row_that_comes_twice_in_place_of_another_hides_none(
     assert clinic.coverage(stream, "smtp").short == ()
 
 
+def test_lasting_twins_do_not_bring_all_deliveries_in_every_run() -> None:
+    """K12: their window is short, so all its rows come again, but once a day only."""
+    clinic = clinic_of()
+    old = [clinic.api.add_message(sent=NOW - back * DAY) for back in (4.7, 4.6, 4.5)]
+    fields = dict(clinic.api.fields(clinic.api.delivery(old[0]).serial))
+    clinic.api.add_row("delivery_status", channel="smtp", fields=fields)
+    clinic.sync(streams=DELIVERIES)
+    came = []
+    for _ in range(4):
+        clinic.advance(0.3)
+        run = clinic.sync(streams=DELIVERIES)
+        rows = run.records("luxsci_delivery_status")
+        came.append({*old} <= {row["sendmail_id"] for row in rows})
+    assert came.count(True) == 1
+    assert clinic.wrong("delivery_status") == []
+
+
 def _deliveries_of(clinic: Clinic, message: str) -> list[dict[str, Any]]:
     rows = clinic.rows("delivery_status").values()
     return [row for row in rows if row["sendmail_id"] == message]
