@@ -85,13 +85,18 @@ def _absent(_case: Case, page: Page) -> None:
 
 
 def _doubled(_case: Case, page: Page) -> None:
-    """Add a column whose label differs from the first only in letter case."""
+    """Add a column whose label differs from the first only in letter case.
+
+    It is never spelt as on the vendor's page: no other label would be better than that.
+    """
     found = page.header
     if found is None or not found[1]:
         return
     holder, header = found
     name = label_of(header[0])
-    other = name.lower() if name != name.lower() else name.upper()
+    other = name.upper()
+    if other == name:
+        other = name[:1].lower() + name[1:]
     holder["header"] = [*header, _named(header[0], other)]
     page.rows = [
         {**row, other: "other"} if isinstance(row, dict) else [*row, "other"]
