@@ -89,6 +89,8 @@ _REMEMBERED = 2 * DAY
 """Seconds for which the tap may not request refused stats again."""
 _WEEK = 8 * DAY
 _MONTH = 31 * DAY
+_DOUBTS = 2
+"""Runs, of those that were not killed, that look in vain before a list is given up."""
 _LISTS = "/tracking/|/links$|/contacts$|/contact_|/segments$|/emails$|_summaries$"
 _FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "status", "status": 500},
@@ -113,6 +115,8 @@ class _Course:
     verified: float = float("-inf")
     excused: float = float("-inf")
     keys: frozenset[Key] = frozenset()
+    doubts: int = 0
+    """Runs since it was whole that could not settle it."""
     miscounted: bool = False
     """Odd rows may stand for rows that the counter counts and the list lacks yet."""
     later: set[Key] = field(default_factory=set)
@@ -378,11 +382,16 @@ class ConstantContactDays(Account):
 
     @override
     def settled(self, ran: Ran) -> Iterator[ListId]:
-        """Yield the lists that the run gave up: they differ from their counter."""
+        """Yield the lists that the run gave up, after it had looked for their rows."""
         for name in COUNTERS:
             for campaign, verdict in ran.verdicts(f"{PREFIX}{name}"):
-                if verdict == "differs":
-                    yield f"{PREFIX}{name}", campaign
+                list_id = (f"{PREFIX}{name}", campaign)
+                course = self._courses[list_id]
+                course.doubts += verdict == "unsettled"
+                if verdict == "differs" and course.doubts >= _DOUBTS:
+                    yield list_id
+                elif verdict in {"equal", "above"}:
+                    course.doubts = 0
 
     @override
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
