@@ -220,8 +220,8 @@ CLAIMS: dict[str, Mutation] = {
     ),
     "unknown_link_is_the_end": Mutation(
         "constant_contact",
-        18,
-        8,
+        15,
+        9,
         linked,
         "_link",
         _unknown_link_is_the_end,
