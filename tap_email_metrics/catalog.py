@@ -133,13 +133,21 @@ def read_catalog(catalog: Mapping[str, Any], known: Mapping[str, Facts]) -> Unde
             itself.
     """
     try:
-        entries = msgspec.convert(catalog, _Catalog).streams
+        return _read(catalog, known)
     except msgspec.ValidationError as error:
         raise InvalidInput(
             f"--catalog: not a Singer catalog: {error}; {_AGAIN}"
         ) from None
     except RecursionError:
         raise InvalidInput(f"--catalog: nested too deep; {_AGAIN}") from None
+
+
+def _read(catalog: Mapping[str, Any], known: Mapping[str, Facts]) -> Understood:
+    """Do the work of `read_catalog`, without its errors about the form.
+
+    msgspec decodes deeper than Python recurses from Python 3.14 on.
+    """
+    entries = msgspec.convert(catalog, _Catalog).streams
     result = Understood({"streams": []})
     seen: dict[str, Any] = {}
     for entry, raw in zip(entries, catalog["streams"], strict=True):

@@ -299,7 +299,7 @@ def _loaders(warehouse: str) -> list[str]:
 
 
 def _quiet(warehouse: str) -> list[str]:
-    """Return the line that keeps a loader from logging each batch."""
+    """Return the line that keeps a loader from logging metrics of each batch."""
     return [f"    env: {{{variable(f'target-{warehouse}', 'loglevel')}: WARNING}}"]
 
 
