@@ -1,4 +1,4 @@
-"""Colours: on a terminal, and nowhere else."""
+"""Colours, which are used only on a terminal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_run_colours_its_outcomes_and_warnings_on_a_terminal(tmp_path: Path) -
     logged = [line for line in lines if "| INFO " in line and "{" not in line]
     for outcome, colour in (("complete", GREEN), ("unavailable", YELLOW)):
         told = [line for line in logged if f" {outcome}" in line]
-        # For each stream the line at its end, and its line in the table.
+        # For each stream: the line at its end, and its line in the table.
         assert len(told) >= 2
         assert all(line.startswith(colour) for line in told)
     warnings = [line for line in lines if "| WARNING " in line]
@@ -84,7 +84,7 @@ def test_errors_are_red_unless_the_user_wants_no_colour(
     ("variables", "heading"),
     [({}, f"{GREEN}encompass: well{ESCAPE}0m"), ({"NO_COLOR": "1"}, "encompass: well")],
 )
-def test_the_doctor_shows_in_green_that_an_account_is_well(
+def test_the_doctor_shows_well_accounts_in_green(
     tmp_path: Path, variables: dict[str, str], heading: str
 ) -> None:
     with serve(small_world(days_ago=0)) as server:

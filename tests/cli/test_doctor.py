@@ -338,7 +338,7 @@ class Skewed(SimulatorAdapter):
     ("seconds", "how_far"),
     [(300, "5 minutes behind"), (-300, "5 minutes ahead of")],
 )
-def test_a_clock_that_is_minutes_off_is_noted(seconds: float, how_far: str) -> None:
+def test_a_clock_that_is_minutes_off_is_a_note(seconds: float, how_far: str) -> None:
     site = Site(world())
     transport = Skewed(site.world)
     transport.seconds = seconds
@@ -357,9 +357,7 @@ def test_a_clock_that_is_minutes_off_is_noted(seconds: float, how_far: str) -> N
         (20 * DAY, "20.0 days behind"),
     ],
 )
-def test_an_account_is_not_well_if_the_clock_is_hours_off(
-    seconds: float, how_far: str
-) -> None:
+def test_a_clock_that_is_hours_off_is_a_problem(seconds: float, how_far: str) -> None:
     site = Site(world())
     transport = Skewed(site.world)
     transport.seconds = seconds

@@ -75,7 +75,7 @@ _LAST_CONFIRMED = 0.6
 _RECONCILIATION = "email_metrics_reconciliation"
 _STEP = 10.0
 """Seconds between two snapshots of the rows shown during a run."""
-_LOOKS = 400
+_MOST_SNAPSHOTS = 400
 """The most snapshots of the rows shown during a run."""
 _BETWEEN = 0.25
 """Days between two runs of a day."""
@@ -506,12 +506,12 @@ class Days:
             self._promises.show(self.account.shown(ran.ended), ran.ended)
             found = self._promises.invented(self._fresh)
         if found:
-            for at in self._looks(ran):
+            for at in self._snapshot_times(ran):
                 self._promises.show(self.account.shown(at), at)
             found = self._promises.invented(self._fresh)
         return found
 
-    def _looks(self, ran: Ran) -> Sequence[float]:
+    def _snapshot_times(self, ran: Ran) -> Sequence[float]:
         """Return the times at which lists with seemingly invented rows were answered.
 
         For a run of many requests these are steps of its time. A run that waited for
@@ -524,10 +524,10 @@ class Days:
             if any(stream in streams for stream, _ in self.account.lists_of(entry.path))
             for later in (0.0, self.account.settling)
         }
-        if 0 < len(answered) <= _LOOKS:
+        if 0 < len(answered) <= _MOST_SNAPSHOTS:
             return sorted(answered)
         seconds = ran.ended + self.account.settling - ran.begun
-        steps = min(_LOOKS, int(seconds / _STEP))
+        steps = min(_MOST_SNAPSHOTS, int(seconds / _STEP))
         return [ran.begun + step * _STEP for step in range(1, steps + 1)]
 
     def _taint(self, ran: Ran) -> None:

@@ -328,7 +328,7 @@ class EncompassDays(Account):
             yield Visit(list_id, ROWS, frozenset(course.later))
         if is_verified:
             yield Visit(list_id, "verified")
-        # A closed list is read in full at each visit: that verifies it as well.
+        # Each read of a closed list is a full one, which also verifies it.
         course.verified = points
         newest = max(
             (r["date_added"] / 1000 for r in rows.values() if r.get("date_added")),

@@ -291,7 +291,7 @@ class LuxSciDays(Account):
             for entry in ran.entries
             if "skip_row" in (entry.fault or "").split()
         }
-        # Another time for now is another end of every window: `behind_since` tells.
+        # A wrong server time shifts the end of every window: see `behind_since`.
         if None in struck or any(oddity.changes_clock for _, oddity in ran.odd()):
             return
         for stream in KEYS:

@@ -56,10 +56,10 @@ def test_a_send_that_is_not_an_object_is_counted(account: Account) -> None:
     check(run, "constant_contact_send_history", {"not a row": 2})
 
 
-def test_opens_whose_date_cannot_be_read_are_counted_and_read_again(
+def test_opens_with_an_unreadable_date_are_counted_and_read_again(
     account: Account,
 ) -> None:
-    """They are emitted, but not under the id that they have with a readable date."""
+    """They are emitted, but with another id than with a readable date."""
     sent = campaign(account)
     for number in range(3):
         account.api.add_event("opens", sent, created=NOW - 60 * number - 60)

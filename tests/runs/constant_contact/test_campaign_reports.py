@@ -394,10 +394,10 @@ def test_a_closed_campaign_is_read_for_a_stream_that_is_selected_later(
     assert account.wrong(*EVENTS) == []
 
 
-def test_a_campaign_that_the_history_has_not_reached_is_read_once(
+def test_a_closed_campaign_is_read_once_if_its_history_is_due_too(
     account: Account,
 ) -> None:
-    """A closed campaign that moves is read with the history and not a second time."""
+    """A closed campaign whose counter moves is read as part of the history only."""
     oldest, *_ = [campaign(account, days=300 - number) for number in range(22)]
     account.settings |= {"daily_requests": 15, "max_concurrency": 1}
     run = account.sync(streams=("opens",))
@@ -697,7 +697,7 @@ def test_a_list_that_shifts_during_every_read_is_not_settled(
     assert account.wrong("opens") == []
 
 
-def test_a_list_without_a_counter_that_shifts_in_every_try_is_not_settled(
+def test_a_list_without_a_counter_that_shifts_in_every_attempt_is_not_settled(
     account: Account,
 ) -> None:
     sent = campaign(account, recipients=1)

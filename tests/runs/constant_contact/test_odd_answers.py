@@ -840,10 +840,10 @@ def test_an_absurd_date_header_closes_no_campaign_and_skips_no_change(
 
 
 @pytest.mark.parametrize("shown", [16, 19])
-def test_a_row_whose_time_was_cut_once_does_not_stand_for_a_new_one(
+def test_a_row_whose_time_was_cut_once_is_not_mistaken_for_a_new_one(
     account: Account, shown: int
 ) -> None:
-    """The counter rose by one; the newest known row is later than it was shown."""
+    """The counter rose by one, and the newest known row now has a later time."""
     sent = campaign(account)
     account.api.add_event("opens", sent, created=NOW - HOUR + 0.5)
 

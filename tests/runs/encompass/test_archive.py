@@ -155,7 +155,7 @@ def test_a_list_in_quarantine_does_not_count_as_a_gap(
     assert not gaps(caplog)
 
 
-def test_a_list_that_was_never_read_makes_a_gap_however_old_its_message(
+def test_a_list_that_was_never_read_makes_a_gap_even_if_its_message_is_old(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, (bad, _) = site_of(200, 10)

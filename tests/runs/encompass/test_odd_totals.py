@@ -52,8 +52,10 @@ def test_a_quiet_list_with_a_permanently_wrong_total_costs_a_probe(
 
 
 @pytest.mark.parametrize("age", [3, 200], ids=["young", "archived"])
-def test_a_total_that_counts_its_own_page_does_not_end_a_list(age: int) -> None:
-    """K4: neither in a list that loses rows to the archive nor after a timeout."""
+def test_a_total_of_only_the_current_page_does_not_end_a_list(
+    age: int,
+) -> None:
+    """Neither in a list that loses rows to the archive nor after a timeout."""
     site, (message,) = site_of(age, opens=0)
     site.api.set_policy(max_page=4)
     rows = {site.api.add_row("opens", message, date_added=NOW - DAY) for _ in range(11)}

@@ -359,10 +359,10 @@ def test_rows_hidden_by_a_short_window_are_emitted_though_unchanged() -> None:
 
 @pytest.mark.parametrize("stream", ["sent", "delivery_status"])
 @pytest.mark.parametrize("count_of", ["all", "page", "nothing"])
-def test_a_row_that_comes_twice_in_place_of_another_hides_none(
+def test_a_row_that_comes_twice_does_not_hide_a_missing_row(
     stream: str, count_of: str
 ) -> None:
-    """K4: the count agrees with the rows, but one of them came twice."""
+    """The count equals the number of rows, but one of them came twice."""
     clinic = clinic_of(60)
     for back in (45, 44):
         clinic.api.add_message(sent=NOW - back * DAY)

@@ -543,8 +543,8 @@ def test_the_domain_of_an_address_is_the_text_after_its_last_at_sign() -> None:
     assert domain_of("A@B@c.ORG") == "c.org"
 
 
-def test_k12_networks_and_user_agents_that_repeat_are_treated_once() -> None:
-    """Opens share a few networks and mail programs; a page must not pay for each."""
+def test_repeated_networks_and_user_agents_are_treated_once() -> None:
+    """Opens share a few networks and mail programs, so results are cached."""
     network, agent = HASH.treatment("ip"), HASH.treatment("user_agent")
     assert network is not None
     assert agent is not None

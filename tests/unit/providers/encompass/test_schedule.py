@@ -698,7 +698,7 @@ def test_a_list_in_quarantine_does_not_hold_back_checked_through() -> None:
 
 
 @pytest.mark.parametrize(("days", "counted"), [(10, 10), (179, 179), (181, 180)])
-def test_a_list_that_was_never_read_counts_from_its_send_or_the_archive(
+def test_a_list_never_read_counts_from_its_send_or_the_archive_limit(
     days: int, counted: int
 ) -> None:
     through = checked_through([sent(days)], {}, NOW, POLICY)
