@@ -425,7 +425,7 @@ def test_other_providers_are_examined_though_one_fails() -> None:
     assert report["exit_code"] == 1
 
 
-def test_a_backfill_is_noted() -> None:
+def test_a_configured_backfill_is_a_note() -> None:
     site = Site(world())
     interval = {"start_date": "2026-09-01", "end_date": "2026-09-10"}
     site.common |= {"backfill": True, **interval}

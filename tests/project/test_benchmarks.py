@@ -49,7 +49,7 @@ def test_tap_naive_tap_and_download_read_every_row(rows: int) -> None:
             assert ran.requests == 1 + 3 * pages + behind + tap
 
 
-def test_a_contestant_that_loses_a_row_is_refused(
+def test_a_benchmarked_reader_that_loses_a_row_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(measure, "_count", lambda *_: 5)
@@ -61,7 +61,7 @@ def test_a_contestant_that_loses_a_row_is_refused(
 
 
 @pytest.mark.parametrize("held", [5, 7])
-def test_a_loader_that_loses_or_doubles_a_row_is_refused(held: int) -> None:
+def test_a_benchmarked_loader_that_loses_or_doubles_a_row_is_refused(held: int) -> None:
     loader = Loader("one", ("true",), empty=lambda: None, count=lambda: held)
     with (
         serving(World(parents=2, rows=3)) as server,

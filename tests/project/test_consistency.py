@@ -228,17 +228,17 @@ def test_a_provider_is_named_after_its_settings_and_folder() -> None:
 # The code map
 
 
-def test_the_code_map_names_every_room() -> None:
+def test_the_code_map_names_every_folder_and_module() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     code_map = text[text.index("## The code map") : text.index("## Where things go")]
-    rooms = {
+    parts = {
         path.name + ("/" if path.is_dir() else "")
         for path in (ROOT / "tap_email_metrics").iterdir()
         if path.is_dir() or path.suffix == ".py"
     }
     tests = {f"tests/{path.parent.name}" for path in ROOT.glob("tests/*/__init__.py")}
-    rooms -= {"__init__.py", "__pycache__/"}
-    missing = [room for room in rooms | tests if f"`{room}`" not in code_map]
+    parts -= {"__init__.py", "__pycache__/"}
+    missing = [part for part in parts | tests if f"`{part}`" not in code_map]
     assert missing == []
 
 

@@ -70,7 +70,9 @@ def test_a_rule_matches_a_path_or_a_message(world: World, client: Client) -> Non
     ]
 
 
-def test_rules_take_turns_within_one_request(world: World, client: Client) -> None:
+def test_each_request_gets_only_the_first_rule_that_is_left(
+    world: World, client: Client
+) -> None:
     world.faults.add("status", status=504, times=1)
     world.faults.add("message_body", times=1)
     first, second, third = (client.get(PATH) for _ in range(3))

@@ -456,7 +456,7 @@ def test_bars_are_proportional_to_their_numbers(reported: Reported, name: str) -
             assert bar.width == pytest.approx(max(1, length), abs=1.5)
 
 
-def test_dots_stand_at_the_rates_of_the_table(reported: Reported) -> None:
+def test_dots_are_drawn_at_the_rates_of_the_table(reported: Reported) -> None:
     shown = reported.shown.sections["trend"]
     _, *rows = cells(shown.table)
     assert shown.charts == len({row[0] for row in rows}) == 3

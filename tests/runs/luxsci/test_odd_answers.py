@@ -126,7 +126,7 @@ ONE_ROW: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("form", ONE_ROW)
-def test_the_row_of_a_summary_may_come_without_a_list(form: str) -> None:
+def test_a_summary_row_that_comes_without_a_list_is_read(form: str) -> None:
     clinic = clinic_of()
     spoilt(clinic, "/opens/summary", ONE_ROW[form])
     assert clinic.sync(streams=SUMMARY).code == 0

@@ -342,7 +342,7 @@ def finish(clinic: Clinic, streams: tuple[str, ...]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stop", "crash", "cut"])
-def test_a_run_may_end_at_any_request(kind: str) -> None:
+def test_a_run_that_ends_at_any_request_loses_no_row(kind: str) -> None:
     probe = clinic_of()
     total = probe.sync(streams=SOME).requests
     assert total > 30

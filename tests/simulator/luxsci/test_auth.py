@@ -191,7 +191,7 @@ def test_a_code_reads_what_its_scope_allows(client: Client) -> None:
     assert refusal(client.get(DELIVERY)) == (403, "wrong scope")
 
 
-def test_access_controls_and_a_disabled_integration(
+def test_denied_absent_and_moved_operations_and_a_disabled_integration_are_refused(
     world: World, client: Client
 ) -> None:
     operation = "getEmailSMTPDeliveryStatusReportAccount"

@@ -351,7 +351,7 @@ def test_rows_of_the_last_five_minutes_are_not_in_the_truth_yet(world: World) ->
     assert len(truth(world, "luxsci_delivery_status", [NOW, NOW + 600])) == 3
 
 
-def test_rows_before_the_start_are_left_out(world: World) -> None:
+def test_rows_before_the_start_date_are_not_in_the_truth(world: World) -> None:
     account = world.luxsci
     for age in (366, 364, 10):
         account.add_message(sent=NOW - age * DAY)

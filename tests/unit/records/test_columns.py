@@ -620,7 +620,7 @@ OFFSETS = st.one_of(st.none(), st.just("Z"), st.integers(-23 * 60 - 59, 23 * 60 
     st.text("0123456789", max_size=9),
     OFFSETS,
 )
-def test_moments_are_exact(
+def test_moments_of_any_offset_are_exact_to_the_millisecond(
     moment: datetime, digits: str, offset: int | str | None
 ) -> None:
     moment = moment.replace(microsecond=0)

@@ -354,7 +354,7 @@ def test_a_page_with_one_odd_value_takes_about_as_many_calls_as_a_clean_one() ->
     assert calls(body_of(rows)) <= clean + 50
 
 
-def test_the_reader_sees_fields_that_have_no_column() -> None:
+def test_the_integers_of_a_page_include_fields_that_have_no_column() -> None:
     rows: list[Any] = [{"id": 1, "dateAdded": "5"}, {"id": 2}]
     made = builder_of("encompass_links").page(rows, PATH)
     assert made.integers("dateAdded") == [5, None]

@@ -537,7 +537,7 @@ def test_descriptions_of_times_and_percents_name_their_unit(stream: str) -> None
 
 @streams
 @pytest.mark.parametrize("mode", MODES)
-def test_the_builder_makes_the_key_in_every_mode(stream: str, mode: str) -> None:
+def test_records_have_their_key_in_every_privacy_mode(stream: str, mode: str) -> None:
     builder = RowBuilder(
         load_schema(PREFIX + stream),
         key=key(stream),

@@ -53,7 +53,7 @@ def test_the_replication_key_stands_where_the_sdk_looks_for_it() -> None:
 
 
 @pytest.mark.parametrize("read", [0, 1, 2])
-def test_old_marks_do_not_come_back_with_a_merge(read: int) -> None:
+def test_old_marks_do_not_come_back_when_states_are_merged(read: int) -> None:
     """A full refresh that paused after some streams keeps no old mark of the others."""
     old = written(FLAT, FIRST)
     new: dict[str, Any] = {"_tap": {}, "north_opens": {}, "north_clicks": {}}

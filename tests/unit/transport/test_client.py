@@ -561,7 +561,7 @@ def test_a_wait_ends_when_the_run_is_stopped() -> None:
     assert rig.clock.now() <= NOW + 6
 
 
-def test_the_params_may_change_before_the_next_try() -> None:
+def test_the_parameters_may_be_changed_before_a_retry() -> None:
     rig = Rig(504, 504, 200)
     params: dict[str, int | str] = {"maxResults": 1000}
 

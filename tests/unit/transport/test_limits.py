@@ -244,7 +244,7 @@ def test_without_a_rate_nothing_sleeps() -> None:
     assert clock.sleeps == []
 
 
-def test_slots_are_numbered() -> None:
+def test_requests_are_numbered_in_their_order() -> None:
     limits = make(OwnClock(), per_second=4)
     with limits.request() as first:
         pass
@@ -294,7 +294,7 @@ def test_a_shorter_hold_does_not_shorten_a_longer_one() -> None:
     assert clock.at == pytest.approx(NOON + 20, abs=0.001)
 
 
-def test_a_hold_shorter_than_the_spacing_does_not_shorten_it() -> None:
+def test_a_hold_shorter_than_the_spacing_does_not_shorten_the_spacing() -> None:
     clock = OwnClock()
     limits = make(clock, per_second=1)
     send(limits)
@@ -517,7 +517,9 @@ def test_a_failure_resets_the_count_of_successes() -> None:
     assert at_once(limits) == 3
 
 
-def test_a_place_is_freed_when_the_request_or_its_start_fails(tmp_path: Path) -> None:
+def test_a_failed_request_or_start_does_not_block_later_requests(
+    tmp_path: Path,
+) -> None:
     clock = OwnClock()
     limits = make(clock, ledger=Ledger(tmp_path, PRINT, 1, clock, go_on))
     with pytest.raises(OSError, match="cut"), limits.request():
@@ -627,7 +629,9 @@ def test_a_spent_budget_names_the_setting_and_the_reset_time(
     assert clock.sleeps == []
 
 
-def test_a_new_utc_day_starts_at_zero(tmp_path: Path, clock: OwnClock) -> None:
+def test_the_ledger_starts_at_zero_on_a_new_utc_day(
+    tmp_path: Path, clock: OwnClock
+) -> None:
     ledger = Ledger(tmp_path, PRINT, 200, clock, go_on)
     ledger.take()
     clock.at += DAY / 2 - 1

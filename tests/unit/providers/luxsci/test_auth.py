@@ -180,7 +180,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_odd_paths_are_signed_as_they_are_sent(path: str) -> None:
+def test_paths_with_special_characters_are_signed_as_they_are_sent(path: str) -> None:
     clinic = Clinic(path_overrides={"getEmailSMTPSentReportAccount": path})
     clinic.common["start_date"] = START
     wire = Wire(clinic.world)
