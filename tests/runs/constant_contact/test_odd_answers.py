@@ -207,10 +207,10 @@ def test_absent_links_are_unsettled_and_read_again(account: Account, name: str) 
 
 
 @pytest.mark.parametrize("stream", ["links", "unique_opens"])
-def test_a_snapshot_with_a_row_twice_is_read_again(
+def test_a_snapshot_that_contains_a_row_twice_is_read_again(
     account: Account, stream: str
 ) -> None:
-    """The row that came twice may stand in the place of another."""
+    """The row that came twice may have replaced another."""
     people = [account.api.add_contact(created=NOW - 9 * DAY) for _ in range(3)]
     sent = campaign(account, recipients=people, links=3)
     for person in people:
@@ -478,10 +478,10 @@ def test_rows_of_a_page_that_comes_again_are_not_emitted_twice(
 @pytest.mark.parametrize(
     "stream", ["contact_activity_details", "contact_activity_summary"]
 )
-def test_a_contact_report_without_a_list_is_said(
+def test_a_contact_report_without_a_list_is_reported(
     account: Account, stream: str, name: str
 ) -> None:
-    """Nothing counts its rows: it may be empty, or lack them."""
+    """No counter tells whether it is empty or lacks its rows."""
     account.settings["contact_reports"] = True
     campaign(account)
     one = min(account.api.catalogs["contacts"])

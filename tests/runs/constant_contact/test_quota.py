@@ -189,8 +189,8 @@ def test_contact_reports_are_read_once_a_day() -> None:
     assert account.entry(streams[0])["checked_through"] > through
 
 
-def test_the_last_run_of_a_turn_tries_contacts_again_that_failed() -> None:
-    """A turn of several runs is over when each contact was read, if it can be."""
+def test_the_last_run_of_a_turn_reads_failed_contacts_again() -> None:
+    """A turn of several runs ends when every readable contact was read."""
     account = Account(contact_reports=True)
     account.api.add_campaign(sent=NOW - 3 * DAY, recipients=30)
     account.settings["daily_requests"] = 14

@@ -381,8 +381,8 @@ def test_a_row_that_comes_twice_does_not_hide_a_missing_row(
     assert clinic.coverage(stream, "smtp").short == ()
 
 
-def test_lasting_twins_do_not_bring_all_deliveries_in_every_run() -> None:
-    """K12: their window is short, so all its rows come again, but once a day only."""
+def test_two_permanently_equal_rows_cause_a_full_window_only_once_a_day() -> None:
+    """Their window counts as short, so all its rows are emitted again."""
     clinic = clinic_of()
     old = [clinic.api.add_message(sent=NOW - back * DAY) for back in (4.7, 4.6, 4.5)]
     fields = dict(clinic.api.fields(clinic.api.delivery(old[0]).serial))
