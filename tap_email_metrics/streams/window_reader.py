@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.pages import Page
     from tap_email_metrics.state.windows import Window
 
-LARGEST = 50_000
+LARGEST_WINDOW = 50_000
 """A window with more rows than this is split."""
 MOST_IN_PAGE = 50_000
 """Rows to ask for in one page."""
@@ -101,7 +101,7 @@ class WindowList(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class WindowPart:
     """The result of a window, or of a part of a window that was split.
 
     Attributes:
@@ -256,10 +256,10 @@ class _Attempt:
             and self.after == other.after
         )
 
-    def part(self, window: Window | None, *, whole: bool, short: int = 0) -> Part:
+    def part(self, window: Window | None, *, whole: bool, short: int = 0) -> WindowPart:
         """Return the result of the window."""
         rows = self.rows
-        return Part(
+        return WindowPart(
             window,
             whole,
             rows.received,
@@ -301,13 +301,13 @@ class WindowReader:
         self._asks_first = False
         self._most = MOST_IN_PAGE
 
-    def read(self, window: Window | None) -> Generator[Page | Part, None, None]:
-        """Yield the rows of a window, and a `Part` for it or for each of its parts."""
+    def read(self, window: Window | None) -> Generator[Page | WindowPart, None, None]:
+        """Yield the rows of a window, and a `WindowPart` for each part of it."""
         yield from self._read(window, tries=WINDOW_READS, last=None)
 
     def _read(
         self, window: Window | None, *, tries: int, last: _Attempt | None
-    ) -> Generator[Page | Part, None, None]:
+    ) -> Generator[Page | WindowPart, None, None]:
         attempt = _Attempt()
         if self._asks_first:
             attempt.before = self._count(window)
@@ -501,7 +501,7 @@ class WindowReader:
         if page.received:
             newest = max(page.days, default=0) + DAY
             self._newest = max(newest, self._newest or newest)
-        if attempt.rows.again > LARGEST:
+        if attempt.rows.again > LARGEST_WINDOW:
             raise Skippable("the pages of a list repeat each other")
 
     def _note(
@@ -555,5 +555,5 @@ def _splits(window: Window | None, count: int | None) -> bool:
         window is not None
         and window.seconds > 1
         and count is not None
-        and count > LARGEST
+        and count > LARGEST_WINDOW
     )

@@ -22,7 +22,7 @@ from tap_email_metrics.run.report import Progress
 from tap_email_metrics.run.workers import FanOut, PageRead
 from tap_email_metrics.state.windows import Coverage, Window, touch, without
 from tap_email_metrics.streams.base import EmailMetricsStream
-from tap_email_metrics.streams.window_reader import Part, WindowList, WindowReader
+from tap_email_metrics.streams.window_reader import WindowList, WindowPart, WindowReader
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -407,7 +407,7 @@ class WindowStream(EmailMetricsStream):
         """Yield the records of one window of each of several lists."""
         self.report.parents_left = len(due)
         ahead = 1 if self.ABORT_AT_RECORD_COUNT else self.api.max_concurrency
-        fan_out: FanOut[Due, Page | Part, None] = FanOut(
+        fan_out: FanOut[Due, Page | WindowPart, None] = FanOut(
             self.read,
             workers=max(1, min(ahead, len(due))),
             received=self.api.client.received,
@@ -422,15 +422,15 @@ class WindowStream(EmailMetricsStream):
                 if not isinstance(event, PageRead):
                     self._finish(event)
                     bar.done()
-                elif isinstance(event.page, Part):
+                elif isinstance(event.page, WindowPart):
                     self._commit(event.task, event.page)
                     yield ()
                 else:
                     yield self._records(event.task, event.page)
                     bar.tick()
 
-    def read(self, due: Due) -> Generator[Page | Part, None, None]:
-        """Yield the rows of a window, and a `Part` after each part that was read."""
+    def read(self, due: Due) -> Generator[Page | WindowPart, None, None]:
+        """Yield the rows of a window, and a `WindowPart` after each part of it."""
         yield from self._readers[due.source.key].read(due.window)
 
     def _reader(self, source: WindowList) -> WindowReader:
@@ -462,7 +462,7 @@ class WindowStream(EmailMetricsStream):
 
     # Commits
 
-    def _commit(self, due: Due, part: Part) -> None:
+    def _commit(self, due: Due, part: WindowPart) -> None:
         """Commit a part of a window after its rows were written."""
         key, report = due.source.key, self.report
         self._count_requests()
@@ -515,7 +515,7 @@ class WindowStream(EmailMetricsStream):
         self._state.readable = True
         self.compare(due.source, part)
 
-    def compare(self, source: WindowList, part: Part) -> None:
+    def compare(self, source: WindowList, part: WindowPart) -> None:
         """Reconcile a part of a window after its rows were written."""
         before, after = part.counts
         self.reconcile(
@@ -534,7 +534,9 @@ class WindowStream(EmailMetricsStream):
         """Return the name of a list in the reconciliation table."""
         return source.key
 
-    def _warn_of_shortfall(self, key: str, coverage: Coverage, part: Part) -> None:
+    def _warn_of_shortfall(
+        self, key: str, coverage: Coverage, part: WindowPart
+    ) -> None:
         """Warn once if the count and the rows of a list differ in every read."""
         if part.short and part.short != coverage.shortfall:
             self.logger.warning(

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     )
     from tap_email_metrics.records.values import Row
 
-FAILURES_IN_A_ROW = 10
+FAILED_CALLS_IN_A_ROW = 10
 """After this many failed calls in a row, a sample of single ids is tried."""
-SAMPLE = 10
+SAMPLE_IDS = 10
 """Ids in the sample, spread over the remaining ids."""
 
 
@@ -83,7 +83,7 @@ class Batches:
             if len(left) > 1:
                 half = len(left) // 2
                 calls += [left[:half], left[half:]]
-            if self._in_a_row >= FAILURES_IN_A_ROW:
+            if self._in_a_row >= FAILED_CALLS_IN_A_ROW:
                 self._try_sample([one for part in calls for one in part], error)
         if not self.rows:
             self._blame_the_service()
@@ -99,11 +99,11 @@ class Batches:
     def _try_sample(self, left: Sequence[str], error: Skippable) -> None:
         """Ask for a sample of ids; give up if none of them can be read."""
         left = [one for one in left if not self._is_done(one)]
-        step = max(1, len(left) // SAMPLE)
-        for one in left[::step][:SAMPLE]:
+        step = max(1, len(left) // SAMPLE_IDS)
+        for one in left[::step][:SAMPLE_IDS]:
             if self._ask([one], 1) is None:
                 return
-        if len(left) > SAMPLE:
+        if len(left) > SAMPLE_IDS:
             self.given_up = error
             self._blame_the_service()
 

@@ -333,7 +333,7 @@ class ActivityStream(CampaignStream):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SnapshotReading:
     """A read of one list of one activity.
 
     Attributes:
@@ -367,7 +367,7 @@ class SnapshotStream(ActivityStream):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
         super().__init__(*arguments, **options)
-        self._readings: dict[str, Reading] = {}
+        self._readings: dict[str, SnapshotReading] = {}
 
     @override
     def read(
@@ -425,7 +425,9 @@ class SnapshotStream(ActivityStream):
             rows += len(page.rows)
             is_listed = page.is_listed
             yield page.rows
-        reading = Reading(activity_id, as_of, len(seen), is_listed, rows > len(seen))
+        reading = SnapshotReading(
+            activity_id, as_of, len(seen), is_listed, rows > len(seen)
+        )
         self._readings[activity_id] = reading
         return len(seen)
 

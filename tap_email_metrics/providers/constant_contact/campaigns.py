@@ -69,7 +69,7 @@ LARGEST_SUMMARIES = 500
 MOST_CAMPAIGNS = 150
 ALL_DAYS = 7
 """Days after which the tap asks for the counters of all campaigns."""
-MISSING_DAYS = 7
+UNLISTED_DAYS = 7
 """Days after which a closed campaign that is no longer listed is forgotten."""
 QUARANTINE_DAYS = 5
 """Days after which a campaign without stats no longer counts for the lag."""
@@ -382,7 +382,7 @@ class CampaignCache:
             shared.pop("missing_since", None)
         elif since is None or since > today:
             shared["missing_since"] = today
-        elif today - since >= MISSING_DAYS:
+        elif today - since >= UNLISTED_DAYS:
             # The others of these buckets count as new in the next run.
             for name in short:
                 del shared["closed"][name]

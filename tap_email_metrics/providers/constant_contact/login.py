@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 Parsed = TypeVar("Parsed")
 
 SCOPES = "campaign_data contact_data account_read offline_access"
-PREFIX = "TAP_EMAIL_METRICS_"
-VARIABLE = f"{PREFIX}CONSTANT_CONTACT"
+VARIABLE_PREFIX = "TAP_EMAIL_METRICS_"
+VARIABLE = f"{VARIABLE_PREFIX}CONSTANT_CONTACT"
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _INTERVAL = 5.0
 
@@ -197,7 +197,7 @@ def read_settings(config: Path | None) -> ConstantContactSettings:
     schema = _wrapped()
     try:
         if config is None:
-            given = from_environment(schema, PREFIX, os.environ)
+            given = from_environment(schema, VARIABLE_PREFIX, os.environ)
         else:
             given = json.loads(config.read_bytes())
         section = without_empty(given)["constant_contact"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tap-email-metrics")
 
-RESTARTS = 3
+MOST_RESTARTS = 3
 """Times that a list is read again because it has shifted."""
 
 
@@ -121,7 +121,7 @@ class EventList:
         names = [*map(hash, page.rows.identities)]
         if not self.shifting and self._has_shifted(names):
             self._restarts += 1
-            self.shifting = self._restarts >= RESTARTS
+            self.shifting = self._restarts >= MOST_RESTARTS
             self._begin()
             return
         # In a list that keeps shifting, equal rows are most likely the same row.

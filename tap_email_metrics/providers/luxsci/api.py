@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.providers.luxsci.client import LuxSciAnswer
     from tap_email_metrics.providers.luxsci.paths import Endpoint
     from tap_email_metrics.run.api import ApiContext
-    from tap_email_metrics.streams.window_reader import Part
+    from tap_email_metrics.streams.window_reader import WindowPart
 
 FIRST_DAYS = 365
 """Days that the first run reads if there is no start date."""
@@ -102,7 +102,7 @@ class Days:
     _windows: tuple[Window, ...] = ()
     _rows: Counter[int] = field(default_factory=Counter)
 
-    def add(self, part: Part) -> None:
+    def add(self, part: WindowPart) -> None:
         """Add the rows of a window."""
         if part.window is None or not part.whole:
             return

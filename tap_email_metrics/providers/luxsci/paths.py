@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-Basis = Literal["confirmed", "inferred", "assumed", "path_overrides", "openapi_path"]
+PathSource = Literal[
+    "confirmed", "inferred", "assumed", "path_overrides", "openapi_path"
+]
 
 BASE = "/perl/api/v2"
 """Prefix of every path; the paths in this module leave it out."""
@@ -41,7 +43,7 @@ class Endpoint:
 
     operation: str
     path: str
-    mark: Basis
+    mark: PathSource
 
     @property
     def is_a_guess(self) -> bool:

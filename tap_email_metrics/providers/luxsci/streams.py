@@ -18,7 +18,7 @@ from tap_email_metrics.providers.luxsci.report import Wanted
 from tap_email_metrics.records.values import to_integer
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.state.windows import Window
-from tap_email_metrics.streams.window_reader import MOST_IN_PAGE, Part
+from tap_email_metrics.streams.window_reader import MOST_IN_PAGE, WindowPart
 from tap_email_metrics.streams.windows import WindowStream
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class ReportStream(WindowStream):
         )
 
     @override
-    def compare(self, source: WindowList, part: Part) -> None:
+    def compare(self, source: WindowList, part: WindowPart) -> None:
         super().compare(source, part)
         if part.outside:
             is_delivery = self.name == "luxsci_delivery_status"
@@ -447,7 +447,7 @@ class Summary(ReportStream):
         return coverage.seen is not None and coverage.through >= self.horizon()
 
     @override
-    def read(self, due: Due) -> Generator[Page | Part, None, None]:
+    def read(self, due: Due) -> Generator[Page | WindowPart, None, None]:
         window = cast("Window", due.window)
         at = window.start
         while at < window.end:
@@ -458,7 +458,7 @@ class Summary(ReportStream):
             yield self.maker(day.start * 1000, **columns).page(rows)
             part = Window(at, min(day.end, window.end))
             counts = (self._counted(rows), None)
-            yield Part(part, True, len(rows), 0, 0, counts)  # noqa: FBT003 - its parts
+            yield WindowPart(part, True, len(rows), 0, 0, counts)  # noqa: FBT003 - its parts
             at = part.end
 
     def _rows_of_day(self, source: WindowList, day: Window) -> list[Row]:
@@ -493,7 +493,7 @@ class Summary(ReportStream):
         return to_integer(rows[0].get(self.sums_up[2]))
 
     @override
-    def compare(self, source: WindowList, part: Part) -> None:
+    def compare(self, source: WindowList, part: WindowPart) -> None:
         """Reconcile a day with the other stream, if this run has read all its rows."""
         counted, day = part.counts[0], part.window
         if self.sums_up is None or counted is None or day is None:

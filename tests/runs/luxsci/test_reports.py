@@ -205,7 +205,7 @@ def test_equal_events_on_two_pages_are_separate_rows(order: str, most: int) -> N
 
 
 def test_a_list_that_repeats_its_pages_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window_reader, "LARGEST", 100)
+    monkeypatch.setattr(window_reader, "LARGEST_WINDOW", 100)
     clinic = clinic_of()
     clinic.api.set_policy(count_of="nothing")
 
@@ -281,7 +281,7 @@ def test_the_last_five_minutes_are_left_to_the_next_run() -> None:
 def test_a_large_window_is_split(
     monkeypatch: pytest.MonkeyPatch, largest: int, count_of: str
 ) -> None:
-    monkeypatch.setattr(window_reader, "LARGEST", largest)
+    monkeypatch.setattr(window_reader, "LARGEST_WINDOW", largest)
     clinic = clinic_of()
     clinic.api.set_policy(count_of=count_of)
     for _ in range(12):  # more rows in one second than fit into a page
