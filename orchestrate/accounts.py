@@ -45,7 +45,7 @@ class Account:
     """One account.
 
     Attributes:
-        name: its name, which its rows have in the column `account`.
+        name: name of the account, and the value of `account` in its rows.
         key: name of its API key.
         connections: ids of Airflow connections. Their extras hold the secret settings
             of the tap; if two hold the same setting, the later one is used.

@@ -37,7 +37,7 @@ from orchestrate.runs import (
 from orchestrate.shares import RATES
 
 ACCOUNTS = Accounts.read(Path(os.environ["EMAIL_METRICS_ACCOUNTS"]))
-#: Longer than 5 minutes: that long Meltano takes a killed run to be alive.
+#: More than 5 minutes, because Meltano takes a killed run to be alive for that long.
 RETRY_SECONDS = float(os.environ.get("EMAIL_METRICS_RETRY_SECONDS", "360"))
 RETRYING = {"retries": 3, "retry_delay": timedelta(seconds=RETRY_SECONDS)}
 #: Seconds until a paused backfill goes on. It pauses when its daily share is spent.

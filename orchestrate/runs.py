@@ -97,8 +97,8 @@ class Place:
     def command(self, state: str) -> list[str]:
         """Return the command of a run.
 
-        It never has --force. Without it, Meltano refuses to start a second run of a
-        state id until the heartbeat of the first is 5 minutes old, on any machine.
+        It never has --force, so Meltano refuses to start a second run of a state id,
+        on any machine, until the heartbeat of the first is 5 minutes old.
         """
         suffix = f"--state-id-suffix={state}"
         return [self.meltano, "run", suffix, EXTRACTOR, self.loader]

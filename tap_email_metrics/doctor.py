@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 Ending = Literal["well", "not well", "paused", "refused", "failed", "terminated"]
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
 WRONG_CLOCK = _HOUR
-"""If this machine's clock is further off than this, the account is not well.
+"""Most seconds by which this machine's clock may be wrong; more is a problem.
 
-A run then goes by the API's clock, but counts the day's requests under another day.
+A run uses the API's clock, but counts its requests by the days of this machine's.
 """
 
 
@@ -321,7 +321,7 @@ def _duration(seconds: float) -> str:
 
 
 def _clock(ahead: float) -> str:
-    """Return where this machine's clock is, by the seconds that it is ahead."""
+    """Return in words how far this machine's clock is ahead of the API's."""
     if abs(ahead) <= 1:
         return "the same as the API's"
     way = "ahead of" if ahead > 0 else "behind"
