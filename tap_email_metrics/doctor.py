@@ -337,6 +337,12 @@ def _clock(ahead: float) -> str:
 )
 @click.option("--state", type=click.File(), help="File with the state of the last run.")
 @click.option(
+    "--catalog",
+    type=click.File(),
+    help="The catalog that a run would use: only the streams that it selects are "
+    "examined.",
+)
+@click.option(
     "--max-hours",
     type=click.FloatRange(min=0),
     help="Send no request; fail if, by the state, a stream was last read completely "
@@ -399,6 +405,7 @@ def main(  # noqa: PLR0913 - one argument an option
     *,
     config: Any,  # noqa: ANN401 - click's
     state: Any,  # noqa: ANN401 - click's
+    catalog: Any,  # noqa: ANN401 - click's
     max_hours: float | None,
     min_headroom_days: float | None,
     providers: tuple[str, ...],
@@ -415,7 +422,9 @@ def main(  # noqa: PLR0913 - one argument an option
     limits = FreshnessLimits(max_hours, min_headroom_days)
     try:
         value = _state(state, limits)
-        tap = TapEmailMetrics.from_command_line(config, state=value)
+        tap = TapEmailMetrics.from_command_line(
+            config, state=value, catalog=json_file("--catalog", catalog)
+        )
     except Refused as error:
         if for_machines:
             report = {"event": "doctor", "exit_code": 2, "providers": {}}

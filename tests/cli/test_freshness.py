@@ -194,6 +194,24 @@ def test_json_output_is_one_object(tmp_path: Path) -> None:
     assert opens["problems"] == ["read 30.0 hours ago, more than 26"]
 
 
+def test_a_stream_that_the_catalog_leaves_out_is_not_stale(tmp_path: Path) -> None:
+    site, _ = site_of(3)
+    catalog = site.tap().catalog_dict
+    for stream in catalog["streams"]:
+        [of_stream] = [e for e in stream["metadata"] if e["breadcrumb"] == []]
+        of_stream["metadata"]["selected"] = stream["stream"] == "encompass_messages"
+    site.sync(streams=("messages", "opens"))
+    for name, hours in (("messages", 2), ("opens", 30)):
+        read = datetime.now(UTC) - timedelta(hours=hours)
+        site.entry(name)["read_all_due"] = iso(read.timestamp())
+    assert called(tmp_path, site.state, "--max-hours", "26").exit_code == 1
+    file = write(tmp_path, "catalog.json", catalog)
+    options = ("--max-hours", "26", "--catalog", str(file))
+    result = called(tmp_path, site.state, *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "encompass_messages: read 2.0 hours ago\n"
+
+
 def test_a_state_as_meltano_prints_it_is_accepted(tmp_path: Path) -> None:
     result = called(tmp_path, {"singer_state": state_of(2)}, "--max-hours", "26")
     assert result.exit_code == 0
