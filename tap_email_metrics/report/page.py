@@ -33,12 +33,14 @@ def page(marts: Marts, now: datetime, days: int = 7) -> str:
     Raises:
         MartsError: the marts cannot be read.
     """
-    times = {
+    facts = {
         "now": f"{now:%Y-%m-%d %H:%M:%S}",
         "since": f"{now - timedelta(days):%Y-%m-%d %H:%M:%S}",
         "before": f"{now - timedelta(2 * days):%Y-%m-%d %H:%M:%S}",
+        "period": "last day" if days == 1 else f"last {days} days",
+        "period_before": "day before" if days == 1 else f"{days} days before",
     }
-    rows = marts.read({section.name: sql(section, times) for section in SECTIONS})
+    rows = marts.read({section.name: sql(section, facts) for section in SECTIONS})
     parts = []
     for section in SECTIONS:
         found = rows[section.name]
@@ -67,7 +69,7 @@ def shown(row: MartRow, column: TableColumn) -> str:
     if value is None:
         known = column.unreported or column.name
         missing = known in UNREPORTED.get(str(row.get("provider")), ())
-        return NOT_REPORTED if missing else "none"
+        return NOT_REPORTED if missing else column.absent
     if isinstance(value, str):
         return value
     if column.kind == "percent":
@@ -86,6 +88,6 @@ def most(rows: list[MartRow], column: TableColumn) -> float:
 def width(row: MartRow, column: TableColumn, largest: float) -> float | None:
     """Return the length of a cell's bar in percent, None for a cell without a bar."""
     value = row[column.name]
-    if not column.bar or not isinstance(value, int | float) or value < 0:
+    if not column.bar or not isinstance(value, int | float) or value <= 0:
         return None
     return round(100 * value / largest, 2)

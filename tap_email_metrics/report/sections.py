@@ -24,6 +24,7 @@ class TableColumn:
         kind: the format of its values.
         bar: whether each number has a bar beside it.
         unreported: key in `page.UNREPORTED`, if that is not the column's name.
+        absent: the text of a cell without a value.
     """
 
     name: str
@@ -31,6 +32,7 @@ class TableColumn:
     kind: CellFormat = "count"
     bar: bool = False
     unreported: str = ""
+    absent: str = "not known"
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,14 @@ _HAPPENED = """
         case
             when provider <> 'encompass'
                 then count(case when event_type = 'unsubscribed' then 1 end)
-        end as unsubscribed
+        end as unsubscribed,
+        max(occurred_at) as newest
     from (
         select
             *,
             case
-                when occurred_at >= timestamp '{since}' then 'these days'
-                else 'the days before'
+                when occurred_at >= timestamp '{since}' then '{period}'
+                else '{period_before}'
             end as period
         from email_events
         where
@@ -90,7 +93,6 @@ _HAPPENED = """
             and occurred_at < timestamp '{now}'
     ) as recent
     group by provider, period
-    order by {order}, period desc
 """
 
 HAPPENED = ReportSection(
@@ -114,7 +116,7 @@ HAPPENED = ReportSection(
             bounced,
             unsubscribed
         from ({happened}) as happened
-        order by {order}, period desc
+        order by {order}, newest desc
     """,
     columns=(
         PROVIDER,
@@ -153,6 +155,7 @@ TREND = ReportSection(
         "Shares of the recipients whom a message reached, each recipient counted "
         "once. Reached means delivered; for Constant Contact, sent and not "
         "bounced. Messages that reached fewer than five recipients are left out. "
+        "In the charts, the solid line is people and the dashed line is all. "
         "Vendor's openers is the vendor's own count, which may leave machines "
         "out. Times are in UTC."
     ),
@@ -382,7 +385,7 @@ DOMAINS = ReportSection(
             "small_percent",
             unreported="complained_by_domain",
         ),
-        TableColumn("complaint_limit", "Limit", "small_percent"),
+        TableColumn("complaint_limit", "Limit", "small_percent", absent="none"),
     ),
     empty="Nothing was sent in these weeks.",
     names=2,
@@ -488,8 +491,8 @@ FRESHNESS = ReportSection(
         PROVIDER,
         ACCOUNT_NAME,
         TableColumn("stream", "Stream", "text"),
-        TableColumn("complete_at", "Last complete", "text"),
-        TableColumn("hours_since_complete", "Hours ago"),
+        TableColumn("complete_at", "Last complete", "text", absent="never"),
+        TableColumn("hours_since_complete", "Hours ago", absent="never"),
         TableColumn("last_outcome", "Last outcome", "text"),
     ),
     empty="There are no runs yet, or the stream email_metrics_runs is not loaded.",
@@ -525,7 +528,7 @@ COST = ReportSection(
         TableColumn("requests", "Requests", bar=True),
         TableColumn("records", "Records", bar=True),
         TableColumn("seconds", "Seconds"),
-        TableColumn("quota_left", "Quota left"),
+        TableColumn("quota_left", "Quota left", absent="no limit set"),
     ),
     empty="There are no runs yet, or the stream email_metrics_runs is not loaded.",
     names=2,
@@ -560,16 +563,17 @@ SECTIONS = (
 )
 
 
-def sql(section: ReportSection, times: dict[str, str]) -> str:
-    """Return the query of a section with the times and shared parts filled in.
+def sql(section: ReportSection, facts: dict[str, str]) -> str:
+    """Return the query of a section with the facts and shared parts filled in.
 
     Args:
         section: has the query.
-        times: `now`, `since` and `before`, as SQL timestamps in UTC.
+        facts: `now`, `since` and `before`, as SQL timestamps in UTC, and the names of
+            both periods, `period` and `period_before`.
     """
     parts = {
         "order": ORDER,
-        "happened": _HAPPENED.format(order=ORDER, **times),
-        "mailings": _MAILINGS.format(**times),
+        "happened": _HAPPENED.format(**facts),
+        "mailings": _MAILINGS.format(**facts),
     }
-    return section.query.format(**parts, **times)
+    return section.query.format(**parts, **facts)

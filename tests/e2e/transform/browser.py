@@ -14,13 +14,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-#: Writes the drawn length of each bar and the width of the page into attributes.
+#: Writes into attributes the drawn length of each bar, the width of the page, how much
+#: of a table is out of sight, and the page's colours.
 MEASURE = """<script>
 for (const bar of document.querySelectorAll(".bar")) {
   bar.dataset.width = bar.getBoundingClientRect().width;
   bar.dataset.room = bar.parentElement.getBoundingClientRect().width;
 }
-document.body.dataset.overflow = document.documentElement.scrollWidth - innerWidth;
+const page = document.body.dataset, colours = getComputedStyle(document.body);
+page.overflow = document.documentElement.scrollWidth - innerWidth;
+page.hidden = Math.max(0, ...[...document.querySelectorAll(".scroll")].map(
+  one => one.scrollWidth - one.clientWidth));
+page.colours = `${colours.color} on ${colours.backgroundColor}`;
 </script>"""
 
 
@@ -62,6 +67,8 @@ class Page(HTMLParser):
         tags: names of all elements.
         attributes: names and values of all attributes.
         overflow: pixels by which the page is wider than the window.
+        hidden: pixels of the widest table that are out of sight.
+        colours: of the text and of the background.
     """
 
     def __init__(self, dom: str) -> None:
@@ -69,7 +76,8 @@ class Page(HTMLParser):
         self.sections: dict[str, Shown] = {}
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str]] = []
-        self.overflow = 0.0
+        self.overflow = self.hidden = 0.0
+        self.colours = ""
         self._now = Shown()
         self._cells: list[str] | None = None
         self._heading = ""
@@ -83,6 +91,8 @@ class Page(HTMLParser):
         self.attributes += facts.items()
         if tag == "body":
             self.overflow = float(facts["data-overflow"])
+            self.hidden = float(facts["data-hidden"])
+            self.colours = facts["data-colours"]
         elif tag == "section":
             self._now = self.sections[facts["id"]] = Shown()
         elif tag == "tr":
@@ -114,7 +124,7 @@ class Page(HTMLParser):
             self._cells[-1] += data
 
 
-def opened(html: str, folder: Path, width: int = 1280) -> Page:
+def opened(html: str, folder: Path, width: int = 1280, *options: str) -> Page:
     """Return the page as shown in a window of a width; only our script may run."""
     folder.mkdir()
     file = folder / "page.html"
@@ -122,7 +132,7 @@ def opened(html: str, folder: Path, width: int = 1280) -> Page:
     measured = html.replace(POLICY, "default-src * 'unsafe-inline'")
     file.write_text(measured.replace("</body>", f"{MEASURE}</body>"))
     size = f"--window-size={width},2000"
-    return Page(chromium(folder, size, "--dump-dom", file.as_uri()))
+    return Page(chromium(folder, size, *options, "--dump-dom", file.as_uri()))
 
 
 def chromium(folder: Path, *arguments: str) -> str:

@@ -1,7 +1,7 @@
 """Make the report's picture for the README: `python -m tests.e2e.transform.picture`.
 
-The picture contains a digest of the files that make the report, so a test can tell when
-it is out of date.
+The picture contains a digest of a page of samples, so a test can tell when it is out of
+date.
 """
 
 from __future__ import annotations
@@ -11,31 +11,61 @@ import json
 import struct
 import tempfile
 import zlib
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from simulator.clock import DAY
 from simulator.truth import truth
 from simulator.world import World
 from tap_email_metrics.report.marts import Marts
 from tap_email_metrics.report.page import page
+from tap_email_metrics.report.sections import SECTIONS
 from tests.e2e.transform.browser import chromium
 from tests.e2e.transform.test_transform import NOW, STEPS, Load, run_dbt
 from tests.support.project import ROOT
 from tests.support.world import KEYS
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tap_email_metrics.report.marts import MartRow, MartRows
+    from tap_email_metrics.report.sections import ReportSection
+
 PICTURE = ROOT / "docs" / "report.png"
 KEYWORD = b"Made from"
-SIZE = (1100, 1180)
-MADE_OF = ("charts.py", "names.py", "page.html.j2", "page.py", "sections.py")
+SIZE = (1100, 1400)
+
+
+@dataclass(frozen=True)
+class Sample(Marts):
+    """Marts with one row in each section, which note the queries."""
+
+    queries: list[str] = field(default_factory=list)
+
+    @override
+    def read(self, queries: Mapping[str, str]) -> MartRows:
+        self.queries.extend(queries.values())
+        return {one.name: [sample(one)] for one in SECTIONS}
+
+
+def sample(section: ReportSection) -> MartRow:
+    """Return a row with a value in each column."""
+    row: MartRow = {"provider": "encompass"}
+    for column in section.columns:
+        if column.kind != "provider":
+            row[column.name] = "text" if column.kind == "text" else 0.5
+    return row
 
 
 def digest() -> str:
-    """Return a digest of the files that make the page."""
-    found = hashlib.sha256()
-    for name in MADE_OF:
-        found.update((ROOT / "tap_email_metrics" / "report" / name).read_bytes())
-    return found.hexdigest()
+    """Return a digest of the page of a sample, and of the queries."""
+    marts = Sample("", "email_marts")
+    html = page(marts, datetime(2026, 1, 1, tzinfo=UTC))
+    return hashlib.sha256((html + str(marts.queries)).encode()).hexdigest()
 
 
 def said(picture: bytes) -> str:

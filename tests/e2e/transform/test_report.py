@@ -20,10 +20,10 @@ import pytest
 from simulator.truth import truth
 from simulator.world import World
 from tap_email_metrics.records.privacy import redact
-from tap_email_metrics.report.charts import BOTTOM, HEIGHT, TOP
+from tap_email_metrics.report.charts import BOTTOM, HEIGHT, SCALES, TOP
 from tap_email_metrics.report.marts import Marts, MartsError
 from tap_email_metrics.report.page import page
-from tap_email_metrics.report.sections import SECTIONS
+from tap_email_metrics.report.sections import SECTIONS, sql
 from tests.e2e.transform.browser import Page, opened
 from tests.e2e.transform.expected import Row, instant
 from tests.e2e.transform.test_transform import (
@@ -51,13 +51,18 @@ UNKNOWN = "not reported by this vendor"
 
 @dataclass(frozen=True)
 class Reported:
-    """A DuckDB file with marts, the rows of the marts, and the report on them."""
+    """A DuckDB file with marts, the rows of the marts, and the report on them.
+
+    Attributes:
+        docs: the files `manifest` and `catalog` of `dbt docs generate`.
+    """
 
     database: Path
     marts: dict[str, list[Row]]
     runs: list[Row]
     html: str
     shown: Page
+    docs: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +76,17 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
         {"database": str(database), "dbt": ["seed"]},
         {"database": str(database), "dbt": ["run", "--select", "+path:models/marts"]},
         {"database": str(database), "dump": str(folder / "marts")},
+        {"database": str(database), "dbt": ["docs", "generate"]},
     ]
     (folder / "steps.json").write_text(json.dumps(steps))
     run_dbt(folder, "dbt", STEPS, folder / "steps.json", DBT_TARGET="duckdb")
     html = page(Marts(str(database), "email_marts"), MADE)
     shown = opened(html, folder / "browser")
-    return Reported(database, marts(folder / "marts"), runs, html, shown)
+    docs = {
+        name: json.loads((folder / "target" / f"{name}.json").read_text())
+        for name in ("manifest", "catalog")
+    }
+    return Reported(database, marts(folder / "marts"), runs, html, shown, docs)
 
 
 def some_load(runs: list[Row]) -> Load:
@@ -119,18 +129,18 @@ def place(provider: str) -> int:
     return PROVIDERS.index(provider)
 
 
-def count(number: float | None) -> str:
+def count(number: float | None, absent: str = "not known") -> str:
     if number is None:
-        return "none"
+        return absent
     return f"{number:,}" if isinstance(number, int) else f"{number:,.1f}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    return "none" if share is None else f"{100 * share:.{digits}f} %"
+    return "not known" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def minute(value: str | None) -> str:
-    return value[:16] if value else "none"
+    return value[:16] if value else "never"
 
 
 def text(value: str) -> str:
@@ -139,7 +149,7 @@ def text(value: str) -> str:
 
 def since(reported: Reported) -> list[list[str]]:
     weeks = [(NOW_NAIVE - timedelta(7 * n), "") for n in (2, 1, 0)]
-    periods = {"these days": weeks[1:], "the days before": weeks[:2]}
+    periods = {"last 7 days": weeks[1:], "7 days before": weeks[:2]}
     lines = []
     for provider in PROVIDERS:
         for period, ((start, _), (end, _)) in periods.items():
@@ -354,7 +364,7 @@ def freshness(reported: Reported) -> list[list[str]]:
         [
             *(named(row["provider"]), row["account"], row["stream"]),
             minute(row["complete_at"]),
-            count(row["hours_since_complete"]),
+            count(row["hours_since_complete"], "never"),
             row["last_outcome"],
         ]
         for _, row in sorted(found.items(), key=lambda one: place(one[0][0]))
@@ -374,7 +384,8 @@ def cost(reported: Reported) -> list[list[str]]:
                 for n in ("requests", "records", "seconds")
             ),
             count(
-                min((r["quota_left"] for r in rows if r["quota_left"]), default=None)
+                min((r["quota_left"] for r in rows if r["quota_left"]), default=None),
+                "no limit set",
             ),
         ]
         for provider in PROVIDERS
@@ -459,16 +470,20 @@ def test_bars_are_proportional_to_their_numbers(reported: Reported, name: str) -
 def test_dots_are_drawn_at_the_rates_of_the_table(reported: Reported) -> None:
     shown = reported.shown.sections["trend"]
     _, *rows = cells(shown.table)
-    assert shown.charts == len({row[0] for row in rows}) == 3
-    wanted = Counter((f"{row[1]}, human: {row[4]}", row[4]) for row in rows)
-    wanted += Counter((f"{row[1]}, all: {row[5]}", row[5]) for row in rows)
-    said = Counter((d.said, d.said.rpartition(": ")[2]) for d in shown.dots)
-    assert said == wanted
-    for dot in shown.dots:
-        rate = number(dot.said.rpartition(": ")[2]) / 100
-        height = HEIGHT - TOP - BOTTOM
-        assert dot.y == pytest.approx(TOP + (1 - rate) * height, abs=0.1)
-        assert dot.who in dot.said
+    assert len({row[0] for row in rows}) == 3
+    assert shown.charts == 2 * 3
+    for verb, place in (("opened", 4), ("clicked", 6)):
+        dots = [dot for dot in shown.dots if f", {verb}, " in dot.said]
+        wanted = Counter(f"{row[1]}, {verb}, people: {row[place]}" for row in rows)
+        wanted += Counter(f"{row[1]}, {verb}, all: {row[place + 1]}" for row in rows)
+        assert Counter(dot.said for dot in dots) == wanted
+        rates = [number(dot.said.rpartition(": ")[2]) / 100 for dot in dots]
+        top = next(one for one in SCALES if one >= max(rates))
+        for dot, rate in zip(dots, rates, strict=True):
+            height = HEIGHT - TOP - BOTTOM
+            wanted_y = TOP + (1 - rate / top) * height
+            assert dot.y == pytest.approx(wanted_y, abs=0.07 / top)
+            assert f", {dot.who}: " in dot.said
 
 
 @pytest.mark.parametrize("width", [400, 800, 1280])
@@ -484,6 +499,14 @@ def test_the_page_loads_nothing_and_fits_the_window(
     assert sorted(links) == sorted(f"#{name}" for name in EXPECTED)
     assert len(html) < 300_000
     assert shown.overflow <= 0
+    assert shown.hidden <= 0
+
+
+def test_dark_mode_is_light_on_dark(reported: Reported, tmp_path: Path) -> None:
+    dark = "--blink-settings=preferredColorScheme=0"
+    shown = opened(reported.html, tmp_path / "browser", 400, dark)
+    assert reported.shown.colours == "rgb(28, 33, 40) on rgb(255, 255, 255)"
+    assert shown.colours == "rgb(227, 231, 236) on rgb(21, 24, 29)"
 
 
 def test_tables_and_charts_have_names_for_screen_readers(reported: Reported) -> None:
@@ -501,7 +524,7 @@ def test_tables_and_charts_have_names_for_screen_readers(reported: Reported) -> 
     assert scopes["col"] == sum(len(section.columns) for section in SECTIONS)
     assert scopes["row"] == roles["rowheader"] > 0
     labels = [value for name, value in shown.attributes if name == "aria-label"]
-    assert len(labels) == 1 + 3
+    assert len(labels) == 1 + 2 * 3
 
 
 def test_values_of_the_warehouse_are_escaped_and_addresses_are_hidden(
@@ -569,6 +592,34 @@ def copy(
     marks = ", ".join(["%s"] * len(shape))
     with there.cursor() as cursor:
         cursor.executemany(f"insert into {table} values ({marks})", rows.fetchall())  # noqa: S608
+
+
+def test_dbt_documents_every_column_of_every_mart(reported: Reported) -> None:
+    nodes = reported.docs["manifest"]["nodes"]
+    described = {
+        node["name"]: {
+            name: column["description"] for name, column in node["columns"].items()
+        }
+        for node in nodes.values()
+        if node["resource_type"] == "model" and node["path"].startswith("marts/")
+    }
+    built = {
+        nodes[key]["name"]: {*table["columns"]}
+        for key, table in reported.docs["catalog"]["nodes"].items()
+        if nodes[key]["name"] in described
+    }
+    assert built == {mart: {*columns} for mart, columns in described.items()}
+    assert built.keys() == reported.marts.keys()
+    assert not [mart for mart, columns in described.items() if "" in columns.values()]
+    assert all(nodes[f"model.email_metrics.{mart}"]["description"] for mart in built)
+
+
+def test_the_exposure_names_the_marts_that_the_report_reads(reported: Reported) -> None:
+    [exposure] = reported.docs["manifest"]["exposures"].values()
+    named = {key.rpartition(".")[2] for key in exposure["depends_on"]["nodes"]}
+    facts = ("now", "since", "before", "period", "period_before")
+    queries = " ".join(sql(one, dict.fromkeys(facts, "")) for one in SECTIONS)
+    assert named == {*re.findall(r"(?:from|join) (email_\w+)", queries)}
 
 
 def test_marts_that_cannot_be_read_are_named(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -15,6 +17,11 @@ from tests.e2e.transform.picture import PICTURE, digest, said
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+UNKNOWN_RATES: dict[str, object] = dict.fromkeys(
+    ("human_open_rate", "open_rate", "human_click_rate", "click_rate")
+)
 
 
 def error_of(database: object) -> str:
@@ -60,8 +67,8 @@ def test_a_file_without_marts_is_an_error_that_mentions_dbt(tmp_path: Path) -> N
 def test_a_character_that_svg_cannot_hold_becomes_a_space(character: str) -> None:
     text = plain(f"mailbox{character}full")
     assert text == "mailbox full"
-    row = {"provider": "encompass", "name": text, "open_rate": 0.5}
-    assert "mailbox full, all: 50.0 %" in trend([row | {"human_open_rate": None}])
+    row = {**UNKNOWN_RATES, "provider": "encompass", "name": text, "open_rate": 0.5}
+    assert "mailbox full, opened, all: 50.0 %" in trend([row])
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -76,19 +83,45 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_rate_has_no_dot() -> None:
-    rows: list[dict[str, object]] = [
-        {
-            "provider": "luxsci",
-            "name": "one",
-            "human_open_rate": None,
-            "open_rate": 0.5,
-        },
-        {"provider": "luxsci", "name": "two", "human_open_rate": 0.25, "open_rate": 1},
-    ]
-    drawn = trend(rows)
+    one = {**UNKNOWN_RATES, "provider": "luxsci", "name": "one", "open_rate": 0.5}
+    two = one | {"name": "two", "human_open_rate": 0.25, "open_rate": 1}
+    drawn = trend([one, two])
     assert drawn.count("<circle") == 3
-    assert "two, human: 25.0 %" in drawn
+    assert "two, opened, people: 25.0 %" in drawn
     assert "None" not in drawn
+
+
+def test_small_rates_fill_a_chart_of_their_own_scale() -> None:
+    one = {**UNKNOWN_RATES, "provider": "luxsci", "name": "one"}
+    rates = {"human_click_rate": 0.01, "click_rate": 0.02, "open_rate": 0.3}
+    drawn = trend([one | rates])
+    marks = re.findall(r">([\d.]+) %</text>", drawn)
+    assert " ".join(marks) == "0 25 50 0 2.5 5"
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_colours_of_text_have_the_contrast_of_wcag_level_aa(mode: str) -> None:
+    page = files("tap_email_metrics.report").joinpath("page.html.j2").read_text()
+    light, dark = re.findall(r":root \{([^}]*--page[^}]*)\}", page)
+    colours = dict(re.findall(r"--(\w+): #(\w{6})", light if mode == "light" else dark))
+    behind = colours.pop("page")
+    for name in ("text", "quiet", "encompass", "constant_contact", "luxsci", "all"):
+        assert contrast(colours[name], behind) >= 4.5, name
+
+
+def contrast(one: str, other: str) -> float:
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour, as WCAG 2 defines it."""
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (0, 2, 4)]
+    red, green, blue = (
+        one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4
+        for one in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_without_its_extra_the_command_says_what_to_install(
