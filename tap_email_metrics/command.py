@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, the last line on stderr, and colours.
+"""The shared part of all commands: exit codes, last line on stderr, and colours.
 
 The last line says why a command ended with exit code 1 or 2. `meltano config test`
 shows only that line. Colours are for terminals, and `NO_COLOR` switches them off.

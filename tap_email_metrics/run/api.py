@@ -36,7 +36,7 @@ TOLERATED_SKEW = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
-    """What the run passes to each API.
+    """The parts of a run that each API object gets.
 
     Attributes:
         common: the settings that belong to no provider.

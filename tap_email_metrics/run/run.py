@@ -40,7 +40,7 @@ STATE_SHARE = 10  # bytes of records for each byte of STATE
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What the run needs from a provider that is switched on.
+    """The facts about a provider that a run needs.
 
     Attributes:
         open: makes the API object, without a request.

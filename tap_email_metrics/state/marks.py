@@ -16,7 +16,7 @@ QUARANTINE_AFTER = 5
 
 
 class AnyMark(Protocol):
-    """What shared code needs from the mark of any provider."""
+    """The part of a mark that all providers have."""
 
     @property
     def checked(self) -> float | None:

@@ -1,4 +1,4 @@
-"""What the Constant Contact streams of one run share: client, campaigns, privileges."""
+"""The API object of the Constant Contact streams: client, campaigns, privileges."""
 
 from __future__ import annotations
 

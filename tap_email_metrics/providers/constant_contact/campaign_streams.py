@@ -54,7 +54,7 @@ class ConstantContactStream(EmailMetricsStream):
 
     @property
     def constant_contact(self) -> ConstantContactApi:
-        """What the Constant Contact streams of this run share."""
+        """The API object that the Constant Contact streams of this run share."""
         return cast("ConstantContactApi", self.api)
 
 

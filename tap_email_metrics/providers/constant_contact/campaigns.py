@@ -191,7 +191,7 @@ class CampaignCache:
     def _compare(self, snapshot: CampaignSnapshot) -> dict[str, list[int]] | None:
         """Return the sent campaigns without a summary; None if they are not known.
 
-        Notes the campaigns that have a summary and are not in the list of campaigns.
+        It also notes campaigns with a summary that the list of campaigns lacks.
         """
         summaries = snapshot.summaries
         try:

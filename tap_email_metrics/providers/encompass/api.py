@@ -1,4 +1,4 @@
-"""What the Encompass streams of one run share: client, messages, archive check."""
+"""The API object of the Encompass streams: client, messages and archive check."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ class EncompassApi(Api[EncompassSettings]):
 
     @property
     def token_life(self) -> float | None:
-        """Seconds that the last token lives by its answer, None if that is unsaid."""
+        """Lifetime of the last token in seconds, None if its response has none."""
         return self._authenticator.life
 
     def state(self, stream: str) -> StreamState[int, Mark] | None:
-        """Return what earlier runs left of a selected stream."""
+        """Return the state of a selected stream, None for another stream."""
         return self._states.get(stream)
 
     @cached_property

@@ -335,7 +335,7 @@ class _Prefix:
         self._ascends = True
 
     def mark(self) -> Mark | None:
-        """Return the mark that covers these rows; None if they are no prefix."""
+        """Return the mark for these rows, None if a read cannot continue after them."""
         seen, old = self._seen, self._visit.mark or Mark()
         new = seen.ids[max(0, self._rows - 1) :]
         self._ascends = self._ascends and not seen.keyless and ascending(new)

@@ -1,4 +1,4 @@
-"""What LuxSci's responses say about errors, quotas and success."""
+"""Recognises errors, spent quotas and success in LuxSci's responses."""
 
 from __future__ import annotations
 

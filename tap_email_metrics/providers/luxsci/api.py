@@ -1,4 +1,4 @@
-"""What the LuxSci streams of one run share: the client, and the lists to read."""
+"""The API object of the LuxSci streams: the client, and the lists to read."""
 
 from __future__ import annotations
 

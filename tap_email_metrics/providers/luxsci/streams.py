@@ -59,7 +59,7 @@ class ReportStream(WindowStream):
 
     @property
     def luxsci(self) -> LuxSciApi:
-        """What the LuxSci streams of this run share."""
+        """The API object that the LuxSci streams of this run share."""
         return cast("LuxSciApi", self.api)
 
     def columns(self) -> dict[str, str]:
