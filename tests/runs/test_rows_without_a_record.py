@@ -84,7 +84,7 @@ def test_opens_with_an_unreadable_date_are_counted_and_read_again(
     assert shown <= account.rows("opens").keys()
 
 
-def test_opens_whose_dates_never_can_be_read_are_not_read_in_each_run(
+def test_opens_with_permanently_unreadable_dates_are_not_read_in_each_run(
     account: Account,
 ) -> None:
     account.api.add_event("opens", campaign(account), created=NOW - 60)
