@@ -55,7 +55,7 @@ class Prober:
     @property
     def sent(self) -> int:
         """Requests that were sent, of authentication too."""
-        return self._client.limits.sent
+        return self._client.limits.counted
 
     def get(
         self,

@@ -96,6 +96,23 @@ class Limits:
             self._most = most
 
     @property
+    def counted(self) -> int:
+        """Number of requests that `allow` counts: with those to other hosts."""
+        with self._lock:
+            return self._begun
+
+    def count(self) -> None:
+        """Count a request to another host, such as one for a token.
+
+        It needs no turn and takes nothing of the day's budget.
+
+        Raises:
+            Exhausted: `allow` leaves no room for it.
+        """
+        with self._lock:
+            self._begin()
+
+    @property
     def sent(self) -> int:
         """Number of requests that have started."""
         with self._lock:
@@ -140,17 +157,19 @@ class Limits:
     def _permitted(self) -> float:
         """Return the start of a request that `allow` leaves room for."""
         with self._lock:
-            if self._most is not None and self._begun >= self._most:
-                raise Exhausted(
-                    f"the {self._most} requests that were allowed are spent"
-                )
-            self._begun += 1
+            self._begin()
         try:
             return self._start()
         except (Exhausted, Terminated):
             with self._lock:
                 self._begun -= 1
             raise
+
+    def _begin(self) -> None:
+        """Count a request; the caller holds the lock."""
+        if self._most is not None and self._begun >= self._most:
+            raise Exhausted(f"the {self._most} requests that were allowed are spent")
+        self._begun += 1
 
     def _start(self) -> float:
         """Wait for a permit and a turn; return the monotonic seconds of the start."""

@@ -207,6 +207,7 @@ class ConstantContactAuthenticator:
         else:
             form["client_id"] = settings.client_id
         what = "POST /token"
+        client.limits.count()
         with self.limits.request():
             response = send(
                 self._session,
