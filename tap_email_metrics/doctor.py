@@ -18,13 +18,8 @@ from tap_email_metrics import freshness
 from tap_email_metrics.cli import json_file
 from tap_email_metrics.clock import iso
 from tap_email_metrics.command import Command, Refused, coloured, end
-from tap_email_metrics.errors import (
-    AuthenticationFailed,
-    Exhausted,
-    TapError,
-    Terminated,
-)
-from tap_email_metrics.freshness import FreshnessLimits
+from tap_email_metrics.errors import TapError, ending
+from tap_email_metrics.freshness import Limits
 from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry, Task, publish
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.checkup import Checkup
@@ -34,12 +29,12 @@ from tap_email_metrics.tap import TapEmailMetrics
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tap_email_metrics.errors import Ending
     from tap_email_metrics.providers.base import Provider
     from tap_email_metrics.providers.checkup import Estimate
     from tap_email_metrics.run.api import Api
     from tap_email_metrics.settings.section import Section
 
-Ending = Literal["well", "not well", "paused", "refused", "failed", "terminated"]
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
 WRONG_CLOCK = _HOUR
 """Most seconds by which this machine's clock may be wrong; more is a problem.
@@ -67,7 +62,7 @@ class Diagnosis:
     provider: str
     checkup: Checkup
     settings: Section
-    outcome: Ending = "well"
+    outcome: Ending | Literal["not well"] = "well"
     message: str = ""
     skew: float | None = None
     requests: int = 0
@@ -124,7 +119,7 @@ class Doctor:
                 api.close()
                 diagnosis.left = api.budget
         except TapError as error:
-            diagnosis.outcome, diagnosis.message = _outcome(error), str(error)
+            diagnosis.outcome, diagnosis.message = ending(error), str(error)
         self._note(diagnosis, api)
         if diagnosis.outcome == "well" and not diagnosis.is_well:
             diagnosis.outcome = "not well"
@@ -152,17 +147,6 @@ class Doctor:
         if all(diagnosis.outcome == "refused" for diagnosis in found):
             return 2
         return 0 if all(diagnosis.is_well for diagnosis in found) else 1
-
-
-def _outcome(error: TapError) -> Ending:
-    match error:
-        case AuthenticationFailed():
-            return "refused"
-        case Exhausted():
-            return "paused"
-        case Terminated():
-            return "terminated"
-    return "failed"
 
 
 # The report

@@ -24,7 +24,10 @@ template, the status and the request id, but never a body, a query or a secret.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+Ending = Literal["well", "paused", "refused", "failed", "terminated"]
+"""How a command's questions to one provider ended."""
 
 
 class TapError(Exception):
@@ -106,3 +109,15 @@ class HistoryLeft(Exhausted):
 
 class Terminated(TapError):  # noqa: N818
     """The run is ending; no more requests may be sent."""
+
+
+def ending(error: TapError) -> Ending:
+    """Return how a command's questions to a provider ended by an error."""
+    match error:
+        case AuthenticationFailed():
+            return "refused"
+        case Exhausted():
+            return "paused"
+        case Terminated():
+            return "terminated"
+    return "failed"

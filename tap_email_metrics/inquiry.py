@@ -22,16 +22,12 @@ from tap_email_metrics.contract.report import finding_json, markdown
 from tap_email_metrics.contract.shapes import Recorder
 from tap_email_metrics.contract.survey import Survey
 from tap_email_metrics.contract.verify import verify
-from tap_email_metrics.errors import (
-    AuthenticationFailed,
-    Exhausted,
-    TapError,
-    Terminated,
-)
+from tap_email_metrics.errors import TapError, ending
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tap_email_metrics.contract.verify import Probes
     from tap_email_metrics.providers.base import Provider
     from tap_email_metrics.run.api import Api
     from tap_email_metrics.tap import TapEmailMetrics
@@ -87,6 +83,18 @@ class Inquiry:
             name for name in enabled if not self._task.names or name in self._task.names
         ]
 
+    def check_folder(self) -> None:
+        """Check that the shapes of this report are alone in their folder.
+
+        Raises:
+            Refused: the folder has files, perhaps the shapes of another account.
+        """
+        folder = self._task.record
+        if folder is not None and folder.is_dir() and any(folder.iterdir()):
+            raise Refused(
+                f"--record: {folder} is not empty; name a new folder, or empty it"
+            )
+
     def ask(self) -> dict[str, Any]:
         """Ask all providers and return the report as JSON."""
         day = datetime.fromtimestamp(self._tap.run.started, UTC).date()
@@ -125,21 +133,21 @@ class Inquiry:
                 api.limits.allow(self._task.most)
                 api.close()
         except TapError as error:
-            report["outcome"] = _outcome(error)
+            report["outcome"] = ending(error)
             self._messages[provider.name] = str(error)
         if recorder is not None:
             recorder.write()
         return report | self._around(api, survey, probes)
 
-    def _around(self, api: Api[Any], survey: Survey, probes: Any) -> dict[str, Any]:  # noqa: ANN401 - a provider's own
+    def _around(self, api: Api[Any], survey: Survey, probes: Probes) -> dict[str, Any]:
         skew = api.client.server_time
         return {
-            "requests": api.limits.sent,
+            "requests": api.limits.counted,
             "allowed": self._task.most,
             "clock_skew_seconds": None if skew is None else round(skew),
             "limiting_headers": survey.limiting_headers,
-            "paths": getattr(probes, "paths", {}),
-            "path_overrides": getattr(probes, "path_overrides", {}),
+            "paths": probes.paths,
+            "path_overrides": probes.path_overrides,
             "fields": survey.as_json(),
         }
 
@@ -176,7 +184,8 @@ def publish(inquiry: Inquiry, out: Path, *, for_machines: bool) -> NoReturn:
         Failed: a provider did not answer.
     """
     if not inquiry.names:
-        raise Refused("none of the chosen providers is switched on in the settings")
+        raise Refused("the settings switch none of these providers on")
+    inquiry.check_folder()
     report = inquiry.ask()
     texts = {
         ".md": "\n".join(markdown(report)) + "\n",
@@ -190,14 +199,3 @@ def publish(inquiry: Inquiry, out: Path, *, for_machines: bool) -> NoReturn:
     click.echo(json.dumps(report) if for_machines else texts[".md"])
     click.echo(f"written to {out}.md and {out}.json", err=True)
     end(inquiry.exit_code(report), inquiry.trouble(report))
-
-
-def _outcome(error: TapError) -> str:
-    match error:
-        case AuthenticationFailed():
-            return "refused"
-        case Exhausted():
-            return "paused"
-        case Terminated():
-            return "terminated"
-    return "failed"

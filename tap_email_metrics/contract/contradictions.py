@@ -29,16 +29,21 @@ class Contradictions:
         self._logger = logger
         self._lock = threading.Lock()
 
-    def saw(self, name: str, reading: str) -> None:
-        """Take note of a reading that an answer shows; warn if it is another one.
+    def watches(self, name: str) -> bool:
+        """Return whether an answer can contradict what is known of a question."""
+        with self._lock:
+            return name in self._settled
+
+    def saw(self, name: str, *readings: str) -> None:
+        """Take note of what an answer shows; warn if the expected is not among it.
 
         Args:
             name: of the question.
-            reading: one of its readings.
+            readings: those of its readings that the answer allows.
         """
         with self._lock:
             question = self._settled.get(name)
-            if question is None or reading == question.expects:
+            if question is None or question.expects in readings:
                 return
             del self._settled[name]
         self._logger.warning(
@@ -49,5 +54,5 @@ class Contradictions:
             name,
             question.expects,
             question.known,
-            reading,
+            " or ".join(readings),
         )

@@ -67,7 +67,7 @@ def _provider(name: str, provider: dict[str, Any]) -> Iterator[str]:
     if provider["verified"]:
         yield "\n### Lists that were read twice\n"
         yield from table(
-            ("list", "ways", "rows", "verdict"),
+            ("list", "ways", "rows", "in the state", "verdict"),
             (_verdict(one) for one in provider["verified"]),
         )
     if provider["paths"]:
@@ -90,7 +90,14 @@ def _answer(one: dict[str, Any]) -> tuple[object, ...]:
 
 def _verdict(one: dict[str, Any]) -> tuple[object, ...]:
     why = f": {one['why']}" if one["why"] else ""
-    return one["list"], one["ways"], one.get("rows", ""), f"{one['verdict']}{why}"
+    stored = one.get("in_state")
+    return (
+        one["list"],
+        one["ways"],
+        one.get("rows", ""),
+        "not told" if stored is None else stored,
+        f"{one['verdict']}{why}",
+    )
 
 
 def _paths(paths: dict[str, dict[str, str]]) -> Iterator[tuple[object, ...]]:
@@ -155,7 +162,7 @@ def known_page(tables: Iterable[tuple[str, Iterable[Question]]]) -> str:
         "This page is made from the tables of questions in the code",
         "(`tap_email_metrics/providers/*/questions.py`). No live account was used to",
         "write them. [A contract report](contract-report.md) of your account answers",
-        "most of them within a minute.",
+        "most of them with up to 60 requests.",
     ]
     for title, questions in tables:
         lines += ["", f"## {title}"]

@@ -28,6 +28,8 @@ _TIMES = (
     (r"\d{4}-\d\d-\d\d[T ][\d:.]+.*", "another date-time"),
     (r"\d{1,2}/\d{1,2}/\d{4}.*", "month/day/year or day/month/year"),
 )
+_FIRST = frozenset("-0123456789")
+"""What a time or a number begins with; most texts do not, and need no search."""
 _EPOCH_MS = range(10**12, 10**13)
 _MOST_WORDS = 12
 _COMMON = 2
@@ -48,6 +50,12 @@ def safe_name(name: str) -> str:
     return name if _NAME.fullmatch(name) else OTHER_NAMES
 
 
+def limiting(headers: Iterable[str]) -> set[str]:
+    """Return the names of those headers that are about limits, in lower case."""
+    names = (name.lower() for name in headers if _LIMITING.search(name))
+    return {name for name in names if _HEADER.fullmatch(name)}
+
+
 def kind_of(value: object) -> str:
     """Return the type of a value; of a text that is a time, its format."""
     if isinstance(value, str):
@@ -60,7 +68,7 @@ def kind_of(value: object) -> str:
 def _kind_of_text(text: str) -> str:
     if not text:
         return "empty text"
-    if len(text) <= _LONGEST:
+    if len(text) <= _LONGEST and text[0] in _FIRST:
         for pattern, name in _TIMES:
             if re.fullmatch(pattern, text, re.ASCII):
                 return name
@@ -84,8 +92,7 @@ class Survey:
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """Note the names of headers that are about limits."""
-        names = (name.lower() for name in headers if _LIMITING.search(name))
-        self._headers |= {name for name in names if _HEADER.fullmatch(name)}
+        self._headers |= limiting(headers)
 
     @property
     def limiting_headers(self) -> list[str]:

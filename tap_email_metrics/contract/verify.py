@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from tap_email_metrics.contract.questions import CannotTell
 from tap_email_metrics.errors import AuthenticationFailed, Exhausted, Terminated
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
     from random import Random
 
+    from tap_email_metrics.contract.prober import Status
     from tap_email_metrics.records.values import Row
 
 _SPENT = "the requests that were allowed are spent"
@@ -27,13 +29,15 @@ class Reading:
         first: what tells its rows apart, read in the first way.
         second: the same, read in the second way.
         counted: rows by the API's own count, None if it does not say.
-        stored: rows that the state says were read, None if it does not say.
+        in_state: what the state says of the list, None without a state.
+        contradicts_state: what is wrong with that, nothing where it agrees.
     """
 
     first: Collection[Hashable]
     second: Collection[Hashable]
     counted: int | None = None
-    stored: int | None = None
+    in_state: int | str | None = None
+    contradicts_state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,20 @@ class Check:
     read: Callable[[], Reading]
 
 
-class Probes(Protocol):
-    """The probes of one provider."""
+class Probes(abc.ABC):
+    """The probes of one provider.
 
+    Attributes:
+        paths: how each path was answered, by the vendor's name of the report. Only for
+            an API whose paths are not known.
+        path_overrides: paths that answered where the built-in one did not.
+    """
+
+    def __init__(self) -> None:
+        self.paths: dict[str, dict[str, Status]] = {}
+        self.path_overrides: dict[str, str] = {}
+
+    @abc.abstractmethod
     def checks(self, number: int, rng: Random) -> Iterator[Check]:
         """Yield so many lists to be read twice; `rng` chooses them."""
 
@@ -88,6 +103,20 @@ def numbered(rows: Iterable[Row]) -> list[tuple[str, int]]:
     return found
 
 
+def too_many(stored: int | None, shown: int) -> str:
+    """Return what is wrong if the state counts more rows than a list shows.
+
+    It may count fewer: rows arrive after a run.
+
+    Args:
+        stored: rows, or contacts, that the state says were read; None if it does not.
+        shown: those that the list shows.
+    """
+    if stored is None or stored <= shown:
+        return ""
+    return f"the state says that {stored} rows were read"
+
+
 def _verdict(check: Check) -> dict[str, Any]:
     said: dict[str, Any] = {"list": check.what, "ways": check.ways}
     try:
@@ -105,12 +134,12 @@ def _verdict(check: Check) -> dict[str, Any]:
         differences.append(f"{len(only)} rows were in one reading only")
     if reading.counted is not None and reading.counted != rows:
         differences.append(f"the API counts {reading.counted} rows")
-    if reading.stored is not None and reading.stored > rows:
-        differences.append(f"the state says that {reading.stored} rows were read")
+    if reading.contradicts_state:
+        differences.append(reading.contradicts_state)
     verdict: Verdict = "differs" if differences else "equal"
     return said | {
         "verdict": verdict,
         "rows": rows,
-        "in_state": reading.stored,
+        "in_state": reading.in_state,
         "why": "; ".join(differences),
     }

@@ -62,7 +62,7 @@ class Provider(Generic[Settings]):
         """Return the API object for one run, without sending a request."""
         api = self.api(settings, context)
         logger = context.control.logger
-        api.contradictions = Contradictions(self.name, self.questions, logger)
+        api.watch(Contradictions(self.name, self.questions, logger))
         return api
 
     def check_shared(self, shared: object) -> None:

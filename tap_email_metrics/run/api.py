@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.contract.contradictions import Contradictions
+from tap_email_metrics.contract.watch import Watch
 from tap_email_metrics.errors import Fatal
 from tap_email_metrics.settings.section import Section
 from tap_email_metrics.transport.client import new_session
@@ -17,15 +18,16 @@ from tap_email_metrics.transport.ledger import Ledger, fingerprint
 from tap_email_metrics.transport.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from requests.adapters import BaseAdapter
 
+    from tap_email_metrics.contract.watch import Observer
     from tap_email_metrics.control import Control
     from tap_email_metrics.run.report import StreamReport
     from tap_email_metrics.settings.common import CommonSettings
     from tap_email_metrics.state.plans import Parent, Policy
-    from tap_email_metrics.state.streams import Memory
+    from tap_email_metrics.state.streams import Memory, StreamState
     from tap_email_metrics.transport.client import Client
 
 SomeSection = TypeVar("SomeSection", bound=Section)
@@ -68,9 +70,11 @@ class Api(abc.ABC, Generic[SomeSection]):
         parents_whole: whether the list of parents is complete.
         nameless: number of parents that were listed without a usable id.
         contradictions: compares what is seen with what is known of the API.
+        observers: what answers say about open questions, by the question.
     """
 
     name: ClassVar[str]
+    observers: ClassVar[Mapping[str, Observer]] = {}
     headroom: ClassVar[float] = 0.0
 
     def __init__(self, settings: SomeSection, context: ApiContext) -> None:
@@ -80,6 +84,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         self.parents_whole = True
         self.nameless = 0
         self.contradictions = Contradictions(self.name, (), control.logger)
+        self._memory = context.memory
         self._control = control
         self._http = new_session(context.transport, control.check)
         self._ledger = self._open_ledger()
@@ -125,6 +130,10 @@ class Api(abc.ABC, Generic[SomeSection]):
         """Requests left of the day, None for no limit."""
         return None if self._ledger is None else self._ledger.left()
 
+    def state(self, stream: str) -> StreamState[Any, Any] | None:
+        """Return what earlier runs left of a stream, None if it is not selected."""
+        return self._memory.selected.get(stream)
+
     def now(self) -> float:
         """Return the current time in UTC seconds.
 
@@ -146,6 +155,11 @@ class Api(abc.ABC, Generic[SomeSection]):
     def parents(self) -> Sequence[Parent[Any]]:
         """Return the parents of the fan-out streams."""
         return ()
+
+    def watch(self, contradictions: Contradictions) -> None:
+        """Let what the run sees be compared with what is known of the API."""
+        self.contradictions = contradictions
+        self.client.watch = Watch(contradictions, self.observers)
 
     def close(self) -> None:
         """Release files and connections at the end of the run."""

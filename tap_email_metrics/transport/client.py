@@ -166,6 +166,10 @@ def new_session(
     return session
 
 
+def _ignore(_template: str, _response: requests.Response) -> None:
+    """Do nothing with a response."""
+
+
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
@@ -196,6 +200,7 @@ class Client:
             of the last few responses, None before the first.
         received: counts the bytes of bodies, for code that limits them.
         refusals: the statuses after which new credentials may help.
+        watch: called with each response of a known shape, and its path template.
     """
 
     refusals: ClassVar[frozenset[int]] = frozenset({401, 403})
@@ -213,6 +218,7 @@ class Client:
         self.limits = limits
         self.server_time: float | None = None
         self.received = Received()
+        self.watch: Callable[[str, requests.Response], None] = _ignore
         self._clock: Clock = control.clock
         self._check_run = control.check
         self._skews: tuple[float, ...] = ()
@@ -303,10 +309,12 @@ class Client:
         response = self.exchange(url, template, params)
         self.received.add(len(response.content))
         try:
-            return parse(response.content)
+            parsed = parse(response.content)
         except Retriable as error:
             where = f"GET {template} answered 200{request_id(response)}"
             raise type(error)(f"{where} with {error}", error.retry_after) from error
+        self.watch(template, response)
+        return parsed
 
     def exchange(
         self,

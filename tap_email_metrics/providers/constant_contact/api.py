@@ -27,6 +27,7 @@ from tap_email_metrics.providers.constant_contact.client import (
     ConstantContactClient,
     parse_page,
 )
+from tap_email_metrics.providers.constant_contact.observers import OBSERVERS
 from tap_email_metrics.providers.constant_contact.readings import Readings
 from tap_email_metrics.providers.constant_contact.settings import (
     ConstantContactSettings,
@@ -75,6 +76,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
 
     name = "constant_contact"
     headroom = 0.02
+    observers = OBSERVERS
 
     def __init__(self, settings: ConstantContactSettings, context: ApiContext) -> None:
         super().__init__(settings, context)
@@ -307,11 +309,7 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         try:
             have = self.privileges()
         except Denied:
-            self._dead = AuthenticationFailed(
-                "Constant Contact denies everything to this app: it is deactivated, or "
-                "its user is. Activate it under My Applications on "
-                f"developer.constantcontact.com ({denied})"
-            )
+            self._dead = deactivated(str(denied))
             return self._dead
         except Skippable:
             return None
@@ -351,6 +349,19 @@ class ConstantContactApi(Api[ConstantContactSettings]):
                     if isinstance(row, dict)
                 )
             return self._privileges
+
+
+def deactivated(denied: str) -> AuthenticationFailed:
+    """Return the error of an app that is denied even the privileges of its user.
+
+    Args:
+        denied: the path, and how it was answered.
+    """
+    return AuthenticationFailed(
+        "Constant Contact denies everything to this app: it is deactivated, or its "
+        "user is. Activate it under My Applications on developer.constantcontact.com "
+        f"({denied})"
+    )
 
 
 def _needs(denied: str) -> tuple[str, str]:

@@ -214,12 +214,15 @@ class EventStream(CampaignStream):
             # Rows that were missing in several reads in a row are not expected.
             count = self.counted(campaign_id, reader.rows, verified=mark.settled)
             before = visit.mark.missing if visit.mark else 0
-            yield replace(
+            count = replace(
                 count,
                 contacts=reader.distinct,
                 moved=reader.unresolved,
                 noted=0 < mark.missing == before,
             )
+            if count.verdict == "differs":
+                api.contradictions.saw("gates", "otherwise")
+            yield count
         return mark
 
     def _page(
@@ -233,12 +236,9 @@ class EventStream(CampaignStream):
             href=href,
             may_lack=may_lack,
         )
-        saw = self.api.contradictions.saw
-        if page.href is not None and "://" in page.href:
-            saw("next_link", "absolute")
         times = [at for at in page.rows.times if at is not None]
         if any(one < two for one, two in pairwise(times)):
-            saw("tracking_order", "another")
+            self.api.contradictions.saw("tracking_order", "another")
         return page
 
 

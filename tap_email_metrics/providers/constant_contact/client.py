@@ -315,7 +315,7 @@ def parse_rows(body: bytes, field: str, maker: PageMaker) -> LinkedPage[Page]:
         return LinkedPage(maker.page(page.rows), page.href, page.is_listed)
     table, answer = found
     beside = {"_links": answer.links, "links": answer.plain, "next": answer.following}
-    return LinkedPage(table, _link(beside))
+    return LinkedPage(table, link_of(beside))
 
 
 def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
@@ -328,14 +328,14 @@ def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
     """
     answer = _parse_object(body or b"{}")
     rows = answer.get(field)
-    if rows is None and _link(answer) is None:
+    if rows is None and link_of(answer) is None:
         # Any other field may hold the rows under another name, or an error.
         others = [answer[name] for name in answer.keys() - {"_links", "links"}]
         if field in answer or not any(others):
             return LinkedPage([], None, is_listed=False)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise NoList(f"an answer without a list of {field}")
-    return LinkedPage(rows, _link(answer))
+    return LinkedPage(rows, link_of(answer))
 
 
 def _listed(
@@ -352,7 +352,7 @@ def _listed(
     return page
 
 
-def _link(answer: Row) -> str | None:
+def link_of(answer: Row) -> str | None:
     """Return the link to the next page, None if the response has none.
 
     The documented form is `{"_links": {"next": {"href": ...}}}`. The link may also be

@@ -1,7 +1,8 @@
 """Probes of Constant Contact: small requests whose answers decide an open question.
 
 A probe decides only by what several rows or lists show, or by an answer that no other
-reading allows. Everything else raises `CannotTell`.
+reading allows. Everything else raises `CannotTell`, but an app that is denied
+everything raises `AuthenticationFailed`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,24 @@ from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.clock import DAY, from_iso
+from typing_extensions import override
+
+from tap_email_metrics.clock import DAY
 from tap_email_metrics.contract.questions import Answer, CannotTell
 from tap_email_metrics.contract.survey import kind_of
-from tap_email_metrics.contract.verify import Check, Reading, numbered
+from tap_email_metrics.contract.verify import Check, Probes, Reading, numbered, too_many
+from tap_email_metrics.providers.constant_contact.api import PRIVILEGES, deactivated
+from tap_email_metrics.providers.constant_contact.client import link_of
+from tap_email_metrics.providers.constant_contact.observers import (
+    TIMES,
+    ending,
+    instant,
+    orders,
+    place_of_link,
+    spelling,
+    type_of_counts,
+    unsubscribed,
+)
 from tap_email_metrics.records.values import to_integer
 
 if TYPE_CHECKING:
@@ -49,14 +64,9 @@ _ENDINGS = 6
 """Lists whose ends must agree before one is taken for the only one."""
 _PAIR = 2
 _HOUR = 3600.0
-_TIMES = {
-    "YYYY-MM-DDThh:mm:ss.fZ": "fractions",
-    "YYYY-MM-DDThh:mm:ssZ": "seconds",
-    "YYYY-MM-DDThh:mm:ss±hh:mm": "offset",
-}
 
 
-class ConstantContactProbes:
+class ConstantContactProbes(Probes):
     """Asks one account; what one probe has read the others use.
 
     Args:
@@ -65,6 +75,7 @@ class ConstantContactProbes:
     """
 
     def __init__(self, api: ConstantContactApi, prober: Prober) -> None:
+        super().__init__()
         self._api = api
         self._prober = prober
         self._ends: dict[str, str] = {}
@@ -77,11 +88,18 @@ class ConstantContactProbes:
         self, template: str, ids: tuple[str, ...] = (), **query: int | str
     ) -> dict[str, Any]:
         seen = self._prober.get(template, ids, query)
+        if seen.status == "denied" and self._is_deactivated:
+            raise deactivated(f"GET {template} is denied")
         if seen.status != "ok":
             raise CannotTell(f"{template} is {seen.status}")
         if not isinstance(seen.body, dict):
             raise CannotTell(f"an answer of {template} was not understood")
         return seen.body
+
+    @cached_property
+    def _is_deactivated(self) -> bool:
+        """Whether the app is denied even the privileges of its user."""
+        return self._prober.get(PRIVILEGES).status == "denied"
 
     def _rows(self, stream: str, body: Mapping[str, Any], field: str) -> list[Row]:
         rows = body.get(field)
@@ -96,8 +114,8 @@ class ConstantContactProbes:
         """Return the rows of a list that fits into one page, and note how it ends."""
         body = self._body(template, ids, **query)
         rows = self._rows(stream, body, field)
-        if (ending := _ending(body)) != "link":
-            self._ends[template.format(*ids)] = ending
+        if (end := ending(body)) != "link":
+            self._ends[template.format(*ids)] = end
         return rows
 
     @cached_property
@@ -109,8 +127,8 @@ class ConstantContactProbes:
     def summaries_body(self) -> dict[str, Any]:
         """The first page of the summaries, with what is around its rows."""
         body = self._body(SUMMARIES, limit=LARGEST)
-        if (ending := _ending(body)) != "link":
-            self._ends[SUMMARIES] = ending
+        if (end := ending(body)) != "link":
+            self._ends[SUMMARIES] = end
         return body
 
     @cached_property
@@ -124,7 +142,7 @@ class ConstantContactProbes:
         """Sent campaigns whose lists fit into one page, those with most opens first."""
         found = []
         for row in self.summaries:
-            sent = _instant(row.get("last_sent_date"))
+            sent = instant(row.get("last_sent_date"))
             counts = row.get("unique_counts")
             if sent is None or not isinstance(counts, dict):
                 continue
@@ -169,12 +187,12 @@ class ConstantContactProbes:
             template = f"{TRACKING}{report}"
             body = self._body(template, (activity,), limit=LARGEST)
             rows = self._rows(report, body, "tracking_activities")
-            ending = _ending(body)
-            if ending == "link" and len(rows) < LARGEST:
+            end = ending(body)
+            if end == "link" and len(rows) < LARGEST:
                 raise CannotTell(f"a page of {report} is short and not the last")
-            if ending == "link":
+            if end == "link":
                 raise CannotTell(f"{report} take more than one page")
-            self._ends[template.format(activity)] = ending
+            self._ends[template.format(activity)] = end
             self._tracked[key] = rows
         return self._tracked[key]
 
@@ -192,17 +210,10 @@ class ConstantContactProbes:
         if len(self.emails) < _PAIR:
             raise CannotTell("fewer than two campaigns: no list has two pages")
         body = self._body("/emails", limit=1)
-        links = body.get("_links")
-        following = links.get("next") if isinstance(links, dict) else None
-        href = following.get("href") if isinstance(following, dict) else None
-        if isinstance(href, str) and href:
-            is_absolute = "://" in href or href.startswith("//")
-            return Answer("absolute" if is_absolute else "relative", 1)
-        if any(
-            "next" in str(name).lower() or "link" in str(name).lower() for name in body
-        ):
-            return Answer("elsewhere", 1)
-        raise CannotTell("a page of one campaign has no link")
+        place = place_of_link(body)
+        if place is None:
+            raise CannotTell("a page of one campaign has no link")
+        return Answer(place, 1)
 
     def last_page(self) -> Answer:
         """How the last page says that it is the last."""
@@ -236,28 +247,22 @@ class ConstantContactProbes:
             again = self._rows("sends", body, "tracking_activities")
             if len(again) != len(rows):
                 raise CannotTell("the list changed while it was read")
-            return Answer("follows" if _ending(body) == "link" else "ends", 1)
+            return Answer("follows" if ending(body) == "link" else "ends", 1)
         raise CannotTell("no small campaign with sends")
 
     def stats_keys(self) -> Answer:
         """How the names of counters are spelled."""
-        names = {name for stats in self.stats.values() for name in stats}
-        totals = {name for name in names if name.startswith(("em_opens", "em_clicks"))}
-        dotted = {name for name in totals if "." in name}
-        plain = {name for name in totals if "_all" in name}
-        if not dotted and not plain:
-            raise CannotTell("no stats have counters of all opens")
-        if dotted and plain:
-            raise CannotTell("both spellings occur")
-        return Answer("dots" if dotted else "underscores", len(self.stats))
+        found = spelling(name for stats in self.stats.values() for name in stats)
+        if found is None:
+            raise CannotTell("no counters of all opens, or both spellings")
+        return Answer(found, len(self.stats))
 
     def counts(self) -> Answer:
         """Whether counters are numbers or texts."""
-        kinds = {kind_of(v) for stats in self.stats.values() for v in stats.values()}
-        for name, reading in (("integer", "numbers"), ("number as text", "texts")):
-            if kinds == {name}:
-                return Answer(reading, len(self.stats))
-        raise CannotTell("the counters are of several types, or there are none")
+        found = type_of_counts(v for one in self.stats.values() for v in one.values())
+        if found is None:
+            raise CannotTell("the counters are of several types, or there are none")
+        return Answer(found, len(self.stats))
 
     def aggregate(self) -> Answer:
         """What `aggregate_percents` is."""
@@ -284,15 +289,15 @@ class ConstantContactProbes:
         if len(kinds) != 1:
             raise CannotTell("there are no rows, or several formats")
         [kind] = kinds
-        if kind not in _TIMES:
+        if kind not in TIMES:
             raise CannotTell("the format is another one")
-        return Answer(_TIMES[kind], 1)
+        return Answer(TIMES[kind], 1)
 
     def tracking_order(self) -> Answer:
         """In which order tracking rows come."""
         found = []
         for _, rows in self._opens():
-            times = [_instant(row.get("created_time")) for row in rows]
+            times = [instant(row.get("created_time")) for row in rows]
             if len(times) < _FEW or None in times or times[0] == times[-1]:
                 continue
             falls = all(one >= two for one, two in pairwise(times))  # type: ignore[operator]
@@ -305,21 +310,12 @@ class ConstantContactProbes:
 
     def emails_order(self) -> Answer:
         """By which date campaigns are listed, newest first."""
-        found = []
-        for field in ("updated_at", "created_at"):
-            times = [_instant(row.get(field)) for row in self.emails]
-            if len(times) < _FEW // 2 or None in times:
-                raise CannotTell("too few campaigns, or some without dates")
-            if all(one >= two for one, two in pairwise(times)):  # type: ignore[operator]
-                found.append(field)
-        match found:
-            case ["updated_at"]:
-                return Answer("updated", len(self.emails))
-            case ["created_at"]:
-                return Answer("created", len(self.emails))
-            case []:
-                return Answer("another", len(self.emails))
-        raise CannotTell("both dates give the same order")
+        found = orders(self.emails)
+        if found is None:
+            raise CannotTell("too few campaigns, or some without dates")
+        if len(found) > 1:
+            raise CannotTell("both dates give the same order")
+        return Answer(found[0], len(self.emails))
 
     def bounds(self) -> Answer:
         """Whether the bound of `after_date` is inside of it."""
@@ -382,12 +378,11 @@ class ConstantContactProbes:
     def updates(self) -> Answer:
         """Whether `updated_at` moves when engagement arrives."""
         updated = {
-            str(r.get("campaign_id")): _instant(r.get("updated_at"))
-            for r in self.emails
+            str(r.get("campaign_id")): instant(r.get("updated_at")) for r in self.emails
         }
         stays = 0
         for campaign, rows in self._opens():
-            times = [_instant(row.get("created_time")) for row in rows]
+            times = [instant(row.get("created_time")) for row in rows]
             newest = max((one for one in times if one is not None), default=None)
             moved = updated.get(campaign)
             if newest is not None and moved is not None and newest > moved + _HOUR:
@@ -399,27 +394,22 @@ class ConstantContactProbes:
     def unsubscribes(self) -> Answer:
         """Whether `updated_at` of a contact moves when it unsubscribes."""
         body = self._body("/contacts", status="unsubscribed", limit=LARGEST)
-        stays = moves = 0
-        for row in self._rows("contacts", body, "contacts"):
-            address = row.get("email_address")
-            out = (
-                _instant(address.get("opt_out_date"))
-                if isinstance(address, dict)
-                else None
-            )
-            updated = _instant(row.get("updated_at"))
-            if out is None or updated is None:
-                continue
-            stays += updated < out - 1
-            moves += abs(updated - out) <= 1
+        stays, moves = unsubscribed(self._rows("contacts", body, "contacts"))
         if stays:
             return Answer("stays", stays)
         if moves >= _PAIR:
             return Answer("moves", moves)
         raise CannotTell("too few contacts have unsubscribed")
 
+    def limit_headers(self) -> Answer:
+        """Whether headers say how many requests are allowed."""
+        self.emails  # noqa: B018 - an answer, for its headers
+        names = self._prober.survey.limiting_headers
+        return Answer("announced" if names else "silent", self._prober.sent)
+
     # Verification
 
+    @override
     def checks(self, number: int, rng: Random) -> Iterator[Check]:
         """Yield reports to be read twice; see `verify`.
 
@@ -448,17 +438,29 @@ class ConstantContactProbes:
             two += self._paged(activity, report, max(1, min(100, len(rows) // 3)))
         name, field = GATES[report]
         counted = _plain(self.stats.get(campaign, {})).get(name)
-        if field is not None and counted != len(one):
-            people = len({row.get(field) for row in one})
-            counted = len(one) if counted == people else counted
-        return Reading(numbered(one), numbered(two), counted)
+        shown = len(one) if field is None else len({row.get(field) for row in one})
+        stored = self._stored(campaign, report)
+        return Reading(
+            numbered(one),
+            numbered(two),
+            len(one) if counted == shown else counted,
+            stored,
+            too_many(stored, shown),
+        )
+
+    def _stored(self, campaign: str, report: str) -> int | None:
+        """Return what the mark says was read: rows, or contacts if it counts those."""
+        state = self._api.state(f"constant_contact_{report}")
+        mark = state.marks.get(campaign) if state else None
+        if mark is None or mark.checked is None or mark.counter is None:
+            return None
+        return int(mark.counter - mark.missing)
 
     def _paged(self, activity: str, report: str, size: int) -> list[Row]:
         template = f"{TRACKING}{report}"
         body = self._body(template, (activity,), limit=size)
         rows = self._rows(report, body, "tracking_activities")
-        while _ending(body) == "link":
-            href = body["_links"]["next"]["href"]
+        while (href := link_of(body)) is not None:
             url = self._api.client.link(template, href, (activity,))
             seen = self._prober.get_url(url, template)
             if not isinstance(seen.body, dict):
@@ -468,29 +470,5 @@ class ConstantContactProbes:
         return rows
 
 
-def _instant(value: object) -> float | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return from_iso(value)
-    except ValueError:
-        return None
-
-
 def _plain(stats: Mapping[str, Any]) -> dict[str, int | None]:
     return {name.replace(".", "_"): to_integer(v) for name, v in stats.items()}
-
-
-def _ending(body: Mapping[str, Any]) -> str:
-    """Return how a page says that it is the last; "link" where it does not."""
-    if "_links" not in body:
-        return "no links"
-    links = body["_links"]
-    if isinstance(links, dict) and "next" in links:
-        following = links["next"]
-        if isinstance(following, dict) and following.get("href", "") is None:
-            return "null href"
-        return "null next" if following is None else "link"
-    if isinstance(links, dict):
-        return "no next"
-    return "null links" if links is None else "link"

@@ -174,6 +174,57 @@ QUESTIONS: tuple[Question, ...] = (
         probe=ConstantContactProbes.unsubscribes,
     ),
     Question(
+        name="limit_headers",
+        asks="Do headers say how many requests are allowed?",
+        readings={"announced": "yes", "silent": "no"},
+        does=(
+            "It makes at most 4 requests per second and 9,500 per day, and honours "
+            "Retry-After."
+        ),
+        how="The names of the headers of all answers. No limit is provoked.",
+        settings=("constant_contact.requests_per_second",),
+        probe=ConstantContactProbes.limit_headers,
+    ),
+    Question(
+        name="refusals",
+        asks="How is a request refused: with which status and which body?",
+        readings={
+            "keys": "by 4xx and 5xx, and 429 by an `error_key`",
+            "other": "in another way",
+        },
+        does=(
+            "It goes by the status. A 429 with `quota_exceeded` ends the day, any "
+            "other is waited for. It takes an array of errors, one error, or no body."
+        ),
+        how="It is not provoked.",
+        basis="documented",
+        expects="keys",
+    ),
+    Question(
+        name="refused_refresh",
+        asks="How is a refresh token refused?",
+        readings={
+            "invalid_grant": "by 400 with `invalid_grant`",
+            "other": "in another way",
+        },
+        does="Each 400, 401 or 403 says: authorise again.",
+        how="It is not provoked: it would end the access of the tap.",
+        basis="inferred",
+        expects="invalid_grant",
+    ),
+    Question(
+        name="stats_batch",
+        asks="For how many campaigns are stats to be had in one request?",
+        readings={"150": "for 150", "fewer": "for fewer"},
+        does=(
+            "It asks for 150 at most. A request that is refused is halved until the "
+            "campaign that is refused is found."
+        ),
+        how="It is not asked: few accounts have so many campaigns.",
+        basis="inferred",
+        expects="150",
+    ),
+    Question(
         name="counter_age",
         asks="How far behind the events are the counters?",
         readings={"fresh": "not at all", "behind": "some time"},

@@ -26,6 +26,7 @@ from tap_email_metrics.providers.encompass.client import (
     parse_loose,
     parse_rows,
 )
+from tap_email_metrics.providers.encompass.observers import OBSERVERS, life_of
 from tap_email_metrics.providers.encompass.reading import ListReader
 from tap_email_metrics.providers.encompass.scan import ListScan, Pages, every_row, scan
 from tap_email_metrics.providers.encompass.schedule import (
@@ -70,6 +71,7 @@ class EncompassApi(Api[EncompassSettings]):
     """Shared by the Encompass streams of one run."""
 
     name = "encompass"
+    observers = OBSERVERS
 
     def __init__(self, settings: EncompassSettings, context: ApiContext) -> None:
         super().__init__(settings, context)
@@ -95,10 +97,6 @@ class EncompassApi(Api[EncompassSettings]):
         """Lifetime of the last token in seconds, None if its response has none."""
         return self._authenticator.life
 
-    def state(self, stream: str) -> StreamState[int, Mark] | None:
-        """Return the state of a selected stream, None for another stream."""
-        return self._states.get(stream)
-
     @cached_property
     @override
     def policy(self) -> MessagePolicy:
@@ -110,6 +108,12 @@ class EncompassApi(Api[EncompassSettings]):
             decaying=self.settings.revisit == "decaying",
             floor=0.0 if start is None else max(0.0, start - window),
         )
+
+    @override
+    def close(self) -> None:
+        if self.token_life is not None:
+            self.contradictions.saw("token_life", life_of(self.token_life))
+        super().close()
 
     def messages(self) -> Sequence[Row]:
         """Return the rows of all messages; the list is read once per run.

@@ -11,10 +11,17 @@ from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.contract.questions import Answer, CannotTell
-from tap_email_metrics.contract.verify import Check, Reading
+from tap_email_metrics.contract.verify import Check, Probes, Reading, too_many
 from tap_email_metrics.providers.encompass.api import ALL_TIME, MESSAGES
+from tap_email_metrics.providers.encompass.observers import (
+    DELIVER_FIELDS,
+    life_of,
+    opens,
+)
 from tap_email_metrics.records.values import to_integer
 
 if TYPE_CHECKING:
@@ -41,7 +48,6 @@ _FEW = 8
 _SEEN_TWICE = 2
 _MISSED = 20
 """Rows that would be there, if the archive went by another date, and are not."""
-_LONG = 2 * DAY
 _MOST = 0.9
 _SMALL = 250
 _FAR = 1_000_000
@@ -68,7 +74,7 @@ class Listed:
         return [int(row["id"]) for row in self.rows]
 
 
-class EncompassProbes:
+class EncompassProbes(Probes):
     """Asks one account; what one probe has read the others use.
 
     Args:
@@ -77,9 +83,11 @@ class EncompassProbes:
     """
 
     def __init__(self, api: EncompassApi, prober: Prober) -> None:
+        super().__init__()
         self._api = api
         self._prober = prober
         self._pages: dict[tuple[int, str, int, int], Listed] = {}
+        self._total: str | None = None
 
     # Evidence
 
@@ -158,8 +166,14 @@ class EncompassProbes:
         return self._between(_ARCHIVED + DAY, _OLDEST)
 
     def _long_lists(self) -> Iterator[tuple[Row, str, Listed]]:
-        """Yield lists of young messages with rows enough to show an order."""
-        for message in self.young()[:3]:
+        """Yield lists of young messages with rows enough to show an order.
+
+        The lists of two messages fit into a page, if there are such; then come those
+        of the largest message.
+        """
+        young = self.young()
+        fit = [row for row in young if _sent_count(row) <= MAX_RESULTS][:_SEEN_TWICE]
+        for message in [*fit, *(row for row in young if row not in fit)][:3]:
             for kind in ("recipients", "opens", "delivers"):
                 page = self._tolerant(message, kind)
                 if page and page.total is not None and len(page.rows) >= _FEW:
@@ -274,11 +288,22 @@ class EncompassProbes:
             raise CannotTell("no list of a young message that fits into one page")
         if len(set(found)) > 1:
             raise CannotTell("two lists speak for two readings")
+        self._total = found[0]
         return Answer(found[0], len(found))
+
+    def _trust_totals(self) -> None:
+        """Check that the question about totals was answered.
+
+        Raises:
+            CannotTell: a total may be another number than that of the rows.
+        """
+        if self._total != "rows":
+            raise CannotTell("it is not known that `total` is the number of rows")
 
     def archived_total(self) -> Answer:
         """Whether archived rows stay in `total`."""
-        share = self._delivered_share()
+        self._trust_totals()
+        share = self._share("delivers")
         stays = leaves = 0
         for message in self.old()[:4]:
             page = self._tolerant(message, "delivers")
@@ -295,14 +320,35 @@ class EncompassProbes:
             raise CannotTell("two lists speak for two readings")
         return Answer("stays" if stays else "leaves", stays + leaves)
 
-    def _delivered_share(self) -> float:
-        """Return the share of the sent that the delivers of a young message show."""
+    def _share(self, kind: str) -> float:
+        """Return the share of the sent that a list of a young message shows."""
         for message in self.young()[:2]:
             sent = _sent_count(message)
-            page = self._tolerant(message, "delivers")
+            page = self._tolerant(message, kind)
             if sent >= _FEW and page and page.total and page.total >= sent / 2:
                 return min(1.0, page.total / sent)
-        raise CannotTell("no young message whose delivers say what is usual")
+        raise CannotTell(f"no young message whose {kind} say what is usual")
+
+    def archived_recipients(self) -> Answer:
+        """Whether the archive takes recipients, too."""
+        self._trust_totals()
+        share = self._share("recipients")
+        found: list[str] = []
+        for message in self.old()[:4]:
+            page = self._tolerant(message, "recipients")
+            expected = share * _sent_count(message)
+            if page is None or page.total is None or expected < _FEW:
+                continue
+            first = min(page.total, page.size or MAX_RESULTS)
+            if len(page.rows) < first / 2 or page.total < expected / 2:
+                found.append("thin out")
+            elif len(page.rows) == first and page.total >= _MOST * expected:
+                found.append("stay")
+        if len(found) < _SEEN_TWICE:
+            raise CannotTell("fewer than two old messages tell")
+        if len(set(found)) > 1:
+            raise CannotTell("two messages speak for two readings")
+        return Answer(found[0], len(found))
 
     def archive_clock(self) -> Answer:
         """Which date the archive goes by: those that rows outlive are excluded.
@@ -356,7 +402,7 @@ class EncompassProbes:
         life = self._api.token_life
         if life is None:
             return Answer("unsaid", 1)
-        return Answer("a day" if life <= _LONG else "longer", 1)
+        return Answer(life_of(life), 1)
 
     def links(self) -> Answer:
         """Whether links come in pages."""
@@ -383,11 +429,16 @@ class EncompassProbes:
         rows = [row for m in self.young()[:2] for row in self._rows(m, "opens")]
         if len(rows) < _SEEN_TWICE:
             raise CannotTell("no message with two opens")
+        return Answer(opens(name for row in rows for name in row), len(rows))
+
+    def deliver_fields(self) -> Answer:
+        """Whether delivers have all the fields that the tap reads."""
+        rows = [row for m in self.young()[:2] for row in self._rows(m, "delivers")]
+        if len(rows) < _SEEN_TWICE:
+            raise CannotTell("no message with two delivers")
         named = {name for row in rows for name in row}
-        wanted = {"dateAdded", "userAgent"}
-        if wanted <= named:
-            return Answer("both", len(rows))
-        return Answer("one" if wanted & named else "none", len(rows))
+        has_all = named >= DELIVER_FIELDS
+        return Answer("all" if has_all else "some", len(rows))
 
     def _rows(self, message: Row, kind: str) -> list[Row]:
         page = self._tolerant(message, kind)
@@ -435,14 +486,12 @@ class EncompassProbes:
         for page in pages:
             if page.size is None or page.total is None:
                 continue
-            if page.size >= MAX_RESULTS and len(page.rows) == min(
-                page.total, MAX_RESULTS
-            ):
+            if page.size >= MAX_RESULTS and len(page.rows) >= MAX_RESULTS:
                 found.add("1000")
             elif page.size < MAX_RESULTS:
                 found.add("fewer")
         if len(found) != 1:
-            raise CannotTell("the answers name no page size, or two of them")
+            raise CannotTell("no list has 1,000 rows, or two page sizes are named")
         return Answer(found.pop(), len(pages))
 
     def recipient_ids(self) -> Answer:
@@ -478,6 +527,7 @@ class EncompassProbes:
 
     # Verification
 
+    @override
     def checks(self, number: int, rng: Random) -> Iterator[Check]:
         """Yield lists to be read twice: one of a recent message, one of an old one.
 
@@ -509,7 +559,8 @@ class EncompassProbes:
             two += self.fresh(message, kind, max(0, start), size).ids
         # The archive may have taken rows that are still counted.
         counted = first.total if self.age(message) < _YOUNG else None
-        return Reading(one, two, counted, self._stored(message, kind))
+        stored = self._stored(message, kind)
+        return Reading(one, two, counted, stored, too_many(stored, len({*one})))
 
     def _all(self, message: Row, kind: str, first: Listed) -> list[int]:
         ids, start = first.ids, len(first.rows) or MAX_RESULTS

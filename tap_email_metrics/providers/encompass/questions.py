@@ -46,7 +46,10 @@ QUESTIONS: tuple[Question, ...] = (
         asks="Does a page hold 1,000 rows?",
         readings={"1000": "yes", "fewer": "the server sends fewer"},
         does="It steps by the rows received.",
-        how="The `maxResults` of the answers to requests for 1,000 rows.",
+        how=(
+            "The `maxResults` of the answers to requests for 1,000 rows, and a list "
+            "with as many."
+        ),
         basis="documented",
         expects="1000",
         probe=EncompassProbes.page_limit,
@@ -86,6 +89,16 @@ QUESTIONS: tuple[Question, ...] = (
         basis="inferred",
         expects="both",
         probe=EncompassProbes.open_fields,
+    ),
+    Question(
+        name="deliver_fields",
+        asks="Do delivers have `recipientId`, `timestamp` and `dateAdded`?",
+        readings={"all": "all of them", "some": "some of them"},
+        does="It takes what comes; absent values are null.",
+        how="The fields of the delivers of up to two messages.",
+        basis="inferred",
+        expects="all",
+        probe=EncompassProbes.deliver_fields,
     ),
     Question(
         name="child_range",
@@ -198,6 +211,22 @@ QUESTIONS: tuple[Question, ...] = (
             "under half of what a young message leads to expect says that they leave."
         ),
         probe=EncompassProbes.archived_total,
+    ),
+    Question(
+        name="archived_recipients",
+        asks="Does the archive take recipients, too?",
+        readings={"stay": "no, they stay", "thin out": "yes, they thin out"},
+        does=(
+            "It counts the 180 days for opens, clicks, bounces and delivers. It never "
+            "takes a shrinking list for deletions."
+        ),
+        how=(
+            "The recipients of up to four messages sent 183 to 500 days ago, compared "
+            "with what their number should be by a young message. Two have to agree."
+        ),
+        basis="inferred",
+        expects="stay",
+        probe=EncompassProbes.archived_recipients,
     ),
     Question(
         name="recipient_ids",

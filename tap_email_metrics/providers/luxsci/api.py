@@ -24,6 +24,7 @@ from tap_email_metrics.state.windows import Window, merged, touch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tap_email_metrics.contract.contradictions import Contradictions
     from tap_email_metrics.providers.luxsci.auth import ReportAuthenticator
     from tap_email_metrics.providers.luxsci.client import LuxSciAnswer
     from tap_email_metrics.providers.luxsci.paths import Endpoint
@@ -154,6 +155,11 @@ class LuxSciApi(Api[LuxSciSettings]):
     @override
     def client(self) -> LuxSciClient:
         return self._client
+
+    @override
+    def watch(self, contradictions: Contradictions) -> None:
+        super().watch(contradictions)
+        self._client.saw = contradictions.saw
 
     @override
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import requests
 from typing_extensions import override
@@ -27,6 +27,7 @@ from tap_email_metrics.providers.luxsci.answers import (
     reason_of,
 )
 from tap_email_metrics.providers.luxsci.report import Report, Wanted
+from tap_email_metrics.streams.window_reader import MOST_IN_PAGE
 from tap_email_metrics.transport.bounds import TooLong
 from tap_email_metrics.transport.client import (
     Client,
@@ -36,7 +37,7 @@ from tap_email_metrics.transport.client import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from tap_email_metrics.control import Control
     from tap_email_metrics.providers.luxsci.paths import Endpoint
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.transport.client import Authenticator
     from tap_email_metrics.transport.limits import Limits
 
+    Saw = Callable[..., None]
 
 _CHUNK = 64 * 1024
 _DENIED = re.compile(r"access|denied|permission|not allowed|not permitted|forbidden")
@@ -78,15 +80,29 @@ class _PageTooLong(Skippable):
 
 
 class LuxSciAnswer:
-    """One page of a report. If the connection breaks, the rows received are a page."""
+    """One page of a report. If the connection breaks, the rows received are a page.
+
+    Args:
+        response: is read while it arrives.
+        report: decodes it.
+        what: method and path template, for messages.
+        control: has the log.
+        saw: takes note of the shape of a page that was read to its end.
+    """
 
     def __init__(
-        self, response: requests.Response, report: Report, what: str, control: Control
+        self,
+        response: requests.Response,
+        report: Report,
+        what: str,
+        control: Control,
+        saw: Saw,
     ) -> None:
         self._response = response
         self._report = report
         self._what = what
         self._control = control
+        self._saw = saw
 
     @property
     def count(self) -> int | None:
@@ -137,6 +153,31 @@ class LuxSciAnswer:
             raise Skippable(
                 f"{self._what} answered 200, but the body says that the request failed"
             )
+        self._observe(received)
+
+    def _observe(self, received: int) -> None:
+        """Say what a page shows of its shape, and of the number that was asked for."""
+        report, saw = self._report, self._saw
+        if report.count_at is not None:
+            saw("count_place", report.count_at)
+        if not received:
+            return
+        if report.row_form is not None:
+            saw("row_form", report.row_form)
+        if report.entry_form is not None:
+            saw("header_form", report.entry_form)
+        saw("header_place", report.header_at or "nowhere")
+        query = dict(parse_qsl(urlsplit(self._response.request.url or "").query))
+        first, most = (int(query.get(name, 0)) for name in ("first_row", "matches"))
+        if report.count is None:
+            saw("count_meaning", "nothing")
+        elif report.count < first + received:
+            saw("count_meaning", "page")
+        if 0 < most < received:
+            saw("page_size", "ignored")
+        # A second page as long as the first is no late row: the first one was cut.
+        if 0 < first < most == MOST_IN_PAGE and received >= first:
+            saw("page_limit", "fewer")
 
     def close(self) -> None:
         """Release the connection."""
@@ -148,6 +189,7 @@ class LuxSciClient(Client):
 
     Attributes:
         served: whether any report was read in this run.
+        saw: takes note of the shapes of answers; see `Contradictions.saw`.
     """
 
     def __init__(  # noqa: PLR0913 - the base's, and who may sign
@@ -164,6 +206,7 @@ class LuxSciClient(Client):
         self._control = control
         self._has_key = has_key
         self.served = False
+        self.saw: Saw = _ignored
 
     def url(
         self,
@@ -215,7 +258,8 @@ class LuxSciClient(Client):
         except _PageTooLong as error:
             raise TooLong(str(error)) from error
         self.served = True
-        return LuxSciAnswer(response, report, f"GET {endpoint.path}", self._control)
+        what = f"GET {endpoint.path}"
+        return LuxSciAnswer(response, report, what, self._control, self.saw)
 
     def _open(
         self,
@@ -317,6 +361,10 @@ class LuxSciClient(Client):
                     f"LuxSci refused the credentials: {where}; {hint}"
                 )
         super().check(response, what)
+
+
+def _ignored(_question: str, *_readings: str) -> None:
+    """Take no note of a shape."""
 
 
 def _body(response: requests.Response) -> object:

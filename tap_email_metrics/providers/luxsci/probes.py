@@ -7,15 +7,17 @@ allows. Everything else raises `CannotTell`.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from tap_email_metrics.clock import DAY, from_iso
 from tap_email_metrics.contract.questions import Answer, CannotTell
-from tap_email_metrics.contract.verify import Check, Reading, numbered
+from tap_email_metrics.contract.verify import Check, Probes, Reading, numbered
 from tap_email_metrics.errors import AuthenticationFailed, Exhausted
 from tap_email_metrics.providers.luxsci.answers import error_text, is_success
 from tap_email_metrics.providers.luxsci.api import datetime_text
@@ -28,6 +30,8 @@ from tap_email_metrics.providers.luxsci.streams import (
 )
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import to_integer
+from tap_email_metrics.state.windows import Window, touch
+from tap_email_metrics.streams.window_reader import MOST_IN_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
 
 DELIVERY, OPENS = "luxsci_delivery_status", "luxsci_opens"
 _DAYS = 60
+_YEAR = 360
+_LOGINS = 3
+"""Logins whose marketing reports are asked: one of them may have no rows."""
 _ROWS_ASKED = 500
 _FEW = 8
 _PAIR = 2
@@ -72,40 +79,45 @@ class Shape:
     count: int | None = None
     count_at: str | None = None
 
+    @property
+    def labels(self) -> set[str]:
+        """The labels without case and separators, which may differ by answer."""
+        return {*map(plain, self.names)}
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """A list and its stream."""
 
     stream: str
     list: ReportList
 
+    @property
+    def operation(self) -> str:
+        """The vendor's name of the report."""
+        return self.list.endpoint.operation
 
-class LuxSciProbes:
+
+class LuxSciProbes(Probes):
     """Asks one account; what one probe has read the others use.
 
     Args:
         api: of the provider.
         prober: sends the requests.
-
-    Attributes:
-        paths: how each path was answered, by the vendor's name of the report.
-        path_overrides: paths that answered where the built-in one did not.
     """
 
     def __init__(self, api: LuxSciApi, prober: Prober) -> None:
+        super().__init__()
         self._api = api
         self._prober = prober
-        self._pages: dict[str, list[Row]] = {}
+        self._pages: dict[Source, list[Row]] = {}
         self._at_sign = "@"
-        self.paths: dict[str, dict[str, Status]] = {}
-        self.path_overrides: dict[str, str] = {}
 
     # Evidence
 
     @cached_property
     def sources(self) -> list[Source]:
-        """The lists that the settings offer; of marketing, those of the first login."""
+        """The lists that the settings offer; of marketing, those of some logins."""
         found = []
         for stream in STREAMS:
             if stream.is_offered(self._api.settings):
@@ -116,7 +128,7 @@ class LuxSciProbes:
         nothing: Mapping[str, str] = {}
         if issubclass(stream, MarketingReport):
             [(_, operation)] = stream.operations
-            return self._api.of_logins(operation, nothing, Wanted(), {})[:1]
+            return self._api.of_logins(operation, nothing, Wanted(), {})[:_LOGINS]
         return self._api.of_scope(stream.operations, nothing, Wanted(), {})
 
     def _of(self, stream: str) -> list[Source]:
@@ -167,18 +179,24 @@ class LuxSciProbes:
         window = self._window(now - _DAYS * DAY, now)
         return self._shape(source, {**window, "first_row": 0, "matches": _ROWS_ASKED})
 
-    @cached_property
+    @property
     def sample(self) -> tuple[Source, Shape]:
         """A report with at least three rows, and its first page."""
+        if self._sample is None:
+            raise CannotTell(f"no report has three rows of the last {_DAYS} days")
+        return self._sample
+
+    @cached_property
+    def _sample(self) -> tuple[Source, Shape] | None:
         for source in self._candidates():
             try:
                 shape = self._recent(source)
             except CannotTell:
                 continue
-            self._pages[source.list.endpoint.operation] = shape.rows
+            self._pages[source] = shape.rows
             if len(shape.rows) > _PAIR:
                 return source, shape
-        raise CannotTell(f"no report has three rows of the last {_DAYS} days")
+        return None
 
     def _candidates(self) -> Iterator[Source]:
         """Yield reports that are likely to have rows, a few of them."""
@@ -186,22 +204,20 @@ class LuxSciProbes:
             yield from self._of(name)
 
     def _rows(self, source: Source) -> list[Row]:
-        operation = source.list.endpoint.operation
-        if operation not in self._pages:
+        if source not in self._pages:
             try:
-                self._pages[operation] = self._recent(source).rows
+                self._pages[source] = self._recent(source).rows
             except CannotTell:
-                self._pages[operation] = []
-        return self._pages[operation]
+                self._pages[source] = []
+        return self._pages[source]
 
     @property
     def _seen(self) -> Iterator[tuple[str, Row]]:
         """The rows that were read, each with its stream."""
         self.sample  # noqa: B018 - something was read
-        streams = {s.list.endpoint.operation: s.stream for s in self.sources}
-        for operation, rows in self._pages.items():
+        for source, rows in self._pages.items():
             for row in rows:
-                yield streams[operation], row
+                yield source.stream, row
 
     # Questions about the form of answers
 
@@ -273,6 +289,29 @@ class LuxSciProbes:
         if total is not None and len(sample.rows) < min(total, _ROWS_ASKED) - _PAIR:
             return Answer("cut", 1)
         return Answer("heeded", 1)
+
+    def page_limit(self) -> Answer:
+        """Whether a page holds the 50,000 rows that may be asked for.
+
+        A page that comes short says nothing by itself, as the count may be wrong. Rows
+        that follow it do.
+        """
+        source, _ = self.sample
+        now = self._api.now()
+        for days in (_YEAR, _DAYS):
+            window = self._window(now - days * DAY, now - 1)
+            counted = self._shape(source, {**window, "first_row": 0, "matches": 0})
+            if counted.count is not None and counted.count <= MOST_IN_PAGE:
+                break
+        asked = {**window, "first_row": 0, "matches": MOST_IN_PAGE}
+        page = self._shape(source, asked).rows
+        rows = len(page)
+        if rows >= MOST_IN_PAGE:
+            return Answer("50000", rows)
+        behind = self._shape(source, {**asked, "first_row": rows, "matches": _PAIR})
+        if rows and behind.rows and all(row not in page for row in behind.rows):
+            return Answer("fewer", rows)
+        raise CannotTell(f"a page of {rows} rows held the whole report")
 
     def no_date(self) -> Answer:
         """What stands for no date."""
@@ -388,33 +427,48 @@ class LuxSciProbes:
 
     def at_sign(self) -> Answer:
         """How the `@` of a login is to be written in a path."""
-        source = next(
-            (s for s in self.sources if "{login}" in s.list.endpoint.path), None
-        )
-        if source is None:
+        of_logins = [s for s in self.sources if "{login}" in s.list.endpoint.path]
+        if not of_logins:
             raise CannotTell("no login is set")
-        if "@" not in str(source.list.places.get("login")):
-            raise CannotTell("the login has no @")
-        params = {"first_row": 0, "matches": 0}
-        refused: AuthenticationFailed | None = None
+        named = {str(s.list.places.get("login")): s for s in reversed(of_logins)}
+        some = [source for login, source in reversed(named.items()) if "@" in login]
+        if not some:
+            raise CannotTell("no login has an @")
+        refused: list[AuthenticationFailed] = []
+        for source in some:
+            good = self._accepted_signs(source, refused)
+            if good:
+                self._at_sign = good[0]
+                self._prefer(source.list.places["login"])
+                name = {"@": "plain", "%40": "encoded"}[good[0]]
+                return Answer("both" if len(good) > 1 else name, 1)
+        if refused:
+            raise refused[0]
+        raise CannotTell("neither is answered")
+
+    def _prefer(self, login: object) -> None:
+        """Ask this login before the others: it was answered."""
+        self.sources.sort(key=lambda one: one.list.places["login"] not in {None, login})
+
+    def _accepted_signs(
+        self, source: Source, refused: list[AuthenticationFailed]
+    ) -> list[str]:
+        """Return the spellings with which a report of a login is answered.
+
+        A refusal is kept: the path may be what is signed wrongly, or this login may be
+        unknown.
+        """
         good = []
         for sign in ("@", "%40"):
             try:
-                if self._ask(source, params, at_sign=sign)[0] == "ok":
-                    good.append(sign)
+                status, _ = self._ask(
+                    source, {"first_row": 0, "matches": 0}, at_sign=sign
+                )
             except AuthenticationFailed as error:
-                refused = error  # the path may be what is signed wrongly
-        if refused and not good:
-            raise refused
-        match good:
-            case ["@", "%40"]:
-                return Answer("both", 1)
-            case ["@"]:
-                return Answer("plain", 1)
-            case ["%40"]:
-                self._at_sign = "%40"
-                return Answer("encoded", 1)
-        raise CannotTell("neither is answered")
+                refused.append(error)
+            else:
+                good += [sign] * (status == "ok")
+        return good
 
     def tracked_headers(self) -> Answer:
         """Whether `tracked_headers=1` adds columns."""
@@ -422,33 +476,37 @@ class LuxSciProbes:
         now = self._api.now()
         window = self._window(now - _DAYS * DAY, now)
         params = {**window, "first_row": 0, "matches": _PAIR, "tracked_headers": 1}
-        more = {*self._shape(source, params).names} - {*shape.names}
-        if any("header" in plain(name) for name in more):
+        more = self._shape(source, params).labels - shape.labels
+        if any("header" in label for label in more):
             return Answer("adds", len(more))
         raise CannotTell("no column came: no header is tracked, or the name is another")
 
     def detail(self) -> Answer:
         """Whether `detail=1` adds columns to the marketing reports."""
-        for source in self._of("luxsci_marketing_logs"):
-            before = self._shape(source, {"first_row": 0, "matches": 1}).names
-            params = {"first_row": 0, "matches": 1, "detail": 1}
-            more = {*self._shape(source, params).names} - {*before}
+        logs = self._of("luxsci_marketing_logs")
+        if not logs:
+            raise CannotTell("no login is set")
+        for source in logs:
+            params = {"first_row": 0, "matches": 1}
+            try:
+                before = self._shape(source, params).labels
+                more = self._shape(source, {**params, "detail": 1}).labels - before
+            except CannotTell:
+                continue  # another login may be answered
             if more:
                 return Answer("adds", len(more))
-            raise CannotTell("no column came: no custom field, or the name is another")
-        raise CannotTell("no login is set")
+        raise CannotTell("no column came: no custom field, or the name is another")
 
     # Paths
 
     def where(self) -> Answer:
         """Where the reports are: the built-in path, then other spellings of it."""
+        reports: dict[str, list[Source]] = defaultdict(list)
+        for source in self.sources:
+            reports[source.operation].append(source)
         left: list[Source] = []
         try:
-            left = [
-                source
-                for source in self.sources
-                if self._status(source, source.list.endpoint) == "missing"
-            ]
+            left = [some[0] for some in reports.values() if self._is_missing(some)]
             left = [source for source in left if not self._search(source)]
         except Exhausted as error:
             if not self.path_overrides:
@@ -460,6 +518,16 @@ class LuxSciProbes:
         if left or not good:
             raise CannotTell(f"{len(left)} reports answer 404 under each spelling")
         return Answer("as assumed", len(good))
+
+    def _is_missing(self, sources: Sequence[Source]) -> bool:
+        """Return whether a report is missing; one login alone may be unknown."""
+        path = without_values(sources[0].list.endpoint.path)
+        for source in sources:
+            if self._status(source, source.list.endpoint) != "missing":
+                return False
+            self.paths[source.operation].pop(path)
+        self.paths[sources[0].operation][path] = "missing"
+        return True
 
     def _search(self, source: Source) -> bool:
         """Look for a report under other spellings; return whether it is there."""
@@ -483,6 +551,7 @@ class LuxSciProbes:
 
     # Verification
 
+    @override
     def checks(self, number: int, rng: Random) -> Iterator[Check]:
         """Yield reports to be read twice; see `verify`.
 
@@ -509,7 +578,32 @@ class LuxSciProbes:
         one = self._read(source, start, end, 5000)
         two = self._read(source, start, middle, 100)
         two += self._read(source, middle, end, 100)
-        return Reading(numbered(one), numbered(two), counted)
+        window = Window(start, end)
+        in_state, wrong = self._stored(source, window, one)
+        return Reading(numbered(one), numbered(two), counted, in_state, wrong)
+
+    def _stored(
+        self, source: Source, window: Window, rows: list[Row]
+    ) -> tuple[str | None, str]:
+        """Return what the state says of a window, and what is wrong with that.
+
+        The state has no numbers of rows. It says which windows were read whole, and
+        after which day it knows of no row.
+        """
+        state = self._api.state(source.stream)
+        coverage = state.coverages.get(source.list.key) if state else None
+        if coverage is None:
+            return None, ""
+        is_read = coverage.start <= window.start and window.end <= coverage.through
+        if not is_read or touch(coverage.todo, window):
+            return "not read yet", ""
+        if touch(coverage.short, window):
+            return "read, some rows are missing", ""
+        dates = [row.get(_date_of(source.stream)) for row in rows]
+        newest = coverage.newest or 0
+        later = sum(_moment(date) >= newest for date in dates)
+        wrong = f"the state says read whole, and knows of no row as new as {later}"
+        return "read whole", wrong if later else ""
 
     def _read(self, source: Source, start: int, end: int, size: int) -> list[Row]:
         """Return all rows of a window."""
@@ -542,6 +636,13 @@ def _columns(stream: str) -> dict[str, Any]:
         for one in columns
         if one.get("x-source") and not one.get("x-derived")
     }
+
+
+def _date_of(stream: str) -> str:
+    """Return the vendor's name of the date of a stream's rows."""
+    [key] = [one.replication_key for one in STREAMS if one.name == stream]
+    source: str = load_schema(stream)["properties"][key]["x-source"]
+    return source
 
 
 def _shape_of(body: Mapping[str, Any], columns: Iterable[str]) -> Shape:
@@ -607,6 +708,12 @@ def _label(entry: object) -> str:
         texts = [v for k, v in entry.items() if isinstance(v, str) and k != "type"]
         return texts[-1] if texts else ""
     return str(entry)
+
+
+def _moment(text: object) -> float:
+    """Return the UTC seconds of a date, 0 for anything else."""
+    is_date = isinstance(text, str) and _DATETIME.fullmatch(text)
+    return _seconds(text) if is_date else 0.0
 
 
 def _seconds(text: Any) -> int:  # noqa: ANN401 - checked by the caller

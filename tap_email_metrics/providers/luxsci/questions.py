@@ -89,6 +89,22 @@ QUESTIONS: tuple[Question, ...] = (
         probe=LuxSciProbes.page_size,
     ),
     Question(
+        name="page_limit",
+        asks="Does a page hold 50,000 rows?",
+        readings={
+            "50000": "yes",
+            "fewer": "no: a page is shorter than what was asked for, and rows follow",
+        },
+        does="It asks for 50,000 rows, and goes on behind the last row received.",
+        how=(
+            "All rows of a year, or of 60 days if a year has more than 50,000, and the "
+            "two rows behind the page that came."
+        ),
+        basis="documented",
+        expects="50000",
+        probe=LuxSciProbes.page_limit,
+    ),
+    Question(
         name="delivery_date",
         asks="Which date bounds the report of deliveries?",
         readings={"own": "the last update", "send": "the send"},
@@ -150,17 +166,23 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         name="tracked_headers",
         asks="Are captured headers asked for by `tracked_headers=1`?",
-        readings={"adds": "yes"},
+        readings={"adds": "yes", "otherwise": "no: in another way"},
         does="It sends that where `luxsci.tracked_headers` is set.",
-        how="A report with that parameter: new columns say yes, none says nothing.",
+        how=(
+            "A report with that parameter. New columns say yes. None says nothing: "
+            "perhaps no header is captured."
+        ),
         probe=LuxSciProbes.tracked_headers,
     ),
     Question(
         name="detail",
         asks="Are custom fields asked for by `detail=1`?",
-        readings={"adds": "yes"},
+        readings={"adds": "yes", "otherwise": "no: in another way"},
         does="It sends that where `luxsci.detail` is set.",
-        how="A marketing report with that parameter: new columns say yes.",
+        how=(
+            "The marketing logs of up to three logins with that parameter. New columns "
+            "say yes. None says nothing: perhaps there is no custom field."
+        ),
         probe=LuxSciProbes.detail,
     ),
     Question(
@@ -188,7 +210,7 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         name="refusals",
-        asks="How does an answer say that it is denied, throttled or out of quota?",
+        asks="How is a request denied, throttled, or out of quota?",
         readings={"status": "by its status", "words": "by words in a 200"},
         does=(
             "It goes by the status, and in a 200 with `success` 0 and in a 429 by "
@@ -210,8 +232,9 @@ QUESTIONS: tuple[Question, ...] = (
         ),
         how=(
             "Each report with `matches=0`: 404 is another path, 403 a report that the "
-            "integration may not read. A report that is missing is looked for under "
-            "other spellings until the requests are spent."
+            "integration may not read. A report of logins is missing if it is for up "
+            "to three of them. A missing report is looked for under other spellings "
+            "until the requests are spent."
         ),
         settings=("luxsci.path_overrides", "luxsci.openapi_path"),
         probe=LuxSciProbes.where,

@@ -195,6 +195,10 @@ class Report:
     Attributes:
         about: the values beside the rows, of both levels, by lower-case name.
         has_list: whether a list of rows has begun, even an empty one.
+        row_form: arrays or objects, None before the first row.
+        header_at: top or data, None without a header.
+        entry_form: strings or objects, None without a header or if it has both.
+        count_at: top or data, None without a count.
 
     Raises:
         NotUnderstood: the body is complete, but its rows cannot be understood.
@@ -218,6 +222,10 @@ class Report:
         self._last: Row = {}
         self.about: dict[str, Any] = {}
         self.has_list = False
+        self.row_form: str | None = None
+        self.header_at: str | None = None
+        self.entry_form: str | None = None
+        self.count_at: str | None = None
         self._batches = self._walk()
         self._first = next(self._batches, None)
 
@@ -307,7 +315,11 @@ class Report:
     def _note(self, name: str) -> None:
         """Consume and store a value that is not the list of rows."""
         value = self._text.value()
+        place = "data" if self._depth > 1 else "top"
+        if name in COUNTS and self.count_at is None and to_integer(value) is not None:
+            self.count_at = place
         if name == "header":
+            self.header_at = place
             self._names = self._read_header(value)
         else:
             self.about.setdefault(name, value)
@@ -352,8 +364,11 @@ class Report:
     # Rows
 
     def _batch(self, raw: list[Any]) -> list[Row | None]:
-        if not self._rows_seen and any(isinstance(one, list) for one in raw):
-            self._check_header()
+        if not self._rows_seen and raw:
+            is_array = any(isinstance(one, list) for one in raw)
+            self.row_form = "arrays" if is_array else "objects"
+            if is_array:
+                self._check_header()
         rows = [self._row(one) for one in raw]
         if rows:
             self._rows_seen += len(rows)
@@ -370,6 +385,9 @@ class Report:
             return None
         if not isinstance(header, list):
             raise NotUnderstood("a header that is not a list")
+        forms = {isinstance(entry, dict) for entry in header}
+        if len(forms) == 1:
+            self.entry_form = "objects" if forms.pop() else "strings"
         return self._names_of([self._label(entry) for entry in header])
 
     def _label(self, entry: object) -> str:
