@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from simulator.world import World
 from tap_email_metrics.providers import PROVIDERS
 from tests.contract.combinations import SITES, world
+from tests.contract.ways import WAYS, Ways
+from tests.support.encompass import DAY, NOW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,9 +49,9 @@ def synced(caplog: pytest.LogCaptureFixture, provider: str, **policy: Any) -> li
     odd = policy.pop("odd", None)
     if odd:
         site.world.odd(odd)
+    ways = {name: policy.pop(name) for name in [*policy] if name in WAYS[provider]}
+    Ways(site.world, provider).case = ways
     site.api.set_policy(**policy)
-    before = site.world.log.count()
-    assert before == 0
     with caplog.at_level(logging.WARNING):
         site.sync()
     return warnings(caplog)
@@ -59,6 +62,18 @@ def synced(caplog: pytest.LogCaptureFixture, provider: str, **policy: Any) -> li
     [
         ("encompass", {"order": "ascending"}, {"order": "descending"}, "order"),
         ("encompass", {"total": "rows"}, {"odd": "total_high"}, "total"),
+        ("encompass", {}, {"max_page": 250}, "page_limit"),
+        ("encompass", {"links": "envelope"}, {"links_paged": True}, "links"),
+        ("encompass", {"open_fields": "both"}, {"open_fields": "one"}, "open_fields"),
+        (
+            *("encompass", {"deliver_fields": "all"}),
+            *({"deliver_fields": "some"}, "deliver_fields"),
+        ),
+        (
+            *("encompass", {"limit_headers": "silent"}),
+            *({"limit_headers": "announced"}, "limit_headers"),
+        ),
+        ("encompass", {"token_life": "longer"}, {"token": "said"}, "token_life"),
         ("luxsci", {"event_date": "own"}, {"event_date": "date_sent"}, "event_date"),
         (
             "luxsci",
@@ -66,7 +81,51 @@ def synced(caplog: pytest.LogCaptureFixture, provider: str, **policy: Any) -> li
             {"delivery_date": "date_sent"},
             "delivery_date",
         ),
-        ("constant_contact", {}, {"odd": "next_absolute"}, "next_link"),
+        ("luxsci", {"row_form": "arrays"}, {"rows": "objects"}, "row_form"),
+        ("luxsci", {"header_place": "top"}, {"header_at": "data"}, "header_place"),
+        (
+            *("luxsci", {"header_form": "strings"}),
+            *({"header_entries": "objects"}, "header_form"),
+        ),
+        ("luxsci", {"count_place": "top"}, {"count_at": "data"}, "count_place"),
+        ("luxsci", {"count_meaning": "all"}, {"count_of": "page"}, "count_meaning"),
+        ("luxsci", {"count_meaning": "all"}, {"count_of": "nothing"}, "count_meaning"),
+        ("luxsci", {}, {"max_rows": 5}, "page_limit"),
+        ("constant_contact", {}, {"next_link": "absolute"}, "next_link"),
+        ("constant_contact", {}, {"next_link": "elsewhere"}, "next_link"),
+        ("constant_contact", {}, {"tracking_order": "another"}, "tracking_order"),
+        (
+            *("constant_contact", {"last_page": "no next"}),
+            *({"paging_end": "null_next"}, "last_page"),
+        ),
+        (
+            *("constant_contact", {"stats_keys": "underscores"}),
+            *({"stats_keys": "dots"}, "stats_keys"),
+        ),
+        (
+            *("constant_contact", {"counts": "numbers"}),
+            *({"counts_as_strings": True}, "counts"),
+        ),
+        (
+            *("constant_contact", {"aggregate": "object"}),
+            *({"aggregate_percents": "absent"}, "aggregate"),
+        ),
+        (
+            *("constant_contact", {"times": "fractions"}),
+            *({"time_format": "seconds"}, "times"),
+        ),
+        (
+            *("constant_contact", {"emails_order": "updated"}),
+            *({"emails_order": "created"}, "emails_order"),
+        ),
+        (
+            *("constant_contact", {"unsubscribes": "moves"}),
+            *({"unsubscribes": "stays"}, "unsubscribes"),
+        ),
+        (
+            *("constant_contact", {"limit_headers": "silent"}),
+            *({"limit_headers": "announced"}, "limit_headers"),
+        ),
     ],
 )
 def test_a_contradiction_is_logged_once_and_names_the_question(  # noqa: PLR0913, PLR0917
@@ -87,26 +146,47 @@ def test_a_contradiction_is_logged_once_and_names_the_question(  # noqa: PLR0913
     assert "--contract" in line
 
 
-def test_events_that_do_not_come_newest_first_contradict_the_documentation(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    provider = BY_NAME["constant_contact"]
-    site = SITES["constant_contact"](world("constant_contact"))
-    api = site.tap().run.api(provider.name)
-    with caplog.at_level(logging.WARNING):
-        api.contradictions.saw("tracking_order", "newest first")
-        assert warnings(caplog) == []
-        api.contradictions.saw("tracking_order", "another")
-        api.contradictions.saw("tracking_order", "another")
-    assert len(warnings(caplog)) == 1
-
-
 @pytest.mark.parametrize(
     ("provider", "answers"),
     [
-        ("encompass", {"order": "ascending", "total": "rows"}),
-        ("luxsci", {"event_date": "own", "delivery_date": "own"}),
-        ("constant_contact", {}),
+        (
+            "encompass",
+            {
+                "order": "ascending",
+                "total": "rows",
+                "links": "whole array",
+                "open_fields": "both",
+                "deliver_fields": "all",
+                "limit_headers": "silent",
+                "token_life": "a day",
+            },
+        ),
+        (
+            "luxsci",
+            {
+                "event_date": "own",
+                "delivery_date": "own",
+                "row_form": "arrays",
+                "header_place": "top",
+                "header_form": "strings",
+                "count_place": "top",
+                "count_meaning": "all",
+            },
+        ),
+        (
+            "constant_contact",
+            {
+                "last_page": "varied",
+                "stats_keys": "underscores",
+                "counts": "numbers",
+                "aggregate": "object",
+                "times": "fractions",
+                "emails_order": "updated",
+                "unsubscribes": "stays",
+                "gates": "as listed",
+                "limit_headers": "silent",
+            },
+        ),
     ],
 )
 def test_an_account_that_behaves_as_confirmed_logs_no_warning(
@@ -124,3 +204,23 @@ def test_a_question_without_a_settled_answer_logs_no_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert synced(caplog, "encompass", order="descending") == []
+
+
+def test_a_counter_that_no_read_reaches_contradicts_what_counters_count(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    confirm(monkeypatch, "constant_contact", gates="as listed")
+    made = World(NOW)
+    campaign = made.constant_contact.add_campaign(sent=NOW - 5 * DAY, recipients=3)
+    contact = made.constant_contact.events_of(
+        next(iter(made.constant_contact.catalogs["contacts"]))
+    )[0].contact_id
+    made.constant_contact.add_event("opens", campaign, contact, created=NOW - 4 * DAY)
+    site = SITES["constant_contact"](made)
+    Ways(made, "constant_contact").case = {"gates": "otherwise"}
+    with caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            site.sync(streams=("opens",))
+            site.advance(1)
+    [line] = warnings(caplog)
+    assert "question gates, " in line
