@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.contract.contradictions import Contradictions
 
-LOOKS = 3
-"""Answers of each path that are looked at: each is decoded once more for this."""
+LOOKS = 20
+"""Answers of each path that are looked at: each is decoded once more for this, and
+the first few may be empty."""
 LARGEST = 2**20
 """Longest body that is looked at, in bytes."""
 

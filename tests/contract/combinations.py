@@ -399,9 +399,10 @@ def judge_odd(
 ) -> Tally:
     """Return what reports say of an account whose answers are odd, one way each."""
     tally, case = Tally(), usual(provider)
+    site = SITES[provider](world(provider, seed))
+    apply(site.world, provider, case)
     for name in names:
-        site = SITES[provider](world(provider, seed))
-        apply(site.world, provider, case)
+        site.world.odds.rules.clear()
         site.world.odd(name, share=share, seed=seed)
         right = truth(provider, case)
         for question, readings in IN_EFFECT.get(name, {}).items():

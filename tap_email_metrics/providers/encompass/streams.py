@@ -138,6 +138,8 @@ class MessageStream(FanOutStream[int, Mark]):
         saw = self.api.contradictions.saw
         if mark.rows >= _ORDERED and mark.order in _ORDERS:
             saw("order", _ORDERS[mark.order])
+        if count.verdict == "archived":
+            saw("archived_total", "stays")
         if not self.archived or count.archived or count.moved:
             return
         if count.api_rows is not None and count.api_rows != count.rows:

@@ -160,6 +160,10 @@ class LuxSciAnswer:
         report, saw = self._report, self._saw
         if report.count_at is not None:
             saw("count_place", report.count_at)
+        query = dict(parse_qsl(urlsplit(self._response.request.url or "").query))
+        first, most = (int(query.get(name, 0)) for name in ("first_row", "matches"))
+        if report.count is not None and report.count < first + received:
+            saw("count_meaning", "page")
         if not received:
             return
         if report.row_form is not None:
@@ -167,12 +171,8 @@ class LuxSciAnswer:
         if report.entry_form is not None:
             saw("header_form", report.entry_form)
         saw("header_place", report.header_at or "nowhere")
-        query = dict(parse_qsl(urlsplit(self._response.request.url or "").query))
-        first, most = (int(query.get(name, 0)) for name in ("first_row", "matches"))
         if report.count is None:
             saw("count_meaning", "nothing")
-        elif report.count < first + received:
-            saw("count_meaning", "page")
         if 0 < most < received:
             saw("page_size", "ignored")
         # A second page as long as the first is no late row: the first one was cut.

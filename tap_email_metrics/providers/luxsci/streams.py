@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tap_email_metrics.streams.windows import Due
 
 _WEEK = 7 * DAY
+_ORDERED = 8
+"""Dates that show an order: fewer are in one by chance."""
 MANY_LOGINS = 10
 """With more logins than this, logins without recent rows are read once a day only."""
 TRACKED_HEADERS = {"tracked_headers": 1}
@@ -156,6 +158,26 @@ class DeliveryStatus(EmailReport):
     @override
     def lookback(self) -> int:
         return self.wide_lookback
+
+    @override
+    def read(self, due: Due) -> Generator[Page | Part, None, None]:
+        for event in super().read(due):
+            if not isinstance(event, Part):
+                self._compare_order(event)
+            yield event
+
+    def _compare_order(self, page: Page) -> None:
+        """Compare the order of rows with what is known of it.
+
+        Rows that rise by their date may also be in the order of insertion.
+        """
+        times = [at for at in page.times if at is not None]
+        if len({*times}) < _ORDERED:
+            return
+        if times == sorted(times):
+            self.luxsci.contradictions.saw("order", "rising", "another")
+        elif times == sorted(times, reverse=True):
+            self.luxsci.contradictions.saw("order", "falling", "another")
 
 
 class Sent(EmailReport):
