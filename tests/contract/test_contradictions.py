@@ -110,7 +110,10 @@ def synced(caplog: pytest.LogCaptureFixture, provider: str, **policy: Any) -> li
             *({"header_entries": "objects"}, "header_form"),
         ),
         ("luxsci", {"count_place": "top"}, {"count_at": "data"}, "count_place"),
-        ("luxsci", {"count_meaning": "all"}, {"count_of": "page"}, "count_meaning"),
+        (
+            *("luxsci", {"count_meaning": "all"}),
+            *({"count_of": "page", "max_rows": 5}, "count_meaning"),
+        ),
         ("luxsci", {"count_meaning": "all"}, {"count_of": "nothing"}, "count_meaning"),
         ("luxsci", {}, {"max_rows": 5}, "page_limit"),
         ("constant_contact", {}, {"next_link": "absolute"}, "next_link"),
@@ -163,8 +166,8 @@ def test_a_contradiction_is_logged_once_and_names_the_question(  # noqa: PLR0913
         monkeypatch.setattr(
             "tap_email_metrics.providers.constant_contact.campaign_streams._LARGEST", 5
         )
-    [line] = synced(caplog, provider, **ways)
-    assert f"question {name}, " in line
+    lines = synced(caplog, provider, **ways)
+    [line] = [line for line in lines if f"question {name}, " in line]
     assert "--contract" in line
 
 
