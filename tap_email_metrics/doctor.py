@@ -19,7 +19,7 @@ from tap_email_metrics.cli import json_file
 from tap_email_metrics.clock import iso
 from tap_email_metrics.command import Command, Refused, coloured, end
 from tap_email_metrics.errors import TapError, ending
-from tap_email_metrics.freshness import Limits
+from tap_email_metrics.freshness import FreshnessLimits
 from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry, Task, publish
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.providers.checkup import Checkup

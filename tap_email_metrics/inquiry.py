@@ -184,7 +184,7 @@ def publish(inquiry: Inquiry, out: Path, *, for_machines: bool) -> NoReturn:
         Failed: a provider did not answer.
     """
     if not inquiry.names:
-        raise Refused("the settings switch none of these providers on")
+        raise Refused("none of the chosen providers is switched on in the settings")
     inquiry.check_folder()
     report = inquiry.ask()
     texts = {
