@@ -298,6 +298,7 @@ _COUNT = {"total": {"differs", "moves"}, "count_meaning": {"nothing", "page"}}
 _LISTS = {
     "gates": {"otherwise"},
     "page_size": {"cut"},
+    "page_limit": {"fewer"},
     "total": {"differs", "moves"},
     "last_page": {"no links"},
 }

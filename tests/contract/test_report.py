@@ -267,7 +267,7 @@ def test_an_account_with_one_message_tells_nothing_wrong(name: str) -> None:
     assert not told & {"order", "emails_order", "tracking_order", "event_date"}
 
 
-def test_a_spent_budget_is_said_and_is_no_failure() -> None:
+def test_a_spent_budget_is_named_and_is_exit_code_0() -> None:
     site = SITES["constant_contact"](world("constant_contact"))
     site.settings["daily_requests"] = 4
     inquiry = Inquiry(site.tap(), Task())
@@ -358,7 +358,7 @@ LUXSCI = ("sent", "delivery_status", "opens")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_lists_are_equal_in_both_readings_and_to_the_state(name: str) -> None:
+def test_verified_lists_are_equal_in_two_reads_and_to_the_state(name: str) -> None:
     site = SITES[name](world(name))
     site.sync(streams=LUXSCI if name == "luxsci" else ())
     before = json.dumps(site.state, sort_keys=True)
