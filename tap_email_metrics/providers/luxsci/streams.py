@@ -160,9 +160,9 @@ class DeliveryStatus(EmailReport):
         return self.wide_lookback
 
     @override
-    def read(self, due: Due) -> Generator[Page | Part, None, None]:
+    def read(self, due: Due) -> Generator[Page | WindowPart, None, None]:
         for event in super().read(due):
-            if not isinstance(event, Part):
+            if not isinstance(event, WindowPart):
                 self._compare_order(event)
             yield event
 
