@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Contradictions:
-    """Compares what a run sees with the answers that are documented or confirmed.
+    """Compares the answers that a run gets with the documented or confirmed readings.
 
     Args:
-        provider: its name.
-        questions: of the provider.
+        provider: name of the provider.
+        questions: the provider's questions.
         logger: gets one warning for each question.
     """
 
@@ -35,11 +35,11 @@ class Contradictions:
             return name in self._settled
 
     def saw(self, name: str, *readings: str) -> None:
-        """Take note of what an answer shows; warn if the expected is not among it.
+        """Note the readings that an answer allows; warn if the expected one is missing.
 
         Args:
-            name: of the question.
-            readings: those of its readings that the answer allows.
+            name: name of the question.
+            readings: the readings of the question that the answer allows.
         """
         with self._lock:
             question = self._settled.get(name)

@@ -1,4 +1,4 @@
-"""Sends the requests of probes: each is a GET, and none is sent above the limit."""
+"""Sends the requests of probes: only GET, and never more than the limit."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Seen:
     """An answer.
 
     Attributes:
-        status: ok for a 200 with JSON in it.
-        body: as it was decoded; None unless ok.
+        status: the kind of answer; `ok` is a 200 with a JSON body.
+        body: the decoded body; None unless the status is `ok`.
     """
 
     status: Status
@@ -36,12 +36,12 @@ class Seen:
 
 
 class Prober:
-    """Sends requests and keeps what their answers look like.
+    """Sends requests and notes the form of their answers.
 
     Args:
-        client: of the provider; authenticates, and keeps to the limits.
+        client: the provider's client, which authenticates and keeps the limits.
         survey: counts fields and headers.
-        recorder: keeps shapes, if anything does.
+        recorder: keeps the shapes of answers; None to keep none.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Prober:
     ) -> Seen:
         """Return the answer to a GET of a URL; see `get`.
 
-        What was refused once is not asked for again.
+        A URL that was refused once is not requested again.
         """
         asked = (url, tuple(sorted((params or {}).items())))
         if asked not in self._refused:

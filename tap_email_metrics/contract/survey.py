@@ -1,4 +1,4 @@
-"""What the fields of answers look like: names, types and formats, and no values."""
+"""Notes names, types and formats of the fields in answers, but no values."""
 
 from __future__ import annotations
 

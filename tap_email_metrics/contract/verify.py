@@ -1,4 +1,4 @@
-"""Reads lists twice, in two ways, and compares: a certificate of one account."""
+"""Reads lists in two ways and compares the results, as a certificate of an account."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.values import Row
 
 _SPENT = "the requests that were allowed are spent"
-Verdict = Literal["equal", "differs", "not told"]
+Comparison = Literal["equal", "differs", "not told"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A list that was read twice.
+    """The results of reading a list in two ways.
 
     Attributes:
-        first: what tells its rows apart, read in the first way.
-        second: the same, read in the second way.
-        counted: rows by the API's own count, None if it does not say.
-        in_state: what the state says of the list, None without a state.
-        contradicts_state: what is wrong with that, nothing where it agrees.
+        first: the identities of its rows, read in the first way.
+        second: the identities of its rows, read in the second way.
+        counted: number of rows by the API's own count, None without one.
+        in_state: what the state says about the list, None without a state.
+        contradicts_state: how the state contradicts the rows, empty if it does not.
     """
 
     first: Collection[Hashable]
@@ -42,12 +42,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A list to be read twice.
+    """A list to read in two ways.
 
     Attributes:
-        what: the list, without an id.
-        ways: the two ways in which it is read.
-        read: reads it.
+        what: a description of the list, without an id.
+        ways: descriptions of the two ways.
+        read: reads the list in both ways.
     """
 
     what: str
@@ -61,7 +61,7 @@ class Probes(abc.ABC):
     Attributes:
         paths: how each path was answered, by the vendor's name of the report. Only for
             an API whose paths are not known.
-        path_overrides: paths that answered where the built-in one did not.
+        path_overrides: paths that were answered although the built-in one was not.
     """
 
     def __init__(self) -> None:
@@ -109,8 +109,8 @@ def too_many(stored: int | None, shown: int) -> str:
     It may count fewer: rows arrive after a run.
 
     Args:
-        stored: rows, or contacts, that the state says were read; None if it does not.
-        shown: those that the list shows.
+        stored: number of rows or contacts read, according to the state; None without.
+        shown: number of rows or contacts that the list shows.
     """
     if stored is None or stored <= shown:
         return ""
@@ -136,7 +136,7 @@ def _verdict(check: Check) -> dict[str, Any]:
         differences.append(f"the API counts {reading.counted} rows")
     if reading.contradicts_state:
         differences.append(reading.contradicts_state)
-    verdict: Verdict = "differs" if differences else "equal"
+    verdict: Comparison = "differs" if differences else "equal"
     return said | {
         "verdict": verdict,
         "rows": rows,

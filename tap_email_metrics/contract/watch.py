@@ -32,10 +32,10 @@ class Look:
     """An answer of the API.
 
     Attributes:
-        template: path with a `{}` for each id.
-        query: of the request.
-        body: as it was decoded.
-        limiting: names of the headers that are about limits.
+        template: the path with a `{}` for each id.
+        query: the query of the request.
+        body: the decoded body.
+        limiting: names of the headers about limits.
     """
 
     template: str
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Compares answers with what is documented or confirmed; it sends no request.
+    """Compares answers with documented or confirmed readings; it sends no request.
 
     Args:
-        contradictions: warns.
-        observers: by the question that they answer.
+        contradictions: warns of readings that contradict the expected ones.
+        observers: the observers, by the name of the question that they answer.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from tap_email_metrics.contract.survey import OTHER_NAMES, Survey, kind_of, safe
 from tap_email_metrics.doctor import main
 from tap_email_metrics.inquiry import Inquiry, Task
 from tap_email_metrics.providers import PROVIDERS
-from tap_email_metrics.providers.constant_contact.probes import GATES
+from tap_email_metrics.providers.constant_contact.probes import COUNTED_BY
 from tap_email_metrics.providers.luxsci.probes import without_values
 from tests.contract.combinations import SITES, Tally, truth, usual, world
 from tests.support.canaries import SIGNS, Links, Planter, leaks
@@ -376,7 +376,7 @@ def test_a_campaign_whose_rows_are_gone_differs_from_the_state() -> None:
     site.sync()
     for campaign in site.api.campaigns.values():
         for activity in campaign.activities:
-            for kind in GATES.keys() - {"sends"}:
+            for kind in COUNTED_BY.keys() - {"sends"}:
                 for event in activity.lists[kind].listed(site.world.clock.now()):
                     site.api.remove_event(event.serial)
     report = Inquiry(site.tap(), Task(questions=False, checks=12)).ask()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SUMMARIES = "/reports/summary_reports/email_campaign_summaries"
 STATS = "/reports/stats/email_campaigns/{}"
 TRACKING = "/reports/email_reports/{}/tracking/"
-GATES = {
+COUNTED_BY = {
     "sends": ("em_sends", None),
     "opens": ("em_opens_all", None),
     "clicks": ("em_clicks_all", None),
@@ -67,10 +67,10 @@ _HOUR = 3600.0
 
 
 class ConstantContactProbes(Probes):
-    """Asks one account; what one probe has read the others use.
+    """The probes of one account. They share the answers that they have read.
 
     Args:
-        api: of the provider, for its clock.
+        api: the provider's API, for its clock.
         prober: sends the requests.
     """
 
@@ -233,7 +233,7 @@ class ConstantContactProbes(Probes):
                 continue
         for campaign in self.quiet[:1]:
             for activity in self.activities(campaign)[:1]:
-                for report in GATES:
+                for report in COUNTED_BY:
                     self.tracked(activity, report)
 
     def full_page(self) -> Answer:
@@ -346,7 +346,7 @@ class ConstantContactProbes(Probes):
             agree.append(
                 all(
                     self._counted(activities[0], report) == counters.get(name)
-                    for report, (name, _) in GATES.items()
+                    for report, (name, _) in COUNTED_BY.items()
                 )
             )
         if agree.count(True) >= 1 and False not in agree:
@@ -356,7 +356,7 @@ class ConstantContactProbes(Probes):
         raise CannotTell("too few campaigns, or they speak for two readings")
 
     def _counted(self, activity: str, report: str) -> int:
-        rows, field = self.tracked(activity, report), GATES[report][1]
+        rows, field = self.tracked(activity, report), COUNTED_BY[report][1]
         return len(rows) if field is None else len({row.get(field) for row in rows})
 
     def resends(self) -> Answer:
@@ -411,17 +411,17 @@ class ConstantContactProbes(Probes):
 
     @override
     def checks(self, number: int, rng: Random) -> Iterator[Check]:
-        """Yield reports to be read twice; see `verify`.
+        """Yield reports to read in two ways; see `verify`.
 
         Args:
-            number: how many.
+            number: number of reports.
             rng: chooses the campaigns and reports.
         """
         campaigns = self.quiet
         half = max(1, len(campaigns) // 2)
         for turn in range(number):
             some = (campaigns[:half], campaigns[half:])[turn % 2] or campaigns
-            campaign, report = rng.choice(some), rng.choice([*GATES])
+            campaign, report = rng.choice(some), rng.choice([*COUNTED_BY])
             yield Check(
                 f"{report} of a campaign",
                 "one page; pages of 100 rows, or of a third of them",
@@ -436,7 +436,7 @@ class ConstantContactProbes(Probes):
             rows = self.tracked(activity, report)
             one += rows
             two += self._paged(activity, report, max(1, min(100, len(rows) // 3)))
-        name, field = GATES[report]
+        name, field = COUNTED_BY[report]
         counted = _plain(self.stats.get(campaign, {})).get(name)
         shown = len(one) if field is None else len({row.get(field) for row in one})
         stored = self._stored(campaign, report)

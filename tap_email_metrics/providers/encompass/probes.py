@@ -59,9 +59,9 @@ class Listed:
     """One page of a list.
 
     Attributes:
-        rows: of the page; their ids differ.
-        total: rows in the list, None for a bare array.
-        size: the page size that the answer names.
+        rows: the rows of the page, with different ids.
+        total: number of rows in the list, None for a bare array.
+        size: the page size in the answer.
     """
 
     rows: list[Row]
@@ -75,10 +75,10 @@ class Listed:
 
 
 class EncompassProbes(Probes):
-    """Asks one account; what one probe has read the others use.
+    """The probes of one account. They share the answers that they have read.
 
     Args:
-        api: of the provider, for its clock and its token.
+        api: the provider's API, for its clock and its token.
         prober: sends the requests.
     """
 
@@ -166,10 +166,10 @@ class EncompassProbes(Probes):
         return self._between(_ARCHIVED + DAY, _OLDEST)
 
     def _long_lists(self) -> Iterator[tuple[Row, str, Listed]]:
-        """Yield lists of young messages with rows enough to show an order.
+        """Yield lists of young messages that have enough rows to show an order.
 
-        The lists of two messages fit into a page, if there are such; then come those
-        of the largest message.
+        First come lists of two messages that fit into a page, if there are such, then
+        the lists of the largest message.
         """
         young = self.young()
         fit = [row for row in young if _sent_count(row) <= MAX_RESULTS][:_SEEN_TWICE]
@@ -295,7 +295,7 @@ class EncompassProbes(Probes):
         """Check that the question about totals was answered.
 
         Raises:
-            CannotTell: a total may be another number than that of the rows.
+            CannotTell: a total may differ from the number of rows.
         """
         if self._total != "rows":
             raise CannotTell("it is not known that `total` is the number of rows")
@@ -351,10 +351,10 @@ class EncompassProbes(Probes):
         return Answer(found[0], len(found))
 
     def archive_clock(self) -> Answer:
-        """Which date the archive goes by: those that rows outlive are excluded.
+        """Which date the archive uses: a date by which rows are too old is excluded.
 
-        The date of the send is the answer where rows are missing that would be there
-        by any other date.
+        The date of the send is the answer if rows are missing that any other date
+        would keep.
         """
         self.archived_total()  # something was archived at all
         old = sorted(self.old(), key=self.age)[:3]
@@ -529,10 +529,10 @@ class EncompassProbes(Probes):
 
     @override
     def checks(self, number: int, rng: Random) -> Iterator[Check]:
-        """Yield lists to be read twice: one of a recent message, one of an old one.
+        """Yield lists to read in two ways, in turn of a recent and of an old message.
 
         Args:
-            number: how many.
+            number: number of lists.
             rng: chooses the messages and lists.
         """
         recent, old = self.young(), self._between(_YOUNG, _OLDEST)

@@ -59,15 +59,15 @@ _NUMBER = re.compile(r"-?\d+")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Where an answer has its parts.
+    """The form of an answer, and its rows.
 
     Attributes:
-        rows: by the vendor's names; a row that does not fit the header is left out.
+        rows: the rows by the vendor's names, without those that do not fit the header.
         row_form: arrays or objects, None without rows.
         names: labels of the header.
         header_at: top or data, None without one.
         entry_form: strings or objects.
-        count: rows in the whole list, as the answer says.
+        count: number of rows in the whole list according to the answer.
         count_at: top or data, None without a count.
     """
 
@@ -99,10 +99,10 @@ class Source:
 
 
 class LuxSciProbes(Probes):
-    """Asks one account; what one probe has read the others use.
+    """The probes of one account. They share the answers that they have read.
 
     Args:
-        api: of the provider.
+        api: the provider's API.
         prober: sends the requests.
     """
 
@@ -293,8 +293,8 @@ class LuxSciProbes(Probes):
     def page_limit(self) -> Answer:
         """Whether a page holds the 50,000 rows that may be asked for.
 
-        A page that comes short says nothing by itself, as the count may be wrong. Rows
-        that follow it do.
+        A short page alone proves nothing, because the count may be wrong. Rows that
+        follow it prove that the page is smaller.
         """
         source, _ = self.sample
         now = self._api.now()
@@ -447,7 +447,7 @@ class LuxSciProbes(Probes):
         raise CannotTell("neither is answered")
 
     def _prefer(self, login: object) -> None:
-        """Ask this login before the others: it was answered."""
+        """Ask for this login first, because it was answered."""
         self.sources.sort(key=lambda one: one.list.places["login"] not in {None, login})
 
     def _accepted_signs(
