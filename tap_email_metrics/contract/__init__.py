@@ -1,1 +1,1 @@
-"""What is known of an API: open questions, and probes that ask a live account."""
+"""The contract of an API: open questions, and probes that ask a live account."""

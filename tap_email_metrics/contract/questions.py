@@ -29,9 +29,9 @@ class Answer:
     """What a probe found.
 
     Attributes:
-        reading: which of the question's readings holds; None: cannot be told.
-        observations: how many rows, lists or answers agree.
-        why: why it cannot be told, or what was seen. Never a value of the account.
+        reading: the reading of the question that is true; None if it is unknown.
+        observations: number of rows, lists or answers that agree.
+        why: what was seen, or why the reading is unknown; never a value of the account.
     """
 
     reading: str | None
@@ -41,16 +41,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One thing that the vendor leaves open.
+    """A question about the API that the vendor does not answer.
 
     Attributes:
-        name: in reports and warnings.
+        name: its name in reports and warnings.
         asks: the question.
-        readings: what may hold, by a short name.
+        readings: the possible answers, by a short name.
         does: what the tap does under each reading.
         how: what the probe asks for, and how it decides; or why there is no probe.
         basis: how the expected reading is known.
-        expects: the reading that the basis speaks for, if any.
+        expects: the reading that the basis supports, if any.
         confirmed: date of the contract report that confirmed `expects`.
         settings: settings that are unnecessary once it is confirmed.
         probe: returns the answer; None if no request can tell.
@@ -84,9 +84,10 @@ class Finding:
     """The answer to one question.
 
     Attributes:
-        question: that was asked.
-        answer: to it.
-        requests: that it took. What an earlier question has read costs nothing.
+        question: the question.
+        answer: its answer.
+        requests: number of requests sent for it. Answers that an earlier question has
+            read cost nothing.
     """
 
     question: Question
@@ -100,9 +101,9 @@ def inquire(
     """Ask the questions in order; each gets an answer.
 
     Args:
-        questions: to be asked.
-        probes: what the probes of the questions take.
-        prober: sends their requests.
+        questions: the questions to ask.
+        probes: the provider's probes, which the questions call.
+        prober: sends the requests.
 
     Raises:
         AuthenticationFailed: the credentials are refused.

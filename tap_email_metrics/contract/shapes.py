@@ -46,8 +46,8 @@ class Recorder:
     """Keeps one shape for each path, in a file of its own.
 
     Args:
-        folder: where; it is made.
-        provider: whose answers.
+        folder: the folder for the files; it is created.
+        provider: name of the provider.
     """
 
     def __init__(self, folder: Path, provider: str) -> None:
@@ -59,8 +59,8 @@ class Recorder:
         """Keep the shape of an answer.
 
         Args:
-            template: of the path, with `{}` for each id.
-            body: as it was decoded.
+            template: the path with a `{}` for each id.
+            body: the decoded body.
         """
         shapes = self._shapes.setdefault(template, [])
         shape = shape_of(body)

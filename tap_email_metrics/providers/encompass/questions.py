@@ -1,4 +1,4 @@
-"""What is not known of the Email Metric API, in one table.
+"""The open questions about the Email Metric API, in one table.
 
 An answer that a contract report has confirmed is entered here: `expects` names the
 reading, `confirmed` the date of the report.
