@@ -488,11 +488,12 @@ def test_email_message_rates_holds_the_rates_of_each_message(
     assert shown.keys() == wanted.keys()
     for key, row in some(shown, wanted).items():
         assert row == pytest.approx(wanted[key]), key
-    said = {row["openers_difference"] for row in shown.values()}
-    assert {"equal", "not reported by this vendor"} <= said
-    for row in shown.values():
-        equal = row["openers"] == row["vendor_openers"] is not None
-        assert (row["openers_difference"] == "equal") == equal
+    for person in ("openers", "clickers"):
+        said = {row[f"{person}_difference"] for row in shown.values()}
+        assert {"equal", "not reported by this vendor"} <= said
+        for row in shown.values():
+            equal = row[person] == row[f"vendor_{person}"] is not None
+            assert (row[f"{person}_difference"] == "equal") == equal
 
 
 @each_build

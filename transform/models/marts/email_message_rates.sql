@@ -86,12 +86,16 @@ select
     clicked_unique_count as vendor_clickers,
     bounced_count as vendor_bounced,
     unsubscribed_count as vendor_unsubscribed,
+    {%- for noun, person, counted in [
+        ('opens', 'openers', 'opened_unique_count'), ('clicks', 'clickers', 'clicked_unique_count')
+    ] %}
     case
-        when opened_unique_count is null then 'not reported by this vendor'
-        when openers is null then 'no events of known recipients are loaded'
-        when opened_unique_count = openers then 'equal'
-        when opened_unique_count > openers then 'the vendor counts openers that it has not listed'
-        when provider = 'constant_contact' then 'the vendor takes opens by machines out of its count'
-        else 'the list has openers that the vendor does not count'
-    end as openers_difference
+        when {{ counted }} is null then 'not reported by this vendor'
+        when {{ person }} is null then 'no events of known recipients are loaded'
+        when {{ counted }} = {{ person }} then 'equal'
+        when {{ counted }} > {{ person }} then 'the vendor counts {{ person }} that it has not listed'
+        when provider = 'constant_contact' then 'the vendor takes {{ noun }} by machines out of its count'
+        else 'the list has {{ person }} that the vendor does not count'
+    end as {{ person }}_difference{{ ',' if not loop.last }}
+    {%- endfor %}
 from reported
