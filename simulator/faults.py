@@ -165,7 +165,10 @@ class Rule:
         elif self.kind == "slow":
             reply.delay = self.seconds
         elif self.kind in ("shift_total", "repeat_row", "skip_row"):
-            page = json.loads(reply.body) if reply.body else None
+            try:
+                page = json.loads(reply.body)
+            except ValueError:
+                return  # an oddity has put another page in place of the list
             if isinstance(page, dict):
                 self._falsify(page)
                 reply.body = encode(page)

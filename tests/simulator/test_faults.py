@@ -97,6 +97,15 @@ def test_faults_replace_and_change_bodies(world: World, client: Client) -> None:
     assert ([row["id"] for row in shorter["data"]], shorter["total"]) == ([2, 3], 3)
 
 
+@pytest.mark.parametrize("kind", ["shift_total", "repeat_row", "skip_row"])
+def test_faults_of_lists_leave_other_pages_as_they_are(
+    world: World, client: Client, kind: str
+) -> None:
+    world.odd("page_200", path=PATH)
+    world.faults.add(kind)
+    assert client.get(PATH).text.startswith("<")
+
+
 def test_cut_connections_and_half_bodies_raise_errors(
     world: World, client: Client
 ) -> None:
