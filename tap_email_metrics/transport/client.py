@@ -507,7 +507,8 @@ def explained(error: Exception, what: str, url: str) -> TapError:
     """Map an exception of requests to the error that tells the caller what to do.
 
     Args:
-        error: the exception; requests raises a ValueError for an invalid URL.
+        error: the exception; requests raises a ValueError for an invalid URL, and also
+            for invalid headers of a response.
         what: method and path template, for messages.
         url: of the request.
     """
@@ -525,7 +526,8 @@ def explained(error: Exception, what: str, url: str) -> TapError:
         cause = _cause(error)
         kind = _CAUSES.get(cause, Retriable)
         return kind(f"{what}: the connection to {host(url)} failed ({cause})")
-    if isinstance(error, ValueError):
+    headers = requests.exceptions.InvalidHeader
+    if isinstance(error, ValueError) and not isinstance(error, headers):
         return Fatal(f"{what}: {host(url)} is not a valid URL; check the settings")
     return Retriable(f"{what}: {type(error).__name__}")
 

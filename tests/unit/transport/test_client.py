@@ -361,6 +361,7 @@ def test_a_connection_that_times_out_is_fatal() -> None:
         (cut(), Retriable),
         (requests.exceptions.ChunkedEncodingError("x?startAt=1"), Retriable),
         (requests.exceptions.ContentDecodingError("x?startAt=1"), Retriable),
+        (requests.exceptions.InvalidHeader("x?startAt=1"), Retriable),
         (requests.exceptions.ConnectionError("x?startAt=1"), Retriable),
     ],
     ids=repr,
