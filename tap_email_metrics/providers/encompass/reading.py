@@ -386,12 +386,14 @@ def _unsettled(mark: Mark | None, seen: ListScan, now: float) -> Mark:
 def _has_lost_rows(old: Mark | None, new: Mark) -> bool:
     """Return whether a list has lost rows, of which no archive knows.
 
-    The list is empty, or the rows are counted still. Both are read once more, in the
-    next run, before they are believed.
+    The list is empty, though rows of it were read or counted before, or the rows are
+    counted still. Both are read once more, in the next run, before they are believed.
     """
-    if old is None or old.unsettled or new.rows >= old.rows:
+    if old is None or old.unsettled:
         return False
-    return new.rows == 0 or new.total is not None
+    if new.rows == 0 and new.total is None:
+        return old.rows > 0 or old.total is not None
+    return new.rows < old.rows and new.total is not None
 
 
 def _is_unchanged(old: Mark | None, new: Mark, seen: ListScan) -> bool:

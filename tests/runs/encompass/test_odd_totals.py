@@ -205,6 +205,21 @@ def test_a_list_that_lost_rows_is_read_again_in_the_next_run() -> None:
     assert len(site.target_ids("opens")) == 7
 
 
+def test_a_list_that_lost_a_row_that_was_counted_but_never_shown_is_read_again() -> None:
+    site, (message,) = site_of(20, opens=1)
+    hidden = site.world.odd("list_empty", path="/opens$")
+    site.sync(**ONLY_OPENS)
+    assert site.mark("opens", message).total == 1
+    site.world.odds.remove(hidden)
+    site.advance(2)
+    emptied = site.world.odd("list_emptied", path="/opens$")
+    run = site.sync(**ONLY_OPENS)
+    assert run.reports[OPENS]["unsettled"] == 1
+    site.world.odds.remove(emptied)
+    site.advance(0.1)
+    assert site.sync(**ONLY_OPENS).ids(OPENS) == [1]
+
+
 def test_a_list_that_lost_rows_permanently_settles() -> None:
     """It is reported once and then read as often as any other list."""
     site, (message,) = site_of(20, opens=6)
