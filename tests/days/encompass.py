@@ -99,6 +99,8 @@ class _Course:
         later: keys that only a verification finds.
         keys: keys of the rows at the last visit.
         before: the visit before the last one.
+        excused: keys of rows that the runs since then missed: they said so, or could
+            not notice it.
     """
 
     visited: float | None = None
@@ -107,6 +109,7 @@ class _Course:
     verified: int = -1
     keys: frozenset[Key] = frozenset()
     later: set[Key] = field(default_factory=set)
+    excused: set[Key] = field(default_factory=set)
 
 
 class EncompassDays(Account):
@@ -275,6 +278,7 @@ class EncompassDays(Account):
         # reads the list of messages in each run.
         if list_id in self._courses and list_id != MESSAGES:
             course = self._courses[list_id]
+            course.excused |= {*missing}
             course.visited = now
             course.verified = _verifications(self._sent(list_id[1], now), now)
 
@@ -334,6 +338,7 @@ class EncompassDays(Account):
             (r["date_added"] / 1000 for r in rows.values() if r.get("date_added")),
             default=0.0,
         )
+        course.excused = set()
         course.before = course.visited or 0.0
         course.visited = now
         course.newest = (course.newest[1], max(course.newest[1], newest))
@@ -391,6 +396,7 @@ class EncompassDays(Account):
             f"lost: {place.list_id} {place.key} went to the archive without a gap"
             for place in self._archived_since(ran)
             if place.key not in have.get(place.list_id[0], ())
+            and place.key not in self._courses[place.list_id].excused
             and not _in_gap(entries[place.list_id[0]], place.row.clocks[1])
             and not _in_gap(entries[place.list_id[0]], place.start)
         ]
