@@ -205,7 +205,7 @@ def test_a_list_that_lost_rows_is_read_again_in_the_next_run() -> None:
     assert len(site.target_ids("opens")) == 7
 
 
-def test_a_list_that_lost_a_row_that_was_counted_but_never_shown_is_read_again() -> None:
+def test_a_list_that_lost_a_row_counted_but_never_shown_is_read_again() -> None:
     site, (message,) = site_of(20, opens=1)
     hidden = site.world.odd("list_empty", path="/opens$")
     site.sync(**ONLY_OPENS)
