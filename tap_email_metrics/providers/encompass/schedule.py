@@ -387,8 +387,11 @@ def _sweep_days(swept: int | None, now: float, policy: MessagePolicy) -> dict[in
     first, so that a sweep that takes longer than its days still reaches every list.
     """
     today = int(now // DAY)
-    if swept is None or swept >= today:
+    if swept is None or swept == today:
         return {}
+    if swept > today:
+        # The clock was ahead then, so some parts may miss their turn: all are due.
+        swept = today - policy.sweep_days
     last = min(today, swept + policy.sweep_days)
     return {day % policy.sweep_days: day for day in range(swept + 1, last + 1)}
 

@@ -239,6 +239,21 @@ def test_lists_are_read_after_a_clock_that_was_ahead_is_corrected() -> None:
     assert site.visited("opens") == [message]
 
 
+def test_a_clock_that_was_ahead_for_one_run_does_not_delay_the_sweep() -> None:
+    site, messages = closed_site(24, sweep_days=5)
+    site.sync()
+    site.advance(1)
+    odd = site.world.odd("date_ahead")
+    site.sync()
+    site.world.odds.remove(odd)
+    visits: list[int] = []
+    for _ in range(4):
+        site.advance(1)
+        site.sync()
+        visits += site.visited("opens")
+    assert {*visits} == {*messages}
+
+
 # Verifications
 
 
