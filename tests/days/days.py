@@ -59,6 +59,8 @@ Weather = Literal["calm", "faults", "storm"]
 FINE = {"complete", "incomplete", "empty"}
 _ODD = "odd"
 """Prefix of the names of oddities in the log."""
+_EMPTIED = ["list_empty", "total_of_page"]
+"""Two oddities that together, in this order, leave an empty list with a total of 0."""
 _QUIET = {
     *("outcome", "records", "requests", "parents"),
     *("behind_since", "headroom_days", "message"),
@@ -148,7 +150,10 @@ class Ran:
         for entry in self.entries:
             names = (entry.fault or "").split()
             if _ODD in names:
-                for name in names[names.index(_ODD) + 1 :]:
+                names = names[names.index(_ODD) + 1 :]
+                if [name for name in names if name in _EMPTIED] == _EMPTIED:
+                    names.append("list_emptied")
+                for name in names:
                     yield entry.path, ODDITIES[name]
 
     def says(self, list_id: ListId, since: float) -> bool:
