@@ -287,7 +287,8 @@ class ListReader:
         if everything or checked is None:
             return _News(None, None)
         since = int((checked - self._lookback) * 1000)
-        return _News(since, int(checked * 1000))
+        # The state keeps whole minutes, so the check was up to a minute later.
+        return _News(since, int((checked + 60) * 1000))
 
     def _scan(
         self, visit: Visit[int, Mark], keep: _News, seen: ListScan

@@ -137,6 +137,17 @@ def test_rows_without_a_readable_date_are_emitted_at_each_read() -> None:
     assert sorted(site.sync().ids(OPENS)) == [undated, other]
 
 
+def test_a_row_dated_in_the_minute_of_the_last_check_does_not_hide_a_late_row() -> None:
+    """The state keeps whole minutes: it is not taken for a new row."""
+    site, message = site_with(3, order="shuffled", lookback_days=0)
+    site.api.add_row("opens", message, date_added=NOW - 5)
+    site.sync(**ONLY_OPENS)
+    assert site.mark("opens", message).checked == NOW - 20
+    site.advance(0.1)
+    late = site.api.add_row("opens", message, date_added=NOW - DAY / 2)
+    assert late in site.sync(**ONLY_OPENS).ids(OPENS)
+
+
 def test_a_late_row_is_found_by_the_look_back_of_the_next_visit() -> None:
     site, message = site_with(40, age=20, order="shuffled")
     site.sync()
