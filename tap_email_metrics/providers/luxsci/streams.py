@@ -470,18 +470,34 @@ class Summary(ReportStream):
 
     @override
     def read(self, due: Due) -> Generator[Page | WindowPart, None, None]:
-        window = cast("Window", due.window)
-        at = window.start
-        while at < window.end:
-            day = Window(at // DAY * DAY, at // DAY * DAY + DAY)
-            rows = self._rows_of_day(due.source, day)
+        """Yield the row of each day, and a `WindowPart` after each day.
+
+        A day whose response is not understood stays to be read; the other days count.
+
+        Raises:
+            NotUnderstood: no day of a live window was understood.
+        """
+        odd: list[WindowPart] = []
+        is_understood = not due.live
+        days = _days_of(cast("Window", due.window))
+        for day, part in days:
+            try:
+                rows = self._rows_of_day(due.source, day)
+            except NotUnderstood as error:
+                if not is_understood and part == days[-1][1]:
+                    raise
+                self.logger.warning("%s: %s: %s", self.name, due.source.key, error)
+                odd.append(WindowPart(part, whole=False, rows=0, outside=0, twins=0))
+                continue
+            is_understood = True
+            yield from odd
+            odd.clear()
             about = {str(self.dated_by): iso(day.start)[:10]}
             columns = {**due.source.columns, **about}
             yield self.maker(day.start * 1000, **columns).page(rows)
-            part = Window(at, min(day.end, window.end))
             counts = (self._counted(rows), None)
             yield WindowPart(part, True, len(rows), 0, 0, counts)  # noqa: FBT003 - its parts
-            at = part.end
+        yield from odd
 
     def _rows_of_day(self, source: WindowList, day: Window) -> list[Row]:
         """Return the row of a day, or no row.
@@ -534,6 +550,16 @@ class Summary(ReportStream):
             login=source.columns.get("login"),
         )
         self.reconcile(count, stream)
+
+
+def _days_of(window: Window) -> list[tuple[Window, Window]]:
+    """Return the UTC days that a window touches, each with its part of the window."""
+    first = window.start // DAY * DAY
+    days = [Window(at, at + DAY) for at in range(first, window.end, DAY)]
+    return [
+        (day, Window(max(day.start, window.start), min(day.end, window.end)))
+        for day in days
+    ]
 
 
 class DeliveryStatusSummary(Summary):

@@ -165,6 +165,28 @@ def test_a_day_whose_summary_is_not_understood_is_read_again(form: str) -> None:
     assert clinic.wrong("opens_summary") == []
 
 
+def test_a_summary_that_is_never_understood_holds_back_no_other_day() -> None:
+    """Its day stays to be read, and each run reports it."""
+    clinic = clinic_of()
+    odd = day(3)[:10]
+
+    def spoil(body: dict[str, Any], request: Any) -> dict[str, Any]:
+        is_odd = request.query["from_date"].startswith(odd)
+        return {"success": 1} if is_odd else body
+
+    heal = spoilt(clinic, "/opens/summary", spoil)
+    for _ in range(9):
+        run = clinic.sync(streams=SUMMARY)
+        assert outcome(run, "opens_summary") == "incomplete"
+        clinic.advance(0.5)
+    days = {row["interval_start"][:10] for row in clinic.truth("opens_summary")}
+    read = {row["interval_start"][:10] for row in clinic.rows("opens_summary").values()}
+    assert days - read == {odd}
+    heal()
+    assert outcome(clinic.sync(streams=SUMMARY), "opens_summary") == "complete"
+    assert clinic.wrong("opens_summary") == []
+
+
 # Counts
 
 
