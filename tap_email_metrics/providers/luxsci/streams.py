@@ -466,7 +466,9 @@ class Summary(ReportStream):
 
     @override
     def is_read(self, coverage: Coverage) -> bool:
-        return coverage.seen is not None and coverage.through >= self.horizon()
+        # A live window with an odd day does not count as seen: it is read again.
+        seen = coverage.seen
+        return seen is not None and min(seen, coverage.through) >= self.horizon()
 
     @override
     def read(self, due: Due) -> Generator[Page | WindowPart, None, None]:

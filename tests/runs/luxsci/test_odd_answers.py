@@ -165,16 +165,20 @@ def test_a_day_whose_summary_is_not_understood_is_read_again(form: str) -> None:
     assert clinic.wrong("opens_summary") == []
 
 
+def odd_on(day: str) -> Change:
+    """Return a change of the summary of one day, so that it is not understood."""
+
+    def change(body: dict[str, Any], request: Any) -> dict[str, Any]:
+        return {"success": 1} if request.query["from_date"].startswith(day) else body
+
+    return change
+
+
 def test_a_summary_that_is_never_understood_holds_back_no_other_day() -> None:
     """Its day stays to be read, and each run reports it."""
     clinic = clinic_of()
     odd = day(3)[:10]
-
-    def spoil(body: dict[str, Any], request: Any) -> dict[str, Any]:
-        is_odd = request.query["from_date"].startswith(odd)
-        return {"success": 1} if is_odd else body
-
-    heal = spoilt(clinic, "/opens/summary", spoil)
+    heal = spoilt(clinic, "/opens/summary", odd_on(odd))
     for _ in range(9):
         run = clinic.sync(streams=SUMMARY)
         assert outcome(run, "opens_summary") == "incomplete"
@@ -185,6 +189,19 @@ def test_a_summary_that_is_never_understood_holds_back_no_other_day() -> None:
     heal()
     assert outcome(clinic.sync(streams=SUMMARY), "opens_summary") == "complete"
     assert clinic.wrong("opens_summary") == []
+
+
+def test_a_look_back_with_an_odd_summary_is_read_again_on_the_same_day() -> None:
+    clinic = clinic_of(lookback_days=3)
+    clinic.sync(streams=SUMMARY)
+    clinic.advance(1)
+    heal = spoilt(clinic, "/opens/summary", odd_on(day(1)[:10]))
+    assert outcome(clinic.sync(streams=SUMMARY), "opens_summary") == "incomplete"
+    heal()
+    clinic.advance(0.1)
+    again = clinic.sync(streams=SUMMARY).records("luxsci_opens_summary")
+    days = {row["interval_start"][:10] for row in again}
+    assert days == {day(back)[:10] for back in (0, 1, 2)}
 
 
 # Counts
