@@ -13,7 +13,6 @@ from typing_extensions import override
 from tap_email_metrics.errors import (
     Denied,
     Exhausted,
-    Fatal,
     NotUnderstood,
     Retriable,
     Skippable,
@@ -194,9 +193,8 @@ class ConstantContactClient(Client):
             tries: total number of tries.
 
         Raises:
-            NotUnderstood: the response has no list.
+            NotUnderstood: the response has no list, or the link leads to another host.
             Skippable: the page cannot be read.
-            Fatal: the link leads to another host.
         """
         if href is None:
             query = dict(params or {})
@@ -217,7 +215,7 @@ class ConstantContactClient(Client):
             ids: go into the path.
 
         Raises:
-            Fatal: it leads to another host.
+            NotUnderstood: it leads to another host.
         """
         try:
             url = urljoin(self.url_of(template, ids), href)
@@ -225,7 +223,9 @@ class ConstantContactClient(Client):
             url = ""  # the text is not a URL
         is_whole = href.startswith(("/", "?", "http://", "https://"))
         if not is_whole or _origin(url) != self._origin:
-            raise Fatal(f"GET {template}: the link to the next page leaves the API")
+            raise NotUnderstood(
+                f"GET {template}: the link to the next page leaves the API"
+            )
         return url
 
     def pages(  # noqa: PLR0913 - the parts of a request

@@ -546,10 +546,30 @@ def test_a_link_that_leaves_the_api_is_not_followed(account: Account) -> None:
             link = b'{"contacts":[],"_links":{"next":{"href":"//evil.test/v3/x"}}}'
             reply.body = link
 
-    account.world.on_reply(lead_away)
+    remove = account.world.on_reply(lead_away)
     run = account.sync(streams=("contacts",))
     assert run.code == 1
     assert "leaves the API" in run.reports["constant_contact_contacts"]["message"]
+    remove()
+    assert account.sync(streams=("contacts",)).code == 0
+    assert account.wrong("contacts") == []
+
+
+def test_a_link_that_leaves_the_api_costs_one_campaign_only(account: Account) -> None:
+    bad, good = (campaign(account, days=day) for day in (1, 2))
+    for one in (bad, good):
+        account.api.add_event("opens", one, created=NOW - HOUR)
+    [odd] = account.api.activities_of(bad).values()
+
+    def lead_away(request: Any, reply: Any) -> None:
+        if request.path.endswith(f"{odd}/tracking/opens"):
+            link = b'"_links":{"next":{"href":"https://evil.test/v3/x"}}'
+            reply.body = b'{"tracking_activities":[],' + link + b"}"
+
+    account.world.on_reply(lead_away)
+    run = account.sync(streams=("opens",))
+    assert run.reports["constant_contact_opens"]["failed"] == [bad]
+    assert len(run.records("constant_contact_opens")) == 1
 
 
 @pytest.mark.parametrize(
