@@ -13,6 +13,8 @@ from typing_extensions import override
 from tap_email_metrics.clock import DAY, from_iso, iso
 from tap_email_metrics.errors import Denied, Gone, Skippable
 from tap_email_metrics.providers.constant_contact.activities import (
+    ACTIVITY,
+    ACTIVITY_ID,
     CAMPAIGN,
     activity_ids,
     is_removed,
@@ -68,8 +70,6 @@ if TYPE_CHECKING:
 CURSORS = ("cursor", "next")
 """Query parameters that hold the cursor in a link to the next page."""
 WEEK = 7 * DAY
-ACTIVITY = "/emails/activities/{}"
-ACTIVITY_ID = "campaign_activity_id"
 _SEGMENT_TRIES = 4
 _BEFORE = "_before"
 """Ends the state key of a cursor as it was in the run before."""

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.values import Row
 
 CAMPAIGN = "/emails/{}"
+ACTIVITY = "/emails/activities/{}"
+ACTIVITY_ID = "campaign_activity_id"
 ROLES = frozenset({"primary_email", "resend"})
 """Roles of the activities that have reports."""
 _REMOVED = "removed"
+_UNSENT = frozenset({"draft", "scheduled"})
 
 
 def reported(campaign: Row) -> list[str]:
@@ -43,6 +46,11 @@ def activity_ids(campaign: Row) -> list[str]:
 def is_removed(campaign: Row) -> bool:
     """Return whether the response for one campaign says that it was removed."""
     return str(campaign.get("current_status")).strip().lower() == _REMOVED
+
+
+def is_unsent(activity: Row) -> bool:
+    """Return whether the response for one activity says that it was not sent yet."""
+    return str(activity.get("current_status")).strip().lower() in _UNSENT
 
 
 def nameless_activities(campaign: Row) -> list[Any]:

@@ -6,7 +6,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tap_email_metrics.errors import Skippable
+from tap_email_metrics.errors import NotUnderstood, Skippable
+from tap_email_metrics.providers.constant_contact.activities import (
+    ACTIVITY,
+    ACTIVITY_ID,
+    is_unsent,
+)
 from tap_email_metrics.providers.constant_contact.batches import Batches
 
 if TYPE_CHECKING:
@@ -89,7 +94,7 @@ class ActivityStats:
         found = Batches(
             self._client,
             ACTIVITY_STATS,
-            id_field="campaign_activity_id",
+            id_field=ACTIVITY_ID,
             size=MOST_ACTIVITIES,
         )
         if first in self._failed:
@@ -97,10 +102,21 @@ class ActivityStats:
         else:
             found.read(ids)
         for campaign_id, activities in wanted.items():
-            errors = [found.failed.get(one) for one in activities]
-            missing = any(one not in found.rows for one in activities)
+            missing = [one for one in activities if one not in found.rows]
+            failed = [one for one in missing if not self._is_unsent(one, found)]
+            errors = [found.failed.get(one) for one in failed]
             self._read[campaign_id] = StatsAnswer(
                 [found.rows[one] for one in activities if one in found.rows],
-                next(filter(None, errors), found.given_up) if missing else None,
+                next(filter(None, errors), found.given_up) if failed else None,
             )
         self._read[first].rows += found.others
+
+    def _is_unsent(self, activity_id: str, found: Batches) -> bool:
+        """Return whether an activity has no stats because it was not sent yet."""
+        if not isinstance(found.failed.get(activity_id), NotUnderstood):
+            return False
+        try:
+            row = self._client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)
+        except Skippable:
+            return False
+        return is_unsent(row)

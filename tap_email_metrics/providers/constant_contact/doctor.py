@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 from tap_email_metrics.errors import Denied, Skippable
 from tap_email_metrics.providers.checkup import DOCTOR_TRIES, Estimate
 from tap_email_metrics.providers.constant_contact.account_streams import (
-    ACTIVITY,
     Account,
     AccountList,
     CampaignActivities,
 )
+from tap_email_metrics.providers.constant_contact.activities import ACTIVITY
 from tap_email_metrics.providers.constant_contact.activity_stats import (
     MOST_ACTIVITIES,
 )

@@ -302,6 +302,21 @@ def test_a_second_forward_is_found_at_verification(account: Account) -> None:
     assert account.wrong(*EVENTS) == []
 
 
+def test_a_resend_that_was_not_sent_yet_has_no_stats_to_miss(
+    account: Account,
+) -> None:
+    streams = ("campaign_activity_stats",)
+    sent = campaign(account)
+    account.api.add_resend(sent, sent=NOW + 2 * DAY, visible=NOW, recipients=2)
+    for day, rows in ((1, 1), (2, 2)):
+        account.advance(1)
+        run = account.sync(streams=streams)
+        report = run.reports["constant_contact_campaign_activity_stats"]
+        assert (report["outcome"], report.get("failed")) == ("complete", None), day
+        assert len(account.rows("campaign_activity_stats")) == rows
+    assert account.wrong("campaign_activity_stats") == []
+
+
 def test_a_resend_has_rows_of_its_own_activity(account: Account) -> None:
     sent = campaign(account)
     sync(account)
