@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tap_email_metrics.errors import NotUnderstood, Skippable
+from tap_email_metrics.errors import Gone, NotUnderstood, Skippable
 from tap_email_metrics.providers.constant_contact.activities import (
     ACTIVITY,
     ACTIVITY_ID,
@@ -103,20 +103,26 @@ class ActivityStats:
             found.read(ids)
         for campaign_id, activities in wanted.items():
             missing = [one for one in activities if one not in found.rows]
-            failed = [one for one in missing if not self._is_unsent(one, found)]
-            errors = [found.failed.get(one) for one in failed]
+            errors = [e for one in missing if (e := self._error(one, found))]
             self._read[campaign_id] = StatsAnswer(
                 [found.rows[one] for one in activities if one in found.rows],
-                next(filter(None, errors), found.given_up) if failed else None,
+                # A campaign counts as gone only if nothing else went wrong.
+                min(errors, key=lambda one: isinstance(one, Gone), default=None),
             )
         self._read[first].rows += found.others
 
-    def _is_unsent(self, activity_id: str, found: Batches) -> bool:
-        """Return whether an activity has no stats because it was not sent yet."""
-        if not isinstance(found.failed.get(activity_id), NotUnderstood):
-            return False
+    def _error(self, activity_id: str, found: Batches) -> Skippable | None:
+        """Return why an activity has no stats; None if it was not sent yet.
+
+        The API lists an activity that was not sent, or was removed, among its errors.
+        """
+        error = found.failed.get(activity_id, found.given_up)
+        if not isinstance(error, NotUnderstood):
+            return error
         try:
             row = self._client.one(ACTIVITY, [activity_id], id_field=ACTIVITY_ID)
+        except Gone as gone:
+            return gone
         except Skippable:
-            return False
-        return is_unsent(row)
+            return error
+        return None if is_unsent(row) else error

@@ -347,6 +347,7 @@ def test_a_removed_campaign_does_not_stop_other_campaigns(
     account.api.add_event("opens", stays)
     run = account.sync()
     assert run.code == 0
+    assert not any("failed" in report for report in run.reports.values())
     assert account.wrong(*EVENTS, "campaigns", "send_history") == []
 
 
