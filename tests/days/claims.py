@@ -223,7 +223,7 @@ CLAIMS: dict[str, Mutation] = {
         15,
         9,
         linked,
-        "_link",
+        "link_of",
         _unknown_link_is_the_end,
         ("next_nested",),
     ),
