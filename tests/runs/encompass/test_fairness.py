@@ -233,6 +233,8 @@ def test_lists_that_are_due_in_every_run_take_turns(
     )
     site.sync(**ONLY_OPENS)
     site.settings["daily_requests"] = 13
+    # A row of the minute of the last check would cost a read of the whole list.
+    site.advance(1 / 24)
     for message in messages:
         site.api.add_row("opens", message)
     for _ in range(4):
