@@ -15,7 +15,7 @@ from tests.e2e.transform.test_transform import run_dbt
 from tests.e2e.warehouses.load import SHIMS, Server
 from tests.support.project import CACHE, ROOT, free_port
 
-pytestmark = pytest.mark.meltano
+pytestmark = [pytest.mark.meltano, pytest.mark.nightly]
 
 TRANSFORM = ROOT / "transform"
 MARTS = sorted(path.stem for path in (TRANSFORM / "models" / "marts").glob("*.sql"))

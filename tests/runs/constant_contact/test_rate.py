@@ -54,10 +54,12 @@ def test_the_defaults_are_the_limits_of_the_vendor() -> None:
 @pytest.mark.parametrize(
     ("latency", "campaigns"),
     [
-        pytest.param(0.05, FEW, id="0.05 s"),
+        pytest.param(0.05, FEW, id="0.05 s", marks=pytest.mark.nightly),
         pytest.param(0.3, FEW, id="0.3 s"),
         pytest.param(1.0, CAMPAIGNS, id="1 s"),
-        pytest.param(jitter(0.01, 0.03), FEW, id="0.02 to 0.06 s"),
+        pytest.param(
+            jitter(0.01, 0.03), FEW, id="0.02 to 0.06 s", marks=pytest.mark.nightly
+        ),
         pytest.param(jitter(0.48, 0.5), CAMPAIGNS, id="0.96 to 1 s"),
     ],
 )
