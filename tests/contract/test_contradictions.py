@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.world import World
+from tap_email_metrics.contract.watch import Look
 from tap_email_metrics.providers import PROVIDERS
 from tests.contract.combinations import SITES
 from tests.contract.ways import WAYS, Ways
@@ -250,3 +251,17 @@ def test_a_counter_that_no_read_reaches_contradicts_what_counters_count(
             site.advance(1)
     [line] = warnings(caplog)
     assert "question gates, " in line
+
+
+@pytest.mark.parametrize("links", [0, 5, True, "", [], ["next"], {"next": 5}])
+@pytest.mark.parametrize("provider", ["encompass", "constant_contact"])
+def test_an_odd_body_does_not_break_an_observer(provider: str, links: object) -> None:
+    """It was read by the run already, so a look at it must not end the stream."""
+    body = {"_links": links, "campaigns": [], "tracking_activities": [], "data": []}
+    observers = BY_NAME[provider].api.observers
+    for template in ("/emails", "/reports/stats/email_campaigns/{}", "/x/opens"):
+        for observe in observers.values():
+            assert all(
+                isinstance(reading, str)
+                for reading in observe(Look(template, {}, body, ()))
+            )

@@ -46,7 +46,7 @@ def ending(body: dict[str, Any]) -> str:
         return "no links"
     if links is None:
         return "null links"
-    if "next" not in links:
+    if not isinstance(links, dict) or "next" not in links:
         return "no next"
     return "null next" if following is None else "null href"
 
