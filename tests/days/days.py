@@ -217,7 +217,6 @@ class Account:
         rows: the rows of the target, which upserts by key.
         token_path: path of the requests for a token.
         outage: number of the day before which nothing ran, and length in days.
-        settling: seconds after which `shown` includes a row.
     """
 
     provider: ClassVar[str]
@@ -226,7 +225,6 @@ class Account:
     site: Site
     rows: Rows
     outage: tuple[int, float] | None = None
-    settling: ClassVar[float] = 0.0
 
     def __init__(self, seed: int, days: int) -> None:
         """Build the world of a seed with events for `days` days."""
@@ -239,6 +237,13 @@ class Account:
     def shown(self, at: float) -> Shown:
         """Return the rows of each list at an instant in UTC seconds."""
         raise NotImplementedError
+
+    def served(self, at: float) -> Shown:
+        """Return the rows of each list that an answer at an instant may hold.
+
+        They include the rows that are so new that `shown` leaves them to a later run.
+        """
+        return self.shown(at)
 
     def visits(self, ran: Ran, shown: Shown) -> Iterable[Visit]:
         """Return the promises that come due with a run that counts."""
@@ -508,11 +513,11 @@ class Days:
         self._taint(ran)
         found = self._promises.invented(self._fresh)
         if found:
-            self._promises.show(self.account.shown(ran.ended), ran.ended)
+            self._promises.show(self.account.served(ran.ended), ran.ended)
             found = self._promises.invented(self._fresh)
         if found:
             for at in self._snapshot_times(ran):
-                self._promises.show(self.account.shown(at), at)
+                self._promises.show(self.account.served(at), at)
             found = self._promises.invented(self._fresh)
         return found
 
@@ -524,15 +529,13 @@ class Days:
         """
         streams = self._promises.unshown(self._fresh)
         answered = {
-            entry.at + later
+            entry.at
             for entry in ran.entries
             if any(stream in streams for stream, _ in self.account.lists_of(entry.path))
-            for later in (0.0, self.account.settling)
         }
         if 0 < len(answered) <= _MOST_SNAPSHOTS:
             return sorted(answered)
-        seconds = ran.ended + self.account.settling - ran.begun
-        steps = min(_MOST_SNAPSHOTS, int(seconds / _STEP))
+        steps = min(_MOST_SNAPSHOTS, int((ran.ended - ran.begun) / _STEP))
         return [ran.begun + step * _STEP for step in range(1, steps + 1)]
 
     def _taint(self, ran: Ran) -> None:

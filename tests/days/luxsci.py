@@ -82,7 +82,6 @@ class LuxSciDays(Account):
     """An account with three users, one of whom does marketing."""
 
     provider = "luxsci"
-    settling = _SETTLING
     token_path = "/auth"
 
     def __init__(self, seed: int, days: int) -> None:
@@ -221,6 +220,18 @@ class LuxSciDays(Account):
 
     @override
     def shown(self, at: float) -> Shown:
+        shown = self._rows(at, at)
+        for (stream, _), rows in shown.items():
+            for key in rows:
+                self._first_seen.setdefault((stream, key), at)
+        return shown
+
+    @override
+    def served(self, at: float) -> Shown:
+        return self._rows(at, at + _SETTLING)
+
+    def _rows(self, at: float, now: float) -> Shown:
+        """Return the rows of an instant that a tap with another clock reads."""
         kept = self._clinic.reading()
         reading = Reading(
             user=kept.user,
@@ -228,6 +239,7 @@ class LuxSciDays(Account):
             start=max(_START, at - _RECENT),
             lookback_days=kept.lookback_days,
             delivery_lookback_days=kept.delivery_lookback_days,
+            now=(now,),
         )
         shown: Shown = {}
         for stream, key in KEYS.items():
@@ -238,14 +250,6 @@ class LuxSciDays(Account):
                 for row in rows
                 if self._is_wanted(stream, row)
             }
-            first = self._first_seen
-            first.update(
-                {
-                    (stream, k): at
-                    for k in shown[stream, None]
-                    if (stream, k) not in first
-                }
-            )
         return shown
 
     def _is_wanted(self, stream: str, row: Record) -> bool:

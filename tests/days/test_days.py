@@ -12,8 +12,10 @@ from scripts import soak
 from tap_email_metrics.run.report import StreamReport
 from tests.days.broken import broken
 from tests.days.claims import CLAIMS
+from tests.days.luxsci import LuxSciDays
 from tests.days.mutations import MUTATIONS
 from tests.days.worlds import run
+from tests.support.encompass import DAY
 
 pytestmark = pytest.mark.slow
 
@@ -103,6 +105,19 @@ def test_a_run_that_does_not_report_missing_rows_is_found(
     assert summary.unsaid > 0
     assert "unsaid: encompass_" in summary.broken[0]
     assert "--odd parent_404 --calm" in summary.broken[0]
+
+
+def test_a_row_that_changed_seconds_ago_is_served_but_not_promised() -> None:
+    account = LuxSciDays(1, 0)
+    api, now = account.site.api, account.site.world.clock.now()
+    message = api.add_message(sent=now - DAY)
+    api.add_click(message, at=now - 1)
+    reports = account.shown(now), account.served(now)
+    [shown, served] = [
+        [row["clicks"] for row in report["luxsci_delivery_status", None].values()]
+        for report in reports
+    ]
+    assert sum(served) == sum(shown) + 1
 
 
 def _hushed(report: StreamReport) -> dict[str, Any]:
