@@ -99,8 +99,8 @@ class _Course:
         later: keys that only a verification finds.
         keys: keys of the rows at the last visit.
         before: the visit before the last one.
-        excused: keys of rows that the runs since then missed: they said so, or could
-            not notice it.
+        excused: keys of rows that were missed until now or until they left the list:
+            the runs said so, or could not notice it.
     """
 
     visited: float | None = None
@@ -276,7 +276,7 @@ class EncompassDays(Account):
     def excuse(self, list_id: ListId, missing: Iterable[Key], now: float) -> None:
         # The tap counts it as a visit and reads again when the next one is due. It
         # reads the list of messages in each run.
-        if list_id in self._courses and list_id != MESSAGES:
+        if list_id[1] in self._messages:
             course = self._courses[list_id]
             course.excused |= {*missing}
             course.visited = now
@@ -338,7 +338,8 @@ class EncompassDays(Account):
             (r["date_added"] / 1000 for r in rows.values() if r.get("date_added")),
             default=0.0,
         )
-        course.excused = set()
+        # Excused rows that have left the list since need not be read any more.
+        course.excused -= rows.keys()
         course.before = course.visited or 0.0
         course.visited = now
         course.newest = (course.newest[1], max(course.newest[1], newest))

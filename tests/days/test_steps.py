@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -33,7 +33,7 @@ from tests.days.taps import in_a_hurry
 from tests.support.encompass import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tests.days.days import Weather
 
@@ -90,6 +90,16 @@ class GrowingSite(EncompassDays):
         for name in KNOWN:
             self.__dict__.pop(name, None)
         _ = self._places
+
+
+class HidingSite(GrowingSite):
+    """A site whose lists count a row that they do not show."""
+
+    hides = True
+
+    @override
+    def faults(self, weather: Weather, seed: int) -> Iterable[Mapping[str, Any]]:
+        return [{"kind": "skip_row", "path": "/bounces"}] if self.hides else []
 
 
 class Steps(RuleBasedStateMachine):
@@ -174,6 +184,21 @@ def _quiet() -> Iterator[None]:
     quiet()
     with in_a_hurry():
         yield
+
+
+def test_a_row_that_was_hidden_until_it_was_archived_is_not_lost() -> None:
+    site = HidingSite(0, 0)
+    site.site.api.set_policy(archive_on="date_added")
+    days, rng = Days(site, 0, 0), random.Random(0)  # noqa: S311 -- reproducible
+    message = site.send()
+    for _ in range(9):
+        site.show("bounces", message, 0.0)
+    site.site.advance(2.0)
+    assert days.sync(Today(), rng) == []
+    assert len(site.rows["encompass_bounces"]) == 8
+    site.hides = False
+    site.site.advance(200.0)
+    assert days.sync(Today(), rng) == []
 
 
 def test_no_order_of_steps_loses_or_invents_a_row() -> None:
