@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from simulator.world import World
 
 Timeout = float | tuple[float | None, float | None] | None
+MOST_WAIT = 180.0
+"""Most seconds for a body that comes byte by byte. A careful client waits no longer."""
 
 
 class SimulatorAdapter(HTTPAdapter):
@@ -101,11 +103,21 @@ class _Dripping(io.BytesIO):
         super().__init__(body)
         self._seconds = seconds
         self._clock = clock
+        self._waited = 0.0
 
     @override
     def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next byte.
+
+        Raises:
+            TimeoutError: the body takes longer than `MOST_WAIT`.
+        """
         found = super().read(1 if size else 0)
-        self._clock.sleep(self._seconds * len(found))
+        seconds = self._seconds * len(found)
+        self._waited += seconds
+        if self._waited > MOST_WAIT:
+            raise TimeoutError(f"no complete answer within {MOST_WAIT:.0f} s")
+        self._clock.sleep(seconds)
         return found
 
 
