@@ -116,6 +116,7 @@ class ContactReport(ConstantContactStream):
         cycle = {} if self._ignores_marks() else state.read(CYCLE, turn) or {}
         done = cycle.get("done", "")
         if done and (backfill or done == today):
+            self._note_turn(state)
             return
         # A merge of states may add the place of a turn that was completed.
         place = {} if done else cycle
@@ -129,6 +130,12 @@ class ContactReport(ConstantContactStream):
         if not backfill:
             state.set_checked_through(from_iso(began))
             self.promote(state)
+            self._note_turn(state)
+
+    def _note_turn(self, state: StreamState[Any, Any]) -> None:
+        """Report when the last complete turn began: later events may be unread."""
+        if state.checked_through and not self.run.settings.backfill:
+            self.note_through(state.checked_through)
 
     def _in_turn(
         self, state: StreamState[Any, Any], began: str, behind: str

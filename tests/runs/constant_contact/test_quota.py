@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tap_email_metrics.clock import from_iso
 from tests.support.constant_contact import DAY, NOW, Account
 
 EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
@@ -207,6 +208,26 @@ def test_the_last_run_of_a_turn_reads_failed_contacts_again() -> None:
     assert account.paths(f"/{first}/activity_details")
     assert not account.entry(streams[0])["failed"]
     assert account.wrong(streams[0]) == []
+
+
+def test_the_end_of_a_turn_says_since_when_events_may_be_unread() -> None:
+    """A contact that was read in the first run has an event since then."""
+    account = Account(contact_reports=True, daily_requests=14)
+    campaign = account.api.add_campaign(sent=NOW - 3 * DAY, recipients=30)
+    name = "constant_contact_contact_activity_details"
+    first = min(account.api.catalogs["contacts"])
+    began = account.world.clock.now()
+    run = account.sync(streams=("contact_activity_details",))
+    assert run.reports[name]["outcome"] == "paused"
+    account.api.add_event("opens", campaign, first, created=NOW + 60)
+    while run.reports[name]["outcome"] == "paused":
+        account.advance(1)
+        run = account.sync(streams=("contact_activity_details",))
+    assert run.reports[name]["outcome"] == "complete"
+    assert account.wrong("contact_activity_details")
+    assert from_iso(run.reports[name]["behind_since"]) <= began + 60
+    run = account.sync(streams=("contact_activity_details",))
+    assert from_iso(run.reports[name]["behind_since"]) <= began + 60
 
 
 def test_a_backfill_of_contact_reports_does_not_change_live_turns() -> None:
