@@ -23,7 +23,7 @@ from tap_email_metrics.providers.constant_contact.schedule import (
     CampaignSchedule,
     CounterMark,
 )
-from tap_email_metrics.records.values import to_instant
+from tap_email_metrics.records.values import to_instant, to_integer
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.streams.base import EmailMetricsStream
 from tap_email_metrics.streams.fan_out import FanOutStream
@@ -318,6 +318,14 @@ class ActivityStream(CampaignStream):
         self, visit: Visit[str, CounterMark], policy: Policy
     ) -> Generator[Page | Count, None, CounterMark]:
         start = self.constant_contact.now()
+        rows = yield from self.read_activities(visit)
+        yield self.counted(visit.parent.id, rows, verified=False)
+        return self.done(visit, start)
+
+    def read_activities(
+        self, visit: Visit[str, CounterMark]
+    ) -> Generator[Page, None, int]:
+        """Yield the rows of all activities of a campaign; return their number."""
         campaign_id = visit.parent.id
         may_lack = self.is_quiet(campaign_id)
         rows = 0
@@ -328,8 +336,7 @@ class ActivityStream(CampaignStream):
             # The activity may have a new id.
             self.constant_contact.campaigns().forget(campaign_id)
             raise
-        yield self.counted(visit.parent.id, rows, verified=False)
-        return self.done(visit, start)
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,16 +346,18 @@ class SnapshotReading:
     Attributes:
         activity_id: of the activity.
         as_of: start of the read, as records have it.
-        rows: number of rows.
+        rows: number of distinct rows.
+        served: number of rows, with those that came twice.
+        total: the number to compare with the counter `least`.
         is_listed: the answer had a list.
-        is_doubled: a row came twice, so that another one may be missing.
     """
 
     activity_id: str
     as_of: str
     rows: int
+    served: int
+    total: int
     is_listed: bool
-    is_doubled: bool
 
 
 class SnapshotStream(ActivityStream):
@@ -357,13 +366,20 @@ class SnapshotStream(ActivityStream):
     Attributes:
         events: names of the streams whose events change the list.
         query: parameters of the request for the first page.
+        id_field: the vendor's field that identifies a row.
+        least: the counter that a complete list comes up to.
+        summed: the vendor's field whose sum is compared with `least`; None: the number
+            of rows is compared, so that `least` tells whether rows are missing.
     """
 
     envelope = envelope(TRACKED)
-    reader_fields = ("contact_id",)
+    reader_fields: ClassVar[tuple[str, ...]] = ("contact_id",)
     once_a_day = True
     events: ClassVar[tuple[str, ...]]
     query: ClassVar[tuple[tuple[str, int | str], ...]] = (("limit", _LARGEST),)
+    id_field: ClassVar[str] = "contact_id"
+    least: ClassVar[str]
+    summed: ClassVar[str | None] = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
         super().__init__(*arguments, **options)
@@ -374,22 +390,65 @@ class SnapshotStream(ActivityStream):
         self, visit: Visit[str, CounterMark], policy: Policy
     ) -> Generator[Page | Count, None, CounterMark]:
         start = self.constant_contact.now()
-        mark = yield from super().read(visit, policy)
-        lacks, lags = self._may_lack(visit.parent.id), self._lags(visit.parent.id)
-        doubted = (visit.mark or CounterMark()).doubted(start)
-        if doubted is None or not (lacks or lags):
-            return mark
-        return doubted if lacks else replace(doubted, checked=start)
+        campaign_id, before = visit.parent.id, visit.mark or CounterMark()
+        yield from self.read_activities(visit)
+        readings = self._readings_of(campaign_id)
+        missing = self._missing(campaign_id, readings)
+        mark = self._judged(visit, readings, missing, start)
+        rows = sum(one.rows for one in readings)
+        count = self.counted(campaign_id, rows, verified=mark.settled)
+        served = sum(one.served for one in readings)
+        yield replace(
+            count,
+            api_rows=served if missing and served > rows else None,
+            noted=0 < mark.missing == before.missing,
+        )
+        return mark
 
-    def _may_lack(self, campaign_id: str) -> bool:
-        """Return whether an answer may lack rows: all without a reason, or some."""
-        campaigns = self.constant_contact.campaigns()
-        readings = [self._readings[one] for one in campaigns.activities(campaign_id)]
-        if any(reading.is_doubled for reading in readings):
-            return True
-        if all(reading.is_listed for reading in readings):
-            return False
-        return not campaigns.snapshot.aggregate(self.name, campaign_id)
+    def _readings_of(self, campaign_id: str) -> list[SnapshotReading]:
+        activities = self.constant_contact.campaigns().activities(campaign_id)
+        return [self._readings[one] for one in dict.fromkeys(activities)]
+
+    def _least(self, campaign_id: str) -> int | None:
+        counters = self.constant_contact.campaigns().snapshot.counters
+        return counters.get(campaign_id, {}).get(self.least)
+
+    def _missing(self, campaign_id: str, readings: Sequence[SnapshotReading]) -> int:
+        """Return how many rows a campaign's lists lack, as far as numbers tell."""
+        least = self._least(campaign_id)
+        short = max(0, (least or 0) - sum(one.total for one in readings))
+        # A row that came twice may have taken the place of another one.
+        twice = sum(one.served - one.rows for one in readings)
+        return max(short, twice) if least is None or self.summed else short
+
+    def _judged(
+        self,
+        visit: Visit[str, CounterMark],
+        readings: Sequence[SnapshotReading],
+        missing: int,
+        start: float,
+    ) -> CounterMark:
+        """Return the mark after a read that began at a time and may lack rows."""
+        campaign_id, before = visit.parent.id, visit.mark or CounterMark()
+        mark = replace(self.done(visit, start), missing=missing)
+        lacks = missing > before.missing
+        # Nothing else says whether a list that is absent would be empty.
+        if self.summed or self._least(campaign_id) is None:
+            lacks = lacks or not all(one.is_listed for one in readings)
+        if not (lacks or self._lags(campaign_id)):
+            return mark
+        doubted = before.doubted(start)
+        if doubted:
+            return doubted if lacks else replace(doubted, checked=start)
+        if missing:
+            self.logger.warning(
+                "%s: the lists of campaign %s lack %d rows after %d tries",
+                self.name,
+                campaign_id,
+                missing,
+                before.tries + 1,
+            )
+        return mark
 
     def _lags(self, campaign_id: str) -> bool:
         """Return whether events that change the list are counted but not yet listed.
@@ -414,35 +473,37 @@ class SnapshotStream(ActivityStream):
         as_of = to_instant(int(api.now() * 1000))
         maker = self.maker(campaign_activity_id=activity_id, as_of=as_of)
         parse = partial(parse_rows, field=self.envelope.rows, maker=maker)
-        [id_field] = self.reader_fields
         seen: set[str] = set()
-        rows = 0
+        served = total = 0
         is_listed = True
         for page in api.client.pages(
             self.path, [activity_id], dict(self.query), parse=parse, may_lack=may_lack
         ):
-            seen.update(map(str, page.rows.values(id_field)))
-            rows += len(page.rows)
+            seen.update(map(str, page.rows.values(self.id_field)))
+            served += len(page.rows)
+            if self.summed:
+                total += sum(to_integer(n) or 0 for n in page.rows.values(self.summed))
             is_listed = page.is_listed
             yield page.rows
-        reading = SnapshotReading(
-            activity_id, as_of, len(seen), is_listed, rows > len(seen)
+        rows = len(seen)
+        self._readings[activity_id] = SnapshotReading(
+            activity_id, as_of, rows, served, total if self.summed else rows, is_listed
         )
-        self._readings[activity_id] = reading
-        return len(seen)
+        return rows
 
     @override
     def after(self, parent: Parent[str], mark: CounterMark) -> None:
         super().after(parent, mark)
-        activities = self.constant_contact.campaigns().activities(parent.id)
-        readings = [self._readings.pop(one) for one in dict.fromkeys(activities)]
-        if mark.unsettled and any(r.is_doubled or not r.is_listed for r in readings):
-            return
+        readings = self._readings_of(parent.id)
+        for one in readings:
+            del self._readings[one.activity_id]
         if SNAPSHOTS in self.run.selected(self.provider):
             report = str(self.name).removeprefix("constant_contact_")
             pending = self.constant_contact.readings(self.run.stream_state(SNAPSHOTS))
             for one in readings:
-                pending.add(report, one.activity_id, one.as_of, one.rows)
+                # Rows that were emitted are the current ones, even if some are missing.
+                if one.rows or not mark.unsettled:
+                    pending.add(report, one.activity_id, one.as_of, one.rows)
 
 
 class UniqueOpens(SnapshotStream):
@@ -455,6 +516,7 @@ class UniqueOpens(SnapshotStream):
     primary_keys = ("account", "campaign_activity_id", "contact_id")
     path = "/reports/email_reports/{}/tracking/unique_opens"
     events = ("constant_contact_opens",)
+    least = "em_opens"
 
 
 class DidNotOpens(SnapshotStream):
@@ -471,6 +533,7 @@ class DidNotOpens(SnapshotStream):
         "constant_contact_opens",
         "constant_contact_bounces",
     )
+    least = "em_not_opened"
     selected_by_default = False
 
 
@@ -482,7 +545,10 @@ class Links(SnapshotStream):
     path = "/reports/email_reports/{}/links"
     events = ("constant_contact_clicks",)
     envelope = envelope("link_click_counts")
-    reader_fields = ("url_id",)
+    reader_fields = ("url_id", "unique_clicks")
+    id_field = "url_id"
+    least = "em_clicks"
+    summed = "unique_clicks"
     query = (("no_clicks", "true"),)
 
 
@@ -558,13 +624,20 @@ class SendHistory(ActivityStream):
     ) -> Generator[Page | Count, None, CounterMark]:
         api = self.constant_contact
         start = api.now()
+        campaign_id = visit.parent.id
+        may_be_empty = self.is_quiet(campaign_id)
+        rows = 0
         try:
-            return (yield from super().read(visit, policy))
+            rows = yield from self.read_activities(visit)
         except Gone:
             # A campaign that is removed loses its history.
-            if not api.campaigns().was_removed(visit.parent.id):
+            if not api.campaigns().was_removed(campaign_id):
                 raise
-        yield self.counted(visit.parent.id, 0, verified=False)
+            may_be_empty = True
+        yield self.counted(campaign_id, rows, verified=False)
+        doubted = (visit.mark or CounterMark()).doubted(start)
+        if not rows and not may_be_empty and doubted:
+            return doubted  # a campaign that was sent has a send
         return self.done(visit, start)
 
     @override

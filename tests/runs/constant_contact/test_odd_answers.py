@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0
 EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
+TRACKED = "tracking_activities"
 SUMMARIES = "/email_campaign_summaries"
 
 
@@ -206,23 +207,168 @@ def test_absent_links_are_unsettled_and_read_again(account: Account, name: str) 
     assert snapshot["rows"] == 1
 
 
+def opened(account: Account) -> str:
+    """Add a campaign with three links that each of three contacts opened."""
+    people = [account.api.add_contact(created=NOW - 9 * DAY) for _ in range(3)]
+    sent = campaign(account, recipients=people, links=3)
+    for person in people:
+        account.api.add_event("opens", sent, person, created=NOW - HOUR)
+    return sent
+
+
+def told(run: Any, stream: str) -> dict[str, Any]:
+    """Return the record of the comparison of a stream's only list."""
+    rows = run.records("email_metrics_reconciliation")
+    [row] = [row for row in rows if row["stream"] == f"constant_contact_{stream}"]
+    found: dict[str, Any] = row
+    return found
+
+
 @pytest.mark.parametrize("stream", ["links", "unique_opens"])
 def test_a_snapshot_that_contains_a_row_twice_is_read_again(
     account: Account, stream: str
 ) -> None:
     """The row that came twice may have replaced another."""
-    people = [account.api.add_contact(created=NOW - 9 * DAY) for _ in range(3)]
-    sent = campaign(account, recipients=people, links=3)
-    for person in people:
-        account.api.add_event("opens", sent, person, created=NOW - HOUR)
+    opened(account)
     odd = account.world.odd("first_row_again", path=f"/{stream}$")
     run = account.sync(streams=(stream, "snapshots"))
     assert run.reports[f"constant_contact_{stream}"]["unsettled"] == 1
-    assert account.rows("snapshots") == {}
     account.world.odds.remove(odd)
     account.advance(1 / 24)
     account.sync(streams=(stream, "snapshots"))
     assert len(account.rows(stream)) == 3
+
+
+def test_the_rows_of_a_snapshot_with_a_doubled_row_are_the_current_ones(
+    account: Account,
+) -> None:
+    """They have replaced the same rows of the reading before."""
+    opened(account)
+    account.sync(streams=("links", "snapshots"))
+    account.advance(31)
+    account.world.odd("first_row_again", path="/links$")
+    account.sync(streams=("links", "snapshots"))
+    [snapshot] = account.rows("snapshots").values()
+    links = [row["as_of"] for row in account.rows("links").values()]
+    assert snapshot["rows"] == links.count(snapshot["as_of"]) == 2
+
+
+@pytest.mark.parametrize("stream", ["links", "unique_opens"])
+def test_a_snapshot_whose_row_comes_twice_for_days_is_accepted_and_reported(
+    account: Account, stream: str
+) -> None:
+    opened(account)
+    account.world.odd("first_row_again", path=f"/{stream}$")
+    streams = (stream, "email_metrics_reconciliation")
+    found = []
+    for _ in range(4):
+        run = account.sync(streams=streams)
+        row = told(run, stream)
+        found.append((row["verdict"], row["rows_read"], row["api_rows"]))
+        account.advance(1)
+    assert found == [("unsettled", 2, 3)] * 3 + [("differs", 2, 3)]
+    account.sync(streams=streams)
+    assert account.paths(f"/{stream}") == []
+
+
+def test_a_unique_open_that_comes_twice_hides_no_row_if_all_are_counted(
+    account: Account,
+) -> None:
+    opened(account)
+    account.world.odd("last_row_again", path="/unique_opens$")
+    run = account.sync(streams=("unique_opens", "email_metrics_reconciliation"))
+    assert outcome(run, "unique_opens") == "complete"
+    assert told(run, "unique_opens")["verdict"] == "equal"
+
+
+@pytest.mark.parametrize("cut", [0, 2])
+def test_a_snapshot_with_fewer_rows_than_counted_is_read_again(
+    account: Account, cut: int
+) -> None:
+    """A contact who opened has a last open."""
+    opened(account)
+    streams = ("opens", "unique_opens")
+    heal = change(
+        account,
+        "/unique_opens",
+        lambda answer: answer | {TRACKED: answer[TRACKED][:cut]},
+    )
+    run = account.sync(streams=streams)
+    assert run.reports["constant_contact_unique_opens"]["unsettled"] == 1
+    heal()
+    account.advance(1)
+    run = account.sync(streams=streams)
+    assert outcome(run, "unique_opens") == "complete"
+    assert len(account.rows("unique_opens")) == 3
+
+
+@pytest.mark.parametrize("selected", [("clicks", "links"), ("links",)])
+def test_links_with_fewer_clicks_than_counted_are_read_again(
+    account: Account, selected: tuple[str, ...]
+) -> None:
+    """An empty list of links of a campaign with clicks was not understood."""
+    sent = campaign(account)
+    account.api.add_event("clicks", sent, created=NOW - HOUR)
+    streams = (*selected, "snapshots")
+    account.sync(streams=streams)
+    for number in range(2):
+        account.api.add_event("clicks", sent, created=NOW + number)
+    account.advance(1)
+    heal = change(account, "/links", lambda _: {"link_click_counts": []})
+    run = account.sync(streams=streams)
+    assert run.reports["constant_contact_links"]["unsettled"] == 1
+    [snapshot] = account.rows("snapshots").values()
+    assert snapshot["rows"] == 1  # the reading before is still the current one
+    heal()
+    account.advance(1)
+    account.sync(streams=streams)
+    [snapshot], [link] = (account.rows(one).values() for one in ("snapshots", "links"))
+    assert (link["unique_clicks"], link["as_of"]) == (3, snapshot["as_of"])
+
+
+def test_a_snapshot_that_stays_short_is_read_once_more_at_each_change(
+    account: Account,
+) -> None:
+    """The difference that was accepted before says nothing new."""
+    sent = opened(account)
+    change(
+        account,
+        "/unique_opens",
+        lambda answer: answer | {TRACKED: answer[TRACKED][:-1]},
+    )
+    reads = []
+    for number in range(10):
+        if number == 7:
+            account.api.add_event("opens", sent)
+        account.sync(streams=("unique_opens",))
+        reads.append(len(account.paths("/unique_opens")))
+        account.advance(1)
+    assert reads == [1, 1, 1, 1, 0, 0, 0, 1, 0, 0]
+
+
+def test_a_send_history_that_is_empty_once_is_read_again(account: Account) -> None:
+    """A campaign that was sent has a send."""
+    campaign(account)
+    heal = change(account, "/send_history", lambda _: [])
+    run = account.sync(streams=("send_history",))
+    assert run.reports["constant_contact_send_history"]["unsettled"] == 1
+    heal()
+    account.advance(1)
+    account.sync(streams=("send_history",))
+    assert account.wrong("send_history") == []
+
+
+def test_a_send_history_that_stays_empty_is_accepted_after_three_tries(
+    account: Account,
+) -> None:
+    campaign(account)
+    change(account, "/send_history", lambda _: [])
+    reads = []
+    for _ in range(6):
+        account.sync(streams=("send_history",))
+        reads.append(len(account.paths("/send_history")))
+        account.advance(1)
+    assert reads == [1, 1, 1, 1, 0, 0]
 
 
 def test_links_that_stay_absent_settle_as_none(account: Account) -> None:
