@@ -49,6 +49,13 @@ class NoList(Retriable):
     most_tries = 2
 
 
+class OtherObject(Retriable):
+    """A successful response with another object than the requested one."""
+
+    ends_as = NotUnderstood
+    most_tries = 2
+
+
 class Pending(Retriable):
     """The API is still preparing the response, which can happen for segments."""
 
@@ -151,13 +158,15 @@ class ConstantContactClient(Client):
             template: path with a `{}` for each id.
             ids: values for the path.
             params: the query.
-            id_field: field that the object must have; None to accept any object.
+            id_field: field that the object must have, with the last of `ids` if there
+                are any; None to accept any object.
             tries: total number of tries.
 
         Raises:
             Skippable: the object cannot be read.
         """
-        parse = partial(_parse_object, id_field=id_field)
+        wanted = str(ids[-1]) if ids else None
+        parse = partial(_parse_object, id_field=id_field, wanted=wanted)
         return self.get(template, ids, dict(params or {}), parse=parse, tries=tries)
 
     def many(self, template: str, ids: Sequence[object] = ()) -> list[object]:
@@ -394,12 +403,20 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, port
 
 
-def _parse_object(body: bytes, id_field: str | None = None) -> Row:
+def _parse_object(
+    body: bytes, id_field: str | None = None, wanted: str | None = None
+) -> Row:
     answer = _parse(body)
     if not isinstance(answer, dict):
         raise Retriable("Constant Contact answered with a body that is not an object")
-    if id_field is not None and not answer.get(id_field):
-        raise Retriable(f"Constant Contact answered with an object without {id_field}")
+    if id_field is not None:
+        found = answer.get(id_field)
+        if not found:
+            raise Retriable(
+                f"Constant Contact answered with an object without {id_field}"
+            )
+        if wanted is not None and str(found).lower() != wanted.lower():
+            raise OtherObject(f"an object with another {id_field}")
     return answer
 
 

@@ -188,6 +188,37 @@ def test_activities_that_answer_404_for_days_are_read_afterwards(
     assert account.wrong(*streams) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "streams"),
+    [
+        (r"/v3/emails/[0-9a-f-]+$", ("opens",)),
+        (r"/v3/emails/[0-9a-f-]+$", ("campaign_activities",)),
+        (r"/v3/emails/activities/", ("campaign_activities",)),
+    ],
+)
+def test_an_answer_about_another_campaign_is_not_understood(
+    account: Account, path: str, streams: tuple[str, ...]
+) -> None:
+    """The opens of one campaign would count as those of another."""
+    first, second = campaign(account, 2), campaign(account)
+    for one in (first, second):
+        account.api.add_event("opens", one, created=NOW - HOUR)
+    bodies: list[bytes] = []
+
+    def mix_up(request: Any, reply: Any) -> None:
+        if re.search(path, request.path):
+            bodies.append(reply.body)
+            reply.body = bodies[0]
+
+    heal = account.world.on_reply(mix_up)
+    run = account.sync(streams=streams)
+    assert len(run.reports[f"constant_contact_{streams[0]}"]["failed"]) == 1
+    heal()
+    account.advance(1)
+    account.sync(streams=streams)
+    assert account.wrong(*streams) == []
+
+
 # Lists
 
 
