@@ -27,7 +27,7 @@ KEY_UNREADABLE = "key unreadable"
 IDENTITY_MISSING = "identity missing"
 """An event without any value that distinguishes it from others."""
 IDENTITY_UNREADABLE = "identity unreadable"
-"""An event whose id is made from the text of a value that does not fit its column.
+"""An event whose id is made from a value that does not fit its column, or is missing.
 
 It has a record, but a later answer may show the value in another form: then the same
 event has another id.
@@ -43,7 +43,7 @@ class Made(NamedTuple):
         records: the records.
         times: the replication key of each record, in epoch ms.
         set_aside: number of rows without a record, by reason.
-        unreadable: number of records whose event id is made from unreadable text.
+        unreadable: number of records whose event id is doubtful.
     """
 
     records: Sequence[Any]
@@ -200,8 +200,23 @@ class Page:
 
     @property
     def unreadable(self) -> int:
-        """The number of rows whose event id is made from unreadable text."""
+        """The number of rows whose event id is doubtful."""
         return (self._reasons or []).count(IDENTITY_UNREADABLE)
+
+    @property
+    def misunderstood(self) -> int:
+        """The number of rows that have no record, or a doubtful event id."""
+        reasons = self._reasons or []
+        return len(reasons) - reasons.count(None)
+
+    def doubt(self, chosen: Sequence[bool]) -> None:
+        """Count the event ids of the chosen rows as doubtful."""
+        if any(chosen):
+            reasons = self._reasons or [None] * len(self)
+            self._reasons = [
+                IDENTITY_UNREADABLE if here and reason is None else reason
+                for here, reason in zip(chosen, reasons, strict=True)
+            ]
 
 
 def _at(values: list[Value], places: Iterable[int]) -> list[Value]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.support.encompass import Sync
 
 LISTS = "email_metrics_reconciliation"
+ROW = dict.fromkeys(("campaign_activity_id", "contact_id", "created_time"), "a")
 
 
 def change(site: Site, end: str, new: Callable[[Any], Any]) -> None:
@@ -81,6 +82,52 @@ def test_opens_with_an_unreadable_date_are_counted_and_read_again(
     [told] = [r for r in run.records(LISTS) if r["stream"] == "constant_contact_opens"]
     assert told["verdict"] == "equal"
     shown = {key_of(told["stream"], record) for record in account.truth("opens")}
+    assert shown <= account.rows("opens").keys()
+
+
+def keyless(name: str) -> Callable[[Any], Any]:
+    """Return a change of an event that leaves a field out."""
+    return lambda row: {key: value for key, value in row.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        keyless("created_time"),
+        keyless("contact_id"),
+        keyless("campaign_activity_id"),
+        lambda row: row | {"created_time": 1_790_000_000_000},
+        lambda row: row | {"campaign_activity_id": row["contact_id"]},
+        lambda row: row | {"campaign_activity_id": row["campaign_activity_id"].upper()},
+        lambda _row: {},
+    ],
+    ids=[
+        *("no time", "no contact", "no activity", "time as a number"),
+        *("another activity", "capitals", "no field"),
+    ],
+)
+def test_events_that_cannot_be_identified_are_counted_and_read_again(
+    account: Account, spoil: Callable[[Any], Any]
+) -> None:
+    """A later answer shows the same events with other ids."""
+    sent = campaign(account)
+    for number in range(3):
+        account.api.add_event("opens", sent, created=NOW - 60 * number - 60)
+    is_odd = True
+
+    def strike(answer: Any) -> Any:
+        first, *others = answer["tracking_activities"]
+        odd = [spoil(row) if is_odd else row for row in others]
+        return answer | {"tracking_activities": [first, *odd]}
+
+    change(account, "/opens", strike)
+    run = account.sync(streams=("opens", LISTS))
+    [(reason, number)] = run.reports["constant_contact_opens"]["set_aside"].items()
+    assert (reason == "identity unreadable", number) == (bool(spoil({**ROW})), 2)
+    is_odd = False
+    account.advance(1)
+    account.sync(streams=("opens",))
+    shown = {key_of("constant_contact_opens", one) for one in account.truth("opens")}
     assert shown <= account.rows("opens").keys()
 
 

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from typing_extensions import override
 
 from tap_email_metrics.errors import Denied, Gone
+from tap_email_metrics.providers.constant_contact.activities import ACTIVITY_ID
 from tap_email_metrics.providers.constant_contact.activity_stats import ActivityStats
 from tap_email_metrics.providers.constant_contact.client import envelope, parse_rows
-from tap_email_metrics.providers.constant_contact.reading import EventList, EventReader
+from tap_email_metrics.providers.constant_contact.reading import (
+    EventList,
+    EventReader,
+    doubt_strays,
+)
 from tap_email_metrics.providers.constant_contact.readings import (
     PENDING,
     pending_readings,
@@ -178,7 +183,7 @@ class EventStream(CampaignStream):
     primary_keys = ("account", "event_id")
     replication_key = "created_time"
     envelope = envelope(TRACKED)
-    reader_fields = ("contact_id",)
+    reader_fields = (ACTIVITY_ID, "contact_id")
     path: ClassVar[str]
     counted_once: ClassVar[str | None] = None
     has_twins: ClassVar[bool] = True
@@ -239,6 +244,7 @@ class EventStream(CampaignStream):
         times = [at for at in page.rows.times if at is not None]
         if any(one < two for one, two in pairwise(times)):
             self.api.contradictions.saw("tracking_order", "another")
+        doubt_strays(page.rows, ACTIVITY_ID, activity_id)
         return page
 
 

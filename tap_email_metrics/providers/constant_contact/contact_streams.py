@@ -33,7 +33,10 @@ from tap_email_metrics.providers.constant_contact.client import (
     parse_page,
     parse_rows,
 )
-from tap_email_metrics.providers.constant_contact.reading import EventList
+from tap_email_metrics.providers.constant_contact.reading import (
+    EventList,
+    doubt_strays,
+)
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.state.streams import texts
 from tap_email_metrics.streams.fan_out import FAILURES_IN_A_ROW
@@ -262,6 +265,7 @@ class ContactActivityDetails(ContactReport):
     replication_key = "created_time"
     path = "/reports/contact_reports/{}/activity_details"
     envelope = envelope(TRACKED)
+    reader_fields = ("contact_id",)
 
     @override
     def rows(self, contact_id: str, tries: int) -> ContactRows:
@@ -272,7 +276,7 @@ class ContactActivityDetails(ContactReport):
     def _page(
         self, contact_id: str, href: str | None, *, tries: int
     ) -> LinkedPage[Page]:
-        return self.constant_contact.client.page(
+        page = self.constant_contact.client.page(
             self.path,
             [contact_id],
             {"limit": 100},
@@ -281,6 +285,8 @@ class ContactActivityDetails(ContactReport):
             may_lack=True,  # nothing says how many events a contact has
             tries=tries,
         )
+        doubt_strays(page.rows, "contact_id", contact_id)
+        return page
 
 
 class ContactActivitySummary(ContactReport):

@@ -46,7 +46,7 @@ class EventList:
         found: number of rows read.
         new: number of rows later than `since`.
         newest: the latest time of a row, in epoch ms.
-        unreadable: number of rows whose event id is made from unreadable text.
+        misunderstood: number of rows without a record, or with a doubtful event id.
         shifting: the list shifted in every try, so that rows may be missing.
         is_listed: the last answer had a list.
     """
@@ -71,7 +71,7 @@ class EventList:
         self._begin()
 
     def _begin(self) -> None:
-        self.new = self.unreadable = 0
+        self.new = self.misunderstood = 0
         if self.has_twins or not self._restarts:
             self.found = 0
             self._values.clear()
@@ -139,7 +139,7 @@ class EventList:
 
     def _hold(self, rows: Page) -> None:
         self._held = rows
-        self.unreadable += rows.unreadable
+        self.misunderstood += rows.misunderstood
         if self.has_twins:
             self.found += len(rows)
         if self._once is not None:
@@ -186,6 +186,26 @@ class EventList:
             return False
         href, names = self._last
         return [*map(hash, self._fetch(href).rows.identities)] == names
+
+
+def doubt_strays(rows: Page, parent: str, parent_id: str) -> None:
+    """Count the ids of events that lack a time or a contact as doubtful.
+
+    So are those of events that belong to another list than the one asked for.
+
+    Args:
+        rows: events with their `contact_id` and the field of the parent.
+        parent: the vendor's field of the activity or contact that has the list.
+        parent_id: its id in the request.
+    """
+    owners, contacts = rows.values(parent), rows.values("contact_id")
+    triples = zip(owners, contacts, rows.times, strict=True)
+    rows.doubt(
+        [
+            owner != parent_id or contact is None or at is None
+            for owner, contact, at in triples
+        ]
+    )
 
 
 def _latest(at: int) -> int:
@@ -292,9 +312,9 @@ class EventReader:
         missing = max(0, (counter or 0) - found) if whole else mark.missing
         is_known = missing == mark.missing and counter == mark.counter
         # Nothing else says whether a list that is absent would be empty, and an event
-        # whose time cannot be read has another id once it can.
+        # that is not understood has another id once it is.
         absent = counter is None and not all(one.is_listed for one in self._lists)
-        unclear = absent or any(one.unreadable for one in self._lists)
+        unclear = absent or any(one.misunderstood for one in self._lists)
         if self.unresolved or unclear or (whole and missing and not is_known):
             doubted = mark.doubted(self._now)
             if doubted:
