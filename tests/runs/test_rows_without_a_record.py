@@ -131,6 +131,35 @@ def test_events_that_cannot_be_identified_are_counted_and_read_again(
     assert shown <= account.rows("opens").keys()
 
 
+@pytest.mark.parametrize(
+    ("stream", "field", "odd"),
+    [
+        ("send_history", None, {}),
+        ("send_history", None, None),
+        ("links", "link_click_counts", {}),
+    ],
+)
+def test_a_list_whose_rows_have_no_record_is_read_again(
+    account: Account, stream: str, field: str | None, odd: object
+) -> None:
+    campaign(account)
+    is_odd = True
+
+    def strike(answer: Any) -> Any:
+        if not is_odd:
+            return answer
+        return [odd] if field is None else answer | {field: [odd]}
+
+    change(account, f"/{stream}", strike)
+    run = account.sync(streams=(stream,))
+    report = run.reports[f"constant_contact_{stream}"]
+    assert sum(report["set_aside"].values()) == report["unsettled"] == 1
+    is_odd = False
+    account.advance(1)
+    account.sync(streams=(stream,))
+    assert len(account.rows(stream)) == 1
+
+
 def test_opens_with_permanently_unreadable_dates_are_not_read_in_each_run(
     account: Account,
 ) -> None:

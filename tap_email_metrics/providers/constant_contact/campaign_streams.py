@@ -6,7 +6,7 @@ import abc
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from typing_extensions import override
 
@@ -299,6 +299,18 @@ class Bounces(EventStream):
 # Read activity by activity
 
 
+class ReadRows(NamedTuple):
+    """Numbers of a list that was read.
+
+    Attributes:
+        rows: number of distinct rows.
+        misunderstood: number of rows that have no record.
+    """
+
+    rows: int = 0
+    misunderstood: int = 0
+
+
 class ActivityStream(CampaignStream):
     """A report that exists once per activity of a campaign.
 
@@ -311,38 +323,31 @@ class ActivityStream(CampaignStream):
     @abc.abstractmethod
     def read_activity(
         self, activity_id: str, *, may_lack: bool
-    ) -> Generator[Page, None, int]:
-        """Yield the rows of an activity; return their number.
+    ) -> Generator[Page, None, ReadRows]:
+        """Yield the rows of an activity; return their numbers.
 
         Args:
             activity_id: id of the activity.
             may_lack: a response without a list counts as an empty list.
         """
 
-    @override
-    def read(
-        self, visit: Visit[str, CounterMark], policy: Policy
-    ) -> Generator[Page | Count, None, CounterMark]:
-        start = self.constant_contact.now()
-        rows = yield from self.read_activities(visit)
-        yield self.counted(visit.parent.id, rows, verified=False)
-        return self.done(visit, start)
-
     def read_activities(
         self, visit: Visit[str, CounterMark]
-    ) -> Generator[Page, None, int]:
-        """Yield the rows of all activities of a campaign; return their number."""
+    ) -> Generator[Page, None, ReadRows]:
+        """Yield the rows of all activities of a campaign; return their numbers."""
         campaign_id = visit.parent.id
         may_lack = self.is_quiet(campaign_id)
-        rows = 0
+        rows = misunderstood = 0
         try:
             for one in self.activities(visit):
-                rows += yield from self.read_activity(one, may_lack=may_lack)
+                found = yield from self.read_activity(one, may_lack=may_lack)
+                rows += found.rows
+                misunderstood += found.misunderstood
         except Gone:
             # The activity may have a new id.
             self.constant_contact.campaigns().forget(campaign_id)
             raise
-        return rows
+        return ReadRows(rows, misunderstood)
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,11 +402,10 @@ class SnapshotStream(ActivityStream):
     ) -> Generator[Page | Count, None, CounterMark]:
         start = self.constant_contact.now()
         campaign_id, before = visit.parent.id, visit.mark or CounterMark()
-        yield from self.read_activities(visit)
+        rows, misunderstood = yield from self.read_activities(visit)
         readings = self._readings_of(campaign_id)
-        missing = self._missing(campaign_id, readings)
+        missing = max(misunderstood, self._missing(campaign_id, readings))
         mark = self._judged(visit, readings, missing, start)
-        rows = sum(one.rows for one in readings)
         count = self.counted(campaign_id, rows, verified=mark.settled)
         served = sum(one.served for one in readings)
         yield replace(
@@ -474,19 +478,20 @@ class SnapshotStream(ActivityStream):
     @override
     def read_activity(
         self, activity_id: str, *, may_lack: bool
-    ) -> Generator[Page, None, int]:
+    ) -> Generator[Page, None, ReadRows]:
         api = self.constant_contact
         as_of = to_instant(int(api.now() * 1000))
         maker = self.maker(campaign_activity_id=activity_id, as_of=as_of)
         parse = partial(parse_rows, field=self.envelope.rows, maker=maker)
         seen: set[str] = set()
-        served = total = 0
+        served = total = misunderstood = 0
         is_listed = True
         for page in api.client.pages(
             self.path, [activity_id], dict(self.query), parse=parse, may_lack=may_lack
         ):
             seen.update(map(str, page.rows.values(self.id_field)))
             served += len(page.rows)
+            misunderstood += page.rows.misunderstood
             if self.summed:
                 total += sum(to_integer(n) or 0 for n in page.rows.values(self.summed))
             is_listed = page.is_listed
@@ -495,7 +500,7 @@ class SnapshotStream(ActivityStream):
         self._readings[activity_id] = SnapshotReading(
             activity_id, as_of, rows, served, total if self.summed else rows, is_listed
         )
-        return rows
+        return ReadRows(rows, misunderstood)
 
     @override
     def after(self, parent: Parent[str], mark: CounterMark) -> None:
@@ -632,24 +637,25 @@ class SendHistory(ActivityStream):
         start = api.now()
         campaign_id = visit.parent.id
         may_be_empty = self.is_quiet(campaign_id)
-        rows = 0
+        found = ReadRows()
         try:
-            rows = yield from self.read_activities(visit)
+            found = yield from self.read_activities(visit)
         except Gone:
             # A campaign that is removed loses its history.
             if not api.campaigns().was_removed(campaign_id):
                 raise
             may_be_empty = True
-        yield self.counted(campaign_id, rows, verified=False)
+        yield self.counted(campaign_id, found.rows, verified=False)
+        # A campaign that was sent has a send.
+        lacks = bool(found.misunderstood) or not (found.rows or may_be_empty)
         doubted = (visit.mark or CounterMark()).doubted(start)
-        if not rows and not may_be_empty and doubted:
-            return doubted  # a campaign that was sent has a send
-        return self.done(visit, start)
+        return doubted if lacks and doubted else self.done(visit, start)
 
     @override
     def read_activity(
         self, activity_id: str, *, may_lack: bool
-    ) -> Generator[Page, None, int]:
+    ) -> Generator[Page, None, ReadRows]:
         rows = self.constant_contact.client.many(self.path, [activity_id])
-        yield self.maker(campaign_activity_id=activity_id).page(rows)
-        return len(rows)
+        page = self.maker(campaign_activity_id=activity_id).page(rows)
+        yield page
+        return ReadRows(len(rows), page.misunderstood)
