@@ -78,7 +78,8 @@ class Wanted:
         required: parts of the key; each must be there.
         telling: columns that tell events apart or say when they happened. At least
             one must be there. All must be there if the header has an unknown label,
-            which may be a new name of the missing column.
+            which may be a new name of the missing column. Rows that are objects may
+            leave out what is null, so that with unknown names two must be there.
     """
 
     required: frozenset[str] = frozenset()
@@ -96,6 +97,16 @@ class Wanted:
         missing = self.telling - set(names)
         return bool(missing) and (
             missing == self.telling or any(name not in known for name in names)
+        )
+
+    def is_renamed(self, names: Collection[str], known: Collection[str]) -> bool:
+        """Return whether the names of objects' fields seem to have changed.
+
+        The arguments are those of `lacks`.
+        """
+        found = self.telling & set(names)
+        return len(found) < min(2, len(self.telling)) and any(
+            name not in known for name in names
         )
 
 
@@ -370,6 +381,8 @@ class Report:
             if is_array:
                 self._check_header()
         rows = [self._row(one) for one in raw]
+        if not self._rows_seen and self.row_form == "objects":
+            self._check_fields(rows)
         if rows:
             self._rows_seen += len(rows)
             self._last = rows[-1] or {}
@@ -379,6 +392,11 @@ class Report:
         names, known = self._names or (), self._columns.values()
         if self._wanted.lacks(names, known):
             raise NotUnderstood("a header without the columns that identify rows")
+
+    def _check_fields(self, rows: Sequence[Row | None]) -> None:
+        names = {name for row in rows for name in row or ()}
+        if self._wanted.is_renamed(names, self._columns.values()):
+            raise NotUnderstood("rows without the columns that identify them")
 
     def _read_header(self, header: object) -> list[str] | None:
         if header is None:

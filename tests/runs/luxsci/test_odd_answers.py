@@ -90,6 +90,18 @@ NOT_UNDERSTOOD: dict[str, Change] = {
         **body,
         "data": ["x"] * len(body.get("data", ())),
     },
+    "objects, one known name": lambda body, _: {
+        "success": 1,
+        "data": [
+            {
+                label if label == "open_date" else f"column {place}": value
+                for place, (label, value) in enumerate(
+                    zip(body["header"], row, strict=True)
+                )
+            }
+            for row in body.get("data", ())
+        ],
+    },
 }
 
 
