@@ -35,7 +35,6 @@ and providers.
 
 from __future__ import annotations
 
-import copy
 import functools
 import hmac
 import ipaddress
@@ -304,19 +303,21 @@ class Privacy:
         return functools.partial(_within, treat=address)
 
     def apply_to_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return a copy of a packaged schema for the records in this mode.
+        """Return a packaged schema for the records in this mode.
 
-        The only change is that a hashed numeric column becomes text.
+        The only change is that a hashed numeric column becomes text. All else is shared
+        with the packaged schema and must not be changed.
         """
-        emitted = copy.deepcopy(schema)
-        for column in emitted["properties"].values():
+        columns = dict(schema["properties"])
+        for name, column in columns.items():
             mark = column.get("x-pii")
             if mark and self.treatment(mark) not in (None, _dropped):
-                column["type"] = [
+                kinds = [
                     "string" if kind in ("integer", "number") else kind
                     for kind in column["type"]
                 ]
-        return emitted
+                columns[name] = {**column, "type": kinds}
+        return {**schema, "properties": columns}
 
     def hashed(self, value: str | int) -> str:
         """Return the HMAC of a value's normalised form, 64 hex digits; blank stays."""

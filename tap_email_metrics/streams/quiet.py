@@ -1,12 +1,16 @@
-"""A stream whose log lines from the SDK are for debugging only."""
+"""What all streams change in the SDK's: its log lines, and when maps are made."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
+from singer_sdk.singerlib import Catalog
 from typing_extensions import override
+
+if TYPE_CHECKING:
+    from singer_sdk.mapper import StreamMap
 
 
 class QuietStream(Stream):
@@ -14,6 +18,18 @@ class QuietStream(Stream):
 
     The run logs its own line at the end of each stream.
     """
+
+    @property
+    @override
+    def stream_maps(self) -> list[StreamMap]:
+        """The stream maps of this stream, which are made when it is read."""
+        mapper = self._tap.mapper
+        if self.name not in mapper.stream_maps:
+            given = self._tap.input_catalog
+            entry = given.get(self.name) if given else None
+            entry = entry or self._singer_catalog_entry
+            mapper.register_raw_streams_from_catalog(Catalog([(self.name, entry)]))
+        return super().stream_maps
 
     @override
     def log(

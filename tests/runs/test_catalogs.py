@@ -42,6 +42,15 @@ def columns(run: Sync, stream: str) -> tuple[set[str], set[str]]:
     return set(schema), {name for record in records for name in record}
 
 
+def test_stream_maps_are_made_only_for_streams_that_are_read() -> None:
+    """Those of all streams take longer than everything else of a start."""
+    tap = site().tap(streams=(OPENS,))
+    assert tap.mapper.stream_maps == {}
+    assert tap.execute() == 0
+    assert OPENS in tap.mapper.stream_maps
+    assert "encompass_clicks" not in tap.mapper.stream_maps
+
+
 @pytest.mark.parametrize("stream", [OPENS, RUNS])
 @pytest.mark.parametrize(
     "maps", [{}, {"stream_maps": {"*": {"twice": "str(account)"}}}]
