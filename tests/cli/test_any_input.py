@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from singer_sdk.plugin_base import _ConfigInput
 
+from simulator.adapter import SimulatorAdapter
 from simulator.world import World
 from tap_email_metrics.command import Refused
 from tap_email_metrics.providers import PROVIDERS, config_schema
@@ -172,7 +173,7 @@ def command(config: Any, **options: Any) -> TapEmailMetrics:
     return TapEmailMetrics.from_command_line(
         _ConfigInput(config),
         clock=SITE.world.clock,
-        transport=SITE.tap()._transport,  # noqa: SLF001 - the simulator's
+        transport=SimulatorAdapter(WORLD),
         message_writer=MemoryWriter(),
         **options,
     )

@@ -6,13 +6,12 @@ import pytest
 
 from scripts.generate import ROOT, filled, generated
 
-FILES = {str(path.relative_to(ROOT)): path for path in generated()}
+WANTED = {str(path.relative_to(ROOT)): text for path, text in generated().items()}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", WANTED)
 def test_a_generated_file_is_current(name: str) -> None:
-    path = FILES[name]
-    wanted = generated()[path]
+    path, wanted = ROOT / name, WANTED[name]
     assert path.exists(), "run python -m scripts.generate"
     assert path.read_text("utf-8") == wanted, "run python -m scripts.generate"
 
