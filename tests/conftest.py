@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tap_email_metrics.records.privacy import RedactingFilter
+from tests.support.logs import remove_masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,7 @@ def _logging_as_it_was() -> Iterator[None]:
     """Restore the log after a test that silences or masks it."""
     yield
     logging.disable(logging.NOTSET)
-    for handler in logging.root.handlers:  # pytest's own live as long as it does
-        for masking in [f for f in handler.filters if isinstance(f, RedactingFilter)]:
-            handler.removeFilter(masking)
+    remove_masks()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -92,12 +92,18 @@ def _is_own(record: logging.LogRecord) -> bool:
 @pytest.fixture
 def logs() -> Iterator[Logs]:
     logs, level = Logs(), logging.root.level
+    # Pytest would collect and mask the same lines again.
+    others = {handler: handler.level for handler in logging.root.handlers}
+    for handler in others:
+        handler.setLevel(logging.CRITICAL + 1)
     for handler in logs.handlers:
         logging.root.addHandler(handler)
     logging.root.setLevel(1)
     yield logs
     logs.remove()
     logging.root.setLevel(level)
+    for handler, usual in others.items():
+        handler.setLevel(usual)
 
 
 class _Planted:
