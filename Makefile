@@ -13,8 +13,14 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 # One more than there are processors, as some tests wait for a process.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# One more again: the tests with Meltano wait for processes more than they compute.
+MELTANO_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 # What takes long is left out, but for `make test-all`.
 LEFT_OUT ?= and not nightly
+# The longest modules with Meltano, and two of the shortest.
+MELTANO_FIRST := $(addprefix tests/e2e/,warehouses/test_warehouses.py \
+  transform/test_transform.py meltano/test_guide.py meltano/test_meltano.py \
+  warehouses/test_hostile_values.py orchestrate/test_dags.py)
 # What other Pythons run.
 REPRESENTATIVE ?= tests/unit/state tests/unit/records/test_columns.py tests/runs/test_state_versions.py tests/cli/test_output.py
 
@@ -94,11 +100,12 @@ unit: $(INSTALLED) $(SINGER_TOOLS) ## The tests that need no Meltano
 
 # Modules run side by side: each has projects, servers and worlds of its own. They share
 # the plugins' folders, and Meltano writes into those only when it installs. The longest
-# module comes first.
+# modules come first, so that no worker is left alone with one at the end. A worker whose
+# module has one or two tests takes another at once, so short ones are next.
 .PHONY: test-meltano
 test-meltano: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(DBT) $(DBT_LOWEST) $(DIALECTS) $(AIRFLOW) $(FAKESNOW) $(BQEMULATOR) chromium ## The tests with the real Meltano, its targets, dbt and Airflow
-	$(PYTEST) -m 'meltano $(LEFT_OUT)' -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
-	  tests/e2e/warehouses/test_warehouses.py tests
+	$(PYTEST) -m 'meltano $(LEFT_OUT)' -n $(MELTANO_WORKERS) \
+	  --dist loadfile --no-loadscope-reorder $(MELTANO_FIRST) tests/e2e
 
 # The browser that a test opens the report in.
 .PHONY: chromium

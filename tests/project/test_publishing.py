@@ -61,6 +61,21 @@ def test_workflows_make_targets_that_exist() -> None:
     assert made(COMMANDS) <= TARGETS
 
 
+def test_make_finds_every_test_that_needs_meltano() -> None:
+    """`make unit` leaves them out, and `make test-meltano` looks in one folder only."""
+    needy = [
+        path.relative_to(ROOT).parts[:2]
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(
+            r"^(@|pytestmark = \[?)pytest\.mark\.meltano",
+            path.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
+    ]
+    assert len(needy) > 10
+    assert set(needy) == {("tests", "e2e")}
+
+
 def test_ci_runs_every_target_of_make_test() -> None:
     steps = [s for j in WORKFLOWS["ci"]["jobs"].values() for s in j["steps"]]
     ci = made([step.get("run", "") for step in steps])
