@@ -23,7 +23,7 @@ LENGTH = {"encompass": 100, "constant_contact": 40, "luxsci": 20}
 """Days of a world by provider: fewer if its runs are slow."""
 WORLDS = {"encompass": 3, "constant_contact": 2, "luxsci": 2}
 SEEDS = [
-    (provider, 1000 + number)
+    pytest.param(provider, 1000 + number, marks=[pytest.mark.nightly] if number else [])
     for provider, worlds in WORLDS.items()
     for number in range(worlds)
 ]

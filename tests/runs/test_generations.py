@@ -98,7 +98,7 @@ def _many_states(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_many_states")
 @pytest.mark.parametrize("provider", PROVIDERS)
 @given(shares=st.lists(st.floats(0, 1), min_size=1, max_size=2))
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_full_refresh_that_was_cut_is_completed_by_the_next_run(
     provider: str, shares: list[float]
 ) -> None:

@@ -60,8 +60,8 @@ POLICIES: tuple[dict[str, Any], ...] = (
 @pytest.mark.parametrize(
     "number",
     [
-        *(pytest.param(n, marks=pytest.mark.nightly) for n in (0, 1, 4, 5)),
-        *(2, 3),
+        *(pytest.param(n, marks=pytest.mark.nightly) for n in (0, 1, 2, 4, 5)),
+        3,
     ],
 )
 def test_sixty_days_of_runs_match_the_truth(number: int) -> None:
