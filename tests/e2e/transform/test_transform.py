@@ -626,25 +626,3 @@ def test_the_page_on_the_model_lists_the_event_types_of_each_provider(
 
     found = built.first["email_events"]
     assert said == {(row["provider"], row["event_type"]) for row in found}
-
-
-@pytest.fixture(scope="module")
-def dialects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("dialects")
-    program = Path(__file__).with_name("dialects.py")
-    done = run_dbt(folder, "dbt-dialects", program, "snowflake", "bigquery")
-    # dbt first logs that no Snowflake user is configured.
-    found: dict[str, Any] = json.loads(done.splitlines()[-1])
-    return found
-
-
-@pytest.mark.parametrize("dialect", ["snowflake", "bigquery"])
-def test_every_model_compiles_to_valid_sql_of_the_warehouse(
-    dialects: dict[str, Any], dialect: str
-) -> None:
-    found = dialects[dialect]
-    models = {path.stem for path in ROOT.joinpath("transform/models").rglob("*.sql")}
-
-    assert {name: text for name, text in found.items() if text} == {}
-    assert models <= set(found)
-    assert "no_event_is_missing" in found
