@@ -153,7 +153,7 @@ MUTATIONS: dict[str, Mutation] = {
     "skip_last_page": Mutation("encompass", 0, 60, reading, "scan", _skip_last_page),
     "trust_total": Mutation("encompass", 5, 60, ListScan, "rows", _trust_total),
     "no_verification": Mutation(
-        "encompass", 7, 60, schedule, "verification_points", _no_verification
+        "encompass", 1, 60, schedule, "verification_points", _no_verification
     ),
     "ignore_late_rows": Mutation(
         "encompass",
