@@ -337,8 +337,11 @@ class EncompassApi(Api[EncompassSettings]):
     ) -> bool:
         """Report a gap; return whether it has to stop the run."""
         known = state.knows(gap)
-        if self.settings.on_archive_gap == "warn":
-            state.acknowledge(gap)
+        # A clock that is ahead shows a gap of days that are yet to come: it must not
+        # hide a later gap. So only what both clocks say is acknowledged.
+        certain = archive_gap(gap[0], min(self.now(), self._control.clock.now()))
+        if certain and self.settings.on_archive_gap == "warn":
+            state.acknowledge(certain)
         self._control.logger.warning(
             "%s: ARCHIVE GAP%s: actions from %s to %s were archived after 180 days "
             "and may be gone unread",

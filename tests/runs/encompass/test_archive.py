@@ -250,6 +250,25 @@ def test_a_later_gap_is_a_new_gap() -> None:
     assert site.sync().code == 1
 
 
+def test_a_gap_shown_by_a_clock_that_is_ahead_does_not_hide_a_later_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site, _ = site_of(10)
+    site.sync()
+    site.advance(1)
+    odd = site.world.odd("date_ahead")
+    site.sync()
+    site.world.odds.remove(odd)
+    site.advance(1)
+    site.sync()
+    caplog.clear()
+    site.advance(200)
+    site.settings["on_archive_gap"] = "fail"
+    assert site.sync().code == 1
+    assert len(gaps(caplog)) == 4
+    assert not any("acknowledged" in line for line in gaps(caplog))
+
+
 def test_gaps_of_deselected_streams_and_of_backfills_do_not_matter() -> None:
     site, _ = after_an_outage(200, on_archive_gap="fail")
     assert site.sync(streams=("encompass_links",), load=False).code == 0
