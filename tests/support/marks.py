@@ -20,4 +20,5 @@ marks = st.builds(
     total=st.none() | st.integers(0, 10**9),
     failures=st.sampled_from([0, 0, 0, 0, 1, 4, 5, 99]),
     tried=st.none() | instants,
+    ahead=st.sampled_from([0, 0, 1, 999]),
 )

@@ -17,6 +17,7 @@ from tap_email_metrics.providers.encompass.scan import (
     ListScan,
     Pages,
     ascending,
+    dated_after,
     dates_of,
     ids_of,
     latest_date,
@@ -187,7 +188,7 @@ class ListReader:
         start = mark.rows - 1
         last = mark.last_id
         found = 0
-        newest = mark.newest
+        newest, ahead = mark.newest, mark.ahead
         pages = Pages(partial(self._page, visit), self._fan_out)
         for _ in range(MOST_PAGES):
             page = pages(start)
@@ -203,11 +204,17 @@ class ListReader:
             found += len(ids)
             last = ids[-1] if ids else last
             newest = _newest(newest, latest_date(page.rows), now)
+            ahead += len(dated_after(page.rows, _minute(now)))
             start += len(page.rows)
             if page.full and not page.shrunk:
                 pages.ahead(range(start, page.total, page.size))
             reached = replace(
-                mark, rows=mark.rows + found, last_id=last, newest=newest, tried=now
+                mark,
+                rows=mark.rows + found,
+                last_id=last,
+                newest=newest,
+                ahead=ahead,
+                tried=now,
             )
             self._part = reached if found and mark.total is None else None
             if page.rows:
@@ -234,34 +241,41 @@ class ListReader:
                 return None  # too many rows to hold until they are proved complete
         if found < 0 or ids[found] != mark.last_id:
             return None
-        newest, left = mark.newest, found
+        newest, ahead, left = mark.newest, mark.ahead, found
         for rows in new:
             if left > 0:
                 wanted, left = rows[:left], left - len(rows)
                 yield wanted
                 newest = _newest(newest, latest_date(wanted), now)
-        reached = replace(mark, rows=mark.rows + found, last_id=ids[0], newest=newest)
+                ahead += len(dated_after(wanted, _minute(now)))
+        reached = replace(
+            mark,
+            rows=mark.rows + found,
+            last_id=ids[0],
+            newest=newest,
+            ahead=ahead,
+        )
         return _grown(reached, mark, page.total, now)
 
     def _whole(
         self, visit: Visit[int, Mark], now: float
     ) -> Generator[Page, None, Mark]:
         everything = visit.everything or not self._dated
-        known = visit.mark.rows if visit.mark else 0
+        known, ahead = (visit.mark.rows, visit.mark.ahead) if visit.mark else (0, 0)
         archived = may_lose_rows(visit.parent, now, self._policy)
         # If the end of a run cut the last read, it is unknown which rows were emitted.
         everything = everything or bool(visit.mark and is_cut(visit.mark))
         keep = self._news(visit, everything=everything)
-        seen = ListScan()
+        seen = _new_scan(now)
         if everything and not archived:
             self._prefix = _Prefix(visit, seen, now)
         first = yield from self._scan(visit, keep, seen)
         self._prefix = None
-        if not everything and first.rows - known > keep.new:
+        if not everything and first.rows - known > len(keep.new) - ahead:
             # The list has new rows with a date before the last check.
             everything = True
             keep = _News(None, None)
-            first = yield from self._scan(visit, keep, ListScan())
+            first = yield from self._scan(visit, keep, _new_scan(now))
         mark = self._settled(visit, first, now, everything=everything)
         if first.whole:
             doubted = not archived and _has_lost_rows(visit.mark, mark)
@@ -269,7 +283,7 @@ class ListReader:
         if not archived and _is_unchanged(visit.mark, mark, first):
             return mark
         # Rows that the first read missed may have old dates: emit every row.
-        second = yield from self._scan(visit, _News(None, None), ListScan())
+        second = yield from self._scan(visit, _News(None, None), _new_scan(now))
         # Unless rows are archived, two reads in different orders may together have
         # every row.
         self._complementary = not archived and second.completes(first)
@@ -287,8 +301,7 @@ class ListReader:
         if everything or checked is None:
             return _News(None, None)
         since = int((checked - self._lookback) * 1000)
-        # The state keeps whole minutes, so the check was up to a minute later.
-        return _News(since, int((checked + 60) * 1000))
+        return _News(since, _minute(checked))
 
     def _scan(
         self, visit: Visit[int, Mark], keep: _News, seen: ListScan
@@ -316,7 +329,17 @@ class ListReader:
             order=seen.order if total is not None else "n",
             verified=points if everything else min(old.verified, points),
             total=None if total is None or total == rows else total,
+            ahead=len(seen.ahead),
         )
+
+
+def _minute(moment: float) -> int:
+    """Return epoch ms of the minute of an instant: the state keeps whole minutes."""
+    return int(moment // 60) * 60_000
+
+
+def _new_scan(now: float) -> ListScan:
+    return ListScan(after=_minute(now))
 
 
 class _Prefix:
@@ -353,6 +376,7 @@ class _Prefix:
             verified=verification_points(self._visit.parent.sent, self._now),
             failures=old.failures,
             tried=self._now,
+            ahead=len(seen.ahead),
         )
 
 
@@ -410,33 +434,29 @@ def _is_unchanged(old: Mark | None, new: Mark, seen: ListScan) -> bool:
 
 
 class _News:
-    """Selects the rows to emit, and counts those dated after the last check.
+    """Selects the rows to emit, and notes those dated after the last check.
 
     Args:
         since: epoch ms; only later rows are emitted. None for all.
-        checked: epoch ms of the last check.
+        checked: epoch ms of the minute of the last check.
 
     Attributes:
-        new: number of rows dated after the last check.
+        new: ids of the rows dated after the last check.
     """
 
     def __init__(self, since: int | None, checked: int | None) -> None:
         self._since = since
         self._checked = checked
-        self.new = 0
+        self.new: set[int] = set()
 
     def __call__(self, rows: Page) -> Page:
         since, checked = self._since, self._checked
         if since is None or checked is None:
             return rows
-        dates = dates_of(rows)
-        # A row without a date may be an old one, so it does not count as new. One
-        # without an id has no record, and is not among the rows that were read.
-        self.new += sum(
-            added is not None and added > checked and row_id is not None
-            for added, row_id in zip(dates, rows.integers("id"), strict=True)
-        )
-        return rows.without([added is not None and added <= since for added in dates])
+        # A row without a date may be an old one, so it does not count as new.
+        self.new |= dated_after(rows, checked)
+        old = [added is not None and added <= since for added in dates_of(rows)]
+        return rows.without(old)
 
 
 def _newest(known: float | None, added: int | None, now: float) -> float | None:

@@ -37,6 +37,8 @@ class ListScan:
         ids: ids in order of arrival, including repetitions.
         keyless: number of rows without an integer id.
         newest: the latest `dateAdded`, in epoch ms.
+        after: epoch ms of the minute in which the read began, None if unknown.
+        ahead: ids of the rows dated after that.
         totals: the totals of the first and the last page, None for a bare array.
         cut: the read was stopped before the end of the list.
         shifted: rows moved between two pages.
@@ -45,6 +47,8 @@ class ListScan:
     ids: array[int] = field(default_factory=lambda: array("q"))
     keyless: int = 0
     newest: int | None = None
+    after: int | None = None
+    ahead: set[int] = field(default_factory=set)
     totals: tuple[int | None, int | None] = (None, None)
     cut: bool = False
     shifted: bool = False
@@ -261,6 +265,8 @@ def _note(
     here = latest_date(page.rows)
     if here is not None:
         seen.newest = here if seen.newest is None else max(here, seen.newest)
+        if seen.after is not None and here > seen.after:
+            seen.ahead |= dated_after(page.rows, seen.after)
     if not known:
         return keep(page.rows)
     return keep(page.rows.where([row_id not in known for row_id in ids]))
@@ -280,6 +286,19 @@ def dates_of(rows: Page) -> list[int | None]:
     """Return each `dateAdded` in epoch ms, None where it is unset (0 or less)."""
     times = rows.integers("dateAdded")
     return [ms if ms is not None and ms > 0 else None for ms in times]
+
+
+def dated_after(rows: Page, moment: int) -> set[int]:
+    """Return the ids of the rows with a `dateAdded` after an instant in epoch ms.
+
+    A row without an id has no record, and is not among the rows that were read.
+    """
+    pairs = zip(rows.integers("id"), dates_of(rows), strict=True)
+    return {
+        row_id
+        for row_id, added in pairs
+        if row_id is not None and added is not None and added > moment
+    }
 
 
 def latest_date(rows: Page) -> int | None:

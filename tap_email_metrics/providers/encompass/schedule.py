@@ -74,6 +74,8 @@ class Mark(Tries):
         failures: runs in a row in which the list could not be read.
         tried: time of the last read, if it did not settle the list. If the end of a
             run has cut that read, `rows` and `last_id` may be those of its first part.
+        ahead: at most this many of the rows are dated after the minute of the check:
+            they came while it went on, or have a date in the future.
     """
 
     rows: int = 0
@@ -83,6 +85,7 @@ class Mark(Tries):
     verified: int = 0
     unsettled: bool = False
     total: int | None = None
+    ahead: int = 0
 
     def pack(self) -> str:
         """Return the mark as one short string; times are cut to whole minutes."""
@@ -95,6 +98,7 @@ class Mark(Tries):
             encode_optional(self.total),
             encode_optional(self.failures or None),
             encode_time(self.tried),
+            encode_optional(self.ahead or None),
         )
 
     @classmethod
@@ -104,8 +108,8 @@ class Mark(Tries):
         Raises:
             ValueError: the text is not a packed mark.
         """
-        parts = split_parts(text, 8)
-        rows, last, newest, checked, flags, total, failures, tried = parts
+        parts = split_parts(text, 9)
+        rows, last, newest, checked, flags, total, failures, tried, ahead = parts
         mark = cls(
             rows=decode_number(rows),
             last_id=decode_optional(last),
@@ -117,8 +121,9 @@ class Mark(Tries):
             total=decode_optional(total),
             failures=decode_optional(failures) or 0,
             tried=decode_time(tried),
+            ahead=decode_optional(ahead) or 0,
         )
-        if mark.rows < 0 or mark.failures < 0:
+        if mark.rows < 0 or mark.failures < 0 or mark.ahead < 0:
             raise ValueError("a negative count")
         return mark
 

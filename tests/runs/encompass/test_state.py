@@ -424,7 +424,7 @@ def test_the_bookmark_is_the_newest_key_and_never_goes_back() -> None:
     site.api.delete("opens", newest)
     older = site.api.add_row("opens", 8, date_added=NOW - DAY)
     site.advance(1)
-    assert site.sync().ids(OPENS) == [older]
+    assert older in site.sync().ids(OPENS)
     assert site.state["bookmarks"][OPENS]["replication_key_value"] == value
     site.sync()
     assert site.state["bookmarks"][OPENS]["replication_key_value"] == value

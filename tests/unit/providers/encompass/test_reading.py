@@ -812,6 +812,67 @@ def test_a_new_row_with_an_old_date_is_found_by_the_count(days: int) -> None:
     assert after.rows == 5
 
 
+def add_late(shelf: Shelf) -> int:
+    """Add a row dated long before the look-back, which makes the list unordered."""
+    late = shelf.new()
+    shelf.added[late] = NOW - 50 * DAY
+    shelf.ids.insert(len(shelf.ids) // 2, late)
+    return late
+
+
+def test_rows_that_came_during_a_read_do_not_hide_a_late_one() -> None:
+    shelf = Shelf([5, 9, 7, 8], [QUIET, Change(appended=2)], [1])
+    _, mark = read(shelf)
+    assert (mark.rows, mark.settled) == (6, True)
+    shelf.changes = []
+    late = add_late(shelf)
+    found, mark = read(shelf, mark)
+    assert late in found
+    assert mark.rows == 7
+
+
+@pytest.mark.parametrize("ids", [[5, 9, 7, 8], [5, 7, 8, 9], [9, 8, 7, 5]])
+def test_a_row_dated_in_the_future_never_hides_a_late_one(ids: list[int]) -> None:
+    shelf = Shelf(ids)
+    _, mark = read(shelf)
+    end = 0 if mark.order == "d" else len(ids)
+    for days in (1, 2):
+        shelf.now += DAY
+        shelf.ids.insert(end, shelf.new())
+        shelf.added[max(shelf.ids)] = NOW + 99 * days * DAY
+        end += end > 0
+        _, mark = read(shelf, mark)
+    late = add_late(shelf)
+    found, mark = read(shelf, mark)
+    assert late in found
+    assert (mark.rows, mark.settled) == (7, True)
+
+
+def test_a_new_row_that_comes_twice_does_not_hide_a_late_one() -> None:
+    shelf = Shelf([5, 9, 7, 8])
+    _, mark = read(shelf)
+    shelf.now += DAY
+    late = add_late(shelf)
+    new = shelf.new()
+    shelf.ids += [new, new]
+    shelf.counted = -1
+    found, mark = read(shelf, mark)
+    assert late in found
+    assert (mark.rows, mark.settled) == (6, True)
+
+
+def test_a_row_of_the_minute_of_the_check_costs_no_second_read() -> None:
+    shelf = Shelf([5, 9, 7, 8])
+    shelf.now = NOW + 30
+    shelf.added[7] = NOW + 20
+    _, mark = read(shelf)
+    shelf.now += 10
+    shelf.ids.insert(1, shelf.new())
+    found, _ = read(shelf, mark.in_whole_minutes())
+    assert max(shelf.ids) in found
+    assert len(shelf.asked) == 1
+
+
 def test_two_equal_reads_of_an_old_list_settle_it_below_its_total() -> None:
     shelf = Shelf(list(range(1, 13)), counted=5)
     found, mark = read(shelf, days=200)

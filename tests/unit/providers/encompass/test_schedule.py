@@ -110,7 +110,7 @@ def test_a_packed_mark_is_short_and_needs_no_escapes(mark: Mark) -> None:
 
 
 def test_the_marks_of_a_message_take_at_most_250_bytes() -> None:
-    mark = settled(1.5, rows=170_000, last_id=987_654_321, newest=NOW, verified=3)
+    mark = settled(1.5, rows=170_000, last_id=987_654_321, newest=NOW, ahead=99)
     entry = json.dumps({"123456789": mark.pack()})
     assert 5 * len(entry) <= 250
 
@@ -145,6 +145,12 @@ def test_text_in_the_form_of_a_mark_is_a_value_error_or_a_usable_mark(
     except ValueError:
         return
     assert Mark.unpack(mark.pack()) == mark
+
+
+@pytest.mark.parametrize("text", ["-1....a0", "1....a0..-1", "1....a0....-1"])
+def test_a_mark_with_a_negative_count_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="negative"):
+        Mark.unpack(text)
 
 
 @given(marks, st.data())
