@@ -11,6 +11,7 @@
         - `NotUnderstood`: status 200 with a body of an unknown shape
         - `Broken`: every try failed in a way that may pass
         - `Lost`: no request can read the list; go on, then fail the stream
+        - `LostRow`: the same for one row; other windows of its list may be readable
     - `Retriable`: wait, then try the same request again
         - `Throttled`: let all requests of the provider wait
         - `TimedOut`: ask for fewer rows
@@ -72,6 +73,10 @@ class Broken(Skippable):
 
 class Lost(Skippable):
     """No request can read this list. The stream fails after the other lists."""
+
+
+class LostRow(Skippable):
+    """No request can read this row. The stream fails after all other rows."""
 
 
 class Retriable(TapError):  # noqa: N818

@@ -44,7 +44,8 @@ class StreamReport:
         failed: ids of parents that could not be read.
         quarantined: ids of parents that failed in five or more runs in a row.
         unfinished: ids of parents whose list was cut by the end of a run.
-        unsettled: number of lists whose count and rows did not agree.
+        unsettled: number of lists whose count and rows did not agree, and of windows
+            that could not be read.
         set_aside: number of rows without a record, by reason.
         behind_since: the UTC seconds up to which every open list was read.
         headroom_days: days until the archive takes unread rows.

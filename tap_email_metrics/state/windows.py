@@ -62,13 +62,36 @@ def merged(windows: Iterable[Window]) -> tuple[Window, ...]:
     return tuple(kept)
 
 
-def without(windows: Iterable[Window], gone: Window) -> tuple[Window, ...]:
-    """Return the parts of windows that lie outside another window."""
-    left = []
-    for window in windows:
-        left.append(Window(window.start, min(window.end, gone.start)))
-        left.append(Window(max(window.start, gone.end), window.end))
-    return merged(left)
+def without(windows: Iterable[Window], *gone: Window) -> tuple[Window, ...]:
+    """Return the parts of windows that lie outside other windows."""
+    left = merged(windows)
+    for other in gone:
+        left = merged(outside(left, other))
+    return left
+
+
+def outside(windows: Iterable[Window], gone: Window) -> tuple[Window, ...]:
+    """Return the parts of windows outside another window, in the order of windows."""
+    parts = (
+        part
+        for one in windows
+        for part in (
+            Window(one.start, min(one.end, gone.start)),
+            Window(max(one.start, gone.end), one.end),
+        )
+    )
+    return tuple(part for part in parts if part.seconds > 0)
+
+
+def inside(windows: Iterable[Window], others: Iterable[Window]) -> tuple[Window, ...]:
+    """Return the parts of windows inside other windows, in the order of windows."""
+    others = tuple(others)
+    parts = (
+        Window(max(one.start, other.start), min(one.end, other.end))
+        for one in windows
+        for other in others
+    )
+    return tuple(part for part in parts if part.seconds > 0)
 
 
 def touch(windows: Iterable[Window], other: Window) -> bool:
@@ -84,6 +107,9 @@ class Coverage:
         start: the tap asks for no row before this time.
         through: everything up to this time was read, except for `todo`.
         todo: windows that are not read yet, or that were incomplete when they were.
+        failed: windows whose last read failed or was incomplete, in the order in which
+            to read them. What is left of them in `todo` is read after the rest of it,
+            so that it holds back no other window.
         seen: when the live window was last read completely, None before the first
             time.
         verified: when all rows were last emitted, or the list was last read without
@@ -96,8 +122,8 @@ class Coverage:
         short: windows that were settled though some of their rows have no record, or
             are counted and not served.
         short_read: when those were last read.
-        cut: start of the live window whose last read the end of a run has cut; it is
-            read in parts from there on. None: it was not cut.
+        cut: start of the live window whose last read failed, or was cut by the end of a
+            run; it is read in parts from there on. None: it was read.
         short_reads: how often they were read since one of them was new.
     """
 
@@ -114,6 +140,7 @@ class Coverage:
     short_read: int | None = None
     short_reads: int = 0
     cut: int | None = None
+    failed: tuple[Window, ...] = ()
 
     @classmethod
     def first(cls, start: int, end: int) -> Coverage:
@@ -148,17 +175,16 @@ class Coverage:
         )
 
     def after_cut(self, window: Window, read: Iterable[Window]) -> Coverage:
-        """Return the coverage after the end of a run has cut a read of the live window.
+        """Return the coverage after a read of the live window was cut, or failed.
 
         Args:
             window: the live window.
             read: the parts of it that were read whole.
         """
-        todo = merged([*self.extended(window.end).todo, window])
-        for part in read:
-            todo = without(todo, part)
+        read = tuple(read)
+        todo = without([*self.extended(window.end).todo, window], *read)
         through = max(self.through, window.end)
-        half = max(1, window.seconds // 2)
+        half = max((w.seconds // 2 for w in without([window], *read)), default=0) or 1
         width = min(self.width or half, half)
         return replace(self, todo=todo, through=through, width=width, cut=window.start)
 
@@ -176,12 +202,26 @@ class Coverage:
 
     def after(self, window: Window, *, whole: bool) -> Coverage:
         """Return the coverage after a read of a window; it stays due if not whole."""
-        todo = without(self.todo, window)
+        todo, failed = without(self.todo, window), outside(self.failed, window)
         if not whole:
-            todo = merged([*todo, window])
+            todo, failed = merged([*todo, window]), (*failed, window)
         joined = window.start <= self.through
         through = max(self.through, window.end) if joined else self.through
-        return replace(self, todo=todo, through=through)
+        return replace(self, todo=todo, through=through, failed=failed)
+
+    def after_failure(self, window: Window, parts: Iterable[Window]) -> Coverage:
+        """Return the coverage after a read of a window failed.
+
+        Args:
+            window: the window, which is in `todo`.
+            parts: the parts in which to read what is left of it.
+        """
+        return replace(self, failed=(*outside(self.failed, window), *parts))
+
+    @property
+    def troubled(self) -> tuple[Window, ...]:
+        """The windows that are left to read because their last read failed."""
+        return inside(self.failed, self.todo)
 
     def after_short(
         self, window: Window, now: int, *, short: bool, again: bool = False
@@ -258,6 +298,8 @@ class Coverage:
         }
         if self.todo:
             packed["todo"] = [[iso(w.start), iso(w.end)] for w in self.todo]
+        if self.troubled:
+            packed["failed"] = [[iso(w.start), iso(w.end)] for w in self.troubled]
         times = {
             "seen": self.seen,
             "verified": self.verified,
@@ -285,7 +327,7 @@ class Coverage:
         Raises:
             ValueError, TypeError, KeyError: the JSON is not a packed coverage.
         """
-        todo, short = _windows(packed, "todo"), _windows(packed, "short")
+        todo, short = _in_order(packed, "todo"), _in_order(packed, "short")
         return cls(
             start=_second(packed["start"]),
             through=_second(packed["through"]),
@@ -302,6 +344,7 @@ class Coverage:
             else None,
             short_reads=_number(packed.get("short_reads", 0)),
             cut=_second(packed["cut"]) if "cut" in packed else None,
+            failed=_windows(packed, "failed"),
         )
 
 
@@ -309,7 +352,11 @@ def _windows(packed: Any, key: str) -> tuple[Window, ...]:  # noqa: ANN401 - lik
     found = packed.get(key, []) if isinstance(packed, dict) else None
     if not isinstance(found, list):
         raise TypeError("no windows")
-    windows = tuple(Window(_second(start), _second(end)) for start, end in found)
+    return tuple(Window(_second(start), _second(end)) for start, end in found)
+
+
+def _in_order(packed: Any, key: str) -> tuple[Window, ...]:  # noqa: ANN401 - likewise
+    windows = _windows(packed, key)
     if merged(windows) != windows:
         raise ValueError("windows out of order")
     return windows

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.errors import Lost, Skippable
+from tap_email_metrics.errors import Lost, LostRow, Skippable
 from tap_email_metrics.transport.bounds import TooLong
 
 if TYPE_CHECKING:
@@ -365,7 +365,8 @@ class WindowReader:
         """Yield the rows of all pages; stop early if the window has to be split.
 
         Raises:
-            Lost: the list does not end, or a single row is too long.
+            Lost: the list does not end.
+            LostRow: a single row is too long.
         """
         while attempt.pages < attempt.most_pages:
             try:
@@ -385,10 +386,10 @@ class WindowReader:
         """Ask for fewer rows from the next page on.
 
         Raises:
-            Lost: the page that was too long had one row.
+            LostRow: the page that was too long had one row.
         """
         if self._most == 1:
-            raise Lost(f"a row is too long: {error}") from error
+            raise LostRow(f"a row is too long: {error}") from error
         self._most = max(1, self._most // _SMALLER)
 
     def _next_page(

@@ -13,15 +13,15 @@ from tap_email_metrics.errors import (
     Exhausted,
     Fatal,
     HistoryLeft,
-    Lost,
     Skippable,
     Unavailable,
 )
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.report import Progress
 from tap_email_metrics.run.workers import FanOut, PageRead
-from tap_email_metrics.state.windows import Coverage, Window, touch, without
+from tap_email_metrics.state.windows import Coverage, Window, inside, touch, without
 from tap_email_metrics.streams.base import EmailMetricsStream
+from tap_email_metrics.streams.failures import Failures
 from tap_email_metrics.streams.window_reader import WindowList, WindowPart, WindowReader
 
 if TYPE_CHECKING:
@@ -87,11 +87,13 @@ class WindowStream(EmailMetricsStream):
             0 for never. Lists without a replication key are always read in full.
         changes_only: rows of the look-back are emitted only if they changed.
         any_length: one request can ask for any length of time.
+        narrowest: seconds; a window that fails is not read in shorter parts than this.
     """
 
     full_days: ClassVar[int] = 0
     changes_only: ClassVar[bool] = False
     any_length: ClassVar[bool] = True
+    narrowest: ClassVar[int] = 3_600
 
     @abc.abstractmethod
     def lists(self) -> Sequence[WindowList]:
@@ -181,9 +183,10 @@ class WindowStream(EmailMetricsStream):
         }
         self._coverages = {key: self._coverage(key) for key in self._sources}
         self._read_rows = dict.fromkeys(self._sources, 0)
-        self._unsettled: dict[str, list[Window]] = {}
+        self._as_before = dict(self._coverages)
+        self._tried: dict[str, list[Window]] = {key: [] for key in self._sources}
         self._denied: dict[str, Unavailable] = {}
-        self._lost: dict[str, Lost] = {}
+        self._failures = Failures(self.narrowest)
         self._begun: set[str] = set()
         self._ended: set[str] = set()
         self._whole: dict[str, list[Window]] = {key: [] for key in self._sources}
@@ -197,6 +200,7 @@ class WindowStream(EmailMetricsStream):
                 yield from self._round(self._due_short())
             yield from self._history()
         finally:
+            self._note_failures()
             self._note_state()
         self._conclude()
 
@@ -298,25 +302,38 @@ class WindowStream(EmailMetricsStream):
 
         A window that is larger than what is left of a day would be read from its start
         in each run. So what the end of a run has cut is read in parts by the next ones.
+        A window that failed, or has a part that failed before, is read in parts, too.
         """
-        due = self._due_live()
+        due = []
+        for one in self._due_live():
+            troubled = self._coverages[one.source.key].troubled
+            if one.window and touch(troubled, one.window):
+                self._cut(one)
+            else:
+                due.append(one)
         try:
             yield from self._round(due)
         except Exhausted:
             for one in due:
-                key = one.source.key
-                if one.window and key in self._begun and key not in self._ended:
-                    window = one.window.until(min(self._end, self.horizon()))
-                    coverage = self._coverages[key]
-                    self._keep(key, coverage.after_cut(window, self._whole[key]))
+                if one.source.key in self._begun - self._ended:
+                    self._cut(one)
             raise
         cut = [key for key in self._sources if self._coverages[key].cut is not None]
         for key in cut:
             self._keep(key, self._coverages[key].extended(self._end))
         yield from self._in_parts({key: self._coverages[key].cut_todo for key in cut})
         for key in cut:
-            if not (self._coverages[key].cut_todo or self._is_lost(key)):
+            coverage = self._coverages[key]
+            if not without(coverage.cut_todo, *coverage.troubled):
                 self._note_parts(key)
+
+    def _cut(self, due: Due) -> None:
+        """Leave a live window, except for what was read of it, to be read in parts."""
+        if due.window:
+            key = due.source.key
+            window = due.window.until(min(self._end, self.horizon()))
+            coverage = self._coverages[key]
+            self._keep(key, coverage.after_cut(window, self._whole[key]))
 
     def _note_parts(self, key: str) -> None:
         """Remember that all parts of a live window that was cut are read."""
@@ -351,6 +368,9 @@ class WindowStream(EmailMetricsStream):
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
         """Yield the records of windows, oldest first, one part per list in turn.
 
+        Windows that failed before come last. A part that fails is read again in halves
+        after all others.
+
         Args:
             left: the windows of each list.
             budget: ends the reading once it is spent; None: the run's end does.
@@ -358,30 +378,46 @@ class WindowStream(EmailMetricsStream):
         Raises:
             HistoryLeft: the budget is spent.
         """
-        left = dict(left)
+        queues = {key: self._in_order(key, windows) for key, windows in left.items()}
         widths = {k: self._coverages[k].width or self.first_width for k in left}
-        while left := {k: w for k, w in left.items() if w and not self._is_lost(k)}:
+        while queues := {k: q for k, q in queues.items() if q and not self._is_lost(k)}:
             if budget and budget.is_spent:
-                oldest = min(windows[0].start for windows in left.values())
+                oldest = min(one.start for queue in queues.values() for one in queue)
                 raise HistoryLeft(
                     f"the history from {iso(oldest)} on is left to read; the next "
                     "run goes on there"
                 )
             due = [
-                Due(self._sources[key], windows[0].first(widths[key]))
-                for key, windows in left.items()
+                Due(
+                    self._sources[key],
+                    queue[0].first(self._failures.length(widths[key])),
+                )
+                for key, queue in queues.items()
             ]
             self._read_rows = dict.fromkeys(self._sources, 0)
-            for key in left:
+            self._failures.halves.clear()
+            for key in queues:
                 # If this run ends meanwhile, the next one takes a smaller step.
                 self._keep_width(key, max(1, widths[key] // 2))
             yield from self._round(due)
             for one in due:
                 key = one.source.key
                 if one.window:
-                    left[key] = without(left[key], one.window)
-                widths[key] = self.next_width(widths[key], self._read_rows[key])
+                    queues[key][:1] = without(queues[key][:1], one.window)
+                if key in self._failures.halves:
+                    queues[key] += self._failures.halves[key]
+                    widths[key] = min(
+                        widths[key], max(self.narrowest, widths[key] // 2)
+                    )
+                else:
+                    widths[key] = self.next_width(widths[key], self._read_rows[key])
                 self._keep_width(key, widths[key])
+
+    def _in_order(self, key: str, windows: Iterable[Window]) -> list[Window]:
+        """Return windows of a list in the order in which to read them."""
+        windows = tuple(windows)
+        troubled = inside(self._coverages[key].troubled, windows)
+        return [*without(windows, *troubled), *troubled]
 
     def _keep_width(self, key: str, width: int) -> None:
         """Keep the length of the next window, as long as there is one."""
@@ -393,13 +429,11 @@ class WindowStream(EmailMetricsStream):
 
     def _left(self, key: str) -> tuple[Window, ...]:
         """Return the windows of the history that this run has not tried yet."""
-        left = self._coverages[key].todo
-        for tried in self._unsettled.get(key, ()):
-            left = without(left, tried)
-        return left
+        return without(self._coverages[key].todo, *self._tried[key])
 
     def _is_lost(self, key: str) -> bool:
-        return key in self._denied or key in self.report.failed
+        """Return whether a list is left out of the rest of this run."""
+        return self._failures.ends(key) or key in self._denied
 
     def _round(
         self, due: Sequence[Due]
@@ -473,9 +507,10 @@ class WindowStream(EmailMetricsStream):
         # If no row has a record, the response was not understood.
         whole = part.whole and (not part.rows or part.set_aside < part.rows)
         if not whole:
-            tried = [part.window] if part.window else []
-            self._unsettled.setdefault(key, []).extend(tried)
+            self._tried[key] += [part.window] if part.window else []
             report.unsettled += 1
+        else:
+            self._failures.read.add(key)
         if part.twins and whole:
             self.logger.warning(
                 "%s: %s: %d rows equal an earlier row; the target keeps the last one",
@@ -581,17 +616,33 @@ class WindowStream(EmailMetricsStream):
         elif isinstance(error, Unavailable):
             self._denied[key] = error
         elif isinstance(error, Skippable):
-            self.logger.warning("%s: %s was left out: %s", self.name, key, error)
-            self.report.failed.append(key)
-            if isinstance(error, Lost):
-                self._lost[key] = error
+            self._note_failure(done.task, error)
         else:
             raise error
+
+    def _note_failure(self, due: Due, error: Skippable) -> None:
+        """Note that a window could not be read. Parts of it may be readable."""
+        key = due.source.key
+        self._ended.add(key)
+        known = self._as_before[key].troubled
+        is_new = due.window is None or bool(without([due.window], *known))
+        self._failures.add(key, error, is_new=is_new)
+        if due.window is None or due.again:
+            self._failures.left_out[key] += 1
+            return
+        self.logger.info("%s: %s %s: %s", self.name, key, time_of(due.window), error)
+        if due.live:
+            self._cut(due)
+        self._tried[key].append(due.window)
+        left = without([due.window], *self._whole[key])
+        coverage = self._coverages[key]
+        parts = self._failures.split(key, left, len(coverage.troubled))
+        self._keep(key, coverage.after_failure(due.window, parts))
 
     def _note_look(self, due: Due) -> None:
         """Note that a live window was read completely."""
         key = due.source.key
-        if not due.live or key in self._unsettled:
+        if not due.live or self._tried[key]:
             return
         now = int(self.api.now())
         is_first = self._coverages[key].seen is None
@@ -603,6 +654,23 @@ class WindowStream(EmailMetricsStream):
     def _keep(self, key: str, coverage: Coverage) -> None:
         self._coverages[key] = coverage
         self._state.set_coverage(key, coverage)
+
+    def _note_failures(self) -> None:
+        """Report the windows and lists that failed.
+
+        A list fails if nothing of it was read, and not only what had failed before. It
+        is then as it was before, but the next run asks for shorter windows.
+        """
+        for key, error in self._failures.errors.items():
+            coverage, before = self._coverages[key], self._as_before[key]
+            if self._failures.is_whole_list(key):
+                self._keep(key, replace(before, width=coverage.width))
+                self.logger.warning("%s: %s was left out: %s", self.name, key, error)
+                self.report.failed.append(key)
+            elif left := len(coverage.troubled) + self._failures.left_out[key]:
+                self.report.unsettled += left
+                text = f"windows that cannot be read: {left}: {error}"
+                self.logger.warning("%s: %s: %s", self.name, key, text)
 
     def _note_state(self) -> None:
         if self.run.settings.backfill or not self._coverages:
@@ -638,7 +706,7 @@ class WindowStream(EmailMetricsStream):
             self.logger.warning("%s: %s was left out: %s", self.name, key, refused)
             if self._coverages[key].seen is not None:
                 self.report.failed.append(key)  # it could be read before
-        for key, never in self._lost.items():
+        for key, never in self._failures.lost.items():
             raise Fatal(f"{key}: {never}")
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.errors import NotUnderstood, Skippable
+from tap_email_metrics.errors import NotUnderstood
 from tap_email_metrics.providers.constant_contact import client as linked
 from tap_email_metrics.providers.constant_contact.batches import Batches
 from tap_email_metrics.providers.constant_contact.campaign_snapshot import (
@@ -149,13 +149,11 @@ def _settle_for_less(this: Any, original: Any, due: Any, part: Any) -> None:
     original(this, due, replace(part, whole=True))
 
 
-def _drop_failed(this: Any, original: Any, done: Any) -> None:
-    """Do not read a window again after a failure."""
-    original(this, done)
-    window, key = done.task.window, done.task.source.key
-    if isinstance(done.error, Skippable) and window is not None:
-        coverage = this._coverages[key].after(window, whole=True)  # noqa: SLF001
-        this._keep(key, coverage)  # noqa: SLF001
+def _drop_failed(this: Any, _original: Any, due: Any, _error: Any) -> None:
+    """Count a window as read after a failure."""
+    if due.window is not None:
+        key = due.source.key
+        this._keep(key, this._coverages[key].after(due.window, whole=True))  # noqa: SLF001
 
 
 def _short_is_settled(this: Any, *_arguments: Any, **_options: Any) -> Any:
@@ -279,7 +277,7 @@ CLAIMS: dict[str, Mutation] = {
         "luxsci", 23, 5, WindowStream, "_commit", _settle_for_less, ("list_null",)
     ),
     "drop_failed": Mutation(
-        "luxsci", 23, 5, WindowStream, "_finish", _drop_failed, ("parent_500",)
+        "luxsci", 23, 5, WindowStream, "_note_failure", _drop_failed, ("parent_500",)
     ),
     "short_is_settled": Mutation(
         "luxsci",

@@ -430,6 +430,7 @@ class Summary(ReportStream):
     primary_keys: ClassVar[tuple[str, ...]] = ("account", "scope", "interval_start")
     replication_key = "interval_start"
     any_length = False
+    narrowest = DAY
 
     @property
     @override
@@ -458,7 +459,7 @@ class Summary(ReportStream):
 
     @override
     def next_width(self, seconds: int, rows: int) -> int:
-        return seconds
+        return self.first_width
 
     @override
     def horizon(self) -> int:
@@ -466,7 +467,7 @@ class Summary(ReportStream):
 
     @override
     def is_read(self, coverage: Coverage) -> bool:
-        # A live window with an odd day does not count as seen: it is read again.
+        # A day that failed is left to the history.
         seen = coverage.seen
         return seen is not None and min(seen, coverage.through) >= self.horizon()
 
@@ -474,32 +475,16 @@ class Summary(ReportStream):
     def read(self, due: Due) -> Generator[Page | WindowPart, None, None]:
         """Yield the row of each day, and a `WindowPart` after each day.
 
-        A day whose response is not understood stays to be read; the other days count.
-
         Raises:
-            NotUnderstood: no day of a live window was understood.
+            NotUnderstood: the response for a day is not understood.
         """
-        odd: list[WindowPart] = []
-        is_understood = not due.live
-        days = _days_of(cast("Window", due.window))
-        for day, part in days:
-            try:
-                rows = self._rows_of_day(due.source, day)
-            except NotUnderstood as error:
-                if not is_understood and part == days[-1][1]:
-                    raise
-                self.logger.warning("%s: %s: %s", self.name, due.source.key, error)
-                odd.append(WindowPart(part, whole=False, rows=0, outside=0, twins=0))
-                continue
-            is_understood = True
-            yield from odd
-            odd.clear()
+        for day, part in _days_of(cast("Window", due.window)):
+            rows = self._rows_of_day(due.source, day)
             about = {str(self.dated_by): iso(day.start)[:10]}
             columns = {**due.source.columns, **about}
             yield self.maker(day.start * 1000, **columns).page(rows)
             counts = (self._counted(rows), None)
             yield WindowPart(part, True, len(rows), 0, 0, counts)  # noqa: FBT003 - its parts
-        yield from odd
 
     def _rows_of_day(self, source: WindowList, day: Window) -> list[Row]:
         """Return the row of a day, or no row.

@@ -12,7 +12,6 @@ import yaml
 from singer_sdk.exceptions import ConfigValidationError
 
 from tap_email_metrics.clock import iso
-from tap_email_metrics.errors import Skippable
 from tap_email_metrics.providers.luxsci import client, report
 from tap_email_metrics.streams import window_reader, windows
 from tap_email_metrics.tap import TapEmailMetrics
@@ -1031,17 +1030,12 @@ def test_windows_that_failed_are_read_as_soon_as_possible(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert outage_longer_than_the_lookback().wrong("sent") == []
-    finish = windows.WindowStream._finish  # noqa: SLF001 - broken on purpose
 
-    def drop_retry_list(stream: Any, done: Any) -> None:
-        """Count a window as read although it failed."""
-        key, window = done.task.source.key, done.task.window
-        if isinstance(done.error, Skippable) and window:
-            coverage = stream._coverages[key].after(window, whole=True)  # noqa: SLF001
-            stream._keep(key, coverage)  # noqa: SLF001
-        finish(stream, done)
+    def count_as_read(stream: Any, due: Any, _error: Any) -> None:
+        coverage = stream._coverages[due.source.key]  # noqa: SLF001
+        stream._keep(due.source.key, coverage.after(due.window, whole=True))  # noqa: SLF001
 
-    monkeypatch.setattr(windows.WindowStream, "_finish", drop_retry_list)
+    monkeypatch.setattr(windows.WindowStream, "_note_failure", count_as_read)
     assert outage_longer_than_the_lookback().wrong("sent")
 
 
