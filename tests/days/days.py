@@ -159,7 +159,8 @@ class Ran:
     def says(self, list_id: ListId, since: float) -> bool:
         """Return True if the run reports that rows of a list are missing.
 
-        A `behind_since` reports it unless the run claims to have the whole list.
+        A `behind_since` reports it unless the run claims to have the whole list. A
+        window that ends at that time claims nothing of what came later.
 
         Args:
             list_id: the list.
@@ -177,8 +178,10 @@ class Ran:
         behind = report.get("behind_since")
         if behind is None or from_iso(behind) > since + 1:
             return False
-        lists = {str(parent)} if parent is not None else {one for one, _ in verdicts}
-        return not any(one in lists and verdict in _CLAIMS for one, verdict in verdicts)
+        claimed = {one for one, verdict in verdicts if verdict in _CLAIMS}
+        if parent is not None:
+            return str(parent) not in claimed
+        return not any(_reaches(one, from_iso(behind)) for one in claimed)
 
     def verdicts(self, stream: str) -> Iterator[tuple[str, str]]:
         """Yield (parent, verdict) of the read lists of a stream."""
@@ -667,6 +670,15 @@ def _plans(rng: random.Random) -> Sequence[Today]:
     if draw < _KILLED + _TOKEN_KILLED + _CUT_OFF:
         return (Today(weather, cut_off=True),)
     return (again,)
+
+
+def _reaches(claimed: str, behind: float) -> bool:
+    """Return whether a list claimed to be whole, or its window, ends after a time.
+
+    The name of a window is that of its list, then `start/end`.
+    """
+    _, slash, end = claimed.rpartition("/")
+    return not slash or from_iso(end) > behind
 
 
 def quiet() -> None:

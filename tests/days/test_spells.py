@@ -15,6 +15,7 @@ from tests.days.worlds import ACCOUNTS
 
 STREAM = "encompass_opens"
 LIST = (STREAM, 5)
+WINDOWS = (STREAM, None)
 SHOWN = 1_790_000_000.0
 """UTC seconds at which the missing row was first shown."""
 
@@ -65,6 +66,16 @@ def test_a_run_that_claims_a_complete_list_does_not_report_missing_rows(
 )
 def test_each_of_these_runs_reports_missing_rows(run: Ran) -> None:
     assert run.says(LIST, SHOWN)
+
+
+def test_a_window_that_ends_where_the_run_is_behind_claims_nothing_of_later_rows() -> (
+    None
+):
+    since = iso(SHOWN - 9)
+    window = f"smtp {iso(SHOWN - 99)}/{since}"
+    assert ran("equal", parent=window, behind_since=since).says(WINDOWS, SHOWN)
+    window = f"smtp {iso(SHOWN - 99)}/{iso(SHOWN + 9)}"
+    assert not ran("equal", parent=window, behind_since=since).says(WINDOWS, SHOWN)
 
 
 @pytest.mark.parametrize("provider", ACCOUNTS)
