@@ -114,6 +114,7 @@ class WindowPart:
         days: number of rows per UTC day of their own date; a day is the UTC seconds
             of its start.
         set_aside: number of rows without a record.
+        misunderstood: the same and those with a doubtful event id.
         short: number of rows that the API counts but does not serve, confirmed by two
             reads; negative if it serves more rows than it counts.
     """
@@ -126,6 +127,7 @@ class WindowPart:
     counts: tuple[int | None, int | None] = (None, None)
     days: Mapping[int, int] = field(default_factory=dict)
     set_aside: int = 0
+    misunderstood: int = 0
     short: int = 0
 
 
@@ -139,6 +141,7 @@ class _RowTally:
         twins: number of rows equal to an earlier one, if equal rows get no number.
         again: number of rows that repeat a row of an earlier page.
         set_aside: number of rows without a record.
+        misunderstood: the same and those with a doubtful event id.
         digest: sum of the rows' hashes; it does not depend on their order.
         days: number of rows per UTC day of their own date.
     """
@@ -148,6 +151,7 @@ class _RowTally:
     twins: int = 0
     again: int = 0
     set_aside: int = 0
+    misunderstood: int = 0
     digest: int = 0
     days: Counter[int] = field(default_factory=Counter)
 
@@ -158,6 +162,7 @@ class _RowTally:
         self.twins += page.twins
         self.again += page.again
         self.set_aside += page.set_aside
+        self.misunderstood += page.misunderstood
         self.digest = (self.digest + page.digest) % 2**64
         self.days.update(page.days)
 
@@ -268,6 +273,7 @@ class _Attempt:
             (self.before, self.after),
             rows.days,
             rows.set_aside,
+            rows.misunderstood,
             short,
         )
 
@@ -484,6 +490,7 @@ class WindowReader:
                 before = [0] * len(before)
             self._note_dates(window, page, rows)
             page.set_aside += rows.made().set_aside.total()
+            page.misunderstood += rows.misunderstood
             rows = rows.numbered(before)
             # A repeated row may be another event, or the same row on a later page.
             # The counts of the whole window decide.

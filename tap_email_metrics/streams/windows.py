@@ -528,8 +528,8 @@ class WindowStream(EmailMetricsStream):
             if whole:
                 self._whole[key].append(window)
                 self._warn_of_shortfall(key, coverage, part)
-                # A row without a record may have one when the API answers it again.
-                short = bool(part.short or part.set_aside)
+                # A row may be understood when the API answers it again.
+                short = bool(part.short or part.misunderstood)
                 # A window stays short until all its rows are emitted.
                 if short or due.since is None:
                     coverage = coverage.after_short(

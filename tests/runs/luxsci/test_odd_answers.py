@@ -33,15 +33,15 @@ def spoilt(clinic: Clinic, path: str, change: Change) -> Callable[[], None]:
     return clinic.world.on_reply(spoil)
 
 
-def told(run: Sync) -> list[dict[str, Any]]:
-    """Return the records about lists of opens, one per window."""
+def told(run: Sync, stream: str = "opens") -> list[dict[str, Any]]:
+    """Return the records about lists of a stream, one per window."""
     found = run.records("email_metrics_reconciliation")
     assert found
-    return [record for record in found if record["stream"] == "luxsci_opens"]
+    return [record for record in found if record["stream"] == f"luxsci_{stream}"]
 
 
-def verdicts(run: Sync) -> set[str]:
-    return {record["verdict"] for record in told(run)}
+def verdicts(run: Sync, stream: str = "opens") -> set[str]:
+    return {record["verdict"] for record in told(run, stream)}
 
 
 def labelled(relabel: Callable[[str], Any]) -> Change:
@@ -664,6 +664,33 @@ def test_the_window_of_a_row_without_a_record_is_read_again() -> None:
     clinic.sync(streams=OPENS)
     assert clinic.wrong("opens") == []
     assert "short" not in str(clinic.entry("opens")["lists"])
+
+
+@pytest.mark.parametrize("most", [1, 1_000])
+def test_rows_whose_dates_were_unreadable_are_emitted_once_they_are_readable(
+    most: int,
+) -> None:
+    """They had ids made from another text, and are no longer news by their dates."""
+    clinic, stream = clinic_of(), "delivery_status"
+
+    def blur(body: dict[str, Any], _request: Any) -> dict[str, Any]:
+        label = "date_sent"
+        place = body.get("header", [label]).index(label)
+        for row in body.get("data", ())[:most]:
+            row[place] = f"about {row[place]}"
+        return body
+
+    clear = spoilt(clinic, "/delivery", blur)
+    for _ in range(2):
+        run = clinic.sync(streams=(stream, OPENS[1]))
+        assert "set_aside" in verdicts(run, stream)
+        clinic.advance(1)
+    clear()
+    clinic.sync(streams=(stream,))
+    truth = clinic.truth(stream)
+    assert {row["event_id"] for row in truth} <= {
+        row["event_id"] for row in clinic.rows(stream).values()
+    }
 
 
 def test_a_date_header_in_the_future_moves_no_window() -> None:
