@@ -66,13 +66,15 @@ class Logs:
         self.shown = [io.StringIO(), io.StringIO()]
         self.own = io.StringIO()
         self._own = logging.StreamHandler(self.own)
-        self._own.addFilter(_is_own)
         plain, structured = map(logging.StreamHandler, self.shown)
         structured.setFormatter(StructuredFormatter())
         self.handlers = [plain, structured]
 
     def unmasked(self) -> None:
         """Collect the lines of the tap before a mask changes them."""
+        # The mask of the next tap of a test is on this handler, too.
+        logging.root.removeHandler(self._own)
+        self._own.filters[:] = [_is_own]
         logging.root.handlers.insert(0, self._own)
 
     @property
