@@ -67,7 +67,7 @@ test: lint types unit test-meltano test-matrix ## Lint, types, and a test of eve
 .PHONY: test-all
 test-all: export HYPOTHESIS_PROFILE := nightly
 test-all: LEFT_OUT :=
-test-all: REPRESENTATIVE := tests --ignore=tests/e2e --ignore=tests/simulator
+test-all: REPRESENTATIVE := tests
 test-all: test soak kill-test orchestrate-demo ## All of it, with inputs drawn anew: also what takes long, all on each Python, soak, kills
 
 .PHONY: lint
@@ -126,14 +126,15 @@ report: $(INSTALLED) ## An HTML page of your marts: DATABASE=postgresql://… or
 test-warehouses: $(INSTALLED) $(TAP_PLUGIN) $(PLUGINS) $(FAKESNOW) $(BQEMULATOR) ## Postgres, DuckDB, fakesnow and bqemulator, loaded by the real targets, rows and types compared with the truth
 	$(PY) -m tests.e2e.warehouses.load
 
-# The simulator is not shipped.
+# The simulator is not shipped, and the others need packages that not every Python has.
 .PHONY: test-matrix
 test-matrix: $(INSTALLED) ## Representative tests, on the other Pythons that are here
 	@$(PY) -m tests.support.interpreters | while read -r version python; do \
 	  echo "== Python $$version"; \
 	  $(MAKE) --no-print-directory .cache/python$$version/.installed OTHER=$$python </dev/null; \
 	  .cache/python$$version/bin/python -m pytest -m 'not meltano and not slow' \
-	    $(REPRESENTATIVE) \
+	    $(REPRESENTATIVE) --ignore=tests/simulator --ignore=tests/e2e \
+	    --ignore=tests/project/test_benchmarks.py \
 	    -p no:cacheprovider -n $(WORKERS) --dist worksteal </dev/null; \
 	done
 
@@ -166,8 +167,8 @@ bench-quick: $(INSTALLED) .cache/bench/sdk/.installed .cache/bench/loop/.install
 	$(PY) -m benchmarks --quick
 
 .PHONY: bench-load
-bench-load: $(INSTALLED) $(BENCH_LOAD) $(PLUGINS) $(FAKESNOW) $(BQEMULATOR) ## The same opens into warehouses, by the tap and by its peers: ROUNDS=3
-	$(PY) -m benchmarks.load --emulators --rounds $(or $(ROUNDS),3)
+bench-load: $(INSTALLED) $(BENCH_LOAD) $(PLUGINS) $(FAKESNOW) $(BQEMULATOR) ## The same opens into warehouses, by the tap and by its peers: ROUNDS=3 ROWS=100000
+	$(PY) -m benchmarks.load --emulators --rows $(or $(ROWS),100000) --rounds $(or $(ROUNDS),3)
 
 .PHONY: dist
 dist: $(INSTALLED) ## Wheel and source archive in dist/, the wheel installed and tried
