@@ -125,7 +125,7 @@ class Writer(GenericSingerWriter[bytes, Message]):
 
     def flush(self) -> None:
         """Write the buffered messages."""
-        data, self._buffer = bytes(self._buffer), bytearray()
+        data, self._buffer = self._buffer, bytearray()
         if self.closed or not data:
             return
         try:

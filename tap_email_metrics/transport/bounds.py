@@ -31,7 +31,7 @@ MOST_ERROR = 2**20
 LONGEST_TEXT = 1_000
 """Most characters of an error text that are searched for words. A search can take time
 in the square of the length, and the reason is at the beginning of the text."""
-_CHUNK = 64 * 1024
+_CHUNK = 256 * 1024
 
 
 class TooLong(TimedOut):
