@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 COMMAND = str(Path(sys.executable).with_name("tap-email-metrics"))
-LIMIT = 60.0
+LIMIT = 300.0
+"""Seconds after which a run hangs, on a busy machine too."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 KINDS = ("recipients", "opens", "clicks", "bounces", "delivers", "links")
 PERSON = "canary.person@private.example"

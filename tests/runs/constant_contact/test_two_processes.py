@@ -14,7 +14,7 @@ import pytest
 from simulator.constant_contact.truth import KEYS, truth
 from simulator.server import SimulatorServer, serve
 from simulator.world import World
-from tests.support.cli import DAY, Ended, started
+from tests.support.cli import DAY, LIMIT, Ended, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,6 @@ HOSTS = ("127.0.0.1", "localhost")
 """Two names of the server, which distinguish the processes."""
 STREAMS = ("constant_contact_opens", "constant_contact_sends")
 CAMPAIGNS = 40
-LIMIT = 60.0
 
 
 @dataclass
