@@ -55,16 +55,17 @@ limit 0
 {%- endmacro %}
 
 
-{#- The time at which a row was loaded. The target adds `_sdc_received_at` when it receives a
-row, and `_sdc_batched_at` when it begins a batch; target-duckdb adds only the latter, per
-row. If the target adds neither, the tap's `extracted_at` is used, if it was selected. -#}
+{#- The time at which a row was loaded: the latest of those that it has. The target adds
+`_sdc_received_at` when it receives a row, and `_sdc_batched_at` when it begins a batch;
+target-duckdb adds only the latter, per row. `extracted_at` is the tap's, when it began to
+read. A target that adds no times any more leaves the old ones in the rows that it changes. -#}
 {% macro loaded_at(held, table=none) -%}
 {%- set moments = [] -%}
 {%- for name in ('_sdc_received_at', '_sdc_batched_at', 'extracted_at') if name in held -%}
 {%- do moments.append(typed((table ~ '.' if table else '') ~ held[name], 'timestamp')) -%}
 {%- endfor -%}
 {%- if moments | length > 1 -%}
-coalesce({{ moments | join(', ') }})
+{{ latest_of('coalesce(' ~ moments | join(', ') ~ ')', moments[1:]) }}
 {%- else -%}
 {{ moments | first | default(typed('null', 'timestamp')) }}
 {%- endif -%}

@@ -44,6 +44,13 @@ FOREIGN = ("DBT_", "EMAIL_METRICS_", "PYTHONDONTWRITEBYTECODE")
 MOMENTS = ("_sdc_received_at", "extracted_at")
 BARE = "luxsci_"
 """Streams loaded by a target that adds no columns."""
+MIXED = ("encompass_", "constant_contact_")
+"""Streams loaded by a target that added columns at times only.
+
+A row that it inserted without them is null there. A row that it changed without them
+keeps the time of an earlier load. The tap's column was likewise selected at times only.
+"""
+EARLIER = timedelta(days=3)
 ADDRESSES = ("email_address", "to_address", "email")
 RUNS = {
     **dict.fromkeys(("account", "run", "provider", "stream", "outcome"), "varchar"),
@@ -62,8 +69,8 @@ class Load:
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
     def add(self, stream: str, row: Row, at: datetime = FIRST) -> None:
-        loaded = {**row, **dict.fromkeys(MOMENTS, at.isoformat())}
-        self.rows.setdefault(stream, []).append(loaded)
+        rows = self.rows.setdefault(stream, [])
+        rows.append({**row, **times_of(stream, len(rows), at)})
 
     def write(self, folder: Path) -> None:
         folder.mkdir()
@@ -72,6 +79,15 @@ class Load:
         for stream, rows in self.rows.items():
             lines = (json.dumps(pick(row, shapes[stream])) for row in rows)
             (folder / f"{stream}.jsonl").write_text("\n".join(lines))
+
+
+def times_of(stream: str, number: int, at: datetime) -> Row:
+    """Return the columns of a stream's row that was loaded at a time."""
+    found: Row = dict.fromkeys(MOMENTS, at.isoformat())
+    if stream.startswith(MIXED):
+        earlier = (at - EARLIER).isoformat() if number % 4 < 2 else None
+        found[MOMENTS[number % 2]] = earlier
+    return found
 
 
 def columns(stream: str) -> dict[str, str]:
