@@ -391,9 +391,9 @@ class EmailMetricsStream(QuietStream):
     @property
     @override
     def metadata(self) -> MetadataMapping:
-        """The selection; without a catalog's word the time of extraction is left out.
+        """The selection; without a catalog the time of extraction is left out.
 
-        Most targets add one of their own.
+        Most targets add one of their own. Meltano selects it by the rule `*.*`.
         """
         found = super().metadata
         if self._tap_input_catalog is None:

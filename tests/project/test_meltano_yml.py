@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
+from tap_email_metrics.records.columns import EXTRACTED_AT
 from tap_email_metrics.tap import TapEmailMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ SDK_SETTINGS = [
 
 
 #: Meltano selects streams that the tap deselects by default, unless told not to.
-LEFT_OUT = ["!*.extracted_at", "!constant_contact_did_not_opens.*"]
+LEFT_OUT = ["!constant_contact_did_not_opens.*"]
 
 
 def own_schema() -> dict[str, Any]:
@@ -133,6 +134,15 @@ def test_every_plugin_is_fully_defined_in_meltano_yml() -> None:
             assert wanted <= set(plugin), plugin["name"]
 
 
+def test_postgres_takes_the_time_of_a_row_from_the_tap() -> None:
+    """The target refuses the first setting without the second."""
+    config = LOADERS["target-postgres"]["config"]
+    assert config["add_record_metadata"] is config["activate_version"] is False
+    selections = [one["select"] for one in EXTRACTORS.values() if "select" in one]
+    assert len(selections) == 4
+    assert not [rule for rules in selections for rule in rules if EXTRACTED_AT in rule]
+
+
 def test_settings_and_versions_that_prevent_wrong_rows_are_set() -> None:
     assert "duckdb==1.0.0" in LOADERS["target-duckdb"]["pip_url"].split()
     bigquery = LOADERS["target-bigquery"]
@@ -168,7 +178,6 @@ def test_meltano_installs_the_tested_versions_of_dbt(name: str) -> None:
 
 
 def test_dbt_reads_the_database_and_schema_that_the_target_writes() -> None:
-    """The macro `latest` needs a metadata column that target-duckdb adds on request."""
     settings = {s["name"]: s for s in LOADERS["target-duckdb"]["settings"]}
     assert settings["add_metadata_columns"]["value"] is True
     dbt = {s["name"]: s for s in UTILITIES["dbt-duckdb"]["settings"]}

@@ -19,6 +19,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from typing_extensions import override
 
+from tap_email_metrics.records.columns import EXTRACTED_AT
+
 with warnings.catch_warnings():
     # It warns at its import where there is no XDG_RUNTIME_DIR.
     warnings.simplefilter("ignore")
@@ -87,8 +89,16 @@ class Postgres:
             for name in ("host", "user", "dbname")
         }
 
-    def rows(self, schema: str, table: str) -> list[dict[str, Any]]:
-        """Return every row without the target's own columns; none without a table."""
+    def rows(
+        self, schema: str, table: str, *, timed: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return every row without the target's own columns; none without a table.
+
+        Args:
+            schema: the table's schema.
+            table: the table.
+            timed: whether the rows keep `extracted_at`, which no truth has.
+        """
         query = sql.SQL("SELECT * FROM {}").format(sql.Identifier(schema, table))
         with (
             psycopg.connect(self._server.get_uri(), row_factory=dict_row) as connection,
@@ -98,8 +108,13 @@ class Postgres:
                 found = cursor.execute(query).fetchall()
             except psycopg.errors.UndefinedTable:
                 return []
+        left_out = () if timed else (EXTRACTED_AT,)
         return [
-            {name: plain(value) for name, value in row.items() if name[:4] != "_sdc"}
+            {
+                name: plain(value)
+                for name, value in row.items()
+                if name[:4] != "_sdc" and name not in left_out
+            }
             for row in found
         ]
 

@@ -191,7 +191,10 @@ def postgres(stack: ExitStack) -> Warehouse:
         "postgres",
         {"TARGET_POSTGRES_SQLALCHEMY_URL": server.sqlalchemy_url},
         lambda: {
-            stream: (server.types(schema, stream), server.rows(schema, stream))
+            stream: (
+                server.types(schema, stream),
+                server.rows(schema, stream, timed=True),
+            )
             for stream in KEYS
         },
     )
@@ -273,8 +276,7 @@ def wrong_types(warehouse: str, tables: Tables) -> list[str]:
     """Return a line for each column with a wrong type."""
     found = []
     for stream in KEYS:
-        types, properties = tables[stream][0], dict(load_schema(stream)["properties"])
-        properties.pop(EXTRACTED_AT, None)  # not selected in `meltano.yml`
+        types, properties = tables[stream][0], load_schema(stream)["properties"]
         for name in sorted(types.keys() | properties):
             facts = properties.get(name)
             wanted = TYPES[warehouse][kind(facts)] if facts else "absent"
@@ -286,6 +288,10 @@ def wrong_types(warehouse: str, tables: Tables) -> list[str]:
 def held(warehouse: Warehouse, world: World) -> dict[str, Any]:
     """Compare a warehouse with the truth; print the differences, return the counts."""
     tables = warehouse.tables()
+    times = {
+        stream: [row.pop(EXTRACTED_AT, None) for row in rows]
+        for stream, (_, rows) in tables.items()
+    }
     found = compare(
         lambda stream: tables[stream][1],
         lambda stream: [
@@ -296,6 +302,7 @@ def held(warehouse: Warehouse, world: World) -> dict[str, Any]:
     )
     lines = [f"{s}: {line}" for s, one in found.items() for line in one.differences]
     lines += [f"{s}: no rows" for s, one in found.items() if not one.held]
+    lines += [f"{s}: rows without {EXTRACTED_AT}" for s in times if None in times[s]]
     lines += wrong_types(warehouse.name, tables)
     for line in lines:
         say(f"{warehouse.name}: {line}")

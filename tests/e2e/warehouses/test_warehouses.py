@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from typing_extensions import override
 
-from tap_email_metrics.records.columns import EXTRACTED_AT
 from tap_email_metrics.records.schemas import load_schema
 from tests.e2e.warehouses.load import (
     STARTS,
@@ -34,11 +33,7 @@ def tables() -> dict[str, tuple[dict[str, str], list[Any]]]:
     columns = {stream: load_schema(stream)["properties"] for stream in KEYS}
     return {
         stream: (
-            {
-                name: TYPES["duckdb"][kind(column)]
-                for name, column in found.items()
-                if name != EXTRACTED_AT
-            },
+            {name: TYPES["duckdb"][kind(column)] for name, column in found.items()},
             [],
         )
         for stream, found in columns.items()
