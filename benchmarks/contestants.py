@@ -64,8 +64,9 @@ def _catalog(name: str, stream: str, fields: Collection[str] | None) -> Path:
     for item in entries[0]["metadata"]:
         if not item["breadcrumb"]:
             item["metadata"]["selected"] = True
-        elif fields is not None:
-            item["metadata"]["selected"] = item["breadcrumb"][1] in fields
+        else:
+            wanted = fields is None or item["breadcrumb"][1] in fields
+            item["metadata"]["selected"] = wanted
     file = FOLDER / f"{name}-catalog.json"
     file.write_text(json.dumps({"streams": entries}))
     return file

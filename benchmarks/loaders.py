@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from benchmarks import contestants
 from benchmarks.contestants import PEERS, STREAM, python
 from benchmarks.measure import FOLDER, ROOT
+from tap_email_metrics.records.columns import EXTRACTED_AT
 from tests.e2e.warehouses import load as warehouses
 from tests.support.project import PLUGINS
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _SHIMS = ROOT / "tests" / "e2e" / "warehouses"
 _PEER_OPENS = "opens"
+SELECTED = (*contestants.FIELDS, EXTRACTED_AT)
+"""The columns of a row of the API, with the time by which dbt tells the newest rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ def jsonl() -> Loader:
 
     file = configured("target-jsonl", destination_path=str(folder))
     program = plugin("target-jsonl", "target-jsonl")
-    tap = contestants.tap("load-jsonl")
+    tap = contestants.tap("load-jsonl", fields=SELECTED)
     return Loader(
         "tap, target-jsonl", pipe(tap, program, "--config", file), empty, count
     )
@@ -215,7 +218,7 @@ def duckdb() -> Loader:
 
     file = configured("target-duckdb", path=str(database))
     program = plugin("target-duckdb", "target-duckdb")
-    tap = contestants.tap("load-duckdb")
+    tap = contestants.tap("load-duckdb", fields=SELECTED)
     return Loader(
         "tap, target-duckdb", pipe(tap, program, "--config", file), empty, count
     )
@@ -237,7 +240,7 @@ def emulated(name: str, stack: ExitStack) -> Loader:
     env = {k: v for k, v in warehouse.settings.items() if not k.startswith(prefix)}
     place = env.get("FAKESNOW_PORT") or env["BIGQUERY_EMULATOR_HOST"].rsplit(":", 1)[1]
     file = configured(target, **settings)
-    tap = contestants.tap(f"load-{name}")
+    tap = contestants.tap(f"load-{name}", fields=SELECTED)
     shim = _SHIMS / f"{name}_target.py"
     command = pipe(tap, plugin(target, "python"), shim, "--config", file)
 

@@ -73,7 +73,7 @@ def test_a_benchmarked_loader_that_loses_or_doubles_a_row_is_refused(held: int) 
 def test_the_load_report_compares_with_the_faster_dlt() -> None:
     costs = {
         "tap, target-postgres": 6.0,
-        "tap, target-postgres, extracted_at for _sdc_": 4.5,
+        "tap, target-postgres, _sdc_ columns": 7.5,
         "dlt, insert_values": 4.0,
         "dlt, csv": 3.0,
         "SDK tap, target-postgres": 24.0,
@@ -86,7 +86,7 @@ def test_the_load_report_compares_with_the_faster_dlt() -> None:
     found = report(runs, dict.fromkeys(costs, 1.0), 100)
     assert found["cpu_ratio_dlt"] == 2.0
     assert found["wall_ratio_dlt"] == 1.75
-    assert found["lean_cpu_ratio_dlt"] == 1.5
+    assert found["sdc_cpu_ratio_dlt"] == 2.5
     assert found["cpu_ratio_naive"] == 0.25
     assert found["cpu_ratio_floor"] == 4.0
 
