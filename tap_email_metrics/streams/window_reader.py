@@ -489,8 +489,9 @@ class WindowReader:
                 self._note_twins(attempt, page, rows, before)
                 before = [0] * len(before)
             self._note_dates(window, page, rows)
-            page.set_aside += rows.made().set_aside.total()
-            page.misunderstood += rows.misunderstood
+            made = rows.made()
+            page.set_aside += made.set_aside.total()
+            page.misunderstood += made.set_aside.total() + made.unreadable
             rows = rows.numbered(before)
             # A repeated row may be another event, or the same row on a later page.
             # The counts of the whole window decide.

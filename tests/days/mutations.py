@@ -77,10 +77,10 @@ def _no_verification(original: Any, sent: Any, now: float) -> int:  # noqa: ARG0
     return 0
 
 
-def _ignore_late_rows(this: Any, original: Any, row: Any) -> bool:
+def _ignore_late_rows(this: Any, original: Any, rows: Any) -> Any:
     """Do not notice that a list grew by rows with old dates."""
-    kept: bool = original(this, row)
-    this.new += 1
+    kept = original(this, rows)
+    this.new |= {*rows.integers("id")}
     return kept
 
 
