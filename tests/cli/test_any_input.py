@@ -190,7 +190,7 @@ def test_no_catalog_ends_in_a_traceback(value: Any) -> None:
 
 @pytest.mark.parametrize("provider", ["encompass", "constant_contact", "luxsci"])
 @given(data=st.data())
-@settings(MANY, max_examples=40)
+@settings(MANY, max_examples=20)
 def test_no_state_ends_in_a_traceback(
     wholes: dict[str, Whole], provider: str, data: st.DataObject
 ) -> None:

@@ -52,6 +52,7 @@ def test_no_row_is_lost_or_invented_over_many_days(provider: str, seed: int) -> 
     assert summary.events > 0
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("provider", "seed", "days", "length", "odd"), FOUND_IN)
 def test_the_tap_keeps_its_promises_in_the_worlds_that_find_faults(
     provider: str, seed: int, days: int, length: int, odd: tuple[str, ...]

@@ -221,6 +221,7 @@ def test_the_guide_loads_postgres_and_builds_marts(
     assert (ROOT / "output" / "email-report.html").exists()
 
 
+@pytest.mark.nightly
 def test_the_guide_loads_duckdb_and_builds_marts(
     tmp_path: Path, world: World, wheel: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_another_project_can_use_it_as_a_package(tmp_path: Path) -> None:
     assert found["email_message_rates"]
 
 
+@pytest.mark.nightly
 def test_the_oldest_allowed_dbt_builds_everything(tmp_path: Path) -> None:
     load(tmp_path)
     project = yaml.safe_load((ROOT / "transform" / "dbt_project.yml").read_text())

@@ -119,6 +119,7 @@ def test_a_first_run_that_is_cut_anywhere_loses_no_row() -> None:
     assert crash_everywhere(site, run, Target()) > 70
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.usefixtures("_many_states")
 def test_a_later_run_that_is_cut_anywhere_loses_no_row() -> None:
