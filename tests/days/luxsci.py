@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from simulator.luxsci.facts import ENDPOINTS, KINDS, PREFIX, SUMMARIES
+from simulator.luxsci.store import MINUTE
 from simulator.luxsci.truth import KEYS, RENAMED, Reading, truth
 from simulator.world import World
 from tests.days.days import FINE, Account, Ran, Weather
@@ -109,6 +110,8 @@ class LuxSciDays(Account):
         self._first_seen: dict[tuple[str, Key], float] = {}
         self._excused: dict[tuple[str, Key], float] = {}
         self._hid: dict[str, float] = {}
+        self._ended = -math.inf
+        self._throttled = 0
 
     def _scope(self, seed: int, auth: str) -> dict[str, Any]:
         """Draw whether the reports of the account or of one user are read."""
@@ -370,12 +373,14 @@ class LuxSciDays(Account):
     def complaints(self, ran: Ran, shown: Shown) -> list[str]:
         found = []
         limits = self._api.limits
-        # With several threads on one clock a request may be late.
+        # With several threads on one clock a request may be late. A run does not know
+        # the requests of one that was killed within the minute before it.
         alone = self.site.settings["max_concurrency"] == 1
-        if (alone and limits.throttled) or limits.refused:
-            found.append(
-                f"limits: {limits.throttled} throttled, {limits.refused} refused"
-            )
+        is_first = ran.begun - self._ended >= MINUTE
+        throttled = limits.throttled - self._throttled
+        self._ended, self._throttled = ran.ended, limits.throttled
+        if (alone and is_first and throttled) or limits.refused:
+            found.append(f"limits: {throttled} throttled, {limits.refused} refused")
         if ran.faults:
             return found
         fine = FINE | ({"paused"} if self._daily else set())
