@@ -11,14 +11,15 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tap_email_metrics.command import Command
+from tap_email_metrics.providers import PROVIDERS, config_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 NAME = "tap-email-metrics"
 WIDTH = 88
@@ -114,11 +115,16 @@ PROVIDER_VARIABLES: dict[str, tuple[Variable, ...]] = {
         ),
     ),
 }
-#: Settings of the tap in every project's `meltano.yml`; they are not in `.env`.
-COMMON = (
-    Variable("start_date", "", kind="date_iso8601"),
-    Variable("pii.mode", ""),
-    Variable("pii.pepper", "", secret=True),
+#: Meltano's kinds for settings that are not texts, by their type in the JSON Schema.
+KINDS = {kind: kind for kind in ("integer", "boolean", "array", "object")}
+KINDS |= {"number": "integer"}
+DATES = {"start_date", "end_date"}
+#: Settings of the Singer SDK.
+SDK_SETTINGS = (
+    Variable("stream_maps", "", kind="object"),
+    Variable("stream_map_config", "", kind="object"),
+    Variable("flattening_enabled", "", kind="boolean"),
+    Variable("flattening_max_depth", "", kind="integer"),
 )
 WAREHOUSES: dict[str, Warehouse] = {
     "postgres": Warehouse(
@@ -250,7 +256,7 @@ def _extractors(provider: str) -> list[str]:
         "    namespace: tap_email_metrics",
         f"    pip_url: {source()}",
         "    capabilities: [catalog, discover, state]",
-        *_settings((*COMMON, *PROVIDER_VARIABLES[provider])),
+        *_settings(all_settings(provider)),
         f"    select: [{', '.join(map(repr, _selected(provider)))}]",
     ]
     for command in _commands(provider):
@@ -267,6 +273,29 @@ def _selected(provider: str) -> tuple[str, ...]:
     if provider == "constant-contact":
         return ("*.*", "!constant_contact_did_not_opens.*")
     return ("*.*",)
+
+
+def all_settings(provider: str) -> list[Variable]:
+    """Return every setting of the tap, of this provider alone.
+
+    Meltano ignores the environment variable of a setting that `meltano.yml` does not
+    define, and takes its value for a text.
+    """
+    others = {one.name for one in PROVIDERS} - {provider.replace("-", "_")}
+    schema = config_schema(PROVIDERS)["properties"]
+    own = {name: part for name, part in schema.items() if name not in others}
+    return [*_of_schema(own), *SDK_SETTINGS]
+
+
+def _of_schema(parts: Mapping[str, Any], prefix: str = "") -> Iterator[Variable]:
+    """Yield the settings below these parts of a schema, with dotted names."""
+    for name, part in parts.items():
+        # An object with names chosen by the user declares no properties.
+        if inner := part.get("properties"):
+            yield from _of_schema(inner, f"{prefix}{name}.")
+            continue
+        kind = "date_iso8601" if name in DATES else KINDS.get(part["type"][0], "")
+        yield Variable(prefix + name, "", bool(part.get("secret")), kind=kind)
 
 
 def _settings(variables: Sequence[Variable]) -> list[str]:
