@@ -163,6 +163,10 @@ def known_page(tables: Iterable[tuple[str, Iterable[Question]]]) -> str:
         "(`tap_email_metrics/providers/*/questions.py`). No live account was used to",
         "write them. [A contract report](contract-report.md) of your account answers",
         "most of them with up to 60 requests.",
+        "",
+        "A word in brackets says how an answer is known: *documented* by the vendor,",
+        "*seen in clients* that are public and work, *inferred* from other facts, or",
+        "*guessed*.",
     ]
     for title, questions in tables:
         lines += ["", f"## {title}"]
@@ -180,13 +184,11 @@ def _known(question: Question) -> Iterator[str]:
         yield f"- `{name}`: {says}{mark}"
     yield ""
     if question.expects is None:
-        basis = "" if question.basis == "guessed" else f" ({question.basis})"
-        yield f"Which of them holds is open{basis}."
+        yield "Which of these is right is not known."
         yield ""
     yield f"What the tap does: {question.does}"
     yield ""
-    title = "The probe" if question.probe else "No probe"
-    yield f"{title} (`{question.name}`): {question.how}"
+    yield f"In a contract report (`{question.name}`): {question.how}"
     if question.confirmed and question.settings:
         names = ", ".join(f"`{name}`" for name in question.settings)
         yield ""

@@ -12,7 +12,7 @@ from tap_email_metrics.providers.constant_contact.probes import ConstantContactP
 QUESTIONS: tuple[Question, ...] = (
     Question(
         name="next_link",
-        asks="Where does the link to the next page stand?",
+        asks="Where is the link to the next page?",
         readings={
             "relative": "in `_links.next.href`, without the host",
             "absolute": "in `_links.next.href`, with the host",
@@ -157,8 +157,8 @@ QUESTIONS: tuple[Question, ...] = (
         readings={"stays": "no", "moves": "yes"},
         does="It assumes that it does not.",
         how=(
-            "Campaigns with an open more than an hour after `updated_at`. That it "
-            "moves cannot be told."
+            "Campaigns with an open more than an hour after `updated_at`. They "
+            "cannot show that it moves."
         ),
         expects="stays",
         probe=ConstantContactProbes.updates,
@@ -193,8 +193,8 @@ QUESTIONS: tuple[Question, ...] = (
             "other": "in another way",
         },
         does=(
-            "It goes by the status. A 429 with `quota_exceeded` ends the day, any "
-            "other is waited for. It takes an array of errors, one error, or no body."
+            "It goes by the status. A 429 with `quota_exceeded` ends the day; after "
+            "any other it waits. It accepts an array of errors, one error, or no body."
         ),
         how="It is not provoked.",
         basis="documented",
@@ -207,14 +207,14 @@ QUESTIONS: tuple[Question, ...] = (
             "invalid_grant": "by 400 with `invalid_grant`",
             "other": "in another way",
         },
-        does="Each 400, 401 or 403 says: authorise again.",
+        does="After a 400, 401 or 403 it says: authorise again.",
         how="It is not provoked: it would end the access of the tap.",
         basis="inferred",
         expects="invalid_grant",
     ),
     Question(
         name="stats_batch",
-        asks="For how many campaigns are stats to be had in one request?",
+        asks="For how many campaigns can one request ask for stats?",
         readings={"150": "for 150", "fewer": "for fewer"},
         does=(
             "It asks for 150 at most. A request that is refused is halved until the "

@@ -111,14 +111,14 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         name="beyond_end",
-        asks="What does an index behind the last row answer?",
+        asks="What does a request that starts after the last row return?",
         readings={
             "empty": "a page without rows",
             "rows": "rows all the same",
             "error": "an error",
         },
         does="It stops at the total, and a page without new rows ends a list.",
-        how="One row of a list, a million rows behind its total.",
+        how="One row of a list, a million rows after its total.",
         basis="inferred",
         expects="empty",
         probe=EncompassProbes.beyond_end,
@@ -253,8 +253,9 @@ QUESTIONS: tuple[Question, ...] = (
         how=(
             "Opens and delivers of up to three messages sent more than 182 days ago. A "
             "date that at least two rows have outlived by 182 days is not the one: the "
-            "answer is the one that is left. Without any row it is the send, if young "
-            "messages say that by any other date 20 opens had to be there."
+            "answer is the one that is left. If there is no row, it is the send, "
+            "provided that 20 opens would be left by any other date, judged by young "
+            "messages."
         ),
         probe=EncompassProbes.archive_clock,
     ),
@@ -270,9 +271,9 @@ QUESTIONS: tuple[Question, ...] = (
         asks="How is a request refused: with which status, after how many seconds?",
         readings={"status": "by 401, 403, 429 or 5xx", "other": "in another way"},
         does=(
-            "A 401 or 403 costs one new token; 429, 5xx and time-outs are tried again, "
-            "with smaller pages after a time-out. A 200 with a `message` in place of "
-            "`data` is a time-out."
+            "After a 401 or 403 it asks for one new token. After a 429, a 5xx or a "
+            "time-out it tries again, with smaller pages after a time-out. A 200 with "
+            "a `message` in place of `data` is a time-out."
         ),
         how="It is not provoked.",
         basis="inferred",

@@ -36,7 +36,7 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         name="header_place",
-        asks="Where does the header stand?",
+        asks="Where is the header?",
         readings={
             "top": "at the top of the answer",
             "data": "below `data`",
@@ -56,7 +56,7 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         name="count_place",
-        asks="Where does the number of rows stand?",
+        asks="Where is the number of rows?",
         readings={"top": "at the top of the answer", "data": "below `data`"},
         does="It takes both, under several names.",
         how="The same report with `matches=0`.",
@@ -76,13 +76,13 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         name="page_size",
-        asks="Is `matches` heeded?",
+        asks="Is `matches`, the number of rows per page, heeded?",
         readings={
             "heeded": "yes",
             "cut": "the server sends fewer",
             "ignored": "no",
         },
-        does="It goes on behind the last row received.",
+        does="It continues after the last row received.",
         how="Two rows of a report with more, and a page of up to 500.",
         basis="documented",
         expects="heeded",
@@ -95,10 +95,10 @@ QUESTIONS: tuple[Question, ...] = (
             "50000": "yes",
             "fewer": "no: a page is shorter than what was asked for, and rows follow",
         },
-        does="It asks for 50,000 rows, and goes on behind the last row received.",
+        does="It asks for 50,000 rows, and continues after the last row received.",
         how=(
             "All rows of a year, or of 60 days if a year has more than 50,000, and the "
-            "two rows behind the page that came."
+            "two rows after the page that came."
         ),
         basis="documented",
         expects="50000",
@@ -169,8 +169,8 @@ QUESTIONS: tuple[Question, ...] = (
         readings={"adds": "yes", "otherwise": "no: in another way"},
         does="It sends that where `luxsci.tracked_headers` is set.",
         how=(
-            "A report with that parameter. New columns say yes. None says nothing: "
-            "perhaps no header is captured."
+            "A report with that parameter. New columns say yes. Without any, the "
+            "question stays open: perhaps no header is captured."
         ),
         probe=LuxSciProbes.tracked_headers,
     ),
@@ -181,7 +181,8 @@ QUESTIONS: tuple[Question, ...] = (
         does="It sends that where `luxsci.detail` is set.",
         how=(
             "The marketing logs of up to three logins with that parameter. New columns "
-            "say yes. None says nothing: perhaps there is no custom field."
+            "say yes. Without any, the question stays open: perhaps there is no custom "
+            "field."
         ),
         probe=LuxSciProbes.detail,
     ),
@@ -189,7 +190,7 @@ QUESTIONS: tuple[Question, ...] = (
         name="code_life",
         asks="How long does an auth code live?",
         readings={"a run": "at least as long as a run", "shorter": "shorter"},
-        does="Until it is refused; then the tap asks for one new one.",
+        does="It uses a code until it is refused, and then asks for one new one.",
         how="It is not asked: a report would have to wait.",
     ),
     Question(
@@ -213,9 +214,9 @@ QUESTIONS: tuple[Question, ...] = (
         asks="How is a request denied, throttled, or out of quota?",
         readings={"status": "by its status", "words": "by words in a 200"},
         does=(
-            "It goes by the status, and in a 200 with `success` 0 and in a 429 by "
-            "words of the error text, which are guesses. Why credentials were refused "
-            "it says by such words and by the two clocks; it never shows the text."
+            "It goes by the status, and in a 200 with `success` 0 and in a 429 also by "
+            "words of the error text, which are guesses. Such words and the two clocks "
+            "tell why credentials were refused. It never shows the text."
         ),
         how="It is not provoked.",
     ),
