@@ -205,7 +205,8 @@ def columns_page(owner: str) -> str:
         f"# Columns: {title}\n\n"
         "This page is generated from `schemas/`. [`pii.mode`](personal-data.md) acts\n"
         "on the class in *personal*. *Vendor's name* is empty if the name is the\n"
-        "same, or if the tap adds the column.\n"
+        "same, or if the tap adds the column. *Inferred* marks what the vendor does\n"
+        "not say, but what follows from other facts.\n"
     )
     return "\n".join([head, *sections])
 

@@ -99,7 +99,7 @@ def limit_settings(
     workers: int,
     rate: tuple[str, int],
     daily: int | None,
-    shared_by: str = "over all runs on this machine",
+    shared_by: str = "over all runs on this machine with these credentials",
 ) -> tuple[th.Property[Any], ...]:
     """Return the settings of a provider's limits.
 

@@ -68,7 +68,7 @@ SCHEMA = th.PropertiesList(
         default=365,
         title="Activity window",
         description="Days without activity after which the lists of a message are "
-        "closed. Closed lists are read by the sweep only.",
+        "closed. Closed lists are read once in sweep_days only.",
     ),
     th.Property(
         "sweep_days",
