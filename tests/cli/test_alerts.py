@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tap_email_metrics.clock import iso
+from tap_email_metrics.init import meltano_yml
 from tests.support.chat import Chat
 from tests.support.encompass import Site, site_of
 from tests.support.pages import DOCS, blocks
@@ -23,8 +25,11 @@ BLOCKS = {(one.heading, one.language): one.text for one in blocks(DOCS / "alerts
 CRON = BLOCKS["Mail from cron", "crontab"]
 SCRIPT = BLOCKS["Mail from cron", "sh"]
 CHAT = BLOCKS["A chat webhook", "sh"]
-MELTANO = """#!/bin/sh
-test "$*" = "--log-level error state get dev:tap-email-metrics-to-target-postgres"
+#: A project of `tap-email-metrics-init`.
+SMALL = yaml.safe_load(meltano_yml("encompass", "postgres"))
+STATE = f"{SMALL['default_environment']}:tap-email-metrics-to-target-postgres"
+MELTANO = f"""#!/bin/sh
+test "$*" = "--log-level error state get {STATE}"
 cat kept.json
 """
 HOUR = 3600.0
