@@ -8,6 +8,7 @@ link to the next page is an offset, so rows may shift between two pages. `EventL
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY
@@ -44,11 +45,12 @@ class EventList:
 
     Attributes:
         found: number of rows read.
-        new: number of rows later than `since`.
+        new: number of yielded rows later than `since`.
         newest: the latest time of a row, in epoch ms.
         misunderstood: number of rows without a record, or with a doubtful event id.
         shifting: the list shifted in every try, so that rows may be missing.
         is_listed: the last answer had a list.
+        in_order: the pages read so far are newest first.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class EventList:
         self.has_twins = has_twins
         self._restarts = 0
         self.shifting = False
-        self.is_listed = True
+        self.is_listed = self.in_order = True
         self._values: set[int] = set()
         self._ever = HashCounts()
         self._begin()
@@ -96,9 +98,10 @@ class EventList:
         return None if self._once is None else len(self._values)
 
     def down_to(self, cut: int | None) -> Generator[Page, None, None]:
-        """Yield the events that were not yielded yet, down to the first before a time.
+        """Yield the events that were not yielded yet, down to those before a time.
 
-        If the list has to be read again, its events are yielded again.
+        The list ends with the first page whose last event is before that time. If the
+        list has to be read again, its events are yielded again.
 
         Args:
             cut: the time in epoch ms; None for the whole list.
@@ -108,6 +111,7 @@ class EventList:
                 end = _place_of(cut, self._held)
                 ready, self._held = self._held[:end], self._held[end:]
                 if ready:
+                    self._count_new(ready)
                     yield ready
             if self._ended or self._held:
                 return
@@ -147,10 +151,14 @@ class EventList:
             values = (one for one in rows.values(self._once) if one is not None)
             self._values.update(hash(str(one)) for one in values)
         times = [at for at in rows.times if at is not None]
-        if self._since is not None:
-            self.new += sum(at > self._since for at in times)
+        self.in_order &= all(one >= two for one, two in pairwise(times))
         known = [] if self.newest is None else [self.newest]
         self.newest = max([*known, *times], default=None)
+
+    def _count_new(self, rows: Page) -> None:
+        # A row that is not yielded must not count as found.
+        if self._since is not None:
+            self.new += sum(at > self._since for at in rows.times if at is not None)
 
     def _has_shifted(self, names: Sequence[int]) -> bool:
         """Return whether rows come again because the list has shifted.
@@ -219,12 +227,17 @@ def _latest(at: int) -> int:
 
 
 def _place_of(cut: int | None, rows: Page) -> int:
-    """Return the index of the first row before a time, or the number of rows."""
+    """Return the index behind the last row that is not before a time.
+
+    Rows that are out of order may follow an older one.
+    """
+    end = len(rows)
     if cut is None:
-        return len(rows)
-    times = enumerate(rows.times)
-    old = (place for place, at in times if at is not None and at < cut)
-    return next(old, len(rows))
+        return end
+    times = rows.times
+    while end and (at := times[end - 1]) is not None and at < cut:
+        end -= 1
+    return end
 
 
 class EventReader:
@@ -284,7 +297,9 @@ class EventReader:
             yield from events.down_to(cut)
 
     def _misses(self, mark: CounterMark) -> bool:
-        """Return whether there are fewer new rows than the counter announces."""
+        """Return whether new rows may be missing, as far as order and counter tell."""
+        if not all(events.in_order for events in self._lists):
+            return True
         if mark.newest is None or mark.counter is None or self._counter is None:
             return True
         new = sum(events.new for events in self._lists)

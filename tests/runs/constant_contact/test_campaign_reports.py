@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.constant_contact import DAY, NOW, Account
+from tests.support.encompass import key_of
 
 HOUR = DAY / 24
 EVENTS = ("sends", "opens", "clicks", "forwards", "optouts", "bounces")
@@ -133,6 +134,44 @@ def test_an_event_dated_before_the_look_back_is_found_by_its_counter(
     )
     sync(account)
     assert account.wrong(*EVENTS) == []
+
+
+@pytest.mark.parametrize("size", [500, 2])
+@pytest.mark.parametrize("removed", [0, 2, 4])
+def test_new_rows_behind_older_ones_are_emitted(
+    account: Account, size: int, removed: int
+) -> None:
+    """A list in another order, whose counter may have gone down."""
+    sent = campaign(account, days=20)
+    old = [
+        account.api.add_event("opens", sent, created=NOW - (19 - 3 * number) * DAY)
+        for number in range(6)
+    ]
+    rows: list[Any] = []
+
+    def oldest_first(request: Any, reply: Any) -> None:
+        """Serve all rows in reverse, in pages of `size`."""
+        if not request.path.endswith("/opens"):
+            return
+        if "next" not in request.query:
+            rows[:] = json.loads(reply.body)["tracking_activities"][::-1]
+        place = int(request.query.get("next", 0))
+        page: dict[str, Any] = {"tracking_activities": rows[place : place + size]}
+        if place + size < len(rows):
+            href = f"{request.path}?next={place + size}"
+            page["_links"] = {"next": {"href": href}}
+        reply.status, reply.body = 200, json.dumps(page).encode()
+
+    account.world.on_reply(oldest_first)
+    sync(account, "opens")
+    account.advance(1)
+    for number in range(3):
+        account.api.add_event("opens", sent, created=NOW + DAY / 2 + number)
+    for event in old[:removed]:
+        account.api.remove_event(event)
+    sync(account, "opens")
+    shown = {key_of("constant_contact_opens", row) for row in account.truth("opens")}
+    assert shown <= account.rows("opens").keys()
 
 
 def test_a_read_stops_at_the_look_back(account: Account) -> None:
