@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from tap_email_metrics.errors import Skippable
     from tap_email_metrics.records.values import Row
 
+EARLIEST = datetime(1995, 1, 1, tzinfo=UTC).timestamp()
+"""The founding of Constant Contact, in UTC seconds. Programs write an earlier date,
+such as 0001-01-01 or 1970-01-01, for one that they do not know."""
+
 
 @dataclass(slots=True)
 class CampaignSnapshot:
@@ -101,9 +105,9 @@ def by_campaign(rows: Iterable[Row]) -> tuple[dict[str, Row], list[Row]]:
 
 
 def sent_parent(summary: Row) -> Parent[str]:
-    """Return a campaign as a parent, without times if its send has no readable date."""
+    """Return a campaign as a parent, without times if its send has no usable date."""
     campaign_id, text = str(summary.get("campaign_id")), summary.get("last_sent_date")
-    at = to_milliseconds(text)
+    at = usable_time(text)
     if at is not None:
         return Parent(campaign_id, at / 1000, at / 1000, at / 1000)
     try:
@@ -111,4 +115,12 @@ def sent_parent(summary: Row) -> Parent[str]:
     except ValueError:
         return Parent(campaign_id)
     start = day.timestamp()
+    if start < EARLIEST:
+        return Parent(campaign_id)
     return Parent(campaign_id, start, start + DAY, start)
+
+
+def usable_time(text: object) -> int | None:
+    """Return a date-time as epoch ms, None if it is unreadable or before `EARLIEST`."""
+    at = to_milliseconds(text)
+    return None if at is None or at < EARLIEST * 1000 else at

@@ -27,6 +27,7 @@ from tap_email_metrics.providers.constant_contact.campaign_snapshot import (
     CampaignSnapshot,
     by_campaign,
     sent_parent,
+    usable_time,
 )
 from tap_email_metrics.providers.constant_contact.campaign_state import campaigns_of
 from tap_email_metrics.providers.constant_contact.closed import (
@@ -43,7 +44,7 @@ from tap_email_metrics.providers.constant_contact.schedule import (
     long_id,
     short_id,
 )
-from tap_email_metrics.records.values import is_id, to_milliseconds
+from tap_email_metrics.records.values import is_id
 from tap_email_metrics.state.plans import Parent, history_key
 from tap_email_metrics.streams.digests import digest
 
@@ -217,8 +218,8 @@ class CampaignCache:
             status, one = str(row.get("current_status")), row.get("campaign_id")
             if status.lower() != _SENT or not is_id(one) or str(one) in summaries:
                 continue
-            updated = to_milliseconds(row.get("updated_at"))
-            created = to_milliseconds(row.get("created_at"))
+            updated = usable_time(row.get("updated_at"))
+            created = usable_time(row.get("created_at"))
             updated = round(self._now() * 1000) if updated is None else updated
             found[short_id(str(one))] = [created or 0, updated]
         new = found.keys() - self._shared["unlisted"].keys()

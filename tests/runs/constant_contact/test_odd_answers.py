@@ -751,13 +751,20 @@ def test_a_campaign_missing_from_the_stats_counts_as_behind(account: Account) ->
     assert account.wrong("opens") == []  # the summary of the campaign changed
 
 
-@pytest.mark.parametrize("date", ["absent", None, "", "soon", "2026-09-18"])
-def test_a_send_without_a_readable_date_is_not_dated_1970(
+@pytest.mark.parametrize(
+    "date",
+    [
+        *("absent", None, "", "soon", "2026-09-18"),
+        *("0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z", "1970-01-01"),
+    ],
+)
+def test_a_send_without_a_usable_date_is_not_dated_1970(
     account: Account, date: Any
 ) -> None:
     """It is read although there is a start date."""
     account.common["start_date"] = "2026-09-01"
     campaign(account)
+    campaign(account, 4)
 
     def hide(answer: Any) -> Any:
         for row in answer["bulk_email_campaign_summaries"]:
@@ -768,7 +775,7 @@ def test_a_send_without_a_readable_date_is_not_dated_1970(
 
     change(account, SUMMARIES, hide)
     account.sync(streams=("sends", "opens"))
-    assert len(account.rows("sends")) == 4
+    assert len(account.rows("sends")) == 8
 
 
 @pytest.mark.parametrize("date", ["absent", "soon"])
