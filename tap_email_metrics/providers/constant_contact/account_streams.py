@@ -21,7 +21,10 @@ from tap_email_metrics.providers.constant_contact.activities import (
     nameless_activities,
     reported,
 )
-from tap_email_metrics.providers.constant_contact.campaign_snapshot import by_campaign
+from tap_email_metrics.providers.constant_contact.campaign_snapshot import (
+    by_campaign,
+    usable_time,
+)
 from tap_email_metrics.providers.constant_contact.campaign_streams import (
     CampaignStream,
     ConstantContactStream,
@@ -43,7 +46,6 @@ from tap_email_metrics.providers.constant_contact.schedule import (
     CounterMark,
     short_id,
 )
-from tap_email_metrics.records.values import to_milliseconds
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.state.plans import Parent
 from tap_email_metrics.state.streams import instant, texts
@@ -304,10 +306,12 @@ class CampaignActivities(CampaignStream):
         self._following = api.cursor() if emails.is_listed else None
         named, nameless = by_campaign(emails.rows)
         self._nameless = len(nameless)
+        self._updated = {}
         for campaign_id, row in named.items():
-            at = (to_milliseconds(row.get("updated_at")) or 0) / 1000
+            updated = usable_time(row.get("updated_at"))
+            self._updated[campaign_id] = updated
+            at = (updated or 0) / 1000
             parents.append(Parent(campaign_id, sent=at, newest=at, oldest=at))
-        self._updated = {p.id: round((p.newest or 0) * 1000) for p in parents}
         return parents
 
     @override

@@ -345,10 +345,11 @@ class ChangeSchedule(CampaignSchedule):
     """Reads the campaigns that changed since the last run; no campaign ever closes.
 
     Args:
-        updated: epoch ms of the last change of each campaign that changed.
+        updated: epoch ms of the last change of each campaign that changed, None if it
+            is not known.
     """
 
-    def __init__(self, updated: Mapping[str, int]) -> None:
+    def __init__(self, updated: Mapping[str, int | None]) -> None:
         super().__init__(updated.get)
         self._updated = updated
 
@@ -364,7 +365,8 @@ class ChangeSchedule(CampaignSchedule):
         for parent in parents:
             mark = state.marks.get(parent.id)
             visit = Visit(parent, mark, everything=True)
-            if mark and not mark.due(self._updated[parent.id], now):
+            # At an unknown time, the campaign may have changed since it was read.
+            if mark and not mark.due(self._updated[parent.id], now, moved=True):
                 plan.waiting += 1
             elif mark and mark.failures:
                 plan.live.append(visit)

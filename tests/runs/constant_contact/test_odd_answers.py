@@ -523,6 +523,28 @@ def test_changes_hidden_for_days_are_found_within_a_week(
     assert account.wrong(stream) == []
 
 
+@pytest.mark.parametrize("date", ["absent", "2026-09-21", "0001-01-01T00:00:00Z"])
+def test_a_campaign_that_changed_at_an_unknown_time_is_read_again(
+    account: Account, date: str
+) -> None:
+    sent = campaign(account)
+
+    def hide(answer: Any) -> Any:
+        for row in answer["campaigns"]:
+            row["updated_at"] = date
+            if date == "absent":
+                del row["updated_at"]
+        return answer
+
+    change(account, "/emails", hide)
+    for number in range(4):
+        account.api.update_activity(sent, subject=f"Subject {number}")
+        account.api.update_campaign(sent)
+        account.sync(streams=("campaign_activities",))
+        assert account.wrong("campaign_activities") == []
+        account.advance(0.1)
+
+
 @pytest.mark.parametrize("cut", [0, 1])
 @pytest.mark.parametrize("start", [None, "2026-01-01"])
 @pytest.mark.parametrize("stream", ["contacts", "campaigns", "campaign_activities"])
