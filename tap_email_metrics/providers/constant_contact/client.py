@@ -372,11 +372,11 @@ def link_of(answer: Row) -> str | None:
     """
     links = answer.get("_links") or answer.get("links")
     following = answer.get("next")
+    if isinstance(links, list) and all(map(_has_rel, links)):
+        links = {one["rel"]: one for one in links}
     if isinstance(links, dict):
         named = [links[name] for name in links if "next" in name.lower()]
         following = next(filter(None, named), following)
-    elif isinstance(links, list) and all(map(_has_rel, links)):
-        following = next((one for one in links if one["rel"] == "next"), following)
     elif links:
         following = links
     if isinstance(following, dict) and following.keys() & {"href"}:

@@ -602,6 +602,8 @@ def test_an_opt_out_between_start_date_and_the_first_run_is_read(
         lambda href: {"next": {"href": href[href.index("?") :]}},
         lambda href: {"Next": {"href": href}},
         lambda href: [{"rel": "self", "href": "/x"}, {"rel": "next", "href": href}],
+        lambda href: [{"rel": "Next", "href": href}],
+        lambda href: [{"rel": "next_page", "href": href}, {"rel": "last", "href": ""}],
         lambda href: href,
     ],
 )
