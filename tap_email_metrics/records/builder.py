@@ -42,6 +42,7 @@ from tap_email_metrics.records.values import (
     extra,
     from_instant,
     is_deep,
+    json_text,
     map_known,
     storable,
     types_of,
@@ -442,7 +443,7 @@ def _events(
 
 
 def _with_raw_text(column: Converted) -> list[Any]:
-    """Return a column with its unfit text, so that the text distinguishes events."""
+    """Return a column with its unfit values as text, which distinguishes events."""
     values = column.values
     for place, text in _raw_texts(column):
         values = [*values] if values is column.values else values
@@ -451,7 +452,7 @@ def _with_raw_text(column: Converted) -> list[Any]:
 
 
 def _note_unreadable(identity: Identity, page: _Fields, reasons: _Reasons) -> None:
-    """Note the rows whose event id is made from unreadable text.
+    """Note the rows whose event id is made from an unreadable value.
 
     Call this after all reasons for which a row has no record were noted.
     """
@@ -461,10 +462,14 @@ def _note_unreadable(identity: Identity, page: _Fields, reasons: _Reasons) -> No
 
 
 def _raw_texts(column: Converted) -> Iterator[tuple[int, str]]:
-    """Yield index and text of the values that do not fit a column of the identity."""
-    for place, text in column.unfit.items():
-        # Blank text does not distinguish events, like null.
-        if isinstance(text, str) and text.strip():
+    """Yield the values that do not fit a column of the identity, by index, as text.
+
+    A value that is not text, such as a date in epoch seconds, is its JSON text.
+    """
+    for place, value in column.unfit.items():
+        text = value if isinstance(value, str) else json_text(value) if value else ""
+        # Like null, blank text, 0 and empty lists do not distinguish events.
+        if text.strip():
             yield place, text
 
 

@@ -16,7 +16,7 @@ plain: of the HMAC with the pepper) of compact JSON in UTF-8. The JSON is a list
 account, the stream, the columns in `x-identity`, and the number of earlier events with
 the same columns. The columns come from the row or the request, before `x-pii` applies.
 A column that the schema lacks is null. Text that does not fit its column is used
-unchanged, unless it is blank.
+unchanged, unless it is blank; any other value is used as JSON text, unless it is empty.
 """
 
 from __future__ import annotations

@@ -267,7 +267,7 @@ def _list(value: object, *, convert: Converter) -> list[Any]:
 
 def _kept(value: object) -> object:
     """Return a raw value for `additional_fields`; deeply nested ones become text."""
-    return _json_text(value) if is_deep(value, _MAX_DEPTH) else value
+    return json_text(value) if is_deep(value, _MAX_DEPTH) else value
 
 
 def _cleaned(value: object) -> object:
@@ -290,7 +290,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def _json_text(value: object) -> str:
+def json_text(value: object) -> str:
     """Return a value as ASCII JSON."""
     try:
         return json.dumps(value)

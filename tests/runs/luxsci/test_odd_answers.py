@@ -693,6 +693,28 @@ def test_rows_whose_dates_were_unreadable_are_emitted_once_they_are_readable(
     }
 
 
+def test_events_dated_by_epoch_seconds_keep_their_ids_in_the_next_run() -> None:
+    """Equal events are numbered by window, so an event without a date loses its id."""
+    clinic = clinic_of()
+    message = clinic.api.add_message(sent=NOW - 2.9 * DAY)
+    for number in range(6):
+        clinic.api.add_open(message, at=NOW - (2.5 - number * 0.4) * DAY)
+
+    def epochs(body: dict[str, Any], _request: Any) -> dict[str, Any]:
+        place = body.get("header", ["open_date"]).index("open_date")
+        for row in body.get("data", ()):
+            row[place] = int(from_iso(f"{row[place]}Z"))
+        return body
+
+    spoilt(clinic, "/opens", epochs)
+    run = clinic.sync(streams=OPENS)
+    assert len(clinic.rows("opens")) == len(clinic.truth("opens"))
+    assert "set_aside" in verdicts(run)
+    clinic.advance(1)
+    clinic.sync(streams=OPENS)
+    assert len(clinic.rows("opens")) == len(clinic.truth("opens"))
+
+
 def test_a_date_header_in_the_future_moves_no_window() -> None:
     clinic = clinic_of(lookback_days=1)
     clinic.sync(streams=OPENS)

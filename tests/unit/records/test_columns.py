@@ -1208,12 +1208,12 @@ def test_event_ids_are_made_of_the_emitted_values(
     row = {**fields, "contact_id": "c", "email_address": "jane@x.org"}
     record = builder(stream).made(row, occurrence)
     assert record is not None
-    # Text that does not fit its column counts unchanged.
+    # A value that does not fit its column counts as text.
     kept = record["additional_fields"] or {}
     texts = {
-        name: kept[name]
+        name: kept[name] if isinstance(kept[name], str) else json.dumps(kept[name])
         for name in kept.keys() & record
-        if isinstance(kept[name], str) and kept[name].strip()
+        if kept[name] and str(kept[name]).strip()
     }
     values = [texts.get(name, record.get(name)) for name in IDENTITY]
     data = event_data(stream, values, occurrence)
@@ -1263,17 +1263,32 @@ def test_an_event_without_any_identifying_value_is_set_aside() -> None:
     assert subject.set_aside.total() == 2
 
 
-def test_events_with_unreadable_dates_get_different_ids_by_the_text() -> None:
-    rows = [{**DELIVERY, "date_sent": text} for text in ("soon", "later", "soon")]
+@pytest.mark.parametrize(
+    ("dates", "texts"),
+    [
+        (["soon", "later", "soon"], ["soon", "later", "soon"]),
+        (
+            [1758464000, 1758464001.5, 1758464000],
+            ["1758464000", "1758464001.5", "1758464000"],
+        ),
+        ([{"at": 1}, [2], {"at": 1}], ['{"at": 1}', "[2]", '{"at": 1}']),
+    ],
+)
+def test_events_with_unreadable_dates_get_different_ids_by_the_text(
+    dates: list[Json], texts: list[str]
+) -> None:
+    rows = [{**DELIVERY, "date_sent": date} for date in dates]
     page = luxsci("delivery_status").page(rows, ASKED)
-    assert [identity[-1] for identity in page.identities] == ["soon", "later", "soon"]
+    assert [identity[-1] for identity in page.identities] == texts
+    assert page.unreadable == 3
     records = page.numbered([0, 0, 1]).made().records
     assert len({record.event_id for record in records}) == 3
     assert {record.date_sent for record in records} == {None}
 
 
-def test_a_blank_date_counts_as_missing_in_an_event_id() -> None:
-    page = luxsci("delivery_status").page([{**DELIVERY, "date_sent": " "}], ASKED)
+@pytest.mark.parametrize("date", [" ", 0, [], False])
+def test_a_blank_date_counts_as_missing_in_an_event_id(date: Json) -> None:
+    page = luxsci("delivery_status").page([{**DELIVERY, "date_sent": date}], ASKED)
     [identity] = page.identities
     assert identity[-1] is None
 
