@@ -411,6 +411,9 @@ class WindowReader:
             self._note_count(attempt, answer)
             attempt.has_list = answer.has_list
             attempt.ended = attempt.received == received
+            if attempt.before == 0 and attempt.received:
+                # It is the number of rows in the response itself, or always 0.
+                attempt.before = None
             if attempt.ended and not attempt.repeats_page:
                 attempt.after = self._last_count(window, attempt, answer)
 

@@ -239,6 +239,8 @@ COUNTS: dict[str, Callable[[Any, Any], Any]] = {
     "absent from pages": lambda count, asked: ... if is_page(asked) else count,
     "of pages only": lambda count, asked: count if is_page(asked) else ...,
     "0 without rows": lambda count, asked: count if is_page(asked) else 0,
+    "of pages, else 0": lambda count, asked: count if is_page(asked) else 0,
+    "always 0": lambda _count, _asked: 0,
 }
 
 
