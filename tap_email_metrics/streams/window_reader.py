@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from tap_email_metrics.clock import DAY
-from tap_email_metrics.errors import Lost, LostRow, Skippable
+from tap_email_metrics.errors import Lost, LostRow, Skippable, Unavailable
 from tap_email_metrics.transport.bounds import TooLong
 
 if TYPE_CHECKING:
@@ -305,6 +305,7 @@ class WindowReader:
         self._newest = newest
         self._short = short
         self._asks_first = False
+        self._is_uncounted = False
         self._most = MOST_IN_PAGE
 
     def read(self, window: Window | None) -> Generator[Page | WindowPart, None, None]:
@@ -361,7 +362,7 @@ class WindowReader:
                 go on down to windows of one second.
         """
         whole = attempt.before or attempt.after or 0
-        halves = [self._count(half) or 0 for half in window.halves()]
+        halves = [self._count_if_counted(half) or 0 for half in window.halves()]
         if sum(halves) > whole + whole // 2:
             raise Skippable("the counts of a list ignore the requested time")
 
@@ -461,7 +462,8 @@ class WindowReader:
         return attempt.after > attempt.received and not self._asks_first
 
     def _count_after(self, window: Window | None, attempt: _Attempt) -> int | None:
-        count = self._count(window)
+        ask = self._count_if_counted if attempt.received else self._count
+        count = ask(window)
         # Rows were received, so 0 is the number of rows in the response itself.
         if count == 0 and attempt.received:
             count = None
@@ -469,9 +471,23 @@ class WindowReader:
         return count
 
     def _count(self, window: Window | None) -> int | None:
+        """Return the number of rows in a window, None if the API does not say."""
+        if self._is_uncounted:
+            return None
         try:
             return self._source.count(window)
         except TooLong:
+            return None
+
+    def _count_if_counted(self, window: Window | None) -> int | None:
+        """Return the same for a list that has shown rows.
+
+        If its counts are refused, it is read to an empty page.
+        """
+        try:
+            return self._count(window)
+        except (Skippable, Unavailable):
+            self._is_uncounted = True
             return None
 
     def _page(

@@ -260,6 +260,32 @@ def test_counts_that_mean_nothing_cost_no_row(form: str, most: int) -> None:
     assert clinic.sync(streams=OPENS).requests <= 14 + (30 if most else 0)
 
 
+REFUSALS = {
+    "status": (400, b'{"success": 0}'),
+    "failure": (200, b'{"success": 0, "error_message": "bad matches"}'),
+    "denial": (403, b'{"success": 0, "error_message": "matches=0 is not allowed"}'),
+}
+
+
+@pytest.mark.parametrize("count_of", ["all", "page", "nothing"])
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_list_whose_counts_are_refused_is_read_to_an_empty_page(
+    refusal: str, count_of: str
+) -> None:
+    clinic = clinic_of()
+    clinic.api.set_policy(max_rows=7, count_of=count_of)
+
+    def refuse(request: Any, reply: Any) -> None:
+        if request.path.endswith("/opens") and not is_page(request):
+            reply.status, reply.body = REFUSALS[refusal]
+
+    clinic.world.on_reply(refuse)
+    for _ in range(2):
+        assert outcome(clinic.sync(streams=OPENS), "opens") == "complete"
+        assert clinic.wrong("opens") == []
+        clinic.advance(0.1)
+
+
 def test_a_count_after_an_empty_list_is_read() -> None:
     """Each page holds its own count; the count of all rows follows an empty list."""
 
