@@ -187,7 +187,8 @@ class _Attempt:
         equals: number of further rows with the same hash.
         pages_seen: number of rows and digest of each page.
         repeats_page: a page began with all rows of an earlier page.
-        asks_beyond: the page after all rows has to be empty, too: rows came twice.
+        asks_beyond: the page after all rows has to be empty, too: rows came twice, or
+            a page was full.
     """
 
     before: int | None = None
@@ -412,6 +413,9 @@ class WindowReader:
             self._note_count(attempt, answer)
             attempt.has_list = answer.has_list
             attempt.ended = attempt.received == received
+            if attempt.received - received == self._most:
+                # The count may be limited like the page.
+                attempt.asks_beyond = True
             if attempt.before == 0 and attempt.received:
                 # It is the number of rows in the response itself, or always 0.
                 attempt.before = None

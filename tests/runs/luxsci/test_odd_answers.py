@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_email_metrics.clock import from_iso, iso
+from tap_email_metrics.streams import window_reader
 from tap_email_metrics.transport import bounds
 from tests.runs.luxsci.test_reports import HOUR, clinic_of, day, outcome
 from tests.support.luxsci import DAY, NOW, Clinic
@@ -258,6 +259,17 @@ def test_counts_that_mean_nothing_cost_no_row(form: str, most: int) -> None:
     assert clinic.wrong("opens") == []
     clinic.advance(0.1)
     assert clinic.sync(streams=OPENS).requests <= 14 + (30 if most else 0)
+
+
+def test_a_count_that_is_limited_like_a_page_hides_no_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(window_reader, "MOST_IN_PAGE", 5)
+    clinic = clinic_of()
+    spoilt(clinic, "/opens", counted(lambda count, _asked: min(count, 5)))
+    run = clinic.sync(streams=OPENS)
+    assert clinic.wrong("opens") == []
+    assert "differs" in verdicts(run)
 
 
 REFUSALS = {
