@@ -294,8 +294,10 @@ def test_an_endless_chain_of_links_ends(
     pages = iter(range(10**9))
 
     def change(_request: Request, reply: Reply) -> None:
-        link = f"/v3/reports/email_reports/1/tracking/opens?p={next(pages)}"
-        page = {"tracking_activities": [], "_links": {"next": {"href": link}}}
+        number = next(pages)
+        link = f"/v3/reports/email_reports/1/tracking/opens?p={number}"
+        rows = [{"contact_id": str(number)}]
+        page = {"tracking_activities": rows, "_links": {"next": {"href": link}}}
         reply.status, reply.body = 200, json.dumps(page).encode()
 
     server.strike(case.path, change)
@@ -308,9 +310,9 @@ def test_an_endless_chain_of_links_ends(
 def test_a_chain_of_links_ends_after_10000_pages() -> None:
     trail = Trail()
     for number in range(client.MOST_PAGES):
-        trail.follow(LinkedPage([], f"/v3/{number}"))
+        trail.follow(LinkedPage([], f"/v3/{number}"), number)
     with pytest.raises(Skippable, match="more than 10000 pages"):
-        trail.follow(LinkedPage([], "/v3/more"))
+        trail.follow(LinkedPage([], "/v3/more"), "more")
 
 
 def test_a_list_that_is_kept_in_memory_has_a_limit(

@@ -33,6 +33,7 @@ from tap_email_metrics.providers.constant_contact.client import (
     Trail,
     envelope,
     parse_rows,
+    shown_by,
 )
 from tap_email_metrics.providers.constant_contact.closed import (
     Bucket,
@@ -450,7 +451,11 @@ class Contacts(ConstantContactStream):
             # No start, because a contact who opted out may have an old `updated_at`.
             until = replace(self.interval(), start=None)
             yield self.records_of(self.within(page.rows, until))
-            href = trail.follow(page)
+            try:
+                href = trail.follow(page, shown_by(page.rows))
+            except Skippable:
+                self.bookmark.write(_RESUME, None)  # it may lead into the circle
+                raise
             if href is None:
                 return
             if resumable and not self.run.settings.backfill:

@@ -21,10 +21,11 @@ from tap_email_metrics.errors import (
 )
 from tap_email_metrics.records.builder import Envelope
 from tap_email_metrics.records.values import decode_json
+from tap_email_metrics.streams.digests import digest
 from tap_email_metrics.transport.client import TRIES, Client, request_id, retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     import requests
 
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.pages import Page
     from tap_email_metrics.records.values import Row
 
-SomeRows = TypeVar("SomeRows")
+SomeRows = TypeVar("SomeRows", bound="list[Row] | Page")
 
 MOST_PAGES = 10_000
 """Most pages of a list. An API key has as many requests in a day."""
+MOST_AGAIN = 10
+"""Most pages of a list that show only what an earlier page has shown."""
 MOST_ROWS = 1_000_000
 """Most rows of a list that is held in memory."""
 _PENDING, _NO_CONTENT, _DENIED, _TOO_MANY = 202, 204, 403, 429
@@ -84,19 +87,28 @@ class LinkedPage(Generic[SomeRows]):
 
 
 class Trail:
-    """Remembers the links of one list, to detect circles and endless lists."""
+    """Remembers the pages of one list, to detect circles and endless lists."""
 
     def __init__(self) -> None:
         self._followed: set[int] = set()
+        self._shown: set[Hashable] = set()
+        self._again = 0
 
-    def follow(self, page: LinkedPage[Any]) -> str | None:
+    def follow(self, page: LinkedPage[Any], shown: Hashable) -> str | None:
         """Return the link of a page, None at the end of the list.
 
+        Args:
+            page: the page.
+            shown: identifies what the page shows; equal for pages that show the same.
+
         Raises:
-            Skippable: the link was followed before, or there are too many links.
+            Skippable: the link was followed before, or there are too many links or
+                pages that show nothing new.
         """
         if page.href is not None:
-            if hash(page.href) in self._followed:
+            self._again += shown in self._shown
+            self._shown.add(shown)
+            if hash(page.href) in self._followed or self._again > MOST_AGAIN:
                 raise Skippable("Constant Contact: the pages of a list go in circles")
             if len(self._followed) >= MOST_PAGES:
                 raise Skippable(
@@ -261,7 +273,7 @@ class ConstantContactClient(Client):
                 tries=tries,
             )
             yield page
-            href = trail.follow(page)
+            href = trail.follow(page, shown_by(page.rows))
             if href is None:
                 return
 
@@ -289,6 +301,11 @@ class ConstantContactClient(Client):
             if len(found) > MOST_ROWS:
                 raise Skippable(f"GET {template}: more than {MOST_ROWS} rows")
         return found
+
+
+def shown_by(rows: list[Row] | Page) -> Hashable:
+    """Return the same for pages with the same rows in the same order."""
+    return digest(rows) if isinstance(rows, list) else hash((*rows.identities,))
 
 
 def error_key(response: requests.Response) -> object:

@@ -649,6 +649,40 @@ def test_a_link_that_is_not_understood_fails_the_stream(
     assert "cursor" not in account.entry("contacts")
 
 
+@pytest.mark.parametrize("shows", ["the first page", "nothing"])
+@pytest.mark.parametrize(
+    ("stream", "path"),
+    [
+        *(("contacts", "/contacts"), ("contact_lists", "/contact_lists")),
+        *(("campaigns", "/emails"), ("campaign_summaries", SUMMARIES)),
+        *(("sends", "/sends"), ("opens", "/opens"), ("links", "/links")),
+    ],
+)
+def test_a_list_whose_every_page_has_a_new_link_ends(
+    account: Account, stream: str, path: str, shows: str
+) -> None:
+    """Each link has another cursor, but no page shows a new row."""
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - HOUR)
+    pages: list[Any] = []
+
+    def strike(request: Any, reply: Any) -> None:
+        if request.path.endswith(path):
+            page = pages[0] if pages else json.loads(reply.body)
+            if pages and shows == "nothing":
+                page = {name: [] for name in page if name != "_links"}
+            pages.append(page)
+            href = f"{request.path}?cursor={len(pages)}"
+            page = page | {"_links": {"next": {"href": href}}}
+            reply.status, reply.body = 200, json.dumps(page).encode()
+
+    account.world.on_reply(strike)
+    run = account.sync(streams=(stream,))
+    assert (run.code, outcome(run, stream)) == (1, "failed")
+    assert len(pages) < 30
+    assert not account.entry(stream).get("resume")
+
+
 @pytest.mark.parametrize("times", [1, None])
 @pytest.mark.parametrize("stream", ["opens", "contact_activity_details"])
 def test_rows_of_a_page_that_comes_again_are_not_emitted_twice(
