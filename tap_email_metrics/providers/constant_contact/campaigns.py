@@ -40,6 +40,7 @@ from tap_email_metrics.providers.constant_contact.counters import (
     counters_of,
 )
 from tap_email_metrics.providers.constant_contact.schedule import (
+    BY_CAMPAIGN,
     CounterMark,
     long_id,
     short_id,
@@ -319,7 +320,7 @@ class CampaignCache:
         self._unfold(changed)
         for campaign_id in snapshot.summaries:
             self._note(campaign_id)
-            if campaign_id in changed and not self.is_open(campaign_id):
+            if campaign_id in changed:
                 self._owe(campaign_id)
         self._note_refused()
         self._note_unlisted()
@@ -333,8 +334,7 @@ class CampaignCache:
         unlisted, known = self.snapshot.unlisted, self._shared["unlisted"]
         if unlisted is not None:
             for key in unlisted.keys() - known.keys():
-                if not self.is_open(long_id(key)):
-                    self._owe(long_id(key))
+                self._owe(long_id(key))
             self._shared["unlisted"] = unlisted
             self._shared["compared"] = self._today()
         for key in [k for k in known if long_id(k) in self.snapshot.summaries]:
@@ -397,6 +397,7 @@ class CampaignCache:
             if key in entries and not self.is_open(campaign_id):
                 if is_unread(campaign_id):
                     continue
+                self._note_unseen(campaign_id)
                 row, counters, *_ = entries.pop(key)
                 name = bucket_of(campaign_id)
                 more = self._bucket(name).plus(campaign_id, row, counters)
@@ -473,16 +474,31 @@ class CampaignCache:
         return min(counting) * DAY if counting else None
 
     def _owe(self, campaign_id: str) -> None:
-        """Let each stream read a closed campaign once more."""
+        """Let each stream read a campaign, even if it closes before its turn comes."""
         parent = self.parent(campaign_id)
         memory = self._memory
-        for name, state in [*memory.selected.items(), *memory.others.items()]:
+        states = [*memory.selected.items()]
+        if not self.is_open(campaign_id):
+            states += memory.others.items()
+        for name, state in states:
             if name not in GATES or state.history is None:
                 continue
             # A stream whose history has not come to the campaign yet reads it there.
             passed = history_key(parent) >= state.history
             if passed and campaign_id not in state.marks:
                 state.set_mark(campaign_id, CounterMark())
+
+    def _note_unseen(self, campaign_id: str) -> None:
+        """Let other streams that lack a closed campaign read their history again.
+
+        A stream that is not selected has no mark of a campaign that was sent since.
+        """
+        moment, _ = key = history_key(self.parent(campaign_id))
+        for name, state in self._memory.others.items():
+            if name not in GATES or state.history is None:
+                continue
+            if campaign_id not in state.marks and key >= state.history:
+                state.set_history((moment + 1, BY_CAMPAIGN.lowest))
 
     def _forget(self) -> None:
         """Delete the state of campaigns that are missing from the summaries."""

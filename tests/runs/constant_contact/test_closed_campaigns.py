@@ -180,6 +180,40 @@ def test_a_stream_that_is_selected_later_reads_closed_campaigns(
     assert len(kept(account)["campaigns"]) == OPEN
 
 
+def test_a_campaign_that_closes_while_a_stream_is_not_selected_is_read_later() -> None:
+    account = Account()
+    account.api.add_campaign(sent=NOW - 10 * DAY, recipients=1)
+    account.sync(streams=("sends", "opens"))
+    sent = account.api.add_campaign(sent=NOW + DAY, recipients=1)
+    account.api.add_event("opens", sent, created=NOW + 2 * DAY)
+    for _ in range(6):
+        account.advance(20)
+        account.sync(streams=("sends",))
+    assert kept(account)["campaigns"] == {}
+    account.sync(streams=("sends", "opens"))
+    assert account.wrong("opens") == []
+
+
+def test_a_campaign_that_closes_before_its_turn_came_is_read() -> None:
+    """The run that saw it first ended before two of three streams."""
+    account = Account(activity_window_days=7)
+    account.api.add_campaign(sent=NOW - 10 * DAY, recipients=1, links=1)
+    streams = ("sends", "opens", "clicks")
+    account.sync(streams=streams)
+    sent = account.api.add_campaign(sent=NOW + DAY, recipients=1, links=1)
+    for kind in ("opens", "clicks"):
+        account.api.add_event(kind, sent, created=NOW + 2 * DAY)
+    account.advance(6)
+    account.settings["daily_requests"] = 4
+    run = account.sync(streams=streams)
+    ends = [report["outcome"] for report in run.reports.values()]
+    assert sorted(ends) == ["complete", "paused", "paused"]
+    account.settings["daily_requests"] = 1000
+    account.advance(6)
+    account.sync(streams=streams)
+    assert account.wrong(*streams) == []
+
+
 def test_a_stream_without_access_keeps_no_campaign_in_the_state() -> None:
     account = Account()
     account.api.add_campaign(sent=NOW - 200 * DAY, recipients=2)
