@@ -271,14 +271,15 @@ class StreamState(Generic[Id, SomeMark]):
     def begin_at(self, start: float | None) -> bool:
         """Store the start of the data to read; return whether it moved back.
 
-        If it did, the marks are dropped, so that everything is read again.
+        If it did, marks, cursors and digests are dropped, so that everything is read
+        again.
         """
         old = self.read("start", whole_number)
         new = 0 if start is None else int(start)
         self._entry["start"] = new
         moved = old is not None and new < old
         if moved:
-            for key in ("marks", "history", "digests"):
+            for key in ("marks", "history", "digests", *self._keys):
                 self._entry.pop(key, None)
             self._entry[RESTARTS] = self._entry.get(RESTARTS, 0) + 1
             self.marks.clear()

@@ -460,6 +460,13 @@ class EmailMetricsStream(QuietStream):
         keyed = isinstance(type(self).replication_key, str)
         return keyed and self.replication_method == "FULL_TABLE"
 
+    def begin(self) -> None:
+        """Drop what earlier runs have read if `start_date` has moved back."""
+        if self.bookmark.begin_at(self.run.settings.start):
+            self.logger.warning(
+                "%s: start_date has moved back: everything is read again", self.name
+            )
+
     def interval(self) -> Interval:
         """Return the interval of the replication key that the settings ask for."""
         settings = self.run.settings

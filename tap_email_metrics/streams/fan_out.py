@@ -246,7 +246,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
                 ceiling=settings.end or now,
             )
         else:
-            self._begin(state)
+            self.begin()
         fresh = self._ignores_marks() and not settings.backfill
         known = StreamState(self.name, {}, self.marks) if fresh else state
         plan = self.schedule.plan(parents, known, now, policy)
@@ -266,12 +266,6 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         if reading.cut:
             raise reading.cut
         self._conclude(state, others=bool(plan.waiting))
-
-    def _begin(self, state: StreamState[Id, SomeMark]) -> None:
-        if state.begin_at(self.run.settings.start):
-            self.logger.warning(
-                "%s: start_date has moved back: everything is read again", self.name
-            )
 
     def _visit_all(
         self, reading: _Reading[Id, SomeMark]

@@ -236,6 +236,8 @@ class Campaigns(ConstantContactStream):
         """Yield the records of campaigns that changed since the last run."""
         api = self.constant_contact
         backfill = self.run.settings.backfill
+        if not backfill:
+            self.begin()
         emails = api.emails(after(self), may_lack=is_new(self))
         following = api.cursor()
         made = self.maker().page(emails.rows)
@@ -302,6 +304,8 @@ class CampaignActivities(CampaignStream):
     @override
     def parents(self) -> Sequence[Parent[str]]:
         api = self.constant_contact
+        if not self.run.settings.backfill:
+            self.begin()
         parents = []
         emails = api.emails(after(self), may_lack=is_new(self))
         self._following = api.cursor() if emails.is_listed else None
@@ -410,6 +414,8 @@ class Contacts(ConstantContactStream):
         """Yield the records of contacts that changed, then of those who opted out."""
         backfill = self.run.settings.backfill
         state = self.bookmark
+        if not backfill:
+            self.begin()
         resume = None if backfill else state.read(_RESUME, resumption)
         self._following = resume["cursor"] if resume else None
         self._is_listed = True

@@ -545,6 +545,25 @@ def test_a_campaign_that_changed_at_an_unknown_time_is_read_again(
         account.advance(0.1)
 
 
+@pytest.mark.parametrize("earlier", [None, "2026-01-01"])
+@pytest.mark.parametrize("stream", ["contacts", "campaigns", "campaign_activities"])
+def test_an_earlier_start_date_reads_earlier_changes(
+    account: Account, stream: str, earlier: str | None
+) -> None:
+    for days in (100, 3):
+        campaign(account, days, recipients=1)
+    account.common["start_date"] = "2026-09-01"
+    for _ in range(3):
+        account.sync(streams=(stream,))
+        account.advance(0.1)
+    assert len(account.rows(stream)) == 1
+    account.common["start_date"] = earlier
+    if earlier is None:
+        del account.common["start_date"]
+    account.sync(streams=(stream,))
+    assert len(account.rows(stream)) == 2
+
+
 @pytest.mark.parametrize("cut", [0, 1])
 @pytest.mark.parametrize("start", [None, "2026-01-01"])
 @pytest.mark.parametrize("stream", ["contacts", "campaigns", "campaign_activities"])
