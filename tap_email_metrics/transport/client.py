@@ -429,7 +429,7 @@ class Client:
         if 300 <= status < 400:  # noqa: PLR2004
             # A single parent may have moved. If a list without parent has moved, the
             # URL in the settings is wrong.
-            kind = Skippable if "{}" in what else Fatal
+            kind = Skippable if "{" in what else Fatal
             raise kind(f"{where}: redirects are not followed; check the URL settings")
         if status >= 500:  # noqa: PLR2004
             raise Retriable(where, retry_after(response, self._clock.now()))

@@ -149,6 +149,7 @@ class LuxSciApi(Api[LuxSciSettings]):
             control,
             self._http,
             has_key=has_key,
+            has_logins=settings.scope == "account",
         )
 
     @property

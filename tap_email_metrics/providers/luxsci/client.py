@@ -187,6 +187,10 @@ class LuxSciAnswer:
 class LuxSciClient(Client):
     """Reads reports.
 
+    Args:
+        has_key: whether an API key signs the requests.
+        has_logins: whether a login in a path is one of several, not the API user.
+
     Attributes:
         served: whether any report was read in this run.
         saw: takes note of the shapes of answers; see `Contradictions.saw`.
@@ -201,10 +205,12 @@ class LuxSciClient(Client):
         session: requests.Session,
         *,
         has_key: bool,
+        has_logins: bool,
     ) -> None:
         super().__init__(base_url, authenticator, limits, control, session)
         self._control = control
         self._has_key = has_key
+        self._has_logins = has_logins
         self.served = False
         self.saw: Saw = _ignored
 
@@ -319,18 +325,23 @@ class LuxSciClient(Client):
             if _DENIED.search(text):
                 raise Denied(f"{where}, denied")
             headers = response.request.headers
-            if hint := self._hint(text):
+            if hint := self._hint(text, what):
                 raise DoubtedCredentials(f"LuxSci refused {where}; {hint}", headers)
             raise FailedReport(f"{where} with success 0", headers)
         if not report.is_one:
             raise Retriable(f"{where} with a body that is not a report")
 
-    def _hint(self, text: str, status: int = requests.codes.ok) -> str | None:
+    def _hint(
+        self, text: str, what: str, status: int = requests.codes.ok
+    ) -> str | None:
         """Return which credential to check, None if the error is about another thing.
 
-        Once a report was served in this run, the credentials are right.
+        Once a report was served in this run, the credentials are right. With an auth
+        code they are, too, so that a refusal of one of several logins is about it.
         """
         if self.served or _DENIED.search(text):
+            return None
+        if self._has_logins and not self._has_key and "{login}" in what:
             return None
         # A 401 to a signed request is not about the credentials: they have obtained
         # the auth code.
@@ -356,7 +367,7 @@ class LuxSciClient(Client):
             heed_pace(
                 text, where, self.limits, retry_after(response, self._clock.now())
             )
-            if status in self.refusals and (hint := self._hint(text, status)):
+            if status in self.refusals and (hint := self._hint(text, what, status)):
                 raise AuthenticationFailed(
                     f"LuxSci refused the credentials: {where}; {hint}"
                 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from simulator.luxsci.facts import ENDPOINTS
@@ -59,6 +61,29 @@ def test_new_rows_of_a_quiet_login_are_found_within_a_day() -> None:
     clinic.advance(1 / 24)
     clinic.sync(streams=MARKETING)
     assert len(clinic.rows("marketing_opens")) == 2
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404])
+def test_a_login_that_is_refused_holds_back_no_other_login(status: int) -> None:
+    """It may be the first to be read, before any report has shown that all is well."""
+    clinic = of_logins(2)
+    api = clinic.api
+    gone, login = api.logins
+    contacts = [api.add_contact(login, api.add_list(login, created=NOW), created=NOW)]
+    [log] = api.send_campaign(api.add_campaign(login, created=NOW), contacts, at=NOW)
+    clinic.advance(0.1)
+
+    def refuse(request: Any, reply: Any) -> None:
+        if gone in request.path:
+            reply.status = status
+            reply.body = b'{"success": 0, "error_message": "inactive user"}'
+
+    clinic.world.on_reply(refuse)
+    for number in range(2):
+        api.log_event("marketing_opens", log, at=clinic.world.clock.now() + 60)
+        clinic.advance(0.1)
+        assert clinic.sync(streams=("marketing_opens",)).code == 0
+        assert len(clinic.rows("marketing_opens")) == number + 1
 
 
 def test_all_of_a_few_logins_are_read_in_each_run() -> None:
