@@ -289,13 +289,23 @@ class Report:
         """Yield the rows in batches; None for an entry that is not a row.
 
         Raises:
-            NotUnderstood: the header is missing, or lacks the columns of the key.
+            NotUnderstood: the header is missing, or lacks the columns of the key; or
+                the rows may be in another place.
             Retriable: the body is cut, or is not JSON.
         """
         if self._first is not None:
             first, self._first = self._first, []
             yield first
         yield from self._batches
+        if not self.has_list and self.count is None and self._may_hold_rows():
+            raise NotUnderstood("no list of rows, but values that may be rows")
+
+    def _may_hold_rows(self) -> bool:
+        """Return whether a value is a list or object that holds lists or objects."""
+        values = (self._inner, *self.about.values())
+        return any(
+            isinstance(value, dict | list) and is_deep(value, 2) for value in values
+        )
 
     # The walk over the body
 

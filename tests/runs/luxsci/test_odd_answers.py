@@ -85,8 +85,26 @@ NOT_UNDERSTOOD: dict[str, Change] = {
     "a label too few": lambda body, _: {**body, "header": body.get("header", [])[:-1]},
     "absent": lambda body, _: {k: v for k, v in body.items() if k != "header"},
     "error": lambda _body, _: {"error": "internal"},
+    "error beside an empty list": lambda body, _: {
+        **{k: v for k, v in body.items() if k not in {"success", "data"}},
+        "data": [],
+        "count": 0,
+        "error_message": "internal",
+    },
     "page": lambda _body, _: b"<html>Sorry</html>",
     "list elsewhere": lambda body, _: {**body, "report": body.get("data"), "data": 0},
+    "numbered rows": lambda body, request: {
+        "success": 1,
+        **(
+            {"data": {str(n): {"x": row} for n, row in enumerate(body["data"])}}
+            if is_page(request)
+            else {"count": 0}
+        ),
+    },
+    "list elsewhere, counts of 0": lambda body, request: {
+        "success": 1,
+        **({"report": body["data"]} if is_page(request) else {"count": 0}),
+    },
     "list of texts": lambda body, _: {
         **body,
         "data": ["x"] * len(body.get("data", ())),
