@@ -91,7 +91,10 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
     @override
     def schedule(self) -> CampaignSchedule:
         return CampaignSchedule(
-            self.counter, self.has_moved, once_a_day=self.once_a_day
+            self.counter,
+            self.has_moved,
+            self.constant_contact.campaigns().is_forgotten,
+            once_a_day=self.once_a_day,
         )
 
     def has_moved(self, campaign_id: str) -> bool:

@@ -507,6 +507,14 @@ class CampaignCache:
             for key in self._shared[name].keys() - kept:
                 del self._shared[name][key]
 
+    def is_forgotten(self, campaign_id: str) -> bool:
+        """Return whether neither the lists of campaigns nor the state have a campaign.
+
+        It was missing when the tap last asked for all campaigns, up to a week ago.
+        """
+        is_kept = short_id(campaign_id) in self._shared["campaigns"]
+        return not is_kept and campaign_id not in self.snapshot.parents
+
     def parent(self, campaign_id: str) -> Parent[str]:
         """Return a campaign as a parent of fan-out streams."""
         return self.snapshot.parents[campaign_id]

@@ -223,7 +223,7 @@ BY_CAMPAIGN: MarkFormat[str, CounterMark] = MarkFormat(
 """Marks of streams whose parents are campaigns."""
 
 
-def _stays(_campaign_id: str) -> bool:
+def _never(_campaign_id: str) -> bool:
     return False
 
 
@@ -234,18 +234,22 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark, Policy]):
         counter: returns the number that gates the report of a campaign, None if it is
             unknown.
         moved: returns whether a campaign may have changed since the last run.
+        forgotten: returns whether a campaign is missing from the lists of campaigns for
+            so long that it counts as removed.
         once_a_day: the report is read at most once a UTC day.
     """
 
     def __init__(
         self,
         counter: Callable[[str], int | None],
-        moved: Callable[[str], bool] = _stays,
+        moved: Callable[[str], bool] = _never,
+        forgotten: Callable[[str], bool] = _never,
         *,
         once_a_day: bool = False,
     ) -> None:
         self._counter = counter
         self._moved = moved
+        self._forgotten = forgotten
         self._once_a_day = once_a_day
 
     @override
@@ -266,7 +270,9 @@ class CampaignSchedule(RevisitSchedule[str, CounterMark, Policy]):
         for parent in with_unlisted(parents, state.marks):
             mark = state.marks.get(parent.id)
             is_open = not _is_closed(parent, now, policy)
-            if mark is not None:
+            if mark is not None and mark.settled and self._forgotten(parent.id):
+                plan.closed.append(parent.id)
+            elif mark is not None:
                 self._plan_known(plan, parent, mark, now, policy)
             elif not policy.covers(parent):
                 continue

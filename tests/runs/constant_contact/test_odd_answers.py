@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_email_metrics.clock import from_iso
+from tap_email_metrics.clock import from_iso, iso
 from tests.support.constant_contact import DAY, NOW, URL, Account
 
 if TYPE_CHECKING:
@@ -905,6 +905,30 @@ def test_sent_campaigns_without_a_summary_are_reported_and_read(
     account.sync(streams=("sends",))
     assert account.paths("/emails") == []  # once a week
     assert account.paths("/sends") == []
+
+
+def test_a_campaign_that_is_no_longer_listed_is_left_after_a_week(
+    account: Account,
+) -> None:
+    """Its lists still answer. The streams are not behind because of it."""
+    streams = ("sends", "opens", "links")
+    removed, _ = campaign(account), campaign(account, 4)
+    account.sync(streams=streams)
+
+    def remove(answer: Any) -> Any:
+        name = "campaigns" if "campaigns" in answer else "bulk_email_campaign_summaries"
+        rows = [row for row in answer[name] if row["campaign_id"] != removed]
+        return answer | {name: rows}
+
+    change(account, SUMMARIES, remove)
+    change(account, "/v3/emails", remove)
+    for _ in range(9):
+        account.advance(1)
+        run = account.sync(streams=streams)
+    for stream in streams:
+        report = run.reports[f"constant_contact_{stream}"]
+        assert report["behind_since"] == iso(account.times[-1])
+        assert len(account.entry(stream)["marks"]) == 1
 
 
 # Rows
