@@ -931,6 +931,31 @@ def test_a_campaign_that_is_no_longer_listed_is_left_after_a_week(
         assert len(account.entry(stream)["marks"]) == 1
 
 
+@pytest.mark.parametrize("days", [3, 9, 20])
+def test_events_of_a_campaign_that_was_not_listed_for_days_are_read(
+    account: Account, days: int
+) -> None:
+    removed, _ = campaign(account), campaign(account, 4)
+    account.sync(streams=("opens",))
+
+    def remove(answer: Any) -> Any:
+        name = "campaigns" if "campaigns" in answer else "bulk_email_campaign_summaries"
+        rows = [row for row in answer[name] if row["campaign_id"] != removed]
+        return answer | {name: rows}
+
+    heal = [change(account, end, remove) for end in (SUMMARIES, "/v3/emails")]
+    for _ in range(days):
+        account.advance(1)
+        account.sync(streams=("opens",))
+    account.api.add_event("opens", removed, created=account.world.clock.now() - HOUR)
+    for one in heal:
+        one()
+    for _ in range(9):
+        account.advance(1)
+        account.sync(streams=("opens",))
+    assert account.wrong("opens") == []
+
+
 # Rows
 
 
