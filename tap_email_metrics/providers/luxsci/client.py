@@ -72,6 +72,12 @@ class DoubtedCredentials(FailedReport):
     ends_as = AuthenticationFailed
 
 
+class DeniedReport(FailedReport):
+    """The error text says that access is denied: the auth code may have expired."""
+
+    ends_as = Denied
+
+
 class _PageTooLong(Skippable):
     """A page exceeds the size limit before its first row; a smaller page may fit.
 
@@ -211,6 +217,7 @@ class LuxSciClient(Client):
         self._control = control
         self._has_key = has_key
         self._has_logins = has_logins
+        self._denied: set[str] = set()
         self.served = False
         self.saw: Saw = _ignored
 
@@ -258,6 +265,8 @@ class LuxSciClient(Client):
                 before_retry=self._before_retry,
             )
         except Denied as error:
+            # Another new code for each login would help as little.
+            self._denied.add(f"GET {endpoint.path}")
             raise _denied(endpoint, error) from error
         except Gone as error:
             raise _missing(endpoint, error) from error
@@ -322,9 +331,11 @@ class LuxSciClient(Client):
             text = error_text(report.about)
             wait = retry_after(response, self._clock.now())
             heed_pace(text, where, self.limits, wait)
-            if _DENIED.search(text):
-                raise Denied(f"{where}, denied")
             headers = response.request.headers
+            if _DENIED.search(text):
+                if self._has_key or what in self._denied:
+                    raise Denied(f"{where}, denied")
+                raise DeniedReport(f"{where}, denied", headers)
             if hint := self._hint(text, what):
                 raise DoubtedCredentials(f"LuxSci refused {where}; {hint}", headers)
             raise FailedReport(f"{where} with success 0", headers)

@@ -226,10 +226,13 @@ def test_one_code_is_used_by_all_streams_and_threads_and_then_revoked() -> None:
     assert codes(clinic) == (2, 0)
 
 
+@pytest.mark.parametrize("text", ["auth has expired", "Access denied: session expired"])
 @pytest.mark.parametrize("status", [401, 403, 200])
-def test_a_refused_code_is_renewed_once_and_nothing_is_lost(status: int) -> None:
+def test_a_refused_code_is_renewed_once_and_nothing_is_lost(
+    status: int, text: str
+) -> None:
     clinic = filled(max_concurrency=4)
-    clinic.api.set_policy(auth_status=status)
+    clinic.api.set_policy(auth_status=status, texts={"expired": text})
     seen = 0
 
     def expire(method: str, path: str, _query: Any) -> None:
