@@ -40,11 +40,11 @@ from tap_email_metrics.records.values import (
     Converter,
     convert_column,
     extra,
-    from_instant,
     is_deep,
     json_text,
     map_known,
     storable,
+    time_of_row,
     types_of,
 )
 
@@ -325,7 +325,7 @@ class RecordBuilder:
         if page.at is not None or moments is None:
             return [page.at] * page.count
         values = page.column(moments.column).values
-        return values if moments.is_number else map_known(from_instant, values)
+        return values if moments.is_number else map_known(time_of_row, values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,10 @@ _UTC = ("Z", "GMT", "UTC")
 _NEVER = ("", "0000-00-00", "0000-00-00 00:00:00")
 """Values that databases without nulls store for a missing date."""
 
+_OLDEST = "1990"
+"""A date-time before this year, such as 0001-01-01 or 1970-01-01, stands for none: the
+vendors are younger."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _IN_HOUR = tuple(
@@ -473,6 +477,11 @@ def to_milliseconds(value: object) -> int | None:
 def from_instant(shown: str) -> int:
     """Return the epoch milliseconds of a date-time in the format of the columns."""
     return (datetime.fromisoformat(shown) - _EPOCH) // _MILLISECOND
+
+
+def time_of_row(shown: str) -> int | None:
+    """Return the epoch milliseconds of a date-time, None if it stands for none."""
+    return None if shown < _OLDEST else from_instant(shown)
 
 
 def to_instant(milliseconds: int) -> str:

@@ -773,6 +773,32 @@ def test_events_dated_by_epoch_seconds_keep_their_ids_in_the_next_run() -> None:
     assert len(clinic.rows("opens")) == len(clinic.truth("opens"))
 
 
+@pytest.mark.parametrize("date", ["1970-01-01 00:00:00", "0001-01-01 00:00:00"])
+@pytest.mark.parametrize(
+    ("stream", "field"), [("users", "modified"), ("delivery_status", "last_updated")]
+)
+def test_a_date_that_stands_for_no_date_leaves_no_row_out(
+    stream: str, field: str, date: str
+) -> None:
+    """Neither the start date nor the last run is later than such a row."""
+    clinic = clinic_of()
+    clinic.sync(streams=(stream,))
+    message = clinic.api.add_message(sent=clinic.world.clock.now())
+    clinic.api.add_user("eve@clinic.example", created=clinic.world.clock.now())
+
+    def undated(body: dict[str, Any], _request: Any) -> dict[str, Any]:
+        place = body.get("header", [field]).index(field)
+        for row in body.get("data", ()):
+            row[place] = date
+        return body
+
+    spoilt(clinic, "/users" if stream == "users" else "/delivery", undated)
+    clinic.advance(7.1 if stream == "users" else 0.1)
+    clinic.sync(streams=(stream,))
+    found = json.dumps([*clinic.rows(stream).values()])
+    assert ("eve@clinic.example" if stream == "users" else message) in found
+
+
 def test_a_date_header_in_the_future_moves_no_window() -> None:
     clinic = clinic_of(lookback_days=1)
     clinic.sync(streams=OPENS)
