@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.control import Control
     from tap_email_metrics.records.builder import PageMaker
-    from tap_email_metrics.records.values import Row
+    from tap_email_metrics.records.values import Json, Row
     from tap_email_metrics.transport.client import Authenticator
     from tap_email_metrics.transport.limits import Limits
 
@@ -179,7 +179,7 @@ def parse_rows(body: bytes, maker: PageMaker) -> ParsedPage:
 
     Raises:
         TimedOut: the body has a message instead of rows.
-        OddBody: the body is neither an envelope nor an array of objects.
+        OddBody: the body is neither an envelope nor an array with objects.
     """
     found = maker.decode(body)
     if found is None:
@@ -190,9 +190,13 @@ def parse_rows(body: bytes, maker: PageMaker) -> ParsedPage:
 
 
 def parse_loose(body: bytes) -> ParsedPage:
-    """Parse a page like `parse_rows`, but with the decoded rows instead of records."""
+    """Parse a page like `parse_rows`, but with the decoded rows instead of records.
+
+    An entry that is no object becomes an empty row.
+    """
     rows, total, size = parse_list(body)
-    return plain_page(rows), total, size
+    objects = [row if isinstance(row, dict) else {} for row in rows]
+    return plain_page(objects), total, size
 
 
 def plain_page(rows: list[Row]) -> Page:
@@ -200,12 +204,14 @@ def plain_page(rows: list[Row]) -> Page:
     return Page.of_plain(rows, ("id", "dateAdded"))
 
 
-def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
+def parse_list(body: bytes) -> tuple[list[Json], int | None, int | None]:
     """Parse a page into decoded rows, the total and the page size.
+
+    Some of the rows may be no objects, such as null.
 
     Raises:
         TimedOut: the body has a message instead of rows.
-        OddBody: the body is neither an envelope nor an array of objects.
+        OddBody: the body is neither an envelope nor an array with objects.
     """
     try:
         answer = decode_json(body)
@@ -220,9 +226,14 @@ def parse_list(body: bytes) -> tuple[list[Row], int | None, int | None]:
         answer = answer.get("data")
         if answer == [] and total is None:
             raise Uncounted("an empty list without a total")
-    if not isinstance(answer, list) or not all(isinstance(r, dict) for r in answer):
+    if not isinstance(answer, list) or not _has_objects(answer):
         raise OddBody("a body that is not a list of objects")
     return answer, total, size if size and size > 0 else None
+
+
+def _has_objects(rows: list[Json]) -> bool:
+    """Return whether a list is empty or has at least one object."""
+    return not rows or any(isinstance(row, dict) for row in rows)
 
 
 def _total(value: object) -> int | None:

@@ -1,0 +1,54 @@
+"""Answers with one odd entry: the other rows of the list are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.encompass import Site, site_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPENS = "encompass_opens"
+MESSAGES = "encompass_messages"
+ONLY_OPENS: dict[str, Any] = {"streams": (OPENS, MESSAGES)}
+LIST = "/v2/messages"
+
+
+def change(site: Site, end: str, new: Callable[[bytes], bytes]) -> None:
+    """Change the bodies of all answers to paths that end so."""
+
+    def strike(request: Any, reply: Any) -> None:
+        if request.path.endswith(end) and reply.status == 200:
+            reply.body = new(reply.body)
+
+    site.world.on_reply(strike)
+
+
+@pytest.mark.parametrize("odd", [b"null", b"7", b'"x"', b"[]", b"[{}]"], ids=repr)
+def test_an_entry_that_is_no_row_is_counted_and_the_others_are_read(
+    odd: bytes,
+) -> None:
+    site, _ = site_of(1, 20, 178)
+    change(site, "/opens", lambda body: body.replace(b"[", b"[" + odd + b",", 1))
+    for _ in range(2):
+        run = site.sync(**ONLY_OPENS)
+        assert run.code == 0
+        assert len(site.target_ids("opens")) == 9
+        assert run.reports[OPENS]["outcome"] == "incomplete"
+        assert run.reports[OPENS]["set_aside"].keys() == {"not a row"}
+        site.advance(1)
+
+
+@pytest.mark.parametrize("odd", [b"null", b"7", b'"x"', b"[]"], ids=repr)
+def test_an_entry_that_is_no_message_hides_no_other_message(odd: bytes) -> None:
+    site, messages = site_of(1, 20, 178)
+    change(site, LIST, lambda body: body.replace(b"[", b"[" + odd + b",", 1))
+    run = site.sync(**ONLY_OPENS)
+    assert run.code == 0
+    assert site.target_ids("messages") == {*messages}
+    assert len(site.target_ids("opens")) == 9
+    assert run.reports[MESSAGES]["set_aside"] == {"key missing": 1}
+    assert run.reports[OPENS]["set_aside"] == {"message without an id": 1}
