@@ -104,6 +104,16 @@ recursive code does not fail on a value that the decoder has accepted."""
 _DECODER = msgspec.json.Decoder()
 
 
+def _float_or_text(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text
+
+
+_LOOSE_DECODER = json.JSONDecoder(
+    parse_float=_float_or_text, parse_constant=str, strict=False
+)
+
+
 def decode_json(body: bytes) -> object:
     r"""Decode a JSON body in UTF-8.
 
@@ -124,12 +134,36 @@ def decode_json(body: bytes) -> object:
     return value
 
 
+def decode_loosely(body: bytes) -> object:
+    """Decode a JSON body that one value may make invalid, like `decode_json`.
+
+    NaN, Infinity and numbers that no float can hold become text. A text may have
+    control characters, such as a tab.
+
+    Raises:
+        msgspec.DecodeError: the body is not JSON in another way.
+    """
+    try:
+        return decode_json(body)
+    except msgspec.DecodeError as error:
+        try:
+            value = _LOOSE_DECODER.decode(_mended_text(body))
+        except (ValueError, RecursionError):
+            raise error from None
+    if is_deep(value, DEEPEST):
+        raise msgspec.DecodeError("JSON is nested too deeply")
+    return value
+
+
 def _decode(body: bytes) -> object:
     try:
         return _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        text = body.decode("utf-8-sig", "replace")
-    return _DECODER.decode(_ESCAPE.sub(_mended, text))
+        return _DECODER.decode(_mended_text(body))
+
+
+def _mended_text(body: bytes) -> str:
+    return _ESCAPE.sub(_mended, body.decode("utf-8-sig", "replace"))
 
 
 def _mended(escape: re.Match[str]) -> str:

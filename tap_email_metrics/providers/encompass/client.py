@@ -12,7 +12,7 @@ import msgspec
 from tap_email_metrics.errors import NotUnderstood, Retriable, TimedOut
 from tap_email_metrics.records.builder import Envelope
 from tap_email_metrics.records.pages import Page
-from tap_email_metrics.records.values import decode_json, to_integer
+from tap_email_metrics.records.values import decode_loosely, to_integer
 from tap_email_metrics.transport.client import TRIES, Client
 
 if TYPE_CHECKING:
@@ -214,7 +214,8 @@ def parse_list(body: bytes) -> tuple[list[Json], int | None, int | None]:
         OddBody: the body is neither an envelope nor an array with objects.
     """
     try:
-        answer = decode_json(body)
+        # One odd value must not hide all other rows: it is invalid in every try.
+        answer = decode_loosely(body)
     except msgspec.DecodeError as error:
         raise OddBody("a body that is not JSON") from error
     total = size = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,3 +53,30 @@ def test_an_entry_that_is_no_message_hides_no_other_message(odd: bytes) -> None:
     assert len(site.target_ids("opens")) == 9
     assert run.reports[MESSAGES]["set_aside"] == {"key missing": 1}
     assert run.reports[OPENS]["set_aside"] == {"message without an id": 1}
+
+
+@pytest.mark.parametrize(
+    "odd", [b"NaN", b"-Infinity", b"1e999", b'"a\tb\nc"'], ids=repr
+)
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [(LIST, b'"sentCount":'), (LIST, b'"dateAdded":'), ("/opens", b'"timestamp":')],
+)
+def test_a_value_that_is_not_valid_json_hides_no_row(
+    odd: bytes, path: str, field: bytes
+) -> None:
+    """The value is kept as text."""
+    site, messages = site_of(1, 20, 178)
+    pattern = re.compile(re.escape(field) + rb"[0-9]+")
+    change(site, path, lambda body: pattern.sub(field + odd, body, count=1))
+    for _ in range(2):
+        run = site.sync(**ONLY_OPENS)
+        assert run.code == 0
+        assert site.target_ids("messages") == {*messages}
+        assert len(site.target_ids("opens")) == 9
+        site.advance(1)
+    rows = [*site.rows("messages").values(), *site.rows("opens").values()]
+    kept = [row["additional_fields"] for row in rows if row["additional_fields"]]
+    name = field.decode().strip('":')
+    text = odd.decode().strip('"')
+    assert {row[name] for row in kept} == {text}

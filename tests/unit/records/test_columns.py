@@ -22,6 +22,7 @@ from tap_email_metrics.records.privacy import Privacy
 from tap_email_metrics.records.schemas import load_schema
 from tap_email_metrics.records.values import (
     decode_json,
+    decode_loosely,
     storable,
     to_integer,
     to_milliseconds,
@@ -1463,6 +1464,28 @@ def test_large_numbers_are_exact() -> None:
 def test_a_body_that_is_not_json_is_a_decode_error_without_quotes(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError) as caught:
         decode_json(body)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_value_that_is_not_valid_json_becomes_text() -> None:
+    body = b'\xef\xbb\xbf{"a":[NaN,-Infinity,1e400,1.5],"b":"x\ty\xff\\ud83d"}'
+    assert decode_loosely(body) == {
+        "a": ["NaN", "-Infinity", "1e400", 1.5],
+        "b": "x\ty\ufffd\ufffd",
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"<html>secret</html>", b"{", b'["secret"] x', b'["secret",NaN,]'),
+        *(b"9" * 5000, b"[NaN," + b"[" * 600 + b"]" * 600 + b"]", b"[" * 100_000),
+        b'{"secret":NaN,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
+def test_a_body_that_is_not_json_is_a_decode_error_also_loosely(body: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError) as caught:
+        decode_loosely(body)
     assert "secret" not in str(caught.value)
 
 
