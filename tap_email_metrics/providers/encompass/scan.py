@@ -207,9 +207,10 @@ def scan(
             known.update(seen.ids[-len(page.rows) :] if page.rows else ())
         last = None
         if bare:
-            # A bare array has no total: it ends where nothing new comes.
-            largest = start + step + (len(known) > before)
-            ceiling = largest + 1
+            # A bare array has no total: it ends where nothing new comes. Another page
+            # of the list may have one, though.
+            largest = max(largest, start + step + (len(known) > before))
+            ceiling = max(ceiling, largest + 1)
         elif shrinking and served and (start + step < largest or page.full):
             largest = max(largest, start + step)
             step, last = _overlap(page, seen, step, fresh=len(known) > before)

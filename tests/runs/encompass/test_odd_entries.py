@@ -1,4 +1,4 @@
-"""Answers with one odd entry: the other rows of the list are read."""
+"""Answers with one odd entry or page: the other rows of the list are read."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ LIST = "/v2/messages"
 
 def change(site: Site, end: str, new: Callable[[bytes], bytes]) -> None:
     """Change the bodies of all answers to paths that end so."""
+    change_from(site, end, lambda _start, body: new(body))
+
+
+def change_from(site: Site, end: str, new: Callable[[int, bytes], bytes]) -> None:
+    """Change answers to paths that end so, by the index of the first row asked for."""
 
     def strike(request: Any, reply: Any) -> None:
         if request.path.endswith(end) and reply.status == 200:
-            reply.body = new(reply.body)
+            reply.body = new(int(request.query["startAt"]), reply.body)
 
     site.world.on_reply(strike)
 
@@ -80,3 +85,21 @@ def test_a_value_that_is_not_valid_json_hides_no_row(
     name = field.decode().strip('":')
     text = odd.decode().strip('"')
     assert {row[name] for row in kept} == {text}
+
+
+@pytest.mark.parametrize("age", [1, 178])
+@pytest.mark.parametrize("place", [0, 4, 9])
+def test_a_page_that_never_has_a_total_hides_none_of_the_later_pages(
+    age: int, place: int
+) -> None:
+    site, _ = site_of(age, opens=43)
+    site.api.set_policy(max_page=4)
+
+    def uncounted(start: int, body: bytes) -> bytes:
+        here = start <= place < start + 4
+        return body.replace(b'"total":', b'"all":') if here else body
+
+    change_from(site, "/opens", uncounted)
+    run = site.sync(**ONLY_OPENS)
+    assert run.reports[OPENS]["outcome"] == "complete"
+    assert len(site.target_ids("opens")) == 43
