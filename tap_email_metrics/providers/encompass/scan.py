@@ -202,6 +202,7 @@ def scan(
             page = _after(page, last, seen)
         bare = page.total is None
         before = len(known)
+        place = len(seen.ids)
         rows = _note(page, seen, keep, known if bare else ())
         if shrinking or bare:
             known.update(seen.ids[-len(page.rows) :] if page.rows else ())
@@ -218,10 +219,26 @@ def scan(
         if page.full and not bare and not shrinking:
             if not page.shrunk:
                 fetch.ahead(range(start, min(largest, ceiling), step))
-            largest = max(largest, start + 1)
+            largest = max(largest, start + (not _repeats(page, seen, place)))
         yield rows
     fetch.drop()
     return seen
+
+
+def _repeats(page: ListPage, seen: ListScan, place: int) -> bool:
+    """Return whether a page beyond the total is the first one or the last again.
+
+    A server that ignores the start always answers with the same page.
+
+    Args:
+        page: the page, as it was received.
+        seen: the rows up to the end of the page.
+        place: number of ids that were seen before the page.
+    """
+    new = seen.ids[place:]
+    if place < (page.total or 0) or len(new) != len(page.rows):
+        return False
+    return new in (seen.ids[: len(new)], seen.ids[place - len(new) : place])
 
 
 def _overlap(

@@ -103,3 +103,20 @@ def test_a_page_that_never_has_a_total_hides_none_of_the_later_pages(
     run = site.sync(**ONLY_OPENS)
     assert run.reports[OPENS]["outcome"] == "complete"
     assert len(site.target_ids("opens")) == 43
+
+
+@pytest.mark.parametrize("opens", [4, 7])
+def test_a_server_that_always_answers_with_the_first_page_costs_two_requests(
+    opens: int,
+) -> None:
+    """The page is as full as it says, so that more rows might follow."""
+    site, _ = site_of(1, opens=opens)
+    site.api.set_policy(max_page=opens)
+    first: dict[str, bytes] = {}
+    change(site, "/opens", lambda body: first.setdefault("page", body))
+    for _ in range(2):
+        run = site.sync(**ONLY_OPENS)
+        assert run.reports[OPENS]["outcome"] in {"complete", "empty"}
+        assert len(site.target_ids("opens")) == opens
+        assert len(site.asked("opens")) == 2
+        site.advance(0.1)
