@@ -8,6 +8,9 @@ from typing import Protocol
 
 DAY = 86_400
 """Seconds in a day."""
+EARLIEST = 946_684_800
+"""2000-01-01 in UTC seconds. An earlier time in an answer is unset, or in another unit
+than documented."""
 
 
 class Clock(Protocol):

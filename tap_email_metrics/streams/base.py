@@ -27,6 +27,7 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import CustomStreamMap, SameRecordTransform
 from typing_extensions import override
 
+from tap_email_metrics.clock import EARLIEST
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Exhausted,
@@ -81,8 +82,8 @@ class Interval:
     end: int | None
 
     def holds(self, value: int | None) -> bool:
-        """Return whether a time is in the interval; an unreadable time (None) is."""
-        if value is None:
+        """Return whether a time is in the interval; an unset or unreadable one is."""
+        if value is None or value < EARLIEST * 1000:
             return True
         return (self.start is None or value >= self.start) and (
             self.end is None or value < self.end

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.encompass import Site, site_of
+from tests.support.encompass import DAY, NOW, Site, site_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,3 +120,15 @@ def test_a_server_that_always_answers_with_the_first_page_costs_two_requests(
         assert len(site.target_ids("opens")) == opens
         assert len(site.asked("opens")) == 2
         site.advance(0.1)
+
+
+@pytest.mark.parametrize("unset", [0, -1, int(NOW), -62_135_596_800_000])
+def test_a_start_date_leaves_out_no_row_without_a_usable_date(unset: int) -> None:
+    """A date is unusable if it is 0 or less, or in seconds."""
+    site, (message,) = site_of(20, opens=2)
+    site.common["start_date"] = "2026-01-01"
+    odd = site.api.add_row("opens", message, date_added=NOW, dateAdded=unset)
+    other = site.api.add_message(sent=NOW - DAY, dateAdded=unset)
+    site.sync(**ONLY_OPENS)
+    assert site.target_ids("opens") == {1, 2, odd}
+    assert site.target_ids("messages") == {message, other}
