@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from tap_email_metrics.clock import DAY, iso
+from tap_email_metrics.clock import DAY, EARLIEST, iso
 from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
@@ -388,6 +388,6 @@ def parents_of(rows: Sequence[Row]) -> list[Parent[int]]:
 
 
 def _seconds(row: Row, field: str) -> float | None:
-    """Return a time in seconds, None if it is unset (0 or less)."""
+    """Return a time in seconds, None if it is unset or not in milliseconds."""
     ms = to_integer(row.get(field))
-    return ms / 1000 if ms is not None and ms > 0 else None
+    return ms / 1000 if ms is not None and ms >= EARLIEST * 1000 else None

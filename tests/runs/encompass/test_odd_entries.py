@@ -132,3 +132,15 @@ def test_a_start_date_leaves_out_no_row_without_a_usable_date(unset: int) -> Non
     site.sync(**ONLY_OPENS)
     assert site.target_ids("opens") == {1, 2, odd}
     assert site.target_ids("messages") == {message, other}
+
+
+def test_messages_with_times_in_seconds_are_read() -> None:
+    """They do not count as sent in 1970, before the first message of the API."""
+    times = ("actualSendTimestamp", "scheduledDateTimestamp", "dateAdded")
+    site, (_, message) = site_of(1, 20)
+    site.api.correct("messages", message, **dict.fromkeys(times, int(NOW - 20 * DAY)))
+    site.sync(**ONLY_OPENS)
+    assert len(site.target_ids("opens")) == 6
+    late = site.api.add_row("opens", message)
+    site.advance(1)
+    assert site.sync(**ONLY_OPENS).ids(OPENS) == [late]
