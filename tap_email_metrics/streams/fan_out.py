@@ -259,7 +259,8 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             if not plan.swept:
                 self._note_sweep(reading, None)
             yield from self._visit_all(reading)
-            if not self.report.parents_left and self.api.parents_whole:
+            # An empty list of parents is not believed: it may be full in the next run.
+            if parents and not self.report.parents_left and self.api.parents_whole:
                 state.set_history((round(policy.floor * 1000), self.marks.lowest))
         finally:
             self._note_state(state, parents, now, policy)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tap_email_metrics.clock import iso
 from tests.support.encompass import DAY, NOW, Site, site_of
 
 OPENS = "encompass_opens"
@@ -180,6 +181,26 @@ def test_an_empty_message_list_closes_no_message_and_is_reported(
     site.advance(0.1)
     site.sync(**ONLY_OPENS)
     assert not site_differences(site)
+
+
+@pytest.mark.parametrize("backfill", [False, True])
+def test_a_first_message_list_that_is_empty_ends_no_history(*, backfill: bool) -> None:
+    """The next run reads all messages, closed ones, too: no sweep has to find them."""
+    site, _ = site_of(1, 100, 400, 500)
+    site.api.set_policy(archive_days=10_000)
+    if backfill:
+        site.common |= {
+            "backfill": True,
+            "start_date": iso(NOW - 550 * DAY),
+            "end_date": iso(NOW + DAY),
+        }
+    body = {"data": [], "total": 0, "maxResults": 1000}
+    site.world.faults.add("status", path=LIST, status=200, body=body)
+    site.sync(**ONLY_OPENS)
+    site.world.faults.clear()
+    site.advance(0.1)
+    site.sync(**ONLY_OPENS)
+    assert len(site.target_ids("opens")) == 12
 
 
 def test_a_message_list_that_was_cut_closes_no_message(
