@@ -57,6 +57,34 @@ def test_a_send_that_is_not_an_object_is_counted(account: Account) -> None:
     check(run, "constant_contact_send_history", {"not a row": 2})
 
 
+@pytest.mark.parametrize(
+    ("stream", "path", "rows", "reason"),
+    [
+        ("opens", "/opens", 1, "identity missing"),
+        ("sends", "/sends", 4, "identity missing"),
+        ("links", "/links", 1, "key missing"),
+        ("contacts", "/contacts", 5, "key missing"),
+        ("campaigns", "/emails", 1, "key missing"),
+        ("campaign_summaries", "/email_campaign_summaries", 1, "key missing"),
+    ],
+)
+def test_an_entry_that_is_not_an_object_costs_no_other_row(
+    account: Account, stream: str, path: str, rows: int, reason: str
+) -> None:
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - DAY)
+
+    def spoil(answer: Any) -> Any:
+        lists = {name: v for name, v in answer.items() if isinstance(v, list)}
+        return answer | {name: [*found, None] for name, found in lists.items()}
+
+    change(account, path, spoil)
+    run = account.sync(streams=(stream, LISTS))
+    name = f"constant_contact_{stream}"
+    assert len(run.records(name)) == rows
+    check(run, name, {reason: 1})
+
+
 def test_opens_with_an_unreadable_date_are_counted_and_read_again(
     account: Account,
 ) -> None:

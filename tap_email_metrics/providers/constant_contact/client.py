@@ -359,9 +359,14 @@ def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
         others = [answer[name] for name in answer.keys() - {"_links", "links"}]
         if field in answer or not any(others):
             return LinkedPage([], None, is_listed=False)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not (rows == [] or any(map(_is_row, rows))):
         raise NoList(f"an answer without a list of {field}")
-    return LinkedPage(rows, link_of(answer))
+    # An entry that is no object counts as a row without a key: the others are read.
+    return LinkedPage([row if _is_row(row) else {} for row in rows], link_of(answer))
+
+
+def _is_row(entry: object) -> bool:
+    return isinstance(entry, dict)
 
 
 def _listed(
