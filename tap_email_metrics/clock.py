@@ -8,9 +8,9 @@ from typing import Protocol
 
 DAY = 86_400
 """Seconds in a day."""
-EARLIEST = 946_684_800
-"""2000-01-01 in UTC seconds. An earlier time in an answer is unset, or in another unit
-than documented."""
+EARLIEST = 788_918_400
+"""1995-01-01 in UTC seconds: no vendor is older. An earlier time in a response is
+unset, such as 0001-01-01 or 1970-01-01, or in another unit than documented."""
 
 
 class Clock(Protocol):

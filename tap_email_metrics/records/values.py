@@ -42,6 +42,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from tap_email_metrics.clock import EARLIEST
 from tap_email_metrics.records.mailboxes import recipient_domain
 
 Json: TypeAlias = Any
@@ -73,10 +74,6 @@ _MOMENT = re.compile(
 _UTC = ("Z", "GMT", "UTC")
 _NEVER = ("", "0000-00-00", "0000-00-00 00:00:00")
 """Values that databases without nulls store for a missing date."""
-
-_OLDEST = "1990"
-"""A date-time before this year, such as 0001-01-01 or 1970-01-01, stands for none: the
-vendors are younger."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -515,7 +512,8 @@ def from_instant(shown: str) -> int:
 
 def time_of_row(shown: str) -> int | None:
     """Return the epoch milliseconds of a date-time, None if it stands for none."""
-    return None if shown < _OLDEST else from_instant(shown)
+    at = from_instant(shown)
+    return None if at < EARLIEST * 1000 else at
 
 
 def to_instant(milliseconds: int) -> str:

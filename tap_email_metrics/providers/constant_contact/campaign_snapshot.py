@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tap_email_metrics.clock import DAY
+from tap_email_metrics.clock import DAY, EARLIEST
 from tap_email_metrics.providers.constant_contact.counters import (
     AGGREGATES,
     GATES,
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.errors import Skippable
     from tap_email_metrics.records.values import Row
-
-EARLIEST = datetime(1995, 1, 1, tzinfo=UTC).timestamp()
-"""The founding of Constant Contact, in UTC seconds. Programs write an earlier date,
-such as 0001-01-01 or 1970-01-01, for one that they do not know."""
 
 
 @dataclass(slots=True)
