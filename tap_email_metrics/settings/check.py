@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,27 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+"""NUL, and halves of characters. A variable with bytes outside UTF-8 has the latter."""
+_INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+"""Characters without width, such as a byte order mark."""
+
+
+def stripped(text: str) -> str:
+    """Return a text without outer white space and outer characters without width.
+
+    A secret from a file often ends with a line feed or begins with a byte order mark.
+    """
+    while (bare := text.strip().strip(_INVISIBLE)) != text:
+        text = bare
+    return text
+
+
 def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings without nulls, empty strings and empty sections.
 
-    Meltano passes an empty variable as an empty value. Text is stripped, because a
-    secret from a file often ends with a line feed. A Decimal, which the SDK reads for
-    a fraction in a file, becomes a float.
+    Meltano passes an empty variable as an empty value. Text is stripped. A Decimal,
+    which the SDK reads for a fraction in a file, becomes a float.
     """
     kept: dict[str, Any] = {}
     for name, item in value.items():
@@ -31,10 +47,11 @@ def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(item, Decimal):
             kept[name] = float(item)
         elif isinstance(item, str):
-            if text := item.strip():
+            if text := stripped(item):
                 kept[name] = text
         elif isinstance(item, list):
-            kept[name] = [one.strip() if isinstance(one, str) else one for one in item]
+            bare = (stripped(one) if isinstance(one, str) else one for one in item)
+            kept[name] = [one for one in bare if one != ""]
         elif item is not None:
             kept[name] = item
     return kept
@@ -95,15 +112,18 @@ def errors(
     checked = {**schema, "properties": {**schema["properties"], **maps}}
     found = Draft202012Validator(checked).iter_errors(config)
     lines = [line for error in found for line in _explain(error, refused)]
-    return sorted([*lines, *_without_end(config)])
+    return sorted([*lines, *_unusable(config)])
 
 
-def _without_end(config: Mapping[str, Any], path: str = "") -> Iterator[str]:
+def _unusable(config: Mapping[str, Any], path: str = "") -> Iterator[str]:
     for name, value in config.items():
+        texts = value if isinstance(value, list) else [value]
         if isinstance(value, dict):
-            yield from _without_end(value, f"{path}{name}.")
+            yield from _unusable(value, f"{path}{name}.")
         elif isinstance(value, float) and not math.isfinite(value):
             yield f"{path}{name} must be a finite number"
+        elif any(isinstance(one, str) and _UNUSABLE.search(one) for one in texts):
+            yield f"{path}{name} has a character that is not text: write it again"
 
 
 def _explain(error: ValidationError, refused: Mapping[str, str]) -> Iterator[str]:

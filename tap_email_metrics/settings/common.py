@@ -148,4 +148,5 @@ def _instant(config: Mapping[str, Any], name: str) -> float | None:
         raise InvalidInput(
             f"{name} is not a date: write it as 2026-01-31 or 2026-01-31T00:00:00Z"
         ) from None
-    return moment
+    # No row is older. Calculations with a much earlier time would leave the calendar.
+    return max(0.0, moment)

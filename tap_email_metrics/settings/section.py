@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -162,6 +163,34 @@ def require(
                 f"{provider}.{name} is missing: {provider} needs {', '.join(names)}"
                 f"{hint}; to leave it out, set none of them"
             )
+
+
+def check_sendable(name: str, value: str | None) -> None:
+    """Check a credential that is sent in a header.
+
+    Raises:
+        InvalidInput: it has other characters than the visible ones of ASCII.
+    """
+    if value and not (value.isascii() and value.isprintable()):
+        raise InvalidInput(
+            f"{name} has a character that cannot be sent in a header: copy it again, "
+            "without formatting"
+        )
+
+
+def file_of(name: str, text: str) -> Path:
+    """Return the file that a setting names.
+
+    Raises:
+        InvalidInput: its path begins with the home directory of an unknown user.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InvalidInput(
+            f"{name} begins with ~, but that user has no home directory: write the "
+            "whole path"
+        ) from None
 
 
 def with_defaults(

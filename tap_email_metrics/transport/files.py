@@ -32,11 +32,11 @@ class SharedFile:
         remedy: advice for the user if the file cannot be written.
 
     Raises:
-        InvalidInput: the symbolic links of the path form a circle.
+        InvalidInput: the path is no file, or its symbolic links form a circle.
     """
 
     def __init__(self, path: Path, what: str, remedy: str) -> None:
-        self.path = _resolved(path, what)
+        self.path = resolved(path, what)
         self._what = what
         self._remedy = remedy
 
@@ -58,7 +58,7 @@ class SharedFile:
             InvalidInput: the file cannot be read or written.
             TapError: what `check` raises.
         """
-        lock_file = self.path.with_suffix(".lock")
+        lock_file = self._beside(".lock")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock_file.touch(mode=0o600)
@@ -90,9 +90,13 @@ class SharedFile:
         self._prepare(content).replace(self.path)
         _sync_directory(self.path.parent)
 
+    def _beside(self, ending: str) -> Path:
+        """Return a file in the same folder that no file of another name shares."""
+        return self.path.with_name(self.path.name + ending)
+
     def _prepare(self, content: bytes) -> Path:
         """Write the content to a temporary file in the same folder, and return it."""
-        temporary = self.path.with_suffix(".tmp")
+        temporary = self._beside(".tmp")
         # A process that died may have left it: the lock allows only one writer.
         temporary.unlink(missing_ok=True)
         temporary.touch(mode=0o600, exist_ok=False)
@@ -103,7 +107,16 @@ class SharedFile:
         return temporary
 
 
-def _resolved(path: Path, what: str) -> Path:
+def resolved(path: Path, what: str) -> Path:
+    """Return the file that a path leads to through its symbolic links.
+
+    Args:
+        path: path of the file, which may not exist.
+        what: name of the file in messages.
+
+    Raises:
+        InvalidInput: the path is no file, or its symbolic links form a circle.
+    """
     try:
         found = path.resolve()
     except (OSError, RuntimeError) as error:
@@ -111,6 +124,8 @@ def _resolved(path: Path, what: str) -> Path:
     # From Python 3.13 on, `resolve` returns a circle of links as it is.
     if found.is_symlink():
         raise InvalidInput(f"{what} {path} is a circle of symbolic links")
+    if found.exists() and not found.is_file():
+        raise InvalidInput(f"{what} {path} is not a file, but a folder or a device")
     return found
 
 

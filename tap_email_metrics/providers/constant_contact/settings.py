@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from singer_sdk import typing as th
@@ -15,15 +14,18 @@ from tap_email_metrics.settings.section import (
     Section,
     account_setting,
     base_url,
+    check_sendable,
+    file_of,
     is_off,
     limit_settings,
     require,
     with_defaults,
 )
-from tap_email_metrics.transport.files import state_directory
+from tap_email_metrics.transport.files import resolved, state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 CREDENTIALS = ("client_id", "refresh_token")
 API_URL = "https://api.cc.email/v3"
@@ -157,6 +159,8 @@ class ConstantContactSettings(Section):
         hint = " (tap-email-metrics-login obtains a refresh token)"
         require("constant_contact", section, CREDENTIALS, hint)
         values = with_defaults(SCHEMA, section)
+        for name in ("client_id", "client_secret"):
+            check_sendable(f"constant_contact.{name}", values[name])
         for name in ("api_url", "auth_url"):
             values[name] = base_url(f"constant_contact.{name}", values[name])
         values["account"] = values["account"] or values["client_id"]
@@ -179,7 +183,8 @@ def _store(name: str | None, owner: Sequence[str]) -> Path | None:
     if name == NO_STORE:
         return None
     if name:
-        return Path(name).expanduser()
+        file = file_of("constant_contact.token_store", name)
+        return resolved(file, "the token store")
     digest = hashlib.sha256(json.dumps(owner).encode()).hexdigest()[:16]
     return state_directory() / f"constant-contact-{_readable(owner)[:40]}-{digest}.json"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from singer_sdk import typing as th
@@ -23,6 +22,8 @@ from tap_email_metrics.settings.section import (
     Section,
     account_setting,
     base_url,
+    check_sendable,
+    file_of,
     is_off,
     limit_settings,
     require,
@@ -227,12 +228,15 @@ class LuxSciSettings(Section):
                 "luxsci.auth api_key works in account scope only: set luxsci.scope to "
                 "account, or luxsci.auth to secure"
             )
+        if values["auth"] == "api_key":
+            for name in CREDENTIALS:
+                check_sendable(f"luxsci.{name}", values[name])
         values["api_url"] = base_url("luxsci.api_url", values["api_url"])
         values["logins"] = _logins(values)
         values["account"] = values["account"] or _account(values)
         values["path_overrides"] = _overrides(values["path_overrides"] or {})
         if file := values.pop("openapi_path"):
-            values["described"] = described_paths(Path(file).expanduser())
+            values["described"] = described_paths(file_of("luxsci.openapi_path", file))
         return cls(**values)
 
 

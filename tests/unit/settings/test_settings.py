@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
 from tap_email_metrics.providers.encompass.settings import SCHEMA, EncompassSettings
+from tap_email_metrics.providers.luxsci.settings import LuxSciSettings
 from tap_email_metrics.settings.check import conformed, errors, without_empty
 from tap_email_metrics.settings.common import CommonSettings
 
@@ -540,3 +541,41 @@ def test_the_client_id_may_be_a_number(client_id: object) -> None:
     parsed = EncompassSettings.parse(config["encompass"])
     assert parsed is not None
     assert (parsed.client_id, parsed.account) == ("10055", "10055")
+
+
+def test_invisible_characters_around_a_text_are_dropped() -> None:
+    section = {"a": "\ufeffkey\u200b\n", "b": "\u200b \ufeff", "c": ["", " x\u2060"]}
+    assert without_empty(section) == {"a": "key", "c": ["x"]}
+
+
+@pytest.mark.parametrize("text", ["canary\0", "can\udce9ary"])
+def test_a_text_with_half_a_character_is_refused_without_quoting_it(text: str) -> None:
+    schema = config_schema(PROVIDERS)
+    for name, value in (("token", text), ("logins", ["a", text])):
+        (line,) = errors({"luxsci": {name: value}}, schema)
+        assert line == f"luxsci.{name} has a character that is not text: write it again"
+
+
+@pytest.mark.parametrize("secret", ["can\u200bary", "canary\u2019s", "can\nary"])
+def test_a_credential_that_no_header_can_carry_is_named(secret: str) -> None:
+    luxsci = {"auth": "api_key", "token": "t", "secret": secret, "account_id": "1"}
+    login = {"client_id": "a", "client_secret": secret, "refresh_token": "r"}
+    for section, name in (
+        ({"luxsci": luxsci}, "luxsci.secret"),
+        ({"constant_contact": login}, "constant_contact.client_secret"),
+    ):
+        for provider in PROVIDERS:
+            if provider.name in section:
+                with pytest.raises(InvalidInput, match=name) as refused:
+                    provider.parse(section[provider.name])
+                assert "can" not in str(refused.value).replace("cannot", "")
+
+
+def test_a_file_in_the_home_of_an_unknown_user_is_refused() -> None:
+    luxsci = {"token": "t", "secret": "s", "account_id": "1"}
+    with pytest.raises(InvalidInput, match="openapi_path begins with ~"):
+        LuxSciSettings.parse({**luxsci, "openapi_path": "~no-such-user/api.yaml"})
+
+
+def test_a_start_before_all_data_counts_as_1970() -> None:
+    assert common(start_date="0001-01-01").start == 0

@@ -577,7 +577,7 @@ def test_only_the_user_may_read_the_ledger(tmp_path: Path, clock: OwnClock) -> N
     files = sorted(directory.iterdir())
     assert [file.name for file in files] == [
         f"ledger-{PRINT}.json",
-        f"ledger-{PRINT}.lock",
+        f"ledger-{PRINT}.json.lock",
     ]
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
 
@@ -861,7 +861,7 @@ def test_a_ledger_of_a_future_day_is_refused_with_the_way_out(
 @pytest.fixture
 def held_lock(tmp_path: Path) -> Iterator[None]:
     """Hold the lock of the ledger, as a stopped process does."""
-    with (tmp_path / f"ledger-{PRINT}.lock").open("w") as lock:
+    with (tmp_path / f"ledger-{PRINT}.json.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -891,7 +891,7 @@ def test_a_lock_is_awaited_while_the_run_goes_on(
         looks.append(1)
         if len(looks) == 3:
             # A lock belongs to what opened the file: replacing it frees the name.
-            (tmp_path / f"ledger-{PRINT}.lock").unlink()
+            (tmp_path / f"ledger-{PRINT}.json.lock").unlink()
             raise Terminated("seen")
 
     ledger = Ledger(tmp_path, PRINT, 200, clock, give_back)
@@ -988,7 +988,7 @@ def test_a_killed_process_loses_only_its_own_block_of_requests(
 def test_the_temporary_file_of_a_killed_process_is_removed(
     tmp_path: Path, clock: OwnClock
 ) -> None:
-    left = tmp_path / f"ledger-{PRINT}.tmp"
+    left = tmp_path / f"ledger-{PRINT}.json.tmp"
     left.write_text('{"version":1,"da')
     Ledger(tmp_path, PRINT, 200, clock, go_on).take()
     assert not left.exists()

@@ -89,7 +89,7 @@ def test_a_new_token_that_cannot_be_stored_says_what_to_do() -> None:
 
     def fill_the_disk(request: Any, _reply: Any) -> None:
         if request.path.endswith("/token"):
-            store(account).with_suffix(".tmp").mkdir()
+            (store(account).parent / f"{store(account).name}.tmp").mkdir()
 
     remove = account.world.on_reply(fill_the_disk)
     run = account.sync(streams=ONE)
@@ -273,7 +273,7 @@ def test_login_replaces_a_damaged_store(tmp_path: Path) -> None:
 
 def test_login_sends_no_request_if_it_cannot_store_tokens(tmp_path: Path) -> None:
     world = World(NOW)
-    (tmp_path / "tokens.tmp").mkdir()
+    (tmp_path / "tokens.json.tmp").mkdir()
     with pytest.raises(InvalidInput, match="cannot be written"):
         login(world, tmp_path, []).run()
     assert world.log.count() == 0

@@ -147,3 +147,19 @@ def test_the_end_of_a_run_waits_for_a_refresh_in_flight() -> None:
     store = TokenStore(Path(account.settings["token_store"]))
     stored = store.load(account.settings["refresh_token"])
     assert account.api.auth.is_current(stored.refresh_token)
+
+
+@pytest.mark.parametrize("name", ["tokens.lock", "tokens.tmp", "tokens"])
+def test_a_store_may_have_any_name(tmp_path: Path, name: str) -> None:
+    store = TokenStore(tmp_path / name)
+    with store.held(go_on):
+        store.save(tokens("seed"))
+    with store.held(go_on):
+        store.probe()
+        assert store.load("seed") == tokens("seed")
+
+
+@pytest.mark.parametrize("name", ["/", "/dev/null", "."])
+def test_a_store_that_is_no_file_is_refused_with_the_settings(name: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a file"):
+        parsed(token_store=name)
