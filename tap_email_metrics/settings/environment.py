@@ -56,11 +56,13 @@ def unknown_variables(
     names = [prefix + "_".join(path).upper() for path, _ in _settings(schema)]
     lines = []
     for name in sorted(environ):
-        rest = name.removeprefix(prefix)
+        upper = name.upper()
+        rest = upper.removeprefix(prefix)
         # Two underscores mark Meltano's own variables, such as TAP_X__SELECT.
-        if rest in {name, *_NO_SETTINGS} or rest.startswith("_") or name in names:
+        meltanos = rest.startswith("_") and prefix + rest.lstrip("_") not in names
+        if rest in {upper, *_NO_SETTINGS} or meltanos or name in names:
             continue
-        close = difflib.get_close_matches(name, names, n=1)
+        close = difflib.get_close_matches(upper, names, n=1)
         hint = f"did you mean {close[0]}?" if close else "see --about for all settings"
         lines.append(f"the variable {name} is not a setting; {hint}")
     return lines

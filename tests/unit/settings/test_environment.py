@@ -126,3 +126,16 @@ def test_settings_are_merged_section_by_section() -> None:
         "pii": {"mode": "drop"},
     }
     assert merged({"encompass": None}, given)["encompass"] == {"account": "b"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TAP_EMAIL_METRICS__PII_MODE",
+        "TAP_EMAIL_METRICS_pii_mode",
+        "tap_email_metrics_pii_mode",
+    ],
+)
+def test_a_setting_in_another_spelling_gets_a_hint(name: str) -> None:
+    (line,) = unknown(name)
+    assert line.endswith("did you mean TAP_EMAIL_METRICS_PII_MODE?")
