@@ -18,7 +18,7 @@ from tap_email_metrics import freshness
 from tap_email_metrics.cli import json_file
 from tap_email_metrics.clock import iso
 from tap_email_metrics.command import Command, Refused, coloured, end
-from tap_email_metrics.errors import TapError, ending
+from tap_email_metrics.errors import InvalidInput, TapError, ending
 from tap_email_metrics.freshness import FreshnessLimits
 from tap_email_metrics.inquiry import MOST_REQUESTS, Inquiry, Task, publish
 from tap_email_metrics.providers import PROVIDERS
@@ -428,7 +428,10 @@ def main(  # noqa: PLR0913 - one argument an option
         )
         publish(Inquiry(tap, task), out, for_machines=for_machines)
     doctor = Doctor(tap, has_state=bool(value))
-    found = doctor.examine()
+    try:
+        found = doctor.examine()
+    except InvalidInput as error:
+        raise Refused(tap.masked(str(error))) from error
     code = doctor.exit_code(found)
     report = as_json(found, code, tap.run.started)
     lines = [json.dumps(report)] if for_machines else as_text(report)

@@ -22,7 +22,7 @@ from tap_email_metrics.contract.report import finding_json, markdown
 from tap_email_metrics.contract.shapes import Recorder
 from tap_email_metrics.contract.survey import Survey
 from tap_email_metrics.contract.verify import verify
-from tap_email_metrics.errors import TapError, ending
+from tap_email_metrics.errors import InvalidInput, TapError, ending
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,13 +84,21 @@ class Inquiry:
         ]
 
     def check_folder(self) -> None:
-        """Check that the shapes of this report are alone in their folder.
+        """Create the folder of shapes; check that this report's are alone in it.
 
         Raises:
-            Refused: the folder has files, perhaps the shapes of another account.
+            Refused: the folder cannot be created, or has files, perhaps the shapes of
+                another account.
         """
         folder = self._task.record
-        if folder is not None and folder.is_dir() and any(folder.iterdir()):
+        if folder is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_empty = not any(folder.iterdir())
+        except OSError as error:
+            raise Refused(f"--record: {folder}: {error.strerror}") from error
+        if not is_empty:
             raise Refused(
                 f"--record: {folder} is not empty; name a new folder, or empty it"
             )
@@ -185,8 +193,13 @@ def publish(inquiry: Inquiry, out: Path, *, for_machines: bool) -> NoReturn:
     """
     if not inquiry.names:
         raise Refused("none of the chosen providers is switched on in the settings")
+    if not out.name or not out.parent.is_dir():
+        raise Refused(f"--out: {out} is not the name of a file in an existing folder")
     inquiry.check_folder()
-    report = inquiry.ask()
+    try:
+        report = inquiry.ask()
+    except InvalidInput as error:
+        raise Refused(str(error)) from error
     texts = {
         ".md": "\n".join(markdown(report)) + "\n",
         ".json": json.dumps(report, indent=1) + "\n",

@@ -209,6 +209,24 @@ def test_a_folder_with_older_shapes_is_refused(tmp_path: Path) -> None:
     assert "is not empty; name a new folder" in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("option", "path"),
+    [("--out", "."), ("--out", "absent/report"), ("--record", "file/shapes")],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    with serve(small_world()) as server:
+        settings = write(tmp_path, "c.json", config(server))
+        before = server.world.log.count()
+        result = called("--config", settings, "--contract", option, path)
+        assert server.world.log.count() == before
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith(f"Error: {option}: ")
+
+
 def test_a_provider_that_is_switched_off_is_exit_code_2(tmp_path: Path) -> None:
     with serve(small_world()) as server:
         settings = write(tmp_path, "c.json", config(server))
