@@ -392,26 +392,30 @@ def write(folder: Path, files: dict[str, str]) -> None:
                 raise click.ClickException(
                     f"{folder / name} exists; nothing was written"
                 )
+        # First, so that no secret is ever in a folder where git would take it.
+        _ignore(folder / ".gitignore")
         for name, text in files.items():
             mode = 0o600 if name == ".env" else 0o644
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             descriptor = os.open(folder / name, flags, mode)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
-        _ignore(folder / ".gitignore")
     except OSError as error:
         place = error.filename or folder
         raise click.ClickException(f"{place}: {error.strerror}") from error
 
 
 def _ignore(file: Path) -> None:
-    """Add the secrets and Meltano's own files to `.gitignore`."""
-    held = file.read_text(encoding="utf-8") if file.exists() else ""
-    missing = {".env", ".meltano/", "*.duckdb"} - set(held.splitlines())
-    lines = "".join(f"{one}\n" for one in sorted(missing))
-    if held and not held.endswith("\n"):
-        held += "\n"
-    file.write_text(held + lines, encoding="utf-8")
+    """Add the secrets and Meltano's own files to `.gitignore`.
+
+    Its other lines may be in any encoding.
+    """
+    held = file.read_bytes() if file.exists() else b""
+    missing = {b".env", b".meltano/", b"*.duckdb"} - set(held.splitlines())
+    lines = b"".join(one + b"\n" for one in sorted(missing))
+    if held and not held.endswith(b"\n"):
+        held += b"\n"
+    file.write_bytes(held + lines)
 
 
 @click.command(name=f"{NAME}-init", cls=Command)

@@ -209,6 +209,21 @@ def test_missing_lines_are_added_to_an_existing_gitignore(tmp_path: Path) -> Non
     assert held == ["mine", ".env", "*.duckdb", ".meltano/"]
 
 
+def test_a_gitignore_of_any_encoding_keeps_its_lines(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_bytes(b"caf\xe9\r\n")
+    project(tmp_path, "encompass", "postgres")
+    held = (tmp_path / ".gitignore").read_bytes()
+    assert held == b"caf\xe9\r\n*.duckdb\n.env\n.meltano/\n"
+
+
+def test_no_secrets_are_written_where_git_would_take_them(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").mkdir()
+    done = run(tmp_path, "--provider", "encompass", "--warehouse", "postgres")
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: ")
+    assert [path.name for path in tmp_path.iterdir()] == [".gitignore"]
+
+
 def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run(
