@@ -104,7 +104,7 @@ def is_postgres(database: str) -> bool:
             hold a password.
     """
     if not re.match(r"postgres(ql)?://", database):
-        if not Path(database).is_file():
+        if not _is_file(database):
             raise MartsError(
                 "The database must be the URL of a Postgres, as in make report "
                 "DATABASE=postgresql://reader@db.example.org/email, or an existing "
@@ -113,12 +113,31 @@ def is_postgres(database: str) -> bool:
         return False
     try:
         conninfo_to_dict(database)
+        is_valid = not _splits_password(database)
     except psycopg.ProgrammingError:
+        is_valid = False
+    if not is_valid:
         raise MartsError(
             "The URL of the database is not a valid Postgres URL. Set the password in "
             "PGPASSWORD, where it needs no percent encoding."
-        ) from None
+        )
     return True
+
+
+def _is_file(database: str) -> bool:
+    try:
+        return Path(database).is_file()
+    except OSError:  # the text is too long for a path
+        return False
+
+
+def _splits_password(url: str) -> bool:
+    """Return whether a Postgres URL has a password with a slash or an at sign.
+
+    Postgres would take a part of it for the host, and name that part in its error.
+    """
+    login, _, _ = url.partition("://")[2].rpartition("@")
+    return ":" in login and any(sign in login for sign in "/@")
 
 
 def found(cursor: Cursor, query: str) -> list[MartRow]:

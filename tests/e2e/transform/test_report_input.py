@@ -39,6 +39,9 @@ def error_of(database: object) -> str:
         "postgresql+psycopg://reader:canary@127.0.0.1/email",
         "host=127.0.0.1 password=canary",
         "postgresql://reader:%xcanary@127.0.0.1/email",
+        "postgresql://reader:1/canary@127.0.0.1/email",
+        "postgresql://reader:1@canary@127.0.0.1/email",
+        "host=127.0.0.1 password=canary" + " " * 300,
     ],
 )
 def test_an_argument_that_is_not_a_database_is_refused_without_quoting_it(
