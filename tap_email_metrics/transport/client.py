@@ -144,6 +144,10 @@ class _Session(requests.Session):
             self._environment[place] = dict(found)
         return {**self._environment[place], "stream": stream}
 
+    @override
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: redirects are not followed, so their Location is not parsed."""
+
 
 def new_session(
     transport: BaseAdapter | None, check: Callable[[], None]

@@ -239,8 +239,9 @@ def test_a_body_that_cannot_be_parsed_is_fetched_again() -> None:
         assert str(error) == f"GET {TEMPLATE} answered 200 with a body that is not JSON"
 
 
-def test_a_redirect_is_refused() -> None:
-    rig = Rig((302, {"Location": "https://elsewhere.example.org/"}))
+@pytest.mark.parametrize("place", ["https://elsewhere.example.org/", "http://[", ""])
+def test_a_redirect_is_refused(place: str) -> None:
+    rig = Rig((302, {"Location": place}))
     with pytest.raises(Skippable, match="redirects are not followed"):
         rig.get()
     with pytest.raises(Fatal, match="redirects are not followed"):
