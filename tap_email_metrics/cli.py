@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import msgspec
 from singer_sdk import Tap
@@ -21,11 +21,13 @@ from singer_sdk.exceptions import ConfigValidationError, MappingError
 from singer_sdk.logging import ConsoleFormatter
 from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
+from yaml import YAMLError
 
 from tap_email_metrics.command import Command, Refused, coloured, end, shows_colours
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.records.privacy import RedactingFilter, redact
 from tap_email_metrics.records.writer import Writer
+from tap_email_metrics.settings.check import stripped
 from tap_email_metrics.settings.environment import (
     from_environment,
     merged,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from singer_sdk.plugin_base import _ConfigInput
 
     from tap_email_metrics.control import Control
+
+Made = TypeVar("Made")
 
 
 class ColouredFormatter(ConsoleFormatter):
@@ -141,6 +145,7 @@ class CommandLine(Tap):
         Raises:
             Refused: settings, state, catalog or stream maps are not valid.
         """
+        check_log_level(os.environ)
         given = dict(config.config) if config else {}
         parse_env = config is not None and config.parse_env
         if parse_env:
@@ -165,8 +170,11 @@ class CommandLine(Tap):
         """Return the settings in environment variables."""
         schema, prefix = cls.config_jsonschema, cls._env_var_prefix
         cls.append_builtin_config(schema)
-        # This function of the SDK also loads the file .env into the environment.
-        parse_environment_config({}, prefix)
+        try:
+            # This function of the SDK also loads the file .env into the environment.
+            parse_environment_config({}, prefix)
+        except (OSError, ValueError) as error:
+            raise Refused("--config ENV: the file .env is not UTF-8 text") from error
         try:
             return from_environment(schema, prefix, os.environ)
         except InvalidInput as error:
@@ -204,7 +212,7 @@ class CommandLine(Tap):
             The filter that masks them. New secrets can be added to it.
         """
         secrets = [
-            str(value).strip()
+            stripped(str(value))
             for schema, section in _sections(cls.config_jsonschema, config)
             for key, value in section.items()
             if isinstance(value, str | int) and schema.get(key, {}).get("secret")
@@ -229,7 +237,7 @@ class CommandLine(Tap):
             files = ", ".join(name for name in value if name != "ENV")
             reason = error.strerror or "there is no such file"
             raise Refused(f"--config: cannot read {files}: {reason}") from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise Refused("--config: the file is not a JSON object") from error
 
     @classmethod
@@ -257,6 +265,38 @@ class CommandLine(Tap):
             tap.logger.info("%s", tap.tested())
         tap.output.flush()
         tap.end(tap.exit_code())
+
+
+def check_log_level(environ: Mapping[str, str]) -> None:
+    """Check the variables of the log level, which the SDK does not check.
+
+    Raises:
+        Refused: the variable that counts names no level.
+    """
+    for name in ("TAP_EMAIL_METRICS_LOGLEVEL", "LOGLEVEL"):
+        if level := environ.get(name):
+            if level.upper() not in logging.getLevelNamesMapping():
+                raise Refused(
+                    f"the variable {name} is not a log level: write DEBUG, INFO, "
+                    "WARNING or ERROR"
+                )
+            return
+
+
+def log_set_up(set_up: Callable[[], Made]) -> Made:
+    """Return the result of a function that sets up the log.
+
+    Raises:
+        Refused: the user's own configuration of the log cannot be used.
+    """
+    try:
+        return set_up()
+    except (OSError, ValueError, TypeError, AttributeError, YAMLError) as error:
+        if (name := "SINGER_SDK_LOG_CONFIG") not in os.environ:
+            raise
+        raise Refused(
+            f"the variable {name} names a file that does not configure the log"
+        ) from error
 
 
 def _colour_log() -> None:

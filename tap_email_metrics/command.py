@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -44,6 +45,13 @@ def shows_colours(file: Any) -> bool:  # noqa: ANN401 - whatever a handler write
     return not os.environ.get("NO_COLOR") and bool(file.isatty())
 
 
+def open_stderr() -> None:
+    """Drop messages if stderr was closed: Python has None for it, which fails later."""
+    if sys.stderr is None:
+        nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - open to the end
+        sys.stderr = nowhere
+
+
 class Failed(click.ClickException):
     """The command failed; its message is the last line of stderr."""
 
@@ -71,6 +79,7 @@ class Command(click.Command):
     @override
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line; options such as --discover do their work here."""
+        open_stderr()
         sys.excepthook = self.excepthook
         threading.excepthook = self.thread_excepthook
         colour = False if os.environ.get("NO_COLOR") else None

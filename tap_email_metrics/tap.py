@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import sys
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,8 +16,9 @@ from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
 from tap_email_metrics.catalog import Facts, read_catalog
-from tap_email_metrics.cli import CommandLine
+from tap_email_metrics.cli import CommandLine, check_log_level, log_set_up
 from tap_email_metrics.clock import SystemClock
+from tap_email_metrics.command import Refused, open_stderr
 from tap_email_metrics.control import Control
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers import PROVIDERS, REPLACED, config_schema
@@ -405,4 +408,11 @@ def _plain(catalog: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 def main() -> None:
     """Run the tap as a command."""
-    TapEmailMetrics.cli()
+    open_stderr()
+    try:
+        check_log_level(os.environ)
+        command = log_set_up(lambda: TapEmailMetrics.cli)
+    except Refused as error:
+        error.show()
+        sys.exit(error.exit_code)
+    command()

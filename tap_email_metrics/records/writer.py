@@ -128,6 +128,9 @@ class Writer(GenericSingerWriter[bytes, Message]):
         data, self._buffer = self._buffer, bytearray()
         if self.closed or not data:
             return
+        if sys.stdout is None:  # it was closed before the run
+            self._close("it is closed")
+            return
         try:
             descriptor = sys.stdout.fileno()
         except io.UnsupportedOperation:  # a test's stdout
@@ -141,7 +144,7 @@ class Writer(GenericSingerWriter[bytes, Message]):
 
     def check(self) -> None:
         """Check, without writing, whether the reader has closed stdout."""
-        if self.closed or isinstance(sys.stdout, io.StringIO):
+        if self.closed or sys.stdout is None or isinstance(sys.stdout, io.StringIO):
             return
         try:
             descriptor = sys.stdout.fileno()

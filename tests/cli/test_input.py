@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from singer_sdk.configuration import _dict_config
 
 from simulator.server import serve
 from tap_email_metrics.tap import TapEmailMetrics
-from tests.support.cli import Ended, config, run, run_here, small_world, write
+from tests.support.cli import (
+    Ended,
+    arguments,
+    config,
+    run,
+    run_here,
+    small_world,
+    write,
+)
+from tests.support.logs import remove_masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,7 +149,9 @@ def test_empty_strings_count_as_missing_settings(
     }
 
 
-@pytest.mark.parametrize("text", ["{nope", "[1]", '"x"', ""])
+@pytest.mark.parametrize(
+    "text", ["{nope", "[1]", '"x"', "", '{"a":' * 9_999 + "1" + "}" * 9_999]
+)
 def test_a_config_file_that_is_not_an_object_is_refused(
     tmp_path: Path, text: str
 ) -> None:
@@ -148,6 +161,52 @@ def test_a_config_file_that_is_not_an_object_is_refused(
 def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
     line = refused(tmp_path, None, "--config", "absent.json")
     assert "cannot read absent.json: there is no such file" in line
+
+
+def test_a_secret_is_masked_as_it_is_sent() -> None:
+    settings = {"luxsci": {"secret": f"\ufeff{CANARY}\u200b\n"}}
+    mask = TapEmailMetrics.masked_log(settings)
+    remove_masks()
+    assert mask.mask(CANARY) == "[secret]"
+
+
+@pytest.mark.parametrize("name", ["TAP_EMAIL_METRICS_LOGLEVEL", "LOGLEVEL"])
+def test_an_unknown_log_level_is_named(tmp_path: Path, name: str) -> None:
+    line = refused(tmp_path, {}, env={name: "verbose"})
+    assert f"the variable {name} is not a log level" in line
+
+
+def test_a_log_configuration_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    line = refused(tmp_path, {}, env={"SINGER_SDK_LOG_CONFIG": str(tmp_path)})
+    assert "SINGER_SDK_LOG_CONFIG names a file that does not configure the log" in line
+
+
+def test_a_file_of_variables_that_is_not_utf_8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"TAP_EMAIL_METRICS_LUXSCI_SECRET=caf\xe9\n")
+    monkeypatch.setattr(_dict_config, "find_dotenv", lambda: str(path))
+    line = refused(tmp_path, None, "--config", "ENV")
+    assert "the file .env is not UTF-8 text" in line
+
+
+@pytest.mark.parametrize("code", ["2>&-", ">&-"])
+def test_a_stream_that_was_closed_before_the_run_is_no_traceback(
+    tmp_path: Path, server: SimulatorServer, code: str
+) -> None:
+    """Without stderr the run goes on; without stdout it fails."""
+    command = shlex.join(arguments(tmp_path, config(server)))
+    done = subprocess.run(  # noqa: S602 - our own command
+        f"{command} {code}", shell=True, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    if code == ">&-":
+        assert done.returncode == 1
+        assert "Error: stdout could not be written" in done.stderr
+    else:
+        assert done.returncode == 0
+        assert '"type":"STATE"' in done.stdout
 
 
 def test_a_variable_that_is_not_json_is_named(tmp_path: Path) -> None:
