@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tap_email_metrics.command import Command
-from tap_email_metrics.providers import PROVIDERS, config_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -281,6 +280,9 @@ def all_settings(provider: str) -> list[Variable]:
     Meltano ignores the environment variable of a setting that `meltano.yml` does not
     define, and takes its value for a text.
     """
+    # This imports the SDK, which takes longer than anything else here.
+    from tap_email_metrics.providers import PROVIDERS, config_schema  # noqa: PLC0415
+
     others = {one.name for one in PROVIDERS} - {provider.replace("-", "_")}
     schema = config_schema(PROVIDERS)["properties"]
     own = {name: part for name, part in schema.items() if name not in others}

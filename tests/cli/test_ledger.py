@@ -35,7 +35,7 @@ def count_in_2028(file: Path) -> None:
     ("harm", "said"),
     [
         (damage, "is damaged, or of a newer version: delete it"),
-        (make_a_folder, "cannot be written: Is a directory"),
+        (make_a_folder, "is not a file, but a folder or a device"),
         (count_in_2028, "if it is right, delete"),
     ],
 )

@@ -60,7 +60,8 @@ for _one in (_server, _clinic):
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()
 
 
-@pytest.fixture(scope="module", autouse=True)
+# At the end of the session: a worker may get tests of this module after others.
+@pytest.fixture(scope="session", autouse=True)
 def _served() -> Iterator[None]:
     yield
     _server.close()
