@@ -225,7 +225,7 @@ class EventStream(CampaignStream):
             count = replace(
                 count,
                 contacts=reader.distinct,
-                moved=reader.unresolved,
+                moved=reader.unresolved and not mark.settled,
                 noted=0 < mark.missing == before,
             )
             if count.verdict == "differs":

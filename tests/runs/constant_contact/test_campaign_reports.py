@@ -772,6 +772,30 @@ def test_a_list_that_shifts_during_every_read_is_not_settled(
     assert account.wrong("opens") == []
 
 
+def test_a_list_that_repeats_a_row_for_days_differs_when_it_is_no_longer_awaited(
+    account: Account,
+) -> None:
+    sent = campaign(account, recipients=4)
+
+    def repeat(request: Any, reply: Any) -> None:
+        if request.path.endswith("/sends"):
+            answer = json.loads(reply.body)
+            rows = answer["tracking_activities"]
+            answer["tracking_activities"] = [*rows[:-1], rows[0]]
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(repeat)
+    verdicts = []
+    for _ in range(5):
+        run = account.sync(streams=("sends", "email_metrics_reconciliation"))
+        rows = run.records("email_metrics_reconciliation")
+        verdicts += [one["verdict"] for one in rows if one["parent"] == sent]
+        if account.counter_mark("sends", sent).settled:
+            break
+        account.advance(1)
+    assert verdicts == ["unsettled"] * 3 + ["differs"]
+
+
 def test_a_list_without_a_counter_that_shifts_in_every_attempt_is_not_settled(
     account: Account,
 ) -> None:
