@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -51,10 +50,6 @@ class OddBody(Retriable):
     most_tries = 3
 
 
-class Uncounted(OddBody):
-    """An empty list without a total."""
-
-
 @dataclass(frozen=True, slots=True)
 class ListPage:
     """One page of a list.
@@ -92,7 +87,6 @@ class EncompassClient(Client):
         self._size = MAX_RESULTS
         self._successes = 0
         self._size_lock = threading.Lock()
-        self._uncounted: set[str] = set()
 
     def page(  # noqa: PLR0913 - the parts of a request
         self,
@@ -130,7 +124,7 @@ class EncompassClient(Client):
             template,
             ids,
             params,
-            parse=partial(self._parsed, template, parse),
+            parse=parse,
             tries=tries,
             before_retry=lambda error: self._shrink(error, params),
         )
@@ -140,20 +134,6 @@ class EncompassClient(Client):
             served = len(rows)  # the response does not say that it covers more
         covered = min(served or asked, asked)
         return ListPage(rows, total, covered, len(rows) == covered, asked < size)
-
-    def _parsed(
-        self, template: str, parse: Callable[[bytes], ParsedPage], body: bytes
-    ) -> ParsedPage:
-        """Parse a page. If lists of this path have no total, they may also be empty."""
-        try:
-            rows, total, size = parse(body)
-        except Uncounted:
-            if template not in self._uncounted:
-                raise
-            return plain_page([]), None, None
-        if rows and total is None:
-            self._uncounted.add(template)
-        return rows, total, size
 
     def _shrink(self, error: Retriable, params: dict[str, int | str]) -> None:
         if not isinstance(error, TimedOut):
@@ -226,7 +206,7 @@ def parse_list(body: bytes) -> tuple[list[Json], int | None, int | None]:
         size = to_integer(answer.get("maxResults"))
         answer = answer.get("data")
         if answer == [] and total is None:
-            raise Uncounted("an empty list without a total")
+            raise OddBody("an empty list without a total")
     if not isinstance(answer, list) or not _has_objects(answer):
         raise OddBody("a body that is not a list of objects")
     return answer, total, size if size and size > 0 else None

@@ -107,22 +107,6 @@ def test_a_total_that_is_not_a_number_is_unknown_and_not_0(total: object) -> Non
     assert site.mark("opens", message).rows == 5
 
 
-@pytest.mark.parametrize("way", ["absent", "null", "text", "words"])
-@pytest.mark.parametrize("path", ["/opens$", LIST])
-def test_lists_that_never_have_a_total_are_read_to_their_end(
-    way: str, path: str
-) -> None:
-    """The page after the last row is empty, and has no total either."""
-    site, messages = site_of(1, 3, 200, opens=7)
-    site.api.set_policy(max_page=4)
-    site.world.odd(f"total_{way}", path=path)
-    for _ in range(2):
-        assert site.sync(**ONLY_OPENS).code == 0
-        assert not site_differences(site)
-        site.advance(0.1)
-        site.api.add_row("opens", messages[0])
-
-
 ODD: dict[str, object] = {
     "null": {"data": None, "total": 3},
     "absent": {"total": 3},
