@@ -7,6 +7,7 @@ those of a run.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -426,18 +427,26 @@ def main(  # noqa: PLR0913 - one argument an option
             record=record,
             name_accounts=name_account,
         )
-        publish(Inquiry(tap, task), out, for_machines=for_machines)
+        with _refusing(tap):
+            publish(Inquiry(tap, task), out, for_machines=for_machines)
     doctor = Doctor(tap, has_state=bool(value))
-    try:
+    with _refusing(tap):
         found = doctor.examine()
-    except InvalidInput as error:
-        raise Refused(tap.masked(str(error))) from error
     code = doctor.exit_code(found)
     report = as_json(found, code, tap.run.started)
     lines = [json.dumps(report)] if for_machines else as_text(report)
     for line in lines:
         click.echo(line)
     end(code, doctor.trouble(found))
+
+
+@contextmanager
+def _refusing(tap: TapEmailMetrics) -> Iterator[None]:
+    """Raise Refused for settings whose fault shows when an API is opened."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise Refused(tap.masked(str(error))) from error
 
 
 def _state(file: Any, limits: FreshnessLimits) -> dict[str, Any] | None:  # noqa: ANN401 - click's

@@ -22,7 +22,7 @@ from tap_email_metrics.contract.report import finding_json, markdown
 from tap_email_metrics.contract.shapes import Recorder
 from tap_email_metrics.contract.survey import Survey
 from tap_email_metrics.contract.verify import verify
-from tap_email_metrics.errors import InvalidInput, TapError, ending
+from tap_email_metrics.errors import TapError, ending
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,10 +196,7 @@ def publish(inquiry: Inquiry, out: Path, *, for_machines: bool) -> NoReturn:
     if not out.name or not out.parent.is_dir():
         raise Refused(f"--out: {out} is not the name of a file in an existing folder")
     inquiry.check_folder()
-    try:
-        report = inquiry.ask()
-    except InvalidInput as error:
-        raise Refused(str(error)) from error
+    report = inquiry.ask()
     texts = {
         ".md": "\n".join(markdown(report)) + "\n",
         ".json": json.dumps(report, indent=1) + "\n",

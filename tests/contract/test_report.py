@@ -227,6 +227,23 @@ def test_a_report_that_cannot_be_written_is_refused_before_a_request(
     assert result.stderr.splitlines()[-1].startswith(f"Error: {option}: ")
 
 
+@pytest.mark.parametrize("options", [(), ("--contract",)])
+def test_a_ledger_that_is_a_folder_is_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with serve(small_world()) as server:
+        settings = write(tmp_path, "c.json", config(server, daily_requests=500))
+        called("--config", settings)
+        (ledger,) = (tmp_path / "tap-email-metrics").glob("ledger-*.json")
+        ledger.unlink()
+        ledger.mkdir()
+        result = called("--config", settings, *options)
+    assert result.exit_code == 2
+    assert "is not a file, but a folder" in result.stderr.splitlines()[-1]
+
+
 def test_a_provider_that_is_switched_off_is_exit_code_2(tmp_path: Path) -> None:
     with serve(small_world()) as server:
         settings = write(tmp_path, "c.json", config(server))
