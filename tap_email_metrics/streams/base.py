@@ -462,8 +462,12 @@ class EmailMetricsStream(QuietStream):
         return keyed and self.replication_method == "FULL_TABLE"
 
     def begin(self) -> None:
-        """Drop what earlier runs have read if `start_date` has moved back."""
-        if self.bookmark.begin_at(self.run.settings.start):
+        """Drop what earlier runs have read if `start_date` has moved back.
+
+        A backfill leaves the bookmark as it is.
+        """
+        settings = self.run.settings
+        if not settings.backfill and self.bookmark.begin_at(settings.start):
             self.logger.warning(
                 "%s: start_date has moved back: everything is read again", self.name
             )

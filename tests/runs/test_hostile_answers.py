@@ -310,9 +310,9 @@ def test_an_endless_chain_of_links_ends(
 def test_a_chain_of_links_ends_after_10000_pages() -> None:
     trail = Trail()
     for number in range(client.MOST_PAGES):
-        trail.follow(LinkedPage([], f"/v3/{number}"), number)
+        trail.follow(LinkedPage([{"id": number}], f"/v3/{number}"))
     with pytest.raises(Skippable, match="more than 10000 pages"):
-        trail.follow(LinkedPage([], "/v3/more"), "more")
+        trail.follow(LinkedPage([{"id": "more"}], "/v3/more"))
 
 
 def test_a_list_that_is_kept_in_memory_has_a_limit(

@@ -33,7 +33,6 @@ from tap_email_metrics.providers.constant_contact.client import (
     Trail,
     envelope,
     parse_rows,
-    shown_by,
 )
 from tap_email_metrics.providers.constant_contact.closed import (
     Bucket,
@@ -236,8 +235,7 @@ class Campaigns(ConstantContactStream):
         """Yield the records of campaigns that changed since the last run."""
         api = self.constant_contact
         backfill = self.run.settings.backfill
-        if not backfill:
-            self.begin()
+        self.begin()
         emails = api.emails(after(self), may_lack=is_new(self))
         following = api.cursor()
         made = self.maker().page(emails.rows)
@@ -304,8 +302,7 @@ class CampaignActivities(CampaignStream):
     @override
     def parents(self) -> Sequence[Parent[str]]:
         api = self.constant_contact
-        if not self.run.settings.backfill:
-            self.begin()
+        self.begin()
         parents = []
         emails = api.emails(after(self), may_lack=is_new(self))
         self._following = api.cursor() if emails.is_listed else None
@@ -414,8 +411,7 @@ class Contacts(ConstantContactStream):
         """Yield the records of contacts that changed, then of those who opted out."""
         backfill = self.run.settings.backfill
         state = self.bookmark
-        if not backfill:
-            self.begin()
+        self.begin()
         resume = None if backfill else state.read(_RESUME, resumption)
         self._following = resume["cursor"] if resume else None
         self._is_listed = True
@@ -458,7 +454,7 @@ class Contacts(ConstantContactStream):
             until = replace(self.interval(), start=None)
             yield self.records_of(self.within(page.rows, until))
             try:
-                href = trail.follow(page, shown_by(page.rows))
+                href = trail.follow(page)
             except Skippable:
                 self.bookmark.write(_RESUME, None)  # it may lead into the circle
                 raise

@@ -94,18 +94,15 @@ class Trail:
         self._shown: set[Hashable] = set()
         self._again = 0
 
-    def follow(self, page: LinkedPage[Any], shown: Hashable) -> str | None:
+    def follow(self, page: LinkedPage[Any]) -> str | None:
         """Return the link of a page, None at the end of the list.
-
-        Args:
-            page: the page.
-            shown: identifies what the page shows; equal for pages that show the same.
 
         Raises:
             Skippable: the link was followed before, or there are too many links or
                 pages that show nothing new.
         """
         if page.href is not None:
+            shown = _shown_by(page.rows)
             self._again += shown in self._shown
             self._shown.add(shown)
             if hash(page.href) in self._followed or self._again > MOST_AGAIN:
@@ -273,7 +270,7 @@ class ConstantContactClient(Client):
                 tries=tries,
             )
             yield page
-            href = trail.follow(page, shown_by(page.rows))
+            href = trail.follow(page)
             if href is None:
                 return
 
@@ -303,7 +300,7 @@ class ConstantContactClient(Client):
         return found
 
 
-def shown_by(rows: list[Row] | Page) -> Hashable:
+def _shown_by(rows: list[Row] | Page) -> Hashable:
     """Return the same for pages with the same rows in the same order."""
     return digest(rows) if isinstance(rows, list) else hash((*rows.identities,))
 

@@ -137,9 +137,8 @@ class EventList:
         if not self.has_twins:
             self.found += sum(not self._ever.add(name) for name in names)
         self._last = (href, names)
-        shown = hash((*names,))
-        self._pages.add(shown)
-        self._href = self._trail.follow(page, shown)
+        self._pages.add(hash((*names,)))
+        self._href = self._trail.follow(page)
         self._ended = self._href is None
 
     def _hold(self, rows: Page) -> None:

@@ -50,6 +50,17 @@ def without(name: str) -> Callable[[Any], Any]:
     return lambda answer: {k: v for k, v in answer.items() if k != name}
 
 
+def unlist(account: Account, campaign_id: str) -> list[Callable[[], None]]:
+    """Leave a campaign out of both lists of campaigns; return how to end it."""
+
+    def remove(answer: Any) -> Any:
+        name = "campaigns" if "campaigns" in answer else "bulk_email_campaign_summaries"
+        rows = [row for row in answer[name] if row["campaign_id"] != campaign_id]
+        return answer | {name: rows}
+
+    return [change(account, end, remove) for end in (SUMMARIES, "/v3/emails")]
+
+
 def outcome(run: Any, stream: str) -> Any:
     return run.reports[f"constant_contact_{stream}"]["outcome"]
 
@@ -915,13 +926,7 @@ def test_a_campaign_that_is_no_longer_listed_is_left_after_a_week(
     removed, _ = campaign(account), campaign(account, 4)
     account.sync(streams=streams)
 
-    def remove(answer: Any) -> Any:
-        name = "campaigns" if "campaigns" in answer else "bulk_email_campaign_summaries"
-        rows = [row for row in answer[name] if row["campaign_id"] != removed]
-        return answer | {name: rows}
-
-    change(account, SUMMARIES, remove)
-    change(account, "/v3/emails", remove)
+    unlist(account, removed)
     for _ in range(9):
         account.advance(1)
         run = account.sync(streams=streams)
@@ -938,12 +943,7 @@ def test_events_of_a_campaign_that_was_not_listed_for_days_are_read(
     removed, _ = campaign(account), campaign(account, 4)
     account.sync(streams=("opens",))
 
-    def remove(answer: Any) -> Any:
-        name = "campaigns" if "campaigns" in answer else "bulk_email_campaign_summaries"
-        rows = [row for row in answer[name] if row["campaign_id"] != removed]
-        return answer | {name: rows}
-
-    heal = [change(account, end, remove) for end in (SUMMARIES, "/v3/emails")]
+    heal = unlist(account, removed)
     for _ in range(days):
         account.advance(1)
         account.sync(streams=("opens",))
