@@ -9,8 +9,8 @@ from typing import Protocol
 DAY = 86_400
 """Seconds in a day."""
 EARLIEST = 788_918_400
-"""1995-01-01 in UTC seconds: no vendor is older. An earlier time in a response is
-unset, such as 0001-01-01 or 1970-01-01, or in another unit than documented."""
+"""1995-01-01 in UTC seconds. An earlier time in a response counts as unset: it is most
+likely a placeholder, such as 0001-01-01 or 1970-01-01, or in another unit."""
 
 
 class Clock(Protocol):
