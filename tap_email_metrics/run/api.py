@@ -69,6 +69,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         limits: the rate limits and the budget of all requests.
         parents_whole: whether the list of parents is complete.
         nameless: number of parents that were listed without a usable id.
+        unreadable: number of parents that no request for the list of parents can read.
         contradictions: compares what is seen with what is known of the API.
         observers: what answers say about open questions, by the question.
     """
@@ -83,6 +84,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         self.common = context.common
         self.parents_whole = True
         self.nameless = 0
+        self.unreadable = 0
         self.contradictions = Contradictions(self.name, (), control.logger)
         self._memory = context.memory
         self._control = control

@@ -206,7 +206,9 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
 
     def _note_nameless(self) -> None:
         """Count the parents without an id: their lists cannot be asked for."""
-        self.set_aside(f"{self.parent_noun} without an id", self.nameless())
+        noun = self.parent_noun
+        self.set_aside(f"{noun} without an id", self.nameless())
+        self.set_aside(f"{noun} that cannot be read", self.api.unreadable)
 
     def prepare(self, plan: Plan[Id, SomeMark]) -> None:
         """Prepare for a plan before its first list is read."""
@@ -432,8 +434,10 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _note_sweep(
         self, reading: _Reading[Id, SomeMark], last: Visit[Id, SomeMark] | None
     ) -> None:
-        # An incomplete list of parents lacks some that had to be swept.
-        if self.run.settings.backfill or not self.api.parents_whole:
+        # An incomplete list of parents lacks some that had to be swept. Those that
+        # cannot be read may be so for ever: they must not stop the sweep.
+        whole = self.api.parents_whole or self.api.unreadable
+        if self.run.settings.backfill or not whole:
             return
         if reading.swept.is_complete:
             reading.state.set_swept(reading.today)

@@ -28,7 +28,13 @@ from tap_email_metrics.providers.encompass.client import (
 )
 from tap_email_metrics.providers.encompass.observers import OBSERVERS, life_of
 from tap_email_metrics.providers.encompass.reading import ListReader
-from tap_email_metrics.providers.encompass.scan import ListScan, Pages, every_row, scan
+from tap_email_metrics.providers.encompass.scan import (
+    AroundRows,
+    ListScan,
+    Pages,
+    every_row,
+    scan,
+)
 from tap_email_metrics.providers.encompass.schedule import (
     MessagePolicy,
     MessageSchedule,
@@ -172,20 +178,39 @@ class EncompassApi(Api[EncompassSettings]):
         """Read the list; read it again if it may not be whole.
 
         If two reads have the same ids and the same total, the list is whole: the total
-        counts messages that the list never shows.
+        counts messages that the list never shows. A list with a message that no request
+        can read is not whole.
         """
         rows: dict[int | str, Row] = {}
         before: ListScan | None = None
         for _ in range(2):
-            seen = self._scan_messages(rows)
+            pages = AroundRows(self._message_page)
+            seen = self._scan_messages(pages, rows)
             self._seen = seen
+            self.unreadable = pages.unread
+            if pages.unread:
+                self.parents_whole = False
+                self._control.logger.warning(
+                    "%d messages cannot be read, because each page of the list of "
+                    "messages that has one of them fails: all others are read, and no "
+                    "message counts as closed or deleted; the last error: %s",
+                    pages.unread,
+                    pages.error,
+                )
+                break
             missing = self._missing(rows)
             agrees = seen.whole or (before is not None and seen.same_as(before))
             self.parents_whole = agrees and not missing
-            self.nameless = sum(isinstance(one, str) for one in rows)
             if self.parents_whole:
-                return list(rows.values())
+                break
             before = seen
+        else:
+            self._warn_of_missing(missing)
+        self.nameless = sum(isinstance(one, str) for one in rows)
+        return list(rows.values())
+
+    def _warn_of_missing(self, missing: int) -> None:
+        """Say that two reads of the list of messages were not whole."""
         if missing:
             self._control.logger.warning(
                 "the list of messages lacks %d messages whose lists are open: it does "
@@ -197,10 +222,9 @@ class EncompassApi(Api[EncompassSettings]):
                 "the list of messages changed while it was read, twice: the next run "
                 "reads the messages that it did not show"
             )
-        return list(rows.values())
 
-    def _scan_messages(self, rows: dict[int | str, Row]) -> ListScan:
-        reading = scan(Pages(self._message_page), every_row, shrinking=False)
+    def _scan_messages(self, pages: AroundRows, rows: dict[int | str, Row]) -> ListScan:
+        reading = scan(Pages(pages), every_row, shrinking=False)
         keyless = 0
         while True:
             try:
@@ -232,8 +256,16 @@ class EncompassApi(Api[EncompassSettings]):
         believed = len(rows) > 0 and (missing <= 1 or missing <= len(known) / 10)
         return 0 if believed else missing
 
-    def _message_page(self, start: int) -> ListPage:
-        return self._client.page(MESSAGES, (), start, parse=parse_loose, query=ALL_TIME)
+    def _message_page(self, start: int, size: int, tries: int) -> ListPage:
+        return self._client.page(
+            MESSAGES,
+            (),
+            start,
+            parse=parse_loose,
+            query=ALL_TIME,
+            size=size,
+            tries=tries,
+        )
 
     @override
     def parents(self) -> Sequence[Parent[int]]:

@@ -268,4 +268,5 @@ def test_a_permanent_failure_of_the_message_list_fails_all_streams() -> None:
     run = site.sync()
     assert run.code == 1
     assert {report["outcome"] for report in run.reports.values()} == {"failed"}
-    assert run.lists["/v2/messages"] == 6
+    # Parts of the page are tried, too: a single message could make it fail.
+    assert run.lists["/v2/messages"] < 30

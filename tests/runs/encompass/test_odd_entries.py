@@ -143,4 +143,88 @@ def test_messages_with_times_in_seconds_are_read() -> None:
     assert len(site.target_ids("opens")) == 6
     late = site.api.add_row("opens", message)
     site.advance(1)
-    assert site.sync(**ONLY_OPENS).ids(OPENS) == [late]
+    assert late in site.sync(**ONLY_OPENS).ids(OPENS)
+
+
+# Pages that fail because of one row
+
+
+def poison(site: Site, *places: int, status: int = 500) -> Callable[[], None]:
+    """Let each page of the list of messages fail that has one of these rows.
+
+    Return a function that ends it.
+    """
+
+    def strike(request: Any, reply: Any) -> None:
+        if request.path != LIST:
+            return
+        start, size = (int(request.query[n]) for n in ("startAt", "maxResults"))
+        if any(start <= place < start + size for place in places):
+            reply.status, reply.body = status, b"{}"
+
+    return site.world.on_reply(strike)
+
+
+@pytest.mark.parametrize("status", [500, 400, 404])
+@pytest.mark.parametrize("places", [(0,), (3,), (6,), (3, 4), (0, 6)], ids=repr)
+def test_a_message_that_fails_each_page_hides_no_other_message(
+    places: tuple[int, ...], status: int
+) -> None:
+    """It is counted in every run, and read once a page with it can be read."""
+    site, messages = site_of(1, 2, 3, 20, 60, 100, 150)
+    hidden = {message for place, message in enumerate(messages) if place in places}
+    end = poison(site, *places, status=status)
+    for _ in range(2):
+        run = site.sync(**ONLY_OPENS)
+        assert run.code == 0
+        assert site.target_ids("messages") == {*messages} - hidden
+        assert {*site.visited("opens")}.isdisjoint(hidden)
+        assert len(site.target_ids("opens")) == 3 * (7 - len(hidden))
+        count = {"message that cannot be read": len(hidden)}
+        assert run.reports[OPENS]["set_aside"] == count
+        assert run.reports[MESSAGES]["unsettled"] == 1
+        assert run.reports[OPENS]["outcome"] == "incomplete"
+        assert run.reports[MESSAGES]["outcome"] == "incomplete"
+        assert site.world.log.count() < 60 + 60 * len(places)
+        site.advance(1)
+    end()
+    assert site.sync(**ONLY_OPENS).code == 0
+    assert site.target_ids("messages") == {*messages}
+    assert len(site.target_ids("opens")) == 21
+
+
+def test_an_open_message_whose_page_fails_is_still_read() -> None:
+    """Its own lists are known by its mark."""
+    site, messages = site_of(1, 2, 3)
+    site.sync(**ONLY_OPENS)
+    poison(site, 1)
+    site.advance(0.1)
+    late = site.api.add_row("opens", messages[1])
+    assert late in site.sync(**ONLY_OPENS).ids(OPENS)
+
+
+def test_closed_messages_are_swept_beside_one_that_cannot_be_read() -> None:
+    """A message that fails for ever neither stops the sweep nor repeats it."""
+    swept = []
+    for is_poisoned in (False, True):
+        site, (first, *closed) = site_of(1, *range(400, 440), sweep_days=3)
+        site.api.set_policy(archive_days=10_000)
+        site.sync(**ONLY_OPENS)
+        if is_poisoned:
+            poison(site, 0)
+        for _ in range(6):
+            site.advance(0.5)
+            site.sync(**ONLY_OPENS)
+            swept.append({*site.visited("opens")} - {first})
+        assert set().union(*swept[-6:]) == {*closed}
+    assert swept[:6] == swept[6:]
+
+
+@pytest.mark.parametrize("status", [500, 400])
+def test_a_list_of_messages_that_always_fails_costs_few_requests(status: int) -> None:
+    site, _ = site_of(1, 2, 3)
+    poison(site, *range(2_000), status=status)
+    run = site.sync(**ONLY_OPENS)
+    assert run.code == 1
+    assert run.reports[OPENS]["outcome"] == "failed"
+    assert site.world.log.count() < 40
