@@ -518,17 +518,19 @@ class Days:
         if found:
             self._promises.show(self.account.served(ran.ended), ran.ended)
             found = self._promises.invented(self._fresh)
-        if found:
-            for at in self._snapshot_times(ran):
+        for times in self._snapshot_times(ran):
+            if not found:
+                break
+            for at in times:
                 self._promises.show(self.account.served(at), at)
             found = self._promises.invented(self._fresh)
         return found
 
-    def _snapshot_times(self, ran: Ran) -> Sequence[float]:
-        """Return the times at which lists with seemingly invented rows were answered.
+    def _snapshot_times(self, ran: Ran) -> Iterator[Sequence[float]]:
+        """Yield the times at which lists with seemingly invented rows were answered.
 
-        For a run of many requests these are steps of its time. A run that waited for
-        hours sent few requests in many steps.
+        For a run of many requests, steps of its time come first, which are fewer. They
+        do not reach the end of a run that waited for days.
         """
         streams = self._promises.unshown(self._fresh)
         answered = {
@@ -536,10 +538,10 @@ class Days:
             for entry in ran.entries
             if any(stream in streams for stream, _ in self.account.lists_of(entry.path))
         }
-        if 0 < len(answered) <= _MOST_SNAPSHOTS:
-            return sorted(answered)
-        steps = min(_MOST_SNAPSHOTS, int((ran.ended - ran.begun) / _STEP))
-        return [ran.begun + step * _STEP for step in range(1, steps + 1)]
+        if not 0 < len(answered) <= _MOST_SNAPSHOTS:
+            steps = min(_MOST_SNAPSHOTS, int((ran.ended - ran.begun) / _STEP))
+            yield [ran.begun + step * _STEP for step in range(1, steps + 1)]
+        yield sorted(answered)
 
     def _taint(self, ran: Ran) -> None:
         """Exclude records with values from odd answers from the comparison."""

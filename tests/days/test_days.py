@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from scripts import soak
+from simulator.log import Entry
 from tap_email_metrics.run.report import StreamReport
+from tests.days import days
 from tests.days.broken import broken
 from tests.days.claims import CLAIMS
 from tests.days.luxsci import LuxSciDays
@@ -119,6 +121,39 @@ def test_a_row_that_changed_seconds_ago_is_served_but_not_promised() -> None:
         for report in reports
     ]
     assert sum(served) == sum(shown) + 1
+
+
+def test_a_row_that_an_answer_of_a_long_run_showed_is_not_invented(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The judge knows what each answer showed, also days after the run began."""
+    account = LuxSciDays(1, 0)
+    api, begun = account.site.api, account.site.world.clock.now()
+    message = api.add_message(sent=begun - DAY)
+    late, stream = begun + 5 * DAY, "luxsci_delivery_status"
+    before = account.served(begun)[stream, None]
+    api.add_click(message, at=late)
+    during = account.served(late + 60)[stream, None]
+    api.add_click(message, at=late + DAY)
+    after = account.served(late + 2 * DAY)[stream, None]
+    key = next(k for k, row in during.items() if row not in (before[k], after[k]))
+    path = "/perl/api/v2/account/4711/report/email/smtp/delivery"
+    ran = days.Ran(
+        code=0,
+        messages=[],
+        entries=[
+            Entry(late + second, "GET", path, path, {}, 200, None)
+            for second in range(500)
+        ],
+        reports={},
+        begun=begun,
+        ended=begun + 10 * DAY,
+    )
+    judge = days.Days(account, 1, 1)
+    never = {**during[key], "clicks": 7}
+    for row, found in ((during[key], 0), (never, 1)):
+        monkeypatch.setattr(judge, "_fresh", [(stream, key, row)])
+        assert len(judge._invented(ran)) == found  # noqa: SLF001 - without a run of days
 
 
 def _hushed(report: StreamReport) -> dict[str, Any]:
