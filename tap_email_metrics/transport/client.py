@@ -313,12 +313,22 @@ class Client:
         response = self.exchange(url, template, params)
         self.received.add(len(response.content))
         try:
-            parsed = parse(response.content)
+            parsed = self.parsed(response, parse)
         except Retriable as error:
             where = f"GET {template} answered 200{request_id(response)}"
             raise type(error)(f"{where} with {error}", error.retry_after) from error
         self.watch(template, response)
         return parsed
+
+    def parsed(
+        self, response: requests.Response, parse: Callable[[bytes], Parsed]
+    ) -> Parsed:
+        """Return the parsed body of a response.
+
+        Raises:
+            TapError: what `parse` raises.
+        """
+        return parse(response.content)
 
     def exchange(
         self,

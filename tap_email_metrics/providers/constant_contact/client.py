@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.values import Row
 
 SomeRows = TypeVar("SomeRows", bound="list[Row] | Page")
+Parsed = TypeVar("Parsed")
 
 MOST_PAGES = 10_000
 """Most pages of a list. An API key has as many requests in a day."""
@@ -43,6 +45,9 @@ MOST_ROWS = 1_000_000
 """Most rows of a list that is held in memory."""
 _PENDING, _NO_CONTENT, _DENIED, _TOO_MANY = 202, 204, 403, 429
 _QUOTA = "quota_exceeded"
+_NEXT = re.compile(rb"next", re.IGNORECASE)
+MOST_DEEP = 4
+"""Levels of a response that are searched for a link to the next page."""
 
 
 class NoList(Retriable):
@@ -151,6 +156,16 @@ class ConstantContactClient(Client):
         if status == _DENIED:
             raise Denied(where)
         super().check(response, what)
+
+    @override
+    def parsed(
+        self, response: requests.Response, parse: Callable[[bytes], Parsed]
+    ) -> Parsed:
+        """Return the parsed body; a page may have its link in the header `Link`."""
+        found = super().parsed(response, parse)
+        if isinstance(found, LinkedPage) and found.href is None:
+            found = replace(found, href=_header_link(response))
+        return found
 
     def one(
         self,
@@ -300,6 +315,14 @@ class ConstantContactClient(Client):
         return found
 
 
+def _header_link(response: requests.Response) -> str | None:
+    """Return the link to the next page in the header `Link`, None without one."""
+    for link in response.links.values():
+        if "next" in link.get("rel", "").lower().split():
+            return str(link.get("url"))
+    return None
+
+
 def _shown_by(rows: list[Row] | Page) -> Hashable:
     """Return the same for pages with the same rows in the same order."""
     return digest(rows) if isinstance(rows, list) else hash((*rows.identities,))
@@ -338,7 +361,11 @@ def parse_rows(body: bytes, field: str, maker: PageMaker) -> LinkedPage[Page]:
         return LinkedPage(maker.page(page.rows), page.href, page.is_listed)
     table, answer = found
     beside = {"_links": answer.links, "links": answer.plain, "next": answer.following}
-    return LinkedPage(table, link_of(beside))
+    href = link_of(beside)
+    if href is None and _NEXT.search(body):
+        # Perhaps a link under another name, which only the whole body shows.
+        href = link_of(_parse_object(body), field)
+    return LinkedPage(table, href)
 
 
 def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
@@ -351,7 +378,8 @@ def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
     """
     answer = _parse_object(body or b"{}")
     rows = answer.get(field)
-    if rows is None and link_of(answer) is None:
+    href = link_of(answer, field)
+    if rows is None and href is None:
         # Any other field may hold the rows under another name, or an error.
         others = [answer[name] for name in answer.keys() - {"_links", "links"}]
         if field in answer or not any(others):
@@ -359,7 +387,7 @@ def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
     if not isinstance(rows, list) or not (rows == [] or any(map(_is_row, rows))):
         raise NoList(f"an answer without a list of {field}")
     # An entry that is no object counts as a row without a key: the others are read.
-    return LinkedPage([row if _is_row(row) else {} for row in rows], link_of(answer))
+    return LinkedPage([row if _is_row(row) else {} for row in rows], href)
 
 
 def _is_row(entry: object) -> bool:
@@ -380,35 +408,68 @@ def _listed(
     return page
 
 
-def link_of(answer: Row) -> str | None:
+def link_of(answer: Row, field: str = "") -> str | None:
     """Return the link to the next page, None if the response has none.
 
     The documented form is `{"_links": {"next": {"href": ...}}}`. The link may also be
-    plain text, or an entry in a list of links with a `rel`.
+    plain text, an entry in a list of links with a `rel`, or under another name with
+    "next" in it.
+
+    Args:
+        answer: the response.
+        field: its field with the rows, which is not searched.
 
     Raises:
         NotUnderstood: the link has another form. The list must not end there.
     """
-    links = answer.get("_links") or answer.get("links")
-    following = answer.get("next")
-    if isinstance(links, list) and all(map(_has_rel, links)):
-        links = {one["rel"]: one for one in links}
-    if isinstance(links, dict):
-        named = [links[name] for name in links if "next" in name.lower()]
-        following = next(filter(None, named), following)
-    elif links:
-        following = links
-    if isinstance(following, dict) and following.keys() & {"href"}:
-        following = following["href"]
-    if not following:
-        return None
-    if not isinstance(following, str):
-        raise NotUnderstood("Constant Contact: the link to the next page is not a link")
-    return following
+    found: list[object] = []
+    for name in ("_links", "links"):
+        links = answer.get(name)
+        if links and not _is_searchable(links):
+            found.append(links)
+    # The documented place counts first.
+    places = sorted(answer.keys() - {field}, key=lambda name: (name != "_links", name))
+    found += _named_next({name: answer[name] for name in places})
+    for following in found:
+        href = following.get("href") if isinstance(following, dict) else following
+        if isinstance(href, str) and href:
+            return href
+        if _says_something(following):
+            raise NotUnderstood(
+                "Constant Contact: the link to the next page is not a link"
+            )
+    return None
+
+
+def _named_next(part: object, depth: int = MOST_DEEP) -> Iterator[object]:
+    """Yield the values under names with "next", and the links with such a `rel`."""
+    if isinstance(part, list) and _is_searchable(part):
+        part = {one["rel"]: one for one in part}
+    if not isinstance(part, dict) or not depth:
+        return
+    for name, value in part.items():
+        if "next" in name.lower():
+            yield value
+        else:
+            yield from _named_next(value, depth - 1)
+
+
+def _is_searchable(links: object) -> bool:
+    """Return whether links have names: an object, or a list of links with a `rel`."""
+    if isinstance(links, list):
+        return all(map(_has_rel, links))
+    return isinstance(links, dict)
 
 
 def _has_rel(link: object) -> bool:
     return isinstance(link, dict) and isinstance(link.get("rel"), str)
+
+
+def _says_something(value: object) -> bool:
+    """Return whether a value has anything but nulls, false and empty parts."""
+    if isinstance(value, dict):
+        return any(map(_says_something, value.values()))
+    return bool(value)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -679,6 +679,105 @@ def test_a_link_that_is_not_understood_fails_the_stream(
     assert "cursor" not in account.entry("contacts")
 
 
+ELSEWHERE: tuple[Callable[[str], dict[str, Any]], ...] = (
+    lambda href: {"next": href},
+    lambda href: {"links": {"next": {"href": href}}},
+    lambda href: {"links": href},
+    lambda href: {"pagination": {"next": href}},
+    lambda href: {"paging": {"next": {"href": f"{URL}{href}"}}},
+    lambda href: {"meta": {"page": {"nextLink": href}}},
+    lambda href: {
+        "paging": [{"rel": "prev", "href": ""}, {"rel": "next", "href": href}]
+    },
+    lambda href: {"_links": {"self": {"href": "/x"}}, "@odata.nextLink": href},
+)
+
+
+def add_a_list(account: Account, stream: str) -> str:
+    """Add 700 rows of a stream; return the end of its path."""
+    if stream == "contacts":
+        for _ in range(700):
+            account.api.add_contact(created=NOW - 9 * DAY)
+        return "/contacts"
+    campaign(account, recipients=700)
+    return "/sends"
+
+
+@pytest.mark.parametrize("stream", ["contacts", "sends"])
+@pytest.mark.parametrize("form", ELSEWHERE)
+def test_a_link_under_another_name_is_followed(
+    account: Account, form: Callable[[str], dict[str, Any]], stream: str
+) -> None:
+    path = add_a_list(account, stream)
+
+    def rename(answer: Any) -> Any:
+        href = ((answer.pop("_links", None) or {}).get("next") or {}).get("href")
+        return answer | (form(href) if href else {"paging": {"next": None}})
+
+    change(account, path, rename)
+    assert account.sync(streams=(stream,)).code == 0
+    assert account.wrong(stream) == []
+
+
+@pytest.mark.parametrize("stream", ["contacts", "sends"])
+@pytest.mark.parametrize("rel", ['rel="next"', "rel=next", 'title=a; rel="Next last"'])
+def test_a_link_in_a_header_is_followed(
+    account: Account, rel: str, stream: str
+) -> None:
+    path = add_a_list(account, stream)
+
+    def move(request: Any, reply: Any) -> None:
+        if request.path.endswith(path):
+            answer = json.loads(reply.body)
+            links = answer.pop("_links", None) or {}
+            href = (links.get("next") or {}).get("href")
+            reply.headers["Link"] = f'<{URL}/v3>; rel="self"'
+            if href:
+                reply.headers["Link"] += f", <{href}>; {rel}"
+            reply.body = json.dumps(answer).encode()
+
+    account.world.on_reply(move)
+    assert account.sync(streams=(stream,)).code == 0
+    assert account.wrong(stream) == []
+
+
+@pytest.mark.parametrize("stream", ["contacts", "sends"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"pagination": {"next_page": 2}},
+        {"next_cursor": "abc"},
+        {"paging": {"has_next": True}},
+        {"paging": {"next": "https://evil.example/v3/contacts"}},
+        {"paging": {"next": {"url": "/v3/contacts"}}},
+    ],
+)
+def test_a_list_with_a_next_page_that_cannot_be_asked_for_fails(
+    account: Account, beside: dict[str, Any], stream: str
+) -> None:
+    path = add_a_list(account, stream)
+    change(account, path, lambda answer: answer | {"_links": None} | beside)
+    run = account.sync(streams=(stream,))
+    assert (run.code, outcome(run, stream)) == (1, "failed")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"paging": {"next": None, "has_next": False, "next_page": 0}},
+        {"paging": {"next": {"href": None, "cursor": ""}}, "next": ""},
+        {"note": "the next page"},
+    ],
+)
+def test_a_list_without_a_next_page_ends(
+    account: Account, beside: dict[str, Any]
+) -> None:
+    account.api.add_contact(created=NOW - 9 * DAY)
+    change(account, "/contacts", lambda answer: answer | beside)
+    assert account.sync(streams=("contacts",)).code == 0
+    assert account.wrong("contacts") == []
+
+
 @pytest.mark.parametrize("shows", ["the first page", "nothing"])
 @pytest.mark.parametrize(
     ("stream", "path"),
