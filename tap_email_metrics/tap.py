@@ -54,6 +54,10 @@ if TYPE_CHECKING:
     from tap_email_metrics.streams.base import EmailMetricsStream
 
 LOGGER = logging.getLogger("tap-email-metrics")
+IDLE_PEPPER = (
+    "pii.pepper has no effect, because pii.mode is plain: personal data is emitted as "
+    "it is. Set pii.mode to hash, domain or drop, or remove the pepper"
+)
 
 
 class TapEmailMetrics(CommandLine):
@@ -140,6 +144,9 @@ class TapEmailMetrics(CommandLine):
             )
         for line in found:
             self.logger.warning("%s", line)
+        pii = self._config.get("pii", {})
+        if not found and "pepper" in pii and self.settings.privacy.mode == "plain":
+            self.logger.warning("%s", IDLE_PEPPER)
         return found
 
     def _parse(self, config: Mapping[str, Any]) -> None:

@@ -182,3 +182,24 @@ def test_fields_without_a_column_are_kept_in_plain_mode_only(
     assert records
     held = {SURPRISE in str(record) for record in records}
     assert held == {mode == "plain"}
+
+
+@pytest.mark.parametrize(
+    ("pii", "warned"),
+    [
+        ({"pepper": "a pepper of the tests"}, True),
+        ({"pepper": "a pepper of the tests", "mode": "plain"}, True),
+        ({"pepper": "a pepper of the tests", "mode": "hash"}, False),
+        ({}, False),
+    ],
+)
+def test_a_pepper_that_has_no_effect_is_warned_of(
+    pii: dict[str, str],
+    warned: bool,  # noqa: FBT001
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site = Site()
+    site.common["pii"] = pii
+    site.tap()
+    assert ("pii.pepper has no effect" in caplog.text) == warned
+    assert "of the tests" not in caplog.text
