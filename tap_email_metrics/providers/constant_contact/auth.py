@@ -255,11 +255,21 @@ def error_code(response: requests.Response) -> str:
 
 def life(answer: TokenAnswer) -> float:
     """Return the lifetime of an access token in seconds."""
+    return lifetime(answer.expires_in, DAY)
+
+
+def lifetime(expires_in: float | str | None, otherwise: float) -> float:
+    """Return the seconds of an `expires_in`.
+
+    Args:
+        expires_in: the value in the response.
+        otherwise: the seconds if the value is not usable.
+    """
     try:
-        seconds = float(answer.expires_in or 0)
+        seconds = float(expires_in or 0)
     except ValueError:
         seconds = 0.0
-    return seconds if 0 < seconds < math.inf else float(DAY)
+    return seconds if 0 < seconds < math.inf else float(otherwise)
 
 
 def _serves_until(tokens: Tokens) -> float:

@@ -16,11 +16,12 @@ import msgspec
 
 from tap_email_metrics.clock import Clock, SystemClock
 from tap_email_metrics.command import Command, Failed, Refused
-from tap_email_metrics.errors import Fatal, InvalidInput, TapError
+from tap_email_metrics.errors import Fatal, InvalidInput, Retriable, TapError
 from tap_email_metrics.providers.constant_contact.auth import (
     TokenAnswer,
     error_code,
     life,
+    lifetime,
 )
 from tap_email_metrics.providers.constant_contact.settings import (
     SCHEMA,
@@ -50,6 +51,9 @@ VARIABLE_PREFIX = "TAP_EMAIL_METRICS_"
 VARIABLE = f"{VARIABLE_PREFIX}CONSTANT_CONTACT"
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _INTERVAL = 5.0
+CODE_LIFE = 600.0
+"""Seconds for which a code is valid if the server does not say."""
+EXPIRED = "the code expired; run this command again"
 
 
 class Device(msgspec.Struct):
@@ -60,6 +64,7 @@ class Device(msgspec.Struct):
     verification_uri: str
     verification_uri_complete: str | None = None
     interval: float = _INTERVAL
+    expires_in: float | str | None = None
 
 
 class Login:
@@ -128,14 +133,20 @@ class Login:
 
     def _poll(self, device: Device) -> TokenAnswer:
         interval = max(1.0, device.interval)
+        until = self._clock.monotonic() + lifetime(device.expires_in, CODE_LIFE)
         form = {
             "client_id": self._settings.client_id,
             "grant_type": _GRANT,
             "device_code": device.device_code,
         }
-        while True:
+        while self._clock.monotonic() < until:
             self._clock.sleep(interval)
-            response = self._post("/token", form)
+            try:
+                response = self._post("/token", form)
+            except Retriable as error:
+                self._say(f"{error}; still waiting")
+                interval += _INTERVAL
+                continue
             if response.status_code == 200:  # noqa: PLR2004 - OK
                 return _parsed(response, TokenAnswer)
             match error_code(response):
@@ -143,10 +154,11 @@ class Login:
                     continue
                 case "slow_down":
                     interval += _INTERVAL
-                case _ if response.status_code in {429, 502, 503}:
+                case _ if response.status_code in {408, 429, *range(500, 600)}:
                     interval += _INTERVAL
                 case _:
                     raise Fatal(_refusal("POST /token", response))
+        raise Fatal(EXPIRED)
 
     def _post(self, path: str, form: dict[str, str]) -> requests.Response:
         settings = self._settings
@@ -168,7 +180,7 @@ def _wait_on() -> None:
 def _refusal(what: str, response: requests.Response) -> str:
     why = {
         "access_denied": "you refused",
-        "expired_token": "the code expired; run this command again",
+        "expired_token": EXPIRED,
         "invalid_client": "check constant_contact.client_id and client_secret",
         "unauthorized_client": "switch the device flow on in the app's settings",
         "invalid_scope": "the app may not ask for one of these scopes",

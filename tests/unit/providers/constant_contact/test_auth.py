@@ -220,17 +220,8 @@ def login(world: World, folder: Path, said: list[str]) -> Login:
 def test_login_fills_the_store(tmp_path: Path) -> None:
     world = World(NOW)
     said: list[str] = []
-    polls: list[str] = []
-
-    def approve(_method: str, path: str, _query: Any) -> None:
-        if path.endswith("/token"):
-            polls.append(path)
-        if len(polls) == 3:
-            world.constant_contact.approve_device(said[0].split()[-1])
-
-    remove = world.on_request(approve)
+    approve_after(world, said, 3)
     path = login(world, tmp_path, said).run()
-    remove()
     tokens = json.loads(path.read_bytes())
     assert not any(tokens["refresh_token"] in line for line in said)
     assert not any(tokens["access_token"] in line for line in said)
@@ -277,3 +268,48 @@ def test_login_sends_no_request_if_it_cannot_store_tokens(tmp_path: Path) -> Non
     with pytest.raises(InvalidInput, match="cannot be written"):
         login(world, tmp_path, []).run()
     assert world.log.count() == 0
+
+
+def approve_after(world: World, said: list[str], polls: int) -> list[str]:
+    """Approve the login at that poll; return the polls."""
+    seen: list[str] = []
+
+    def count(_method: str, path: str, _query: Any) -> None:
+        if path.endswith("/token"):
+            seen.append(path)
+            if len(seen) == polls:
+                world.constant_contact.approve_device(said[0].split()[-1])
+
+    world.on_request(count)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *({"kind": "status", "status": status} for status in (408, 500, 503, 504)),
+        {"kind": "cut"},
+        {"kind": "slow", "seconds": 100.0},
+    ],
+    ids=lambda fault: str(fault.get("status", fault["kind"])),
+)
+def test_a_login_outlasts_a_poll_that_fails(
+    tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    world, said = World(NOW), list[str]()
+    polls = approve_after(world, said, 4)
+    world.faults.add(**fault, path="/token$", times=2)
+    login(world, tmp_path, said).run()
+    assert len(polls) == 4
+    assert (tmp_path / "tokens.json").exists()
+
+
+def test_a_login_ends_with_its_code(tmp_path: Path) -> None:
+    """No answer says that the code expired, because no poll gets one."""
+    world = World(NOW)
+    polls = approve_after(world, [], 0)
+    world.faults.add(kind="status", status=500, path="/token$")
+    with pytest.raises(Fatal, match="the code expired"):
+        login(world, tmp_path, []).run()
+    assert 600 <= world.clock.now() - NOW < 700
+    assert polls
