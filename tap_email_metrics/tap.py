@@ -32,7 +32,6 @@ from tap_email_metrics.state.generations import (
     CHANGED_BY_HAND,
     TAP_KEY,
     Loaded,
-    check_account,
     damaged,
     new_generation,
     unpacked,
@@ -184,7 +183,7 @@ class TapEmailMetrics(CommandLine):
         return Connection(
             partial(provider.open, settings),
             settings.account,
-            settings.fingerprint(provider.name),
+            provider.identity(settings),
             provider.earliest,
         )
 
@@ -292,9 +291,7 @@ class TapEmailMetrics(CommandLine):
         names = [provider.name for provider in PROVIDERS]
         found = unpacked(state.get("bookmarks", {}), self._generation, names)
         self.run.state = found
-        for provider in self.enabled:
-            identity = self._connection(provider).identity
-            check_account(found.accounts[provider.name], provider.name, identity)
+        self.run.check_accounts()
         for name in found.changed:
             self.logger.warning("%s", CHANGED_BY_HAND.format(name))
         shared = self.run.shared_state

@@ -65,6 +65,10 @@ class Provider(Generic[Settings]):
         api.watch(Contradictions(self.name, self.questions, logger))
         return api
 
+    def identity(self, settings: Settings) -> str:
+        """Return host and fingerprint of the account, as far as they are known."""
+        return settings.fingerprint(self.name)
+
     def check_shared(self, shared: object) -> None:
         """Check the part of the state under the provider's name in `_tap`.
 

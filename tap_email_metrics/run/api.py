@@ -46,6 +46,10 @@ class ApiContext:
         memory: the state of the provider's streams.
         report: returns the report of a stream, by its name.
         transport: carries the requests; the network if None.
+        known: host and fingerprint of the account that the state belongs to, empty for
+            a new state.
+        identify: notes the fingerprint once the API has named the account; raises
+            InvalidInput if the state belongs to another account.
     """
 
     common: CommonSettings
@@ -53,6 +57,8 @@ class ApiContext:
     memory: Memory
     report: Callable[[str], StreamReport]
     transport: BaseAdapter | None = None
+    known: str
+    identify: Callable[[str], None]
 
 
 class Api(abc.ABC, Generic[SomeSection]):

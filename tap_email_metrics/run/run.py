@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,11 @@ from tap_email_metrics.records.values import to_instant
 from tap_email_metrics.run.api import ApiContext
 from tap_email_metrics.run.reconciliation import Verdicts
 from tap_email_metrics.run.report import StreamReport, table
-from tap_email_metrics.state.generations import TAP_KEY, packed
+from tap_email_metrics.state.generations import TAP_KEY, check_account, packed
 from tap_email_metrics.state.streams import Memory, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from requests.adapters import BaseAdapter
 
@@ -73,6 +74,8 @@ class Run:
             stream, the count and the UTC seconds.
         reports: the report of each stream.
         verdicts: the reconciliation of the lists that were read.
+        identities: host and fingerprint of each provider's account. The API may name
+            the account only during the run.
     """
 
     control: Control
@@ -98,6 +101,7 @@ class Run:
         self._state_written = self.clock.monotonic()
         self._records_covered = 0
         self._logged: set[str] = set()
+        self.identities = {n: one.identity for n, one in self.connections.items()}
 
     @property
     def clock(self) -> Clock:
@@ -160,8 +164,7 @@ class Run:
 
     def write_state(self) -> None:
         """Write a STATE. It covers exactly the records written before it."""
-        accounts = {name: one.identity for name, one in self.connections.items()}
-        self.shared_state.setdefault("accounts", {}).update(accounts)
+        self.shared_state.setdefault("accounts", {}).update(self.identities)
         bookmarks = packed(self.bookmarks, self.state.generation)
         self.output.write_message(StateMessage(value={"bookmarks": bookmarks}))
         self._state_written = self.clock.monotonic()
@@ -198,9 +201,28 @@ class Run:
                     memory=self._memory(provider),
                     report=self.report,
                     transport=self.transport,
+                    known=max(self._known(provider), key=len, default=""),
+                    identify=partial(self._identify, provider),
                 )
             )
         return self._apis[provider]
+
+    def check_accounts(self) -> None:
+        """Check that the state belongs to the accounts in the settings.
+
+        Raises:
+            InvalidInput: it belongs to another account.
+        """
+        for provider, connection in self.connections.items():
+            self._identify(provider, connection.identity)
+
+    def _identify(self, provider: str, identity: str) -> None:
+        known = self._known(provider)
+        self.identities[provider] = check_account(known, provider, identity)
+
+    def _known(self, provider: str) -> Collection[str]:
+        """Return host and fingerprint of the accounts that the state belongs to."""
+        return self.state.accounts.get(provider, ())
 
     def _log_begin(self, provider: str) -> None:
         """Log one line when a provider's first stream begins."""

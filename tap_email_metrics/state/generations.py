@@ -185,7 +185,7 @@ def damaged(key: str) -> InvalidInput:
     )
 
 
-def check_account(known: Collection[str], provider: str, account: str) -> None:
+def check_account(known: Collection[str], provider: str, account: str) -> str:
     """Check that a provider's part of the state belongs to the account in the settings.
 
     Args:
@@ -193,19 +193,31 @@ def check_account(known: Collection[str], provider: str, account: str) -> None:
         provider: name of the provider.
         account: host and fingerprint of the account in the settings.
 
+    Returns:
+        The longest of the fingerprints: the one that says most of the account.
+
     Raises:
         InvalidInput: the state belongs to another account.
     """
-    others = sorted(set(known) - {account})
+    others = sorted(one for one in known if not _agree(one, account))
     if others:
         raise InvalidInput(
             f"The state belongs to another {provider} account: it has {others[0]}, the "
-            f"settings have {account} (host, and digest of account and scope). Run "
+            f"settings have {account} (host, and digests of account and scope). Run "
             "each account with its own state. To read this account from the start "
             "with this state id, run all of its streams with --full-refresh. If both "
             f"are the same account, remove {provider} from `accounts` in "
             f"bookmarks.{TAP_KEY}"
         )
+    return max([account, *known], key=len)
+
+
+def _agree(one: str, other: str) -> bool:
+    """Return whether two fingerprints may be of the same account.
+
+    The last word is missing as long as the API has not named the account.
+    """
+    return all(a == b for a, b in zip(one.split(), other.split(), strict=False))
 
 
 def validate_state(state: object, prefixes: Collection[str]) -> None:

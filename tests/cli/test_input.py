@@ -251,6 +251,7 @@ BAD_STATES = {
             ".campaigns.a1": {"campaigns": {"a1": [1, 2, 3]}},
             ".refused.a1": {"refused": {"a1": "x"}},
             ".all_asked": {"all_asked": "x"},
+            ".login": {"login": ["x"]},
         }.items()
     },
     "damaged bookmarks": ({"bookmarks": [1]}, "damaged at bookmarks"),

@@ -436,6 +436,10 @@ class ConstantContactDays(Account):
         shared = any(re.search(_SHARED, path) for path in struck)
         if any(path.endswith("/token") for path in struck):
             return
+        # After a new login the tap reads nothing until it knows the account.
+        unknown = any(path.endswith("/account/summary") for path in struck)
+        if unknown and {*ran.outcomes.values()} == {"failed"}:
+            return
         yield from self._contact_reports(struck, ran)
         sent = dict(self._sent_campaigns(ran.begun))
         for name in STREAMS:

@@ -46,6 +46,7 @@ from tap_email_metrics.providers.constant_contact.questions import QUESTIONS
 from tap_email_metrics.providers.constant_contact.settings import (
     ConstantContactSettings,
 )
+from tap_email_metrics.providers.constant_contact.tokens import TokenStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,6 +97,14 @@ class ConstantContact(Provider[ConstantContactSettings]):
     ) -> Sequence[type[EmailMetricsStream]]:
         """Return the streams; the reports by contact only if the settings ask."""
         return self.streams if settings and settings.contact_reports else ORDINARY
+
+    @override
+    def identity(self, settings: ConstantContactSettings) -> str:
+        """Return host and fingerprint, and the account as the token store knows it."""
+        path = settings.token_store
+        seed, account = settings.refresh_token, settings.account
+        owner = path and TokenStore(path).owner(seed, account)
+        return f"{super().identity(settings)} {owner or ''}".rstrip()
 
     @override
     def check_shared(self, shared: object) -> None:

@@ -580,6 +580,4 @@ class Account(ConstantContactStream, ListStream):
 
     @override
     def rows(self) -> Sequence[Row]:
-        api = self.constant_contact
-        one = partial(api.client.one, "/account/summary", id_field="encoded_account_id")
-        return [api.wait(one)]
+        return [self.constant_contact.account_summary()]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from typing_extensions import override
 
@@ -14,6 +15,8 @@ from tap_email_metrics.errors import (
     AuthenticationFailed,
     Denied,
     Fatal,
+    Gone,
+    InvalidInput,
     Skippable,
     TapError,
     Unavailable,
@@ -30,14 +33,21 @@ from tap_email_metrics.providers.constant_contact.client import (
 from tap_email_metrics.providers.constant_contact.observers import OBSERVERS
 from tap_email_metrics.providers.constant_contact.readings import Readings
 from tap_email_metrics.providers.constant_contact.settings import (
+    SUMMARY,
     ConstantContactSettings,
 )
-from tap_email_metrics.providers.constant_contact.tokens import NoStore, TokenStore
+from tap_email_metrics.providers.constant_contact.tokens import (
+    NoStore,
+    TokenStore,
+    owner_fingerprint,
+    seed_fingerprint,
+)
 from tap_email_metrics.records.values import is_id
 from tap_email_metrics.run.api import Api
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.workers import in_background
 from tap_email_metrics.state.plans import Parent, Policy
+from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +59,22 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 PRIVILEGES = "/account/user/privileges"
+ACCOUNT_ID = "encoded_account_id"
+UNKNOWN_OWNER = (
+    "Constant Contact: it is not known at present which account the new refresh token "
+    "belongs to ({}). The state is of a known account, so nothing is read. The next "
+    "run asks again"
+)
+UNTOLD_OWNER = (
+    f"Constant Contact: GET {SUMMARY} is denied, so it is not known whether the "
+    "refresh token belongs to the account of the state. Authorise again with the scope "
+    "account_read: tap-email-metrics-login asks for it"
+)
+OTHER_LOGIN = (
+    "Constant Contact: {} has the login of another constant_contact.account than the "
+    "settings. Give each account its own token_store and run tap-email-metrics-login "
+    "with its settings. If the account only has a new name, run it once more"
+)
 OVERLAP = 3600.0
 """Seconds before the start of the last run for which changes are requested again."""
 
@@ -83,9 +109,16 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         control = context.control
         path = settings.token_store
         former = settings.former_store
-        store = NoStore() if path is None else TokenStore(path, former)
+        self._context = context
+        self._fingerprint = settings.fingerprint(self.name)
+        self._seed = seed_fingerprint(settings.refresh_token)
+        self._store = (
+            NoStore(self._remembered_owner())
+            if path is None
+            else TokenStore(path, former)
+        )
         self._authenticator = ConstantContactAuthenticator(
-            settings, store, context.transport, control
+            settings, self._store, context.transport, control
         )
         self._client = ConstantContactClient(
             settings.api_url, self._authenticator, self.limits, control, self._http
@@ -109,7 +142,9 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         self._last_run = max((one.checked_through or 0.0 for one in states), default=0)
         self.nameless_contacts = 0
         self._is_counted = False
-        self._dead: AuthenticationFailed | None = None
+        self._dead: Fatal | None = None
+        self._is_identified = False
+        self._summary: Row | None = None
         self._privileges: frozenset[str] | None = None
 
     @property
@@ -150,17 +185,22 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         Raises:
             Unavailable: the account's token, user or app may not read this.
         """
-        self.check()
+        self._identify()
         try:
-            return in_background(work, self._control.stop, self._control.idle)
+            return self._in_background(work)
         except Denied as error:
             raise self.explain(error) from error
+
+    def _in_background(self, work: Callable[[], Result]) -> Result:
+        return in_background(work, self._control.stop, self._control.idle)
 
     def check(self) -> None:
         """Do nothing, unless it is known that no request can succeed.
 
         Raises:
-            AuthenticationFailed: the app is denied everything, or gets no token.
+            AuthenticationFailed: the app is denied everything, gets no token, or the
+                token belongs to another account than the state.
+            Fatal: it is not known which account the token belongs to.
         """
         failure = self._dead or self._authenticator.failure
         if failure:
@@ -293,6 +333,102 @@ class ConstantContactApi(Api[ConstantContactSettings]):
         """
         ahead = self.now() - self._control.clock.now()
         return iso(self._control.started + min(0.0, ahead) - OVERLAP)
+
+    # Which account it is
+
+    def account_summary(self) -> Row:
+        """Return the account itself; it is read once per run.
+
+        Raises:
+            Skippable: it cannot be read.
+            Unavailable: access to it is denied.
+        """
+        self._identify()
+        if self._summary is None:
+            self._summary = self.wait(partial(self._read_summary, TRIES))
+        return self._summary
+
+    def _read_summary(self, tries: int) -> Row:
+        return self.client.one(SUMMARY, id_field=ACCOUNT_ID, tries=tries)
+
+    def _identify(self) -> None:
+        """Learn which account the tokens belong to, and compare it with the state.
+
+        One app can read several accounts, so the client id does not tell. The API is
+        asked once per login; the token store remembers the answer.
+
+        Raises:
+            AuthenticationFailed: they belong to another account than the state.
+            Fatal: that cannot be known at present.
+        """
+        self.check()
+        if self._is_identified:
+            return
+        login = self._in_background(partial(self._authenticator.login, self.client))
+        known = self._context.known.removeprefix(self._fingerprint).strip()
+        owner = login.owner
+        if owner is None:
+            owner = self._ask_for_owner(is_needed=bool(known))
+            self._remember(owner)
+        if owner != known and not login.is_for(self.settings.account):
+            self._fail(AuthenticationFailed(OTHER_LOGIN.format(self._store)))
+        if owner:
+            self._compare(owner)
+        elif known:
+            self._control.logger.warning("%s", UNTOLD_OWNER)
+        self._is_identified = True
+
+    def _compare(self, owner: str) -> None:
+        try:
+            self._context.identify(f"{self._fingerprint} {owner}")
+        except InvalidInput as error:
+            self._fail(AuthenticationFailed(str(error)))
+
+    def _fail(self, error: Fatal) -> NoReturn:
+        """End every stream."""
+        self._dead = error
+        raise error
+
+    def _ask_for_owner(self, *, is_needed: bool) -> str | None:
+        """Return the digest of the account's id, see `Tokens.owner`.
+
+        Raises:
+            Fatal: it is needed, but the API does not tell at present.
+        """
+        try:
+            self._summary = self._in_background(partial(self._read_summary, 2))
+        except Denied as error:
+            if isinstance(found := self.explain_all(error), AuthenticationFailed):
+                raise found from error
+            return ""
+        except Gone:
+            return ""
+        except AuthenticationFailed:
+            raise
+        except (Skippable, Unavailable, Fatal) as error:
+            if is_needed:
+                self._fail(Fatal(UNKNOWN_OWNER.format(error)))
+            return None
+        return owner_fingerprint(str(self._summary[ACCOUNT_ID]))
+
+    def _remember(self, owner: str | None) -> None:
+        """Remember the account until the next login, unless it is not known."""
+        if owner is None:
+            return
+        if self.settings.token_store is None:
+            self._in_state()["login"] = [self._seed, owner]
+            return
+        with suppress(InvalidInput):  # the next run asks again
+            self._authenticator.note_owner(owner)
+
+    def _remembered_owner(self) -> str | None:
+        """Return the account that the state has for a login without a token store."""
+        seed, owner = self._in_state().get("login", ("", ""))
+        return owner if seed == self._seed else None
+
+    def _in_state(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._context.memory.shared.setdefault(self.name, {})
+        return found
 
     # Who may read what
 

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import (
@@ -18,7 +19,12 @@ from tap_email_metrics.errors import (
     Skippable,
     Terminated,
 )
-from tap_email_metrics.providers.constant_contact.tokens import NoStore, Tokens
+from tap_email_metrics.providers.constant_contact.tokens import (
+    NoStore,
+    Tokens,
+    label_fingerprint,
+    unused,
+)
 from tap_email_metrics.records.values import decode_json
 from tap_email_metrics.transport.bounds import decode_as
 from tap_email_metrics.transport.client import host, new_session, request_id, send
@@ -99,6 +105,7 @@ class ConstantContactAuthenticator:
         self._session = new_session(transport, _Grace(control))
         self._control = control
         self._lock = threading.Lock()
+        self._tokens = unused(settings.refresh_token)
         self._headers: dict[str, str] = {}
         self._expires = float("-inf")
         self._failure: AuthenticationFailed | None = None
@@ -135,6 +142,31 @@ class ConstantContactAuthenticator:
             if self._headers is refused and not self._failure:
                 self._obtain(client, refused=refused["Authorization"])
 
+    def login(self, client: Client) -> Tokens:
+        """Return the tokens in use, which say what is known of their account.
+
+        Raises:
+            AuthenticationFailed: the token is refused, or the server cannot be reached.
+        """
+        self.headers(client, "")
+        with self._lock:
+            return self._tokens
+
+    def note_owner(self, owner: str) -> None:
+        """Remember which account the tokens belong to, until the next login.
+
+        Args:
+            owner: digest of the account's id, empty if the API does not tell.
+
+        Raises:
+            InvalidInput: the store cannot be written.
+        """
+        settings = self._settings
+        with self._lock, self._store.held(self._control.check):
+            tokens = self._store.load(settings.refresh_token)
+            label = tokens.label or label_fingerprint(settings.account)
+            self._store.save(replace(tokens, owner=owner, label=label))
+
     def close(self) -> None:
         """Wait for a refresh in flight, because only its response has the new token."""
         if self._lock.acquire(timeout=GRACE):
@@ -161,6 +193,7 @@ class ConstantContactAuthenticator:
             )
             raise self._failure from error
         self._control.hide(tokens.access_token, tokens.refresh_token)
+        self._tokens = tokens
         self._expires = _serves_until(tokens)
         self._headers = {"Authorization": f"Bearer {tokens.access_token}"}
 
@@ -182,8 +215,8 @@ class ConstantContactAuthenticator:
                 "constant_contact.token_store is none: the new one cannot be stored "
                 f"and the old one is void. Name a file in token_store and {AGAIN}"
             )
-        new = Tokens(
-            seed=tokens.seed,
+        new = replace(
+            tokens,
             refresh_token=following,
             access_token=answer.access_token,
             expires_at=now + life(answer),

@@ -46,9 +46,18 @@ def check_shared(mine: object) -> None:
         for key, value in part.items():
             if not (fits(value) and (name == "closed" or _is_id(key))):
                 raise damaged(f"{place}.{name}.{key}")
+    if not _is_login(mine.get("login", ["", ""])):
+        raise damaged(f"{place}.login")
     for name in ("all_asked", "compared", "missing_since"):
         if not _is_day(mine.get(name, 0)):
             raise damaged(f"{place}.{name}")
+
+
+def _is_login(value: object) -> bool:
+    """Return whether a value is a fingerprint of a token and a digest of an account."""
+    if not isinstance(value, list) or len(value) != len(("seed", "owner")):
+        return False
+    return all(isinstance(part, str) for part in value)
 
 
 def _is_entry(entry: object) -> bool:

@@ -141,8 +141,7 @@ def _ask_of_the_account(api: ConstantContactApi, checkup: Checkup) -> None:
         if isinstance(stream, AccountList):
             lists[name] = (stream.path, stream.field)
         elif isinstance(stream, Account):
-            summary = partial(api.client.one, "/account/summary")
-            _ask(api, checkup, [name], summary)
+            checkup.ask([name], api.account_summary)
     for name, (path, field) in lists.items():
         if name in checkup.streams:
             one = {"limit": 1}

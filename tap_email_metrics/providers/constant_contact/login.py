@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from tap_email_metrics.clock import Clock, SystemClock
 from tap_email_metrics.command import Command, Failed, Refused
@@ -25,12 +26,15 @@ from tap_email_metrics.providers.constant_contact.auth import (
 )
 from tap_email_metrics.providers.constant_contact.settings import (
     SCHEMA,
+    SUMMARY,
     ConstantContactSettings,
 )
 from tap_email_metrics.providers.constant_contact.tokens import (
     LOGIN,
     Tokens,
     TokenStore,
+    label_fingerprint,
+    owner_fingerprint,
     seed_fingerprint,
 )
 from tap_email_metrics.settings.check import conformed, errors, without_empty
@@ -65,6 +69,12 @@ class Device(msgspec.Struct):
     verification_uri_complete: str | None = None
     interval: float = _INTERVAL
     expires_in: float | str | None = None
+
+
+class Summary(msgspec.Struct):
+    """The account, of which only the id is read."""
+
+    encoded_account_id: str
 
 
 class Login:
@@ -119,10 +129,47 @@ class Login:
             access_token=answer.access_token,
             expires_at=now + life(answer),
             refreshed_at=now,
+            owner=self._owner(answer.access_token),
+            label=label_fingerprint(self._settings.account),
         )
         with store.held(_wait_on):
-            store.save(tokens)
+            store.save(self._beside_others(store, tokens))
         return path
+
+    def _beside_others(self, store: TokenStore, tokens: Tokens) -> Tokens:
+        """Return the tokens with those of other seeds, which stay in the file.
+
+        Raises:
+            InvalidInput: the login would replace the one of another account.
+        """
+        try:
+            stored = store.load(self._settings.refresh_token)
+        except InvalidInput:
+            return tokens  # a damaged file is replaced
+        if stored.owner and tokens.owner and stored.owner != tokens.owner:
+            raise InvalidInput(
+                f"{store} has the login of another account than the one that you have "
+                "just authorised, so nothing was stored. Give each account its own "
+                "constant_contact.token_store, or its own constant_contact.account. "
+                "To replace the other login, delete the file and run this again"
+            )
+        return replace(tokens, others=stored.others)
+
+    def _owner(self, access_token: str) -> str | None:
+        """Return the digest of the account's id, None if the API does not tell now."""
+        headers = {"Authorization": f"Bearer {access_token}"}
+        url = self._settings.api_url + SUMMARY
+        try:
+            response = send(
+                self._session, "GET", url, f"GET {SUMMARY}", headers=headers
+            )
+            if response.status_code != 200:  # noqa: PLR2004 - OK
+                return None
+            account = decode_as(response.content, Summary)
+        except (TapError, msgspec.DecodeError):
+            return None  # the tap asks again
+        account_id = account.encoded_account_id
+        return owner_fingerprint(account_id) if account_id else None
 
     def _ask(self, scopes: str) -> Device:
         form = {"client_id": self._settings.client_id, "scope": scopes}

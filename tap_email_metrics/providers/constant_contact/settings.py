@@ -31,6 +31,8 @@ CREDENTIALS = ("client_id", "refresh_token")
 API_URL = "https://api.cc.email/v3"
 AUTH_URL = "https://authz.constantcontact.com/oauth2/default/v1"
 NO_STORE = "none"
+SUMMARY = "/account/summary"
+"""Path of the account itself."""
 
 SCHEMA = th.PropertiesList(
     th.Property(

@@ -232,6 +232,16 @@ def test_a_state_without_an_account_fits_any_account() -> None:
     check_account(unpacked(old, FIRST, ["north"]).accounts["north"], "north", "host 13")
 
 
+def test_an_account_that_the_api_has_not_named_yet_fits_its_state() -> None:
+    """The state keeps the name, which is the last word."""
+    assert check_account({"host 12 a"}, "north", "host 12") == "host 12 a"
+    assert check_account({"host 12"}, "north", "host 12 a") == "host 12 a"
+    assert check_account([], "north", "host 12") == "host 12"
+    for known, own in ({"host 12 a"}, "host 12 b"), ({"host 12 a"}, "host 13"):
+        with pytest.raises(InvalidInput):
+            check_account(known, "north", own)
+
+
 # The whole state
 
 

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.providers.constant_contact.settings import (
@@ -18,7 +19,7 @@ from tap_email_metrics.providers.constant_contact.tokens import (
     TokenStore,
     seed_fingerprint,
 )
-from tests.support.constant_contact import Account
+from tests.support.constant_contact import DAY, Account
 
 ONE = ("account",)
 
@@ -147,6 +148,21 @@ def test_the_end_of_a_run_waits_for_a_refresh_in_flight() -> None:
     store = TokenStore(Path(account.settings["token_store"]))
     stored = store.load(account.settings["refresh_token"])
     assert account.api.auth.is_current(stored.refresh_token)
+
+
+def test_a_store_keeps_the_tokens_of_other_seeds_for_half_a_year(
+    tmp_path: Path,
+) -> None:
+    store = TokenStore(tmp_path / "tokens.json")
+    for seed, day in (("one", 0), ("two", 100), ("three", 200)):
+        found = store.load(seed)
+        assert found.refresh_token == seed
+        store.save(replace(found, refresh_token=f"{seed}+", refreshed_at=day * DAY))
+    assert store.load("three").refresh_token == "three+"
+    assert store.load("two").refresh_token == "two+"
+    assert store.load("one").refresh_token == "one+"
+    store.save(store.load("two"))
+    assert store.load("one").refresh_token == "one"
 
 
 @pytest.mark.parametrize("name", ["tokens.lock", "tokens.tmp", "tokens"])
