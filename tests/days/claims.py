@@ -97,10 +97,10 @@ def _unanswered_is_read(this: Any, original: Any, ids: Any, tries: int) -> Any:
     return error
 
 
-def _unknown_link_is_the_end(original: Any, answer: Any) -> str | None:
+def _unknown_link_is_the_end(original: Any, *answer: Any) -> str | None:
     """End a list at a link to the next page that is not understood."""
     try:
-        link: str | None = original(answer)
+        link: str | None = original(*answer)
     except NotUnderstood:
         return None
     return link
