@@ -112,6 +112,8 @@ class _Course:
 
     visited: float = float("-inf")
     before: float = float("-inf")
+    reads: tuple[float, float] = (float("-inf"), float("-inf"))
+    """When the tap asked for the list, the last two times."""
     verified: float = float("-inf")
     excused: float = float("-inf")
     keys: frozenset[Key] = frozenset()
@@ -440,6 +442,7 @@ class ConstantContactDays(Account):
         unknown = any(path.endswith("/account/summary") for path in struck)
         if unknown and {*ran.outcomes.values()} == {"failed"}:
             return
+        self._note_reads(ran)
         yield from self._contact_reports(struck, ran)
         sent = dict(self._sent_campaigns(ran.begun))
         for name in STREAMS:
@@ -461,6 +464,12 @@ class ConstantContactDays(Account):
                     continue  # tried daily, and the summary says so
                 rows = shown.get((stream, campaign), {})
                 yield from self._due(name, campaign, moment, rows, ran.begun)
+
+    def _note_reads(self, ran: Ran) -> None:
+        asked = {entry.path for entry in ran.entries if "/tracking/" in entry.path}
+        for list_id in {one for path in asked for one in self.lists_of(path)}:
+            course = self._courses[list_id]
+            course.reads = course.reads[1], ran.begun
 
     def _contact_reports(self, struck: list[str], ran: Ran) -> Iterator[Visit]:
         if any(re.search(_CONTACTS, path) for path in struck):
@@ -509,7 +518,10 @@ class ConstantContactDays(Account):
             later = self._of_resends(rows) | self._hidden(list_id, now)
             yield Visit(list_id, VALUES, frozenset(later))
             return
-        if course.miscounted or self._lost_rows(kind, campaign, before, now):
+        # A row that has gone hides an old one that comes before the next read: the
+        # counter, and so the number of new rows, is as if there were neither.
+        since = min(before, course.reads[0])
+        if course.miscounted or self._lost_rows(kind, campaign, since, now):
             course.later |= rows.keys() - course.keys
         course.keys, course.miscounted = frozenset(rows), False
         hidden = self._hidden(list_id, now)
