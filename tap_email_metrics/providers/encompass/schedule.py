@@ -18,7 +18,7 @@ from tap_email_metrics.providers.encompass.archive import (
     ARCHIVE_FIRST_DAYS,
     ARCHIVE_NEAR_DAYS,
 )
-from tap_email_metrics.state.marks import MarkFormat, Tries
+from tap_email_metrics.state.marks import MarkFormat, Tries, is_cut
 from tap_email_metrics.state.packing import (
     decode_number,
     decode_optional,
@@ -231,11 +231,12 @@ def verification_points(sent: float | None, now: float) -> int:
 def verification_due(parent: Parent[int], mark: Mark, now: float) -> bool:
     """Return whether every row of a list has to be emitted again."""
     known = mark.verified
-    if mark.checked is not None:
+    # A read that was cut may have begun the verification: the next run continues it.
+    checked = mark.tried if is_cut(mark) else mark.checked
+    if checked is not None:
         # A send may be postponed: what came due of its former date counts no more.
         # The state keeps whole minutes, so the check was up to a minute later.
-        checked = mark.checked + 60
-        known = min(known, verification_points(parent.sent, checked))
+        known = min(known, verification_points(parent.sent, checked + 60))
     return verification_points(parent.sent, now) > known
 
 

@@ -186,6 +186,28 @@ def test_a_list_larger_than_the_daily_budget_does_not_starve_others(
         assert from_iso(behind) == pytest.approx(NOW - DAY, abs=60)
 
 
+def test_a_verification_larger_than_the_daily_budget_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run emits the rows after those of the run before, then the new ones."""
+    site, (huge,) = budgeted(tmp_path, monkeypatch, 1, opens=1, daily_requests=90)
+    site.api.set_policy(max_page=10)
+    for _ in range(300):
+        site.api.add_row("opens", huge, date_added=NOW - DAY + 60)
+    site.sync(**ONLY_OPENS)
+    site.settings["daily_requests"] = 16
+    site.advance(1)
+    site.sync(**ONLY_OPENS)
+    late = site.api.add_row("opens", huge)
+    emitted: list[int] = []
+    for _ in range(3):
+        site.advance(1)
+        emitted += site.sync(**ONLY_OPENS).ids(OPENS)
+    assert emitted == [*range(1, 302), late]
+    assert site.mark("opens", huge).verified == 1
+    assert site.mark("opens", huge).settled
+
+
 def test_a_list_read_after_a_cut_list_keeps_its_mark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
