@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ from tap_email_metrics.providers.encompass.schedule import (
     MessageSchedule,
 )
 from tap_email_metrics.providers.encompass.settings import EncompassSettings
-from tap_email_metrics.records.values import to_integer
+from tap_email_metrics.records.values import to_integer, to_milliseconds
 from tap_email_metrics.run.api import Api
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.workers import in_background
@@ -69,6 +70,12 @@ ARCHIVED = (
     "encompass_delivers",
 )
 HEADROOM_DAYS = 30
+_TIMES = ("actualSendTimestamp", "scheduledDateTimestamp", "dateAdded")
+_DIGIT = re.compile("[1-9]")
+"""Values without such a digit, like "0000-00-00" or "none", stand for no time."""
+_LAST_SECOND = 4_102_444_800
+"""2100-01-01. Up to this a number of seconds is believed: as milliseconds it is a time
+in 1970, which no message has."""
 MOST_MESSAGES = 1_000_000
 """Most messages. The whole list is held in memory, with 1.5 kB per message."""
 
@@ -395,31 +402,50 @@ def for_all_streams(error: TapError) -> TapError:
 
 
 def parents_of(rows: Sequence[Row]) -> list[Parent[int]]:
-    """Return messages as parents, with their times."""
+    """Return messages as parents, with their times.
+
+    A time that cannot be read may be later or earlier than the others, so the newest
+    and the oldest time of its message are unknown.
+    """
     parents = []
     for row in rows:
         message_id = to_integer(row.get("id"))
         if message_id is None:
             continue
-        sent = _seconds(row, "actualSendTimestamp")
-        scheduled = _seconds(row, "scheduledDateTimestamp")
-        added = _seconds(row, "dateAdded")
-        times = [moment for moment in (sent, scheduled, added) if moment is not None]
-        first = next((t for t in (sent, scheduled, added) if t is not None), None)
-        if times and max(times) < FIRST_SEND:
+        values = [row.get(field) for field in _TIMES]
+        times = [moment for moment in map(_seconds, values) if moment is not None]
+        known = [] if any(map(_is_unreadable, values)) else times
+        if known and max(known) < FIRST_SEND:
             continue
         parents.append(
             Parent(
                 message_id,
-                sent=first,
-                newest=max(times, default=None),
-                oldest=min(times, default=None),
+                sent=times[0] if times else None,
+                newest=max(known, default=None),
+                oldest=min(known, default=None),
             )
         )
     return parents
 
 
-def _seconds(row: Row, field: str) -> float | None:
-    """Return a time in seconds, None if it is unset or not in milliseconds."""
-    ms = to_integer(row.get(field))
-    return ms / 1000 if ms is not None and ms >= EARLIEST * 1000 else None
+def _seconds(value: object) -> float | None:
+    """Return a time of a message in seconds, None if it is unset or unreadable.
+
+    The vendor documents milliseconds. RFC 3339 text and seconds are understood, too.
+    """
+    number = _whole(value)
+    if number is None or number < EARLIEST:
+        return None
+    if number >= EARLIEST * 1000:
+        return number / 1000
+    return float(number) if number < _LAST_SECOND else None
+
+
+def _is_unreadable(value: object) -> bool:
+    """Return whether a value is no time, but not one that stands for none either."""
+    return _whole(value) is None and _DIGIT.search(str(value)) is not None
+
+
+def _whole(value: object) -> int | None:
+    number = to_integer(value)
+    return to_milliseconds(value) if number is None else number

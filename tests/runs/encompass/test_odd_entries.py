@@ -228,3 +228,36 @@ def test_a_list_of_messages_that_always_fails_costs_few_requests(status: int) ->
     assert run.code == 1
     assert run.reports[OPENS]["outcome"] == "failed"
     assert site.world.log.count() < 40
+
+    assert site.sync(**ONLY_OPENS).ids(OPENS) == [late]
+
+
+ODD_TIMES: dict[str, object] = {
+    "text": "2026-09-20T10:00:00-04:00",
+    "seconds": int(NOW - DAY),
+    "American": "9/20/2026 10:00:00 AM",
+    "wrapped": f"/Date({int((NOW - DAY) * 1000)})/",
+    "object": {"ms": int((NOW - DAY) * 1000)},
+}
+
+
+@pytest.mark.parametrize("value", ODD_TIMES.values(), ids=ODD_TIMES)
+def test_a_message_is_open_if_its_send_has_an_odd_form(value: object) -> None:
+    """Its other times are old: it was written a year before it was sent."""
+    site, (message,) = site_of(400, opens=0)
+    site.api.correct("messages", message, actualSendTimestamp=value)
+    site.sync(**ONLY_OPENS)
+    for _ in range(2):
+        late = site.api.add_row("opens", message, date_added=site.world.clock.now())
+        site.advance(1)
+        assert late in site.sync(**ONLY_OPENS).ids(OPENS)
+
+
+@pytest.mark.parametrize("unset", [None, 0, "", "0000-00-00", "none", False, {}])
+def test_a_value_without_a_time_does_not_open_a_closed_message(unset: object) -> None:
+    site, (message,) = site_of(400, opens=0)
+    site.api.correct("messages", message, actualSendTimestamp=unset)
+    site.sync(**ONLY_OPENS)
+    site.advance(1)
+    site.sync(**ONLY_OPENS)
+    assert site.asked("opens") == []
