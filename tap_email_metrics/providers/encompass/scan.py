@@ -12,6 +12,7 @@ from functools import partial
 from operator import lt
 from typing import TYPE_CHECKING, Any
 
+from tap_email_metrics.clock import EARLIEST
 from tap_email_metrics.errors import Denied, Skippable, Throttled, TimedOut
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS, MOST_ROWS
 from tap_email_metrics.transport.client import TRIES
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.records.pages import Page
     from tap_email_metrics.run.workers import FanOut, Prefetch
 
+_EARLIEST = EARLIEST * 1000
 _SPARE_PAGES = 20
 _MOST_ADJACENT = 2
 """Most rows side by side that are left out. If the next one fails as well, the cause is
@@ -379,9 +381,9 @@ def every_row(rows: Page) -> Page:
 
 
 def dates_of(rows: Page) -> list[int | None]:
-    """Return each `dateAdded` in epoch ms, None where it is unset (0 or less)."""
+    """Return each `dateAdded` in epoch ms, None where it is unset or in seconds."""
     times = rows.integers("dateAdded")
-    return [ms if ms is not None and ms > 0 else None for ms in times]
+    return [ms if ms is not None and ms >= _EARLIEST else None for ms in times]
 
 
 def dated_after(rows: Page, moment: int) -> set[int]:

@@ -261,3 +261,21 @@ def test_a_value_without_a_time_does_not_open_a_closed_message(unset: object) ->
     site.advance(1)
     site.sync(**ONLY_OPENS)
     assert site.asked("opens") == []
+
+
+def test_a_row_dated_in_seconds_is_found_though_the_archive_took_another() -> None:
+    """Its date is not one of 1970, before the last check."""
+    site, (message,) = site_of(178, opens=0)
+
+    def add() -> int:
+        at = site.world.clock.now()
+        seconds = {"dateAdded": int(at)}
+        number: int = site.api.add_row("opens", message, date_added=at, **seconds)
+        return number
+
+    old = [add() for _ in range(3)]
+    site.sync(**ONLY_OPENS)
+    site.api.delete("opens", old[0])
+    late = add()
+    site.advance(8)
+    assert late in site.sync(**ONLY_OPENS).ids(OPENS)
