@@ -18,7 +18,7 @@ from tap_email_metrics.providers.encompass.client import MAX_RESULTS, MOST_ROWS
 from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable
+    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
     from tap_email_metrics.providers.encompass.client import ListPage
     from tap_email_metrics.providers.encompass.schedule import Order
@@ -248,6 +248,8 @@ def scan(
     archived, and the next page starts one page size further. The list ends at the
     largest total seen, unless the page there is full: the total may be too low.
 
+    A read also ends, as cut, at a page that a server shows again and again.
+
     Args:
         fetch: returns the page at a start index.
         keep: returns the rows to emit of the rows of a page.
@@ -265,6 +267,7 @@ def scan(
     start = largest = ceiling = pages = 0
     known: set[int] = set()
     last: int | None = None
+    former: list[int | None] = []
     while not pages or start < largest:
         if pages and start >= ceiling:
             seen.cut = True
@@ -274,12 +277,15 @@ def scan(
         page = fetch(start)
         pages += 1
         seen.totals = (page.total if pages == 1 else seen.totals[0], page.total)
+        if _is_stuck(page, former, seen):
+            seen.cut = True
+            break
+        former = ids_of(page)
         largest = max(largest, page.total or 0)
         ceiling = ceiling or _ceiling(page)
         served = len(page.rows)
         step = served or page.size
-        if last is not None:
-            page = _after(page, last, seen)
+        page = _after(page, last, seen)
         bare = page.total is None
         before = len(known)
         place = len(seen.ids)
@@ -303,6 +309,23 @@ def scan(
         yield rows
     fetch.drop()
     return seen
+
+
+def _is_stuck(page: ListPage, former: Sequence[int | None], seen: ListScan) -> bool:
+    """Return whether a full page below the total is the one before again.
+
+    A server that ignores the start never shows the rows that follow. If instead a page
+    of rows was inserted before it, the next read shows them.
+
+    Args:
+        page: the page, as it was received.
+        former: the ids of the page before.
+        seen: the rows up to the end of the page before.
+    """
+    ids = ids_of(page)
+    if not page.full or len(ids) < 2 or None in ids:  # noqa: PLR2004 - a single row
+        return False
+    return ids == former and len(seen.ids) < (page.total or 0)
 
 
 def _repeats(page: ListPage, seen: ListScan, place: int) -> bool:
@@ -345,8 +368,16 @@ def _ceiling(first: ListPage) -> int:
     return total + max(total, _SPARE_PAGES * (len(first.rows) or first.size))
 
 
-def _after(page: ListPage, last: int, seen: ListScan) -> ListPage:
-    """Return a page without its first row, which must be the last row seen."""
+def _after(page: ListPage, last: int | None, seen: ListScan) -> ListPage:
+    """Return a page without its first row, which must be the last row seen.
+
+    Args:
+        page: the page, as it was received.
+        last: id of the last row seen, None if the page does not overlap.
+        seen: notes a shift.
+    """
+    if last is None:
+        return page
     if ids_of(page)[:1] == [last]:
         return replace(page, rows=page.rows[1:])
     seen.shifted = True

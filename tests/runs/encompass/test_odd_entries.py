@@ -279,3 +279,18 @@ def test_a_row_dated_in_seconds_is_found_though_the_archive_took_another() -> No
     late = add()
     site.advance(8)
     assert late in site.sync(**ONLY_OPENS).ids(OPENS)
+
+
+@pytest.mark.parametrize("age", [1, 178])
+def test_a_server_that_ignores_the_start_completes_no_list(age: int) -> None:
+    """It shows the first page only: that is no known shortfall, and no archive."""
+    site, _ = site_of(age, opens=9)
+    site.api.set_policy(max_page=3)
+    first: dict[str, bytes] = {}
+    change(site, "/opens", lambda body: first.setdefault("page", body))
+    for _ in range(3):
+        run = site.sync(**ONLY_OPENS)
+        assert run.reports[OPENS]["outcome"] == "incomplete"
+        assert run.reports[OPENS]["unsettled"] == 1
+        assert len(site.asked("opens")) <= 6
+        site.advance(0.1)
