@@ -258,10 +258,10 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         reading = _Reading(plan, state, policy, int(now // DAY))
         self.report.parents_left = len(reading.left)
         try:
-            if not plan.swept:
+            # An empty list of parents is not believed: it may be full in the next run.
+            if parents and not plan.swept:
                 self._note_sweep(reading, None)
             yield from self._visit_all(reading)
-            # An empty list of parents is not believed: it may be full in the next run.
             if parents and not self.report.parents_left and self.api.parents_whole:
                 state.set_history((round(policy.floor * 1000), self.marks.lowest))
         finally:

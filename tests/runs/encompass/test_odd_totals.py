@@ -187,6 +187,21 @@ def test_a_first_message_list_that_is_empty_ends_no_history(*, backfill: bool) -
     assert len(site.target_ids("opens")) == 12
 
 
+def test_an_empty_message_list_ends_no_sweep() -> None:
+    """All messages are closed, so that no mark contradicts the empty list."""
+    site, (message, _) = site_of(400, 401, sweep_days=3)
+    site.api.set_policy(archive_days=10_000)
+    site.sync(**ONLY_OPENS)
+    late = site.api.add_row("opens", message)
+    body = {"data": [], "total": 0, "maxResults": 1000}
+    site.world.faults.add("status", path=LIST, status=200, body=body)
+    site.advance(3)
+    site.sync(**ONLY_OPENS)
+    site.world.faults.clear()
+    site.advance(0.1)
+    assert late in site.sync(**ONLY_OPENS).ids(OPENS)
+
+
 def test_a_message_list_that_was_cut_closes_no_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
