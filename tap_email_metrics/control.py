@@ -72,6 +72,7 @@ class Control:
         self.logger = logger
         self.stop = Stop()
         self.started = clock.now()
+        self._began = clock.monotonic()
         self.deadline: float | None = None
         self.idle: Callable[[], None] = _nothing
         self.hide: Callable[..., None] = _nothing
@@ -84,8 +85,16 @@ class Control:
             Exhausted: `max_run_minutes` is spent.
         """
         self.stop.check()
-        if self.deadline is not None and self.clock.now() >= self.deadline:
+        if (
+            self.deadline is not None
+            and self._elapsed() >= self.deadline - self.started
+        ):
             raise Exhausted("max_run_minutes is spent")
+
+    def _elapsed(self) -> float:
+        """Return the seconds since the start, also if the clock was set back."""
+        steady = self.clock.monotonic() - self._began
+        return max(steady, self.clock.now() - self.started)
 
 
 def _nothing(*_secrets: str) -> None:

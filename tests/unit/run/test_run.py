@@ -9,7 +9,7 @@ import pytest
 
 from simulator.clock import SimClock
 from tap_email_metrics.control import Control, Stop
-from tap_email_metrics.errors import Terminated, Unavailable
+from tap_email_metrics.errors import Exhausted, Terminated, Unavailable
 from tap_email_metrics.providers import PROVIDERS
 from tap_email_metrics.run.run import Connection, Run
 from tap_email_metrics.settings.common import CommonSettings
@@ -118,6 +118,18 @@ def test_a_state_is_written_after_a_minute_or_ten_times_its_size_in_records() ->
 def test_the_deadline_counts_from_the_start_of_the_run() -> None:
     assert Rig().run.control.deadline is None
     assert Rig(max_run_minutes=2).run.control.deadline == NOW + 120
+
+
+def test_a_run_ends_in_time_though_the_clock_is_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(max_run_minutes=2)
+    monkeypatch.setattr(rig.clock, "now", lambda: NOW - 3_600)
+    rig.clock.advance(119)
+    rig.run.control.check()
+    rig.clock.advance(1)
+    with pytest.raises(Exhausted):
+        rig.run.control.check()
 
 
 def test_a_start_before_the_first_row_of_the_api_is_warned_about_once(
