@@ -61,7 +61,7 @@ THROTTLED_TRIES = 12
 MAX_WAIT = 60.0
 LONGEST_ASKED = 300.0
 """A longer Retry-After is cut to this many seconds."""
-_SKEWS = 5
+_DATES = 5
 """Number of responses whose dates are compared; the median ignores a wrong one."""
 _LONGEST_HEADER = 100
 """Most characters of a header that are read; dates and ids are shorter."""
@@ -200,8 +200,6 @@ class Client:
 
     Attributes:
         limits: the rate, budget and concurrency of all requests.
-        server_time: the server's clock minus this machine's, in seconds: the median
-            of the last few responses, None before the first.
         received: counts the bytes of bodies, for code that limits them.
         refusals: the statuses after which new credentials may help.
         watch: called with each response of a known shape, and its path template.
@@ -220,12 +218,11 @@ class Client:
         self._base_url = base_url.rstrip("/")
         self._authenticator = authenticator
         self.limits = limits
-        self.server_time: float | None = None
         self.received = Received()
         self.watch: Callable[[str, requests.Response], None] = _ignore
         self._clock: Clock = control.clock
         self._check_run = control.check
-        self._skews: tuple[float, ...] = ()
+        self._dates: tuple[float, ...] = ()
         self._session = session
         self._helpless: Counter[str] = Counter()
 
@@ -401,9 +398,22 @@ class Client:
         """Note the server's time from the Date header of a response."""
         moment = http_date(response.headers.get("Date"))
         if moment is not None:
-            skews = (*self._skews, moment - self._clock.now())[-_SKEWS:]
-            self._skews = skews
-            self.server_time = sorted(skews)[len(skews) // 2]
+            since = moment - self._clock.monotonic()
+            self._dates = (*self._dates, since)[-_DATES:]
+
+    @property
+    def server_time(self) -> float | None:
+        """The server's clock minus this machine's, in seconds.
+
+        This is the median of the last few responses, None before the first. The time
+        since then is counted by the monotonic clock, because this machine's clock may
+        be set within a run.
+        """
+        dates = sorted(self._dates)
+        if not dates:
+            return None
+        server = dates[len(dates) // 2] + self._clock.monotonic()
+        return server - self._clock.now()
 
     def _wait(self, error: Retriable, attempt: int) -> None:
         seconds = wait_times(error, attempt)

@@ -38,10 +38,15 @@ class WrongClock:
 
 def sync_with_clock(site: Site, days: float) -> int:
     """Run the tap once on a machine whose clock is wrong by some days."""
+    return sync_by(site, WrongClock(site.world.clock, days))
+
+
+def sync_by(site: Site, clock: Clock) -> int:
+    """Run the tap once on a machine with this clock."""
     tap = TapEmailMetrics(
         config=site.config(),
         state=site.state,
-        clock=WrongClock(site.world.clock, days),
+        clock=clock,
         transport=SimulatorAdapter(site.world),
         message_writer=MemoryWriter(),
     )
@@ -70,6 +75,28 @@ def test_a_wrong_clock_sets_no_check_back_and_reports_no_archive_gap(days: int) 
         site.advance(1)
         assert site.sync().code == 0
     assert site.differences() == []
+
+
+@pytest.mark.parametrize("days", DAYS)
+def test_a_clock_that_is_set_within_a_run_moves_no_check(days: int) -> None:
+    site, messages = site_of(5, 20, 60, on_archive_gap="fail", max_concurrency=1)
+    assert site.sync().code == 0
+    site.advance(8)
+    checked = [site.mark("opens", one).checked or 0 for one in messages]
+    clock = WrongClock(site.world.clock, 0)
+
+    def set_clock(_method: str, path: str, _query: object) -> None:
+        if path == f"/v2/messages/{messages[0]}/opens":
+            clock.days = days
+
+    site.world.on_request(set_clock)
+    assert sync_by(site, clock) == 0
+    assert clock.days == days
+    after = [site.mark("opens", one).checked or 0 for one in messages]
+    now = site.world.clock.now()
+    assert all(a < b <= now for a, b in zip(checked, after, strict=True))
+    site.advance(1)
+    assert site.sync().code == 0
 
 
 @pytest.mark.parametrize("days", DAYS)
