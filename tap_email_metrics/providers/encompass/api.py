@@ -224,6 +224,11 @@ class EncompassApi(Api[EncompassSettings]):
                 "not count as whole, and no message counts as closed or deleted",
                 missing,
             )
+        elif seen.cut:
+            self._control.logger.warning(
+                "the list of messages could not be read to its end, twice: it shows "
+                "the same page again, or grows faster than it is read"
+            )
         else:
             self._control.logger.warning(
                 "the list of messages changed while it was read, twice: the next run "

@@ -294,3 +294,20 @@ def test_a_server_that_ignores_the_start_completes_no_list(age: int) -> None:
         assert run.reports[OPENS]["unsettled"] == 1
         assert len(site.asked("opens")) <= 6
         site.advance(0.1)
+
+
+def test_a_message_list_that_ignores_the_start_is_reported_in_each_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site, messages = site_of(1, 2, 3, 4, 5)
+    site.api.set_policy(max_page=2)
+    first: dict[str, bytes] = {}
+    change(site, LIST, lambda body: first.setdefault("page", body))
+    for _ in range(2):
+        caplog.clear()
+        run = site.sync(**ONLY_OPENS)
+        assert run.reports[MESSAGES]["outcome"] == "incomplete"
+        assert "could not be read to its end" in caplog.text
+        site.advance(0.1)
+    assert len(site.target_ids("messages")) == 2 < len(messages)
+    assert "history" not in site.entry("opens")
