@@ -200,11 +200,13 @@ def parse_list(body: bytes) -> tuple[list[Json], int | None, int | None]:
         raise OddBody("a body that is not JSON") from error
     total = size = None
     if isinstance(answer, dict):
-        if "data" not in answer and "message" in answer:
+        if answer.get("data") is None and "message" in answer:
             raise TimedOut("a message in place of data")
         total = _total(answer.get("total"))
         size = to_integer(answer.get("maxResults"))
-        answer = answer.get("data")
+        answer = answer.get("data", {})
+        if answer is None and total == 0:
+            answer = []  # some servers write an empty list as null
         if answer == [] and total is None:
             raise OddBody("an empty list without a total")
     if not isinstance(answer, list) or not _has_objects(answer):

@@ -311,3 +311,28 @@ def test_a_message_list_that_ignores_the_start_is_reported_in_each_run(
         site.advance(0.1)
     assert len(site.target_ids("messages")) == 2 < len(messages)
     assert "history" not in site.entry("opens")
+
+
+def test_a_list_is_empty_if_it_is_null_and_counts_no_row() -> None:
+    """The lists of a dozen messages without opens do not end the stream."""
+    site, (*quiet, read) = site_of(*range(1, 14))
+    body = {"data": None, "maxResults": 1000, "startAt": 0, "total": 0}
+    for message in quiet:
+        path = f"/{message}/opens$"
+        site.world.faults.add("status", path=path, status=200, body=body)
+    run = site.sync(**ONLY_OPENS)
+    assert run.reports[OPENS]["outcome"] == "complete"
+    assert {row["message_id"] for row in run.records(OPENS)} == {read}
+
+
+@pytest.mark.parametrize(
+    "body", [{"data": None}, {"data": None, "message": "Timed out", "total": 0}]
+)
+def test_a_list_is_not_empty_if_it_is_null_without_a_count_of_none(
+    body: dict[str, object],
+) -> None:
+    site, (message, _) = site_of(1, 2)
+    path = f"/{message}/opens$"
+    site.world.faults.add("status", path=path, status=200, body=body)
+    run = site.sync(**ONLY_OPENS)
+    assert run.reports[OPENS]["failed"] == [message]
