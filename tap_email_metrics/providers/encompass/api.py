@@ -212,11 +212,11 @@ class EncompassApi(Api[EncompassSettings]):
                 break
             before = seen
         else:
-            self._warn_of_missing(missing)
+            self._warn_of_missing(missing, seen)
         self.nameless = sum(isinstance(one, str) for one in rows)
         return list(rows.values())
 
-    def _warn_of_missing(self, missing: int) -> None:
+    def _warn_of_missing(self, missing: int, seen: ListScan) -> None:
         """Say that two reads of the list of messages were not whole."""
         if missing:
             self._control.logger.warning(

@@ -143,7 +143,7 @@ def test_messages_with_times_in_seconds_are_read() -> None:
     assert len(site.target_ids("opens")) == 6
     late = site.api.add_row("opens", message)
     site.advance(1)
-    assert late in site.sync(**ONLY_OPENS).ids(OPENS)
+    assert site.sync(**ONLY_OPENS).ids(OPENS) == [late]
 
 
 # Pages that fail because of one row
@@ -228,8 +228,6 @@ def test_a_list_of_messages_that_always_fails_costs_few_requests(status: int) ->
     assert run.code == 1
     assert run.reports[OPENS]["outcome"] == "failed"
     assert site.world.log.count() < 40
-
-    assert site.sync(**ONLY_OPENS).ids(OPENS) == [late]
 
 
 ODD_TIMES: dict[str, object] = {
