@@ -90,7 +90,12 @@ class Place:
         system.mkdir(parents=True, exist_ok=True)
         for kind in KINDS:
             plugins, link = self.project / ".meltano" / kind, system / kind
-            if plugins.is_dir() and not link.is_symlink():
+            if not plugins.is_dir():
+                continue
+            # A release may have moved the project: the old plugins would go on running.
+            if link.is_symlink() and link.resolve() != plugins.resolve():
+                link.unlink()
+            if not link.exists():
                 link.symlink_to(plugins.resolve())
         return system
 

@@ -295,6 +295,16 @@ def test_each_run_has_its_own_folder_with_links_to_the_plugins(tmp_path: Path) -
     assert (system / "extractors").is_symlink()
 
 
+def test_a_project_that_was_moved_runs_its_new_plugins(tmp_path: Path) -> None:
+    place = replace(PLACE, project=tmp_path / "current", home=tmp_path / "home")
+    for release in ("1", "2"):
+        plugins = tmp_path / release / ".meltano" / "extractors"
+        plugins.mkdir(parents=True)
+        place.project.unlink(missing_ok=True)
+        place.project.symlink_to(tmp_path / release)
+        assert (place.prepare("bakery") / "extractors").resolve() == plugins.resolve()
+
+
 def test_lines_of_a_command_are_passed_on_until_it_fails(tmp_path: Path) -> None:
     said = output([sys.executable, "-c", "print('a'); exit(3)"], tmp_path, {})
     assert next(said) == "a"
