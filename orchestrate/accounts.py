@@ -82,7 +82,8 @@ class Accounts:
             OSError: the file cannot be read.
         """
         try:
-            return cls.parse(json.loads(file.read_text()))
+            text = file.read_text(encoding="utf-8")
+            return cls.parse(json.loads(text, object_pairs_hook=_once))
         except ValueError as error:
             raise ListError(f"{file} is not JSON: {error}") from error
         except (ListError, SharesError) as error:
@@ -135,9 +136,19 @@ class Accounts:
             if key.provider == provider and self.of(key.name)
         ]
 
+    def account(self, name: str) -> Account:
+        """Return an account by its name.
+
+        Raises:
+            ListError: the list has no such account, or no longer.
+        """
+        if name not in self.accounts:
+            raise ListError(f"There is no account {name}.")
+        return self.accounts[name]
+
     def settings(self, name: str) -> dict[str, Any]:
         """Return the settings of an account's runs, with its share of the key."""
-        account = self.accounts[name]
+        account = self.account(name)
         key = self.keys[account.key]
         parts = shares(key, len(self.of(key.name)))
         return {
@@ -198,6 +209,19 @@ def flat(settings: Mapping[str, Any], what: str, provider: str) -> Mapping[str, 
                 f" key ({provider}). Give that provider an account of its own."
             )
     return settings
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a decoded object; its names must differ.
+
+    JSON allows a name twice. Python would keep the last value without a word.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = [name for name, count in counts.items() if count > 1]
+        raise ListError(f"The name {', '.join(twice)} occurs twice in an object.")
+    return found
 
 
 def _distinct(accounts: Sequence[Account], keys: Mapping[str, Key]) -> None:

@@ -116,7 +116,7 @@ def run(account: str, state: str, settings: dict[str, Any]) -> dict[str, Any] | 
 
 def within_the_day(place: Place, account: str, settings: dict[str, Any]) -> bool:
     """Set the account's daily requests to its grant; return whether any are left."""
-    key = ACCOUNTS.keys[ACCOUNTS.accounts[account].key]
+    key = ACCOUNTS.keys[ACCOUNTS.account(account).key]
     name = plain(f"{key.provider}.daily_requests")
     if key.daily is None or key.runs_a_day > 1:
         return True
@@ -141,12 +141,13 @@ def secrets(account: str) -> dict[str, Any]:
     """Return the settings in an account's connections, and mask secrets in the log.
 
     Raises:
-        ListError: a connection has sections or settings of another provider. Nothing
-            would read or mask them.
+        ListError: the account is no longer in the list, or a connection has sections
+            or settings of another provider. Nothing would read or mask them.
     """
     found: dict[str, Any] = {}
-    provider = ACCOUNTS.keys[ACCOUNTS.accounts[account].key].provider
-    for name in ACCOUNTS.accounts[account].connections:
+    listed = ACCOUNTS.account(account)
+    provider = ACCOUNTS.keys[listed.key].provider
+    for name in listed.connections:
         extra = Connection.get(name).extra_dejson
         found |= flat(extra, f"Connection {name}", provider)
     for name, value in found.items():

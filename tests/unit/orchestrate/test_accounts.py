@@ -218,6 +218,19 @@ def test_a_list_that_is_not_an_object_is_refused(tmp_path: Path) -> None:
         Accounts.read(file)
 
 
+def test_a_name_that_occurs_twice_in_an_object_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.json"
+    key = '{"provider": "luxsci", "requests_per_minute": 58}'
+    file.write_text(f'{{"accounts": [], "keys": {{"k": {key}, "k": {key}}}}}')
+    with pytest.raises(ListError, match="The name k occurs twice"):
+        Accounts.read(file)
+
+
+def test_an_account_that_was_removed_is_named() -> None:
+    with pytest.raises(ListError, match="There is no account bakery"):
+        parse(accounts=[]).settings("bakery")
+
+
 def test_two_accounts_with_the_same_name_are_refused() -> None:
     twice = [{"name": "a", "key": "clinic"}] * 2
     with pytest.raises(ListError, match="the same name: a"):
