@@ -206,7 +206,10 @@ def _told(stream: Mapping[str, Any]) -> dict[str, Any]:
     counts = {
         what: len(stream[what]) for what in ("failed", "quarantined") if what in stream
     }
-    return {key: stream[key] for key in _STREAM if key in stream} | counts
+    # A list in quarantine is among the failed ones only if this run tried it again.
+    unread = {*stream.get("failed", ()), *stream.get("quarantined", ())}
+    facts = {key: stream[key] for key in _STREAM if key in stream}
+    return facts | counts | {"unread": len(unread)}
 
 
 def months(first: str, last: str) -> list[str]:
@@ -255,17 +258,19 @@ def selection(settings: Mapping[str, Any], base: Mapping[str, str]) -> dict[str,
 
 def progress(said: Mapping[str, Any]) -> str:
     """Return the progress of a run in a few words, from its run summary."""
-    streams = said["streams"].values()
-    paused = set(said["paused"])
-    left = sum(one.get("parents_left", 0) for one in streams)
-    return f"{len(streams) - len(paused)} of {len(streams)} streams, {left} lists left"
+    streams = said["streams"]
+    if not streams:
+        return "waits for the requests of another day"
+    read = len(streams.keys() - set(said["paused"]))
+    left = sum(one.get("parents_left", 0) for one in streams.values())
+    return f"{read} of {len(streams)} streams, {left} lists left"
 
 
 def left_out(said: Mapping[str, Any]) -> str:
-    """Return the number of lists per stream that a run could not read, "" for none."""
+    """Return the number of lists per stream that could not be read, "" for none."""
     streams = said["streams"].items()
     return ", ".join(
-        f"{name}: {one['failed']}" for name, one in streams if one.get("failed")
+        f"{name}: {one['unread']}" for name, one in streams if one.get("unread")
     )
 
 

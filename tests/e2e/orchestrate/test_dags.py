@@ -201,7 +201,7 @@ def test_a_backfill_without_a_run_summary_fails(
 
 
 def test_a_backfill_that_left_lists_out_fails(tmp_path: Path) -> None:
-    said = {"paused": [], "streams": {"a": {"outcome": "incomplete", "failed": 3}}}
+    said = {"paused": [], "streams": {"a": {"outcome": "incomplete", "unread": 3}}}
     done = run(tmp_path, BACKFILL.format(said=json.dumps(said)), EXAMPLE)
     assert done.returncode == 1
     assert "Lists left out: a: 3." in done.stderr

@@ -465,10 +465,28 @@ def test_the_progress_of_a_backfill_is_shown() -> None:
     assert progress(said) == "1 of 2 streams, 7 lists left"
 
 
-def test_a_backfill_names_the_streams_whose_lists_could_not_be_read() -> None:
-    streams = {"a": {"outcome": "complete"}, "b": {"failed": 7}, "c": {"failed": 0}}
-    assert left_out({"streams": streams}) == "b: 7"
-    assert left_out({"streams": {"a": {"outcome": "complete"}}}) == ""
+def test_a_backfill_that_waits_for_requests_shows_that() -> None:
+    said = {"paused": ["all streams"], "streams": {}}
+    assert progress(said) == "waits for the requests of another day"
+
+
+@pytest.mark.parametrize(
+    ("lists", "unread"),
+    [
+        ({"failed": [1, 2]}, "b: 2"),
+        # A list in quarantine is tried once a day: most runs do not count it as failed.
+        ({"quarantined": [1]}, "b: 1"),
+        ({"failed": [1, 2], "quarantined": [2, 3]}, "b: 3"),
+        ({}, ""),
+    ],
+)
+def test_a_backfill_names_the_streams_whose_lists_could_not_be_read(
+    lists: dict[str, Any], unread: str
+) -> None:
+    streams = {"a": {"outcome": "complete"}, "b": {"outcome": "incomplete", **lists}}
+    said = summary(json.dumps({**SAID, "streams": streams}))
+    assert said is not None
+    assert left_out(said) == unread
 
 
 # The summary
