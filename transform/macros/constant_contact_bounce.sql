@@ -8,6 +8,6 @@ case {{ code }}
     when 'V' then 'vacation'
     when 'X' then 'other'
     when 'Z' then 'blocked'
-    else {{ code }}
+    else nullif({{ code }}, '')
 end
 {%- endmacro %}

@@ -21,7 +21,7 @@
     'account': 'events.account',
     'message_key': 'events.message_id',
     'recipient_key': recipient_key('recipients.email_address'),
-    'recipient_id': 'events.recipient_id',
+    'recipient_id': 'nullif(events.recipient_id, 0)',
     'recipient_domain': recipient_domain(
         recipient_key('recipients.email_address'), 'recipients.recipient_domain'
     ),
@@ -29,7 +29,7 @@
     'event_type': "'" ~ event_type ~ "'",
     'occurred_at': 'events.occurred_at',
     'recorded_at': 'events.added_at',
-    'link': 'links.url' if kind == 'clicks' else 'null',
+    'link': "nullif(links.url, '')" if kind == 'clicks' else 'null',
     'user_agent': 'events.user_agent' if kind in ('opens', 'clicks') else 'null',
     'ip_address': 'events.ip_address' if kind in ('opens', 'clicks') else 'null',
     'bounce_class': "nullif(events.type, '')" if kind == 'bounces' else 'null',

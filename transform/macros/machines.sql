@@ -165,7 +165,8 @@ counts. -#}
     ),
     (
         'withdrawn',
-        "pool.event_type = 'opened' and readings.as_of >= pool.occurred_at and openers.contact_id is null",
+        "pool.event_type = 'opened' and readings.as_of >= pool.occurred_at"
+        ~ " and pool.recipient_id is not null and openers.contact_id is null",
         'not in the last unique opens',
     ),
 ]) }}

@@ -3,7 +3,7 @@ which has no dot. For a hash, `named` is used: the tap names the domains of larg
 providers there, and writes `other` for the rest. -#}
 {% macro recipient_domain(key, named) -%}
 case
-    when {{ key }} like '%@%' then {{ dbt.split_part(key, "'@'", -1) }}
+    when {{ key }} like '%@%' then nullif({{ dbt.split_part(key, "'@'", -1) }}, '')
     when {{ key }} like '%.%' then {{ key }}
     else {{ named }}
 end

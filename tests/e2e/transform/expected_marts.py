@@ -156,7 +156,8 @@ def withdrawn(event: Row, readings: dict[Key, Any]) -> tuple[str, str] | None:
     at = event["occurred_at"]
     if event["event_type"] != "opened" or event["provider"] != CC:
         return None
-    if reading and at and at <= reading[0] and event["recipient_id"] not in reading[1]:
+    who = event["recipient_id"]
+    if reading and at and at <= reading[0] and who and who not in reading[1]:
         return "withdrawn", "not in the last unique opens"
     return None
 

@@ -8,4 +8,4 @@
     'loaded_at': 'loaded_at',
 }) }}
 from {{ ref('stg_constant_contact_links') }}
-where link_url is not null
+where link_url <> ''

@@ -7,4 +7,4 @@
     'loaded_at': 'loaded_at',
 }) }}
 from {{ ref('stg_encompass_links') }}
-where url is not null
+where url <> ''

@@ -10,4 +10,4 @@
     'loaded_at': 'loaded_at',
 }) }}
 from {{ ref('stg_luxsci_marketing_urls') }}
-where url is not null and campaign_id <> 0
+where url <> '' and campaign_id <> 0
