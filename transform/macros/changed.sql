@@ -110,7 +110,8 @@ select loads.account, loads.event_id
 from {{ source('email_metrics', stream) }} as loads
 inner join ({{ loaded_keys(stream, ['account', 'sendmail_id']) }}) as emails
     on emails.account = loads.account
-    and emails.sendmail_id = loads.sendmail_id
+    and trim(emails.sendmail_id) = trim(loads.sendmail_id)
+where trim(loads.sendmail_id) <> ''
 union distinct
 {{ loaded_keys(stream, ['account', 'event_id']) }}
     {%- endset %}

@@ -77,7 +77,7 @@ unsubscription if it names the message that led to it. -#}
     'customer_key': "nullif(trim(user_login), '')",
     'loaded_at': 'loaded_at',
 } %}
-{%- set deliveries = luxsci_once('luxsci_delivery_status', ['to_address', 'date_sent'], changed) %}
+{%- set deliveries = luxsci_once('luxsci_delivery_status', [recipient_key('to_address'), 'date_sent'], changed) %}
 {{ event(dict(email,
     event_key=event_key('luxsci_delivery_status', ['account', 'same_event', "'sent'"]),
     event_type="'sent'",
@@ -104,7 +104,7 @@ union all
     ip_address='opener_ip',
     stream="'luxsci_opens'",
 )) }}
-from {{ luxsci_once('luxsci_opens', ['to_address', 'open_date', 'opener_ip', 'user_agent'], changed) }}
+from {{ luxsci_once('luxsci_opens', [recipient_key('to_address'), 'open_date', 'opener_ip', 'user_agent'], changed) }}
 union all
 {{ event(dict(email,
     event_key=event_key('luxsci_clicks', ['account', 'same_event']),
@@ -115,7 +115,7 @@ union all
     ip_address='clicker_ip',
     stream="'luxsci_clicks'",
 )) }}
-from {{ luxsci_once('luxsci_clicks', ['to_address', 'click_date', 'url', 'clicker_ip'], changed) }}
+from {{ luxsci_once('luxsci_clicks', [recipient_key('to_address'), 'click_date', 'url', 'clicker_ip'], changed) }}
 union all
 {#- Mailbox providers that do not tell who complained have the word redacted. #}
 {%- set redacted = "nullif(" ~ recipient_key('to_address') ~ ", 'redacted')" %}

@@ -224,8 +224,8 @@ def once(rows: list[Row], kind: str) -> list[Row]:
     alike: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         email = luxsci_message(row) or row["event_id"]
-        columns = ("to_address", *ALIKE[kind])
-        parts = [email, *(sql_text(row[name]) for name in columns)]
+        values = (sql_text(row[name]) for name in ALIKE[kind])
+        parts = [email, person(row["to_address"]) or "", *values]
         digest = hashlib.md5("|".join(parts).encode()).hexdigest()  # noqa: S324 - no secret
         alike[row["account"], digest, row["channel"]].append(row)
     found: dict[tuple[str, str], Row] = {}
