@@ -281,7 +281,7 @@ def rate(provider: str, message: Row, pairs: list[Row] | None) -> Row:
         else (sent, count(lambda row: row["is_delivered"]))
     )
     if provider == CC:
-        delivered = None if sent is None else sent - (shown["bounced"] or 0)
+        delivered = count(lambda row: row["is_sent"] and not row["is_bounced"])
     shown |= {"sent": sent, "delivered": delivered}
     left = count(lambda row: row["is_unsubscribed"])
     shown["unsubscribed"] = None if provider == "encompass" else left

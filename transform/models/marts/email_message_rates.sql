@@ -7,6 +7,7 @@ with counted as (
         count(*) as recipients,
         count(case when is_sent then 1 end) as sent,
         count(case when is_delivered then 1 end) as delivered,
+        count(case when is_sent and not is_bounced then 1 end) as sent_not_bounced,
         count(case when is_bounced then 1 end) as bounced,
         {%- for kind in ('hard', 'soft') %}
         count(case when is_bounced and bounce_kind = '{{ kind }}' then 1 end) as bounced_{{ kind }},
@@ -30,7 +31,7 @@ reported as (
         messages.*,
         case when messages.provider = 'encompass' then messages.sent_count else counted.sent end as sent,
         case
-            when messages.provider = 'constant_contact' then counted.sent - counted.bounced
+            when messages.provider = 'constant_contact' then counted.sent_not_bounced
             else counted.delivered
         end as delivered,
         counted.bounced,
