@@ -437,18 +437,19 @@ def stop_reason(row: Row) -> str | None:
 
 def lists(rows: Rows, zone: str) -> dict[Key, tuple[int, int]]:
     """Return how many people joined and departed, by account and day."""
-    joined: defaultdict[Key, list[datetime]] = defaultdict(list)
-    departed: defaultdict[Key, list[datetime]] = defaultdict(list)
+    joined: defaultdict[Key, list[str]] = defaultdict(list)
+    departed: defaultdict[Key, list[str]] = defaultdict(list)
 
-    def note(where: defaultdict[Key, list[datetime]], who: Key, value: object) -> None:
+    def note(where: defaultdict[Key, list[str]], who: Key, value: object) -> None:
         if (at := instant(value)) and who[2]:
-            where[who].append(at)
+            where[who].append(day(at, zone))
 
     for row in rows[f"{CC}_contacts"]:
         who = (CC, row["account"], row["contact_id"])
         note(joined, who, row["created_at"])
         note(departed, who, row["email_opt_out_date"])
-        note(departed, who, row["deleted_at"])
+        if row["deleted_at"]:
+            departed[who].append(row["deleted_at"])
     for row in rows[f"{CC}_optouts"]:
         note(departed, (CC, row["account"], row["contact_id"]), row["created_time"])
     for row in rows["luxsci_marketing_contacts"]:
@@ -460,12 +461,11 @@ def lists(rows: Rows, zone: str) -> dict[Key, tuple[int, int]]:
         for row in rows[f"luxsci_{stream}"]:
             who = ("luxsci", row["account"], person(row["email"]))
             note(departed, who, row[column])
-    ins, outs = (daily(one, zone) for one in (joined, departed))
+    ins, outs = (
+        Counter((*who[:2], min(days)) for who, days in theirs.items())
+        for theirs in (joined, departed)
+    )
     return {key: (ins[key], outs[key]) for key in {*ins, *outs}}
-
-
-def daily(firsts: dict[Key, list[datetime]], zone: str) -> Counter[Key]:
-    return Counter((*who[:2], day(min(at), zone)) for who, at in firsts.items())
 
 
 def day(at: datetime, zone: str) -> str:
