@@ -95,6 +95,7 @@ def runs() -> Iterator[tuple[str, Row]]:
         ("bounces", 1, "complete", 170.0),
         ("delivers", 1, "paused", None),
         ("links", 1, "unavailable", None),
+        ("recipients", -1000, "complete", 170.0),
     ):
         at = (now - timedelta(hours=hours)).replace(tzinfo=None).isoformat()
         run: Row = {"account": "10055", "provider": "encompass", "run": at}
@@ -117,6 +118,8 @@ def test_alerts_are_raised_for_late_failed_and_differing_streams(
         "a_stream_was_never_complete": ["warn", 1],
         "archive_headroom_is_low": ["warn", 2],
         "archive_headroom_is_nearly_used_up": ["fail", 1],
+        "a_run_is_in_the_future": ["fail", 1],
+        "archive_headroom_was_measured_in_the_future": ["fail", 1],
         "a_list_has_other_rows_than_the_vendor_counts": ["warn", 1],
     }
 
