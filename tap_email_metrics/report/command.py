@@ -14,6 +14,9 @@ MISSING = (
     "Run pip install 'tap-email-metrics[report]'."
 )
 
+MOST_DAYS = 3650
+"""Many more would lead to times before the calendar begins."""
+
 
 def main() -> None:
     """Write the report; exit 1 if the marts cannot be read or the file not written."""
@@ -35,8 +38,8 @@ def main() -> None:
         help="days of each of the two periods that are compared",
     )
     asked = parser.parse_args()
-    if asked.days < 1:
-        parser.error("--days must be 1 or more.")
+    if not 1 <= asked.days <= MOST_DAYS:
+        parser.error(f"--days must be 1 to {MOST_DAYS}.")
     write(text_of(asked.database, asked.schema, asked.days), asked.out)
     sys.stdout.write(f"{asked.out}\n")
 

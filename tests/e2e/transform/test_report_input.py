@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from tap_email_metrics.report.charts import trend
-from tap_email_metrics.report.command import text_of, write
+from tap_email_metrics.report.command import main, text_of, write
 from tap_email_metrics.report.marts import Marts, MartsError, plain
 from tests.e2e.transform.picture import PICTURE, digest, said
 
@@ -136,6 +136,17 @@ def test_without_its_extra_the_command_says_what_to_install(
         text_of("any.duckdb", "email_marts", 7)
     assert "pip install 'tap-email-metrics[report]'" in str(ended.value.code)
     assert "duckdb" in str(ended.value.code)
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "3651", "999999999999"])
+def test_a_number_of_days_outside_the_calendar_is_refused(
+    days: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["report", "--database", "x", "--days", days])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "--days must be 1 to 3650." in capsys.readouterr().err
 
 
 def test_the_picture_in_the_readme_shows_the_present_report() -> None:
