@@ -1,4 +1,5 @@
-{#- Selects the keys of the events that were written since this model was last built. -#}
+{#- Selects the keys of the events that were written since this model was last built: all keys
+if it has no rows yet. -#}
 {% macro touched(columns) -%}
 select distinct {{ columns | join(', ') }}
 from {{ ref('email_events') }}
@@ -6,7 +7,10 @@ where
     {%- for column in columns %}
     {{ column }} is not null and
     {%- endfor %}
-    built_at > (select max(built_at) from {{ this }})
+    built_at > (
+        select coalesce(max(built_at), cast('1970-01-01' as {{ dbt.type_timestamp() }}))
+        from {{ this }}
+    )
 {%- endmacro %}
 
 
