@@ -13,7 +13,7 @@ known as {{ once() }}(
         cast({{ dbt.dateadd(
             'hour',
             -1 * var('reload_hours'),
-            'max(max(loaded_at)) over (partition by provider, account)'
+            'max(max(least(loaded_at, built_at))) over (partition by provider, account)'
         ) }} as {{ dbt.type_timestamp() }}) as again_from
     from {{ this }}
     group by stream, provider, account

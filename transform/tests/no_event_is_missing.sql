@@ -12,7 +12,7 @@ with known as {{ once() }}(
         cast({{ dbt.dateadd(
             'hour',
             -1 * var('check_hours'),
-            'max(max(loaded_at)) over (partition by provider, account)'
+            'max(max(least(loaded_at, built_at))) over (partition by provider, account)'
         ) }} as {{ dbt.type_timestamp() }}) as again_from
     from {{ ref('email_events') }}
     group by stream, provider, account
