@@ -37,14 +37,18 @@ that, so it builds the whole table. -#}
 {% macro forget_former_recipients() -%}
 {%- if is_incremental() -%}
 delete from {{ this }}
-where recipient_key in (
-    select former.former_recipient_key
+where exists (
+    select 1
     from {{ ref('email_events') }} as former
     left join {{ ref('email_events') }} as held
         on held.provider = former.provider
         and held.account = former.account
         and held.recipient_key = former.former_recipient_key
-    where former.former_recipient_key is not null and held.event_key is null
+    where
+        former.provider = {{ this.identifier }}.provider
+        and former.account = {{ this.identifier }}.account
+        and former.former_recipient_key = {{ this.identifier }}.recipient_key
+        and held.event_key is null
 )
 {%- else -%}
 select 1

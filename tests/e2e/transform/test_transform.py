@@ -33,6 +33,10 @@ FIRST = datetime.fromisoformat("2026-09-21T15:00:00")
 SECOND = FIRST + timedelta(days=3)
 #: Loaded before the newest row of the first build, but only the second build sees it.
 LATE = FIRST - timedelta(hours=20)
+#: When a machine loaded rows whose clock was ahead.
+AHEAD = datetime.fromisoformat("2100-01-01")
+IN_TWO_ACCOUNTS = "twice@example.org"
+NOBODY = "nobody"
 #: A zone whose summer time begins in March and ends in November.
 ZONE = "America/New_York"
 STEPS = Path(__file__).with_name("steps.py")
@@ -145,6 +149,7 @@ def built(
     first_load(rows).write(folder / "first")
     later = later_rows(world, rows)
     second_load(rows, later).write(folder / "second")
+    luxsci_begin(rows).write(folder / "begin")
     luxsci_load(rows).write(folder / "luxsci")
     if request.param == "duckdb":
         run_steps(folder, DBT_TARGET="duckdb")
@@ -175,6 +180,8 @@ def odd(rows: Rows) -> Rows:
             also = {**row, "channel": "webmail"}
             if "event_id" in row:
                 also["event_id"] = f"webmail-{row['event_id']}"[:32]
+                also["sendmail_id"] = f"{row['sendmail_id']} "
+                also["to_address"] = row["to_address"].upper()
             those.append(also)
     for number, blank in enumerate(("", " ", None)):
         without = rows["luxsci_delivery_status"][number]
@@ -184,7 +191,26 @@ def odd(rows: Rows) -> Rows:
     rows["luxsci_sent"].append(sent)
     soft, hard, *_ = rows["luxsci_marketing_campaigns"]
     soft["n_hard_bounce"] = hard["n_soft_bounce"] = None
+    corrected(rows)["email_address"] = IN_TWO_ACCOUNTS
+    for row in rows["luxsci_opens"][-2:]:
+        row["to_address"] = IN_TWO_ACCOUNTS
+    rows["constant_contact_opens"][-1]["contact_id"] = None
+    nobody = dict.fromkeys(("sendmail_id", "to_address", "recipient_domain"))
+    nobody |= {"event_id": NOBODY}
+    rows["luxsci_opens"].append({**rows["luxsci_opens"][0], **nobody})
     return rows
+
+
+def corrected(rows: Rows) -> Row:
+    """Return the recipient whose address is corrected before the second load."""
+    opened = rows["encompass_opens"][0]
+    return next(
+        row
+        for row in rows["encompass_recipients"]
+        if row["account"] == opened["account"]
+        and row["message_id"] == opened["message_id"]
+        and row["id"] == opened["recipient_id"]
+    )
 
 
 def hashed(rows: list[Row]) -> list[Row]:
@@ -233,12 +259,9 @@ def later_rows(world: World, rows: Rows) -> Rows:
         now |= {tuple(r[k] for k in KEYS[stream]): r for r in found}
         later[stream] = list(now.values())
     # No event of this recipient is loaded again.
-    opened = later["encompass_opens"][0]
-    where = (opened["account"], opened["message_id"], opened["recipient_id"])
+    old = corrected(later)
     later["encompass_recipients"] = [
-        {**row, "email_address": "New@Example.org"}
-        if (row["account"], row["message_id"], row["id"]) == where
-        else row
+        {**row, "email_address": "New@Example.org"} if row is old else row
         for row in later["encompass_recipients"]
     ]
     delivered = next(
@@ -289,17 +312,29 @@ def backfill_after(run: Row) -> Row:
     return found | {"started_at": at, "finished_at": at}
 
 
+def luxsci_begin(rows: Rows) -> Load:
+    """Return a load of messages and of opens of nobody, by a clock that was ahead."""
+    load = Load()
+    for row in rows["luxsci_sent"]:
+        load.add("luxsci_sent", row)
+    for row in rows["luxsci_opens"]:
+        if row["event_id"] == NOBODY:
+            load.add("luxsci_opens", row, AHEAD)
+    return load
+
+
 def luxsci_load(rows: Rows) -> Load:
     """Return the load of an account that reads LuxSci's email but not its marketing."""
     load = Load()
-    for stream in ("luxsci_delivery_status", "luxsci_opens", "luxsci_sent"):
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for stream in ("luxsci_delivery_status", "luxsci_opens"):
         for row in rows[stream]:
-            load.add(stream, row)
+            load.add(stream, row, now)
     return load
 
 
 def run_steps(folder: Path, **environment: str) -> None:
-    """Build, load later rows and build again; also build LuxSci alone."""
+    """Build, load later rows and build again; also build LuxSci alone, in two steps."""
     one, other = "one", "luxsci"
     if environment["DBT_TARGET"] == "duckdb":
         one, other = (str(folder / f"{name}.duckdb") for name in (one, other))
@@ -317,6 +352,9 @@ def run_steps(folder: Path, **environment: str) -> None:
         {"database": one, "dump": str(folder / "m2")},
         {"database": one, "dbt": ["run", "--full-refresh", "--select", *models, *zone]},
         {"database": one, "dump": str(folder / "m3")},
+        {"database": other, "load": str(folder / "begin")},
+        {"database": other, "dbt": ["seed", "--vars", only]},
+        {"database": other, "dbt": ["run", "--vars", only]},
         {"database": other, "load": str(folder / "luxsci")},
         {"database": other, "dbt": ["build", "--vars", only, *quiet]},
         {"database": other, "dump": str(folder / "m4")},
@@ -409,6 +447,11 @@ def test_the_test_data_contains_duplicates_corrections_and_hashes(built: Built) 
     both = {p for p in people if p and "@" in p and digest(p) in people}
     assert both
     assert "new@example.org" in {event["recipient_key"] for event in second.values()}
+    twice = [
+        {e["provider"] for e in found.values() if e["recipient_key"] == IN_TWO_ACCOUNTS}
+        for found in (first, second)
+    ]
+    assert twice == [{"encompass", "luxsci"}, {"luxsci"}]
     moved = {k for k, e in first.items() if second[k]["event_type"] != e["event_type"]}
     assert [first[key]["event_type"] for key in moved] == ["delivered"]
     assert f"{late_open(built.later_rows)['id']}" in {k.split("/")[-1] for k in second}
@@ -623,6 +666,12 @@ def test_the_marts_build_with_one_provider_and_few_streams(built: Built) -> None
     streams = ("luxsci_delivery_status", "luxsci_opens", "luxsci_sent")
     rows: Rows = {name: [] for name in built.rows} | {n: built.rows[n] for n in streams}
     assert events_of(built.only_luxsci) == expected_events(rows)
+
+
+def test_marts_that_were_built_without_events_are_filled_later(built: Built) -> None:
+    """A first sync may stop before it has read the events of a message."""
+    for mart in ("email_message_daily", "email_message_recipients", "email_engagement"):
+        assert built.only_luxsci[mart]
 
 
 def test_the_page_on_the_model_lists_the_event_types_of_each_provider(
