@@ -320,12 +320,24 @@ class EventReader:
         rows = sum(events.found for events in self._lists)
         return rows if contacts is None else contacts
 
+    def _expected(self, mark: CounterMark) -> int:
+        """Return how many rows, or contacts, the lists should show at least.
+
+        An unknown counter is not 0: the last known counter replaces it. Without one, a
+        report that had rows before should have one at least.
+        """
+        for counter in (self._counter, mark.counter):
+            if counter is not None:
+                return counter
+        return int(mark.newest is not None)
+
     def _mark(
         self, visit: Visit[str, CounterMark], mark: CounterMark, *, whole: bool
     ) -> CounterMark:
         counter, found = self._counter, self._found
-        missing = max(0, (counter or 0) - found) if whole else mark.missing
-        is_known = missing == mark.missing and counter == mark.counter
+        expected = self._expected(mark)
+        missing = max(0, expected - found) if whole else mark.missing
+        is_known = missing == mark.missing and counter in {None, mark.counter}
         # Nothing else says whether a list that is absent would be empty, and an event
         # that is not understood has another id once it is.
         absent = counter is None and not all(one.is_listed for one in self._lists)
@@ -339,7 +351,7 @@ class EventReader:
                     "%s: campaign %s counts %d, but its lists show %d after %d tries",
                     self._name,
                     visit.parent.id,
-                    counter or 0,
+                    expected,
                     found,
                     mark.tries + 1,
                 )

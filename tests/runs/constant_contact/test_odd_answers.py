@@ -862,6 +862,48 @@ def test_a_contact_report_without_a_list_is_reported(
 # Counters
 
 
+@pytest.mark.parametrize("before", ["known", "unknown"])
+def test_a_report_that_is_empty_while_its_counter_is_unknown_is_unsettled(
+    account: Account, before: str
+) -> None:
+    """Its last counter, or an event read before, says that it cannot be empty."""
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - DAY)
+    if before == "unknown":
+        change(account, f"/email_campaigns/{sent}", lambda _: {"results": []})
+    account.sync(streams=("opens",))
+    checked = account.world.clock.now()
+    account.advance(1)
+    account.api.add_event("opens", sent, created=NOW + HOUR)
+    odd = account.world.odd("list_empty")
+    for _ in range(2):
+        run = account.sync(streams=("opens",))
+        report = run.reports["constant_contact_opens"]
+        assert report["unsettled"] == 1
+        assert from_iso(report["behind_since"]) <= checked
+        account.advance(1)
+    account.world.odds.remove(odd)
+    run = account.sync(streams=("opens",))
+    assert "unsettled" not in run.reports["constant_contact_opens"]
+    assert account.wrong("opens") == []
+
+
+def test_an_empty_report_is_accepted_after_some_days_without_a_counter(
+    account: Account,
+) -> None:
+    """It is read and reported for two days; its campaign may have been removed."""
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - DAY)
+    account.sync(streams=("opens",))
+    account.world.odd("list_empty")
+    unsettled = []
+    for _ in range(6):
+        account.advance(1)
+        report = account.sync(streams=("opens",)).reports["constant_contact_opens"]
+        unsettled.append(report.get("unsettled", 0))
+    assert unsettled == [1, 1, 1, 0, 0, 0]
+
+
 @pytest.mark.parametrize("value", ["absent", None, "many", []])
 def test_opens_are_read_daily_if_their_counter_is_unknown(
     account: Account, value: Any
