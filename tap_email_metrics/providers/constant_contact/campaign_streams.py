@@ -445,9 +445,13 @@ class SnapshotStream(ActivityStream):
         campaign_id, before = visit.parent.id, visit.mark or CounterMark()
         mark = replace(self.done(visit, start), missing=missing)
         lacks = missing > before.missing
+        is_uncounted = self._least(campaign_id) is None
         # Nothing else says whether a list that is absent would be empty.
-        if self.summed or self._least(campaign_id) is None:
+        if self.summed or is_uncounted:
             lacks = lacks or not all(one.is_listed for one in readings)
+        # An unknown counter is not 0, and the last known one was not 0 either.
+        if is_uncounted and before.counter:
+            lacks = lacks or not any(one.rows for one in readings)
         if not (lacks or self._lags(campaign_id)):
             return mark
         doubted = before.doubted(start)

@@ -904,6 +904,29 @@ def test_an_empty_report_is_accepted_after_some_days_without_a_counter(
     assert unsettled == [1, 1, 1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("stream", ["unique_opens", "links"])
+def test_a_snapshot_that_is_empty_while_its_counter_is_unknown_is_not_current(
+    account: Account, stream: str
+) -> None:
+    """The earlier reading stays the current one."""
+    sent = campaign(account)
+    account.api.add_event("opens", sent, created=NOW - DAY)
+    streams = (stream, "snapshots")
+    account.sync(streams=streams)
+    odd = account.world.odd("list_empty")
+    for _ in range(2):
+        account.advance(1)
+        run = account.sync(streams=streams)
+        assert run.reports[f"constant_contact_{stream}"]["unsettled"] == 1
+        assert run.records("constant_contact_snapshots") == []
+    account.world.odds.remove(odd)
+    account.advance(1)
+    run = account.sync(streams=streams)
+    assert "unsettled" not in run.reports[f"constant_contact_{stream}"]
+    [record] = run.records("constant_contact_snapshots")
+    assert record["rows"] == 1
+
+
 @pytest.mark.parametrize("value", ["absent", None, "many", []])
 def test_opens_are_read_daily_if_their_counter_is_unknown(
     account: Account, value: Any
