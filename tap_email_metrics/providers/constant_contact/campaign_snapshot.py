@@ -74,14 +74,25 @@ class CampaignSnapshot:
         name = AGGREGATES.get(stream, GATES[stream][0])
         return self.counters.get(campaign_id, {}).get(name)
 
-    def aggregate(self, stream: str, campaign_id: str) -> tuple[str, int] | None:
-        """Return name and value of the counter of a stream's rows, None if unknown."""
+    def aggregate(
+        self, stream: str, campaign_id: str, found: int
+    ) -> tuple[str, int] | None:
+        """Return name and value of the counter of a stream's rows, None if unknown.
+
+        Args:
+            stream: name of the stream.
+            campaign_id: of the campaign.
+            found: the number that is compared with the counter.
+        """
         name = AGGREGATES.get(stream)
-        counters = self.counters.get(campaign_id, {})
-        # The numbers in a summary count contacts, not events.
-        if name is None or name not in counters or campaign_id not in self.stats:
+        counter = self.counters.get(campaign_id, {}).get(name) if name else None
+        if name is None or counter is None:
             return None
-        return name, counters[name]
+        # The numbers in a summary count contacts, not events: they tell that rows are
+        # missing, but not that none is.
+        if campaign_id not in self.stats and found >= counter:
+            return None
+        return name, counter
 
 
 def by_campaign(rows: Iterable[Row]) -> tuple[dict[str, Row], list[Row]]:

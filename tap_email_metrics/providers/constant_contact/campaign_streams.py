@@ -150,13 +150,20 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
         )
         return "incomplete"
 
-    def counted(self, campaign_id: str, rows: int, *, verified: bool) -> Count:
+    def counted(
+        self,
+        campaign_id: str,
+        rows: int,
+        *,
+        contacts: int | None = None,
+        verified: bool,
+    ) -> Count:
         """Return the count of all lists of a campaign together.
 
         The lists have no totals, only the campaign has counters.
         """
         known = self.constant_contact.campaigns().snapshot.aggregate(
-            self.name, campaign_id
+            self.name, campaign_id, rows if contacts is None else contacts
         )
         name, aggregate = known or (None, None)
         return Count(
@@ -164,6 +171,7 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
             rows=rows,
             aggregate=aggregate,
             aggregate_name=name,
+            contacts=contacts,
             verified=verified,
         )
 
@@ -220,11 +228,15 @@ class EventStream(CampaignStream):
             raise
         if reader.rows is not None:
             # Rows that were missing in several reads in a row are not expected.
-            count = self.counted(campaign_id, reader.rows, verified=mark.settled)
+            count = self.counted(
+                campaign_id,
+                reader.rows,
+                contacts=reader.distinct,
+                verified=mark.settled,
+            )
             before = visit.mark.missing if visit.mark else 0
             count = replace(
                 count,
-                contacts=reader.distinct,
                 moved=reader.unresolved and not mark.settled,
                 noted=0 < mark.missing == before,
             )

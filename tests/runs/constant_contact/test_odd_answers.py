@@ -960,6 +960,39 @@ def test_opens_are_read_daily_if_their_counter_is_unknown(
         assert account.wrong("opens") == []
 
 
+@pytest.mark.parametrize("stream", ["sends", "unique_opens"])
+def test_rows_missing_for_days_are_reported_if_only_a_summary_counts_them(
+    account: Account, stream: str
+) -> None:
+    """The API refuses the stats; by the summary, a contact has no row."""
+    opened(account)
+    account.world.odd("stats_among_errors")
+    change(
+        account, f"/{stream}", lambda answer: answer | {TRACKED: answer[TRACKED][:-1]}
+    )
+    found = []
+    for _ in range(4):
+        run = account.sync(streams=(stream, "email_metrics_reconciliation"))
+        found.append((told(run, stream)["verdict"], told(run, stream)["difference"]))
+        account.advance(1)
+    assert found == [("unsettled", 1)] * 3 + [("differs", 1)]
+
+
+@pytest.mark.parametrize("again", [0, 1])
+def test_the_contacts_in_a_summary_do_not_prove_a_list_of_sends_complete(
+    account: Account, again: int
+) -> None:
+    """A resend to one of them adds a row, but no contact."""
+    people = [account.api.add_contact(created=NOW - 9 * DAY) for _ in range(3)]
+    sent = campaign(account, recipients=people)
+    for _ in range(again):
+        account.api.add_resend(sent, sent=NOW - DAY, recipients=people[:1])
+    account.world.odd("stats_among_errors")
+    run = account.sync(streams=("sends", "email_metrics_reconciliation"))
+    assert len(account.rows("sends")) == 3 + again
+    assert told(run, "sends")["verdict"] == "unknown"
+
+
 def test_reports_are_incomplete_while_all_stats_fail(account: Account) -> None:
     """This holds also if the stream of stats is not selected; the run says why."""
     sent = campaign(account)
