@@ -5,7 +5,9 @@ Pure functions and values. All times are whole UTC seconds since the epoch.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tap_email_metrics.clock import DAY, from_iso, iso
@@ -18,6 +20,8 @@ DAYS_PER_WEEK = 7
 QUIET = 7 * DAY
 """A list without a row for this many seconds is quiet."""
 _MOST_DOUBLINGS = 5
+MOST_FAILED = 32
+"""Failed windows that are kept apart. The closest ones are joined beyond that."""
 
 
 class Window(NamedTuple):
@@ -45,6 +49,10 @@ class Window(NamedTuple):
     def first(self, seconds: float) -> Window:
         """Return the first part of the window, at most that many seconds long."""
         return self.until(self.start + max(1, int(seconds)))
+
+    def last(self, seconds: float) -> Window:
+        """Return the last part of the window, at most that many seconds long."""
+        return Window(max(self.start, self.end - max(1, int(seconds))), self.end)
 
     def until(self, end: int) -> Window:
         """Return the part of the window before a time; it may be empty."""
@@ -99,6 +107,24 @@ def touch(windows: Iterable[Window], other: Window) -> bool:
     return any(w.start < other.end and other.start < w.end for w in windows)
 
 
+def joined(windows: Iterable[Window], new: Window) -> tuple[Window, ...]:
+    """Return windows and, as the last one, a new one with those that it touches."""
+    windows = tuple(windows)
+    apart = [w for w in windows if w.end < new.start or new.end < w.start]
+    near = [w for w in windows if w not in apart]
+    return (*apart, *merged([*near, new]))
+
+
+def no_more_than(windows: Iterable[Window], most: int) -> tuple[Window, ...]:
+    """Return windows; if there are too many, those close together become one."""
+    windows = tuple(windows)
+    while len(windows) > most:
+        pairs = itertools.pairwise(sorted(windows))
+        first, second = min(pairs, key=lambda pair: pair[1].start - pair[0].end)
+        windows = joined(windows, Window(first.start, second.end))
+    return windows
+
+
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """The part of one list that was read.
@@ -108,8 +134,8 @@ class Coverage:
         through: everything up to this time was read, except for `todo`.
         todo: windows that are not read yet, or that were incomplete when they were.
         failed: windows whose last read failed or was incomplete, in the order in which
-            to read them. What is left of them in `todo` is read after the rest of it,
-            so that it holds back no other window.
+            to read them; neighbours are joined. What is left of them in `todo` is read
+            after the rest of it, so that it holds back no other window.
         seen: when the live window was last read completely, None before the first
             time.
         verified: when all rows were last emitted, or the list was last read without
@@ -203,20 +229,19 @@ class Coverage:
     def after(self, window: Window, *, whole: bool) -> Coverage:
         """Return the coverage after a read of a window; it stays due if not whole."""
         todo, failed = without(self.todo, window), outside(self.failed, window)
-        if not whole:
-            todo, failed = merged([*todo, window]), (*failed, window)
-        joined = window.start <= self.through
-        through = max(self.through, window.end) if joined else self.through
-        return replace(self, todo=todo, through=through, failed=failed)
+        follows = window.start <= self.through
+        through = max(self.through, window.end) if follows else self.through
+        coverage = replace(self, todo=todo, through=through, failed=failed)
+        return coverage if whole else coverage.after_failure([window])
 
-    def after_failure(self, window: Window, parts: Iterable[Window]) -> Coverage:
-        """Return the coverage after a read of a window failed.
+    def after_failure(self, windows: Iterable[Window]) -> Coverage:
+        """Return the coverage after windows failed.
 
-        Args:
-            window: the window, which is in `todo`.
-            parts: the parts in which to read what is left of it.
+        If too many windows have failed, what lies between two of them is due again.
         """
-        return replace(self, failed=(*outside(self.failed, window), *parts))
+        failed = reduce(joined, windows, self.troubled)
+        failed = no_more_than(failed, MOST_FAILED)
+        return replace(self, failed=failed, todo=merged([*self.todo, *failed]))
 
     @property
     def troubled(self) -> tuple[Window, ...]:
@@ -344,7 +369,7 @@ class Coverage:
             else None,
             short_reads=_number(packed.get("short_reads", 0)),
             cut=_second(packed["cut"]) if "cut" in packed else None,
-            failed=_windows(packed, "failed"),
+            failed=reduce(joined, _windows(packed, "failed"), ()),
         )
 
 

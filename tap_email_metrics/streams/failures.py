@@ -1,4 +1,4 @@
-"""Windows that failed in a run: how to read them again, when to leave a list."""
+"""Windows that failed in a run, and when to leave their list."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tap_email_metrics.errors import Lost, LostRow
+from tap_email_metrics.errors import Broken, Lost, LostRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tap_email_metrics.errors import Skippable
+    from tap_email_metrics.errors import Skippable, Unavailable
     from tap_email_metrics.state.windows import Window
 
-MOST_FAILURES = 3
+    Failure = Skippable | Unavailable
+
+MOST_UNREAD = 3
 """After so many failed windows, a list of which nothing was read fails."""
-MOST_FAILURES_OF_READ = 16
+MOST_IN_A_ROW = 16
+"""After so many failed windows in a row, the rest is left to the next run."""
+MOST_FAILURES = 64
 """After so many failed windows, the rest of a list is left to the next run."""
-MOST_FAILED = 32
-"""A list with so many failed windows is not read in narrower ones."""
+_OF_TRIES = 4
+"""A window that failed in every try counts as so many: the tries take minutes."""
 
 
 @dataclass
@@ -27,24 +29,26 @@ class Failures:
     """The failed reads of a stream's lists in one run.
 
     Attributes:
-        narrowest: seconds; a window that fails is not read in shorter parts than this.
         errors: the last error of each list.
         lost: the errors that fail the stream at its end, by list.
         read: lists of which a window was read whole.
         left_out: number of failed reads that only a later run repeats, by list.
-        halves: halves of the windows that failed in the last round, by list.
+        most_unread: after so many failed windows, a list fails if nothing of it was
+            read.
+        unread: what the failed windows of the last round have left, by list.
     """
 
-    narrowest: int
-    errors: dict[str, Skippable] = field(default_factory=dict)
+    errors: dict[str, Failure] = field(default_factory=dict)
     lost: dict[str, Lost | LostRow] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
-    halves: dict[str, list[Window]] = field(default_factory=dict)
+    unread: dict[str, tuple[Window, ...]] = field(default_factory=dict)
+    most_unread: int = MOST_UNREAD
     _count: Counter[str] = field(default_factory=Counter)
+    _in_a_row: Counter[str] = field(default_factory=Counter)
     _broken: set[str] = field(default_factory=set)
 
-    def add(self, key: str, error: Skippable, *, is_new: bool) -> None:
+    def add(self, key: str, error: Failure, *, is_new: bool) -> None:
         """Count a failed read of a list.
 
         Args:
@@ -53,39 +57,24 @@ class Failures:
             is_new: whether something failed that did not fail in the run before.
         """
         self.errors[key] = error
-        self._count[key] += 1
+        self._count[key] += _OF_TRIES if isinstance(error, Broken) else 1
+        self._in_a_row[key] += 1
         if isinstance(error, Lost | LostRow):
             self.lost[key] = error
         if is_new:
             self._broken.add(key)
 
+    def note_read(self, key: str) -> None:
+        """Note that a window of a list was read whole."""
+        self.read.add(key)
+        self._in_a_row[key] = 0
+
     def ends(self, key: str) -> bool:
         """Return whether the rest of a list is left to the next run."""
-        most = MOST_FAILURES_OF_READ if key in self.read else MOST_FAILURES
-        return self._count[key] >= most or isinstance(self.lost.get(key), Lost)
+        most = MOST_IN_A_ROW if key in self.read else self.most_unread
+        is_over = self._in_a_row[key] >= most or self._count[key] >= MOST_FAILURES
+        return is_over or isinstance(self.lost.get(key), Lost)
 
     def is_whole_list(self, key: str) -> bool:
         """Return whether a list failed: nothing of it was read."""
         return key in self._broken - self.read
-
-    def length(self, width: int) -> int:
-        """Return the length of the next part, if possible a multiple of `narrowest`."""
-        return width // self.narrowest * self.narrowest or width
-
-    def split(self, key: str, windows: Iterable[Window], known: int) -> list[Window]:
-        """Return the parts in which to read failed windows; keep the halves.
-
-        Args:
-            key: the list.
-            windows: the unread parts of the window that failed.
-            known: number of failed windows of the list.
-        """
-        rest, halves = [], []
-        for left in windows:
-            if left.seconds > self.narrowest and known < MOST_FAILED:
-                half = left.first(max(self.narrowest, self.length(left.seconds // 2)))
-                halves += [half, left._replace(start=half.end)]
-            else:
-                rest.append(left)
-        self.halves[key] = halves
-        return [*halves, *rest]

@@ -19,9 +19,17 @@ from tap_email_metrics.errors import (
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.report import Progress
 from tap_email_metrics.run.workers import FanOut, PageRead
-from tap_email_metrics.state.windows import Coverage, Window, inside, touch, without
+from tap_email_metrics.state.windows import (
+    Coverage,
+    Window,
+    inside,
+    merged,
+    touch,
+    without,
+)
 from tap_email_metrics.streams.base import EmailMetricsStream
 from tap_email_metrics.streams.failures import Failures
+from tap_email_metrics.streams.window_order import WindowOrder
 from tap_email_metrics.streams.window_reader import WindowList, WindowPart, WindowReader
 
 if TYPE_CHECKING:
@@ -38,6 +46,7 @@ if TYPE_CHECKING:
     from tap_email_metrics.run.workers import TaskDone
     from tap_email_metrics.state.streams import StreamState
     from tap_email_metrics.streams.base import Budget
+    from tap_email_metrics.streams.failures import Failure
 
 SETTLE = 300
 """Seconds until the API shows a new row: windows end that long before now."""
@@ -186,7 +195,7 @@ class WindowStream(EmailMetricsStream):
         self._as_before = dict(self._coverages)
         self._tried: dict[str, list[Window]] = {key: [] for key in self._sources}
         self._denied: dict[str, Unavailable] = {}
-        self._failures = Failures(self.narrowest)
+        self._failures = Failures()
         self._begun: set[str] = set()
         self._ended: set[str] = set()
         self._whole: dict[str, list[Window]] = {key: [] for key in self._sources}
@@ -252,8 +261,7 @@ class WindowStream(EmailMetricsStream):
             # does not need it: the history reads all of it.
             again = coverage.verification_due(now, REEMIT_DAYS)
             wide = coverage.wide or (again and coverage.seen is not None)
-            lookback = self.wide_lookback if wide else self.lookback
-            window = coverage.live(self._end, lookback)
+            window = coverage.live(self._end, self._lookback(coverage, wide=wide))
             never = coverage.newest is None and not coverage.todo
             if self.any_length and again and never:
                 # The list has never had a row, so one request for all of it is enough.
@@ -270,6 +278,13 @@ class WindowStream(EmailMetricsStream):
                 since = self._since(coverage, window)
                 due.append(Due(source, window, since, live=True, wide=wide))
         return due
+
+    def _lookback(self, coverage: Coverage, *, wide: bool) -> int:
+        if wide:
+            return self.wide_lookback
+        # The history reads the rest of a new list. Its first window is short, because
+        # a refusal of it counts for the whole list.
+        return self.lookback if coverage.seen is not None else self.lateness
 
     def _due_short(self) -> list[Due]:
         """Return the short windows that are due to be read again."""
@@ -306,9 +321,10 @@ class WindowStream(EmailMetricsStream):
         """
         due = []
         for one in self._due_live():
-            troubled = self._coverages[one.source.key].troubled
-            if one.window and touch(troubled, one.window):
+            key = one.source.key
+            if one.window and touch(self._coverages[key].troubled, one.window):
                 self._cut(one)
+                self._keep_width(key, one.window.seconds)
             else:
                 due.append(one)
         try:
@@ -324,6 +340,7 @@ class WindowStream(EmailMetricsStream):
         yield from self._in_parts({key: self._coverages[key].cut_todo for key in cut})
         for key in cut:
             coverage = self._coverages[key]
+            self._tried[key] += coverage.cut_todo
             if not without(coverage.cut_todo, *coverage.troubled):
                 self._note_parts(key)
 
@@ -353,23 +370,21 @@ class WindowStream(EmailMetricsStream):
             yield from self._round(left)
 
     def _history(self) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Yield the records of the history, oldest first, one window per list in turn.
+        """Yield the records of the history, one window per list in turn.
 
         Raises:
             HistoryLeft: this stream's share of the run is spent.
         """
         if not self.dated_by:
             return
+        self._failures.most_unread += 1
         left = {key: self._left(key) for key in self._sources}
         yield from self._in_parts(left, self.budget())
 
     def _in_parts(
         self, left: Mapping[str, tuple[Window, ...]], budget: Budget | None = None
     ) -> Iterator[Iterable[Mapping[str, object] | Record]]:
-        """Yield the records of windows, oldest first, one part per list in turn.
-
-        Windows that failed before come last. A part that fails is read again in halves
-        after all others.
+        """Yield the records of windows, one window per list in turn.
 
         Args:
             left: the windows of each list.
@@ -378,46 +393,58 @@ class WindowStream(EmailMetricsStream):
         Raises:
             HistoryLeft: the budget is spent.
         """
-        queues = {key: self._in_order(key, windows) for key, windows in left.items()}
-        widths = {k: self._coverages[k].width or self.first_width for k in left}
-        while queues := {k: q for k, q in queues.items() if q and not self._is_lost(k)}:
+        is_history = budget is not None
+        orders = {k: self._order(k, w, is_history=is_history) for k, w in left.items()}
+        while orders := {
+            k: o for k, o in orders.items() if not (o.is_over or self._is_lost(k))
+        }:
             if budget and budget.is_spent:
-                oldest = min(one.start for queue in queues.values() for one in queue)
+                oldest = min(self._coverages[key].complete_to for key in orders)
                 raise HistoryLeft(
                     f"the history from {iso(oldest)} on is left to read; the next "
                     "run goes on there"
                 )
-            due = [
-                Due(
-                    self._sources[key],
-                    queue[0].first(self._failures.length(widths[key])),
-                )
-                for key, queue in queues.items()
-            ]
+            windows = {key: order.next() for key, order in orders.items()}
             self._read_rows = dict.fromkeys(self._sources, 0)
-            self._failures.halves.clear()
-            for key in queues:
+            self._failures.unread.clear()
+            for key, order in orders.items():
                 # If this run ends meanwhile, the next one takes a smaller step.
-                self._keep_width(key, max(1, widths[key] // 2))
-            yield from self._round(due)
-            for one in due:
-                key = one.source.key
-                if one.window:
-                    queues[key][:1] = without(queues[key][:1], one.window)
-                if key in self._failures.halves:
-                    queues[key] += self._failures.halves[key]
-                    widths[key] = min(
-                        widths[key], max(self.narrowest, widths[key] // 2)
-                    )
-                else:
-                    widths[key] = self.next_width(widths[key], self._read_rows[key])
-                self._keep_width(key, widths[key])
+                self._keep_width(key, max(1, order.width // 2))
+            yield from self._round([Due(self._sources[k], windows[k]) for k in windows])
+            for key, window in windows.items():
+                self._note_order(key, orders[key], window)
 
-    def _in_order(self, key: str, windows: Iterable[Window]) -> list[Window]:
-        """Return windows of a list in the order in which to read them."""
-        windows = tuple(windows)
-        troubled = inside(self._coverages[key].troubled, windows)
-        return [*without(windows, *troubled), *troubled]
+    def _order(
+        self, key: str, windows: tuple[Window, ...], *, is_history: bool
+    ) -> WindowOrder:
+        """Return the order in which to read windows of a list."""
+        coverage, before = self._coverages[key], self._as_before[key]
+        # A list that rests is not asked for what it refused.
+        rests = self.rests(self._sources[key], before)
+        known = coverage.troubled
+        has_failed = key in self._failures.errors
+        # The history of a list whose newest windows failed may be readable.
+        is_readable = not is_history or key in self._failures.read
+        return WindowOrder(
+            without(windows, *known) if rests else windows,
+            known,
+            read=self._whole[key],
+            width=coverage.width or self.first_width,
+            next_width=self.next_width,
+            narrowest=self.narrowest,
+            short=self.first_width,
+            now=self.api.now(),
+            newest_first=has_failed and is_readable,
+        )
+
+    def _note_order(self, key: str, order: WindowOrder, window: Window) -> None:
+        """Note the result of a window that an order asked for."""
+        unread = self._failures.unread.get(key)
+        if unread is None:
+            order.read(window, self._read_rows[key])
+        elif waiting := order.failed(window, unread):
+            self._keep(key, self._coverages[key].after_failure(waiting))
+        self._keep_width(key, order.width)
 
     def _keep_width(self, key: str, width: int) -> None:
         """Keep the length of the next window, as long as there is one."""
@@ -510,7 +537,7 @@ class WindowStream(EmailMetricsStream):
             self._tried[key] += [part.window] if part.window else []
             report.unsettled += 1
         else:
-            self._failures.read.add(key)
+            self._failures.note_read(key)
         if part.twins and whole:
             self.logger.warning(
                 "%s: %s: %d rows equal an earlier row; the target keeps the last one",
@@ -613,14 +640,23 @@ class WindowStream(EmailMetricsStream):
             self._ended.add(key)
             self.report.parents += 1
             self._note_look(done.task)
-        elif isinstance(error, Unavailable):
+        elif isinstance(error, Unavailable) and self._is_of_list(done.task):
             self._denied[key] = error
-        elif isinstance(error, Skippable):
+        elif isinstance(error, Skippable | Unavailable):
             self._note_failure(done.task, error)
         else:
             raise error
 
-    def _note_failure(self, due: Due, error: Skippable) -> None:
+    def _is_of_list(self, due: Due) -> bool:
+        """Return whether the refusal of a window is one of its whole list.
+
+        An API may refuse windows by their age or length. So the refusal counts for the
+        window, unless it is the first one that was ever requested.
+        """
+        never = self._as_before[due.source.key].seen is None
+        return due.window is None or (due.live and never)
+
+    def _note_failure(self, due: Due, error: Failure) -> None:
         """Note that a window could not be read. Parts of it may be readable."""
         key = due.source.key
         self._ended.add(key)
@@ -634,10 +670,7 @@ class WindowStream(EmailMetricsStream):
         if due.live:
             self._cut(due)
         self._tried[key].append(due.window)
-        left = without([due.window], *self._whole[key])
-        coverage = self._coverages[key]
-        parts = self._failures.split(key, left, len(coverage.troubled))
-        self._keep(key, coverage.after_failure(due.window, parts))
+        self._failures.unread[key] = without([due.window], *self._whole[key])
 
     def _note_look(self, due: Due) -> None:
         """Note that a live window was read completely."""
@@ -661,16 +694,34 @@ class WindowStream(EmailMetricsStream):
         A list fails if nothing of it was read, and not only what had failed before. It
         is then as it was before, but the next run asks for shorter windows.
         """
-        for key, error in self._failures.errors.items():
+        for key in self._sources:
             coverage, before = self._coverages[key], self._as_before[key]
-            if self._failures.is_whole_list(key):
-                self._keep(key, replace(before, width=coverage.width))
+            error = self._failures.errors.get(key)
+            if error is None:
+                # This run has not tried them: the list rests, or the run ends early.
+                left = without(coverage.troubled, *self._tried[key])
+                self.report.unsettled += len(left)
+            elif not self._failures.is_whole_list(key):
+                self._note_unread(key, error)
+            else:
+                lengths = [w.seconds for w in self._tried[key]] or [self.first_width]
+                width = max(self.narrowest, min(lengths) // 2)
+                self._keep(key, replace(before, width=width))
+                if isinstance(error, Unavailable):
+                    self._denied[key] = error
+                    continue
                 self.logger.warning("%s: %s was left out: %s", self.name, key, error)
                 self.report.failed.append(key)
-            elif left := len(coverage.troubled) + self._failures.left_out[key]:
-                self.report.unsettled += left
-                text = f"windows that cannot be read: {left}: {error}"
-                self.logger.warning("%s: %s: %s", self.name, key, text)
+
+    def _note_unread(self, key: str, error: Failure) -> None:
+        """Report the windows of a list that failed in this run or before."""
+        coverage = self._coverages[key]
+        failed = (*coverage.troubled, *self._tried[key])
+        left = len(merged(inside(failed, coverage.todo))) + self._failures.left_out[key]
+        if left:
+            self.report.unsettled += left
+            text = f"windows that cannot be read: {left}: {error}"
+            self.logger.warning("%s: %s: %s", self.name, key, text)
 
     def _note_state(self) -> None:
         if self.run.settings.backfill or not self._coverages:
