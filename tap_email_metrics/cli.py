@@ -26,6 +26,7 @@ from yaml import YAMLError
 from tap_email_metrics.command import Command, Refused, coloured, end, shows_colours
 from tap_email_metrics.errors import InvalidInput
 from tap_email_metrics.records.privacy import RedactingFilter, redact
+from tap_email_metrics.records.values import DEEPEST, is_deep
 from tap_email_metrics.records.writer import Writer
 from tap_email_metrics.settings.check import stripped
 from tap_email_metrics.settings.environment import (
@@ -232,13 +233,17 @@ class CommandLine(Tap):
     ) -> _ConfigInput:
         """Read the config files; an error names the file that cannot be read."""
         try:
-            return super().cb_config(ctx, param, value)
+            found = super().cb_config(ctx, param, value)
         except OSError as error:
             files = ", ".join(name for name in value if name != "ENV")
             reason = error.strerror or "there is no such file"
             raise Refused(f"--config: cannot read {files}: {reason}") from error
         except (ValueError, TypeError, RecursionError) as error:
             raise Refused("--config: the file is not a JSON object") from error
+        # From Python 3.14 on, a decoder accepts what later code could not walk through.
+        if is_deep(found.config, DEEPEST):
+            raise Refused("--config: the file is not a JSON object: nested too deep")
+        return found
 
     @classmethod
     @override

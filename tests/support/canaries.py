@@ -65,7 +65,7 @@ HEADERS = {
     "Set-Cookie": f"who={NAME}; Path=/",
     "Retry-After": NAME,
     "Location": f"https://other.example/{PERSON}?access_token={NAME}",
-    "Link": f"<https://other.example/?token={NAME}>; rel=next",
+    "Link": f"<https://other.example/?token={NAME}>; rel=help",
     "Content-Type": f"application/json; who={NAME}",
     "WWW-Authenticate": f'Bearer error_description="{NAME}"',
 }
