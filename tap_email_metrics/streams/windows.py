@@ -73,7 +73,8 @@ class Due:
         live: the newest part of the list, which every run reads.
         wide: the window uses the wide look-back, for a list that filters by another
             date than the row's own.
-        again: the window is read again because it was settled with a shortfall.
+        again: the window, or the whole list, is read again because it was settled
+            with a shortfall.
     """
 
     source: WindowList
@@ -287,13 +288,18 @@ class WindowStream(EmailMetricsStream):
         return self.lookback if coverage.seen is not None else self.lateness
 
     def _due_short(self) -> list[Due]:
-        """Return the short windows that are due to be read again."""
+        """Return the short windows that are due to be read again.
+
+        A list that is also read in full is read in full again: a window of time leaves
+        out undated rows.
+        """
         now = self.api.now()
         due = []
         for key, coverage in self._coverages.items():
             if not self._is_lost(key) and coverage.short_due(now):
                 source = self._sources[key]
-                due += [Due(source, window, again=True) for window in coverage.short]
+                windows = (None,) if self.full_days else coverage.short
+                due += [Due(source, window, again=True) for window in windows]
         return due
 
     def _since(self, coverage: Coverage, window: Window) -> int | None:
@@ -549,16 +555,16 @@ class WindowStream(EmailMetricsStream):
             self._widen(key)
             coverage = replace(coverage, wide=True)
         now = int(self.api.now())
+        # A row may be understood when the API answers it again.
+        short = bool(part.short or part.misunderstood)
         if part.window is not None:
             window = part.window.until(end)
             coverage = coverage.after(window, whole=whole)
             if whole:
                 self._whole[key].append(window)
                 self._warn_of_shortfall(key, coverage, part)
-                # A row may be understood when the API answers it again.
-                short = bool(part.short or part.misunderstood)
                 # A window stays short until all its rows are emitted.
-                if short or due.since is None:
+                if short or (due.since is None and not self.full_days):
                     coverage = coverage.after_short(
                         window, now, short=short, again=due.again
                     )
@@ -568,7 +574,9 @@ class WindowStream(EmailMetricsStream):
             through = max(coverage.through, end)
             coverage = replace(coverage, verified=now, through=through, todo=())
             self._warn_of_shortfall(key, coverage, part)
-            coverage = replace(coverage, shortfall=part.short)
+            coverage = replace(coverage, shortfall=part.short).after_short(
+                Window(coverage.start, through), now, short=short, again=True
+            )
         if part.days:
             newest = min(max(part.days), end) + DAY
             newest = max(newest, coverage.newest or newest)

@@ -21,6 +21,7 @@ Change = Callable[[dict[str, Any], Any], Any]
 OPENS = ("opens", "email_metrics_reconciliation")
 DELIVERIES = ("delivery_status",)
 SUMMARY = ("opens_summary",)
+USERS = ("users", "email_metrics_reconciliation")
 
 
 def spoilt(clinic: Clinic, path: str, change: Change) -> Callable[[], None]:
@@ -488,6 +489,87 @@ def test_a_row_that_comes_twice_does_not_hide_a_missing_row(
     clinic.sync(streams=(stream,))
     assert clinic.wrong(stream) == []
     assert clinic.coverage(stream, "smtp").short == ()
+
+
+def _without_last(body: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the last row, which the count still counts."""
+    return {**body, "data": body["data"][:-1]}
+
+
+def _with_last_cut(body: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a value of the last row, so that it fits no header."""
+    return {**body, "data": [*body["data"][:-1], body["data"][-1][:-1]]}
+
+
+def users_of(change: Callable[[dict[str, Any]], Any]) -> tuple[Clinic, Any]:
+    """Return an account whose report of users is changed, and how to end that.
+
+    The users were changed last before the look-back, so that only the full list, which
+    is due once a week, has them.
+    """
+    clinic = clinic_of(500)
+    for back in (50, 40):
+        clinic.api.add_user(created=NOW - back * DAY)
+    return clinic, spoilt(
+        clinic, "/users", lambda body, _: change(body) if body.get("data") else body
+    )
+
+
+@pytest.mark.parametrize("change", [_without_last, _with_last_cut])
+def test_a_full_list_with_a_shortfall_is_read_again_on_the_next_day(
+    change: Callable[[dict[str, Any]], Any],
+) -> None:
+    clinic, heal = users_of(change)
+    run = clinic.sync(streams=USERS)
+    assert verdicts(run, "users").isdisjoint({"equal", "unknown"})
+    assert clinic.wrong("users") != []
+    heal()
+    clinic.advance(1)
+    clinic.sync(streams=USERS)
+    assert clinic.wrong("users") == []
+    assert clinic.coverage("users").short == ()
+
+
+def test_an_undated_row_that_a_full_list_hid_is_not_counted_as_read() -> None:
+    """No window of time has the row, not even one of the whole history."""
+    clinic = clinic_of(1)
+    clinic.settings["lookback_days"] = 4
+    clinic.api.add_user(created=NOW - DAY / 2)
+    clinic.api.add_user(created=NOW - DAY / 2)
+
+    def undated(body: dict[str, Any], request: Any) -> dict[str, Any]:
+        if "from_date" in request.query:
+            return {**body, "data": body.get("data", [])[:1], "count": 1}
+        if body.get("data"):
+            body["data"][-1][body["header"].index("modified")] = None
+        return _without_last(body) if hides and body.get("data") else body
+
+    hides = True
+    spoilt(clinic, "/users", undated)
+    clinic.sync(streams=USERS)
+    clinic.advance(0.1)
+    clinic.sync(streams=USERS)
+    assert clinic.coverage("users").short != ()
+    hides = False
+    clinic.advance(1)
+    clinic.sync(streams=USERS)
+    assert {key[-1] for key in clinic.rows("users")} == {2, 3}
+
+
+def test_a_full_list_with_a_permanent_shortfall_is_read_ever_more_rarely() -> None:
+    clinic, _ = users_of(_without_last)
+    clinic.sync(streams=USERS)
+    in_full = []
+    for _ in range(4 * 40):
+        clinic.advance(0.25)
+        clinic.world.log.reset()
+        clinic.sync(streams=USERS)
+        asked = [
+            one.query for one in clinic.world.log.entries if one.path.endswith("/users")
+        ]
+        in_full.append(any("from_date" not in query for query in asked))
+    assert sum(in_full[:28]) == 7
+    assert sum(in_full[28:]) <= 6
 
 
 def test_two_permanently_equal_rows_cause_a_full_window_only_once_a_day() -> None:
