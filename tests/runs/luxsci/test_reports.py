@@ -13,7 +13,7 @@ from singer_sdk.exceptions import ConfigValidationError
 
 from tap_email_metrics.clock import iso
 from tap_email_metrics.providers.luxsci import client, report
-from tap_email_metrics.streams import window_reader, windows
+from tap_email_metrics.streams import window_facts, window_reader, windows
 from tap_email_metrics.tap import TapEmailMetrics
 from tap_email_metrics.transport import bounds
 from tests.support.luxsci import DAY, NOW, Clinic, Sync, World
@@ -318,8 +318,8 @@ def test_history_windows_grow_while_they_are_small(
     clinic = Clinic()
     run = clinic.sync(streams=("login_failures",))
     assert run.requests < 30  # 365 days
-    monkeypatch.setattr(windows, "SMALL", 0)
-    monkeypatch.setattr(windows, "EMPTY_FACTOR", 1)
+    monkeypatch.setattr(window_facts, "SMALL", 0)
+    monkeypatch.setattr(window_facts, "EMPTY_FACTOR", 1)
     other = Clinic()
     other.common["start_date"] = day(40)
     other.sync(streams=("login_failures",))
@@ -430,7 +430,7 @@ def test_a_state_never_covers_a_row_that_was_not_written() -> None:
 def test_a_window_that_was_read_is_not_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(windows, "EMPTY_FACTOR", 2)
+    monkeypatch.setattr(window_facts, "EMPTY_FACTOR", 2)
     clinic = clinic_of(400)
     # Without any row the list would be verified in full.
     clinic.api.add_login_failure(at=NOW - DAY)
