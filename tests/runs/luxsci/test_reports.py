@@ -829,8 +829,9 @@ def test_a_report_missing_at_its_assumed_path_is_unavailable(
     assert f"luxsci.path_overrides.{operation}" in message(run, "complaints")
     assert "luxsci.openapi_path" in message(run, "complaints")
     assert "behind_since" not in run.reports["luxsci_complaints"]
-    warnings = [r for r in caplog.records if operation in r.getMessage()]
-    assert [r.levelno for r in warnings] == [logging.WARNING]
+    # At INFO, which other tests switch on, the run summary names it, too.
+    warned = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert sum(operation in record.getMessage() for record in warned) == 1
     assert clinic.wrong("sent") == []
 
 
