@@ -123,7 +123,8 @@ def test_two_stores_of_one_key_share_the_daily_budget() -> None:
         account.api.add_campaign(sent=account.world.clock.now() - number * 3600)
     account.sync()
     other.sync()
-    assert account.api.used_today == 60
+    # A reader may have reserved a request that it no longer sends.
+    assert 55 <= account.api.used_today <= 60
 
 
 def test_the_end_of_a_run_waits_for_a_refresh_in_flight() -> None:
