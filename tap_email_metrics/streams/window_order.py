@@ -139,7 +139,7 @@ class WindowOrder:
         self._newest_first = True
         waiting: list[Window] = []
         for part in unread:
-            is_beside = self._lost is not None and _touch(part, self._lost)
+            is_beside = self._lost is not None and _adjoins(part, self._lost)
             if is_half and not is_beside and part.seconds > self._narrowest:
                 self._halve(part)
                 continue
@@ -156,7 +156,7 @@ class WindowOrder:
             one
             for one in self._failed
             if one.seconds > self._narrowest
-            and (not self._read or any(_touch(one, read) for read in self._read))
+            and (not self._read or any(_adjoins(one, read) for read in self._read))
         )
 
     def _drop(self, window: Window) -> None:
@@ -166,7 +166,7 @@ class WindowOrder:
     def _note_half(self, half: Window | None) -> None:
         """Note that a half was read. If both were, longer windows may be refused."""
         before, self._half = self._half, half
-        if half and before and _touch(half, before):
+        if half and before and _adjoins(half, before):
             longer, shorter = sorted((half.seconds, before.seconds), reverse=True)
             if longer - shorter <= self._narrowest and longer > self._narrowest:
                 self._longest = longer
@@ -202,6 +202,6 @@ class WindowOrder:
         return Window(start, window.end).first(self._narrowest)
 
 
-def _touch(window: Window, other: Window) -> bool:
+def _adjoins(window: Window, other: Window) -> bool:
     """Return whether one window begins where the other ends."""
     return window.end == other.start or other.end == window.start
