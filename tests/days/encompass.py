@@ -15,7 +15,7 @@ after the send on, and from every 60th day after that, in the window.
 
 A list that counts a row but hides it is settled without the row, and so is one that
 differs twice or has rows without a usable id: this is reported once and counts as a
-visit.
+visit. So is an old list that hides a row in two runs, `unsettled` and then `archived`.
 
 A list that failed in five runs is due once a day. Each run reports that the list is in
 quarantine, and does not count as a visit of it.
@@ -137,6 +137,7 @@ class EncompassDays(Account):
         self._courses: defaultdict[ListId, _Course] = defaultdict(_Course)
         self._messages: dict[int, Row] = {}
         self._links: set[ListId] = set()
+        self._unsettled: set[ListId] = set()
         if rng.random() < _OUT:
             self.outage = (rng.randint(4, 9), rng.uniform(190, 270))
         self._build(days + round(self.outage[1] if self.outage else 0))
@@ -289,9 +290,16 @@ class EncompassDays(Account):
                 yield from self.lists_of(entry.path)
         for stream in STREAMS[1:]:
             for parent, verdict in ran.verdicts(stream):
-                # Messages without an id are set aside for the lists of all messages.
-                if verdict in {"differs", "set_aside"} and parent != "all":
-                    yield stream, int(parent)
+                if parent == "all":
+                    continue  # messages without an id are set aside for all lists
+                list_id = stream, int(parent)
+                is_confirmed = verdict == "archived" and list_id in self._unsettled
+                if is_confirmed or verdict in {"differs", "set_aside"}:
+                    yield list_id
+                if verdict == "unsettled":
+                    self._unsettled.add(list_id)
+                else:
+                    self._unsettled.discard(list_id)
 
     @override
     def not_due(

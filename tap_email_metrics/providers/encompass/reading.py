@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.providers.encompass.archive import ARCHIVE_DAYS
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS
 from tap_email_metrics.providers.encompass.scan import (
     MOST_PAGES,
@@ -26,6 +27,7 @@ from tap_email_metrics.providers.encompass.scan import (
 from tap_email_metrics.providers.encompass.schedule import (
     Mark,
     MessagePolicy,
+    age,
     may_lose_rows,
     verification_points,
 )
@@ -148,7 +150,12 @@ class ListReader:
             return replace(known, rows=rows, archived=archived)
         moved = first != last or self._seen.cut or self._seen.shifted
         return replace(
-            known, rows=self._seen.served, api_rows=last, moved=moved, noted=False
+            known,
+            rows=self._seen.served,
+            api_rows=last,
+            moved=moved,
+            verified=not archived,
+            noted=False,
         )
 
     def _trusted(self, visit: Visit[int, Mark], mark: Mark, now: float) -> bool:
@@ -291,7 +298,11 @@ class ListReader:
         if second.whole or self._complementary:
             return mark
         # The total may count rows that no read shows, such as archived ones.
-        doubted = not archived and _has_lost_rows(visit.mark, mark)
+        doubted = (
+            _may_hide_unread_rows(visit, mark, len(keep.new) - ahead)
+            if archived
+            else _has_lost_rows(visit.mark, mark)
+        )
         if second.same_as(first) and not doubted:
             return mark
         return _unsettled(visit.mark, second, now)
@@ -406,6 +417,25 @@ def _unsettled(mark: Mark | None, seen: ListScan, now: float) -> Mark:
         failures=0,
         tried=now,
     )
+
+
+def _may_hide_unread_rows(visit: Visit[int, Mark], new: Mark, shown: int) -> bool:
+    """Return whether a list counts rows that it hides, and that no run has read.
+
+    They are in the archive if every row of the list is old. Otherwise the list is read
+    once more, in the next run, before that is believed: a row that the list hides for a
+    while can be read until it is archived.
+
+    Args:
+        visit: the visit of the list.
+        new: the mark after two equal reads.
+        shown: number of new rows that the reads have shown.
+    """
+    old = visit.mark or Mark()
+    if old.unsettled or new.shortfall <= max(old.shortfall, 0):
+        return False
+    is_young = age(visit.parent, new, new.checked or 0.0) <= ARCHIVE_DAYS * DAY
+    return is_young and new.rows + new.shortfall > old.rows + old.shortfall + shown
 
 
 def _has_lost_rows(old: Mark | None, new: Mark) -> bool:

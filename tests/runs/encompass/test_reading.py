@@ -500,6 +500,7 @@ def test_archived_rows_in_the_total_are_kept_as_a_shortfall(
         revisit="always",
     )
     site.api.set_policy(archived_in_total=True)
+    assert site.sync().reports[OPENS]["unsettled"] == 1  # no run has read the others
     run = site.sync()
     mark = site.mark("opens", message)
     assert (mark.rows, mark.total, mark.unsettled) == (300, 1_500, False)
@@ -524,6 +525,7 @@ def test_empty_pages_below_the_total_do_not_end_a_list() -> None:
     assert not site.differences()
     assert site.starts("opens")[:6] == [0, 1_000, 2_000, 3_000, 4_000, 5_000]
     assert len(site.asked("opens")) <= 40
+    site.sync()
     assert site.mark("opens", message).rows == 50
 
 

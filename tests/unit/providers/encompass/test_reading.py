@@ -873,11 +873,52 @@ def test_a_row_of_the_minute_of_the_check_costs_no_second_read() -> None:
     assert len(shelf.asked) == 1
 
 
-def test_two_equal_reads_of_an_old_list_settle_it_below_its_total() -> None:
+def test_two_runs_settle_an_old_list_below_its_total() -> None:
+    """The list hides rows that no run has read: one run is not believed."""
     shelf = Shelf(list(range(1, 13)), counted=5)
-    found, mark = read(shelf, days=200)
+    found, once = read(shelf, days=200)
     assert set(found) == set(shelf.ids)
-    assert (mark.rows, mark.total, mark.settled) == (12, 17, True)
+    assert (once.rows, once.checked, once.unsettled) == (0, None, True)
+    _, twice = read(shelf, once, days=200)
+    assert (twice.rows, twice.total, twice.settled) == (12, 17, True)
+    shelf.mark()
+    _, again = read(shelf, twice, days=200, everything=False)
+    assert (again.rows, again.total, again.settled) == (12, 17, True)
+
+
+def test_a_row_that_an_old_list_hides_for_a_run_is_read_in_the_next() -> None:
+    shelf = Shelf(list(range(1, 12)), counted=1)
+    _, mark = read(shelf, days=200)
+    shelf.counted = 0
+    hidden = shelf.new()
+    shelf.ids.append(hidden)
+    found, mark = read(shelf, mark, days=200)
+    assert hidden in found
+    assert (mark.rows, mark.total, mark.settled) == (12, None, True)
+
+
+def test_rows_that_were_read_before_are_archived_at_once() -> None:
+    shelf = Shelf(list(range(1, 13)))
+    _, mark = read(shelf, days=170)
+    del shelf.ids[:5]
+    shelf.counted = 5
+    _, mark = read(shelf, mark, days=180)
+    assert (mark.rows, mark.total, mark.settled) == (7, 12, True)
+    new = shelf.new()
+    shelf.counted = 6  # a row that no run has read
+    _, once = read(shelf, mark, days=181)
+    assert once.unsettled
+    shelf.ids.append(new)
+    shelf.counted = 5
+    found, twice = read(shelf, once, days=181)
+    assert new in found
+    assert (twice.rows, twice.total, twice.settled) == (8, 13, True)
+
+
+def test_a_list_without_a_row_of_the_last_180_days_is_archived_at_once() -> None:
+    shelf = Shelf([], counted=5)
+    _, mark = read(shelf, days=200)
+    assert (mark.rows, mark.total, mark.settled) == (0, 5, True)
 
 
 @pytest.mark.parametrize("counted", [-1, 1, 5])
