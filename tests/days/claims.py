@@ -73,6 +73,16 @@ def _grown_anyway(
     return replace(reached, checked=now, total=None, failures=0, tried=None)
 
 
+def _archived_at_once(
+    original: Any,  # noqa: ARG001
+    visit: Any,  # noqa: ARG001
+    new: Any,  # noqa: ARG001
+    shown: int,  # noqa: ARG001
+) -> bool:
+    """Take the rows that an old list hides as archived, although none was read."""
+    return False
+
+
 # Of Constant Contact
 
 
@@ -188,6 +198,15 @@ CLAIMS: dict[str, Mutation] = {
     ),
     "grown_anyway": Mutation(
         "encompass", 19, 4, reading, "_grown", _grown_anyway, ("list_short",)
+    ),
+    "archived_at_once": Mutation(
+        "encompass",
+        92,
+        12,
+        reading,
+        "_may_hide_unread_rows",
+        _archived_at_once,
+        ("list_short",),
     ),
     "unknown_is_zero": Mutation(
         "constant_contact",

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 _HEAD = 50  # rows asked for at the head of a descending list
 _MANY = 2 * MAX_RESULTS
+_OLD_DAYS = 2 * ARCHIVE_DAYS
+"""Days without activity, after which the hidden rows of a list are taken as archived.
+Only a row that came half a year after all others could still be readable."""
 
 
 class ListReader:
@@ -278,7 +281,8 @@ class ListReader:
             self._prefix = _Prefix(visit, seen, now)
         first = yield from self._scan(visit, keep, seen)
         self._prefix = None
-        if not everything and first.rows - known > len(keep.new) - ahead:
+        more = first.rows - known > len(keep.new) - ahead
+        if not everything and (more or _hides_fewer_rows(visit.mark, first)):
             # The list has new rows with a date before the last check.
             everything = True
             keep = _News(None, None)
@@ -422,9 +426,8 @@ def _unsettled(mark: Mark | None, seen: ListScan, now: float) -> Mark:
 def _may_hide_unread_rows(visit: Visit[int, Mark], new: Mark, shown: int) -> bool:
     """Return whether a list counts rows that it hides, and that no run has read.
 
-    They are in the archive if every row of the list is old. Otherwise the list is read
-    once more, in the next run, before that is believed: a row that the list hides for a
-    while can be read until it is archived.
+    They may be in the archive. The list is read once more, in the next run, before that
+    is believed: a row that the list hides for a while can be read until it is archived.
 
     Args:
         visit: the visit of the list.
@@ -434,8 +437,18 @@ def _may_hide_unread_rows(visit: Visit[int, Mark], new: Mark, shown: int) -> boo
     old = visit.mark or Mark()
     if old.unsettled or new.shortfall <= max(old.shortfall, 0):
         return False
-    is_young = age(visit.parent, new, new.checked or 0.0) <= ARCHIVE_DAYS * DAY
-    return is_young and new.rows + new.shortfall > old.rows + old.shortfall + shown
+    is_old = age(visit.parent, new, new.checked or 0.0) > _OLD_DAYS * DAY
+    grown = new.rows + new.shortfall - old.rows - old.shortfall
+    return not is_old and grown > shown
+
+
+def _hides_fewer_rows(old: Mark | None, seen: ListScan) -> bool:
+    """Return whether a list shows rows that it hid at the last check.
+
+    If other rows have left it, their number does not tell.
+    """
+    hidden = 0 if seen.total is None else max(0, seen.total - seen.rows)
+    return old is not None and old.shortfall > hidden
 
 
 def _has_lost_rows(old: Mark | None, new: Mark) -> bool:

@@ -529,11 +529,12 @@ def test_empty_pages_below_the_total_do_not_end_a_list() -> None:
     assert site.mark("opens", message).rows == 50
 
 
-def test_a_list_of_only_archived_rows_settles_after_two_reads() -> None:
+def test_a_list_of_only_archived_rows_settles_after_two_runs() -> None:
     site, message = site_with(2_500, age=200, added=lambda _: NOW - 190 * DAY)
     site.api.set_policy(archived_in_total=True)
     site.sync()
     assert site.starts("opens") == [0, 1_000, 2_000] * 2
+    site.sync()
     mark = site.mark("opens", message)
     assert (mark.rows, mark.total, mark.settled) == (0, 2_500, True)
 

@@ -915,9 +915,17 @@ def test_rows_that_were_read_before_are_archived_at_once() -> None:
     assert (twice.rows, twice.total, twice.settled) == (8, 13, True)
 
 
-def test_a_list_without_a_row_of_the_last_180_days_is_archived_at_once() -> None:
+def test_an_old_list_that_shows_no_row_is_archived_after_two_runs() -> None:
     shelf = Shelf([], counted=5)
-    _, mark = read(shelf, days=200)
+    _, once = read(shelf, days=200)
+    assert once.unsettled
+    _, twice = read(shelf, once, days=201)
+    assert (twice.rows, twice.total, twice.settled) == (0, 5, True)
+
+
+def test_a_list_without_activity_for_360_days_is_archived_at_once() -> None:
+    shelf = Shelf([], counted=5)
+    _, mark = read(shelf, days=361)
     assert (mark.rows, mark.total, mark.settled) == (0, 5, True)
 
 
@@ -953,6 +961,19 @@ def test_a_hidden_row_is_found_when_it_appears_despite_a_known_shortfall(
     shelf.counted = 0
     _, mark = read(shelf, mark, everything=False)
     assert (mark.rows, mark.total, mark.settled) == (12, None, True)
+
+
+def test_a_hidden_row_is_emitted_when_it_appears_while_another_leaves() -> None:
+    shelf = Shelf(list(range(1, 13)))
+    hidden = shelf.ids.pop(3)
+    shelf.counted = 1
+    _, mark = read(shelf)
+    shelf.ids[5:6] = [hidden]
+    shelf.ids.sort()
+    shelf.counted = 0
+    found, mark = read(shelf, mark, everything=False, lookback=0)
+    assert hidden in found
+    assert (mark.rows, mark.total, mark.settled) == (11, None, True)
 
 
 def test_an_empty_answer_is_believed_only_after_a_second_read() -> None:
