@@ -74,6 +74,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         common: the settings that belong to no provider.
         limits: the rate limits and the budget of all requests.
         parents_whole: whether the list of parents is complete.
+        lacking: what the list of parents is known to lack, in words; empty if nothing.
         nameless: number of parents that were listed without a usable id.
         unreadable: number of parents that no request for the list of parents can read.
         contradictions: compares what is seen with what is known of the API.
@@ -89,6 +90,7 @@ class Api(abc.ABC, Generic[SomeSection]):
         self.settings = settings
         self.common = context.common
         self.parents_whole = True
+        self.lacking = ""
         self.nameless = 0
         self.unreadable = 0
         self.contradictions = Contradictions(self.name, (), control.logger)

@@ -385,7 +385,10 @@ class EmailMetricsStream(QuietStream):
     def _good_end(self) -> Outcome:
         """Return the outcome of a stream that no error has ended."""
         report = self.report
-        if report.set_aside.total() or report.failed or report.unsettled:
+        lacking = self.api.lacking
+        if lacking:
+            report.message = "; ".join(filter(None, (report.message, lacking)))
+        if lacking or report.set_aside.total() or report.failed or report.unsettled:
             return "incomplete"
         return "complete" if report.records else "empty"
 

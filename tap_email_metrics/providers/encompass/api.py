@@ -158,6 +158,18 @@ class EncompassApi(Api[EncompassSettings]):
             verified=True,
         )
 
+    @property
+    def listed_through(self) -> float | None:
+        """UTC seconds of the last whole list of messages; None if this run has one.
+
+        Also None if no run is known to have one, or if single messages are missing
+        that no request can read: they must not hold back the others for ever.
+        """
+        state = self.state("encompass_messages")
+        if self.parents_whole or self.unreadable or state is None:
+            return None
+        return state.checked_through
+
     @cached_property
     def sent_counts(self) -> dict[int, int]:
         """Number of recipients of each message, by its id."""
@@ -195,45 +207,49 @@ class EncompassApi(Api[EncompassSettings]):
             seen = self._scan_messages(pages, rows)
             self._seen = seen
             self.unreadable = pages.unread
-            if pages.unread:
-                self.parents_whole = False
-                self._control.logger.warning(
-                    "%d messages cannot be read, because each page of the list of "
-                    "messages that has one of them fails: all others are read, and no "
-                    "message counts as closed or deleted; the last error: %s",
-                    pages.unread,
-                    pages.error,
-                )
-                break
             missing = self._missing(rows)
             agrees = seen.whole or (before is not None and seen.same_as(before))
-            self.parents_whole = agrees and not missing
-            if self.parents_whole:
+            self.parents_whole = agrees and not missing and not pages.unread
+            if self.parents_whole or pages.unread:
                 break
             before = seen
-        else:
-            self._warn_of_missing(missing, seen)
+        self.lacking = self._lacking(missing)
+        if not self.parents_whole:
+            self._control.logger.warning(
+                "%s: no message counts as closed or deleted%s",
+                self.lacking,
+                f"; the last error: {pages.error}" if pages.error else "",
+            )
         self.nameless = sum(isinstance(one, str) for one in rows)
         return list(rows.values())
 
-    def _warn_of_missing(self, missing: int, seen: ListScan) -> None:
-        """Say that two reads of the list of messages were not whole."""
-        if missing:
-            self._control.logger.warning(
-                "the list of messages lacks %d messages whose lists are open: it does "
-                "not count as whole, and no message counts as closed or deleted",
-                missing,
+    def _lacking(self, missing: int) -> str:
+        """Return what the list of messages lacks, in words; empty if nothing.
+
+        Args:
+            missing: number of known messages that the list lacks.
+        """
+        seen, unread = self._seen, self.unreadable
+        hidden = (seen.total or 0) - seen.served
+        if unread:
+            return (
+                f"{unread} messages cannot be read, because each page of the list of "
+                "messages that has one of them fails"
             )
-        elif seen.cut:
-            self._control.logger.warning(
+        if missing:
+            return f"the list of messages lacks {missing} messages whose lists are open"
+        if self.parents_whole:
+            found = f"the list of messages counts {hidden} that it does not show"
+            return found if hidden > 0 else ""
+        if seen.cut:
+            return (
                 "the list of messages could not be read to its end, twice: it shows "
                 "the same page again, or grows faster than it is read"
             )
-        else:
-            self._control.logger.warning(
-                "the list of messages changed while it was read, twice: the next run "
-                "reads the messages that it did not show"
-            )
+        return (
+            "the list of messages changed while it was read, twice: the next run "
+            "reads the messages that it did not show"
+        )
 
     def _scan_messages(self, pages: AroundRows, rows: dict[int | str, Row]) -> ListScan:
         reading = scan(Pages(pages), every_row, shrinking=False)

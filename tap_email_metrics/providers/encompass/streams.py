@@ -101,9 +101,11 @@ class MessageStream(FanOutStream[int, Mark]):
 
     @override
     def note_through(self, through: float) -> None:
+        api = cast("EncompassApi", self.api)
+        through = min(through, api.listed_through or through)
         super().note_through(through)
         if self.name in ARCHIVED:
-            cast("EncompassApi", self.api).note_headroom(self.name, through)
+            api.note_headroom(self.name, through)
 
     @override
     def read(

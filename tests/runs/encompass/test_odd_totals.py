@@ -218,6 +218,45 @@ def test_a_message_list_that_was_cut_closes_no_message(
     assert site.entry("opens")["swept"] == swept
 
 
+SHORT: dict[str, tuple[dict[str, Any], ...]] = {
+    "counts 1 that it does not show": ({"kind": "shift_total", "by": 1},),
+    "lacks 3 messages": ({"kind": "status", "status": 200, "body": []},),
+    "changed while it was read": (
+        {"kind": "shift_total", "by": 1, "times": 1},
+        {"kind": "shift_total", "by": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("says", SHORT)
+def test_no_stream_is_complete_without_the_list_of_all_messages(says: str) -> None:
+    """Each stream says so; none is further than the last whole list of messages."""
+    site, messages = site_of(1, 2, 3)
+    site.sync(**ONLY_OPENS)
+    site.advance(0.1)
+    site.sync(**ONLY_OPENS)
+    whole = site.entry("messages")["checked_through"]
+    for fault in SHORT[says]:
+        site.world.faults.add(path=LIST, **fault)
+    for _ in range(1 if says.startswith("changed") else 2):
+        site.advance(0.1)
+        late = site.api.add_row("opens", messages[0])
+        run = site.sync(**ONLY_OPENS)
+        assert run.code == 0
+        assert late in run.ids(OPENS)
+        for report in (run.reports[OPENS], run.reports[MESSAGES]):
+            assert report["outcome"] == "incomplete"
+            assert says in report["message"]
+        settles = says.startswith("counts")
+        behind = run.reports[OPENS]["behind_since"]
+        assert (behind == whole) == (not settles)
+    site.world.faults.clear()
+    site.advance(0.1)
+    run = site.sync(**ONLY_OPENS)
+    assert {run.reports[name]["outcome"] for name in (OPENS, MESSAGES)} == {"empty"}
+    assert run.reports[OPENS]["behind_since"] > whole
+
+
 def site_differences(site: Site) -> list[str]:
     """Return the differences from the truth in the streams that were read."""
     lines = site.differences()
