@@ -23,6 +23,7 @@ from tap_email_metrics.providers.encompass.archive import (
 )
 from tap_email_metrics.providers.encompass.auth import EncompassAuthenticator
 from tap_email_metrics.providers.encompass.client import (
+    MAX_RESULTS,
     EncompassClient,
     parse_loose,
     parse_rows,
@@ -46,6 +47,7 @@ from tap_email_metrics.run.api import Api
 from tap_email_metrics.run.reconciliation import Count
 from tap_email_metrics.run.workers import in_background
 from tap_email_metrics.state.plans import Parent
+from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -203,14 +205,14 @@ class EncompassApi(Api[EncompassSettings]):
         rows: dict[int | str, Row] = {}
         before: ListScan | None = None
         for _ in range(2):
-            pages = AroundRows(self._message_page)
-            seen = self._scan_messages(pages, rows)
+            around = AroundRows(self._message_page)
+            seen = self._scan_messages(Pages(self._message_page, around=around), rows)
             self._seen = seen
-            self.unreadable = pages.unread
+            self.unreadable = seen.unread
             missing = self._missing(rows)
             agrees = seen.whole or (before is not None and seen.same_as(before))
-            self.parents_whole = agrees and not missing and not pages.unread
-            if self.parents_whole or pages.unread:
+            self.parents_whole = agrees and not missing and not seen.unread
+            if self.parents_whole or seen.unread:
                 break
             before = seen
         self.lacking = self._lacking(missing)
@@ -218,7 +220,7 @@ class EncompassApi(Api[EncompassSettings]):
             self._control.logger.warning(
                 "%s: no message counts as closed or deleted%s",
                 self.lacking,
-                f"; the last error: {pages.error}" if pages.error else "",
+                f"; the last error: {around.error}" if around.error else "",
             )
         self.nameless = sum(isinstance(one, str) for one in rows)
         return list(rows.values())
@@ -251,8 +253,8 @@ class EncompassApi(Api[EncompassSettings]):
             "reads the messages that it did not show"
         )
 
-    def _scan_messages(self, pages: AroundRows, rows: dict[int | str, Row]) -> ListScan:
-        reading = scan(Pages(pages), every_row, shrinking=False)
+    def _scan_messages(self, pages: Pages, rows: dict[int | str, Row]) -> ListScan:
+        reading = scan(pages, every_row, shrinking=False)
         keyless = 0
         while True:
             try:
@@ -284,7 +286,9 @@ class EncompassApi(Api[EncompassSettings]):
         believed = len(rows) > 0 and (missing <= 1 or missing <= len(known) / 10)
         return 0 if believed else missing
 
-    def _message_page(self, start: int, size: int, tries: int) -> ListPage:
+    def _message_page(
+        self, start: int, size: int = MAX_RESULTS, tries: int = TRIES
+    ) -> ListPage:
         return self._client.page(
             MESSAGES,
             (),

@@ -61,8 +61,9 @@ class ListPage:
             which may be less than requested, or else the requested number.
         full: the page has as many rows as it covers. More rows may follow, whatever
             the total says.
-        shrunk: a request timed out lately, so this page asked for fewer rows. The
-            starts of the next pages are not known.
+        shrunk: this page asked for fewer rows, because a request timed out lately or a
+            page failed. The starts of the next pages are not known.
+        skipped: number of rows before the page that no request can read.
     """
 
     rows: Page
@@ -70,6 +71,7 @@ class ListPage:
     size: int
     full: bool = False
     shrunk: bool = False
+    skipped: int = 0
 
 
 class EncompassClient(Client):

@@ -11,10 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import Broken, NotUnderstood, Skippable
 from tap_email_metrics.providers.encompass.archive import ARCHIVE_DAYS
 from tap_email_metrics.providers.encompass.client import MAX_RESULTS
 from tap_email_metrics.providers.encompass.scan import (
     MOST_PAGES,
+    AroundRows,
     ListScan,
     Pages,
     ascending,
@@ -22,6 +24,7 @@ from tap_email_metrics.providers.encompass.scan import (
     dates_of,
     ids_of,
     latest_date,
+    may_be_one_row,
     scan,
 )
 from tap_email_metrics.providers.encompass.schedule import (
@@ -60,6 +63,7 @@ class ListReader:
     A probe is a request for the rows after the last known one. Its result counts only
     if the ids were strictly ascending (or descending) in the last whole read, and if
     the known and the new rows add up to the total. Otherwise the whole list is read.
+    A whole read leaves out single rows that make each page fail.
 
     Args:
         client: sends the requests.
@@ -71,6 +75,9 @@ class ListReader:
         now: returns the time of the API's clock.
         parse: returns the rows of a response body.
         fan_out: its idle workers prefetch pages; None for no prefetching.
+
+    Attributes:
+        unreadable: the last error of a row that the last read of the list left out.
     """
 
     def __init__(  # noqa: PLR0913 - facts of one list
@@ -94,6 +101,8 @@ class ListReader:
         self._dated = dated
         self._fan_out = fan_out
         self._answered = False
+        self._is_doubtful = False
+        self.unreadable: Skippable | None = None
         self._seen: ListScan | None = None
         self._complementary = False
         self._prefix: _Prefix | None = None
@@ -118,11 +127,34 @@ class ListReader:
         now = self._now()
         mark = visit.mark
         if mark and self._trusted(visit, mark, now):
-            probe = self._ascending if mark.order == "a" else self._descending
-            found = yield from probe(visit, mark, now)
+            found = yield from self._probe(visit, mark, now)
             if found:
                 return found
         return (yield from self._whole(visit, now))
+
+    def _probe(
+        self, visit: Visit[int, Mark], mark: Mark, now: float
+    ) -> Generator[Page, None, Mark | None]:
+        """Yield the new rows; return None if the whole list has to be read."""
+        probe = self._ascending if mark.order == "a" else self._descending
+        try:
+            return (yield from probe(visit, mark, now))
+        except Skippable as error:
+            if not (self._reads_around(visit) and _is_due_to_row(error)):
+                raise
+            self._is_doubtful = True
+            self._answered = False
+            self._part = None
+            return None
+
+    def _reads_around(self, visit: Visit[int, Mark]) -> bool:
+        """Return whether to look for single rows that make the pages of a list fail.
+
+        If there are none, this takes three requests more. So it is done once, when the
+        list begins to fail, and then once a day.
+        """
+        mark = visit.mark
+        return mark is None or not mark.failures or mark.quarantined
 
     def count(self, visit: Visit[int, Mark], mark: Mark) -> Count:
         """Return the count of the list after `read`.
@@ -143,6 +175,7 @@ class ListReader:
         if self._seen is None:
             return known  # a probe gives a mark only if the numbers add up
         first, last = self._seen.totals
+        known = replace(known, set_aside=self._seen.unread)
         if last is None:
             return replace(known, rows=self._seen.served, api_rows=None)
         archived = may_lose_rows(visit.parent, self._now(), self._policy)
@@ -176,7 +209,11 @@ class ListReader:
         return (mark.settled or is_cut(mark)) and not visit.everything
 
     def _page(
-        self, visit: Visit[int, Mark], start: int, size: int = MAX_RESULTS
+        self,
+        visit: Visit[int, Mark],
+        start: int,
+        size: int = MAX_RESULTS,
+        tries: int = TRIES,
     ) -> ListPage:
         # A list that failed in the last run gets one try, so that a lasting fault is
         # cheap. After its first response it gets as many tries as any other list.
@@ -186,7 +223,7 @@ class ListReader:
             (visit.parent.id,),
             start,
             size=size,
-            tries=1 if failed and not self._answered else TRIES,
+            tries=1 if (failed or self._is_doubtful) and not self._answered else tries,
             parse=self._parse,
         )
         self._answered = True
@@ -321,9 +358,14 @@ class ListReader:
     def _scan(
         self, visit: Visit[int, Mark], keep: _News, seen: ListScan
     ) -> Generator[Page, None, ListScan]:
-        fetch = Pages(partial(self._page, visit), self._fan_out)
+        fetch = partial(self._page, visit)
+        around = (
+            AroundRows(fetch, _is_due_to_row) if self._reads_around(visit) else None
+        )
+        pages = Pages(fetch, self._fan_out, around)
         shrinking = may_lose_rows(visit.parent, self._now(), self._policy)
-        self._seen = yield from scan(fetch, keep, shrinking=shrinking, seen=seen)
+        self._seen = yield from scan(pages, keep, shrinking=shrinking, seen=seen)
+        self.unreadable = around.error if around else None
         return self._seen
 
     def _settled(
@@ -346,6 +388,14 @@ class ListReader:
             total=None if total is None or total == rows else total,
             ahead=len(seen.ahead),
         )
+
+
+def _is_due_to_row(error: Skippable) -> bool:
+    """Return whether a page may fail because of one of its rows.
+
+    With another 4xx the API refuses the whole list.
+    """
+    return isinstance(error, Broken | NotUnderstood) and may_be_one_row(error)
 
 
 def _minute(moment: float) -> int:
@@ -381,6 +431,8 @@ class _Prefix:
         self._rows = len(seen.ids)
         total = seen.totals[1]
         if not self._ascends or not new or total is None or self._rows >= total:
+            return None
+        if seen.unread:
             return None
         return Mark(
             rows=self._rows,

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from tap_email_metrics.clock import EARLIEST
 from tap_email_metrics.errors import Denied, Skippable, Throttled, TimedOut
-from tap_email_metrics.providers.encompass.client import MAX_RESULTS, MOST_ROWS
+from tap_email_metrics.providers.encompass.client import (
+    MAX_RESULTS,
+    MIN_RESULTS,
+    MOST_ROWS,
+)
 from tap_email_metrics.transport.client import TRIES
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ class ListScan:
         totals: the totals of the first and the last page, None for a bare array.
         cut: the read was stopped before the end of the list.
         shifted: rows moved between two pages.
+        unread: number of rows that no request can read.
     """
 
     ids: array[int] = field(default_factory=lambda: array("q"))
@@ -61,6 +66,7 @@ class ListScan:
     totals: tuple[int | None, int | None] = (None, None)
     cut: bool = False
     shifted: bool = False
+    unread: int = 0
 
     @property
     def rows(self) -> int:
@@ -75,14 +81,14 @@ class ListScan:
     @property
     def whole(self) -> bool:
         """Whether no row can be missing: each known total equals the number of rows."""
-        if self.cut or self.shifted:
+        if self.cut or self.shifted or self.unread:
             return False
         return {*self.totals} - {None} <= {self.served}
 
     @property
     def order(self) -> Order:
-        """Order of the ids; "n" for a list of fewer than two rows."""
-        if len(self.ids) < 2 or self.keyless:  # noqa: PLR2004
+        """Order of the ids; "n" for fewer than two, or if a row has no known id."""
+        if len(self.ids) < 2 or self.keyless or self.unread:  # noqa: PLR2004
             return "n"
         if ascending(self.ids):
             return "a"
@@ -101,6 +107,7 @@ class ListScan:
             and self.totals == other.totals
             and set(self.ids) == set(other.ids)
             and self.keyless == other.keyless
+            and self.unread == other.unread
         )
 
     def completes(self, other: ListScan) -> bool:
@@ -118,26 +125,51 @@ def ascending(ids: Iterable[int | None]) -> bool:
     return None not in known and all(map(lt, known, known[1:]))  # type: ignore[arg-type]
 
 
+def may_be_one_row(error: Skippable) -> bool:
+    """Return whether a page may fail because of one of its rows.
+
+    After a timeout, fewer rows were asked for before. A refusal concerns every page.
+    """
+    return not isinstance(error, Denied) and not isinstance(
+        error.__cause__, TimedOut | Throttled
+    )
+
+
 class Pages:
     """The pages of one list, by the index of their first row.
 
     Args:
         fetch: returns the page at an index.
         fan_out: its idle workers prefetch pages; None for no prefetching.
+        around: fetches what can be read of a page that failed; None if such a page
+            fails the list.
     """
 
     def __init__(
         self,
         fetch: Callable[[int], ListPage],
         fan_out: FanOut[Any, Any, Any] | None = None,
+        around: AroundRows | None = None,
     ) -> None:
         self._fetch = fetch
         self._fan_out = fan_out
+        self._around = around
         self._early: dict[int, Prefetch[ListPage]] = {}
 
     def __call__(self, start: int) -> ListPage:
         """Return the page at an index, which must be higher than in the last call."""
         self.drop(start)
+        if self._around is None:
+            return self._page(start)
+        if self._around.reads(start):
+            return self._around(start)
+        try:
+            return self._page(start)
+        except Skippable as error:
+            self.drop()
+            return self._around(start, error)
+
+    def _page(self, start: int) -> ListPage:
         early = self._early.pop(start, None)
         if early is None or self._fan_out is None:
             return self._fetch(start)
@@ -166,72 +198,96 @@ class Pages:
 class AroundRows:
     """Fetches the pages of a list, without the rows that make each page fail.
 
-    After a page failed, its first half is fetched, and so on down to a page of one row.
-    If that fails as well, but the row after it can be read, the row is left out. This
-    takes about 20 requests for a row in a page of 1,000.
+    After a page failed, its first row is fetched alone, then half of the others, and so
+    on down to a single row. If that fails as well, but a row after it can be read, the
+    row is left out. This takes about 20 requests for a row in a page of 1,000, and
+    three if no row can be read.
+
+    If a page failed although each of its rows can be read, the next pages have half as
+    many rows.
 
     Args:
         fetch: returns a page, given the index of its first row, the number of rows to
             ask for, and the number of tries.
+        is_due_to_row: returns whether a page may fail because of one of its rows.
 
     Attributes:
         error: the last error of a row that was left out.
     """
 
-    def __init__(self, fetch: Callable[[int, int, int], ListPage]) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[int, int, int], ListPage],
+        is_due_to_row: Callable[[Skippable], bool] = may_be_one_row,
+    ) -> None:
         self._fetch = fetch
-        self._failing = 0  # from the current start to this index, a page fails
-        self._unreadable: set[int] = set()
+        self._is_due_to_row = is_due_to_row
+        self._most = MAX_RESULTS
+        self._failing = 0  # up to this index, a page fails
+        self._is_unexplained = False  # no row was left out since a page failed
+        self._left_out = 0
         self.error: Skippable | None = None
 
-    @property
-    def unread(self) -> int:
-        """Number of rows that were left out."""
-        return len(self._unreadable)
+    def reads(self, start: int) -> bool:
+        """Return whether to ask this object for the page at an index."""
+        return start < self._failing or self._most < MAX_RESULTS
 
-    def __call__(self, start: int) -> ListPage:
+    def __call__(self, start: int, error: Skippable | None = None) -> ListPage:
         """Return the page at an index, or at the next one that can be read.
+
+        Args:
+            start: the index.
+            error: why a page of the usual size failed there, None if none was asked
+                for.
 
         Raises:
             Skippable: the page fails, and the cause is not a single row.
         """
-        size, tries = MAX_RESULTS, TRIES
-        if start < self._failing:
-            size, tries = max(1, (self._failing - start) // 2), _TRIES_OF_A_PART
-        left_out: list[int] = []
-        first: Skippable | None = None
-        while True:
-            while start in self._unreadable:
-                start += 1
+        if error is None and start < self._failing:
+            return self._part(start, max(1, (self._failing - start) // 2))
+        if error is None:
             try:
-                page = self._fetch(start, size, tries)
-            except Skippable as error:
-                first = first or error
-                most = min(_MOST_ADJACENT, _MOST_UNREAD - self.unread)
-                if not _may_be_one_row(error) or len(left_out) == most:
-                    raise first from None
-                tries = _TRIES_OF_A_PART
+                return replace(self._fetch(start, self._most, TRIES), shrunk=True)
+            except Skippable as found:
+                error = found
+        if self._is_unexplained:
+            self._most //= 2
+        if not self._is_due_to_row(error) or self._most < MIN_RESULTS:
+            raise error
+        self._is_unexplained = True
+        self._failing = start + self._most
+        return self._part(start, 1, error)
+
+    def _part(self, start: int, size: int, error: Skippable | None = None) -> ListPage:
+        """Return a part of the page that fails at an index.
+
+        Args:
+            start: the index.
+            size: number of rows to ask for at first.
+            error: why the page failed; None if a part of it was read before.
+        """
+        tries = 1 if error else _TRIES_OF_A_PART
+        skipped = 0
+        while True:
+            try:
+                page = self._fetch(start + skipped, size, tries)
+            except Skippable as found:
+                error = error or found
+                most = min(_MOST_ADJACENT, _MOST_UNREAD - self._left_out)
+                if not self._is_due_to_row(found) or skipped >= most:
+                    raise error from None
                 if size > 1:
                     self._failing = start + size
                     size //= 2
-                else:
-                    self.error = error
-                    left_out.append(start)
-                    start += 1
-                    self._failing = start
+                    continue
+                skipped += 1
+                self.error = found
             else:
-                self._unreadable.update(left_out)
-                return page
-
-
-def _may_be_one_row(error: Skippable) -> bool:
-    """Return whether a page may fail because of one of its rows.
-
-    After a timeout, fewer rows were asked for before. A refusal concerns every page.
-    """
-    return not isinstance(error, Denied) and not isinstance(
-        error.__cause__, TimedOut | Throttled
-    )
+                if skipped:
+                    self._left_out += skipped
+                    self._is_unexplained = False
+                    self._failing = start + skipped
+                return replace(page, shrunk=True, skipped=skipped)
 
 
 def scan(
@@ -268,7 +324,8 @@ def scan(
     known: set[int] = set()
     last: int | None = None
     former: list[int | None] = []
-    while not pages or start < largest:
+    # A total need not count the rows that no request can read.
+    while not pages or start < largest + seen.unread:
         if pages and start >= ceiling:
             seen.cut = True
             break
@@ -276,6 +333,7 @@ def scan(
             raise Skippable(f"a list of more than {pages} pages: it does not end")
         page = fetch(start)
         pages += 1
+        seen.unread += page.skipped
         seen.totals = (page.total if pages == 1 else seen.totals[0], page.total)
         if _is_stuck(page, former, seen):
             seen.cut = True
@@ -284,7 +342,7 @@ def scan(
         largest = max(largest, page.total or 0)
         ceiling = ceiling or _ceiling(page)
         served = len(page.rows)
-        step = served or page.size
+        step = page.skipped + (served or page.size)
         page = _after(page, last, seen)
         bare = page.total is None
         before = len(known)

@@ -131,9 +131,23 @@ class MessageStream(FanOutStream[int, Mark]):
             if part := reader.part:
                 yield Part(part)
         count = reader.count(visit, mark)
+        if count.set_aside:
+            self.logger.warning(
+                "%s: %d rows of message %d cannot be read, because each page that has "
+                "one of them fails: all others are read; the last error: %s",
+                self.name,
+                count.set_aside,
+                visit.parent.id,
+                reader.unreadable,
+            )
         self._compare(mark, count)
         yield replace(count, **self.aggregate(visit.parent.id))
         return mark
+
+    @override
+    def reconcile(self, count: Count, stream: str = "", of: object = None) -> None:
+        self.set_aside("row that cannot be read", count.set_aside, of)
+        super().reconcile(replace(count, set_aside=0), stream, of)
 
     def _compare(self, mark: Mark, count: Count) -> None:
         """Compare a list with what is known of lists."""
@@ -142,7 +156,7 @@ class MessageStream(FanOutStream[int, Mark]):
             saw("order", _ORDERS[mark.order])
         if count.verdict == "archived":
             saw("archived_total", "stays")
-        if not self.archived or count.archived or count.moved:
+        if not self.archived or count.archived or count.moved or count.set_aside:
             return
         if count.api_rows is not None and count.api_rows != count.rows:
             saw("total", "differs")

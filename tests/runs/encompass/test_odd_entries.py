@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 OPENS = "encompass_opens"
 MESSAGES = "encompass_messages"
+RECONCILED = "email_metrics_reconciliation"
+UNREAD = "row that cannot be read"
 ONLY_OPENS: dict[str, Any] = {"streams": (OPENS, MESSAGES)}
 LIST = "/v2/messages"
 
@@ -149,14 +151,16 @@ def test_messages_with_times_in_seconds_are_read() -> None:
 # Pages that fail because of one row
 
 
-def poison(site: Site, *places: int, status: int = 500) -> Callable[[], None]:
-    """Let each page of the list of messages fail that has one of these rows.
+def poison(
+    site: Site, *places: int, status: int = 500, path: str = LIST
+) -> Callable[[], None]:
+    """Let each page of a list fail that has one of these rows.
 
     Return a function that ends it.
     """
 
     def strike(request: Any, reply: Any) -> None:
-        if request.path != LIST:
+        if request.path != path:
             return
         start, size = (int(request.query[n]) for n in ("startAt", "maxResults"))
         if any(start <= place < start + size for place in places):
@@ -228,6 +232,96 @@ def test_a_list_of_messages_that_always_fails_costs_few_requests(status: int) ->
     assert run.code == 1
     assert run.reports[OPENS]["outcome"] == "failed"
     assert site.world.log.count() < 40
+
+
+@pytest.mark.parametrize("status", [500, 200])
+@pytest.mark.parametrize("places", [(0,), (3,), (6,), (3, 4), (0, 6)], ids=repr)
+@pytest.mark.parametrize("age", [1, 178], ids=["young", "archived"])
+def test_a_row_that_fails_each_page_hides_no_other_row(
+    age: int, places: tuple[int, ...], status: int
+) -> None:
+    """It is counted whenever the list is read, and read once a page with it can be."""
+    site, (message, _) = site_of(age, 2, opens=7)
+    site.api.set_policy(archive_days=10_000)
+    hidden = {place + 1 for place in places}
+    end = poison(site, *places, status=status, path=f"{LIST}/{message}/opens")
+    for _ in range(2):
+        run = site.sync(streams=(*ONLY_OPENS["streams"], RECONCILED))
+        assert run.code == 0
+        assert site.target_ids("opens") == {*range(1, 15)} - hidden
+        assert run.reports[OPENS]["outcome"] == "incomplete"
+        assert run.reports[OPENS]["set_aside"] == {UNREAD: len(hidden)}
+        found = {r["parent"]: r for r in run.records(RECONCILED)}[str(message)]
+        assert (found["verdict"], found["difference"]) == ("set_aside", len(hidden))
+        assert len(site.asked("opens")) < 2 * (20 + 20 * len(places))
+        site.advance(0.5)
+    assert site.mark("opens", message).settled
+    end()
+    site.advance(8)
+    run = site.sync(**ONLY_OPENS)
+    assert len(site.target_ids("opens")) == 14
+    assert "set_aside" not in run.reports[OPENS]
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_a_new_row_that_fails_each_page_hides_no_other_row(order: str) -> None:
+    """A probe fails then, and so does a page of a whole read."""
+    site, (message,) = site_of(1, opens=7)
+    site.api.set_order(order)
+    site.sync(**ONLY_OPENS)
+    assert site.mark("opens", message).order == order[0]
+    site.advance(0.1)
+    at = site.world.clock.now()
+    new = [site.api.add_row("opens", message, date_added=at) for _ in range(3)]
+    place = 8 if order == "ascending" else 1
+    poison(site, place, path=f"{LIST}/{message}/opens")
+    run = site.sync(**ONLY_OPENS)
+    assert {*new} & site.target_ids("opens") == {new[0], new[2]}
+    assert run.reports[OPENS]["set_aside"] == {UNREAD: 1}
+
+
+def test_a_later_page_that_fails_because_of_a_row_hides_no_other_row() -> None:
+    """Other workers have asked for it early."""
+    site, (message,) = site_of(1, opens=60)
+    site.api.set_policy(max_page=10)
+    poison(site, 45, path=f"{LIST}/{message}/opens")
+    run = site.sync(**ONLY_OPENS)
+    assert site.target_ids("opens") == {*range(1, 61)} - {46}
+    assert run.reports[OPENS]["set_aside"] == {UNREAD: 1}
+
+
+def test_a_list_whose_large_pages_fail_is_read_in_small_ones() -> None:
+    """No row is to blame, so that the pages get smaller."""
+    site, (message,) = site_of(1, opens=2_500)
+
+    def strike(request: Any, reply: Any) -> None:
+        large = int(request.query.get("maxResults", 0)) > 300
+        if request.path.endswith("/opens") and large:
+            reply.status, reply.body = 500, b"{}"
+
+    site.world.on_reply(strike)
+    run = site.sync(**ONLY_OPENS)
+    assert len(site.target_ids("opens")) == 2_500
+    assert run.reports[OPENS]["outcome"] == "complete"
+    assert site.mark("opens", message).settled
+    assert len(site.asked("opens")) < 80
+
+
+REFUSALS = {404: 1, 410: 1, 403: 2, 504: 6, 400: 1, 500: 9}
+"""Requests for a list that always answers with a status."""
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_a_list_that_fails_as_a_whole_costs_few_requests(status: int) -> None:
+    """Once, three more if a single row might be the cause."""
+    site, (message, _) = site_of(1, 2)
+    path = f"/{message}/opens$"
+    site.world.faults.add("status", path=path, status=status)
+    for most in (REFUSALS[status], 6 if status == 504 else 2):
+        run = site.sync(**ONLY_OPENS)
+        assert run.reports[OPENS]["failed"] == [message]
+        assert len(site.asked("opens", message)) <= most
+        site.advance(0.1)
 
 
 ODD_TIMES: dict[str, object] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tap_email_metrics.clock import DAY
+from tap_email_metrics.errors import Broken
 from tap_email_metrics.providers.encompass.client import (
     MAX_RESULTS,
     ListPage,
@@ -19,6 +21,7 @@ from tap_email_metrics.providers.encompass.client import (
 )
 from tap_email_metrics.providers.encompass.reading import ListReader
 from tap_email_metrics.providers.encompass.scan import (
+    AroundRows,
     ListScan,
     Pages,
     ascending,
@@ -197,6 +200,39 @@ def read_all(
 
 
 # A scan over a list
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("shrinking", [True, False])
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("limit", [1, 2, 5, MAX_RESULTS])
+def test_a_scan_leaves_out_only_the_rows_that_fail_each_page(
+    limit: int, *, tells: bool, shrinking: bool, counted: bool
+) -> None:
+    """Whether the total counts them or not; at most two are side by side."""
+    shelf = Shelf([*range(7)], sizes=(limit,), tells=tells)
+    for bad in {frozenset(pair) for pair in product(range(7), repeat=2)}:
+        shelf.mark()
+        shelf.counted = 0 if counted else -len(bad)
+
+        def fetch(
+            start: int,
+            size: int = MAX_RESULTS,
+            _: int = 1,
+            *,
+            bad: frozenset[int] = bad,
+        ) -> ListPage:
+            shelf.requests += 1
+            if bad & {*range(start, start + min(size, limit))}:
+                raise Broken("500")
+            return shelf.fetch(start, size)
+
+        pages = Pages(fetch, around=AroundRows(fetch))
+        found, seen = finish(scan(pages, every_row, shrinking=shrinking))
+        assert {*found} == {*range(7)} - bad
+        assert not seen.whole or not seen.unread
+        assert seen.unread == len(bad) or (not counted and seen.unread < len(bad))
+        assert shelf.requests < 150
 
 
 @given(shelves(st.just(QUIET)), st.booleans())
