@@ -4,7 +4,8 @@ In memory the part of a stream has the form
 
     {"replication_key": …, "replication_key_value": …, "checked_through": …,
      "marks": {"<parent id>": "<packed mark>"}, "history": [ms, id],
-     "swept": day, "sweeping": [ms, id], "gaps": [[from, to]],
+     "swept": day, "sweeping": [ms, id], "sweep_again": [day, [ms, id]],
+     "gaps": [[from, to]],
      "backfill": {"<from>/<to>": {…}},
      "digests": …, "start": …, "readable": true, "lists": {"<list>": {…}},
      "read_all_due": …}
@@ -85,6 +86,7 @@ class StreamState(Generic[Id, SomeMark]):
         self._read_all_due = self.read("read_all_due", from_iso)
         self._swept = self.read("swept", whole_number)
         self._sweeping: tuple[int, Id] | None = self.read("sweeping", self._place)
+        self.read("sweep_again", self._sweep)
         self._backfill = self.read("backfill", _backfills)
         self._digests = self.read("digests", _base64) or ""
         self.coverages: dict[str, Coverage] = self.read("lists", coverages) or {}
@@ -225,6 +227,24 @@ class StreamState(Generic[Id, SomeMark]):
         self._sweeping = then
         place = then and [then[0], self.format.write_place(then[1])]
         self.write("sweeping", place)
+
+    def note_parents(self, *, whole: bool) -> None:
+        """Note whether the list of parents is whole, before lists are swept.
+
+        While it is not, sweeps go on. Once it is, all of these are repeated, because
+        they lacked parents.
+        """
+        kept = self.read("sweep_again", self._sweep)
+        if whole and kept:
+            self.set_swept(*kept)
+            self.write("sweep_again", None)
+        elif not whole and not kept and self._swept is not None:
+            place = self._entry.get("sweeping")
+            self.write("sweep_again", [self._swept, place])
+
+    def _sweep(self, value: Any) -> tuple[int, tuple[int, Id] | None]:  # noqa: ANN401
+        day, place = value
+        return whole_number(day), place and self._place(place)
 
     def set_digests(self, digests: str) -> None:
         """Store the digests of a list, in base64."""

@@ -249,6 +249,10 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
             )
         else:
             self.begin()
+            if parents:
+                # Those that no request can read may be so for ever.
+                whole = self.api.parents_whole or self.api.unreadable > 0
+                state.note_parents(whole=whole)
         fresh = self._ignores_marks() and not settings.backfill
         known = StreamState(self.name, {}, self.marks) if fresh else state
         plan = self.schedule.plan(parents, known, now, policy)
@@ -434,10 +438,7 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
     def _note_sweep(
         self, reading: _Reading[Id, SomeMark], last: Visit[Id, SomeMark] | None
     ) -> None:
-        # An incomplete list of parents lacks some that had to be swept. Those that
-        # cannot be read may be so for ever: they must not stop the sweep.
-        whole = self.api.parents_whole or self.api.unreadable
-        if self.run.settings.backfill or not whole:
+        if self.run.settings.backfill:
             return
         if reading.swept.is_complete:
             reading.state.set_swept(reading.today)

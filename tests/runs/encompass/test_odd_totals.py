@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -213,9 +215,43 @@ def test_a_message_list_that_was_cut_closes_no_message(
     body = {"data": rows, "total": 10, "maxResults": 1000}
     site.world.faults.add("status", path=LIST, status=200, body=body)
     site.advance(2)
-    site.sync(load=False, **ONLY_OPENS)
+    site.sync(**ONLY_OPENS)
     assert said(caplog, "the list of messages lacks 10 messages")
-    assert site.entry("opens")["swept"] == swept
+    assert site.entry("opens")["sweep_again"] == [swept, None]
+    assert {*site.entry("opens")["marks"]} == {str(message) for message in messages}
+
+
+def test_closed_lists_are_swept_while_messages_are_missing_and_again_after() -> None:
+    """Otherwise all of them would be read in every run, for as long as it lasts."""
+    site, messages = site_of(1, 2, 3, *range(400, 412), sweep_days=3, opens=1)
+    closed = messages[3:]
+    site.api.set_policy(archive_days=10_000)
+    site.sync(**ONLY_OPENS)
+    missing = {*messages[:2], closed[0]}
+
+    def strike(request: Any, reply: Any) -> None:
+        if request.path == "/v2/messages":
+            answer = json.loads(reply.body)
+            shown = [row for row in answer["data"] if row["id"] not in missing]
+            reply.body = json.dumps({**answer, "data": shown, "total": 12}).encode()
+
+    end = site.world.on_reply(strike)
+    old = NOW - 390 * DAY
+    late = [site.api.add_row("opens", one, date_added=old) for one in closed]
+    visits: Counter[int] = Counter()
+    for _ in range(12):
+        site.advance(0.5)
+        run = site.sync(**ONLY_OPENS)
+        assert run.reports[OPENS]["outcome"] == "incomplete"
+        visits.update({*site.visited("opens")} & {*closed})
+    assert visits.keys() == {*closed[1:]}
+    assert {*visits.values()} == {2}
+    end()
+    site.advance(0.1)
+    assert late[0] in site.sync(**ONLY_OPENS).ids(OPENS)
+    site.advance(0.1)
+    site.sync(**ONLY_OPENS)
+    assert {*site.visited("opens")}.isdisjoint(closed)
 
 
 SHORT: dict[str, tuple[dict[str, Any], ...]] = {

@@ -16,7 +16,7 @@ COMMON = (
     *("gaps", "swept", "backfill", "digests", "readable", "lists"),
 )
 """Keys that every stream can have."""
-OF_MARKS = ("marks", "history", "sweeping")
+OF_MARKS = ("marks", "history", "sweeping", "sweep_again")
 """Keys of streams that keep marks."""
 
 

@@ -186,6 +186,22 @@ def test_an_earlier_start_begins_anew_and_a_later_one_does_not() -> None:
     assert not state.begin_at(None)
 
 
+def test_sweeps_that_lacked_parents_are_repeated_from_where_they_were() -> None:
+    entry: dict[str, Any] = {}
+    state = StreamState(NAME, entry, NUMBERED)
+    state.note_parents(whole=False)
+    assert entry == {}
+    state.set_swept(5, (7, 1))
+    for day in (6, 8):
+        state.note_parents(whole=False)
+        state.set_swept(day, (9, 2))
+    again = StreamState(NAME, json.loads(json.dumps(entry)), NUMBERED)
+    for swept, place in ((5, (7, 1)), (10, None)):
+        again.note_parents(whole=True)
+        assert (again.swept, again.sweeping) == (swept, place)
+        again.set_swept(10)
+
+
 def test_a_backfill_has_marks_of_its_own() -> None:
     entry: dict[str, Any] = {}
     state = StreamState(NAME, entry, NUMBERED)
