@@ -187,6 +187,7 @@ def test_a_message_that_fails_each_page_hides_no_other_message(
         count = {"message that cannot be read": len(hidden)}
         assert run.reports[OPENS]["set_aside"] == count
         assert run.reports[MESSAGES]["unsettled"] == 1
+        assert "behind_since" not in run.reports[MESSAGES]
         assert run.reports[OPENS]["outcome"] == "incomplete"
         assert run.reports[MESSAGES]["outcome"] == "incomplete"
         assert site.world.log.count() < 60 + 60 * len(places)
