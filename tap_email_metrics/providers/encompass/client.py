@@ -227,6 +227,8 @@ def _total(value: object) -> int | None:
     Raises:
         OddBody: the number is too large to be believed.
     """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return None
     if value > MOST_ROWS:

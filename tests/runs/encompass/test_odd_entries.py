@@ -406,10 +406,11 @@ def test_a_message_list_that_ignores_the_start_is_reported_in_each_run(
     assert "history" not in site.entry("opens")
 
 
-def test_a_list_is_empty_if_it_is_null_and_counts_no_row() -> None:
+@pytest.mark.parametrize(("rows", "total"), [(None, 0), ([], 0.0)])
+def test_a_list_is_empty_if_it_counts_no_row(rows: object, total: float) -> None:
     """The lists of a dozen messages without opens do not end the stream."""
     site, (*quiet, read) = site_of(*range(1, 14))
-    body = {"data": None, "maxResults": 1000, "startAt": 0, "total": 0}
+    body = {"data": rows, "maxResults": 1000, "startAt": 0, "total": total}
     for message in quiet:
         path = f"/{message}/opens$"
         site.world.faults.add("status", path=path, status=200, body=body)
