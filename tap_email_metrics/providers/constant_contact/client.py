@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -45,9 +46,21 @@ MOST_ROWS = 1_000_000
 """Most rows of a list that is held in memory."""
 _PENDING, _NO_CONTENT, _DENIED, _TOO_MANY = 202, 204, 403, 429
 _QUOTA = "quota_exceeded"
-_NEXT = re.compile(rb"next", re.IGNORECASE)
 MOST_DEEP = 4
 """Levels of a response that are searched for a link to the next page."""
+_BESIDE = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MORE = re.compile(
+    r"(has|is|any|are)?(there)?more(available|data|items|pages|records|results|rows)?"
+    r"|(is)?truncated"
+)
+"""A field that is true if more rows follow, in lower case and without signs."""
+_LAST = re.compile(r"(is)?last(page)?")
+"""A field that is false if more rows follow."""
+_CURSOR = re.compile(
+    r"(end|page|paging|scroll)?cursor|(page|continuation)token|scrollid"
+)
+"""A field that is not empty if more rows follow and no other field denies it."""
+_YES = frozenset({"true", "yes", "1"})
 
 
 class NoList(Retriable):
@@ -62,6 +75,10 @@ class OtherObject(Retriable):
 
     ends_as = NotUnderstood
     most_tries = 2
+
+
+class NoWayOn(NotUnderstood):
+    """A page says that more rows follow, but has no link that leads to them."""
 
 
 class Pending(Retriable):
@@ -84,11 +101,18 @@ class LinkedPage(Generic[SomeRows]):
         rows: the rows in the order of the response.
         href: link to the next page, None at the end.
         is_listed: the response has a list; without one, `rows` is empty.
+        more: the response says that more rows follow.
     """
 
     rows: SomeRows
     href: str | None
     is_listed: bool = True
+    more: bool = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the list ends with this page."""
+        return self.href is None and not self.more
 
 
 class Trail:
@@ -103,9 +127,15 @@ class Trail:
         """Return the link of a page, None at the end of the list.
 
         Raises:
+            NoWayOn: more rows follow, but no link leads to them.
             Skippable: the link was followed before, or there are too many links or
                 pages that show nothing new.
         """
+        if page.href is None and page.more:
+            raise NoWayOn(
+                "Constant Contact: a page says that more rows follow, but has no link "
+                "to them"
+            )
         if page.href is not None:
             shown = _shown_by(page.rows)
             self._again += shown in self._shown
@@ -358,14 +388,30 @@ def parse_rows(body: bytes, field: str, maker: PageMaker) -> LinkedPage[Page]:
     found = maker.decode(body)
     if found is None:
         page = parse_page(body, field)
-        return LinkedPage(maker.page(page.rows), page.href, page.is_listed)
+        made = maker.page(page.rows)
+        return LinkedPage(made, page.href, page.is_listed, page.more)
     table, answer = found
     beside = {"_links": answer.links, "links": answer.plain, "next": answer.following}
     href = link_of(beside)
-    if href is None and _NEXT.search(body):
-        # Perhaps a link under another name, which only the whole body shows.
-        href = link_of(_parse_object(body), field)
-    return LinkedPage(table, href)
+    if href is not None:
+        return LinkedPage(table, href)
+    # Perhaps a link under another name.
+    others = _beside(body, field)
+    return LinkedPage(table, link_of(others), more=_says_more(others))
+
+
+def _beside(body: bytes, field: str) -> Row:
+    """Return the fields beside the rows, without decoding the rows."""
+    try:
+        parts = _BESIDE.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = _parse_object(body)
+        return {name: answer[name] for name in answer.keys() - {field}}
+    found: Row = {}
+    for name in parts.keys() - {field}:
+        with suppress(msgspec.DecodeError):
+            found[name] = decode_json(bytes(parts[name]))
+    return found
 
 
 def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
@@ -378,16 +424,18 @@ def parse_page(body: bytes, field: str) -> LinkedPage[list[Row]]:
     """
     answer = _parse_object(body or b"{}")
     rows = answer.get(field)
-    href = link_of(answer, field)
+    beside = {name: answer[name] for name in answer.keys() - {field}}
+    href = link_of(beside)
+    more = _says_more(beside)
     if rows is None and href is None:
         # Any other field may hold the rows under another name, or an error.
         others = [answer[name] for name in answer.keys() - {"_links", "links"}]
         if field in answer or not any(others):
-            return LinkedPage([], None, is_listed=False)
+            return LinkedPage([], None, is_listed=False, more=more)
     if not isinstance(rows, list) or not (rows == [] or any(map(_is_row, rows))):
         raise NoList(f"an answer without a list of {field}")
     # An entry that is no object counts as a row without a key: the others are read.
-    return LinkedPage([row if _is_row(row) else {} for row in rows], href)
+    return LinkedPage([row if _is_row(row) else {} for row in rows], href, more=more)
 
 
 def _is_row(entry: object) -> bool:
@@ -408,7 +456,7 @@ def _listed(
     return page
 
 
-def link_of(answer: Row, field: str = "") -> str | None:
+def link_of(answer: Row) -> str | None:
     """Return the link to the next page, None if the response has none.
 
     The documented form is `{"_links": {"next": {"href": ...}}}`. The link may also be
@@ -416,8 +464,7 @@ def link_of(answer: Row, field: str = "") -> str | None:
     "next" in it.
 
     Args:
-        answer: the response.
-        field: its field with the rows, which is not searched.
+        answer: the response, without its rows.
 
     Raises:
         NotUnderstood: the link has another form. The list must not end there.
@@ -428,7 +475,7 @@ def link_of(answer: Row, field: str = "") -> str | None:
         if links and not _is_searchable(links):
             found.append(links)
     # The documented place counts first.
-    places = sorted(answer.keys() - {field}, key=lambda name: (name != "_links", name))
+    places = sorted(answer, key=lambda name: (name != "_links", name))
     found += _named_next({name: answer[name] for name in places})
     for following in found:
         href = following.get("href") if isinstance(following, dict) else following
@@ -452,6 +499,38 @@ def _named_next(part: object, depth: int = MOST_DEEP) -> Iterator[object]:
             yield value
         else:
             yield from _named_next(value, depth - 1)
+
+
+def _says_more(answer: Row) -> bool:
+    """Return whether a response without a link says that more rows follow.
+
+    Args:
+        answer: the response, without its rows.
+    """
+    fields = [*_fields(answer)]
+    flags = [_is_yes(value) for name, value in fields if _MORE.fullmatch(name)]
+    last = [value for name, value in fields if _LAST.fullmatch(name)]
+    flags += [not value for value in last if isinstance(value, bool)]
+    flags += [False for _ in _named_next(answer)]  # none of these has a link
+    cursors = [value for name, value in fields if _CURSOR.fullmatch(name)]
+    return any(flags) if flags else any(map(_says_something, cursors))
+
+
+def _fields(part: object, depth: int = MOST_DEEP) -> Iterator[tuple[str, object]]:
+    """Yield all fields of an object and of those in it.
+
+    Their names are in lower case and without signs.
+    """
+    if isinstance(part, dict) and depth:
+        for name, value in part.items():
+            yield re.sub(r"[\W_]", "", name).lower(), value
+            yield from _fields(value, depth - 1)
+
+
+def _is_yes(value: object) -> bool:
+    """Return whether a value means yes, or counts something."""
+    counts = isinstance(value, (int, float)) and value > 0
+    return counts or str(value).strip().lower() in _YES
 
 
 def _is_searchable(links: object) -> bool:

@@ -20,7 +20,8 @@ QUESTIONS: tuple[Question, ...] = (
         },
         does=(
             "It follows the link as it is, from several places, and only to the API's "
-            "own host. A link that it does not understand fails the list."
+            "own host. A link that it does not understand fails the list, and so does "
+            "a page that says that more rows follow, but has no link."
         ),
         how="A page of one campaign, if the account has two.",
         basis="documented",

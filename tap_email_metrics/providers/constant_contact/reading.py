@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import NotUnderstood
-from tap_email_metrics.providers.constant_contact.client import Trail
+from tap_email_metrics.providers.constant_contact.client import NoWayOn, Trail
 from tap_email_metrics.providers.constant_contact.schedule import (
     CounterMark,
 )
@@ -82,15 +82,14 @@ class EventList:
         # Hashes save memory: 250,000 rows take 4 MB, in a Counter 20 MB.
         self._counts = HashCounts()
         self._pages: set[int] = set()
-        self._href: str | None = None
         self._trail = Trail()
+        self._page: LinkedPage[Page] | None = None
         self._last: tuple[str | None, list[int]] | None = None
-        self._ended = False
 
     @property
     def ended(self) -> bool:
         """Whether the list was read to its end."""
-        return self._ended
+        return self._page is not None and self._page.is_last
 
     @property
     def distinct(self) -> int | None:
@@ -105,6 +104,10 @@ class EventList:
 
         Args:
             cut: the time in epoch ms; None for the whole list.
+
+        Raises:
+            NoWayOn: the list says that more events follow, but not where.
+            Skippable: the list cannot be read.
         """
         while True:
             if self._held:
@@ -113,13 +116,13 @@ class EventList:
                 if ready:
                     self._count_new(ready)
                     yield ready
-            if self._ended or self._held:
+            if self.ended or self._held:
                 return
             self._advance()
 
     def _advance(self) -> None:
         """Read one more page; start over if the list has shifted."""
-        href = self._href
+        href = self._trail.follow(self._page) if self._page else None
         page = self._fetch(href)
         self.is_listed = page.is_listed
         names = [*map(hash, page.rows.identities)]
@@ -138,8 +141,7 @@ class EventList:
             self.found += sum(not self._ever.add(name) for name in names)
         self._last = (href, names)
         self._pages.add(hash((*names,)))
-        self._href = self._trail.follow(page)
-        self._ended = self._href is None
+        self._page = page
 
     def _hold(self, rows: Page) -> None:
         self._held = rows
@@ -294,7 +296,17 @@ class EventReader:
 
     def _down_to(self, cut: int | None) -> Generator[Page, None, None]:
         for events in self._lists:
-            yield from events.down_to(cut)
+            try:
+                yield from events.down_to(cut)
+            except NoWayOn:
+                if not self._has_all:
+                    raise
+
+    @property
+    def _has_all(self) -> bool:
+        """Whether as many rows were read as the counter announces."""
+        counts_rows = self.distinct is None and self._counter is not None
+        return counts_rows and self._found >= (self._counter or 0)
 
     def _misses(self, mark: CounterMark) -> bool:
         """Return whether new rows may be missing, as far as order and counter tell."""

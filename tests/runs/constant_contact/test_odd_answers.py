@@ -761,9 +761,59 @@ def test_a_list_with_a_next_page_that_cannot_be_asked_for_fails(
     assert (run.code, outcome(run, stream)) == (1, "failed")
 
 
+@pytest.mark.parametrize("stream", ["contacts", "sends"])
 @pytest.mark.parametrize(
     "beside",
     [
+        {"has_more": True},
+        {"hasMore": "true"},
+        {"paging": {"more": 200}},
+        {"meta": {"page": {"is_truncated": True}}},
+        {"is_last_page": False},
+        {"paging": {"cursor": "abc"}},
+        {"page_token": "abc"},
+        {"paging": {"next": None}, "has_more": True},
+    ],
+)
+def test_a_list_that_goes_on_without_a_link_emits_its_rows_and_fails(
+    account: Account, beside: dict[str, Any], stream: str
+) -> None:
+    path = add_a_list(account, stream)
+    change(account, path, lambda answer: without("_links")(answer) | beside)
+    run = account.sync(streams=(stream,))
+    assert (run.code, outcome(run, stream)) == (1, "failed")
+    assert len(account.rows(stream)) == 500
+
+
+def test_a_list_that_says_that_it_goes_on_may_have_all_that_is_counted(
+    account: Account,
+) -> None:
+    """The campaign counts four sends, and four are listed."""
+    campaign(account)
+    change(account, "/sends", lambda answer: answer | {"has_more": True})
+    run = account.sync(streams=("sends",))
+    assert (run.code, outcome(run, "sends")) == (0, "complete")
+    assert account.wrong("sends") == []
+
+
+def test_a_list_that_goes_on_without_a_link_fails_if_only_its_contacts_are_counted(
+    account: Account,
+) -> None:
+    """A contact may have more rows than those on the page."""
+    sent = campaign(account)
+    account.api.add_event("bounces", sent, created=NOW - HOUR)
+    change(account, "/bounces", lambda answer: answer | {"has_more": True})
+    run = account.sync(streams=("bounces",))
+    assert run.reports["constant_contact_bounces"]["failed"] == [sent]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"has_more": False, "cursor": "abc"},
+        {"hasMore": "false"},
+        {"paging": {"more": 0, "is_last": True}},
+        {"page_info": {"has_next_page": False, "end_cursor": "abc"}},
         {"paging": {"next": None, "has_next": False, "next_page": 0}},
         {"paging": {"next": {"href": None, "cursor": ""}}, "next": ""},
         {"note": "the next page"},
