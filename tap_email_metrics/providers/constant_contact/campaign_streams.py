@@ -423,11 +423,14 @@ class SnapshotStream(ActivityStream):
         mark = self._judged(visit, readings, missing, start)
         count = self.counted(campaign_id, rows, verified=mark.settled)
         served = sum(one.served for one in readings)
-        yield replace(
-            count,
-            api_rows=served if missing and served > rows else None,
-            noted=0 < mark.missing == before.missing,
-        )
+        total, least = sum(one.total for one in readings), self._least(campaign_id)
+        if missing and served > rows:
+            count = replace(count, api_rows=served)
+        elif self.summed and total < (least or 0):
+            count = replace(
+                count, aggregate_name=self.least, aggregate=least, contacts=total
+            )
+        yield replace(count, noted=0 < mark.missing == before.missing)
         return mark
 
     def _readings_of(self, campaign_id: str) -> list[SnapshotReading]:

@@ -313,6 +313,23 @@ def test_a_snapshot_whose_row_comes_twice_for_days_is_accepted_and_reported(
     assert account.paths(f"/{stream}") == []
 
 
+def test_links_that_lack_clicks_for_days_are_accepted_and_reported(
+    account: Account,
+) -> None:
+    """The campaign counts a contact who clicked, but its links do not."""
+    sent = campaign(account)
+    account.api.add_event("clicks", sent, created=NOW - HOUR)
+    change(account, "/links", lambda _: {"link_click_counts": []})
+    streams = ("links", "email_metrics_reconciliation")
+    found = []
+    for _ in range(4):
+        run = account.sync(streams=streams)
+        row = told(run, "links")
+        found.append((row["verdict"], row["contacts_read"], row["aggregate"]))
+        account.advance(1)
+    assert found == [("unsettled", 0, 1)] * 3 + [("differs", 0, 1)]
+
+
 def test_a_unique_open_that_comes_twice_hides_no_row_if_all_are_counted(
     account: Account,
 ) -> None:
