@@ -271,6 +271,33 @@ def test_an_activity_without_an_id_is_counted_and_the_others_are_read(
     )
 
 
+@pytest.mark.parametrize("role", ["winner", None])
+def test_an_activity_of_an_unknown_role_beside_a_known_one_is_counted_once(
+    account: Account, role: object
+) -> None:
+    """Its reports are not read, if it has any."""
+    sent = campaign(account)
+    unknown = {"campaign_activity_id": "a", "role": role}
+
+    def spoil(answer: Any) -> Any:
+        answer["campaign_activities"] += [unknown, {**unknown, "role": "Permalink"}]
+        answer["campaign_activities"][-1]["campaign_activity_id"] = "b"
+        return answer
+
+    change(account, f"/v3/emails/{sent}", spoil)
+    streams = ("sends", "links", "send_history")
+    run = account.sync(streams=(*streams, LISTS))
+    assert account.wrong("sends", "send_history") == []
+    for stream in streams:
+        name = f"constant_contact_{stream}"
+        check(run, name, {"activity of an unknown role": 1})
+    account.api.add_event("clicks", sent)
+    account.advance(1)
+    run = account.sync(streams=streams)
+    assert account.paths(f"/v3/emails/{sent}") == []
+    assert not any(report.get("set_aside") for report in run.reports.values())
+
+
 def test_contact_reports_are_counted(account: Account) -> None:
     account.settings["contact_reports"] = True
     for _ in range(2):

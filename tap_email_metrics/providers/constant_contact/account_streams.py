@@ -19,7 +19,6 @@ from tap_email_metrics.providers.constant_contact.activities import (
     activity_ids,
     is_removed,
     nameless_activities,
-    reported,
 )
 from tap_email_metrics.providers.constant_contact.campaign_snapshot import (
     by_campaign,
@@ -346,11 +345,7 @@ class CampaignActivities(CampaignStream):
         campaign = client.one(CAMPAIGN, [campaign_id], id_field="campaign_id")
         ids = activity_ids(campaign)
         yield self.maker().page(nameless_activities(campaign))
-        api.campaign_cache.learn(
-            campaign_id,
-            reported(campaign),
-            nameless=len(nameless_activities(campaign)),
-        )
+        api.campaign_cache.learn(campaign_id, campaign)
         missing: Gone | None = None
         for activity_id in ids:
             try:

@@ -16,6 +16,7 @@ ACTIVITY = "/emails/activities/{}"
 ACTIVITY_ID = "campaign_activity_id"
 ROLES = frozenset({"primary_email", "resend"})
 """Roles of the activities that have reports."""
+_WITHOUT_REPORTS = "permalink"
 _REMOVED = "removed"
 _UNSENT = frozenset({"draft", "scheduled"})
 
@@ -28,7 +29,17 @@ def reported(campaign: Row) -> list[str]:
     """
     found = {one: _role(role) for one, role in _activities(campaign).items()}
     known = [one for one, role in found.items() if role in ROLES]
-    return known or [one for one, role in found.items() if "permalink" not in role]
+    return known or [one for one, role in found.items() if _may_have_reports(role)]
+
+
+def of_unknown_role(campaign: Row) -> list[str]:
+    """Return the activities that may have reports, but are not among `reported`."""
+    read = {*reported(campaign)}
+    return [
+        one
+        for one, role in _activities(campaign).items()
+        if one not in read and _may_have_reports(_role(role))
+    ]
 
 
 def activity_ids(campaign: Row) -> list[str]:
@@ -74,6 +85,10 @@ def _listed(campaign: Row) -> list[Any]:
 
 def _has_id(activity: object) -> bool:
     return isinstance(activity, dict) and is_id(activity.get("campaign_activity_id"))
+
+
+def _may_have_reports(role: str) -> bool:
+    return _WITHOUT_REPORTS not in role
 
 
 def _role(role: object) -> str:

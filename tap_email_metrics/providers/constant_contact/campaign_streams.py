@@ -130,6 +130,7 @@ class CampaignStream(ConstantContactStream, FanOutStream[str, CounterMark]):
         cache = self.constant_contact.campaigns()
         cache.keep(parent.id)
         self.set_aside("activity without an id", cache.nameless(parent.id))
+        self.set_aside("activity of an unknown role", cache.of_unknown_role(parent.id))
 
     @override
     def explained(self, error: TapError) -> TapError:

@@ -20,6 +20,7 @@ from tap_email_metrics.providers.constant_contact.activities import (
     CAMPAIGN,
     is_removed,
     nameless_activities,
+    of_unknown_role,
     reported,
 )
 from tap_email_metrics.providers.constant_contact.batches import Batches
@@ -119,6 +120,7 @@ class CampaignCache:
         self._activities: dict[str, list[str]] = {}
         self._asked_anew: set[str] = set()
         self._nameless: dict[str, int] = {}
+        self._of_unknown_role: dict[str, int] = {}
         self.snapshot = CampaignSnapshot()
 
     # The snapshot, read in another thread
@@ -560,7 +562,7 @@ class CampaignCache:
                     f"GET {CAMPAIGN} answered 200 without activities of a campaign "
                     "that was sent"
                 )
-            self.learn(campaign_id, known, nameless=len(nameless_activities(answer)))
+            self.learn(campaign_id, answer)
         elif known:
             with self._lock:
                 self._activities[campaign_id] = known
@@ -588,26 +590,27 @@ class CampaignCache:
         counters = self.snapshot.counters.get(campaign_id)
         return counters is not None and counters.get("em_sends") != 0
 
-    def learn(
-        self, campaign_id: str, activities: list[str], *, nameless: int = 0
-    ) -> None:
-        """Remember the activities of a campaign that a stream has read.
-
-        Args:
-            campaign_id: of the campaign.
-            activities: those that have reports.
-            nameless: how many were listed without a usable id.
-        """
+    def learn(self, campaign_id: str, campaign: Row) -> None:
+        """Remember the activities of a campaign, given the response for it."""
+        activities = reported(campaign)
         if not activities:
             return  # a list that is empty once may have activities later
         with self._lock:
-            self._nameless[campaign_id] = nameless
+            self._nameless[campaign_id] = len(nameless_activities(campaign))
+            self._of_unknown_role[campaign_id] = len(of_unknown_role(campaign))
             self._activities[campaign_id] = activities
             self._asked_anew.add(campaign_id)
 
     def nameless(self, campaign_id: str) -> int:
         """Return how many activities of a campaign were listed without an id."""
         return self._nameless.get(campaign_id, 0)
+
+    def of_unknown_role(self, campaign_id: str) -> int:
+        """Return how many activities have an unknown role, if this run has asked.
+
+        The reports of these activities are not read, if they have any.
+        """
+        return self._of_unknown_role.get(campaign_id, 0)
 
     def _kept(self, campaign_id: str) -> list[str] | None:
         entry = self._shared["campaigns"].get(short_id(campaign_id))
