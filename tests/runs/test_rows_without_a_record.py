@@ -124,13 +124,14 @@ def keyless(name: str) -> Callable[[Any], Any]:
         keyless("created_time"),
         keyless("contact_id"),
         keyless("campaign_activity_id"),
+        keyless("tracking_activity_type"),
         lambda row: row | {"created_time": 1_790_000_000_000},
         lambda row: row | {"campaign_activity_id": row["contact_id"]},
         lambda row: row | {"campaign_activity_id": row["campaign_activity_id"].upper()},
         lambda _row: {},
     ],
     ids=[
-        *("no time", "no contact", "no activity", "time as a number"),
+        *("no time", "no contact", "no activity", "no type", "time as a number"),
         *("another activity", "capitals", "no field"),
     ],
 )
@@ -157,6 +158,29 @@ def test_events_that_cannot_be_identified_are_counted_and_read_again(
     account.sync(streams=("opens",))
     shown = {key_of("constant_contact_opens", one) for one in account.truth("opens")}
     assert shown <= account.rows("opens").keys()
+
+
+@pytest.mark.parametrize("missing", [{"url_id": None}, {}])
+def test_clicks_without_a_link_are_counted_and_read_again(
+    account: Account, missing: dict[str, object]
+) -> None:
+    """A later answer shows the same clicks with other ids."""
+    account.api.add_event("clicks", campaign(account), created=NOW - 60)
+    is_odd = True
+
+    def spoil(answer: Any) -> Any:
+        rows = answer["tracking_activities"]
+        odd = [keyless("url_id")(row) | missing for row in rows]
+        return answer | {"tracking_activities": odd if is_odd else rows}
+
+    change(account, "/clicks", spoil)
+    run = account.sync(streams=("clicks", LISTS))
+    check(run, "constant_contact_clicks", {"identity unreadable": 1})
+    is_odd = False
+    account.advance(1)
+    account.sync(streams=("clicks",))
+    shown = {key_of("constant_contact_clicks", one) for one in account.truth("clicks")}
+    assert shown <= account.rows("clicks").keys()
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,9 @@ class EventStream(CampaignStream):
     primary_keys = ("account", "event_id")
     replication_key = "created_time"
     envelope = envelope(TRACKED)
-    reader_fields = (ACTIVITY_ID, "contact_id")
+    reader_fields: ClassVar[tuple[str, ...]] = (
+        *(ACTIVITY_ID, "contact_id", "tracking_activity_type"),
+    )
     path: ClassVar[str]
     counted_once: ClassVar[str | None] = None
     has_twins: ClassVar[bool] = True
@@ -260,7 +262,7 @@ class EventStream(CampaignStream):
         times = [at for at in page.rows.times if at is not None]
         if any(one < two for one, two in pairwise(times)):
             self.api.contradictions.saw("tracking_order", "another")
-        doubt_strays(page.rows, ACTIVITY_ID, activity_id)
+        doubt_strays(page.rows, ACTIVITY_ID, activity_id, self.reader_fields)
         return page
 
 
@@ -293,6 +295,7 @@ class Clicks(EventStream):
 
     name = "constant_contact_clicks"
     path = "/reports/email_reports/{}/tracking/clicks"
+    reader_fields = (*EventStream.reader_fields, "url_id")
 
 
 class Optouts(EventStream):

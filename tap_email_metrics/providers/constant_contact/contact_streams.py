@@ -285,7 +285,7 @@ class ContactActivityDetails(ContactReport):
             may_lack=True,  # nothing says how many events a contact has
             tries=tries,
         )
-        doubt_strays(page.rows, "contact_id", contact_id)
+        doubt_strays(page.rows, "contact_id", contact_id, self.reader_fields)
         return page
 
 

@@ -20,7 +20,7 @@ from tap_email_metrics.providers.constant_contact.schedule import (
 from tap_email_metrics.streams.digests import HashCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from tap_email_metrics.providers.constant_contact.client import LinkedPage
     from tap_email_metrics.records.pages import Page
@@ -198,22 +198,25 @@ class EventList:
         return [*map(hash, self._fetch(href).rows.identities)] == names
 
 
-def doubt_strays(rows: Page, parent: str, parent_id: str) -> None:
-    """Count the ids of events that lack a time or a contact as doubtful.
+def doubt_strays(
+    rows: Page, parent: str, parent_id: str, needed: Iterable[str]
+) -> None:
+    """Count the ids of events that lack a time or another needed field as doubtful.
 
     So are those of events that belong to another list than the one asked for.
 
     Args:
-        rows: events with their `contact_id` and the field of the parent.
+        rows: events with the fields of `parent` and `needed`.
         parent: the vendor's field of the activity or contact that has the list.
         parent_id: its id in the request.
+        needed: the vendor's fields that every event has.
     """
-    owners, contacts = rows.values(parent), rows.values("contact_id")
-    triples = zip(owners, contacts, rows.times, strict=True)
+    owners = rows.values(parent)
+    others = zip(*map(rows.values, needed), strict=True)
     rows.doubt(
         [
-            owner != parent_id or contact is None or at is None
-            for owner, contact, at in triples
+            owner != parent_id or at is None or None in values
+            for owner, at, values in zip(owners, rows.times, others, strict=True)
         ]
     )
 
