@@ -129,15 +129,15 @@ class Batches:
         self._in_a_row = 0
         for row in rows:
             one = str(row.get(self._id_field))
-            if one in ids:
+            if one not in ids:
+                self.others.append(row)
+            elif _has_stats(row):
                 self.rows[one] = row
                 self.failed.pop(one, None)
-            else:
-                self.others.append(row)
         for one in ids:
             if one not in self.rows:
                 self.failed[one] = NotUnderstood(
-                    f"GET {self._template} answered 200 without a row of this id"
+                    f"GET {self._template} answered 200 without stats of this id"
                 )
         return None
 
@@ -145,6 +145,12 @@ class Batches:
 def _blames_an_id(error: Skippable) -> bool:
     """Return whether an error may be caused by one of the ids in the call."""
     return not isinstance(error, Denied) and not isinstance(error.__cause__, Retriable)
+
+
+def _has_stats(row: Row) -> bool:
+    """Return whether a row has counters: absent ones are not 0."""
+    stats = row.get("stats")
+    return isinstance(stats, dict) and bool(stats)
 
 
 def _parse_results(body: bytes) -> list[Row]:

@@ -195,6 +195,37 @@ def test_one_bad_activity_id_costs_only_its_own_stats(
     assert account.wrong("campaign_activity_stats") == []
 
 
+@pytest.mark.parametrize("stats", [None, {}, [7], 7])
+@pytest.mark.parametrize(
+    ("stream", "part"),
+    [("campaign_stats", STATS), ("campaign_activity_stats", ACTIVITY_STATS)],
+)
+def test_a_row_without_stats_replaces_no_numbers_and_is_read_again(
+    account: Account, stream: str, part: str, stats: object
+) -> None:
+    ids = fill(account, 2)
+    account.sync(streams=(stream,))
+    before = dict(account.rows(stream))
+    account.advance(1)
+    account.api.add_event("opens", ids[0])
+
+    def strike(request: Any, reply: Any) -> None:
+        if part in request.path:
+            answer = json.loads(reply.body)
+            for row in answer["results"]:
+                row["stats"] = stats
+            reply.body = json.dumps(answer).encode()
+
+    heal = account.world.on_reply(strike)
+    run = account.sync(streams=(stream,))
+    assert ids[0] in run.reports[f"constant_contact_{stream}"]["failed"]
+    assert account.rows(stream) == before
+    heal()
+    account.advance(1)
+    run = account.sync(streams=(stream,))
+    assert account.wrong(stream) == []
+
+
 # Contacts
 
 
