@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from typing_extensions import override
 
@@ -489,7 +489,8 @@ def is_cursor(href: str, asked: Collection[str]) -> bool:
     """
     query = href.partition("#")[0].partition("?")[2]
     names = {name for name, _ in parse_qsl(query)}
-    return names <= {*CURSORS, *asked}
+    may_name_someone = "@" in unquote(unquote(href))
+    return names <= {*CURSORS, *asked} and not may_name_someone
 
 
 # Small lists

@@ -108,3 +108,5 @@ def test_only_links_with_known_parameters_are_kept_as_cursors() -> None:
     assert is_cursor("/v3/contacts?cursor=x&limit=5", {"limit"})
     assert is_cursor("/v3/contacts?next=x", {"limit"})
     assert not is_cursor("/v3/contacts?cursor=x&token=y", {"limit"})
+    assert not is_cursor("/v3/contacts?cursor=ann%2540example.com", {"limit"})
+    assert not is_cursor("https://ann:pw@api.cc.email/v3/contacts?next=x", {"limit"})
