@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 CAMPAIGN = "/emails/{}"
 ACTIVITY = "/emails/activities/{}"
 ACTIVITY_ID = "campaign_activity_id"
-ROLES = frozenset({"primary_email", "resend"})
+_PRIMARY = "primary_email"
+"""Role of a campaign's first email, which each campaign has."""
+ROLES = frozenset({_PRIMARY, "resend"})
 """Roles of the activities that have reports."""
 _WITHOUT_REPORTS = "permalink"
 _REMOVED = "removed"
@@ -24,12 +26,13 @@ _UNSENT = frozenset({"draft", "scheduled"})
 def reported(campaign: Row) -> list[str]:
     """Return the activities that have reports, of a campaign's own answer.
 
-    If no role is known, these are all but the permalinks: the vendor may have renamed
-    its roles.
+    If none is the primary email, these are all but the permalinks: the vendor may have
+    renamed its roles.
     """
     found = {one: _role(role) for one, role in _activities(campaign).items()}
-    known = [one for one, role in found.items() if role in ROLES]
-    return known or [one for one, role in found.items() if _may_have_reports(role)]
+    if _PRIMARY in found.values():
+        return [one for one, role in found.items() if role in ROLES]
+    return [one for one, role in found.items() if _may_have_reports(role)]
 
 
 def of_unknown_role(campaign: Row) -> list[str]:
