@@ -51,6 +51,8 @@ FULL_READ_DAYS = 30
 
 def short_id(campaign_id: str) -> str:
     """Return a campaign id in the form of the state: 23 characters for a UUID."""
+    if campaign_id.startswith("~"):
+        return f"~{campaign_id}"
     try:
         packed = uuid.UUID(campaign_id)
     except ValueError:
@@ -68,6 +70,8 @@ def long_id(key: str) -> str:
     """
     if not key.startswith("~"):
         return key
+    if key.startswith("~~"):
+        return key[1:]
     return str(uuid.UUID(bytes=base64.urlsafe_b64decode(key[1:] + "==")))
 
 

@@ -11,6 +11,8 @@ from tap_email_metrics.providers.constant_contact.schedule import (
     BY_CAMPAIGN,
     CampaignSchedule,
     CounterMark,
+    long_id,
+    short_id,
 )
 from tap_email_metrics.state.marks import QUARANTINE_AFTER
 from tap_email_metrics.state.plans import Parent, Policy, Visit, history_key
@@ -35,6 +37,15 @@ def read(days_ago: float, **facts: Any) -> CounterMark:
     """Return the mark of a report that was read in full `days_ago` days before now."""
     at = NOW - days_ago * DAY
     return CounterMark(counter=5, checked=at, verified=at, **facts)
+
+
+@pytest.mark.parametrize(
+    "campaign_id",
+    ["21a06e1c-2237-4b8a-9c61-2f5e8d7b6a90", "21A06E1C", "77", "~", "~abc", "~~abc"],
+)
+def test_the_state_returns_every_campaign_id(campaign_id: str) -> None:
+    """Otherwise the next run would refuse the state."""
+    assert long_id(short_id(campaign_id)) == campaign_id
 
 
 def test_a_closed_campaign_is_read_once_as_history_and_never_again() -> None:
