@@ -84,7 +84,8 @@ class TokenAnswer(msgspec.Struct):
 
     access_token: str
     refresh_token: str | None = None
-    expires_in: float | str | None = None
+    # A lifetime of any type must not cost the new refresh token.
+    expires_in: object = None
 
 
 class ConstantContactAuthenticator:
@@ -291,15 +292,16 @@ def life(answer: TokenAnswer) -> float:
     return lifetime(answer.expires_in, DAY)
 
 
-def lifetime(expires_in: float | str | None, otherwise: float) -> float:
+def lifetime(expires_in: object, otherwise: float) -> float:
     """Return the seconds of an `expires_in`.
 
     Args:
         expires_in: the value in the response.
         otherwise: the seconds if the value is not usable.
     """
+    is_number = isinstance(expires_in, int | float | str)
     try:
-        seconds = float(expires_in or 0)
+        seconds = float(str(expires_in)) if is_number else 0.0
     except ValueError:
         seconds = 0.0
     return seconds if 0 < seconds < math.inf else float(otherwise)

@@ -115,7 +115,9 @@ def test_short_lived_access_tokens_are_used_for_half_of_their_lifetime() -> None
     assert refreshed(account) == 2
 
 
-@pytest.mark.parametrize("life", ["Infinity", "nan", "-5", None, 0])
+@pytest.mark.parametrize(
+    "life", ["Infinity", "nan", "-5", None, 0, True, [], {}, 10**99]
+)
 def test_an_invalid_lifetime_does_not_damage_the_store(life: object) -> None:
     account = Account()
 
