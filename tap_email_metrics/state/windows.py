@@ -226,6 +226,18 @@ class Coverage:
         start = max(self.start, min(self.through, end) - lookback)
         return Window(start, end) if start < end else None
 
+    def aged(self, live: Window) -> Window | None:
+        """Return the first part of a live window, if the API refuses it by its age.
+
+        An API may keep rows for a limited time. What it refused at the start of the
+        last live window has grown since then by the time that has passed. None if that
+        includes rows that were never read.
+        """
+        passed = max(0, live.end - self.through)
+        ends = (w.end + passed for w in self.troubled if w.start <= live.start)
+        end = max(ends, default=live.start)
+        return Window(live.start, end) if live.start < end < self.through else None
+
     def after(self, window: Window, *, whole: bool) -> Coverage:
         """Return the coverage after a read of a window; it stays due if not whole."""
         todo, failed = without(self.todo, window), outside(self.failed, window)

@@ -66,6 +66,8 @@ class Due:
             date than the row's own.
         again: the window, or the whole list, is read again because it was settled
             with a shortfall.
+        aged: the part of the look-back that is left out because the API has refused
+            rows of that age.
     """
 
     source: WindowList
@@ -74,6 +76,7 @@ class Due:
     live: bool = False
     wide: bool = False
     again: bool = False
+    aged: Window | None = None
 
     def is_unchanged(self, value: int | None) -> bool:
         """Return whether a row, according to its date, was emitted before."""
@@ -184,8 +187,10 @@ class WindowStream(WindowFacts):
                 and not self.is_read(coverage)
                 and not self.rests(source, coverage)
             ):
+                if aged := coverage.aged(window):
+                    window = window._replace(start=aged.end)
                 since = self._since(coverage, window)
-                due.append(Due(source, window, since, live=True, wide=wide))
+                due.append(Due(source, window, since, live=True, wide=wide, aged=aged))
         return due
 
     def _lookback(self, coverage: Coverage, *, wide: bool) -> int:
@@ -552,6 +557,10 @@ class WindowStream(WindowFacts):
         key, error = done.task.source.key, done.error
         self.report.parents_left -= 1
         self._count_requests()
+        if done.task.aged and (
+            error is None or isinstance(error, Skippable | Unavailable)
+        ):
+            self._keep(key, self._coverages[key].after_failure([done.task.aged]))
         if error is None:
             self._ended.add(key)
             self.report.parents += 1

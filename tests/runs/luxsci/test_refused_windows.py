@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Refuses = Callable[[float, float], bool]
 
 OPENS = ("opens",)
+DELIVERIES = ("delivery_status",)
 REFUSED = b'{"success": 0, "error_message": "out of range"}'
 NOT_UNDERSTOOD = b'{"success": 1, "header": ["x"], "data": [[1]]}'
 
@@ -139,6 +140,58 @@ def test_a_look_back_longer_than_the_api_keeps_rows_is_no_denied_list(
         ]
         assert have >= {*kept}
         assert asked(clinic, "/smtp/delivery") < 70
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("days", [25, 29.98])
+@pytest.mark.parametrize("interval", [1 / 24, 1])
+def test_what_the_look_back_cannot_read_is_looked_for_once(
+    interval: float, days: float, status: int
+) -> None:
+    """Each run says that it is left out, and tries it by one request."""
+    clinic = clinic_with_opens(40)
+    clinic.sync(streams=DELIVERIES)
+    heal = refuse(clinic, keeps(clinic, days), status, "/smtp/delivery")
+    clinic.advance(interval)
+    clinic.sync(streams=DELIVERIES)
+    assert asked(clinic, "/smtp/delivery") < 70
+    size = len(json.dumps(clinic.entry("delivery_status")))
+    for _ in range(4):
+        message = clinic.api.add_message(sent=clinic.world.clock.now(), channel="smtp")
+        clinic.advance(interval)
+        run = clinic.sync(streams=DELIVERIES)
+        assert outcome(run, "delivery_status") == "incomplete"
+        assert unsettled(run, "delivery_status") >= 1
+        assert asked(clinic, "/smtp/delivery") <= 6
+        emitted = run.records("luxsci_delivery_status")
+        assert message in {row["sendmail_id"] for row in emitted}
+        # Not the whole look-back, but what may have changed.
+        assert len(emitted) <= 6
+        assert len(json.dumps(clinic.entry("delivery_status"))) <= size + 120
+    heal()
+    for _ in range(3):
+        clinic.advance(1 / 24)
+        run = clinic.sync(streams=DELIVERIES)
+    assert outcome(run, "delivery_status") == "complete"
+    assert clinic.wrong("delivery_status") == []
+
+
+@pytest.mark.parametrize("length", [1, 12])
+def test_hours_that_always_fail_leave_the_look_back_like_others(length: int) -> None:
+    """They are not taken for old rows that the API refuses by their age."""
+    clinic = clinic_with_opens(10)
+    clinic.settings["lookback_days"] = 1
+    clinic.sync(streams=OPENS)
+    bad = NOW - 20 * HOUR
+    refuse(clinic, lambda start, end: start < bad + length * HOUR and end > bad)
+    for _ in range(40):
+        clinic.advance(1 / 24)
+        asked(clinic)
+        clinic.sync(streams=OPENS)
+    assert asked(clinic) <= 4
+    [left] = clinic.coverage("opens", "smtp").todo
+    assert bad - HOUR <= left.start <= bad
+    assert bad + length * HOUR <= left.end <= bad + (length + 1) * HOUR
 
 
 def test_a_list_whose_newest_days_are_refused_is_read_up_to_them() -> None:
