@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tap_email_metrics.errors import Broken, Lost, LostRow
+from tap_email_metrics.errors import Broken, Denied, Gone, Lost, LostRow
 
 if TYPE_CHECKING:
     from tap_email_metrics.errors import Skippable, Unavailable
@@ -78,3 +78,14 @@ class Failures:
     def is_whole_list(self, key: str) -> bool:
         """Return whether a list failed: nothing of it was read."""
         return key in self._broken - self.read
+
+
+def of_window(error: Failure) -> str:
+    """Return the message of an error for a window of a list that is readable.
+
+    A refusal advises on access or the path, but both are right.
+    """
+    refusal = error.__cause__
+    if isinstance(refusal, Denied | Gone):
+        return f"{refusal}; other times are served, so rows may be kept a limited time"
+    return str(error)

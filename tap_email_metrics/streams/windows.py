@@ -26,7 +26,7 @@ from tap_email_metrics.state.windows import (
     touch,
     without,
 )
-from tap_email_metrics.streams.failures import Failures
+from tap_email_metrics.streams.failures import Failures, of_window
 from tap_email_metrics.streams.window_facts import WindowFacts
 from tap_email_metrics.streams.window_order import WindowOrder
 from tap_email_metrics.streams.window_reader import WindowList, WindowPart, WindowReader
@@ -645,7 +645,7 @@ class WindowStream(WindowFacts):
         left = len(merged(inside(failed, coverage.todo))) + self._failures.left_out[key]
         if left:
             self.report.unsettled += left
-            text = f"windows that cannot be read: {left}: {error}"
+            text = f"windows that cannot be read: {left}: {of_window(error)}"
             self.logger.warning("%s: %s: %s", self.name, key, text)
 
     def _note_state(self) -> None:

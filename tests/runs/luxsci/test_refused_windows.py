@@ -101,6 +101,22 @@ def test_what_the_api_still_keeps_is_read_in_one_run(status: int) -> None:
     assert clinic.wrong("opens") == []
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_window_that_is_refused_is_not_blamed_on_access_or_the_path(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other windows of the list are served, so its access and its path are right."""
+    clinic = clinic_with_opens(90)
+    refuse(clinic, keeps(clinic, 60), status)
+    clinic.sync(streams=OPENS)
+    warnings = [one for one in caplog.messages if "opens: smtp" in one]
+    assert f"answered {status}" in warnings[-1]
+    assert "limited time" in warnings[-1]
+    assert not any(
+        "access controls" in one or "path_overrides" in one for one in warnings
+    )
+
+
 def test_summaries_that_the_api_still_keeps_are_read_in_one_run() -> None:
     clinic = Clinic()
     clinic.common["start_date"] = day(200)
