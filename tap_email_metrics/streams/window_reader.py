@@ -13,6 +13,10 @@ The reader also asks for a count, or goes on to an empty page.
 A page that begins with all rows of an earlier page is not understood: the API ignored
 the requested first row. Such a page proves nothing, and its repetitions are no events.
 
+If an API limits its counts and its rows to the same number, all of these agree. So if
+the number may be such a limit, the counts of two parts of the window have to agree with
+it, too. Otherwise the window is read in halves.
+
 If two reads of a window have the same rows and the same count, but the count differs
 from the number of rows, the window is *short*. A short window counts as read, and is
 read again at verifications.
@@ -20,6 +24,7 @@ read again at verifications.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -27,6 +32,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tap_email_metrics.clock import DAY
 from tap_email_metrics.errors import Lost, LostRow, Skippable, Unavailable
+from tap_email_metrics.state.windows import Window
 from tap_email_metrics.transport.bounds import TooLong
 
 if TYPE_CHECKING:
@@ -34,7 +40,6 @@ if TYPE_CHECKING:
 
     from tap_email_metrics.records.builder import PageMaker
     from tap_email_metrics.records.pages import Page
-    from tap_email_metrics.state.windows import Window
 
 LARGEST_WINDOW = 50_000
 """A window with more rows than this is split."""
@@ -44,8 +49,12 @@ _SMALLER = 8
 """If a response is too long, the number of rows to ask for is divided by this."""
 WINDOW_READS = 3
 """Most window sizes that one run tries for the same instant."""
+ROUND = 50
+"""A number of rows that is a multiple of this may be a limit of the API."""
 MOST_PAGES = 2_000
 """A list with more pages than this is taken to be endless."""
+_ALWAYS = Window(0, 2**32)
+"""More than any time of a row."""
 MOST_ROWS = 2_000_000
 """A list with more rows than this is taken to be endless: each takes 70 bytes here."""
 
@@ -144,6 +153,7 @@ class _RowTally:
         misunderstood: the same and those with a doubtful event id.
         digest: sum of the rows' hashes; it does not depend on their order.
         days: number of rows per UTC day of their own date.
+        oldest: the earliest of their own dates, in UTC seconds.
     """
 
     received: int = 0
@@ -154,6 +164,7 @@ class _RowTally:
     misunderstood: int = 0
     digest: int = 0
     days: Counter[int] = field(default_factory=Counter)
+    oldest: float = math.inf
 
     def add(self, page: _RowTally) -> None:
         """Add the rows of a page."""
@@ -165,6 +176,7 @@ class _RowTally:
         self.misunderstood += page.misunderstood
         self.digest = (self.digest + page.digest) % 2**64
         self.days.update(page.days)
+        self.oldest = min(self.oldest, page.oldest)
 
 
 @dataclass(slots=True)
@@ -322,11 +334,13 @@ class WindowReader:
         yield from self._read_pages(window, attempt)
         if attempt.too_large and window is not None:
             self._check_counts(window, attempt)
-            for half in window.halves():
-                yield from self._read(half, tries=tries, last=None)
+            yield from self._read_halves(window, tries)
             return
         proved = last is not None and attempt.rows.digest == last.rows.digest
         whole = attempt.agrees and (not attempt.rows.again or proved)
+        if whole and self._is_limited(window, attempt):
+            yield from self._read_halves(window, tries)
+            return
         short = 0 if whole else self._shortfall(attempt, last)
         # The count in a response may be missing, or count its page only.
         is_own = not attempt.is_steady or attempt.before is None
@@ -342,8 +356,37 @@ class WindowReader:
         elif window is None or window.seconds == 1 or attempt.is_unproved:
             yield from self._read(window, tries=tries - 1, last=attempt)
         else:
-            for half in window.halves():
-                yield from self._read(half, tries=tries - 1, last=None)
+            yield from self._read_halves(window, tries - 1)
+
+    def _read_halves(
+        self, window: Window | None, tries: int
+    ) -> Generator[Page | WindowPart, None, None]:
+        """Yield the rows of a window, which is read in halves.
+
+        Raises:
+            Skippable: the list has no window.
+        """
+        if window is None:
+            raise Skippable("the API counts more rows in parts of a list than in all")
+        for half in window.halves():
+            yield from self._read(half, tries=tries, last=None)
+
+    def _is_limited(self, window: Window | None, attempt: _Attempt) -> bool:
+        """Return whether the API limits the count of a window like its rows.
+
+        The parts of the window up to its oldest row and after it then have more rows
+        than the window. If each has as many, the API ignores the requested time.
+        """
+        rows, oldest = attempt.received, attempt.rows.oldest
+        if not rows or rows % ROUND or oldest == math.inf:
+            return False
+        start, end = window or _ALWAYS
+        middle = int(oldest) + 1
+        if not start < middle < end:
+            return False
+        parts = Window(start, middle), Window(middle, end)
+        counts = [self._count_if_counted(part) or 0 for part in parts]
+        return sum(counts) > rows and min(counts) < rows
 
     def _shortfall(self, attempt: _Attempt, last: _Attempt | None) -> int:
         """Return the confirmed difference between count and rows, 0 if unconfirmed."""
@@ -576,6 +619,7 @@ class WindowReader:
         # A row without a record does not count as read, so that its day differs.
         made = [at // 1000 for at in rows.made().times if at is not None]
         page.days.update(second // DAY * DAY for second in made)
+        page.oldest = min([page.oldest, *made])
         if window is not None:
             outside = (not window.start <= at < window.end for at in seconds)
             page.outside += sum(outside)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Change = Callable[[dict[str, Any], Any], Any]
 OPENS = ("opens", "email_metrics_reconciliation")
 DELIVERIES = ("delivery_status",)
+FAILURES = ("login_failures",)
 SUMMARY = ("opens_summary",)
 USERS = ("users", "email_metrics_reconciliation")
 
@@ -289,6 +290,75 @@ def test_a_count_that_is_limited_like_a_page_hides_no_row(
     run = clinic.sync(streams=OPENS)
     assert clinic.wrong("opens") == []
     assert "differs" in verdicts(run)
+
+
+def limited(most: int) -> Change:
+    """Limit the rows of a list, and its count."""
+
+    def change(body: dict[str, Any], request: Any) -> dict[str, Any]:
+        left = max(0, most - int(request.query["first_row"]))
+        if "count" in body:
+            body["count"] = min(body["count"], most)
+        if "data" in body:
+            body["data"] = body["data"][:left]
+        return body
+
+    return change
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "insertion"])
+@pytest.mark.parametrize("most_in_page", [0, 20])
+def test_a_limit_of_rows_and_counts_hides_no_row_of_a_window(
+    order: str, most_in_page: int
+) -> None:
+    """The numbers agree, but the parts of a window have more rows than it has."""
+    clinic = Clinic()
+    clinic.common["start_date"] = day(9)
+    clinic.api.set_policy(rows_order=order, max_rows=most_in_page)
+    for number in range(330):
+        at = NOW - 8 * DAY + number * 1_500
+        clinic.api.add_login_failure(at=at, ip="203.0.113.7")
+    spoilt(clinic, "/loginfailures", limited(50))
+    run = clinic.sync(streams=FAILURES)
+    assert outcome(run, "login_failures") == "complete"
+    assert clinic.wrong("login_failures") == []
+    assert run.requests < 150
+
+
+def test_a_limit_of_a_full_list_is_reported() -> None:
+    """No window of time shows undated rows. The dated ones are read by windows."""
+    clinic = clinic_of(500)
+    for number in range(99):
+        clinic.api.add_user(created=NOW - (number + 1) * DAY)
+    spoilt(clinic, "/users", limited(50))
+    for _ in range(2):
+        run = clinic.sync(streams=USERS)
+        assert outcome(run, "users") == "incomplete"
+        assert not [one for one in told(run, "users") if one["parent"].endswith(" all")]
+        assert clinic.wrong("users") == []
+        clinic.advance(0.1)
+    assert run.requests < 20
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_list_with_a_round_number_of_rows_is_whole(*, ignores: bool) -> None:
+    """Two further requests show it, also if the API ignores the requested time."""
+    clinic = Clinic()
+    clinic.common["start_date"] = day(0.5)
+    for number in range(50):
+        at = NOW - 0.4 * DAY + number * 600
+        clinic.api.add_login_failure(at=at, ip="203.0.113.7")
+    bodies: dict[str, Any] = {}
+
+    def change(body: dict[str, Any], request: Any) -> dict[str, Any]:
+        kept = bodies.setdefault(request.query["matches"], body)
+        return kept if ignores else body
+
+    spoilt(clinic, "/loginfailures", change)
+    run = clinic.sync(streams=FAILURES)
+    assert outcome(run, "login_failures") == "complete"
+    assert len(clinic.rows("login_failures")) == 50
+    assert run.requests <= 6
 
 
 REFUSALS = {
