@@ -214,6 +214,11 @@ class Coverage:
         width = min(self.width or half, half)
         return replace(self, todo=todo, through=through, width=width, cut=window.start)
 
+    def due_before(self, start: int) -> Coverage:
+        """Return the coverage with everything before a time added to `todo`."""
+        new = Window(self.start, start)
+        return replace(self, todo=merged([*self.todo, new]))
+
     @property
     def cut_todo(self) -> tuple[Window, ...]:
         """The windows that are left of a live window that was cut."""

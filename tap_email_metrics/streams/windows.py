@@ -491,12 +491,27 @@ class WindowStream(WindowFacts):
                 Window(coverage.start, through), now, short=short, again=True
             )
         if part.days:
+            coverage = self._with_rows(coverage, due, part.window)
             newest = min(max(part.days), end) + DAY
             newest = max(newest, coverage.newest or newest)
             coverage = replace(coverage, newest=newest)
         self._keep(key, coverage)
         self._state.readable = True
         self.compare(due.source, part)
+
+    def _with_rows(
+        self, coverage: Coverage, due: Due, window: Window | None
+    ) -> Coverage:
+        """Return the coverage of a list that has shown rows in a window.
+
+        If earlier runs found the list empty, that may have been an error of the API:
+        the time before its first rows is read again.
+        """
+        before = self._as_before[due.source.key]
+        was_empty = before.seen is not None and (due.live or not before.todo)
+        if coverage.newest is None and was_empty and window:
+            return coverage.due_before(window.start)
+        return coverage
 
     def compare(self, source: WindowList, part: WindowPart) -> None:
         """Reconcile a part of a window after its rows were written."""

@@ -483,8 +483,8 @@ class Summary(ReportStream):
             about = {str(self.dated_by): iso(day.start)[:10]}
             columns = {**due.source.columns, **about}
             yield self.maker(day.start * 1000, **columns).page(rows)
-            counts = (self._counted(rows), None)
-            yield WindowPart(part, True, len(rows), 0, 0, counts)  # noqa: FBT003 - its parts
+            counts, days = (self._counted(rows), None), {day.start: len(rows)}
+            yield WindowPart(part, True, len(rows), 0, 0, counts, days if rows else {})  # noqa: FBT003 - its parts
 
     def _rows_of_day(self, source: WindowList, day: Window) -> list[Row]:
         """Return the row of a day, or no row.

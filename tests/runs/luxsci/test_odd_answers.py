@@ -469,6 +469,25 @@ def test_a_list_that_was_empty_once_is_read_again() -> None:
     assert clinic.wrong("opens") == []
 
 
+@pytest.mark.parametrize("stream", ["opens", "opens_summary"])
+def test_a_list_that_was_empty_with_its_counts_is_read_again(stream: str) -> None:
+    """Its first row shows that its history may have been answered wrongly."""
+    clinic = clinic_of(100)
+    for back in range(10, 90, 7):
+        message = clinic.api.add_message(sent=NOW - back * DAY, channel="smtp")
+        clinic.api.add_open(message, at=NOW - back * DAY + 60)
+    path = "/" + stream.replace("_", "/")
+    heal = spoilt(clinic, path, lambda body, _: {**body, "data": [], "count": 0})
+    assert outcome(clinic.sync(streams=(stream,)), stream) == "empty"
+    clinic.advance(1)
+    heal()
+    run = clinic.sync(streams=(stream,))
+    assert outcome(run, stream) == "complete"
+    assert clinic.wrong(stream) == []
+    clinic.advance(1)
+    assert clinic.sync(streams=(stream,)).requests <= 6
+
+
 def test_a_list_without_a_count_whose_pages_repeat_is_not_complete() -> None:
     """Nothing shows that the first page has all rows, which are emitted once."""
     clinic = clinic_of(5)
