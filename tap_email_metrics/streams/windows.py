@@ -155,11 +155,11 @@ class WindowStream(WindowFacts):
         if not self.full_days:
             return []
         now = self.api.now()
-        return [
-            Due(source, None)
-            for key, source in self._sources.items()
-            if self._coverages[key].verification_due(now, self.full_days)
-        ]
+        coverages = self._coverages.items()
+        due = [k for k, c in coverages if c.verification_due(now, self.full_days)]
+        # What a run leaves out, because it ends early, is first in the next one.
+        due.sort(key=lambda key: self._coverages[key].verified or 0)
+        return [Due(self._sources[key], None) for key in due]
 
     def _due_live(self) -> list[Due]:
         if not self.dated_by:
@@ -191,7 +191,7 @@ class WindowStream(WindowFacts):
                     window = window._replace(start=aged.end)
                 since = self._since(coverage, window)
                 due.append(Due(source, window, since, live=True, wide=wide, aged=aged))
-        return due
+        return sorted(due, key=lambda one: self._coverages[one.source.key].seen or 0)
 
     def _lookback(self, coverage: Coverage, *, wide: bool) -> int:
         if wide:

@@ -63,6 +63,34 @@ def test_new_rows_of_a_quiet_login_are_found_within_a_day() -> None:
     assert len(clinic.rows("marketing_opens")) == 2
 
 
+@pytest.mark.parametrize("stream", ["marketing_opens", "marketing_urls"])
+def test_logins_that_a_small_budget_leaves_out_are_first_in_the_next_run(
+    stream: str,
+) -> None:
+    """All logins have rows, and their newest windows take more than a day's budget."""
+    clinic = of_logins(12)
+    api = clinic.api
+    logs = {}
+    for login in api.logins:
+        one = api.add_list(login, created=NOW - 5 * DAY)
+        contacts = [api.add_contact(login, one, created=NOW - 5 * DAY)]
+        campaign = api.add_campaign(login, created=NOW - 5 * DAY)
+        [logs[login]] = api.send_campaign(campaign, contacts, at=NOW - 4 * DAY)
+        api.log_event("marketing_opens", logs[login], at=NOW - 3 * DAY)
+    clinic.sync(streams=(stream,))
+    clinic.settings["daily_requests"] = 9
+    read = set()
+    for _ in range(4):
+        for log in logs.values():
+            api.log_event("marketing_opens", log, at=clinic.world.clock.now() + 60)
+        clinic.advance(1)
+        clinic.world.log.reset()
+        assert clinic.sync(streams=(stream,)).code == 0
+        paths = {entry.path for entry in clinic.world.log.entries}
+        read |= {login for login in logs if any(login in path for path in paths)}
+    assert read == {*logs}
+
+
 @pytest.mark.parametrize("status", [200, 302, 401, 403, 404])
 def test_a_login_that_is_refused_holds_back_no_other_login(status: int) -> None:
     """It may be the first to be read, before any report has shown that all is well."""
