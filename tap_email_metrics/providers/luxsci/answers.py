@@ -75,10 +75,13 @@ def heed_pace(text: str, where: str, limits: Limits, wait: float | None) -> None
 
 
 def is_success(body: Mapping[str, object]) -> bool:
-    """Return whether a response claims success, or mentions neither it nor an error."""
-    if "success" not in body:
-        return not (body.get("error_message") or body.get("error"))
-    return str(body["success"]) in {"1", "1.0", "True"}
+    """Return whether a response claims success, or does not mention it, and no error.
+
+    With an error, even a claimed success does not show that an empty list is empty.
+    """
+    if body.get("error_message") or body.get("error"):
+        return False
+    return str(body.get("success", 1)) in {"1", "1.0", "True"}
 
 
 def reason_of(text: str) -> str | None:

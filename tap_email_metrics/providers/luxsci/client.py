@@ -338,7 +338,7 @@ class LuxSciClient(Client):
                 raise DeniedReport(f"{where}, denied", headers)
             if hint := self._hint(text, what):
                 raise DoubtedCredentials(f"LuxSci refused {where}; {hint}", headers)
-            raise FailedReport(f"{where} with success 0", headers)
+            raise FailedReport(f"{where} with success 0, or with an error", headers)
         if not report.is_one:
             raise Retriable(f"{where} with a body that is not a report")
 

@@ -93,6 +93,11 @@ NOT_UNDERSTOOD: dict[str, Change] = {
         "count": 0,
         "error_message": "internal",
     },
+    "error beside success and an empty list": lambda body, _: {
+        **({**body, "data": []} if "data" in body else body),
+        "count": 0,
+        "error": "the report is being built",
+    },
     "page": lambda _body, _: b"<html>Sorry</html>",
     "list elsewhere": lambda body, _: {**body, "report": body.get("data"), "data": 0},
     "numbered rows": lambda body, request: {
