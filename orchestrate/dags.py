@@ -29,6 +29,7 @@ from orchestrate.runs import (
     output,
     plain,
     progress,
+    remarks,
     selection,
     state_of,
     summary,
@@ -61,10 +62,11 @@ def backfill(account: str, month: str, run_id: str) -> None:
     """Read one month of one account again, without touching its live bookmarks.
 
     If the daily share is spent, the task pauses without a slot of the pool and runs
-    again later, until the month is done. Its label shows the progress.
+    again later, until the month is done. Its label shows the progress, and at the end
+    what is missing for good.
 
     Raises:
-        RunFailedError: some lists could not be read. A retry tries them again.
+        RunFailedError: some lists could not be read whole. A retry tries them again.
     """
     # A retry continues from this state; another run of the DAG starts the month anew.
     state = state_of(account, month, run_id)
@@ -80,6 +82,8 @@ def backfill(account: str, month: str, run_id: str) -> None:
         )
     if lists := left_out(said):
         raise RunFailedError(f"The month is incomplete. Lists left out: {lists}.")
+    if told := remarks(said):
+        get_current_context()["state"] = f"{state}: {told}"
 
 
 @task

@@ -208,8 +208,10 @@ def _told(stream: Mapping[str, Any]) -> dict[str, Any]:
     }
     # A list in quarantine is among the failed ones only if this run tried it again.
     unread = {*stream.get("failed", ()), *stream.get("quarantined", ())}
+    counts["unread"] = len(unread) + stream.get("unsettled", 0)
+    counts["set_aside"] = sum(stream.get("set_aside", {}).values())
     facts = {key: stream[key] for key in _STREAM if key in stream}
-    return facts | counts | {"unread": len(unread)}
+    return facts | counts
 
 
 def months(first: str, last: str) -> list[str]:
@@ -267,11 +269,33 @@ def progress(said: Mapping[str, Any]) -> str:
 
 
 def left_out(said: Mapping[str, Any]) -> str:
-    """Return the number of lists per stream that could not be read, "" for none."""
-    streams = said["streams"].items()
+    """Return what a run could not read, in a few words; "" if it read everything.
+
+    For each stream, it is the number of lists that failed, and of lists and windows
+    that were not read whole. Streams without access count only if there is no other.
+    """
+    streams = said["streams"]
+    if streams and set(streams) == set(_unavailable(said)):
+        return "all streams"
     return ", ".join(
-        f"{name}: {one['unread']}" for name, one in streams if one.get("unread")
+        f"{name}: {one['unread']}" for name, one in streams.items() if one.get("unread")
     )
+
+
+def remarks(said: Mapping[str, Any]) -> str:
+    """Return what a run says that another run would not mend, in a few words."""
+    streams = said["streams"].values()
+    counts = {
+        "streams without access": len(_unavailable(said)),
+        "rows set aside": sum(one.get("set_aside", 0) for one in streams),
+        "lists that differ": said.get("reconciliation", {}).get("differs", 0),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _unavailable(said: Mapping[str, Any]) -> list[str]:
+    streams = said["streams"].items()
+    return [name for name, one in streams if one.get("outcome") == "unavailable"]
 
 
 def state_of(account: str, *parts: str) -> str:

@@ -470,6 +470,9 @@ class FanOutStream(EmailMetricsStream, Generic[Id, SomeMark]):
         report.quarantined = sorted(key for key, mark in marks if mark.quarantined)
         report.unfinished = sorted(key for key, mark in marks if is_cut(mark))
         if self.run.settings.backfill:
+            # No later run says that they lack rows, so lists that wait count as well.
+            doubted = [one for _, one in marks if one.unsettled and not one.failures]
+            report.unsettled = len(doubted)
             return
         through = self.schedule.checked_through(parents, state.marks, now, policy)
         if state.checked_through is not None and self.lacks_parents(state, parents):

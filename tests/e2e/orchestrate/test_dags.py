@@ -73,7 +73,7 @@ dags.run = lambda account, state, settings: asked.append(settings) or said
 asked = []
 try:
     dags.backfill.function("bakery", "2026-01", "manual")
-    print(json.dumps(["ended", asked]))
+    print(json.dumps(["ended", asked, context.get("state")]))
 except AirflowRescheduleException:
     print(json.dumps(["goes on", context["state"]]))
 """
@@ -186,10 +186,18 @@ def test_a_paused_backfill_continues_by_itself_and_shows_its_progress(
 def test_a_finished_backfill_ends_and_kept_the_accounts_selection(
     tmp_path: Path,
 ) -> None:
-    ended, [asked] = backfilled(tmp_path, {"paused": [], "streams": {}})
-    assert ended == "ended"
+    ended, [asked], label = backfilled(tmp_path, {"paused": [], "streams": {}})
+    assert (ended, label) == ("ended", None)
     assert "!constant_contact_contacts" in asked["_select_filter"]
     assert "!constant_contact_links" in asked["_select_filter"]
+
+
+def test_the_label_of_a_finished_backfill_tells_what_is_missing_for_good(
+    tmp_path: Path,
+) -> None:
+    streams = {"a": {"outcome": "incomplete", "unread": 0, "set_aside": 2}}
+    ended, _, label = backfilled(tmp_path, {"paused": [], "streams": streams})
+    assert (ended, label) == ("ended", "bakery.2026-01.manual: 2 rows set aside")
 
 
 def test_a_backfill_without_a_run_summary_fails(

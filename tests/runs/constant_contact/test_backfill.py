@@ -55,3 +55,34 @@ def test_a_backfill_emits_its_interval_and_changes_no_live_mark() -> None:
     account.advance(1)
     assert account.sync(streams=EVENTS).code == 0
     assert account.wrong(*EVENTS) == []
+
+
+def test_a_backfill_says_in_each_run_which_lists_lack_rows() -> None:
+    """Between two tries the list is not read, and yet is not complete."""
+    account = Account()
+    sent = NOW - 20 * DAY
+    campaign = account.api.add_campaign(sent=sent, recipients=1)
+    account.api.add_event(
+        "opens",
+        campaign,
+        created=sent + DAY,
+        visible_from=NOW + 999 * DAY,
+        counted_from=sent + DAY,
+    )
+    account.api.add_event("opens", campaign, created=sent + 2 * DAY)
+    account.common |= {
+        "backfill": True,
+        "start_date": iso(sent),
+        "end_date": iso(NOW - 10 * DAY),
+    }
+
+    def opens() -> tuple[Any, Any]:
+        account.advance(1 / 240)
+        run = account.sync(streams=("opens",))
+        report = run.reports["constant_contact_opens"]
+        return report["outcome"], report.get("unsettled", 0)
+
+    assert [opens() for _ in range(5)] == [("incomplete", 1)] * 5
+    account.advance(3)
+    assert opens() == ("complete", 0)
+    assert opens() == ("empty", 0)

@@ -35,6 +35,7 @@ from orchestrate.runs import (
     months,
     output,
     progress,
+    remarks,
     selection,
     state_of,
     summary,
@@ -477,6 +478,9 @@ def test_a_backfill_that_waits_for_requests_shows_that() -> None:
         # A list in quarantine is tried once a day: most runs do not count it as failed.
         ({"quarantined": [1]}, "b: 1"),
         ({"failed": [1, 2], "quarantined": [2, 3]}, "b: 3"),
+        # So are windows that cannot be read, and lists that lack counted rows.
+        ({"failed": [1], "unsettled": 2}, "b: 3"),
+        ({"set_aside": {"its id is not an integer": 2}}, ""),
         ({}, ""),
     ],
 )
@@ -487,6 +491,37 @@ def test_a_backfill_names_the_streams_whose_lists_could_not_be_read(
     said = summary(json.dumps({**SAID, "streams": streams}))
     assert said is not None
     assert left_out(said) == unread
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "unread"),
+    [
+        (["unavailable", "unavailable"], "all streams"),
+        (["unavailable", "empty"], ""),
+        ([], ""),
+    ],
+)
+def test_a_backfill_without_access_to_any_stream_has_read_nothing(
+    outcomes: list[str], unread: str
+) -> None:
+    streams = {str(at): {"outcome": one} for at, one in enumerate(outcomes)}
+    said = summary(json.dumps({**SAID, "streams": streams}))
+    assert said is not None
+    assert left_out(said) == unread
+
+
+def test_the_label_of_a_backfill_tells_what_another_run_would_not_mend() -> None:
+    streams = {
+        "a": {"outcome": "unavailable"},
+        "b": {"outcome": "incomplete", "set_aside": {"one": 2, "other": 1}},
+    }
+    said = {**SAID, "streams": streams, "reconciliation": {"equal": 4, "differs": 5}}
+    found = summary(json.dumps(said))
+    assert found is not None
+    assert remarks(found) == (
+        "1 streams without access, 3 rows set aside, 5 lists that differ"
+    )
+    assert not remarks({"paused": [], "streams": {"a": {"outcome": "complete"}}})
 
 
 # The summary
