@@ -16,7 +16,7 @@ from tap_email_metrics.records.values import to_instant
 from tap_email_metrics.run.api import ApiContext
 from tap_email_metrics.run.reconciliation import Verdicts
 from tap_email_metrics.run.report import StreamReport, table
-from tap_email_metrics.state.generations import TAP_KEY, check_account, packed
+from tap_email_metrics.state.generations import TAP_KEY, begin_of, check_account, packed
 from tap_email_metrics.state.streams import Memory, StreamState
 
 if TYPE_CHECKING:
@@ -317,11 +317,24 @@ class Run:
         return self.reports[stream]
 
     def lags(self, stream: str) -> bool:
-        """Return whether a stream is further behind than `max_lag_days` allows."""
-        limit, since = self.settings.max_lag_days, self.report(stream).behind_since
+        """Return whether a stream is further behind than `max_lag_days` allows.
+
+        A stream of which no run has read anything is behind since the first run.
+        """
+        limit, report = self.settings.max_lag_days, self.report(stream)
+        since = report.behind_since
+        if since is None and self._was_never_read(stream):
+            since = begin_of(self.state.generation)
         if not limit or since is None:
             return False
         return self.now(self.provider_of(stream)) - since > limit * DAY
+
+    def _was_never_read(self, stream: str) -> bool:
+        """Return whether neither this run nor an earlier one could read a stream."""
+        if self.settings.backfill:
+            return False
+        cut = self.report(stream).outcome in {"paused", "terminated"}
+        return cut and self.stream_state(stream).read_all_due is None
 
     def log_end(self, stream: str) -> None:
         """Log one line at the end of a stream."""

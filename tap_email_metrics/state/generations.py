@@ -21,7 +21,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tap_email_metrics.clock import iso
+from tap_email_metrics.clock import from_iso, iso
 from tap_email_metrics.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -52,6 +52,16 @@ def new_generation(started: float, unique: str) -> str:
         unique: letters and digits that are different in every run.
     """
     return f"{iso(int(started))}-{unique}"
+
+
+def begin_of(generation: str) -> float:
+    """Return the start of the run that began a generation, in UTC seconds.
+
+    Raises:
+        ValueError: the text is not the name of a generation.
+    """
+    moment, _, _ = generation.rpartition("-")
+    return from_iso(moment)
 
 
 @dataclass(slots=True)
@@ -289,9 +299,15 @@ def _validate_tap(tap: Mapping[str, Any]) -> None:
 
 def _is_generation(value: object) -> bool:
     """Return whether a value names a generation, or the one of version 1."""
-    return isinstance(value, str) and bool(
-        value == _FIRST or _GENERATION.fullmatch(value)
-    )
+    if value == _FIRST:
+        return True
+    if not isinstance(value, str) or not _GENERATION.fullmatch(value):
+        return False
+    try:
+        begin_of(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _validate_accounts(place: str, part: Mapping[str, Any]) -> None:

@@ -315,3 +315,25 @@ def test_a_run_without_new_rows_reports_how_far_behind_it_is(
         assert row["behind_since"][:19] == through[row["stream"]][:19]
     # Refused credentials end the run with exit code 2.
     assert (why == "refused") or run.code == 1
+
+
+@pytest.mark.parametrize("provider", ["encompass", "constant_contact"])
+def test_a_stream_that_was_never_read_is_behind_since_the_first_run(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each day, another program has spent the quota before the run."""
+
+    def spent_quota(*_: object, **__: object) -> Any:
+        raise Exhausted("the quota of this day is spent")
+
+    site = account_of(provider)
+    site.common["max_lag_days"] = 2
+    chosen = ("contacts", "opens") if provider != "encompass" else ("messages", "opens")
+    with monkeypatch.context() as spent:
+        spent.setattr("tap_email_metrics.transport.limits.Limits.request", spent_quota)
+        codes = []
+        for _ in range(4):
+            codes.append(site.sync(streams=chosen).code)
+            site.advance(1)
+        assert codes == [0, 0, 0, 1]
+    assert site.sync(streams=chosen).code == 0
