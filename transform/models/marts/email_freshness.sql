@@ -1,6 +1,8 @@
 -- A view, because its hours change without new rows. A complete run has read everything that was
--- due when it began. An incomplete run has read everything up to behind_since; lists in quarantine
--- and rows without a record do not count there, so that they do not make the stream late.
+-- due when it began; so has an incomplete one of which only rows without a record are missing.
+-- Other incomplete runs have read everything up to behind_since, which leaves out lists in
+-- quarantine, so that these do not make the stream late. It may be a week ago without a failure,
+-- because old lists are read once a week.
 -- Backfills read only a past interval. Rows of older taps have no column for that.
 {{ config(materialized='view') }}
 with ranked as (
@@ -13,6 +15,7 @@ with ranked as (
         max(
             case
                 when outcome in ('complete', 'empty') then started_at
+                when outcome = 'incomplete' and failed = 0 and unsettled = 0 then started_at
                 when outcome = 'incomplete' then coalesce(behind_since, started_at)
             end
         ) over (partition by provider, account, stream) as complete_at
