@@ -1,5 +1,6 @@
--- A message is a campaign activity: an email of a campaign, or its resend; other activities have
--- no reports. For removed campaigns only the counts can be read.
+-- A message is a campaign activity: an email of a campaign, its resend, or another one that has
+-- counts. The vendor may spell its roles in another way. For removed campaigns only the counts can
+-- be read.
 {{ config(enabled='constant_contact' in var('providers')) }}
 with sends as (
     select account, campaign_activity_id, min(run_date) as sent_at
@@ -27,11 +28,7 @@ with sends as (
     'forwarded_count': 'stats.em_forwards',
     'counted_at': 'stats.last_refresh_time',
 }) }}
-from (
-    select *
-    from {{ ref('stg_constant_contact_campaign_activities') }}
-    where role in ('primary_email', 'resend')
-) as activities
+from {{ ref('stg_constant_contact_campaign_activities') }} as activities
 full outer join {{ ref('stg_constant_contact_campaign_activity_stats') }} as stats
     on stats.account = activities.account
     and stats.campaign_activity_id = activities.campaign_activity_id
@@ -42,3 +39,6 @@ left join sends
     on sends.account = coalesce(activities.account, stats.account)
     and sends.campaign_activity_id
     = coalesce(activities.campaign_activity_id, stats.campaign_activity_id)
+where
+    stats.campaign_activity_id is not null
+    or replace(replace(lower(trim(activities.role)), '-', '_'), ' ', '_') in ('primary_email', 'resend')
