@@ -4,7 +4,8 @@ The API does not say which reports have changed. So each report is read once per
 day, in the order of the contacts' ids, and all its rows are emitted. If the budget ends
 before that, the next run continues after the last contact that was read, even on
 another day. All contacts then have their turn, but less often. A contact whose report
-cannot be read is tried again by the last run of the turn.
+cannot be read is tried again by the last run of the turn; in a backfill, which has one
+turn, by each run until it can be read.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ contact behind which it goes on."""
 FAILED = "failed"
 """State key of the contacts that earlier runs of the turn could not read."""
 MOST_FAILED = 100
-"""Most of them that are kept; the next turn reads the others."""
+"""Most of them that are kept; the next turn reads the others. A backfill keeps all."""
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
@@ -128,6 +129,9 @@ class ContactReport(ConstantContactStream):
             yield from self._in_turn(state, began, place.get("behind", ""))
         finally:
             self.reconcile(Count(parent="all", rows=self._rows))
+        failed = state.read(FAILED, contacts)
+        if backfill and failed:
+            return  # the next run reads them again
         state.write(CYCLE, {"done": today})
         state.write(FAILED, None)
         if not backfill:
@@ -148,6 +152,7 @@ class ContactReport(ConstantContactStream):
         nameless = self.constant_contact.nameless_contacts
         self.set_aside("contact without an id", nameless)
         left = [one for one in every if one > behind]
+        self._unlisted: set[str] = set()
         known = {*every}.difference(left)
         failed = [one for one in state.read(FAILED, contacts) or () if one in known]
         self.report.parents_left = len(left) + len(failed)
@@ -158,9 +163,9 @@ class ContactReport(ConstantContactStream):
                 in_a_row = 0
             rows = self._read(contact_id, tries=1 if in_a_row else TRIES)
             self.report.parents_left -= 1
+            self._note_failed(state, contact_id)
             if rows is None:
                 in_a_row += 1
-                self._note_failed(state, contact_id)
                 continue  # the next run starts here, if no later contact is read
             in_a_row = 0
             yield rows
@@ -173,9 +178,10 @@ class ContactReport(ConstantContactStream):
             if rows is not None:
                 yield rows
                 self.report.parents += 1
-            kept = state.read(FAILED, contacts) or []
-            state.write(FAILED, [one for one in kept if one != contact_id])
-        if self._error and not self.report.parents:
+            self._note_failed(state, contact_id, is_last=True)
+        # Only failed contacts may be left of a backfill that has read the others.
+        goes_on = behind and self.run.settings.backfill
+        if self._error and not self.report.parents and not goes_on:
             raise self._error
 
     def _check_budget(self, budget: Budget, state: StreamState[Any, Any]) -> None:
@@ -191,11 +197,26 @@ class ContactReport(ConstantContactStream):
                 "turn; the next run goes on there"
             )
 
-    def _note_failed(self, state: StreamState[Any, Any], contact_id: str) -> None:
-        """Let the last run of the turn try a contact again."""
-        kept = state.read(FAILED, contacts) or []
-        if contact_id not in kept and len(kept) < MOST_FAILED:
-            state.write(FAILED, [*kept, contact_id])
+    def _note_failed(
+        self, state: StreamState[Any, Any], contact_id: str, *, is_last: bool = False
+    ) -> None:
+        """Keep a contact in the state if the turn has to try it again.
+
+        Args:
+            state: the state of the turn.
+            contact_id: a contact whose report was just read, or failed.
+            is_last: it failed before. Only a backfill tries it once more.
+        """
+        known = state.read(FAILED, contacts) or []
+        kept = [one for one in known if one != contact_id]
+        has_failed = contact_id in self.report.failed
+        if self.run.settings.backfill:
+            again = has_failed or contact_id in self._unlisted
+        else:
+            again = has_failed and not is_last and len(kept) < MOST_FAILED
+        kept += [contact_id] * again
+        if kept != known:
+            state.write(FAILED, kept)
 
     def _sample(self, contacts: Sequence[str]) -> bool:
         """Return whether the report of any contact in a sample can be read.
@@ -240,7 +261,10 @@ class ContactReport(ConstantContactStream):
         interval = self.interval()
         records: list[Mapping[str, object] | Record] = []
         # Nothing counts the rows of a contact: without a list, some may be missing.
-        self.report.unsettled += not answer.is_listed
+        self._unlisted.discard(contact_id)
+        if not answer.is_listed:
+            self._unlisted.add(contact_id)
+            self.report.unsettled += 1
         for some in answer.pages:
             page = self.within(some, interval)
             self._rows += len(page)

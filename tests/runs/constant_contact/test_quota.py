@@ -247,6 +247,30 @@ def test_a_backfill_of_contact_reports_does_not_change_live_turns() -> None:
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("odd", "noted"), [("parent_500", "failed"), ("parent_nothing", "unsettled")]
+)
+def test_a_backfill_reads_contact_reports_until_all_can_be_read(
+    odd: str, noted: str
+) -> None:
+    account = Account(contact_reports=True)
+    fill(account, 0)
+    interval = {"start_date": "2020-01-01", "end_date": "2026-09-20"}
+    account.common |= {"backfill": True, **interval}
+    last = max(account.api.catalogs["contacts"])
+    fault = account.world.odd(odd, path="/contact_reports/", parent=last)
+    name = "constant_contact_contact_activity_details"
+    for _ in range(3):
+        report = account.sync(streams=("contact_activity_details",)).reports[name]
+        assert report["outcome"] == "incomplete"
+        assert report[noted]
+    account.world.odds.remove(fault)
+    run = account.sync(streams=("contact_activity_details",))
+    assert {row["contact_id"] for row in run.records(name)} == {last}
+    assert run.reports[name]["outcome"] == "complete"
+    assert account.sync(streams=("contact_activity_details",)).requests == 0
+
+
 def test_a_campaign_added_before_the_first_read_has_ended_is_read() -> None:
     """The cursor covers the campaigns of all days that the first read takes."""
     account = Account(daily_requests=8)
