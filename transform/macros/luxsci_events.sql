@@ -77,6 +77,8 @@ unsubscription if it names the message that led to it. -#}
     'customer_key': "nullif(trim(user_login), '')",
     'loaded_at': 'loaded_at',
 } %}
+{%- set status = 'lower(trim(status))' %}
+{%- set disposition = 'lower(trim(disposition))' %}
 {%- set deliveries = luxsci_once('luxsci_delivery_status', [recipient_key('to_address'), 'date_sent'], changed) %}
 {{ event(dict(email,
     event_key=event_key('luxsci_delivery_status', ['account', 'same_event', "'sent'"]),
@@ -88,13 +90,13 @@ from {{ deliveries }}
 union all
 {{ event(dict(email,
     event_key=event_key('luxsci_delivery_status', ['account', 'same_event', "'outcome'"]),
-    event_type="case when status = 'Delivered' then 'delivered' else 'bounced' end",
+    event_type="case when " ~ status ~ " = 'delivered' then 'delivered' else 'bounced' end",
     occurred_at='delivery_status_updated',
-    bounce_class="case status when 'Delivered' then null when 'Soft Bounce' then 'soft' else 'hard' end",
+    bounce_class="case " ~ status ~ " when 'delivered' then null when 'soft bounce' then 'soft' else 'hard' end",
     stream="'luxsci_delivery_status'",
 )) }}
 from {{ deliveries }}
-where status in ('Delivered', 'Failed', 'Post-Delivery Hard Fail', 'Soft Bounce')
+where {{ status }} in ('delivered', 'failed', 'post-delivery hard fail', 'soft bounce')
 union all
 {{ event(dict(email,
     event_key=event_key('luxsci_opens', ['account', 'same_event']),
@@ -166,12 +168,12 @@ from {{ rows_of('luxsci_marketing_logs', changed) }}
 union all
 {{ event(dict(logs,
     event_key=event_key('luxsci_marketing_logs', ['account', 'log_id', "'outcome'"]),
-    event_type="case when disposition = 'delivered' then 'delivered' else 'bounced' end",
+    event_type="case when " ~ disposition ~ " = 'delivered' then 'delivered' else 'bounced' end",
     occurred_at='delivery_status_updated',
-    bounce_class="case disposition when 'soft_bounce' then 'soft' when 'hard_bounce' then 'hard' end",
+    bounce_class="case " ~ disposition ~ " when 'soft_bounce' then 'soft' when 'hard_bounce' then 'hard' end",
 )) }}
 from {{ rows_of('luxsci_marketing_logs', changed) }}
-where disposition in ('delivered', 'soft_bounce', 'hard_bounce')
+where {{ disposition }} in ('delivered', 'soft_bounce', 'hard_bounce')
 union all
 {{ event(dict(marketing,
     event_key=event_key('luxsci_marketing_opens', ['account', 'event_id']),
