@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 EXTRACTOR = "tap-email-metrics"
 PREFIX = "TAP_EMAIL_METRICS_"
-FOREIGN = ("AIRFLOW", "MELTANO_CLI_LOG_FORMAT")
+FOREIGN = ("AIRFLOW", "MELTANO_CLI_LOG_")
 """Prefixes of variables that are hidden from a run. Airflow's hold secrets, and in a
-JSON log the run summary would not be found."""
+log of another format or level the run summary would not be found."""
 KINDS = ("extractors", "loaders", "mappers", "utilities")
 _SUMMARY = '{"event": "run_summary"'
 _STREAM = (

@@ -293,10 +293,11 @@ def test_a_run_gets_no_variable_of_airflow() -> None:
     assert found["TAP_EMAIL_METRICS_START_DATE"] == "2026-01-01"
 
 
-def test_a_run_does_not_inherit_a_log_format_that_hides_the_summary() -> None:
-    base = {"MELTANO_CLI_LOG_FORMAT": "json", "MELTANO_ENVIRONMENT": "prod"}
+@pytest.mark.parametrize("setting", ["FORMAT", "LEVEL", "CONFIG"])
+def test_a_run_does_not_inherit_a_log_that_hides_the_summary(setting: str) -> None:
+    base = {f"MELTANO_CLI_LOG_{setting}": "error", "MELTANO_ENVIRONMENT": "prod"}
     found = PLACE.environment(base, "bakery", "bakery", {})
-    assert "MELTANO_CLI_LOG_FORMAT" not in found
+    assert "error" not in found.values()
     assert found["MELTANO_ENVIRONMENT"] == "prod"
 
 
