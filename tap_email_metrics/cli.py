@@ -231,18 +231,24 @@ class CommandLine(Tap):
     def cb_config(
         cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
     ) -> _ConfigInput:
-        """Read the config files; an error names the file that cannot be read."""
-        try:
-            found = super().cb_config(ctx, param, value)
-        except OSError as error:
-            files = ", ".join(name for name in value if name != "ENV")
-            reason = error.strerror or "there is no such file"
-            raise Refused(f"--config: cannot read {files}: {reason}") from error
-        except (ValueError, TypeError, RecursionError) as error:
-            raise Refused("--config: the file is not a JSON object") from error
-        # From Python 3.14 on, a decoder accepts what later code could not walk through.
-        if is_deep(found.config, DEEPEST):
-            raise Refused("--config: the file is not a JSON object: nested too deep")
+        """Read the config files; later ones take precedence, in sections, too."""
+        found = super().cb_config(ctx, param, ())
+        for name in value:
+            try:
+                one = super().cb_config(ctx, param, (name,))
+            except OSError as error:
+                reason = error.strerror or "there is no such file"
+                raise Refused(f"--config: cannot read {name}: {reason}") from error
+            except (ValueError, TypeError, RecursionError) as error:
+                raise Refused("--config: the file is not a JSON object") from error
+            # From Python 3.14 on, a decoder accepts what later code could not walk
+            # through.
+            if is_deep(one.config, DEEPEST):
+                raise Refused(
+                    "--config: the file is not a JSON object: nested too deep"
+                )
+            found.config = merged(found.config, one.config)
+            found.parse_env |= one.parse_env
         return found
 
     @classmethod

@@ -168,6 +168,16 @@ def test_variables_come_before_a_file(tmp_path: Path, server: SimulatorServer) -
     assert "pii.pepper" in line
 
 
+def test_sections_of_several_files_are_merged(
+    tmp_path: Path, server: SimulatorServer
+) -> None:
+    """Otherwise a file with the pepper would switch the mode back to plain."""
+    first = write(tmp_path, "a.json", config(server) | {"pii": {"mode": "hash"}})
+    second = write(tmp_path, "b.json", {"pii": {"pepper": "short"}})
+    line = tap("--config", first, "--config", second, code=2)
+    assert "pii.pepper must have at least 16 characters" in line
+
+
 def test_a_misspelt_variable_is_refused(server: SimulatorServer) -> None:
     section = json.dumps(config(server)["encompass"])
     env = {
