@@ -32,6 +32,7 @@ from tap_email_metrics.settings.check import stripped
 from tap_email_metrics.settings.environment import (
     from_environment,
     merged,
+    set_variables,
     unknown_variables,
 )
 
@@ -183,20 +184,24 @@ class CommandLine(Tap):
 
     @classmethod
     def _check_variables(cls, *, strict: bool) -> None:
-        """Warn about variables that look like settings but are not: probable typos.
+        """Warn about variables that look like settings but have no effect.
 
         Args:
-            strict: the settings come from variables, so a typo is an error. Meltano
-                passes settings in a file and sets variables of its own, so under
-                Meltano it is always a warning.
+            strict: the settings come from variables, so a typo is an error. Otherwise
+                no variable is read. Meltano passes settings in a file and sets the
+                variables, too, so under Meltano a typo is always a warning.
 
         Raises:
             Refused: a variable is not a setting, and `strict` is set.
         """
         schema, prefix = cls.config_jsonschema, cls._env_var_prefix
         lines = unknown_variables(schema, prefix, os.environ)
-        if lines and strict and not any(n.startswith("MELTANO_") for n in os.environ):
+        meltanos = any(name.startswith("MELTANO_") for name in os.environ)
+        if lines and strict and not meltanos:
             raise Refused(f"--config ENV: {'; '.join(lines)}")
+        given = set_variables(schema, prefix, os.environ)
+        if given and not (strict or meltanos):
+            lines.append(f"not read without --config ENV: {', '.join(given)}")
         for line in lines:
             cls.logger.warning("%s", line)
 

@@ -68,6 +68,14 @@ def unknown_variables(
     return lines
 
 
+def set_variables(
+    schema: Mapping[str, Any], prefix: str, environ: Mapping[str, str]
+) -> list[str]:
+    """Return the names of the variables that hold a setting."""
+    names = (prefix + "_".join(path).upper() for path, _ in _settings(schema))
+    return [name for name in names if environ.get(name, "").strip()]
+
+
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of both; the second take precedence, in sections, too."""
     result = dict(first)

@@ -203,6 +203,29 @@ def test_under_meltano_a_misspelt_variable_logs_a_warning(
     assert CANARY not in line
 
 
+def test_variables_that_are_not_read_are_named(
+    tmp_path: Path, server: SimulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such a mode has no effect: addresses are written in plain text."""
+    file = str(write(tmp_path, "c.json", config(server)))
+    env = {"TAP_EMAIL_METRICS_PII_MODE": "plain", "TAP_EMAIL_METRICS_BACKFILL": ""}
+    said = ["not read without --config ENV: TAP_EMAIL_METRICS_PII_MODE"]
+    assert about_variables(caplog, env, "--config", file) == said
+    assert not about_variables(caplog, env, "--config", file, "--config", "ENV")
+    meltanos = env | {"MELTANO_PROJECT_ROOT": "/"}
+    assert not about_variables(caplog, meltanos, "--config", file)
+
+
+def about_variables(
+    caplog: pytest.LogCaptureFixture, env: dict[str, str], *options: str
+) -> list[str]:
+    caplog.clear()
+    command = TapEmailMetrics.get_singer_command()
+    done = CliRunner().invoke(command, [*options, "--test=schema"], env=env)
+    assert done.exit_code == 0, done.output
+    return [line for line in caplog.messages if "--config ENV" in line]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
 @pytest.mark.parametrize("option", ["--catalog", "--state"])
 def test_a_file_may_begin_with_a_byte_order_mark(
