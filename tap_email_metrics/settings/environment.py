@@ -20,6 +20,7 @@ KeyPath = tuple[str, ...]
 
 _TRUE = ("true", "1", "yes", "on", "y", "t")
 _FALSE = ("false", "0", "no", "off", "n", "f")
+_QUOTES = ("'", '"')
 _NO_SETTINGS = frozenset({"LOGLEVEL"})
 """Variables with the prefix that the SDK reads."""
 
@@ -108,6 +109,10 @@ def _value(name: str, text: str, kinds: object) -> object:
     """Return the value of a variable, converted to the type of its setting."""
     every = {kinds} if isinstance(kinds, str) else set(kinds or ())  # type: ignore[call-overload]
     if "string" in every:
+        if text[0] == text[-1] and text[0] in _QUOTES and text != text[0]:
+            raise InvalidInput(
+                f"{name} is in quotes, which are part of the value here: remove them"
+            )
         return text
     if "boolean" in every:
         if text.lower() in (*_TRUE, *_FALSE):

@@ -90,8 +90,10 @@ def test_no_two_settings_share_a_variable() -> None:
         ("STREAM_MAPS", "canary", "is not one JSON object"),
         ("LUXSCI_LOGINS", "canary", "is not a JSON array"),
         ("ENCOMPASS", "[" * 100_000, "is not one JSON object"),
+        ("PII_PEPPER", '"canary of the tests"', "is in quotes"),
+        ("ENCOMPASS_CLIENT_SECRET", "'canary' ", "is in quotes"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_a_variable_with_a_wrong_value_is_named(
     name: str, text: str, said: str
