@@ -161,7 +161,7 @@ class CommandLine(Tap):
         except InvalidInput as error:
             raise Refused(str(error)) from error
         except MappingError as error:
-            raise Refused(f"stream_maps: {error}") from error
+            raise Refused(mask.mask(f"stream_maps: {error}")) from error
         tap.control.hide = mask.add
         tap.masked = mask.mask
         cls._check_variables(strict=parse_env)
@@ -223,6 +223,9 @@ class CommandLine(Tap):
             for key, value in section.items()
             if isinstance(value, str | int) and schema.get(key, {}).get("secret")
         ]
+        # Such as a salt. An error of a stream map quotes its expression.
+        if isinstance(maps := config.get("stream_map_config"), dict):
+            secrets += [value for value in maps.values() if isinstance(value, str)]
         mask = RedactingFilter(secrets, cls.public_words())
         for logger in (logging.root, *logging.root.manager.loggerDict.values()):
             for handler in getattr(logger, "handlers", ()):

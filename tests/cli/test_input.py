@@ -108,6 +108,14 @@ def test_a_process_prints_the_same_refusal_as_a_call_in_this_process(
         ({"backfill": True}, {}, "backfill needs start_date and end_date"),
         ({"pii": {"mode": "hash"}}, {}, "pii.pepper is required"),
         ({"stream_maps": {STREAM: {"x": "f("}}}, {}, "stream_maps: "),
+        (
+            {
+                "stream_maps": {STREAM: {"x": f"f('{CANARY}' + a@x.org"}},
+                "stream_map_config": {"salt": CANARY},
+            },
+            {},
+            "f('[secret]' + [address]",
+        ),
         ({"stream_maps": {"encompass_open": None}}, {}, f"did you mean {STREAM}?"),
     ],
 )
