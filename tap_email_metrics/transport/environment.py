@@ -49,12 +49,13 @@ def certificates(environment: Mapping[str, str] = os.environ) -> str | None:
 # Once a process: it takes some 20 ms, and each host of each run would pay for it.
 @cache
 def _check_certificates(name: str, path: Path) -> None:
-    if path.is_dir():
-        return
     try:
+        if path.is_dir():
+            return
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError) as error:
-        what = "does not exist" if not path.exists() else "holds no certificates"
+        missing = isinstance(error, FileNotFoundError)
+        what = "does not exist" if missing else "holds no certificates"
         raise AuthenticationFailed(
             f"the variable {name} names a file that {what} or cannot be read: correct "
             "it, or unset it"

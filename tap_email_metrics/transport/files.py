@@ -115,16 +115,21 @@ def resolved(path: Path, what: str) -> Path:
         what: name of the file in messages.
 
     Raises:
-        InvalidInput: the path is no file, or its symbolic links form a circle.
+        InvalidInput: the path is no file, or its symbolic links form a circle, or this
+            user may not look into its folder.
     """
     try:
         found = path.resolve()
-    except (OSError, RuntimeError) as error:
-        raise InvalidInput(f"{what} {path} is a circle of symbolic links") from error
-    # From Python 3.13 on, `resolve` returns a circle of links as it is.
-    if found.is_symlink():
+        # From Python 3.13 on, `resolve` returns a circle of links as it is.
+        is_circle = found.is_symlink()
+        is_file = found.is_file() or not found.exists()
+    except RuntimeError:
+        is_circle = True
+    except OSError as error:
+        raise InvalidInput(f"{what} {path} is not usable: {error.strerror}") from error
+    if is_circle:
         raise InvalidInput(f"{what} {path} is a circle of symbolic links")
-    if found.exists() and not found.is_file():
+    if not is_file:
         raise InvalidInput(f"{what} {path} is not a file, but a folder or a device")
     return found
 

@@ -106,6 +106,8 @@ def test_the_doctor_says_why_a_run_would_fail(
 
 def test_the_login_says_what_is_missing(tmp_path: Path) -> None:
     assert "no settings" in failed(login.main, code=2)
+    (deep := tmp_path / "d.json").write_text("[" * 5_000)
+    assert "no settings" in failed(login.main, "--config", deep, code=2)
     file = write(tmp_path, "c.json", {"constant_contact": {"client": CANARY}})
     assert "client; did you mean" in failed(login.main, "--config", file, code=2)
 

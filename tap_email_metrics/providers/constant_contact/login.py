@@ -261,7 +261,14 @@ def read_settings(config: Path | None) -> ConstantContactSettings:
             given = json.loads(config.read_bytes())
         section = without_empty(given)["constant_contact"]
         section = {"refresh_token": LOGIN, **section}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise InvalidInput(
             "no settings: name a config file with an object constant_contact, or set "
             f"the variable {VARIABLE} to such an object"

@@ -36,6 +36,11 @@ def test_a_missing_certificate_file_names_its_variable(
         certificates({name: "/nonexistent.pem"})
 
 
+def test_a_certificate_file_that_cannot_be_looked_at_names_its_variable() -> None:
+    with pytest.raises(AuthenticationFailed, match=r"SSL_CERT_FILE .* cannot be read"):
+        certificates({"SSL_CERT_FILE": "/" + "long" * 100})
+
+
 @pytest.mark.parametrize("content", ["", "no certificate\n"])
 def test_a_file_without_certificates_names_its_variable(
     tmp_path: Path, content: str

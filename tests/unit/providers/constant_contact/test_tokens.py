@@ -180,3 +180,9 @@ def test_a_store_may_have_any_name(tmp_path: Path, name: str) -> None:
 def test_a_store_that_is_no_file_is_refused_with_the_settings(name: str) -> None:
     with pytest.raises(InvalidInput, match="is not a file"):
         parsed(token_store=name)
+
+
+def test_a_store_that_cannot_be_looked_at_is_refused_with_the_settings() -> None:
+    """So is one in a folder that is closed to this user."""
+    with pytest.raises(InvalidInput, match=r"the token store /long.* is not usable: "):
+        parsed(token_store="/" + "long" * 100)
