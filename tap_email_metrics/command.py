@@ -6,6 +6,7 @@ shows only that line. Colours are for terminals, and `NO_COLOR` switches them of
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -83,13 +84,13 @@ class Command(click.Command):
         sys.excepthook = self.excepthook
         threading.excepthook = self.thread_excepthook
         colour = False if os.environ.get("NO_COLOR") else None
-        with _at_keyboard():
+        with _stopped_from_outside():
             return super().make_context(*args, color=colour, **extra)
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with _at_keyboard():
+        with _stopped_from_outside():
             return super().invoke(ctx)
 
     def excepthook(
@@ -116,11 +117,20 @@ class Command(click.Command):
 
 
 @contextmanager
-def _at_keyboard() -> Iterator[None]:
+def _stopped_from_outside() -> Iterator[None]:
+    """End the command for a person at the keyboard, or a full disk.
+
+    Raises:
+        Failed: one of them stopped it.
+    """
     try:
         yield
     except (click.Abort, EOFError, KeyboardInterrupt):
         raise Failed("stopped at the keyboard") from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise Failed("the output cannot be written: no space is left") from None
 
 
 def end(code: int, why: str) -> NoReturn:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import sys
@@ -117,6 +118,15 @@ def test_init_says_why_it_cannot_write_a_project(tmp_path: Path) -> None:
     write(tmp_path, "meltano.yml", "")
     assert "exists" in failed(init.main, tmp_path, *options, code=1)
     assert "keyboard" in failed(init.main, tmp_path, code=1)
+
+
+def test_a_full_disk_is_named_by_each_command() -> None:
+    line = failed(Command("x", callback=write_to_a_full_disk), code=1)
+    assert line == "Error: the output cannot be written: no space is left"
+
+
+def write_to_a_full_disk() -> None:
+    raise OSError(errno.ENOSPC, CANARY)
 
 
 def test_an_unexpected_exception_is_named_without_its_text(
