@@ -74,7 +74,8 @@ MODES = ("plain", "hash", "domain", "drop")
 # without a match costs linear time, not quadratic.
 _WORD = r"[^\s@\uff20\ufe6b<>()\[\]{},;:\"|\\/]"
 _QUOTED = r"\"[^\"\r\n]{1,64}\""
-_AT = r"(?:@|\uff20|\ufe6b|%40|&#64;|&#x40;)"
+_ENTITY = r"&(?:#0{0,9}64|#x0{0,9}40|commat);"
+_AT = rf"(?:@|\uff20|\ufe6b|%(?:25){{0,4}}40|{_ENTITY}|\\u0040)"
 _COMMENT = r"(?:\([^()\r\n]{0,64}\))?"
 _HOST = rf"(?:\[[^\[\]\s]{{1,64}}\]|(?:{_WORD}|@)+)"
 
@@ -94,13 +95,14 @@ _IN_PATH = _address(rf"{_WORD}+?")
 """Finds addresses in a URL, where a slash ends them."""
 _IN_TEXT = _address(rf"{_WORD}(?:{_WORD}|/){{0,255}}?|{_WORD}+?")
 """Finds addresses in text, where a slash can be a part: sales/bob@example.com."""
-_SIGNS = ("@", "\uff20", "\ufe6b", "%40", "&#")
+_SIGNS = ("@", "\uff20", "\ufe6b", "%40", "%25", "&#", "&commat;", "\\u0040")
 """A text without any of these contains no address."""
 _BEFORE, _AFTER = "'.", "'.!?*-"
 """Punctuation around an address that is not a part of it."""
 
 _SIMPLE = re.compile(r"[a-z0-9][a-z0-9._+=-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*")
-_ENTITY_AT = re.compile(r"&#(?:64|x40);")
+_ENTITY_AT = re.compile(rf"{_ENTITY}|\\u0040")
+_MOST_ENCODINGS = 5
 _IN_PARENTHESES = re.compile(r"\([^()]{0,255}\)")
 _NEEDLESS_QUOTES = re.compile(r'"([a-z0-9._+=-]+)"')
 _STOPS = " \t\r\n,;."
@@ -149,8 +151,9 @@ def canonical(value: str | int) -> str:
         return form
     address = mailbox(form.rstrip(_STOPS)).strip()
     plain = _ENTITY_AT.sub("@", address.removeprefix("mailto:"))
-    if "@" not in plain and "%40" in plain:
-        plain = unquote(plain)
+    for _ in range(_MOST_ENCODINGS):
+        if "@" not in plain:
+            plain = unquote(plain)
     local, at, domain = plain.rpartition("@")
     if not at:
         return form

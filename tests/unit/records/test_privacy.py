@@ -113,6 +113,8 @@ ONE_PERSON = [
     *("jane@b\u00fccher.de.", "mailto:jane@b\u00fccher.de", "jane@b\u00fccher.de,"),
     *("jane@bu\u0308cher.de", "Jane <jane@b\u00fccher.de>", "<jane@b\u00fccher.de>"),
     *("jane%40b\u00fccher.de", "jane%40b%C3%BCcher.de", "jane\uff20b\u00fccher.de"),
+    *("jane%2540b%25C3%25BCcher.de", "jane\\u0040b\u00fccher.de"),
+    *("jane&commat;b\u00fccher.de", "jane&#064;b\u00fccher.de"),
     *('"jane"@b\u00fccher.de', "jane(work)@b\u00fccher.de", "jane@b\u00fccher.de (x)"),
     *("Jane <jane@b\u00fccher.de>,", "MAILTO:jane@b\u00fccher.de?subject=Hi"),
     *(" jane@b\u00fccher.de;", "jane&#64;b\u00fccher.de", "Jane<jane@b\u00fccher.de.>"),
@@ -140,6 +142,8 @@ def test_addresses_of_different_people_have_different_hashes() -> None:
 
 LEFT = [
     *("bob\uff20example.com", "bob\ufe6bexample.com", "bob@\uff45xample.com"),
+    *("bob%2540example.com", "bob%25252540example.com", "bob\\u0040example.com"),
+    *("bob&commat;example.com", "bob&#064;example.com", "bob&#X0040;example.com"),
     *("<bob@[192.0.2.1]>", "bob@[IPv6:2001:db8::1]", "sales/bob@example.com"),
     *('"bob smith"@example.com', "bob%40example.com", "mailto:bob@example.com"),
     *("bob(at work)@example.com", "bob@(home)example.com", "bob&#64;example.com"),
@@ -193,6 +197,7 @@ def test_an_address_in_a_text_has_the_hash_of_the_address_column() -> None:
         (HASH, "url", "https://u:p@x.org/a/b?t=1#f", "https://x.org/a/b"),
         (HASH, "url", "//u@x.org/a#f?t=1", "//x.org/a"),
         (HASH, "url", "https://x.org/jane%40x.org/a", f"https://x.org/{JANE}/a"),
+        (HASH, "url", "https://x.org/jane%2540x.org/a", f"https://x.org/{JANE}/a"),
         (HASH, "url", "mailto:jane@x.org?subject=Hi", f"mailto:{JANE}"),
         (HASH, "url", "http://[x", "http://[x"),
         (HASH, "text", "550 <Jane@x.org>: unknown", f"550 <{JANE}>: unknown"),
