@@ -101,6 +101,12 @@ _BEFORE, _AFTER = "'.", "'.!?*-"
 """Punctuation around an address that is not a part of it."""
 
 _SIMPLE = re.compile(r"[a-z0-9][a-z0-9._+=-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*")
+_UNSEEN = re.compile(
+    r"[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+"""Characters without a shape, which programs add to text that is copied."""
+_SCHEME = re.compile(r"^(?:(?:mailto|smtp):|rfc822;)(?://)? *")
+_ENCLOSED = re.compile(r'"([^"]*)"|\[([^\[\]]*)\]|\(([^()]*)\)')
 _ENTITY_AT = re.compile(rf"{_ENTITY}|\\u0040")
 _MOST_ENCODINGS = 5
 _IN_PARENTHESES = re.compile(r"\([^()]{0,255}\)")
@@ -144,13 +150,16 @@ def canonical(value: str | int) -> str:
     """Return the canonical spelling of an address, or the normal form of other text.
 
     Spellings of one mailbox differ in case, width, an outer dot or comma, `mailto:`,
-    comments, needless quotes, an encoded at sign, and in Unicode or punycode.
+    comments, needless quotes, brackets around it, characters without a shape, an
+    encoded at sign, and in Unicode or punycode.
     """
-    form = normalise(value)
+    form = _UNSEEN.sub("", normalise(value)).strip()
     if _SIMPLE.fullmatch(form):
         return form
     address = mailbox(form.rstrip(_STOPS)).strip()
-    plain = _ENTITY_AT.sub("@", address.removeprefix("mailto:"))
+    if enclosed := _ENCLOSED.fullmatch(address):
+        address = enclosed[enclosed.lastindex or 0].strip()
+    plain = _ENTITY_AT.sub("@", _SCHEME.sub("", address))
     for _ in range(_MOST_ENCODINGS):
         if "@" not in plain:
             plain = unquote(plain)
