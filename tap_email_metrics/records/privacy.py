@@ -87,7 +87,8 @@ def _address(local: str) -> re.Pattern[str]:
         local: pattern of the part before the at sign, if it is not in quotes.
     """
     before = rf"(?:{_QUOTED}|(?<!{_WORD})(?:{local}))"
-    whole = rf"({before}{_COMMENT}{_AT}{_COMMENT}{_HOST})"
+    # Text that was cut off may end within an address.
+    whole = rf"({before}{_COMMENT}{_AT}{_COMMENT}(?:{_HOST}|(?=\s*\Z)))"
     return re.compile(whole, re.IGNORECASE)
 
 

@@ -210,6 +210,10 @@ def test_an_address_in_a_text_has_the_hash_of_the_address_column() -> None:
         (HASH, "text", "o'brien@x.org", mac("o'brien@x.org")),
         (HASH, "text", 'to "j doe"@x.org', f"to {mac(QUOTED)}"),
         (HASH, "text", "two @ home 100%", "two @ home 100%"),
+        (HASH, "text", "550 jane@", f"550 {mac('jane@')}"),
+        (HASH, "text", "550 jane@ ...", "550 jane@ ..."),
+        (DOMAIN, "text", "550 jane%40 ", "550  "),
+        (DOMAIN, "text", "two @", "two @"),
         (
             HASH,
             "text",
