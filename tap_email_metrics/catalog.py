@@ -97,12 +97,14 @@ class Understood:
         selected: names of the selected streams.
         new: columns of this tap that the catalog does not have, by stream.
         gone: columns of the catalog that this tap does not have, by stream.
+        merging: columns of the key that a key in the catalog lacks, by stream.
     """
 
     catalog: dict[str, Any]
     selected: list[str] = field(default_factory=list)
     new: dict[str, list[str]] = field(default_factory=dict)
     gone: dict[str, list[str]] = field(default_factory=dict)
+    merging: dict[str, list[str]] = field(default_factory=dict)
 
     def warnings(self) -> list[str]:
         """Return a line for each difference between the catalog and this tap."""
@@ -117,6 +119,12 @@ class Understood:
             lines.append(
                 "columns of the catalog that this tap does not have stay without "
                 "values: " + _by_stream(self.gone)
+            )
+        if self.merging:
+            lines.append(
+                "a key in the catalog lacks columns of this tap's key, so that rows "
+                "which differ only in them replace each other in the target: "
+                + _by_stream(self.merging)
             )
         return lines
 
@@ -234,6 +242,9 @@ class _EntryReader:
                 result.new[self._name] = new
             if gone := [name for name in self._has if name not in self._facts.columns]:
                 result.gone[self._name] = gone
+            # Without any key a target appends rows.
+            if key and (lacks := [name for name in self._facts.key if name not in key]):
+                result.merging[self._name] = lacks
         method = self._entry.replication_method or root.get("forced_replication_method")
         result.catalog["streams"].append(
             {

@@ -260,6 +260,14 @@ def test_a_catalog_that_is_nested_too_deeply_is_refused() -> None:
     assert "nested too deep" in refusal(entry(schema=deep))
 
 
+def test_a_key_that_lacks_columns_of_the_key_is_named() -> None:
+    found = understood(entry(key_properties=["at"]))
+    assert found.merging == {OPENS: ["id"]}
+    assert "replace each other in the target: opens: id" in found.warnings()[0]
+    assert not understood(entry(key_properties=["at", "id"])).warnings()
+    assert not understood(entry(key_properties=[])).warnings()
+
+
 def test_an_entry_without_a_key_is_accepted() -> None:
     """A target then appends rows, and the key columns may be missing."""
     found = understood(entry(key_properties=[], schema=schema(id=None)))
