@@ -57,6 +57,11 @@ IDLE_PEPPER = (
     "pii.pepper has no effect, because pii.mode is plain: personal data is emitted as "
     "it is. Set pii.mode to hash, domain or drop, or remove the pepper"
 )
+EARLY_END = (
+    "end_date is in the future: this backfill reads the rows that there are now. "
+    "Another run with the same dates does not look for later ones in each stream: when "
+    "the time has come, choose a later start_date or end_date"
+)
 
 
 class TapEmailMetrics(CommandLine):
@@ -146,6 +151,8 @@ class TapEmailMetrics(CommandLine):
         pii = self._config.get("pii", {})
         if not found and "pepper" in pii and self.settings.privacy.mode == "plain":
             self.logger.warning("%s", IDLE_PEPPER)
+        if not found and (self.settings.end or 0.0) > self.control.clock.now():
+            self.logger.warning("%s", EARLY_END)
         return found
 
     def _parse(self, config: Mapping[str, Any]) -> None:

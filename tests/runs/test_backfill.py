@@ -85,3 +85,18 @@ def test_a_backfill_emits_its_interval_and_moves_no_live_bookmark(
         assert {key_of(stream, row) for row in rows if row[key]} == wanted, stream
         compared += len(wanted)
     assert compared > 50
+
+
+def test_an_end_in_the_future_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site()
+    now = site.world.clock.now()
+    site.common = {
+        "backfill": True,
+        "start_date": iso(now - 9 * DAY),
+        "end_date": iso(now - DAY),
+    }
+    site.tap()
+    assert "in the future" not in caplog.text
+    site.common["end_date"] = iso(now + DAY)
+    site.tap()
+    assert "end_date is in the future" in caplog.text
