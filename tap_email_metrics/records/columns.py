@@ -178,7 +178,9 @@ def _plan(
     }
     for name, column in columns.items():
         if name not in _OWN and column.get("x-derived") != EVENT_ID:
-            treat = None if name in key else _treatment(column, privacy)
+            # A catalog may make any column a part of the key, also a personal one.
+            stays = name in key and "x-pii" not in column
+            treat = None if stays else _treatment(column, privacy)
             source = column.get("x-source", name)
             convert = converter_of(column, shown)
             yield "x-source" in column, Column(name, source, convert, treat)

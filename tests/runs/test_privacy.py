@@ -184,6 +184,22 @@ def test_fields_without_a_column_are_kept_in_plain_mode_only(
     assert held == {mode == "plain"}
 
 
+@pytest.mark.parametrize("place", ["key_properties", "table-key-properties"])
+def test_an_address_is_treated_though_a_catalog_makes_it_a_key(place: str) -> None:
+    site = Site(World.generate(3, 6, NOW))
+    site.common["pii"] = {"mode": "hash", "pepper": "a pepper of the tests"}
+    catalog = site.tap().catalog_dict
+    (entry,) = [e for e in catalog["streams"] if e["tap_stream_id"] == RECIPIENTS]
+    (root,) = [one["metadata"] for one in entry["metadata"] if not one["breadcrumb"]]
+    entry.pop("key_properties")
+    root.pop("table-key-properties", None)
+    (entry if place == "key_properties" else root)[place] = ["account", "email_address"]
+    run = site.sync(catalog=catalog, streams=(RECIPIENTS,), load=False)
+    addresses = [record["email_address"] for record in run.records(RECIPIENTS)]
+    assert addresses
+    assert all(re.fullmatch("[0-9a-f]{64}", one) for one in addresses)
+
+
 @pytest.mark.parametrize(
     ("pii", "warned"),
     [
