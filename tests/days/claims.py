@@ -272,7 +272,7 @@ CLAIMS: dict[str, Mutation] = {
         ("parent_500",),
     ),
     "unread_header_is_read": Mutation(
-        "luxsci", 47, 4, Page, "made", _set_aside_is_nothing, ("labels_short",)
+        "luxsci", 38, 4, Page, "made", _set_aside_is_nothing, ("labels_short",)
     ),
     "page_is_counted": Mutation(
         "luxsci",

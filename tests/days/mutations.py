@@ -167,7 +167,7 @@ MUTATIONS: dict[str, Mutation] = {
     "rest_a_month": Mutation(
         "encompass", 0, 60, schedule, "revisit_interval", _rest_a_month
     ),
-    "no_sweep": Mutation("encompass", 0, 60, schedule, "_sweep_days", _no_sweep),
+    "no_sweep": Mutation("encompass", 4, 60, schedule, "_sweep_days", _no_sweep),
     "state_first": Mutation(
         "encompass", 0, 60, writer.Writer, "write_message", _state_first
     ),
