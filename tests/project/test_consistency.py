@@ -247,3 +247,14 @@ def test_files_that_contributing_md_names_exist() -> None:
     found = re.findall(r"`((?:tests|simulator|transform|scripts)/[\w/]+\.\w+)`", text)
     assert found
     assert [path for path in found if not (ROOT / path).is_file()] == []
+
+
+def test_names_of_dbt_unit_tests_fit_into_postgres() -> None:
+    """dbt makes a relation of the name of a unit test."""
+    names = [
+        test["name"]
+        for path in (ROOT / "transform" / "models").rglob("*.yml")
+        for test in yaml.safe_load(path.read_text()).get("unit_tests", ())
+    ]
+    assert names
+    assert [name for name in names if len(name) > 63] == []
